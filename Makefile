@@ -1,0 +1,65 @@
+PYTHON ?= python3
+UV := .venv/bin/uv
+READY := .venv/.ready
+UV_VERSION := 0.13.9
+COMPILE := $(UV) pip compile -q --universal --python-version 3.11 --no-header --no-annotate
+FFCV_SYSTEM := libopencv-dev libturbojpeg0-dev pkg-config g++
+
+export UV_HTTP_TIMEOUT ?= 300
+
+.PHONY: help setup demo test check lock clean
+
+help:  ## list the targets (the default)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(READY)  ## a virtual environment in .venv with everything at its locked version
+
+demo: $(READY)  ## the recipe digits from data to report, a few minutes on two cores
+	.venv/bin/ungan-dist run digits
+
+test: $(READY)  ## all tests
+	.venv/bin/python -m pytest -q
+
+check: $(READY)  ## ruff, basedpyright and the floors between the modules
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/basedpyright
+	.venv/bin/lint-imports
+
+lock: $(UV)  ## bring requirements.lock up to pyproject.toml, keeping the pins that still fit
+	$(COMPILE) --extra dev pyproject.toml -o requirements.lock
+	$(COMPILE) --extra ffcv -c requirements.lock pyproject.toml | grep -vxFf requirements.lock > .venv/ffcv.lock
+	mv .venv/ffcv.lock requirements-ffcv.lock
+
+clean:  ## remove .venv and caches; runs stay
+	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage
+	find cluster kernels tests ungan_dist benchmarks -name __pycache__ -prune -exec rm -rf {} +
+
+$(UV):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "ungan_dist needs Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) --version 2>&1 || echo not there)."; \
+	  echo "Name one with: make setup PYTHON=python3.11"; exit 1; }
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install -q --disable-pip-version-check uv==$(UV_VERSION)
+
+$(READY): requirements.lock requirements-ffcv.lock pyproject.toml | $(UV)
+	$(UV) pip install -q --python .venv/bin/python -r requirements.lock
+	$(UV) pip install -q --python .venv/bin/python --no-deps --no-build-isolation -e .
+	@$(MAKE) --no-print-directory .ffcv
+	@touch $@
+
+# FFCV is built from source against two system libraries. Nothing needs it: without it data is read from memory.
+.PHONY: .ffcv
+.ffcv:
+	@libraries() { pkg-config --exists opencv4 libturbojpeg 2> /dev/null && command -v g++ > /dev/null; }; \
+	if ! libraries && [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+	  echo "apt-get install $(FFCV_SYSTEM)"; \
+	  { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y $(FFCV_SYSTEM); } \
+	    < /dev/null > .venv/apt.log 2>&1 || echo "apt-get failed (.venv/apt.log says why)."; \
+	fi; \
+	if ! libraries; then \
+	  echo "FFCV needs the system packages $(FFCV_SYSTEM) (Debian's names); the run goes on without it."; \
+	  echo "To add it later: install them, remove $(READY), and call make setup again."; \
+	elif ! $(UV) pip install -q --python .venv/bin/python -r requirements-ffcv.lock > .venv/ffcv.log 2>&1; then \
+	  echo "FFCV could not be built (.venv/ffcv.log says why); the run goes on without it."; \
+	fi

@@ -1,0 +1,17 @@
+"""The operations that training spends its time in, each with its definition in plain PyTorch beside it."""
+
+# Imported here and not lazily: a folder and its operation may share a name (energy_distance), and the operation wins
+# only where it is bound after its folder was loaded. `import ungan_dist` does not come by here.
+from ungan_dist.kernels.critic import cramer_surrogate, critic_loss, generator_loss, gradient_penalty
+from ungan_dist.kernels.energy_distance import energy_distance
+from ungan_dist.kernels.impl import Implementation, resolve
+
+__all__ = [
+    "Implementation",
+    "cramer_surrogate",
+    "critic_loss",
+    "energy_distance",
+    "generator_loss",
+    "gradient_penalty",
+    "resolve",
+]

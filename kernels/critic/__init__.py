@@ -1,0 +1,227 @@
+"""The losses of UnGAN's adversarial steps, as functions of the critic's six weights.
+
+``weights`` are W1, b1, W2, b2, W3, b3 in nn.Linear's layout, ``[out, in]`` and ``[out]``. A row of ``z`` is a model's
+output beside a one-hot label of the same width. Every norm is taken per row and is safe: its derivatives of both
+orders are 0 where x_f and x'_f are the same example.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import get_args
+
+from jaxtyping import Float
+from torch import Tensor
+
+from ungan_dist.kernels.critic import reference
+from ungan_dist.kernels.critic.reference import Estimator, Penalty, PenaltyOf, Surrogate
+from ungan_dist.kernels.impl import Impl, resolve
+
+
+def cramer_surrogate(
+    h_unseen: Float[Tensor, "batch embedding"],
+    h_forget: Float[Tensor, "batch embedding"],
+    h_forget2: Float[Tensor, "batch embedding"],
+    *,
+    impl: Impl = "auto",
+) -> Float[Tensor, ""]:
+    """Mean over the batch of ``‖h_u − h'_f‖ + ‖h_f‖ − ‖h_f − h'_f‖ − ‖h_u‖``.
+
+    Raises:
+        ValueError: an empty batch, or embeddings of different shapes.
+
+    Source: eq. 8.
+    """
+    resolve("cramer_surrogate", impl)
+    _check_batches(h_unseen=h_unseen, h_forget=h_forget, h_forget2=h_forget2)
+    return reference.cramer_surrogate(h_unseen, h_forget, h_forget2)
+
+
+def critic_loss(
+    weights: Sequence[Tensor],
+    z_unseen: Float[Tensor, "batch features"],
+    z_forget: Float[Tensor, "batch features"],
+    z_forget2: Float[Tensor, "batch features"],
+    epsilon: Float[Tensor, "batch 1"],
+    *,
+    penalty: Penalty,
+    penalty_of: PenaltyOf,
+    penalty_weight: float,
+    estimator: Estimator = "paired",
+    surrogate: Surrogate = "cramer",
+    z_unseen2: Float[Tensor, "batch features"] | None = None,
+    mix_labels: bool = True,
+    impl: Impl = "auto",
+) -> Float[Tensor, ""]:
+    """What the critic descends: ``−L_surrogate + λ · mean penalty``.
+
+    Args:
+        epsilon: mixing coefficients, of which :func:`gradient_penalty` makes ẑ.
+        penalty_weight: λ.
+        estimator: ``paired``, row against row; ``all_pairs``, U-statistics over z_u and F = z_f ∪ z'_f:
+            ``A + E‖h_F‖ − U(F) − E‖h_u‖`` for ``cramer``, ``2A − U(F) − U(u)`` for ``energy``, where A is the mean of
+            all cross distances and U the mean over i ≠ j. The penalty is paired in both.
+        surrogate: ``cramer``, eq. 8; ``energy``, a second unseen batch in place of the origin.
+        z_unseen2: that second batch; required with ``energy``, refused with ``cramer``.
+
+    Raises:
+        ValueError: an empty batch, shapes that do not fit, or an unknown word.
+
+    Source: eq. 7 and Algorithm 2; Bellemare et al. 2017, Algorithm 1.
+    """
+    resolve("critic_loss", impl)
+    _check_penalty(weights, z_unseen, z_forget, z_forget2, epsilon, penalty, penalty_of, surrogate, z_unseen2)
+    _check_estimator(estimator, surrogate, z_unseen)
+    _check_columns(z_forget, mix_labels)
+    return reference.critic_loss(
+        weights,
+        z_unseen,
+        z_forget,
+        z_forget2,
+        epsilon,
+        penalty=penalty,
+        penalty_of=penalty_of,
+        penalty_weight=penalty_weight,
+        estimator=estimator,
+        surrogate=surrogate,
+        z_unseen2=z_unseen2,
+        mix_labels=mix_labels,
+    )
+
+
+def gradient_penalty(
+    weights: Sequence[Tensor],
+    z_unseen: Float[Tensor, "batch features"],
+    z_forget: Float[Tensor, "batch features"],
+    z_forget2: Float[Tensor, "batch features"],
+    epsilon: Float[Tensor, "batch 1"],
+    *,
+    penalty: Penalty,
+    penalty_of: PenaltyOf,
+    surrogate: Surrogate = "cramer",
+    z_unseen2: Float[Tensor, "batch features"] | None = None,
+    mix_labels: bool = True,
+    impl: Impl = "auto",
+) -> Float[Tensor, ""]:
+    """Mean over the batch of how far a gradient's norm at ``ẑ = ε z_u + (1 − ε) z_f`` is from 1.
+
+    Args:
+        penalty: ``squared``, (‖∇‖ − 1)²; ``as_written``, ‖∇‖ − 1.
+        penalty_of: ``critic``, the gradient of ``f(ẑ) = ‖D(ẑ) − h'_f‖ − ‖D(ẑ)‖`` (with ``energy``, the second norm is
+            ``‖D(ẑ) − h'_u‖``); ``embedding_sum``, of the sum of D(ẑ); ``embedding_norm``, of ‖D(ẑ)‖; ``jacobian``, D's
+            Jacobian and its Frobenius norm.
+        mix_labels: mix the label columns too; otherwise ẑ carries z_f's.
+
+    Raises:
+        ValueError: an empty batch, shapes that do not fit, or an unknown word.
+
+    Source: Algorithm 2; Bellemare et al. 2017, Algorithm 1.
+    """
+    resolve("gradient_penalty", impl)
+    _check_penalty(weights, z_unseen, z_forget, z_forget2, epsilon, penalty, penalty_of, surrogate, z_unseen2)
+    _check_columns(z_forget, mix_labels)
+    return reference.gradient_penalty(
+        weights,
+        z_unseen,
+        z_forget,
+        z_forget2,
+        epsilon,
+        penalty=penalty,
+        penalty_of=penalty_of,
+        z_unseen2=z_unseen2,
+        mix_labels=mix_labels,
+    )
+
+
+def generator_loss(
+    weights: Sequence[Tensor],
+    z_unseen: Float[Tensor, "batch features"],
+    z_forget: Float[Tensor, "batch features"],
+    z_forget2: Float[Tensor, "batch features"],
+    *,
+    estimator: Estimator = "paired",
+    surrogate: Surrogate = "cramer",
+    impl: Impl = "auto",
+) -> Float[Tensor, ""]:
+    """What the generator descends: mean over the batch of ``‖h_u − h_f‖ + ‖h_u − h'_f‖ − ‖h_f − h'_f‖``.
+
+    Args:
+        estimator: ``all_pairs`` is ``2A − U(F)``, letters as in :func:`critic_loss`.
+        surrogate: ``energy`` subtracts U(u) from that; the paired loss is eq. 6 in both.
+
+    Raises:
+        ValueError: an empty batch, shapes that do not fit, or an unknown word.
+
+    Source: eq. 6 and Algorithm 3.
+    """
+    resolve("generator_loss", impl)
+    _check_batches(z_unseen=z_unseen, z_forget=z_forget, z_forget2=z_forget2)
+    _check_weights(weights, z_forget)
+    _check_word("surrogate", surrogate, Surrogate)
+    _check_estimator(estimator, surrogate, z_unseen)
+    return reference.generator_loss(
+        weights, z_unseen, z_forget, z_forget2, estimator=estimator, surrogate=surrogate
+    )
+
+
+def _check_batches(**batches: Tensor) -> None:
+    (first, expected), *_ = ((name, batch.shape) for name, batch in batches.items())
+    if len(expected) != 2 or expected[0] == 0:
+        raise ValueError(f"{first} must be [batch, columns] with at least one row, got {list(expected)}")
+    for name, batch in batches.items():
+        if batch.shape != expected:
+            raise ValueError(f"{name} must have {first}'s shape {list(expected)}, got {list(batch.shape)}")
+
+
+def _check_weights(weights: Sequence[Tensor], z: Tensor) -> None:
+    shapes = [list(weight.shape) for weight in weights]
+    width = z.shape[1]
+    if len(shapes) != 6:
+        raise ValueError(f"weights must be W1, b1, W2, b2, W3, b3, got {len(shapes)} tensors")
+    for layer in range(3):
+        matrix, bias = shapes[2 * layer : 2 * layer + 2]
+        if len(matrix) != 2 or matrix[1] != width or bias != matrix[:1]:
+            raise ValueError(
+                f"layer {layer + 1} must have a matrix [out, {width}] and a bias [out], got {matrix} and {bias}"
+            )
+        width = matrix[0]
+
+
+def _check_penalty(
+    weights: Sequence[Tensor],
+    z_unseen: Tensor,
+    z_forget: Tensor,
+    z_forget2: Tensor,
+    epsilon: Tensor,
+    penalty: Penalty,
+    penalty_of: PenaltyOf,
+    surrogate: Surrogate,
+    z_unseen2: Tensor | None,
+) -> None:
+    _check_word("penalty", penalty, Penalty)
+    _check_word("penalty_of", penalty_of, PenaltyOf)
+    _check_word("surrogate", surrogate, Surrogate)
+    if (z_unseen2 is not None) != (surrogate == "energy"):
+        given = "none" if z_unseen2 is None else "one"
+        raise ValueError(f"z_unseen2 belongs to surrogate='energy' and to it alone, got {given} with {surrogate!r}")
+    second = {} if z_unseen2 is None else {"z_unseen2": z_unseen2}
+    _check_batches(z_unseen=z_unseen, z_forget=z_forget, z_forget2=z_forget2, **second)
+    _check_weights(weights, z_forget)
+    if list(epsilon.shape) != [len(z_forget), 1]:
+        raise ValueError(f"epsilon must be [batch, 1] = [{len(z_forget)}, 1], got {list(epsilon.shape)}")
+
+
+def _check_columns(z: Tensor, mix_labels: bool) -> None:
+    if not mix_labels and z.shape[1] % 2:
+        raise ValueError(f"mix_labels=False needs as many label columns as outputs, got {z.shape[1]} columns in all")
+
+
+def _check_estimator(estimator: Estimator, surrogate: Surrogate, z_unseen: Tensor) -> None:
+    _check_word("estimator", estimator, Estimator)
+    if estimator == "all_pairs" and surrogate == "energy" and len(z_unseen) < 2:
+        raise ValueError("estimator='all_pairs' with surrogate='energy' needs at least 2 rows a batch, got 1")
+
+
+def _check_word(name: str, word: str, allowed: object) -> None:
+    if word not in get_args(allowed):
+        raise ValueError(f"{name} must be one of {', '.join(get_args(allowed))}, got {word!r}")

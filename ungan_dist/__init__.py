@@ -1,0 +1,38 @@
+"""Machine unlearning with UnGAN, its rivals, and the LiRA audit that judges them.
+
+Public names are lazy: torch is imported only when something is computed.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ungan_dist.config import AuditConfig as AuditConfig
+    from ungan_dist.evidence import Report as Report
+    from ungan_dist.pipeline import audit as audit
+    from ungan_dist.runs import load as load
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "AuditConfig": "ungan_dist.config",
+    "Report": "ungan_dist.evidence",
+    "audit": "ungan_dist.pipeline",
+    "load": "ungan_dist.runs",
+}
+
+__all__ = ["AuditConfig", "Report", "audit", "load", "recipes"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "recipes":
+        return importlib.import_module("ungan_dist.recipes")
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,377 @@
+"""Every frozen config: what a run is (identity) and how it is carried out (execution).
+
+Imports neither torch nor numpy, so that ``--help`` is instant. Ranges are checked on construction.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Method = Literal["original", "retrain", "fine_tuning", "ungan", "ungan_no_adversary", "ungan_random_critic"]
+"""The rows that a table can hold, by their names on the command line."""
+
+QueryView = Literal["plain", "flip", "shift"]
+
+
+def _positive(**values: float | None) -> None:
+    for name, value in values.items():
+        if value is not None and value <= 0:
+            raise ValueError(f"{name} must be greater than 0, got {value}")
+
+
+def _not_negative(**values: float | None) -> None:
+    for name, value in values.items():
+        if value is not None and value < 0:
+            raise ValueError(f"{name} must be at least 0, got {value}")
+
+
+def _within(low: float, high: float, **values: float) -> None:
+    for name, value in values.items():
+        if not low < value < high:
+            raise ValueError(f"{name} must lie between {low} and {high}, both excluded, got {value}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceConfig:
+    """Where examples come from."""
+
+    kind: Literal["digits", "cifar10", "cifar100", "parquet", "image_folder"] = "digits"
+    """digits: bundled with scikit-learn. cifar10, cifar100: Parquet where a path is given, else torchvision's download."""
+    path: str | None = None
+    """Folder or file to read; for CIFAR-10 the environment variable CIFAR10_PARQUET is the second choice."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitConfig:
+    """Sizes of the sets. The test set is the source's own, or what is left where it has none."""
+
+    train: int = 675
+    """Examples the original is trained on, D; the shadow pool D^s must have as many."""
+    shadow_pool: int = 675
+    """Examples never in D; shadow models are drawn from D and D^s together."""
+    unseen: int = 150
+    """Held-out examples D_u whose outputs the forget set must take on."""
+    forget_fraction: float = 0.05
+    """Share of D to be forgotten, drawn at random."""
+    seed: int = 42
+    """Fixes unseen and the pool D ∪ D^s; each audit seed redraws D and D_f from the pool."""
+
+    def __post_init__(self) -> None:
+        _positive(train=self.train, shadow_pool=self.shadow_pool, unseen=self.unseen)
+        _within(0, 1, forget_fraction=self.forget_fraction)
+        if self.train != self.shadow_pool:
+            raise ValueError(
+                f"shadow_pool must equal train, so that a shadow model sees as many examples as the original; "
+                f"got train={self.train}, shadow_pool={self.shadow_pool}"
+            )
+        if not 0 < self.num_forget < self.train:
+            raise ValueError(
+                f"forget_fraction {self.forget_fraction} of {self.train} examples leaves {self.num_forget} to forget; "
+                f"between 1 and {self.train - 1} are needed"
+            )
+
+    @property
+    def num_forget(self) -> int:
+        """Size of D_f."""
+        return round(self.train * self.forget_fraction)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The classifier."""
+
+    name: Literal["small_cnn", "resnet18", "resnet18_cifar"] = "small_cnn"
+    """small_cnn: three convolutions. resnet18: torchvision's own. resnet18_cifar: 3×3 stem, no max-pool."""
+    width: int = 16
+    """Channels of the small CNN's first stage; the ResNets ignore it."""
+
+    def __post_init__(self) -> None:
+        _positive(width=self.width)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentConfig:
+    """Random crop and flip of training examples, drawn by Philox from (seed, epoch, example)."""
+
+    padding: int = 0
+    """Zero pixels added on each side before a random crop back to size; 0 turns the crop off."""
+    flip: bool = False
+    """Mirror left and right with probability one half."""
+
+    def __post_init__(self) -> None:
+        _not_negative(padding=self.padding)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How the original, Retrain and every shadow model are trained: SGD with cosine annealing per epoch."""
+
+    epochs: int = 40
+    """Passes over the training set."""
+    batch_size: int = 256
+    """Examples a step, over all ranks."""
+    learning_rate: float = 0.1
+    """Initial learning rate."""
+    momentum: float = 0.9
+    """SGD momentum."""
+    weight_decay: float = 0.0
+    """L2 penalty."""
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    """Augmentation of training examples; evaluation has none."""
+    num_threads: int = 1
+    """Torch threads of a CPU training. Results depend on it, so it is part of what a result is."""
+
+    def __post_init__(self) -> None:
+        _positive(
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            num_threads=self.num_threads,
+        )
+        _not_negative(momentum=self.momentum, weight_decay=self.weight_decay)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShadowConfig:
+    """The fleet of shadow models."""
+
+    num_models: int = 256
+    """Shadow models trained; every example is a member of exactly half of them. A larger number extends a run."""
+    unit_size: int = 8
+    """Shadow models trained together as one unit of work: even, so that a unit holds whole pairs."""
+    queries: tuple[QueryView, ...] = ("plain",)
+    """Deterministic views of each example that the attack asks about, the same for every model."""
+    seed: int = 0
+    """Fixes the membership matrix and every shadow model's training."""
+    engine: Literal["auto", "serial", "stacked"] = "auto"
+    """serial: one model after another. stacked: all of a unit at once (torch.func). auto: serial on a CPU."""
+
+    def __post_init__(self) -> None:
+        if self.num_models < 2 or self.num_models % 2:
+            raise ValueError(f"num_models must be even and at least 2, got {self.num_models}")
+        if self.unit_size < 2 or self.unit_size % 2:
+            raise ValueError(f"unit_size must be even and at least 2, got {self.unit_size}")
+        if not self.queries or len(set(self.queries)) != len(self.queries):
+            raise ValueError(f"queries must name at least one view, each once, got {self.queries}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackConfig:
+    """LiRA (Carlini et al. 2022) and what is concluded from it."""
+
+    center: Literal["mean", "median"] = "mean"
+    """Centre of each Gaussian: mean (the paper's fit) or median (Carlini's code)."""
+    variance: Literal["auto", "per_example", "pooled", "carlini_fixed"] = "auto"
+    """auto: per_example from 64 shadow models on, pooled below."""
+    mode: Literal["online", "offline"] = "online"
+    """online: ratio of IN to OUT likelihoods. offline: OUT models only."""
+    fnr: float = 0.01
+    """False negative rate of the headline column (a); needs at least 1/fnr retain examples."""
+    fprs: tuple[float, ...] = (0.01, 0.001)
+    """False positive rates of column (b)."""
+    delta: float = 0.02
+    """Equivalence margin: how far AUC (b) may lie from Retrain's for a verdict of equivalence."""
+    sigma_floor: float = 1e-3
+    """Smallest standard deviation of a Gaussian, in units of log-odds."""
+    num_resamples: int = 2000
+    """Bootstrap resamples behind an interval from fewer than three seeds."""
+
+    def __post_init__(self) -> None:
+        _within(0, 1, fnr=self.fnr)
+        for fpr in self.fprs:
+            _within(0, 1, fprs=fpr)
+        _within(0, 0.5, delta=self.delta)
+        _positive(sigma_floor=self.sigma_floor)
+        if self.num_resamples < 100:
+            raise ValueError(f"num_resamples must be at least 100, got {self.num_resamples}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OriginalConfig:
+    """Original: the model as trained, nothing done."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrainConfig:
+    """Retrain: the original's recipe from scratch on the retain set, the gold standard."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FineTuningConfig:
+    """Fine-Tuning: cross-entropy on the retain set, SGD."""
+
+    epochs: int = 10
+    """Passes over the retain set."""
+    learning_rate: float = 0.01
+    """Constant learning rate."""
+    momentum: float = 0.0
+    """SGD momentum."""
+
+    def __post_init__(self) -> None:
+        _positive(epochs=self.epochs, learning_rate=self.learning_rate)
+        _not_negative(momentum=self.momentum)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnGANConfig:
+    """UnGAN, Algorithms 1–4; where the paper must be read, the default is the first of the values named."""
+
+    epochs: int = 8
+    """Outer rounds, N_e."""
+    critic_steps: int | None = None
+    """Algorithm 2 a round, T_d; none: max(1, ⌊|D_f| / batch⌋)."""
+    generator_steps: int | None = None
+    """Algorithm 3 a round, T_g; none: as critic_steps would be."""
+    finetune_steps: int | None = None
+    """Algorithm 4 a round, T_f; none: ⌈|D| / batch⌉."""
+    batch_size: int | None = None
+    """Examples drawn from each set a step; none: the training recipe's."""
+    inclusive_loops: bool = False
+    """Read "for n = 0 … N" as N + 1 turns."""
+    critic_widths: tuple[int, int, int] = (128, 128, 128)
+    """Widths of the critic's three layers; the last is the embedding."""
+    critic_learning_rate: float = 1e-3
+    """SGD on the critic."""
+    critic_weight_decay: float = 5e-4
+    """L2 penalty on the critic's weights."""
+    learning_rate: float = 5e-4
+    """Adam on the generator."""
+    weight_decay: float = 5e-5
+    """L2 (not decoupled) on the generator's weights."""
+    optimizers: Literal["shared", "separate"] = "shared"
+    """One Adam for generator and fine-tuning steps, or one each."""
+    alpha: float = 1 / 16
+    """Weight of cross-entropy in fine-tuning steps."""
+    gamma: float = 1 / 32
+    """Weight of the divergence from the original in fine-tuning steps."""
+    kl_direction: Literal["student_first", "teacher_first"] = "student_first"
+    """student_first: KL(G ‖ Ĝ) as eq. 9 writes it; teacher_first: KL(Ĝ ‖ G)."""
+    penalty: Literal["squared", "as_written"] = "squared"
+    """(‖∇‖ − 1)² as in Cramer GAN, or ‖∇‖ − 1 as Algorithm 2 prints it."""
+    penalty_of: Literal["critic", "embedding_sum", "embedding_norm", "jacobian"] = "critic"
+    """What is differentiated: f(ẑ), the sum of D(ẑ), the norm of D(ẑ), or D's Jacobian (Frobenius norm)."""
+    penalty_weight: float = 10.0
+    """λ of eq. 7."""
+    epsilon_per: Literal["row", "batch"] = "row"
+    """One mixing coefficient a row, or one a batch."""
+    mix_labels: bool = True
+    """Mix the label columns too; otherwise ẑ carries the forget examples' labels."""
+    estimator: Literal["paired", "all_pairs"] = "paired"
+    """The paper's paired norms, or the unbiased U-statistic over all pairs."""
+    surrogate: Literal["cramer", "energy"] = "cramer"
+    """eq. 8, or a second unseen batch in place of the origin."""
+    critic_input: Literal["logits", "softmax"] = "logits"
+    """What of the model's output the critic sees, beside the one-hot label."""
+    batch_norm: Literal["eval", "train"] = "eval"
+    """Mode of the generator's batch norm in critic and generator steps; fine-tuning steps train."""
+    augment_adversarial: bool = False
+    """Augment x_f and x_u too."""
+
+    def __post_init__(self) -> None:
+        _positive(
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            critic_learning_rate=self.critic_learning_rate,
+            learning_rate=self.learning_rate,
+            **{f"critic_widths[{i}]": width for i, width in enumerate(self.critic_widths)},
+        )
+        _not_negative(
+            critic_steps=self.critic_steps,
+            generator_steps=self.generator_steps,
+            finetune_steps=self.finetune_steps,
+            critic_weight_decay=self.critic_weight_decay,
+            weight_decay=self.weight_decay,
+            alpha=self.alpha,
+            gamma=self.gamma,
+            penalty_weight=self.penalty_weight,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportConfig:
+    """What a report may show."""
+
+    show_examples: bool = False
+    """Show pictures and ids of forget examples although the data is not a public bundled set."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecutionConfig:
+    """Where and how fast; never what the result is."""
+
+    num_processes: int | None = None
+    """Processes of the local pool; none: one a core."""
+    run_name: str | None = None
+    """Name of the run folder; none: the recipe's name and the hash of its identity."""
+    progress: Literal["auto", "rich", "json", "none"] = "auto"
+    """auto: rich on a terminal, JSON lines otherwise."""
+
+    def __post_init__(self) -> None:
+        _positive(num_processes=self.num_processes)
+        if self.run_name is not None and (
+            not self.run_name or self.run_name.startswith(".") or set(self.run_name) & set("/\\\0")
+        ):
+            raise ValueError(f"run_name must be a plain folder name, got {self.run_name!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditConfig:
+    """One experiment: split → train → unlearn → shadow → score → report."""
+
+    name: str
+    """The recipe's name."""
+    source: SourceConfig = field(default_factory=SourceConfig)
+    split: SplitConfig = field(default_factory=SplitConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    shadows: ShadowConfig = field(default_factory=ShadowConfig)
+    attack: AttackConfig = field(default_factory=AttackConfig)
+    methods: tuple[Method, ...] = (
+        "original",
+        "retrain",
+        "fine_tuning",
+        "ungan",
+        "ungan_no_adversary",
+        "ungan_random_critic",
+    )
+    """Rows of the table, in order; a longer list extends a run."""
+    num_seeds: int = 1
+    """Audit seeds 0 … num_seeds − 1; each redraws D and D_f from the pool. A larger number extends a run."""
+    original: OriginalConfig = field(default_factory=OriginalConfig)
+    retrain: RetrainConfig = field(default_factory=RetrainConfig)
+    fine_tuning: FineTuningConfig = field(default_factory=FineTuningConfig)
+    ungan: UnGANConfig = field(default_factory=UnGANConfig)
+    output: str = "runs"
+    """Folder that holds run folders, shadow fleets and prepared data."""
+    execution: ExecutionConfig = field(default_factory=ExecutionConfig)
+    report: ReportConfig = field(default_factory=ReportConfig)
+
+    def __post_init__(self) -> None:
+        _positive(num_seeds=self.num_seeds)
+        if not self.methods or len(set(self.methods)) != len(self.methods):
+            raise ValueError(f"methods must name at least one method, each once, got {self.methods}")
+        if "original" not in self.methods:
+            raise ValueError(f"methods must include original, from which the others start, got {self.methods}")
+        num_retain = self.split.train - self.split.num_forget
+        if num_retain * self.attack.fnr < 1:
+            raise ValueError(
+                f"attack.fnr {self.attack.fnr} needs at least {round(1 / self.attack.fnr)} retain examples, "
+                f"the split has {num_retain}: raise split.train or attack.fnr, or lower split.forget_fraction"
+            )
+
+
+EXECUTION_FIELDS = ("output", "execution", "report")
+"""Fields of AuditConfig that never change a result."""
+APPEND_ONLY_FIELDS = ("methods", "num_seeds", "shadows.num_models")
+"""Fields that extend a run: results so far stay valid."""
+
+
+def method_config(config: AuditConfig, method: str) -> Any:
+    """The frozen config behind a row; the two controls are UnGAN with parts of the adversary taken away."""
+    if method == "ungan_no_adversary":
+        return dataclasses.replace(config.ungan, critic_steps=0, generator_steps=0)
+    if method == "ungan_random_critic":
+        return dataclasses.replace(config.ungan, critic_steps=0)
+    return getattr(config, method)

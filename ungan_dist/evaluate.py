@@ -1,0 +1,48 @@
+"""What a trained model says: log-odds of every query view, and accuracy. Always in eval mode, never augmented."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from ungan_dist.config import QueryView
+from ungan_dist.data import Examples, gather
+from ungan_dist.lira import log_odds
+
+_BATCH = 1024
+
+
+def _logits(
+    model: nn.Module, data: Examples, indices: Int[Tensor, " set"], view: QueryView
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Logits and labels, batch by batch. Batch statistics would leak members, hence eval mode always."""
+    if model.training:
+        raise ValueError("the model is in training mode, where batch statistics leak membership: call model.eval()")
+    for batch in indices.split(_BATCH):
+        images = gather(data, batch, shift=int(view == "shift"), flip=view == "flip")
+        yield model(images), data.labels[batch]
+
+
+@torch.inference_mode()
+def query(
+    model: nn.Module, data: Examples, indices: Int[Tensor, " set"], queries: tuple[QueryView, ...]
+) -> Float[np.ndarray, "set queries"]:
+    """Log-odds of the true class under each view, float32."""
+    columns = [
+        torch.cat([log_odds(logits, labels) for logits, labels in _logits(model, data, indices, view)])
+        for view in queries
+    ]
+    return torch.stack(columns, dim=1).float().cpu().numpy()
+
+
+@torch.inference_mode()
+def accuracy(model: nn.Module, data: Examples, indices: Int[Tensor, " set"]) -> float:
+    """Share of a set that is classified correctly."""
+    correct = sum(
+        (logits.argmax(dim=1) == labels).sum() for logits, labels in _logits(model, data, indices, "plain")
+    )
+    return int(correct) / len(indices)

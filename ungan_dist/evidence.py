@@ -1,0 +1,104 @@
+"""What passes from the experiment to the audit and from the audit to the report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Float, Int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What one method showed under one audit seed."""
+
+    method: str
+    seed: int
+    accuracy: dict[str, float]
+    """Share classified correctly, in [0, 1], of ``retain``, ``forget``, ``test`` and ``unseen``."""
+    log_odds: Float[np.ndarray, "pool queries"]
+    """Of the unlearned model on D ∪ D^s."""
+    log_odds_unseen: Float[np.ndarray, "unseen queries"]
+    scores: Float[np.ndarray, " pool"]
+    """LiRA's log-likelihood ratio, higher = member."""
+    retain: Int[np.ndarray, " retain"]
+    """Positions in the pool."""
+    forget: Int[np.ndarray, " forget"]
+    never_seen: Int[np.ndarray, " never_seen"]
+    """D^s of this seed, positions in the pool."""
+    curves: dict[str, list[float]]
+    """Mean loss an epoch (or a round), by the loss's name."""
+    unlearning_seconds: float
+    """T_U: the unlearning alone, device synchronised at both ends."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """An estimate over the seeds with its two-sided interval."""
+
+    mean: float
+    low: float
+    high: float
+    level: float
+    """Nominal coverage, 0.95 or 0.90."""
+    kind: str
+    """``student_t`` (three seeds or more) or ``bootstrap`` (fewer: "these models only")."""
+    per_seed: list[float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What may be concluded about one method, from column (b) alone."""
+
+    outcome: str
+    """``reference``, ``equivalent``, ``under-forgotten``, ``over-forgotten`` or ``inconclusive``."""
+    gap: Interval | None
+    """AUC (b) minus Retrain's (minus .5 without Retrain), 90 %; none for the reference."""
+    smallest_delta: float | None
+    """The smallest δ that this interval could have passed: max(|low|, |high|)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One method's line of the table; a cell that cannot be computed is the sentence that says why."""
+
+    method: str
+    title: str
+    accuracy: dict[str, Interval]
+    """``retain``, ``forget``, ``test``, ``unseen``; shares in [0, 1]."""
+    tnr_at_fnr: dict[str, Interval | str]
+    """Column (a), by the FNR as written (``"0.01"``)."""
+    achieved_fnr: dict[str, list[float]]
+    auc: Interval
+    """Column (b): D_f against D^s."""
+    tpr_at_fpr: dict[str, Interval | str]
+    tpr_at_fpr_flipped: dict[str, Interval | str]
+    """The same with the sign turned: forget examples that look less seen than unseen ones."""
+    verdict: Verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Everything a report shows."""
+
+    title: str
+    """Names the data as it must be named, for example "CIFAR-10 (JPEG 75)"."""
+    recipe: str
+    run_hash: str
+    config: dict[str, object]
+    """The identity half and the append-only fields."""
+    resolved: dict[str, object]
+    """Every "auto", as it was resolved."""
+    versions: dict[str, str]
+    sizes: dict[str, int]
+    """Examples in ``train``, ``retain``, ``forget``, ``unseen``, ``shadow_pool``, ``test``; ``shadows``; ``seeds``."""
+    rows: list[Row]
+    evidence: list[Evidence]
+    shadow_quality: dict[str, float]
+    """Checks of the attack itself, such as LiRA's AUC of the original's D against D^s, mean over seeds."""
+    status: str
+    """``COMPLETE`` or ``PARTIAL``."""
+    missing: list[str] = field(default_factory=list)
+    """What is missing of a partial run."""
+    forget_files: list[str] = field(default_factory=list)
+    """Files, relative to the output folder, that still hold data of the forget set."""

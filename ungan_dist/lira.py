@@ -1,0 +1,223 @@
+"""LiRA (Carlini et al. 2022): log-odds of the true class, Gaussian fits over shadow models, likelihood ratio."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple, cast, get_args
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float64, Int
+from scipy.special import log_ndtr
+from torch import Tensor
+
+Center = Literal["mean", "median"]
+Mode = Literal["online", "offline"]
+ResolvedVariance = Literal["per_example", "pooled", "carlini_fixed"]
+Variance = Literal["auto", "per_example", "pooled", "carlini_fixed"]
+
+PER_EXAMPLE_FROM = 64
+"""Shadow models from which on each example's own standard deviation beats the pooled one."""
+CHUNK_BYTES = 2**22
+"""Of float64 shadow log-odds held at once: a few such arrays stay near the cache, whatever the audit's size."""
+
+
+def log_odds(logits: Float[Tensor, "*batch classes"], labels: Int[Tensor, "*labels"]) -> Float[Tensor, "*batch"]:
+    """Log-odds of the true class, ``log(p / (1 − p))``: near-Gaussian across models.
+
+    Taken from the logits, ``z_y − logsumexp_{c≠y} z_c``, so that no probability rounds to 1; a NaN stays a NaN.
+
+    Args:
+        logits: unnormalised scores, in nats; half precision is widened to float32 first.
+        labels: true classes, in ``[0, classes)``; broadcast over the leading dimensions (models, queries).
+
+    Raises:
+        ValueError: fewer than two classes, where the odds are undefined.
+
+    Source: Carlini et al. 2022; eq. 10 of the UnGAN paper.
+    """
+    if logits.shape[-1] < 2:
+        raise ValueError(f"log-odds need at least two classes, got logits of shape {tuple(logits.shape)}")
+    if logits.dtype in (torch.float16, torch.bfloat16):
+        logits = logits.float()
+    index = labels.long().expand(logits.shape[:-1])[..., None]
+    others = logits.scatter(-1, index, float("-inf")).logsumexp(-1)
+    return logits.gather(-1, index)[..., 0] - others
+
+
+def resolve_variance(variance: Variance, num_models: int) -> ResolvedVariance:
+    """What "auto" means with that many shadow models; anything else is returned as it is."""
+    if variance != "auto":
+        return variance
+    return "per_example" if num_models >= PER_EXAMPLE_FROM else "pooled"
+
+
+class Moments(NamedTuple):
+    """Count, mean and sum of squared deviations of each group: all that a Gaussian fit needs, and mergeable."""
+
+    count: Int[np.ndarray, "*groups"]
+    mean: Float64[np.ndarray, "*groups"]
+    squares: Float64[np.ndarray, "*groups"]
+
+
+def moments(values: Float64[np.ndarray, "models *groups"], chosen: Bool[np.ndarray, "models *groups"]) -> Moments:
+    """Moments over the chosen models, in two passes: no cancellation however far the mean lies from zero."""
+    count = chosen.sum(0)
+    mean = np.einsum("k...,k...->...", values, chosen) / np.maximum(count, 1)
+    deviations = np.where(chosen, values - mean, 0.0)
+    return Moments(count, mean, np.einsum("k...,k...->...", deviations, deviations))
+
+
+def merge(parts: Moments, axis: int | tuple[int, ...] = 0) -> Moments:
+    """Moments of the union of the groups along an axis.
+
+    Source: Chan, Golub & LeVeque 1979.
+    """
+    count = parts.count.sum(axis, keepdims=True)
+    mean = (parts.count * parts.mean).sum(axis, keepdims=True) / np.maximum(count, 1)
+    squares = (parts.squares + parts.count * (parts.mean - mean) ** 2).sum(axis)
+    return Moments(count.squeeze(axis), mean.squeeze(axis), squares)
+
+
+def likelihood_ratio(
+    shadow_log_odds: Float[np.ndarray, "models examples queries"],
+    membership: Bool[np.ndarray, "models examples"],
+    target_log_odds: Float[np.ndarray, "examples queries"],
+    *,
+    center: Center = "mean",
+    variance: Variance = "auto",
+    mode: Mode = "online",
+    sigma_floor: float = 1e-3,
+    leave_out: Sequence[int] = (),
+) -> Float64[np.ndarray, " examples"]:
+    """How much likelier each example's log-odds are if the target had it: higher = member.
+
+    Online, ``log N(φ; μ_in, σ_in) − log N(φ; μ_out, σ_out)``; offline, ``log Φ((φ − μ_out) / σ_out)``, from the
+    models that never had the example; either averaged over the queries.
+
+    Args:
+        shadow_log_odds: of every shadow model on every example, in nats; may be memory-mapped, read once.
+        membership: which shadow model was trained on which example.
+        target_log_odds: of the model under attack.
+        center: mean, or median as in Carlini's code.
+        variance: per_example: each example's own (population) variance. pooled: one for IN and one for OUT, from
+            deviations within examples. carlini_fixed: the variance of all IN values about their common mean, used
+            for OUT as well (offline: of all OUT values), as in the public code. auto: see :func:`resolve_variance`.
+        sigma_floor: smallest standard deviation of a Gaussian, in nats.
+        leave_out: shadow models not to be used: where the target is one of them, itself and its complementary
+            partner, whose membership gives the target's away.
+
+    Raises:
+        ValueError: shapes that do not fit, examples left without enough models, log-odds that are not finite.
+    """
+    num_models, num_examples, num_queries = _check_shapes(shadow_log_odds, membership, target_log_odds)
+    _check_choices(center, variance, mode, sigma_floor)
+    if not all(0 <= model < num_models for model in leave_out):
+        raise ValueError(f"leave_out must name shadow models in 0 … {num_models - 1}, got {list(leave_out)}")
+    kept = np.setdiff1d(np.arange(num_models), np.asarray(leave_out, dtype=np.int64))
+    variance = resolve_variance(variance, num_models)
+    _check_counts(membership, kept, mode, needed=2 if variance == "per_example" else 1)
+
+    groups = (True, False) if mode == "online" else (False,)
+    fits: dict[bool, list[tuple[Moments, np.ndarray]]] = {member: [] for member in groups}
+    for values, member_of in _chunks(shadow_log_odds, membership, kept):
+        for member in groups:
+            chosen = member_of if member else ~member_of
+            fit = moments(values, chosen)
+            fits[member].append((fit, _median(values, chosen) if center == "median" else fit.mean))
+
+    phi = np.asarray(target_log_odds, dtype=np.float64)
+    standardised: dict[bool, np.ndarray] = {}
+    sigmas: dict[bool, np.ndarray] = {}
+    for member in groups:
+        parts, centers = zip(*fits[member], strict=True)
+        fit = Moments(*(np.concatenate(sums) for sums in zip(*parts, strict=True)))
+        own = _standard_deviation(fit, variance)
+        # The public code's fixed variance takes the IN models' for both; offline there are none.
+        sigma = sigmas[True] if variance == "carlini_fixed" and True in sigmas else np.maximum(own, sigma_floor)
+        sigmas[member] = sigma
+        scale = np.broadcast_to(sigma, fit.mean.shape).reshape(phi.shape)
+        standardised[member] = (phi - np.concatenate(centers).reshape(phi.shape)) / scale
+    if mode == "offline":
+        return log_ndtr(standardised[False]).mean(1)
+    log_sigma_ratio = np.broadcast_to(np.log(sigmas[False] / sigmas[True]), num_examples * num_queries)
+    ratio = (standardised[False] ** 2 - standardised[True] ** 2) / 2 + log_sigma_ratio.reshape(phi.shape)
+    return ratio.mean(1)
+
+
+def _chunks(
+    shadow_log_odds: np.ndarray, membership: np.ndarray, kept: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Log-odds and membership of the kept models, some examples at a time, queries beside one another as columns."""
+    num_models, num_examples, num_queries = shadow_log_odds.shape
+    step = max(1, CHUNK_BYTES // (8 * len(kept) * num_queries))
+    rows = slice(None) if len(kept) == num_models else kept
+    broken = np.zeros(len(kept), dtype=bool)
+    for start in range(0, num_examples, step):
+        examples = slice(start, start + step)
+        values = np.asarray(shadow_log_odds[rows, examples], dtype=np.float64).reshape(len(kept), -1)
+        # Each model's sum of squares is finite unless a value is not (or is beyond 1e150).
+        broken |= ~np.isfinite(np.einsum("kc,kc->k", values, values))
+        if not broken.any():
+            yield values, np.repeat(membership[rows, examples], num_queries, axis=1)
+    if broken.any():
+        raise ValueError(
+            f"log-odds of shadow models {kept[broken].tolist()} are not finite: train them again, "
+            "or list them and their complementary partners in leave_out"
+        )
+
+
+def _median(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    count = chosen.sum(0)
+    ordered = np.sort(np.where(chosen, values, np.inf), axis=0)
+    middle = np.stack([(count - 1) // 2, count // 2])
+    return np.take_along_axis(ordered, middle, axis=0).mean(0)
+
+
+def _standard_deviation(fit: Moments, variance: ResolvedVariance) -> np.ndarray:
+    """One an example and query, or a single one."""
+    if variance == "per_example":
+        return np.sqrt(fit.squares / fit.count)
+    if variance == "carlini_fixed":
+        everything = merge(fit)
+        return np.sqrt(everything.squares / everything.count)
+    degrees_of_freedom = (fit.count - 1).sum()
+    if degrees_of_freedom < 1:
+        raise ValueError("a pooled variance needs two IN or two OUT models of some example: use at least 4 shadow models")
+    return np.sqrt(fit.squares.sum() / degrees_of_freedom)
+
+
+def _check_shapes(shadow: np.ndarray, membership: np.ndarray, target: np.ndarray) -> tuple[int, int, int]:
+    if shadow.ndim != 3 or 0 in shadow.shape:
+        raise ValueError(f"shadow_log_odds must be models × examples × queries, got shape {shadow.shape}")
+    if membership.shape != shadow.shape[:2] or membership.dtype != np.bool_:
+        raise ValueError(
+            f"membership must be bool of shape {shadow.shape[:2]}, got {membership.dtype} of shape {membership.shape}"
+        )
+    if target.shape != shadow.shape[1:]:
+        raise ValueError(f"target_log_odds must have shape {shadow.shape[1:]}, got {target.shape}")
+    broken = int((~np.isfinite(target)).any(1).sum())
+    if broken:
+        raise ValueError(f"the target's log-odds are not finite on {broken} of {len(target)} examples: it has diverged")
+    return cast("tuple[int, int, int]", shadow.shape)
+
+
+def _check_choices(center: str, variance: str, mode: str, sigma_floor: float) -> None:
+    for name, value, choices in (("center", center, Center), ("variance", variance, Variance), ("mode", mode, Mode)):
+        if value not in get_args(choices):
+            raise ValueError(f"{name} must be one of {', '.join(get_args(choices))}, got {value!r}")
+    if not 0 < sigma_floor < np.inf:
+        raise ValueError(f"sigma_floor must be greater than 0 and finite, got {sigma_floor}")
+
+
+def _check_counts(membership: np.ndarray, kept: np.ndarray, mode: Mode, needed: int) -> None:
+    num_in = membership[kept].sum(0)
+    num_out = len(kept) - num_in
+    fewest = num_out if mode == "offline" else np.minimum(num_in, num_out)
+    short = int((fewest < needed).sum())
+    if short:
+        groups = "OUT" if mode == "offline" else "IN and OUT"
+        raise ValueError(
+            f"{short} of {len(num_in)} examples have fewer than {needed} {groups} models among the {len(kept)} used: "
+            "add complementary pairs of shadow models"
+        )

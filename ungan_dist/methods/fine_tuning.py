@@ -1,0 +1,31 @@
+"""Fine-Tuning: the original trained on, on the retain set only."""
+
+from __future__ import annotations
+
+import torch
+
+from ungan_dist.config import FineTuningConfig
+from ungan_dist.data import derive_seed
+from ungan_dist.methods.request import Request, Unlearned
+from ungan_dist.models import trainable_copy
+from ungan_dist.train import pass_over
+
+
+def fine_tuning(request: Request, config: FineTuningConfig) -> Unlearned:
+    """SGD on the cross-entropy of the retain set, with the original's augmentation."""
+    model = trainable_copy(request.original)
+    optimizer = torch.optim.SGD(model.parameters(), lr=config.learning_rate, momentum=config.momentum)
+    losses = [
+        pass_over(
+            model,
+            request.data,
+            request.retain,
+            optimizer,
+            batch_size=request.train.batch_size,
+            seed=derive_seed("fine-tuning", request.seed),
+            epoch=epoch,
+            augment=request.train.augment,
+        )
+        for epoch in range(config.epochs)
+    ]
+    return Unlearned(model=model.eval(), curves={"retain cross-entropy": losses})

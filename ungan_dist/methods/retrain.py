@@ -1,0 +1,17 @@
+"""Retrain: from scratch without the forget set. Exact, and what unlearning wants to be spared."""
+
+from __future__ import annotations
+
+from ungan_dist.config import RetrainConfig
+from ungan_dist.data import derive_seed
+from ungan_dist.methods.request import Request, Unlearned
+from ungan_dist.models import trainable_copy
+from ungan_dist.train import train
+
+
+def retrain(request: Request, config: RetrainConfig) -> Unlearned:
+    """The original's recipe on the retain set, from fresh weights."""
+    del config
+    model = trainable_copy(request.fresh)
+    losses = train(model, request.data, request.retain, request.train, seed=derive_seed("retrain", request.seed))
+    return Unlearned(model=model, curves={"retain cross-entropy": losses})

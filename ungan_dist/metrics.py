@@ -1,0 +1,130 @@
+"""What scores are worth: TNR at a fixed FNR, TPR at a fixed FPR, AUC; exact order statistics, no interpolation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil, floor
+
+import numpy as np
+from jaxtyping import Float64, Int, Shaped
+from numpy.typing import ArrayLike
+
+Scores = Shaped[np.ndarray, " examples"]
+
+
+def accuracy(predictions: Int[np.ndarray, " examples"], labels: Int[np.ndarray, " examples"]) -> float:
+    """Share of predictions that equal the labels, in [0, 1]."""
+    predictions, labels = np.asarray(predictions), np.asarray(labels)
+    if predictions.shape != labels.shape or predictions.ndim != 1 or not len(labels):
+        raise ValueError(f"one prediction a label is needed, got shapes {predictions.shape} and {labels.shape}")
+    return float((predictions == labels).mean())
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperatingPoint:
+    """One threshold and what it does."""
+
+    tnr: float
+    """Share of non-members rejected."""
+    fnr: float
+    """Share of members rejected: achieved, not asked for."""
+    threshold: float
+    """Scores below it are rejected."""
+
+
+def operating_point(member_scores: Scores, nonmember_scores: Scores, fnr: float) -> OperatingPoint:
+    """Rejects as many scores as possible while fewer than ``fnr`` of the members are rejected.
+
+    With the members' scores in ascending order, m_1 ≤ … ≤ m_n, and k = ⌈fnr · n⌉ − 1, a score below m_{k+1} is
+    rejected: members tied with the threshold stay, so that at most k are lost.
+
+    Raises:
+        ValueError: fewer than 1/fnr members: no threshold would lose any.
+
+    Source: the metric of the UnGAN paper's Table 1.
+    """
+    members, nonmembers = _scores("member", member_scores), _scores("non-member", nonmember_scores)
+    threshold = np.sort(members)[tnr_rank(fnr, len(members)) - 1]
+    return OperatingPoint(
+        tnr=float((nonmembers < threshold).mean()),
+        fnr=float((members < threshold).mean()),
+        threshold=float(threshold),
+    )
+
+
+def tnr_at_fnr(member_scores: Scores, nonmember_scores: Scores, fnr: float) -> float:
+    """Share of non-members rejected while fewer than ``fnr`` of the members are; see :func:`operating_point`."""
+    return operating_point(member_scores, nonmember_scores, fnr).tnr
+
+
+def tpr_at_fpr(positive: Scores, negative: Scores, fpr: float) -> float:
+    """Share of positives above a threshold that at most ``fpr`` of the negatives exceed.
+
+    The threshold is the (⌊fpr · n⌋ + 1)-th largest negative score; ties with it count as negative.
+
+    Raises:
+        ValueError: fewer than 1/fpr negatives.
+    """
+    positives, negatives = _scores("positive", positive), _scores("negative", negative)
+    threshold = np.sort(negatives)[tpr_rank(fpr, len(negatives)) - 1]
+    return float((positives > threshold).mean())
+
+
+def auc(positive: Scores, negative: Scores) -> float:
+    """Chance that a positive scores higher than a negative, ties counted half."""
+    positives, negatives = _scores("positive", positive), np.sort(_scores("negative", negative))
+    twice_wins = sum(int(np.searchsorted(negatives, positives, side).sum()) for side in ("left", "right"))
+    return twice_wins / (2 * len(positives) * len(negatives))
+
+
+def roc_curve(
+    positive: Scores, negative: Scores
+) -> tuple[Float64[np.ndarray, " thresholds"], Float64[np.ndarray, " thresholds"]]:
+    """False and true positive rates from (0, 0) to (1, 1), one point for each distinct score."""
+    positives, negatives = np.sort(_scores("positive", positive)), np.sort(_scores("negative", negative))
+    thresholds = np.unique(np.concatenate([positives, negatives]))[::-1]
+    fpr, tpr = (
+        np.concatenate([[0.0], 1 - np.searchsorted(values, thresholds, "left") / len(values)])
+        for values in (negatives, positives)
+    )
+    return fpr, tpr
+
+
+def examples_needed(rate: float) -> int:
+    """Fewest examples on which an error rate can be held: 1/rate."""
+    return ceil(1 / _exact(rate))
+
+
+def tnr_rank(fnr: float, num_members: int) -> int:
+    """Rank, from 1 in ascending order, of the member score that is the threshold of :func:`operating_point`."""
+    return ceil(_expected_errors("fnr", fnr, "members", num_members))
+
+
+def tpr_rank(fpr: float, num_negatives: int) -> int:
+    """Rank, from 1 in ascending order, of the negative score that is the threshold of :func:`tpr_at_fpr`."""
+    return num_negatives - floor(_expected_errors("fpr", fpr, "negatives", num_negatives))
+
+
+def _expected_errors(name: str, rate: float, group: str, num_examples: int) -> Fraction:
+    if not 0 < rate < 1:
+        raise ValueError(f"{name} must lie between 0 and 1, both excluded, got {rate}")
+    errors = _exact(rate) * num_examples
+    if errors < 1:
+        raise ValueError(f"{name} {rate} needs at least {examples_needed(rate):,} {group}, got {num_examples:,}")
+    return errors
+
+
+def _exact(rate: float) -> Fraction:
+    # The rate as written: in binary, 0.07 * 100 exceeds 7 and would be rounded up to 8.
+    return Fraction(str(float(rate)))
+
+
+def _scores(name: str, scores: ArrayLike) -> Scores:
+    values = np.asarray(scores)
+    if values.ndim != 1 or not len(values):
+        raise ValueError(f"{name} scores must be one-dimensional and not empty, got shape {values.shape}")
+    num_nan = int(np.isnan(values).sum())
+    if num_nan:
+        raise ValueError(f"{num_nan} of {len(values)} {name} scores are NaN: they have no order")
+    return values

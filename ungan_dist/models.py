@@ -1,0 +1,87 @@
+"""The classifiers."""
+
+from __future__ import annotations
+
+import copy
+from typing import cast
+
+import torch
+import torchvision
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ungan_dist.config import ModelConfig
+from ungan_dist.data import derive_seed
+
+
+class SmallCNN(nn.Module):
+    """Three convolutions with batch norm, global average pooling, one linear layer: ordered in ``stages``."""
+
+    def __init__(self, channels: int, num_classes: int, width: int) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(
+            [
+                _convolution(channels, width, pool=True),
+                _convolution(width, 2 * width, pool=True),
+                _convolution(2 * width, 4 * width, pool=False),
+                nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4 * width, num_classes)),
+            ]
+        )
+
+    def forward(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
+        for stage in self.stages:
+            images = stage(images)
+        return images
+
+
+def _convolution(channels_in: int, channels_out: int, *, pool: bool) -> nn.Sequential:
+    layers = [
+        nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False),
+        nn.BatchNorm2d(channels_out),
+        nn.ReLU(),
+    ]
+    return nn.Sequential(*layers, *([nn.MaxPool2d(2)] if pool else []))
+
+
+def _resnet18(channels: int, num_classes: int, *, cifar_stem: bool) -> nn.Module:
+    """Torchvision's own ResNet-18; the CIFAR stem is 3×3 with stride 1 and no max-pool."""
+    model = torchvision.models.resnet18(weights=None, num_classes=num_classes)
+    if cifar_stem:
+        model.conv1 = nn.Conv2d(channels, 64, 3, stride=1, padding=1, bias=False)
+        model.maxpool = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
+    elif channels != 3:
+        model.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
+    return model
+
+
+def build(config: ModelConfig, *, channels: int, num_classes: int, seed: int, device: torch.device) -> nn.Module:
+    """A classifier with the initial weights of one seed; the global random state is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed("weights", seed))
+        if config.name == "small_cnn":
+            model: nn.Module = SmallCNN(channels, num_classes, config.width)
+        else:
+            model = _resnet18(channels, num_classes, cifar_stem=config.name == "resnet18_cifar")
+    return model.to(device)
+
+
+def stages(model: nn.Module) -> list[nn.Module]:
+    """The parts of a classifier in the order of the forward pass, the last one its classifying layer."""
+    if isinstance(model, SmallCNN):
+        return list(model.stages)
+    if isinstance(model, torchvision.models.ResNet):
+        stem = nn.ModuleList([model.conv1, model.bn1])
+        return [stem, model.layer1, model.layer2, model.layer3, model.layer4, model.fc]
+    raise ValueError(f"{type(model).__name__} has no ordered stages; expected SmallCNN or a torchvision ResNet")
+
+
+def frozen_copy(model: nn.Module) -> nn.Module:
+    """A copy in eval mode whose parameters take no gradient."""
+    duplicate = cast(nn.Module, copy.deepcopy(model))
+    return duplicate.eval().requires_grad_(False)
+
+
+def trainable_copy(model: nn.Module) -> nn.Module:
+    """A copy in training mode whose parameters take gradients."""
+    duplicate = cast(nn.Module, copy.deepcopy(model))
+    return duplicate.train().requires_grad_(True)

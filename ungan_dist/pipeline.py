@@ -1,0 +1,228 @@
+"""The experiment on one page: split → train → unlearn → shadow → score → report."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ungan_dist import progress, store
+from ungan_dist.config import AuditConfig
+from ungan_dist.errors import ConfigError, Unfinished
+from ungan_dist.evidence import Evidence, Report
+from ungan_dist.identity import appended, identity
+from ungan_dist.lira import likelihood_ratio
+from ungan_dist.metrics import auc
+from ungan_dist.plan import Plan, make_plan
+from ungan_dist.pool import LocalPool
+from ungan_dist.report import render
+from ungan_dist.resident import prepare
+from ungan_dist.runs import open_run, versions
+from ungan_dist.score import score_rows
+from ungan_dist.split import array_hash
+from ungan_dist.targets import TargetUnit
+from ungan_dist.units import Failed, RunUnits, Unit, describe, is_done, missing, num_models
+
+
+def audit(config: AuditConfig, *, run_units: RunUnits | None = None, tell: progress.Report = progress.silent) -> Report:
+    """Trains, unlearns, attacks and reports; what a run of the same config has done before is not done again.
+
+    Args:
+        config: a recipe's, changed as wanted.
+        run_units: who computes units; none: a pool of local processes.
+        tell: told of every step forward.
+
+    Raises:
+        ConfigError: wrong config or input; nothing was computed.
+        Unfinished: storage is full, or too little succeeded for a report; run again to continue.
+    """
+    plan = make_plan(config)
+    with _writable(plan.folder), store.run_lock(plan.folder):
+        open_run(plan.folder, plan.record)
+        prepare(plan.source, plan.folder.parent)
+        _store_membership(plan)
+        failures = _compute(plan, run_units, tell)
+        report = build_report(plan, failures, tell)
+        _write(plan, report)
+    return report
+
+
+def report_of(config: AuditConfig, *, tell: progress.Report = progress.silent) -> tuple[Report, Path]:
+    """The report of what a run has committed so far, written anew; nothing is trained."""
+    plan = make_plan(config)
+    with store.run_lock(plan.folder):
+        report = build_report(plan, [], tell)
+        _write(plan, report)
+    return report, plan.folder
+
+
+@contextlib.contextmanager
+def _writable(folder: Path) -> Iterator[None]:
+    """Turns what a file system refuses into what its user can do about it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise Unfinished(_FULL.format(folder=folder)) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+            raise ConfigError(f"cannot write to {folder} ({error.strerror}): choose another --output") from error
+        if isinstance(error, BlockingIOError):
+            raise ConfigError(str(error)) from error
+        raise
+
+
+_FULL = "no space left for {folder}: free some and run the same command again; what was committed is kept"
+
+
+def _store_membership(plan: Plan) -> None:
+    """Fixed, hashed and stored before any training."""
+    content_hash = array_hash(plan.membership)
+    if store.committed(plan.folder, "membership.json", id=content_hash) is None:
+        files = {"membership.npy": store.array_bytes(plan.membership)}
+        store.commit(plan.folder, "membership.json", id=content_hash, files=files)
+
+
+def _compute(plan: Plan, run_units: RunUnits | None, tell: progress.Report) -> list[Failed]:
+    """Runs every unit that has no valid result: originals first, then the rest in one go."""
+    failures: list[Failed] = []
+    with contextlib.ExitStack() as stack:
+        if run_units is None:
+            run_units = stack.enter_context(LocalPool(plan.record.config.execution.num_processes)).run_units
+        shadows_missing = missing(plan.shadows)
+        failures += _run("original models", plan.originals, missing(plan.originals), run_units, tell, plan)
+        rest = [unit for unit in missing(plan.unlearning) if _original_done(unit, plan)]
+        units: Sequence[Unit] = [*plan.unlearning, *plan.shadows]
+        failures += _run("unlearning, shadows", units, [*rest, *shadows_missing], run_units, tell, plan)
+    return failures
+
+
+def _original_done(unit: TargetUnit, plan: Plan) -> bool:
+    return any(original.seed == unit.seed and is_done(original) for original in plan.originals)
+
+
+def _run(
+    stage_name: str,
+    units: Sequence[Unit],
+    todo: Sequence[Unit],
+    run_units: RunUnits,
+    tell: progress.Report,
+    plan: Plan,
+) -> list[Failed]:
+    total = sum(map(num_models, units))
+    stage = progress.Stage(stage_name, total, tell, done=total - sum(map(num_models, todo)))
+    failures: list[Failed] = []
+    for outcome in run_units(todo) if todo else ():
+        if isinstance(outcome, Failed):
+            if outcome.storage_full:
+                raise Unfinished(_FULL.format(folder=plan.folder))
+            failures.append(outcome)
+            stage.advance(0, note=f"failed: {describe(outcome.unit)}")
+        else:
+            stage.advance(num_models(outcome.unit), note=describe(outcome.unit))
+    return failures
+
+
+def build_report(plan: Plan, failures: list[Failed], tell: progress.Report) -> Report:
+    """Scores what is committed.
+
+    Raises:
+        Unfinished: no pair of shadow models, or no target, has a result yet.
+    """
+    config = plan.record.config
+    present = [unit for unit in plan.shadows if is_done(unit)]
+    targets = [unit for unit in plan.targets if is_done(unit)]
+    if not present or not any(unit.method == "original" for unit in targets):
+        reasons = "\n".join(failure.error for failure in failures[:3])
+        raise Unfinished(f"nothing can be scored yet in {plan.folder}; run the same command again. {reasons}")
+    output = plan.folder.parent
+    log_odds = np.concatenate([store.read_array(output / unit.log_odds_file) for unit in present])
+    membership = plan.membership[[shadow for unit in present for shadow in unit.shadows]]
+    stage = progress.Stage("scoring", len(targets), tell)
+    evidence: list[Evidence] = []
+    for unit in sorted(targets, key=lambda unit: (config.methods.index(unit.method), unit.seed)):
+        evidence.append(_evidence(plan, unit, log_odds, membership))
+        stage.advance()
+    absent = [describe(unit) for unit in (*plan.targets, *plan.shadows) if not is_done(unit)]
+    originals = [item for item in evidence if item.method == "original"]
+    aucs = [auc(np.delete(item.scores, item.never_seen), item.scores[item.never_seen]) for item in originals]
+    draw = plan.draws[0]
+    return Report(
+        title=plan.source.title,
+        recipe=config.name,
+        run_hash=plan.record.run_hash,
+        config={"identity": identity(config), **appended(config)},
+        resolved=plan.resolved,
+        versions=versions(),
+        sizes={
+            "train": len(draw.train),
+            "retain": len(draw.retain),
+            "forget": len(draw.forget),
+            "unseen": len(plan.split.unseen),
+            "shadow_pool": len(draw.never_seen),
+            "test": len(plan.split.test),
+            "shadows": len(membership),
+            "seeds": config.num_seeds,
+        },
+        rows=score_rows(evidence, config.attack),
+        evidence=evidence,
+        shadow_quality={"lira_auc_original_train_against_pool": float(np.mean(aucs))},
+        status="PARTIAL" if absent else "COMPLETE",
+        missing=absent,
+        forget_files=_forget_files(plan, targets),
+    )
+
+
+def _evidence(plan: Plan, unit: TargetUnit, log_odds: np.ndarray, membership: np.ndarray) -> Evidence:
+    attack = plan.record.config.attack
+    facts = store.committed(plan.folder, unit.marker, id=unit.id)
+    assert facts is not None
+    target = store.read_array(plan.folder / unit.log_odds_file)
+    scores = likelihood_ratio(
+        log_odds,
+        membership,
+        target,
+        center=attack.center,
+        variance=attack.variance,
+        mode=attack.mode,
+        sigma_floor=attack.sigma_floor,
+    )
+    return Evidence(
+        method=unit.method,
+        seed=unit.seed,
+        accuracy=facts["accuracy"],
+        log_odds=target,
+        log_odds_unseen=store.read_array(plan.folder / unit.unseen_file),
+        scores=scores,
+        retain=unit.draw.retain,
+        forget=unit.draw.forget,
+        never_seen=unit.draw.never_seen,
+        curves=facts["curves"],
+        unlearning_seconds=facts["unlearning_seconds"],
+    )
+
+
+def _forget_files(plan: Plan, targets: list[TargetUnit]) -> list[str]:
+    """What still holds data of the people to be forgotten: pixels, the models that saw them, per-example scores."""
+    prepared = plan.originals[0].prepared
+    name = plan.folder.name
+    originals = [f"{name}/{unit.weights_file}" for unit in targets if unit.method == "original"]
+    scores = [f"{name}/{file}" for unit in targets for file in (unit.log_odds_file,)]
+    return [prepared.images, prepared.labels, *originals, *scores, *(unit.log_odds_file for unit in plan.shadows)]
+
+
+def _write(plan: Plan, report: Report) -> None:
+    """Writes the report's files; a finished run's are left as they are."""
+    files = render(report)
+    stable = {name: content for name, content in files.items() if name != "timings.json"}
+    content_hash = store.files_hash(stable)
+    if store.committed(plan.folder, "report.json", id=content_hash) is None:
+        store.commit(
+            plan.folder,
+            "report.json",
+            id=content_hash,
+            files=files,
+            facts={"status": report.status, "missing": report.missing},
+        )

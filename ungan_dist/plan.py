@@ -1,0 +1,168 @@
+"""From a config and its data to every unit of work, before anything is trained: ids, sets, membership, resolved autos."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool
+
+from ungan_dist.config import AuditConfig, method_config
+from ungan_dist.errors import ConfigError
+from ungan_dist.identity import RESULTS_VERSION, content_hash, run_hash
+from ungan_dist.lira import resolve_variance
+from ungan_dist.resident import Prepared
+from ungan_dist.runs import RunRecord, folder_of
+from ungan_dist.shadows import ShadowUnit
+from ungan_dist.sources import Source, load_source
+from ungan_dist.split import Draw, Split, draw_sets, make_split, array_hash, membership_matrix
+from ungan_dist.targets import TargetUnit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """All that a run will do."""
+
+    record: RunRecord
+    folder: Path
+    source: Source
+    split: Split
+    draws: list[Draw]
+    """By audit seed."""
+    membership: Bool[np.ndarray, "models pool"]
+    originals: list[TargetUnit]
+    unlearning: list[TargetUnit]
+    """Every other method, after its seed's original."""
+    shadows: list[ShadowUnit]
+    resolved: dict[str, object]
+    """Every "auto" as resolved, those of scoring too."""
+
+    @property
+    def targets(self) -> list[TargetUnit]:
+        return [*self.originals, *self.unlearning]
+
+
+def make_plan(config: AuditConfig) -> Plan:
+    """Reads the data, draws the sets and names every unit; nothing is written.
+
+    Raises:
+        ConfigError: the data cannot be read, or does not suffice for what is asked.
+    """
+    try:
+        source = load_source(config.source)
+        split = make_split(config.split, len(source.images), source.test)
+        views_fit(config, source)
+    except (ValueError, OSError) as error:
+        raise ConfigError(str(error)) from error
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    # on a CPU stacking gains nothing over one process a core
+    engine = ("serial" if device == "cpu" else "stacked") if config.shadows.engine == "auto" else config.shadows.engine
+    resolved = {"device": device, "engine": engine, "loader": "resident"}
+    record = RunRecord(
+        config=config,
+        run_hash=run_hash(config, source.content_hash),
+        data_hash=source.content_hash,
+        channels=source.images.shape[-1],
+        num_classes=source.num_classes,
+        resolved=resolved,
+    )
+    folder = folder_of(config, record.run_hash)
+    prepared = Prepared(output=str(folder.parent), data_hash=source.content_hash)
+    draws = [draw_sets(config.split, seed) for seed in range(config.num_seeds)]
+    membership = membership_matrix(config.shadows.num_models, len(split.pool), config.shadows.seed)
+    originals, unlearning = _targets(record, folder, prepared, split, draws)
+    return Plan(
+        record=record,
+        folder=folder,
+        source=source,
+        split=split,
+        draws=draws,
+        membership=membership,
+        originals=originals,
+        unlearning=unlearning,
+        shadows=_shadows(record, prepared, split, membership),
+        resolved={**resolved, "variance": resolve_variance(config.attack.variance, config.shadows.num_models)},
+    )
+
+
+def views_fit(config: AuditConfig, source: Source) -> None:
+    """Refuses pictures that the classifier is too deep for."""
+    height, width = source.images.shape[1:3]
+    if min(height, width) < 4:
+        raise ValueError(f"pictures are {height} × {width} pixels; the classifiers need at least 4 × 4")
+    if config.train.augment.padding >= min(height, width):
+        raise ValueError(
+            f"train.augment.padding must be smaller than the pictures ({height} × {width}), "
+            f"got {config.train.augment.padding}"
+        )
+
+
+def _targets(
+    record: RunRecord, folder: Path, prepared: Prepared, split: Split, draws: list[Draw]
+) -> tuple[list[TargetUnit], list[TargetUnit]]:
+    config = record.config
+    common = {"run": record.run_hash, "resolved": record.resolved}
+    originals: list[TargetUnit] = []
+    unlearning: list[TargetUnit] = []
+    for seed, draw in enumerate(draws):
+        original_id = content_hash({**common, "method": "original", "seed": seed})
+        for method in config.methods:
+            settings = method_config(config, method)
+            content = {**common, "method": method, "seed": seed}
+            unit = TargetUnit(
+                id=content_hash(content),
+                original_id=original_id,
+                run=str(folder),
+                method=method,
+                method_config=settings,
+                seed=seed,
+                prepared=prepared,
+                split=split,
+                draw=draw,
+                model=config.model,
+                train=config.train,
+                queries=config.shadows.queries,
+                device=str(record.resolved["device"]),
+            )
+            (originals if method == "original" else unlearning).append(unit)
+    return originals, unlearning
+
+
+def _shadows(
+    record: RunRecord, prepared: Prepared, split: Split, membership: Bool[np.ndarray, "models pool"]
+) -> list[ShadowUnit]:
+    """Fixed blocks of whole pairs; the id does not know of methods or seeds, so that every run can share a fleet."""
+    config = record.config
+    common: dict[str, Any] = {
+        "results_version": RESULTS_VERSION,
+        "data": record.data_hash,
+        "pool": array_hash(split.pool),
+        "model": dataclasses.asdict(config.model),
+        "train": dataclasses.asdict(config.train),
+        "queries": list(config.shadows.queries),
+        "seed": config.shadows.seed,
+        "resolved": record.resolved,
+    }
+    units: list[ShadowUnit] = []
+    for start in range(0, config.shadows.num_models, config.shadows.unit_size):
+        shadows = tuple(range(start, min(start + config.shadows.unit_size, config.shadows.num_models)))
+        content = {**common, "shadows": list(shadows), "membership": array_hash(membership[list(shadows)])}
+        units.append(
+            ShadowUnit(
+                id=content_hash(content)[:32],
+                shadows=shadows,
+                seed=config.shadows.seed,
+                prepared=prepared,
+                pool=split.pool,
+                model=config.model,
+                train=config.train,
+                queries=config.shadows.queries,
+                engine=str(record.resolved["engine"]),
+                device=str(record.resolved["device"]),
+            )
+        )
+    return units

@@ -1,0 +1,125 @@
+"""The local pool: one spawned process a core, each with one torch thread, a unit at a time."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from types import TracebackType
+
+from ungan_dist.units import Done, Failed, Unit, describe, execute
+
+MAX_DEATHS = 3
+"""How often a unit's process may die before the unit is given up."""
+
+
+class LocalPool:
+    """Processes that live as long as the ``with`` block; started when the first unit comes."""
+
+    def __init__(self, num_processes: int | None = None) -> None:
+        self._num_processes = num_processes or os.cpu_count() or 1
+        self._workers: list[_Worker] = []
+
+    def __enter__(self) -> LocalPool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for worker in self._workers:
+            worker.stop()
+        self._workers.clear()
+
+    def run_units(self, units: Sequence[Unit]) -> Iterator[Done | Failed]:
+        """Runs units and yields what became of each, in the order in which they end.
+
+        A process that dies is replaced and its unit tried again, ``MAX_DEATHS`` times in all.
+        """
+        waiting = deque(units)
+        deaths: dict[str, int] = {}
+        while len(self._workers) < min(self._num_processes, len(units)):
+            self._workers.append(_Worker())
+        while waiting or any(worker.unit for worker in self._workers):
+            for worker in self._workers:
+                if worker.unit is None and waiting:
+                    worker.start(waiting.popleft())
+            by_connection = {worker.connection: worker for worker in self._workers if worker.unit}
+            for connection in wait(list(by_connection)):
+                worker = by_connection[connection]  # pyright: ignore[reportArgumentType]
+                unit, outcome = worker.unit, worker.receive()
+                assert unit is not None
+                if outcome is not None:
+                    yield outcome
+                    continue
+                self._workers[self._workers.index(worker)] = _Worker()
+                deaths[unit.id] = deaths.get(unit.id, 0) + 1
+                if deaths[unit.id] < MAX_DEATHS:
+                    waiting.append(unit)
+                else:
+                    reason = f"the process at work on {describe(unit)} died {MAX_DEATHS} times, last with exit code"
+                    yield Failed(unit=unit, error=f"{reason} {worker.exit_code()} (-9: killed, often for memory)")
+
+
+class _Worker:
+    """One process, its pipe, and the unit it is at work on."""
+
+    def __init__(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.unit: Unit | None = None
+        self.connection, theirs = context.Pipe()
+        self._process: SpawnProcess = context.Process(target=_serve, args=(theirs,), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def start(self, unit: Unit) -> None:
+        self.unit = unit
+        try:
+            self.connection.send(unit)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # it died while idle: receive() will tell
+
+    def receive(self) -> Done | Failed | None:
+        """What became of the unit; none when the process died over it."""
+        self.unit = None
+        try:
+            return self.connection.recv()
+        except (EOFError, ConnectionResetError):
+            return None
+
+    def exit_code(self) -> int | None:
+        self._process.join()
+        return self._process.exitcode
+
+    def stop(self) -> None:
+        """Ends the process at once: what it had not committed is computed again by the next run."""
+        self._process.kill()
+        self._process.join()
+        self.connection.close()
+
+
+def _serve(connection: Connection) -> None:
+    """What a process of the pool does: units in, outcomes out, until the driver goes."""
+    # Ctrl-C reaches the whole terminal's group: the driver alone decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_die_with_driver, daemon=True).start()
+    import torch
+
+    torch.set_num_threads(1)
+    while True:
+        try:
+            unit = connection.recv()
+            connection.send(execute(unit))
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            return
+
+
+def _die_with_driver() -> None:
+    driver = multiprocessing.parent_process()
+    assert driver is not None
+    wait([driver.sentinel])
+    os._exit(1)

@@ -1,0 +1,106 @@
+"""What a long run says of itself: stage, done of total, time left; rich on a terminal, JSON lines otherwise."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """One step forward in a stage."""
+
+    stage: str
+    done: int
+    total: int
+    seconds: float
+    """Since the stage began."""
+    seconds_left: float | None
+    """At the stage's pace so far; none before the first step."""
+    note: str = ""
+
+
+Report = Callable[[Event], None]
+
+
+class Stage:
+    """Counts a stage's steps and tells them."""
+
+    def __init__(self, name: str, total: int, tell: Report, *, done: int = 0) -> None:
+        self._name, self._total, self._tell = name, total, tell
+        self._done = self._before = done
+        self._start = time.monotonic()
+        self.advance(0)
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        self._done += steps
+        seconds = time.monotonic() - self._start
+        fresh = self._done - self._before
+        left = seconds / fresh * (self._total - self._done) if fresh else None
+        self._tell(
+            Event(
+                stage=self._name, done=self._done, total=self._total, seconds=seconds, seconds_left=left, note=note
+            )
+        )
+
+
+def silent(event: Event) -> None:
+    """Tells nothing."""
+    del event
+
+
+@contextlib.contextmanager
+def progress(kind: Literal["auto", "rich", "json", "none"]) -> Iterator[Report]:
+    """Where events go: a live display, JSON lines on standard error, or nowhere."""
+    if kind == "none":
+        yield silent
+    elif kind == "json" or (kind == "auto" and not sys.stderr.isatty()):
+        yield _json_line
+    else:
+        with _live() as tell:
+            yield tell
+
+
+def _json_line(event: Event) -> None:
+    values = asdict(event)
+    values["seconds"] = round(event.seconds, 1)
+    values["seconds_left"] = None if event.seconds_left is None else round(event.seconds_left, 1)
+    print(json.dumps(values), file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def _live() -> Iterator[Report]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("{task.description:<18}"),
+        BarColumn(bar_width=32),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[left]}", style="dim"),
+        TextColumn("{task.fields[note]}", style="dim"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as display:
+        tasks = {}
+
+        def tell(event: Event) -> None:
+            if event.stage not in tasks:
+                tasks[event.stage] = display.add_task(event.stage, total=event.total, left="", note="")
+            finished = event.done >= event.total
+            left = "" if finished or event.seconds_left is None else f"{_clock(event.seconds_left)} left"
+            note = "" if finished else event.note
+            display.update(tasks[event.stage], completed=event.done, total=event.total, left=left, note=note)
+
+        yield tell
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

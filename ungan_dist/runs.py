@@ -1,0 +1,171 @@
+"""The run folder: what was asked, by which config, and the models that came out of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import typing
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ungan_dist import identity as identities
+from ungan_dist import store
+from ungan_dist.config import EXECUTION_FIELDS, AuditConfig
+from ungan_dist.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_CONFIG = "config.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """What ``config.json`` of a run folder says."""
+
+    config: AuditConfig
+    run_hash: str
+    data_hash: str
+    channels: int
+    num_classes: int
+    resolved: dict[str, Any]
+
+
+def folder_of(config: AuditConfig, run_hash: str) -> Path:
+    """The run folder: its given name, or the recipe's with the first digits of the hash."""
+    return Path(config.output).resolve() / (config.execution.run_name or f"{config.name}-{run_hash[:8]}")
+
+
+def open_run(folder: Path, record: RunRecord) -> None:
+    """Writes a run folder's record, after a look at the one that lies there.
+
+    Raises:
+        ConfigError: the folder was made by another identity; the message names the fields that differ.
+    """
+    wanted = _plain(record)
+    path = folder / _CONFIG
+    if path.exists():
+        present = _read_plain(folder)
+        before, after = ({key: side.get(key) for key in _UNCHANGEABLE} for side in (present, wanted))
+        lines = identities.differences(before, after)
+        if lines:
+            raise ConfigError(
+                f"{folder} holds a run of another config: {'; '.join(lines)}. "
+                f"Choose another --execution.run-name, or give the options it was made with"
+            )
+        if present == wanted:
+            return
+    store.write_json(path, wanted)
+
+
+_UNCHANGEABLE = ("identity", "data_hash", "resolved", "results_version")
+
+
+def _plain(record: RunRecord) -> dict[str, Any]:
+    return {
+        "identity": identities.identity(record.config),
+        "appended": identities.appended(record.config),
+        "source_path": record.config.source.path,
+        "run_hash": record.run_hash,
+        "data_hash": record.data_hash,
+        "channels": record.channels,
+        "num_classes": record.num_classes,
+        "resolved": record.resolved,
+        "results_version": identities.RESULTS_VERSION,
+    }
+
+
+def _read_plain(folder: Path) -> dict[str, Any]:
+    try:
+        return store.read_json(folder / _CONFIG)
+    except FileNotFoundError as error:
+        raise ConfigError(f"{folder} is not a run folder: it has no {_CONFIG}") from error
+    except ValueError as error:
+        raise ConfigError(f"{folder / _CONFIG} is damaged ({error}): restore it, or run into another folder") from error
+
+
+def read_run(folder: Path) -> RunRecord:
+    """The record of a run folder, its config whole again (with the folder's parent as output).
+
+    Raises:
+        ConfigError: not a run folder, or its record is damaged or of another version of this software.
+    """
+    plain = _read_plain(folder)
+    try:
+        values = plain["identity"]
+        values["methods"] = plain["appended"]["methods"]
+        values["num_seeds"] = plain["appended"]["num_seeds"]
+        values["shadows"]["num_models"] = plain["appended"]["shadows.num_models"]
+        values["source"]["path"] = plain["source_path"]
+        config = _from_plain(AuditConfig, values)
+        config = dataclasses.replace(
+            config,
+            output=str(folder.resolve().parent),
+            execution=dataclasses.replace(config.execution, run_name=folder.resolve().name),
+        )
+        names = ("run_hash", "data_hash", "channels", "num_classes", "resolved")
+        return RunRecord(config=config, **{name: plain[name] for name in names})
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"{folder / _CONFIG} cannot be read by this version ({error!r})") from error
+
+
+def _from_plain(kind: Any, value: Any) -> Any:
+    """A frozen config from plain data: nested configs by their annotations, lists as tuples."""
+    if dataclasses.is_dataclass(kind):
+        hints = typing.get_type_hints(kind)
+        known = {field.name for field in dataclasses.fields(kind)} - set(EXECUTION_FIELDS)
+        unknown = set(value) - known
+        if unknown:
+            raise ValueError(f"unknown fields {sorted(unknown)}")
+        return kind(**{name: _from_plain(hints[name], inner) for name, inner in value.items()})  # pyright: ignore[reportCallIssue]
+    return tuple(value) if isinstance(value, list) else value
+
+
+def load(run: str | Path, method: str, *, seed: int = 0) -> nn.Module:
+    """The model that a method left behind, in eval mode on the CPU.
+
+    Args:
+        run: the run folder.
+        method: a row of the table, for example ``"ungan"``.
+        seed: the audit seed.
+
+    Raises:
+        ConfigError: not a run folder, or the run has no such model.
+        CorruptResult: the weights are not those that were committed.
+    """
+    import torch
+
+    from ungan_dist.models import build
+    from ungan_dist.targets import load_weights, target_marker
+
+    folder = Path(run)
+    record = read_run(folder)
+    path = folder / f"models/{seed}/{method}.safetensors"
+    if not path.is_file():
+        there = sorted(str(p.relative_to(folder / "models"))[: -len(p.suffix)] for p in folder.glob("models/*/*"))
+        raise ConfigError(f"{folder} has no model of {method!r} for seed {seed}; it has (seed/method): {there}")
+    marker = store.read_json(folder / target_marker(seed, method))
+    if store.committed(folder, target_marker(seed, method), id=marker["id"]) is None:
+        raise store.CorruptResult(f"{path} is not the file that was committed: run the audit again to restore it")
+    model = build(
+        record.config.model,
+        channels=record.channels,
+        num_classes=record.num_classes,
+        seed=0,
+        device=torch.device("cpu"),
+    )
+    return load_weights(model, path)
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes: Python and the packages whose code is in a result's path."""
+    packages = ("ungan-dist", "torch", "torchvision", "numpy", "scipy")
+    found = {"python": platform.python_version()}
+    for package in packages:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "not installed as a package"
+    return found

@@ -1,0 +1,75 @@
+"""Shadow models: a unit of them in, their log-odds out. Pure: the same unit gives the same bits on the same kind of device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+
+from ungan_dist.config import ModelConfig, QueryView, TrainConfig
+from ungan_dist.data import derive_seed
+from ungan_dist.evaluate import query
+from ungan_dist.models import build
+from ungan_dist.resident import Prepared, open_examples
+from ungan_dist.split import membership_matrix
+from ungan_dist.stacked import train_stacked
+from ungan_dist.train import threads, train
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ShadowUnit:
+    """A fixed block of shadow models trained together; a retry repeats it exactly."""
+
+    id: str
+    """Hash of everything below but the output folder."""
+    shadows: tuple[int, ...]
+    """Ids of whole complementary pairs: from them alone come membership, weights and every draw."""
+    seed: int
+    """The fleet's seed."""
+    prepared: Prepared
+    pool: Int[np.ndarray, " pool"]
+    """Indices of D ∪ D^s in the data set."""
+    model: ModelConfig
+    train: TrainConfig
+    queries: tuple[QueryView, ...]
+    engine: str
+    """``serial`` or ``stacked``."""
+    device: str
+    """Type of device: ``cpu`` or ``cuda``."""
+
+    @property
+    def marker(self) -> str:
+        """Relative to the output folder, which every run of this fleet shares."""
+        return f"shadows/{self.id}.json"
+
+    @property
+    def log_odds_file(self) -> str:
+        return f"shadows/{self.id}.npy"
+
+
+def train_unit(unit: ShadowUnit) -> Float[np.ndarray, "models examples queries"]:
+    """Trains a unit's shadow models and asks each for the log-odds of the whole pool, float32."""
+    data = open_examples(unit.prepared, unit.device)
+    pool = torch.from_numpy(unit.pool).to(data.device)
+    membership = membership_matrix(max(unit.shadows) // 2 * 2 + 2, len(pool), unit.seed)
+    sets = [pool[torch.from_numpy(membership[shadow]).to(data.device)] for shadow in unit.shadows]
+    seeds = [derive_seed("shadow", unit.seed, shadow) for shadow in unit.shadows]
+    models = [
+        build(
+            unit.model,
+            channels=data.images.shape[-1],
+            num_classes=data.num_classes,
+            seed=seed,
+            device=data.device,
+        )
+        for seed in seeds
+    ]
+    with threads(unit.train.num_threads):
+        if unit.engine == "stacked":
+            train_stacked(models, data, sets, unit.train, seeds=seeds)
+        else:
+            for model, members, seed in zip(models, sets, seeds, strict=True):
+                train(model, data, members, unit.train, seed=seed)
+        return np.stack([query(model, data, pool, unit.queries) for model in models])

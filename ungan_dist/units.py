@@ -1,0 +1,78 @@
+"""Units of work: what a process of a pool, or an actor of a cluster, is handed, and what becomes of it."""
+
+from __future__ import annotations
+
+import errno
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ungan_dist import store
+from ungan_dist.shadows import ShadowUnit, train_unit
+from ungan_dist.targets import TargetUnit, run_target
+
+Unit = ShadowUnit | TargetUnit
+
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """A unit whose result was committed."""
+
+    unit: Unit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed:
+    """A unit that raised, or whose process died more often than the budget allows."""
+
+    unit: Unit
+    error: str
+    storage_full: bool = False
+
+
+RunUnits = Callable[[Sequence[Unit]], Iterator[Done | Failed]]
+"""The seam at which a pool or a cluster is put in: units in, what became of them out, in any order."""
+
+
+def describe(unit: Unit) -> str:
+    """A unit in words, for progress and for lists of what is missing."""
+    if isinstance(unit, ShadowUnit):
+        return f"shadow models {unit.shadows[0]}–{unit.shadows[-1]}"
+    return f"{unit.method}, seed {unit.seed}"
+
+
+def num_models(unit: Unit) -> int:
+    """Models that a unit trains."""
+    return len(unit.shadows) if isinstance(unit, ShadowUnit) else 1
+
+
+def is_done(unit: Unit) -> bool:
+    """Whether a valid committed result exists: nothing else counts as done."""
+    root = Path(unit.prepared.output if isinstance(unit, ShadowUnit) else unit.run)
+    return store.committed(root, unit.marker, id=unit.id) is not None
+
+
+def missing(units: Iterable[Unit]) -> list[Unit]:
+    """The units that have no valid result yet."""
+    return [unit for unit in units if not is_done(unit)]
+
+
+def execute(unit: Unit) -> Done | Failed:
+    """Computes a unit and commits its result; runs in a worker."""
+    try:
+        if isinstance(unit, ShadowUnit):
+            files = {unit.log_odds_file: store.array_bytes(train_unit(unit))}
+            store.commit(
+                Path(unit.prepared.output), unit.marker, id=unit.id, files=files, facts={"shadows": list(unit.shadows)}
+            )
+        else:
+            files, facts = run_target(unit)
+            store.commit(Path(unit.run), unit.marker, id=unit.id, files=files, facts=facts)
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        return Failed(unit=unit, error=str(error) if full else traceback.format_exc(), storage_full=full)
+    except Exception:  # whatever a unit raises is its result: the fleet goes on, the failure is named
+        return Failed(unit=unit, error=traceback.format_exc())
+    return Done(unit=unit)
