@@ -10,7 +10,7 @@ from hypothesis import settings
 from jaxtyping import install_import_hook
 
 # Before any test imports the package: modules imported earlier would stay unchecked.
-install_import_hook("ungan_dist", "beartype.beartype")
+install_import_hook("ungan_dist", "shapes.checked")
 
 settings.register_profile("ungan_dist", deadline=None, max_examples=50)
 settings.load_profile("ungan_dist")

@@ -9,28 +9,37 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Method = Literal["original", "retrain", "fine_tuning", "ungan", "ungan_no_adversary", "ungan_random_critic"]
+from ungan_dist.method_configs import (
+    AdvNegGradsConfig,
+    CFkConfig,
+    FineTuningConfig,
+    NegGradsConfig,
+    OriginalConfig,
+    RandomLabelsConfig,
+    RetrainConfig,
+    SCRUBConfig,
+    UnGANConfig,
+    UNSIRConfig,
+)
+from ungan_dist.ranges import not_negative, positive, within
+
+Method = Literal[
+    "original",
+    "retrain",
+    "fine_tuning",
+    "random_labels",
+    "neg_grads",
+    "adv_neg_grads",
+    "unsir",
+    "scrub",
+    "cf_k",
+    "ungan",
+    "ungan_no_adversary",
+    "ungan_random_critic",
+]
 """The rows that a table can hold, by their names on the command line."""
 
 QueryView = Literal["plain", "flip", "shift"]
-
-
-def _positive(**values: float | None) -> None:
-    for name, value in values.items():
-        if value is not None and value <= 0:
-            raise ValueError(f"{name} must be greater than 0, got {value}")
-
-
-def _not_negative(**values: float | None) -> None:
-    for name, value in values.items():
-        if value is not None and value < 0:
-            raise ValueError(f"{name} must be at least 0, got {value}")
-
-
-def _within(low: float, high: float, **values: float) -> None:
-    for name, value in values.items():
-        if not low < value < high:
-            raise ValueError(f"{name} must lie between {low} and {high}, both excluded, got {value}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +47,8 @@ class SourceConfig:
     """Where examples come from."""
 
     kind: Literal["digits", "cifar10", "cifar100", "parquet", "image_folder"] = "digits"
-    """digits: bundled with scikit-learn. cifar10, cifar100: Parquet where a path is given, else torchvision's download."""
+    """digits: bundled with scikit-learn. cifar10, cifar100: Parquet where a path is given, else downloaded by
+    torchvision."""
     path: str | None = None
     """Folder or file to read; for CIFAR-10 the environment variable CIFAR10_PARQUET is the second choice."""
 
@@ -59,8 +69,8 @@ class SplitConfig:
     """Fixes unseen and the pool D ∪ D^s; each audit seed redraws D and D_f from the pool."""
 
     def __post_init__(self) -> None:
-        _positive(train=self.train, shadow_pool=self.shadow_pool, unseen=self.unseen)
-        _within(0, 1, forget_fraction=self.forget_fraction)
+        positive(train=self.train, shadow_pool=self.shadow_pool, unseen=self.unseen)
+        within(0, 1, forget_fraction=self.forget_fraction)
         if self.train != self.shadow_pool:
             raise ValueError(
                 f"shadow_pool must equal train, so that a shadow model sees as many examples as the original; "
@@ -88,7 +98,7 @@ class ModelConfig:
     """Channels of the small CNN's first stage; the ResNets ignore it."""
 
     def __post_init__(self) -> None:
-        _positive(width=self.width)
+        positive(width=self.width)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +111,7 @@ class AugmentConfig:
     """Mirror left and right with probability one half."""
 
     def __post_init__(self) -> None:
-        _not_negative(padding=self.padding)
+        not_negative(padding=self.padding)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,13 +134,13 @@ class TrainConfig:
     """Torch threads of a CPU training. Results depend on it, so it is part of what a result is."""
 
     def __post_init__(self) -> None:
-        _positive(
+        positive(
             epochs=self.epochs,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
             num_threads=self.num_threads,
         )
-        _not_negative(momentum=self.momentum, weight_decay=self.weight_decay)
+        not_negative(momentum=self.momentum, weight_decay=self.weight_decay)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,114 +189,13 @@ class AttackConfig:
     """Bootstrap resamples behind an interval from fewer than three seeds."""
 
     def __post_init__(self) -> None:
-        _within(0, 1, fnr=self.fnr)
+        within(0, 1, fnr=self.fnr)
         for fpr in self.fprs:
-            _within(0, 1, fprs=fpr)
-        _within(0, 0.5, delta=self.delta)
-        _positive(sigma_floor=self.sigma_floor)
+            within(0, 1, fprs=fpr)
+        within(0, 0.5, delta=self.delta)
+        positive(sigma_floor=self.sigma_floor)
         if self.num_resamples < 100:
             raise ValueError(f"num_resamples must be at least 100, got {self.num_resamples}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class OriginalConfig:
-    """Original: the model as trained, nothing done."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RetrainConfig:
-    """Retrain: the original's recipe from scratch on the retain set, the gold standard."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FineTuningConfig:
-    """Fine-Tuning: cross-entropy on the retain set, SGD."""
-
-    epochs: int = 10
-    """Passes over the retain set."""
-    learning_rate: float = 0.01
-    """Constant learning rate."""
-    momentum: float = 0.0
-    """SGD momentum."""
-
-    def __post_init__(self) -> None:
-        _positive(epochs=self.epochs, learning_rate=self.learning_rate)
-        _not_negative(momentum=self.momentum)
-
-
-@dataclass(frozen=True, kw_only=True)
-class UnGANConfig:
-    """UnGAN, Algorithms 1–4; where the paper must be read, the default is the first of the values named."""
-
-    epochs: int = 8
-    """Outer rounds, N_e."""
-    critic_steps: int | None = None
-    """Algorithm 2 a round, T_d; none: max(1, ⌊|D_f| / batch⌋)."""
-    generator_steps: int | None = None
-    """Algorithm 3 a round, T_g; none: as critic_steps would be."""
-    finetune_steps: int | None = None
-    """Algorithm 4 a round, T_f; none: ⌈|D| / batch⌉."""
-    batch_size: int | None = None
-    """Examples drawn from each set a step; none: the training recipe's."""
-    inclusive_loops: bool = False
-    """Read "for n = 0 … N" as N + 1 turns."""
-    critic_widths: tuple[int, int, int] = (128, 128, 128)
-    """Widths of the critic's three layers; the last is the embedding."""
-    critic_learning_rate: float = 1e-3
-    """SGD on the critic."""
-    critic_weight_decay: float = 5e-4
-    """L2 penalty on the critic's weights."""
-    learning_rate: float = 5e-4
-    """Adam on the generator."""
-    weight_decay: float = 5e-5
-    """L2 (not decoupled) on the generator's weights."""
-    optimizers: Literal["shared", "separate"] = "shared"
-    """One Adam for generator and fine-tuning steps, or one each."""
-    alpha: float = 1 / 16
-    """Weight of cross-entropy in fine-tuning steps."""
-    gamma: float = 1 / 32
-    """Weight of the divergence from the original in fine-tuning steps."""
-    kl_direction: Literal["student_first", "teacher_first"] = "student_first"
-    """student_first: KL(G ‖ Ĝ) as eq. 9 writes it; teacher_first: KL(Ĝ ‖ G)."""
-    penalty: Literal["squared", "as_written"] = "squared"
-    """(‖∇‖ − 1)² as in Cramer GAN, or ‖∇‖ − 1 as Algorithm 2 prints it."""
-    penalty_of: Literal["critic", "embedding_sum", "embedding_norm", "jacobian"] = "critic"
-    """What is differentiated: f(ẑ), the sum of D(ẑ), the norm of D(ẑ), or D's Jacobian (Frobenius norm)."""
-    penalty_weight: float = 10.0
-    """λ of eq. 7."""
-    epsilon_per: Literal["row", "batch"] = "row"
-    """One mixing coefficient a row, or one a batch."""
-    mix_labels: bool = True
-    """Mix the label columns too; otherwise ẑ carries the forget examples' labels."""
-    estimator: Literal["paired", "all_pairs"] = "paired"
-    """The paper's paired norms, or the unbiased U-statistic over all pairs."""
-    surrogate: Literal["cramer", "energy"] = "cramer"
-    """eq. 8, or a second unseen batch in place of the origin."""
-    critic_input: Literal["logits", "softmax"] = "logits"
-    """What of the model's output the critic sees, beside the one-hot label."""
-    batch_norm: Literal["eval", "train"] = "eval"
-    """Mode of the generator's batch norm in critic and generator steps; fine-tuning steps train."""
-    augment_adversarial: bool = False
-    """Augment x_f and x_u too."""
-
-    def __post_init__(self) -> None:
-        _positive(
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            critic_learning_rate=self.critic_learning_rate,
-            learning_rate=self.learning_rate,
-            **{f"critic_widths[{i}]": width for i, width in enumerate(self.critic_widths)},
-        )
-        _not_negative(
-            critic_steps=self.critic_steps,
-            generator_steps=self.generator_steps,
-            finetune_steps=self.finetune_steps,
-            critic_weight_decay=self.critic_weight_decay,
-            weight_decay=self.weight_decay,
-            alpha=self.alpha,
-            gamma=self.gamma,
-            penalty_weight=self.penalty_weight,
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -309,7 +218,7 @@ class ExecutionConfig:
     """auto: rich on a terminal, JSON lines otherwise."""
 
     def __post_init__(self) -> None:
-        _positive(num_processes=self.num_processes)
+        positive(num_processes=self.num_processes)
         if self.run_name is not None and (
             not self.run_name or self.run_name.startswith(".") or set(self.run_name) & set("/\\\0")
         ):
@@ -332,6 +241,12 @@ class AuditConfig:
         "original",
         "retrain",
         "fine_tuning",
+        "random_labels",
+        "neg_grads",
+        "adv_neg_grads",
+        "unsir",
+        "scrub",
+        "cf_k",
         "ungan",
         "ungan_no_adversary",
         "ungan_random_critic",
@@ -342,6 +257,12 @@ class AuditConfig:
     original: OriginalConfig = field(default_factory=OriginalConfig)
     retrain: RetrainConfig = field(default_factory=RetrainConfig)
     fine_tuning: FineTuningConfig = field(default_factory=FineTuningConfig)
+    random_labels: RandomLabelsConfig = field(default_factory=RandomLabelsConfig)
+    neg_grads: NegGradsConfig = field(default_factory=NegGradsConfig)
+    adv_neg_grads: AdvNegGradsConfig = field(default_factory=AdvNegGradsConfig)
+    unsir: UNSIRConfig = field(default_factory=UNSIRConfig)
+    scrub: SCRUBConfig = field(default_factory=SCRUBConfig)
+    cf_k: CFkConfig = field(default_factory=CFkConfig)
     ungan: UnGANConfig = field(default_factory=UnGANConfig)
     output: str = "runs"
     """Folder that holds run folders, shadow fleets and prepared data."""
@@ -349,7 +270,7 @@ class AuditConfig:
     report: ReportConfig = field(default_factory=ReportConfig)
 
     def __post_init__(self) -> None:
-        _positive(num_seeds=self.num_seeds)
+        positive(num_seeds=self.num_seeds)
         if not self.methods or len(set(self.methods)) != len(self.methods):
             raise ValueError(f"methods must name at least one method, each once, got {self.methods}")
         if "original" not in self.methods:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple, cast, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -55,17 +55,17 @@ def resolve_variance(variance: Variance, num_models: int) -> ResolvedVariance:
 class Moments(NamedTuple):
     """Count, mean and sum of squared deviations of each group: all that a Gaussian fit needs, and mergeable."""
 
-    count: Int[np.ndarray, "*groups"]
+    num_values: Int[np.ndarray, "*groups"]
     mean: Float64[np.ndarray, "*groups"]
     squares: Float64[np.ndarray, "*groups"]
 
 
-def moments(values: Float64[np.ndarray, "models *groups"], chosen: Bool[np.ndarray, "models *groups"]) -> Moments:
+def moments(values: Float64[np.ndarray, "models ..."], chosen: Bool[np.ndarray, "models ..."]) -> Moments:
     """Moments over the chosen models, in two passes: no cancellation however far the mean lies from zero."""
-    count = chosen.sum(0)
-    mean = np.einsum("k...,k...->...", values, chosen) / np.maximum(count, 1)
+    num_values = chosen.sum(0)
+    mean = np.einsum("k...,k...->...", values, chosen) / np.maximum(num_values, 1)
     deviations = np.where(chosen, values - mean, 0.0)
-    return Moments(count, mean, np.einsum("k...,k...->...", deviations, deviations))
+    return Moments(num_values, mean, np.einsum("k...,k...->...", deviations, deviations))
 
 
 def merge(parts: Moments, axis: int | tuple[int, ...] = 0) -> Moments:
@@ -73,10 +73,10 @@ def merge(parts: Moments, axis: int | tuple[int, ...] = 0) -> Moments:
 
     Source: Chan, Golub & LeVeque 1979.
     """
-    count = parts.count.sum(axis, keepdims=True)
-    mean = (parts.count * parts.mean).sum(axis, keepdims=True) / np.maximum(count, 1)
-    squares = (parts.squares + parts.count * (parts.mean - mean) ** 2).sum(axis)
-    return Moments(count.squeeze(axis), mean.squeeze(axis), squares)
+    num_values = parts.num_values.sum(axis, keepdims=True)
+    mean = (parts.num_values * parts.mean).sum(axis, keepdims=True) / np.maximum(num_values, 1)
+    squares = (parts.squares + parts.num_values * (parts.mean - mean) ** 2).sum(axis)
+    return Moments(num_values.squeeze(axis), mean.squeeze(axis), squares)
 
 
 def likelihood_ratio(
@@ -110,7 +110,8 @@ def likelihood_ratio(
     Raises:
         ValueError: shapes that do not fit, examples left without enough models, log-odds that are not finite.
     """
-    num_models, num_examples, num_queries = _check_shapes(shadow_log_odds, membership, target_log_odds)
+    _check_shapes(shadow_log_odds, membership, target_log_odds)
+    num_models = len(shadow_log_odds)
     _check_choices(center, variance, mode, sigma_floor)
     if not all(0 <= model < num_models for model in leave_out):
         raise ValueError(f"leave_out must name shadow models in 0 … {num_models - 1}, got {list(leave_out)}")
@@ -118,31 +119,43 @@ def likelihood_ratio(
     variance = resolve_variance(variance, num_models)
     _check_counts(membership, kept, mode, needed=2 if variance == "per_example" else 1)
 
-    groups = (True, False) if mode == "online" else (False,)
-    fits: dict[bool, list[tuple[Moments, np.ndarray]]] = {member: [] for member in groups}
-    for values, member_of in _chunks(shadow_log_odds, membership, kept):
-        for member in groups:
-            chosen = member_of if member else ~member_of
-            fit = moments(values, chosen)
-            fits[member].append((fit, _median(values, chosen) if center == "median" else fit.mean))
-
-    phi = np.asarray(target_log_odds, dtype=np.float64)
-    standardised: dict[bool, np.ndarray] = {}
-    sigmas: dict[bool, np.ndarray] = {}
-    for member in groups:
-        parts, centers = zip(*fits[member], strict=True)
-        fit = Moments(*(np.concatenate(sums) for sums in zip(*parts, strict=True)))
-        own = _standard_deviation(fit, variance)
-        # The public code's fixed variance takes the IN models' for both; offline there are none.
-        sigma = sigmas[True] if variance == "carlini_fixed" and True in sigmas else np.maximum(own, sigma_floor)
-        sigmas[member] = sigma
-        scale = np.broadcast_to(sigma, fit.mean.shape).reshape(phi.shape)
-        standardised[member] = (phi - np.concatenate(centers).reshape(phi.shape)) / scale
+    groups = ("out",) if mode == "offline" else ("in", "out")
+    fits = _fit(shadow_log_odds, membership, kept, groups, center)
+    sigma = {group: np.maximum(_standard_deviation(fits[group].moments, variance), sigma_floor) for group in groups}
+    if variance == "carlini_fixed" and mode == "online":
+        sigma["out"] = sigma["in"]
+    phi = np.asarray(target_log_odds, dtype=np.float64).reshape(-1)
+    standardised = {group: (phi - fits[group].center) / sigma[group] for group in groups}
     if mode == "offline":
-        return log_ndtr(standardised[False]).mean(1)
-    log_sigma_ratio = np.broadcast_to(np.log(sigmas[False] / sigmas[True]), num_examples * num_queries)
-    ratio = (standardised[False] ** 2 - standardised[True] ** 2) / 2 + log_sigma_ratio.reshape(phi.shape)
-    return ratio.mean(1)
+        score = log_ndtr(standardised["out"])
+    else:
+        score = (standardised["out"] ** 2 - standardised["in"] ** 2) / 2 + np.log(sigma["out"] / sigma["in"])
+    return score.reshape(target_log_odds.shape).mean(1)
+
+
+class _Fit(NamedTuple):
+    """Of one group of shadow models, for each example and query in turn."""
+
+    moments: Moments
+    center: Float64[np.ndarray, " columns"]
+
+
+def _fit(
+    shadow_log_odds: np.ndarray, membership: np.ndarray, kept: np.ndarray, groups: tuple[str, ...], center: Center
+) -> dict[str, _Fit]:
+    parts: dict[str, list[_Fit]] = {group: [] for group in groups}
+    for values, is_in in _chunks(shadow_log_odds, membership, kept):
+        for group in groups:
+            chosen = is_in if group == "in" else ~is_in
+            fit = moments(values, chosen)
+            parts[group].append(_Fit(fit, _median(values, chosen) if center == "median" else fit.mean))
+    return {
+        group: _Fit(
+            Moments(*(np.concatenate(field) for field in zip(*(fit.moments for fit in fits), strict=True))),
+            np.concatenate([fit.center for fit in fits]),
+        )
+        for group, fits in parts.items()
+    }
 
 
 def _chunks(
@@ -174,20 +187,22 @@ def _median(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     return np.take_along_axis(ordered, middle, axis=0).mean(0)
 
 
-def _standard_deviation(fit: Moments, variance: ResolvedVariance) -> np.ndarray:
+def _standard_deviation(fit: Moments, variance: ResolvedVariance) -> np.ndarray | np.float64:
     """One an example and query, or a single one."""
     if variance == "per_example":
-        return np.sqrt(fit.squares / fit.count)
+        return np.sqrt(fit.squares / fit.num_values)
     if variance == "carlini_fixed":
         everything = merge(fit)
-        return np.sqrt(everything.squares / everything.count)
-    degrees_of_freedom = (fit.count - 1).sum()
+        return np.sqrt(everything.squares / everything.num_values)
+    degrees_of_freedom = (fit.num_values - 1).sum()
     if degrees_of_freedom < 1:
-        raise ValueError("a pooled variance needs two IN or two OUT models of some example: use at least 4 shadow models")
+        raise ValueError(
+            "a pooled variance needs two IN or two OUT models of some example: use at least 4 shadow models"
+        )
     return np.sqrt(fit.squares.sum() / degrees_of_freedom)
 
 
-def _check_shapes(shadow: np.ndarray, membership: np.ndarray, target: np.ndarray) -> tuple[int, int, int]:
+def _check_shapes(shadow: np.ndarray, membership: np.ndarray, target: np.ndarray) -> None:
     if shadow.ndim != 3 or 0 in shadow.shape:
         raise ValueError(f"shadow_log_odds must be models × examples × queries, got shape {shadow.shape}")
     if membership.shape != shadow.shape[:2] or membership.dtype != np.bool_:
@@ -199,7 +214,6 @@ def _check_shapes(shadow: np.ndarray, membership: np.ndarray, target: np.ndarray
     broken = int((~np.isfinite(target)).any(1).sum())
     if broken:
         raise ValueError(f"the target's log-odds are not finite on {broken} of {len(target)} examples: it has diverged")
-    return cast("tuple[int, int, int]", shadow.shape)
 
 
 def _check_choices(center: str, variance: str, mode: str, sigma_floor: float) -> None:

@@ -10,8 +10,6 @@ import numpy as np
 from jaxtyping import Float64, Int, Shaped
 from numpy.typing import ArrayLike
 
-Scores = Shaped[np.ndarray, " examples"]
-
 
 def accuracy(predictions: Int[np.ndarray, " examples"], labels: Int[np.ndarray, " examples"]) -> float:
     """Share of predictions that equal the labels, in [0, 1]."""
@@ -33,7 +31,9 @@ class OperatingPoint:
     """Scores below it are rejected."""
 
 
-def operating_point(member_scores: Scores, nonmember_scores: Scores, fnr: float) -> OperatingPoint:
+def operating_point(
+    member_scores: Shaped[np.ndarray, " members"], nonmember_scores: Shaped[np.ndarray, " nonmembers"], fnr: float
+) -> OperatingPoint:
     """Rejects as many scores as possible while fewer than ``fnr`` of the members are rejected.
 
     With the members' scores in ascending order, m_1 ≤ … ≤ m_n, and k = ⌈fnr · n⌉ − 1, a score below m_{k+1} is
@@ -53,12 +53,16 @@ def operating_point(member_scores: Scores, nonmember_scores: Scores, fnr: float)
     )
 
 
-def tnr_at_fnr(member_scores: Scores, nonmember_scores: Scores, fnr: float) -> float:
+def tnr_at_fnr(
+    member_scores: Shaped[np.ndarray, " members"], nonmember_scores: Shaped[np.ndarray, " nonmembers"], fnr: float
+) -> float:
     """Share of non-members rejected while fewer than ``fnr`` of the members are; see :func:`operating_point`."""
     return operating_point(member_scores, nonmember_scores, fnr).tnr
 
 
-def tpr_at_fpr(positive: Scores, negative: Scores, fpr: float) -> float:
+def tpr_at_fpr(
+    positive: Shaped[np.ndarray, " positives"], negative: Shaped[np.ndarray, " negatives"], fpr: float
+) -> float:
     """Share of positives above a threshold that at most ``fpr`` of the negatives exceed.
 
     The threshold is the (⌊fpr · n⌋ + 1)-th largest negative score; ties with it count as negative.
@@ -71,7 +75,7 @@ def tpr_at_fpr(positive: Scores, negative: Scores, fpr: float) -> float:
     return float((positives > threshold).mean())
 
 
-def auc(positive: Scores, negative: Scores) -> float:
+def auc(positive: Shaped[np.ndarray, " positives"], negative: Shaped[np.ndarray, " negatives"]) -> float:
     """Chance that a positive scores higher than a negative, ties counted half."""
     positives, negatives = _scores("positive", positive), np.sort(_scores("negative", negative))
     twice_wins = sum(int(np.searchsorted(negatives, positives, side).sum()) for side in ("left", "right"))
@@ -79,7 +83,7 @@ def auc(positive: Scores, negative: Scores) -> float:
 
 
 def roc_curve(
-    positive: Scores, negative: Scores
+    positive: Shaped[np.ndarray, " positives"], negative: Shaped[np.ndarray, " negatives"]
 ) -> tuple[Float64[np.ndarray, " thresholds"], Float64[np.ndarray, " thresholds"]]:
     """False and true positive rates from (0, 0) to (1, 1), one point for each distinct score."""
     positives, negatives = np.sort(_scores("positive", positive)), np.sort(_scores("negative", negative))
@@ -120,7 +124,7 @@ def _exact(rate: float) -> Fraction:
     return Fraction(str(float(rate)))
 
 
-def _scores(name: str, scores: ArrayLike) -> Scores:
+def _scores(name: str, scores: ArrayLike) -> np.ndarray:
     values = np.asarray(scores)
     if values.ndim != 1 or not len(values):
         raise ValueError(f"{name} scores must be one-dimensional and not empty, got shape {values.shape}")

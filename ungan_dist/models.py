@@ -6,7 +6,6 @@ import copy
 from typing import cast
 
 import torch
-import torchvision
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -45,6 +44,8 @@ def _convolution(channels_in: int, channels_out: int, *, pool: bool) -> nn.Seque
 
 def _resnet18(channels: int, num_classes: int, *, cifar_stem: bool) -> nn.Module:
     """Torchvision's own ResNet-18; the CIFAR stem is 3×3 with stride 1 and no max-pool."""
+    import torchvision  # four seconds that only a ResNet is worth
+
     model = torchvision.models.resnet18(weights=None, num_classes=num_classes)
     if cifar_stem:
         model.conv1 = nn.Conv2d(channels, 64, 3, stride=1, padding=1, bias=False)
@@ -69,9 +70,10 @@ def stages(model: nn.Module) -> list[nn.Module]:
     """The parts of a classifier in the order of the forward pass, the last one its classifying layer."""
     if isinstance(model, SmallCNN):
         return list(model.stages)
-    if isinstance(model, torchvision.models.ResNet):
-        stem = nn.ModuleList([model.conv1, model.bn1])
-        return [stem, model.layer1, model.layer2, model.layer3, model.layer4, model.fc]
+    names = ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4", "fc")
+    if all(hasattr(model, name) for name in names):
+        stem, rest = names[:2], names[2:]
+        return [nn.ModuleList(map(model.get_submodule, stem)), *map(model.get_submodule, rest)]
     raise ValueError(f"{type(model).__name__} has no ordered stages; expected SmallCNN or a torchvision ResNet")
 
 

@@ -166,7 +166,7 @@ def build_report(plan: Plan, failures: list[Failed], tell: progress.Report) -> R
             "shadows": len(membership),
             "seeds": config.num_seeds,
         },
-        rows=score_rows(evidence, config.attack),
+        rows=score_rows(evidence, config.attack, num_test=len(plan.split.test)),
         evidence=evidence,
         shadow_quality={"lira_auc_original_train_against_pool": float(np.mean(aucs))},
         status="PARTIAL" if absent else "COMPLETE",

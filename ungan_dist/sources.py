@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int64, UInt8
@@ -61,10 +62,10 @@ class Source:
             None if self.test is None else len(self.test),
         )
         digest = hashlib.sha256(repr(facts).encode())
-        digest.update(np.ascontiguousarray(self.images))
-        digest.update(self.labels.astype("<i8"))
+        digest.update(np.ascontiguousarray(self.images).data)
+        digest.update(self.labels.astype("<i8").data)
         if self.test is not None:
-            digest.update(self.test.astype("<i8"))
+            digest.update(self.test.astype("<i8").data)
         return digest.hexdigest()
 
 
@@ -100,7 +101,7 @@ def _digits() -> Source:
     """1,797 handwritten digits of 8 × 8 pixels, whose 17 levels are spread over a byte."""
     from sklearn.datasets import load_digits
 
-    bunch = load_digits()
+    bunch: Any = load_digits()
     levels = bunch.images.astype(np.int64)
     pictures = Pictures(
         images=((levels * 255 + 8) // 16).astype(np.uint8)[..., None],
@@ -154,7 +155,7 @@ def _source(
     bundled: bool = False,
 ) -> Source:
     if len(pictures.class_names) < 2:
-        raise ValueError(f"{title} has one class, {pictures.class_names[0]}: a classifier needs at least 2")
+        raise ValueError(f"{title} has {len(pictures.class_names)} class: a classifier needs at least 2")
     mean, std = moments or _channel_moments(pictures.images)
     count = len(pictures.labels)
     return Source(

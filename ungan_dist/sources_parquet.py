@@ -55,9 +55,8 @@ def read_parquet(train: list[Path], test: list[Path], *, num_classes: int | None
         raise ValueError(f"{', '.join(map(str, train))} holds no row: at least one is needed")
     labels = np.concatenate([_labels(file, table) for file, table in files])
     names = _class_names(tables[0])
-    if num_classes is None:
-        num_classes = len(names) or int(labels.max()) + 1
-    _check_labels(files, labels, num_classes, must_occur=not names)
+    _check_labels(files, labels, num_classes or len(names) or None)
+    num_classes = num_classes or len(names) or int(labels.max()) + 1
     pictures = (picture for file, table in files for picture in _encoded(file, table))
     return Pictures(
         images=decode(pictures, sum(counts)),
@@ -91,7 +90,7 @@ def _column(file: Path, table: pq.ParquetFile, names: tuple[str, ...]) -> str:
         if name in present:
             return name
     raise ValueError(
-        f"{file} has the columns {', '.join(present) or 'none'}, and none called {' or '.join(names)}: rename its column"
+        f"{file} has no column called {' or '.join(names)}, but {', '.join(present) or 'none'}: rename the one meant"
     )
 
 
@@ -111,21 +110,23 @@ def _labels(file: Path, table: pq.ParquetFile) -> Int64[np.ndarray, " rows"]:
 
 
 def _check_labels(
-    files: list[tuple[Path, pq.ParquetFile]], labels: Int64[np.ndarray, " rows"], num_classes: int, *, must_occur: bool
+    files: list[tuple[Path, pq.ParquetFile]], labels: Int64[np.ndarray, " rows"], num_classes: int | None
 ) -> None:
-    """Every label lies in [0, num_classes); where the number of classes is only known from them, each occurs."""
-    wrong = np.flatnonzero((labels < 0) | (labels >= num_classes))
+    """Every label lies in [0, num_classes); where only the labels say how many there are, each class occurs."""
+    limit = int(labels.max()) + 1 if num_classes is None else num_classes
+    wrong = np.flatnonzero((labels < 0) | (labels >= limit))
     if len(wrong):
         row = int(wrong[0])
         label = labels[row]
         for file, table in files:
             if row < table.metadata.num_rows:
-                raise ValueError(f"{file}, row {row}: label {label} is out of range, must be 0 … {num_classes - 1}")
+                raise ValueError(f"{file}, row {row}: label {label} is out of range, must be 0 … {max(limit - 1, 0)}")
             row -= table.metadata.num_rows
-    absent = np.setdiff1d(np.arange(num_classes), labels)
-    if must_occur and len(absent):
+    present = np.unique(labels)
+    if num_classes is None and len(present) < limit:
+        absent = int(np.argmax(present != np.arange(len(present))))
         raise ValueError(
-            f"{files[0][0].parent}: no row has label {absent[0]}, though labels go up to {num_classes - 1}: "
+            f"{files[0][0]}: no row has label {absent}, though labels go up to {limit - 1}: "
             "number the classes 0, 1, 2 … without a gap"
         )
 

@@ -159,9 +159,7 @@ def generator_loss(
     _check_weights(weights, z_forget)
     _check_word("surrogate", surrogate, Surrogate)
     _check_estimator(estimator, surrogate, z_unseen)
-    return reference.generator_loss(
-        weights, z_unseen, z_forget, z_forget2, estimator=estimator, surrogate=surrogate
-    )
+    return reference.generator_loss(weights, z_unseen, z_forget, z_forget2, estimator=estimator, surrogate=surrogate)
 
 
 def _check_batches(**batches: Tensor) -> None:

@@ -1,0 +1,63 @@
+"""CF-k: what is frozen stays bit for bit, and the right stages are free."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from tiny_request import tiny_request
+from torch import nn
+
+from ungan_dist.config import CFkConfig, ModelConfig
+from ungan_dist.methods.cf_k import cf_k
+from ungan_dist.methods.request import Request
+from ungan_dist.models import frozen_copy, stages
+
+PARAMETERS, STATISTICS = "parameters", "statistics"
+
+
+def moved(request: Request, config: CFkConfig) -> list[set[str]]:
+    """For each stage, whether its parameters, its batch-norm statistics or both are other bits afterwards."""
+    unlearned = cf_k(request, config).model
+    changes: list[set[str]] = []
+    for before, after in zip(stages(request.original), stages(unlearned), strict=True):
+        names = {name for name, value in before.state_dict().items() if not torch.equal(value, after.state_dict()[name])}
+        parameters = dict(before.named_parameters())
+        changes.append({PARAMETERS if name in parameters else STATISTICS for name in names})
+    return changes
+
+
+BOTH = {PARAMETERS, STATISTICS}
+"""The last stage, the classifying layer, has no statistics."""
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (CFkConfig(), [set(), set(), BOTH, {PARAMETERS}]),
+        (CFkConfig(k=1), [set(), set(), set(), {PARAMETERS}]),
+        (CFkConfig(k=4), [BOTH, BOTH, BOTH, {PARAMETERS}]),
+        (CFkConfig(k=2, train_classifier=False), [set(), set(), BOTH, set()]),
+        (CFkConfig(update_frozen_statistics=True), [{STATISTICS}, {STATISTICS}, BOTH, {PARAMETERS}]),
+    ],
+    ids=repr,
+)
+def test_only_the_last_stages_move_in_the_small_cnn(config: CFkConfig, expected: list[set[str]]) -> None:
+    assert moved(tiny_request(), config) == expected
+
+
+def test_a_resnet_trains_layer3_layer4_and_fc() -> None:
+    request = tiny_request(dtype=torch.float32, model=ModelConfig(name="resnet18"))
+    assert moved(request, CFkConfig(epochs=1)) == [set(), set(), set(), BOTH, BOTH, {PARAMETERS}]
+
+
+def test_more_stages_than_the_model_has_are_refused() -> None:
+    with pytest.raises(ValueError, match="5 exceeds the 4 stages of SmallCNN"):
+        cf_k(tiny_request(), CFkConfig(k=5))
+
+
+def test_a_model_without_known_stages_is_refused() -> None:
+    unknown = frozen_copy(nn.Sequential(nn.Flatten(), nn.Linear(64, 5)).double())
+    with pytest.raises(ValueError, match="Sequential has no ordered stages"):
+        cf_k(dataclasses.replace(tiny_request(), original=unknown), CFkConfig())

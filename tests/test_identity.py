@@ -1,0 +1,71 @@
+"""What names a result, what extends it, and what has no part in it."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from small import small_config
+
+from ungan_dist.config import AuditConfig, ExecutionConfig, ReportConfig
+from ungan_dist.identity import content_hash, differences, identity, run_hash
+from ungan_dist.recipes import RECIPES
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_is_complete_and_hashes_the_same_each_time(name: str) -> None:
+    config = RECIPES[name]()
+    assert config.name == name
+    assert run_hash(config, "data") == run_hash(RECIPES[name](), "data")
+    assert run_hash(config, "data") != run_hash(config, "other data")
+
+
+def test_recipes_differ() -> None:
+    assert len({run_hash(recipe(), "data") for recipe in RECIPES.values()}) == len(RECIPES)
+
+
+def test_execution_and_append_only_fields_do_not_change_the_hash(tmp_path: Path) -> None:
+    config = small_config(tmp_path)
+    same = replace(
+        config,
+        output="elsewhere",
+        execution=ExecutionConfig(num_processes=9),
+        report=ReportConfig(show_examples=True),
+        methods=("original",),
+        num_seeds=7,
+        shadows=replace(config.shadows, num_models=128),
+        source=replace(config.source, path="elsewhere"),
+    )
+    assert run_hash(config, "data") == run_hash(same, "data")
+
+
+def _leaves(value: object, prefix: str = "") -> list[str]:
+    if isinstance(value, dict):
+        return [leaf for key, inner in value.items() for leaf in _leaves(inner, f"{prefix}.{key}".lstrip("."))]
+    return [prefix]
+
+
+def test_every_other_field_changes_the_hash(tmp_path: Path) -> None:
+    plain = identity(small_config(tmp_path))
+    base = content_hash(plain)
+    leaves = _leaves(plain)
+    assert len(leaves) > 50
+    assert {field.name for field in dataclasses.fields(AuditConfig)} - set(plain) == {
+        *("output", "execution", "report", "methods", "num_seeds")
+    }
+    for leaf in leaves:
+        changed = identity(small_config(tmp_path))
+        *parents, last = leaf.split(".")
+        owner = changed
+        for parent in parents:
+            owner = owner[parent]
+        owner[last] = "changed"
+        assert content_hash(changed) != base
+        assert differences(plain, changed)[0].startswith(leaf)
+
+
+def test_equal_identities_do_not_differ() -> None:
+    assert differences({"a": {"b": 1}}, {"a": {"b": 1}}) == []
+    assert differences({"a": {"b": 1}}, {"a": {"b": 2}}) == ["a.b: 1 → 2"]

@@ -1,0 +1,263 @@
+"""LiRA against an example-by-example loop over SciPy's normal distribution."""
+
+from __future__ import annotations
+
+import tracemalloc
+from pathlib import Path
+
+import jaxtyping
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import norm
+
+from ungan_dist.lira import Moments, likelihood_ratio, log_odds, merge, moments, resolve_variance
+from ungan_dist.metrics import auc
+
+
+def complementary(num_models: int, num_examples: int, rng: np.random.Generator) -> np.ndarray:
+    """Model 2j takes a random half, model 2j + 1 the rest."""
+    first = np.zeros((num_models // 2, num_examples), dtype=bool)
+    for row in first:
+        row[rng.permutation(num_examples)[: num_examples // 2]] = True
+    return np.stack([first, ~first], axis=1).reshape(num_models, num_examples)
+
+
+def fleet(num_models=8, num_examples=40, num_queries=2, seed=0):
+    """Shadow log-odds whose centre and spread differ from example to example, higher for members."""
+    rng = np.random.default_rng(seed)
+    membership = complementary(num_models, num_examples, rng)
+    spread = rng.uniform(0.5, 2, (num_examples, 1))
+    shadow = rng.normal(rng.normal(5, 3, (num_examples, 1)), spread, (num_models, num_examples, num_queries))
+    shadow += 1.5 * membership[:, :, None]
+    return shadow, membership, rng.normal(5, 3, (num_examples, num_queries))
+
+
+def loop(shadow, membership, target, *, center, variance, mode, sigma_floor, leave_out):
+    """The definition, one example and query at a time."""
+    kept = [model for model in range(len(shadow)) if model not in leave_out]
+    shadow, membership = shadow[kept], membership[kept]
+    _, num_examples, num_queries = shadow.shape
+    groups = {
+        (group, n, q): shadow[membership[:, n] == group, n, q]
+        for group in (True, False)
+        for n in range(num_examples)
+        for q in range(num_queries)
+    }
+
+    def sigma(group, n, q):
+        if variance == "per_example":
+            return max(np.std(groups[group, n, q]), sigma_floor)
+        mine = [values for (which, _, _), values in groups.items() if which == group]
+        if variance == "pooled":
+            residuals = np.concatenate([values - values.mean() for values in mine])
+            return max(np.sqrt((residuals**2).sum() / sum(len(values) - 1 for values in mine)), sigma_floor)
+        used = mine if mode == "offline" else [values for (which, _, _), values in groups.items() if which]
+        return max(np.std(np.concatenate(used)), sigma_floor)
+
+    locate = np.mean if center == "mean" else np.median
+    scores = np.zeros(num_examples)
+    for n in range(num_examples):
+        for q in range(num_queries):
+            fits = {group: (locate(groups[group, n, q]), sigma(group, n, q)) for group in (True, False)}
+            if mode == "online":
+                ratio = norm.logpdf(target[n, q], *fits[True]) - norm.logpdf(target[n, q], *fits[False])
+            else:
+                ratio = norm.logcdf(target[n, q], *fits[False])
+            scores[n] += ratio / num_queries
+    return scores
+
+
+@pytest.mark.parametrize("mode", ["online", "offline"])
+@pytest.mark.parametrize("variance", ["per_example", "pooled", "carlini_fixed"])
+@pytest.mark.parametrize("center", ["mean", "median"])
+@pytest.mark.parametrize("leave_out", [(), (2, 3)])
+def test_likelihood_ratio_is_its_definition(center, variance, mode, leave_out, monkeypatch):
+    monkeypatch.setattr("ungan_dist.lira.CHUNK_BYTES", 8 * 8 * 2 * 7)  # 7 examples a chunk do not divide 40
+    options = {"center": center, "variance": variance, "mode": mode, "sigma_floor": 1e-3, "leave_out": leave_out}
+    arrays = fleet()
+    np.testing.assert_allclose(likelihood_ratio(*arrays, **options), loop(*arrays, **options), rtol=1e-10, atol=1e-10)
+
+
+def test_unequal_groups_are_fitted_by_their_own_sizes():
+    shadow, _, target = fleet(num_models=9)
+    membership = np.random.default_rng(1).random((9, 40)) < 0.4
+    membership[:2], membership[2:4] = True, False
+    options = {"center": "median", "variance": "pooled", "mode": "online", "sigma_floor": 1e-3, "leave_out": ()}
+    expected = loop(shadow, membership, target, **options)
+    np.testing.assert_allclose(
+        likelihood_ratio(shadow, membership, target, **options), expected, rtol=1e-10, atol=1e-10
+    )
+
+
+def test_auto_is_resolved_by_the_fleet_also_where_models_are_left_out():
+    assert resolve_variance("auto", 62) == "pooled"
+    assert resolve_variance("auto", 64) == "per_example"
+    assert resolve_variance("carlini_fixed", 8) == "carlini_fixed"
+    small, large = fleet(num_models=8), fleet(num_models=64)
+    np.testing.assert_array_equal(likelihood_ratio(*small), likelihood_ratio(*small, variance="pooled"))
+    own = {"leave_out": (0, 1)}
+    np.testing.assert_array_equal(
+        likelihood_ratio(*large, **own), likelihood_ratio(*large, variance="per_example", **own)
+    )
+
+
+@pytest.mark.parametrize("variance", ["per_example", "pooled", "carlini_fixed"])
+@pytest.mark.parametrize("mode", ["online", "offline"])
+def test_tied_log_odds_meet_the_floor(variance, mode):
+    _, membership, _ = fleet()
+    shadow, target = np.full((8, 40, 2), 3.0), np.full((40, 2), 4.0)
+    score = likelihood_ratio(shadow, membership, target, variance=variance, mode=mode, sigma_floor=0.5)
+    expected = 0.0 if mode == "online" else norm.logcdf(2.0)
+    np.testing.assert_allclose(score, expected, rtol=1e-12)
+
+
+def test_a_large_common_offset_cancels_nothing():
+    shadow, membership, target = fleet()
+    plain = likelihood_ratio(shadow, membership, target, variance="per_example")
+    moved = likelihood_ratio(shadow + 1e6, membership, target + 1e6, variance="per_example")
+    np.testing.assert_allclose(moved, plain, rtol=1e-6, atol=1e-6)  # moments of raw squares would be off by 1e-3
+
+
+@given(st.data())
+def test_merged_moments_are_those_of_the_union(data):
+    rng = np.random.default_rng(data.draw(st.integers(0, 1000)))
+    values = rng.normal(data.draw(st.floats(-1e3, 1e3)), data.draw(st.floats(1e-3, 10)), (12, 5))
+    chosen = rng.random((12, 5)) < data.draw(st.floats(0, 1))
+    cut = data.draw(st.integers(0, 12))
+    parts = [moments(values[:cut], chosen[:cut]), moments(values[cut:], chosen[cut:])]
+    union = merge(Moments(*(np.stack(field) for field in zip(*parts, strict=True))))
+    whole = moments(values, chosen)
+    np.testing.assert_array_equal(union.num_values, whole.num_values)
+    np.testing.assert_allclose(union.mean, whole.mean, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(union.squares, whole.squares, rtol=1e-8, atol=1e-12)
+
+
+@given(st.permutations(range(8)), st.integers(0, 20))
+def test_the_order_of_models_and_examples_is_without_effect(models, seed):
+    shadow, membership, target = fleet(seed=seed)
+    order, examples = list(models), np.random.default_rng(seed).permutation(40)
+    moved = likelihood_ratio(shadow[order][:, examples], membership[order][:, examples], target[examples])
+    np.testing.assert_allclose(moved, likelihood_ratio(shadow, membership, target)[examples], rtol=1e-9, atol=1e-9)
+
+
+def test_without_signal_a_shadow_target_is_even_only_if_its_partner_is_left_out_too():
+    rng = np.random.default_rng(0)
+    membership = complementary(8, 40_000, rng)
+    shadow = rng.standard_normal((8, 40_000, 1))
+
+    def separation(leave_out):
+        score = likelihood_ratio(shadow, membership, shadow[0], leave_out=leave_out)
+        return auc(score[membership[0]], score[~membership[0]])
+
+    assert separation((0, 1)) == pytest.approx(0.5, abs=0.01)
+    assert separation((0,)) == pytest.approx(0.43, abs=0.01)
+    assert separation(()) > 0.6  # its own log-odds are in the fit
+
+
+def test_a_memory_mapped_fleet_is_scored_within_a_fraction_of_its_size(tmp_path: Path):
+    num_models, num_examples = 512, 45_000
+    shadow = np.lib.format.open_memmap(
+        tmp_path / "fleet.npy", mode="w+", dtype=np.float32, shape=(num_models, num_examples, 2)
+    )
+    shadow[1] = 1.0
+    membership = complementary(num_models, num_examples, np.random.default_rng(0))
+    target = np.ones((num_examples, 2), dtype=np.float32)
+    tracemalloc.start()
+    score = likelihood_ratio(shadow, membership, target, leave_out=(2, 3))
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak_bytes < 60e6  # the array itself is 184 MB
+    # One of 255 models at 1 and the rest at 0 on the side of model 1; all at 0, on the floor, on the other.
+    assert (score[membership[1]] > 0).all()
+    assert (score[~membership[1]] < 0).all()
+
+
+def test_broken_models_are_named():
+    shadow, membership, target = fleet()
+    shadow[2, 39, 1], shadow[5, 0, 0] = np.nan, np.inf
+    with pytest.raises(ValueError, match=r"shadow models \[2, 5\] are not finite"):
+        likelihood_ratio(shadow, membership, target)
+    with pytest.raises(ValueError, match=r"shadow models \[5\] are not finite"):
+        likelihood_ratio(shadow, membership, target, leave_out=(2, 3))
+    assert np.isfinite(likelihood_ratio(shadow, membership, target, leave_out=(2, 3, 4, 5))).all()
+
+
+def test_a_diverged_target_is_refused():
+    shadow, membership, target = fleet()
+    target[3] = np.nan
+    with pytest.raises(ValueError, match="1 of 40 examples"):
+        likelihood_ratio(shadow, membership, target)
+
+
+def test_examples_without_enough_models_are_counted():
+    shadow, membership, target = fleet()
+    membership[:, :3], membership[0, :3] = False, True
+    assert np.isfinite(likelihood_ratio(shadow, membership, target)).all()
+    with pytest.raises(ValueError, match="3 of 40 examples have fewer than 2 IN and OUT"):
+        likelihood_ratio(shadow, membership, target, variance="per_example")
+    membership[0, :3] = False
+    with pytest.raises(ValueError, match="3 of 40 examples have fewer than 1 IN and OUT"):
+        likelihood_ratio(shadow, membership, target)
+    assert np.isfinite(likelihood_ratio(shadow, membership, target, mode="offline")).all()
+    with pytest.raises(ValueError, match="at least 4 shadow models"):
+        likelihood_ratio(*fleet(num_models=2))
+    with pytest.raises(ValueError, match="40 of 40"):
+        likelihood_ratio(shadow, membership, target, leave_out=range(8))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"center": "mode"}, {"variance": "fixed"}, {"mode": "both"}, {"sigma_floor": 0.0}, {"leave_out": (8,)}],
+)
+def test_unknown_options_are_refused(options, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as in production, where our own checks stand
+    with pytest.raises(ValueError, match=next(iter(options))):
+        likelihood_ratio(*fleet(), **options)
+
+
+def test_shapes_that_do_not_fit_are_refused(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    shadow, membership, target = fleet()
+    with pytest.raises(ValueError, match="shadow_log_odds must be"):
+        likelihood_ratio(shadow[:, :, 0], membership, target)
+    with pytest.raises(ValueError, match="membership must be bool"):
+        likelihood_ratio(shadow, membership.astype(float), target)
+    with pytest.raises(ValueError, match="membership must be bool"):
+        likelihood_ratio(shadow, membership[:, 1:], target)
+    with pytest.raises(ValueError, match="target_log_odds must have shape"):
+        likelihood_ratio(shadow, membership, target[:, :1])
+
+
+def test_log_odds_are_those_of_the_softmax():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(3, 20, 5, generator=generator, dtype=torch.float64)
+    labels = torch.randint(5, (20,), generator=generator)
+    probability = logits.softmax(-1).gather(-1, labels.expand(3, 20)[..., None])[..., 0]
+    torch.testing.assert_close(log_odds(logits, labels), torch.logit(probability), rtol=1e-12, atol=1e-12)
+
+
+def test_log_odds_do_not_saturate():
+    logits = torch.tensor([[200.0, 0.0, 0.0], [-200.0, 0.0, 0.0]])
+    expected = torch.tensor([200.0, -200.0]) - np.log(2)
+    torch.testing.assert_close(log_odds(logits, torch.tensor([0, 0])), expected)
+    half = torch.tensor([[9.0, 8.9, 0.3]], dtype=torch.bfloat16)
+    torch.testing.assert_close(log_odds(half, torch.tensor([0])), log_odds(half.float(), torch.tensor([0])))
+
+
+@given(st.floats(-50, 50), st.lists(st.floats(-50, 50), min_size=2, max_size=2))
+def test_log_odds_of_two_classes_are_the_margin_and_ignore_a_shift(shift, pair):
+    logits = torch.tensor([pair], dtype=torch.float64)
+    label = torch.tensor([1])
+    assert log_odds(logits, label).item() == pair[1] - pair[0]
+    torch.testing.assert_close(log_odds(logits + shift, label), log_odds(logits, label), rtol=0, atol=1e-12)
+
+
+def test_log_odds_pass_nan_and_refuse_a_single_class():
+    logits = torch.tensor([[float("nan"), 1.0, 2.0], [1.0, float("nan"), 2.0], [1.0, 2.0, 3.0]])
+    values = log_odds(logits, torch.tensor([0, 0, 0]))
+    assert values.isnan().tolist() == [True, True, False]
+    with pytest.raises(ValueError, match="two classes"):
+        log_odds(torch.zeros(4, 1), torch.zeros(4, dtype=torch.long))

@@ -1,0 +1,81 @@
+"""The sets and the membership matrix: their sizes, their disjointness, their laws."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ungan_dist.config import SplitConfig
+from ungan_dist.split import array_hash, draw_sets, make_split, membership_matrix
+
+EVEN = st.integers(1, 20).map(lambda half: 2 * half)
+
+
+@given(num_models=EVEN, num_examples=EVEN, seed=st.integers(0, 2**32))
+def test_membership_is_balanced_both_ways(num_models: int, num_examples: int, seed: int) -> None:
+    membership = membership_matrix(num_models, num_examples, seed)
+    assert (membership.sum(axis=1) == num_examples // 2).all()
+    assert (membership.sum(axis=0) == num_models // 2).all()
+    assert (membership[0::2] == ~membership[1::2]).all()
+
+
+@given(fewer=EVEN, more=EVEN, num_examples=EVEN, seed=st.integers(0, 2**32))
+def test_more_models_extend_the_matrix(fewer: int, more: int, num_examples: int, seed: int) -> None:
+    small, large = (membership_matrix(number, num_examples, seed) for number in sorted((fewer, more)))
+    assert (large[: len(small)] == small).all()
+
+
+def test_pairs_and_seeds_are_drawn_independently() -> None:
+    membership = membership_matrix(8, 1000, 0)
+    agreement = np.mean(membership[0] == membership[2])
+    assert abs(agreement - 0.5) < 0.1
+    assert (membership_matrix(8, 1000, 1) != membership).any()
+
+
+@pytest.mark.parametrize(("models", "examples"), [(3, 10), (0, 10), (4, 7), (4, 0)])
+def test_what_cannot_be_halved_is_refused(models: int, examples: int) -> None:
+    with pytest.raises(ValueError, match="even"):
+        membership_matrix(models, examples, 0)
+
+
+def test_sets_partition_what_they_should() -> None:
+    config = SplitConfig(train=60, shadow_pool=60, unseen=20, forget_fraction=0.2)
+    split = make_split(config, 200, None)
+    everything = np.concatenate([split.pool, split.unseen, split.test])
+    assert sorted(everything) == list(range(200))
+    draw = draw_sets(config, 0)
+    assert (len(draw.forget), len(draw.retain), len(draw.never_seen)) == (12, 48, 60)
+    assert sorted(np.concatenate([draw.train, draw.never_seen])) == list(range(120))
+
+
+def test_official_test_examples_are_never_trained_on() -> None:
+    official = np.arange(50, 80)
+    split = make_split(SplitConfig(train=30, shadow_pool=30, unseen=10), 200, official)
+    assert (split.test == official).all()
+    assert not np.isin(official, np.concatenate([split.pool, split.unseen])).any()
+
+
+def test_seeds_redraw_from_the_same_pool() -> None:
+    config = SplitConfig(train=60, shadow_pool=60, unseen=20, forget_fraction=0.2)
+    first, second = draw_sets(config, 0), draw_sets(config, 1)
+    assert (first.train != second.train).any()
+    assert (first.forget != second.forget).any()
+    assert (draw_sets(config, 0).forget == first.forget).all()
+
+
+def test_too_few_examples_are_refused_with_the_numbers() -> None:
+    with pytest.raises(ValueError, match=r"asks for 1501 examples.*has 1000.*lower"):
+        make_split(SplitConfig(), 1000, None)
+
+
+@pytest.mark.parametrize("fraction", [0, 1, -0.1, 1.5, 1e-9])
+def test_a_forget_fraction_that_leaves_nothing_is_refused(fraction: float) -> None:
+    with pytest.raises(ValueError, match="forget_fraction"):
+        SplitConfig(forget_fraction=fraction)
+
+
+def test_hash_tells_type_shape_and_content_apart() -> None:
+    arrays = [np.zeros(4, bool), np.zeros(4, np.int8), np.zeros((2, 2), bool), np.array([0, 0, 0, 1], bool)]
+    assert len({array_hash(array) for array in arrays}) == 4

@@ -1,0 +1,47 @@
+"""CF-k: the last k stages fine-tuned on the retain set, catastrophic forgetting being hoped for; the rest frozen."""
+
+from __future__ import annotations
+
+import torch
+
+from ungan_dist.config import CFkConfig
+from ungan_dist.data import derive_seed
+from ungan_dist.methods.request import Request, Unlearned
+from ungan_dist.models import stages, trainable_copy
+from ungan_dist.train import pass_over
+
+
+def cf_k(request: Request, config: CFkConfig) -> Unlearned:
+    """SGD on the cross-entropy of D_r, over the last stages' parameters alone.
+
+    Raises:
+        ValueError: the model has fewer than k stages, or none that are known.
+
+    Source: Goel et al. 2022.
+    """
+    model = trainable_copy(request.original)
+    parts = stages(model)
+    k = len(parts) // 2 if config.k is None else config.k
+    if k > len(parts):
+        raise ValueError(f"cf_k.k {k} exceeds the {len(parts)} stages of {type(model).__name__}: lower it")
+    model.requires_grad_(False)
+    if not config.update_frozen_statistics:
+        model.eval()
+    for part in parts[-k:] if config.train_classifier else parts[-k:-1]:
+        part.train().requires_grad_(True)
+    free = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.SGD(free, lr=config.learning_rate)
+    losses = [
+        pass_over(
+            model,
+            request.data,
+            request.retain,
+            optimizer,
+            batch_size=request.train.batch_size,
+            seed=derive_seed("cf-k", request.seed),
+            epoch=epoch,
+            augment=request.train.augment,
+        )
+        for epoch in range(config.epochs)
+    ]
+    return Unlearned(model=model.eval(), curves={"retain cross-entropy": losses})

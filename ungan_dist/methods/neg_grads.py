@@ -1,0 +1,51 @@
+"""Neg Grads: the original pushed uphill on the forget set, then repaired on the retain set."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ungan_dist.config import NegGradsConfig
+from ungan_dist.data import derive_seed
+from ungan_dist.methods.request import Request, Unlearned
+from ungan_dist.models import trainable_copy
+from ungan_dist.train import pass_over
+
+
+def neg_grads(request: Request, config: NegGradsConfig) -> Unlearned:
+    """SGD that maximises the cross-entropy of D_f, which has no upper bound; then minimises that of D_r."""
+    model = trainable_copy(request.original)
+    optimizer = torch.optim.SGD(model.parameters(), lr=config.learning_rate)
+    ascent = [
+        -pass_over(
+            model,
+            request.data,
+            request.forget,
+            optimizer,
+            batch_size=request.train.batch_size,
+            seed=derive_seed("neg grads", request.seed),
+            epoch=epoch,
+            augment=request.train.augment,
+            loss_of=_negative_cross_entropy,
+        )
+        for epoch in range(config.epochs)
+    ]
+    repair = [
+        pass_over(
+            model,
+            request.data,
+            request.retain,
+            optimizer,
+            batch_size=request.train.batch_size,
+            seed=derive_seed("neg grads, repair", request.seed),
+            epoch=epoch,
+            augment=request.train.augment,
+        )
+        for epoch in range(config.repair_epochs)
+    ]
+    return Unlearned(model=model.eval(), curves={"forget cross-entropy": ascent, "repair cross-entropy": repair})
+
+
+def _negative_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    return -functional.cross_entropy(logits, labels)

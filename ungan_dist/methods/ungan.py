@@ -1,0 +1,216 @@
+"""UnGAN: what the model says of the forget set becomes indistinguishable from what the original says of unseen data.
+
+The paper's letters: G the generator, which is unlearned; Ĝ the original, frozen; D the critic.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ungan_dist.config import AugmentConfig, UnGANConfig
+from ungan_dist.critic import critic_rows, critic_weights
+from ungan_dist.data import derive_seed, gather, stream
+from ungan_dist.kernels import critic_loss, generator_loss
+from ungan_dist.methods.request import Request, Unlearned
+from ungan_dist.models import trainable_copy
+
+
+def ungan(request: Request, config: UnGANConfig) -> Unlearned:
+    """Algorithm 1.
+
+    Raises:
+        ValueError: a set is empty.
+    """
+    turns = num_turns(request, config)
+    draws = Draws(request, config)
+    generator = trainable_copy(request.original)
+    critic = critic_weights(
+        request.data.num_classes,
+        config.critic_widths,
+        seed=derive_seed("ungan critic", request.seed),
+        dtype=request.data.table.dtype,
+        device=request.data.device,
+    )
+    of_critic = torch.optim.SGD(critic, lr=config.critic_learning_rate, weight_decay=config.critic_weight_decay)
+    of_generator = _adam(generator, config)
+    of_fine_tuning = of_generator if config.optimizers == "shared" else _adam(generator, config)
+
+    curves: dict[str, list[float]] = {"critic": [], "generator": [], "fine_tuning": []}
+    for _ in range(turns.rounds):
+        generator.train(config.batch_norm == "train")
+        critic_losses = [critic_step(critic, generator, draws, of_critic, config) for _ in range(turns.critic)]
+        generator_losses = [
+            generator_step(critic, generator, draws, of_generator, config) for _ in range(turns.generator)
+        ]
+        generator.train()
+        fine_tuning_losses = [
+            fine_tuning_step(generator, request.original, draws, of_fine_tuning, config)
+            for _ in range(turns.fine_tuning)
+        ]
+        for name, losses in zip(curves, (critic_losses, generator_losses, fine_tuning_losses), strict=True):
+            curves[name] += [float(torch.stack(losses).mean())] if losses else []
+    return Unlearned(model=generator.eval(), curves={name: curve for name, curve in curves.items() if curve})
+
+
+def critic_step(
+    critic: list[Tensor], generator: nn.Module, draws: Draws, optimizer: torch.optim.Optimizer, config: UnGANConfig
+) -> Float[Tensor, ""]:
+    """Algorithm 2: D tells the outputs apart a little better; G takes no gradient. Returns the loss before the step."""
+    z_unseen = draws.unseen("unseen")
+    with torch.no_grad():
+        z_forget, z_forget2 = (draws.forget(name, generator) for name in ("forget", "forget 2"))
+    loss = critic_loss(
+        critic,
+        z_unseen,
+        z_forget,
+        z_forget2,
+        draws.epsilon(),
+        penalty=config.penalty,
+        penalty_of=config.penalty_of,
+        penalty_weight=config.penalty_weight,
+        estimator=config.estimator,
+        surrogate=config.surrogate,
+        z_unseen2=draws.unseen("unseen 2") if config.surrogate == "energy" else None,
+        mix_labels=config.mix_labels,
+    )
+    return _descend(loss, optimizer)
+
+
+def generator_step(
+    critic: list[Tensor], generator: nn.Module, draws: Draws, optimizer: torch.optim.Optimizer, config: UnGANConfig
+) -> Float[Tensor, ""]:
+    """Algorithm 3: G moves its outputs on the forget set towards unseen ones; D is frozen."""
+    frozen = [weight.detach() for weight in critic]
+    z_unseen = draws.unseen("unseen")
+    z_forget, z_forget2 = (draws.forget(name, generator) for name in ("forget", "forget 2"))
+    loss = generator_loss(frozen, z_unseen, z_forget, z_forget2, estimator=config.estimator, surrogate=config.surrogate)
+    return _descend(loss, optimizer)
+
+
+def fine_tuning_step(
+    generator: nn.Module, original: nn.Module, draws: Draws, optimizer: torch.optim.Optimizer, config: UnGANConfig
+) -> Float[Tensor, ""]:
+    """Algorithm 4: G keeps its accuracy on the retain set and stays near Ĝ there."""
+    images, labels = draws.retain()
+    with torch.no_grad():
+        teacher = original(images).log_softmax(1)
+    logits = generator(images)
+    student = logits.log_softmax(1)
+    # kl_div(a, b) is KL(b ‖ a): the distribution that weighs the logarithms comes second.
+    towards, weighing = (teacher, student) if config.kl_direction == "student_first" else (student, teacher)
+    divergence = functional.kl_div(towards, weighing, reduction="batchmean", log_target=True)
+    return _descend(config.alpha * functional.cross_entropy(logits, labels) + config.gamma * divergence, optimizer)
+
+
+class Turns(NamedTuple):
+    """How often each loop runs."""
+
+    rounds: int
+    critic: int
+    generator: int
+    fine_tuning: int
+
+
+def num_turns(request: Request, config: UnGANConfig) -> Turns:
+    """N_e, T_d, T_g and T_f; a loop set to 0 stays out even where bounds are inclusive: the controls rest on it."""
+    batch_size = config.batch_size or request.train.batch_size
+    adversarial = max(1, len(request.forget) // batch_size)
+    passes = math.ceil((len(request.retain) + len(request.forget)) / batch_size)
+    steps = (
+        config.epochs,
+        adversarial if config.critic_steps is None else config.critic_steps,
+        adversarial if config.generator_steps is None else config.generator_steps,
+        passes if config.finetune_steps is None else config.finetune_steps,
+    )
+    return Turns(*(count + 1 if config.inclusive_loops and count else count for count in steps))
+
+
+class Draws:
+    """Endless batches of every set, each from a shuffled stream of its own, and the mixing coefficients."""
+
+    def __init__(self, request: Request, config: UnGANConfig) -> None:
+        sets = {
+            "forget": request.forget,
+            "forget 2": request.forget,
+            "unseen": request.unseen,
+            "unseen 2": request.unseen,
+            "retain": request.retain,
+        }
+        for name, indices in sets.items():
+            if len(indices) == 0:
+                raise ValueError(f"the set behind {name!r} is empty; UnGAN needs forget, unseen and retain examples")
+        self._request = request
+        self._config = config
+        self._batch_size = config.batch_size or request.train.batch_size
+        self._augment = request.train.augment if config.augment_adversarial else None
+        self._streams = {
+            name: stream(indices, self._batch_size, seed=derive_seed("ungan", name, request.seed))
+            for name, indices in sets.items()
+        }
+        self._num_epsilons = 0
+        self._original_logits: Float[Tensor, "examples classes"] | None = None
+
+    def forget(self, name: str, generator: nn.Module) -> Float[Tensor, "batch features"]:
+        """z_f = G(x_f)‖y_f, or z'_f where the name is that of the second stream."""
+        epoch, indices = next(self._streams[name])
+        logits = generator(self._images(name, epoch, indices, self._augment))
+        return critic_rows(logits, self._request.data.labels[indices], self._config.critic_input)
+
+    def unseen(self, name: str) -> Float[Tensor, "batch features"]:
+        """z_u = Ĝ(x_u)‖y_u."""
+        epoch, indices = next(self._streams[name])
+        if self._augment is None:
+            logits = self._logits_of_unseen()[indices]
+        else:
+            with torch.no_grad():
+                logits = self._request.original(self._images(name, epoch, indices, self._augment))
+        return critic_rows(logits, self._request.data.labels[indices], self._config.critic_input)
+
+    def retain(self) -> tuple[Float[Tensor, "batch channels height width"], Int[Tensor, " batch"]]:
+        """x_r, augmented as the original's training examples were, and y_r."""
+        epoch, indices = next(self._streams["retain"])
+        images = self._images("retain", epoch, indices, self._request.train.augment)
+        return images, self._request.data.labels[indices]
+
+    def epsilon(self) -> Float[Tensor, "batch 1"]:
+        """ε ~ U(0, 1), one a row or one a batch, from the seed and the number of the step alone."""
+        seed = derive_seed("ungan epsilon", self._request.seed, self._num_epsilons)
+        self._num_epsilons += 1
+        num_draws = self._batch_size if self._config.epsilon_per == "row" else 1
+        draw = torch.rand((num_draws, 1), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        table = self._request.data.table
+        return draw.to(table.device, table.dtype).expand(self._batch_size, 1)
+
+    def _images(
+        self, name: str, epoch: int, indices: Int[Tensor, " batch"], augment: AugmentConfig | None
+    ) -> Float[Tensor, "batch channels height width"]:
+        seed = derive_seed("ungan augment", name, self._request.seed)
+        return gather(self._request.data, indices, augment=augment, seed=seed, epoch=epoch)
+
+    def _logits_of_unseen(self) -> Float[Tensor, "examples classes"]:
+        """Ĝ(x_u), which never changes: asked once, at the examples' own places."""
+        if self._original_logits is None:
+            request, data = self._request, self._request.data
+            logits = data.table.new_full((len(data.labels), data.num_classes), torch.nan)
+            with torch.no_grad():
+                for indices in request.unseen.split(self._batch_size):
+                    logits[indices] = request.original(gather(data, indices))
+            self._original_logits = logits
+        return self._original_logits
+
+
+def _adam(generator: nn.Module, config: UnGANConfig) -> torch.optim.Adam:
+    return torch.optim.Adam(generator.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+
+
+def _descend(loss: Float[Tensor, ""], optimizer: torch.optim.Optimizer) -> Float[Tensor, ""]:
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    optimizer.step()
+    return loss.detach()

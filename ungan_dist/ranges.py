@@ -1,0 +1,21 @@
+"""Checks of configs on construction: each names the field, its value and what was expected."""
+
+from __future__ import annotations
+
+
+def positive(**values: float | None) -> None:
+    for name, value in values.items():
+        if value is not None and value <= 0:
+            raise ValueError(f"{name} must be greater than 0, got {value}")
+
+
+def not_negative(**values: float | None) -> None:
+    for name, value in values.items():
+        if value is not None and value < 0:
+            raise ValueError(f"{name} must be at least 0, got {value}")
+
+
+def within(low: float, high: float, **values: float) -> None:
+    for name, value in values.items():
+        if not low < value < high:
+            raise ValueError(f"{name} must lie between {low} and {high}, both excluded, got {value}")

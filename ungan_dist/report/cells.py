@@ -1,0 +1,109 @@
+"""The table's columns and the text of its cells, the same in Markdown, HTML and on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ungan_dist.evidence import Interval, Report, Row
+from ungan_dist.report.timings import mean_seconds
+
+PAPER_GROUP = "(a) Retain against forget"
+PAPER_NOTE = "paper's column, confounded; nothing is concluded from it"
+AUDIT_GROUP = "(b) Forget against never seen"
+MINUS = "\N{MINUS SIGN}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One column: its group's heading, its own, and how a row fills it."""
+
+    group: str
+    heading: str
+    cell: Callable[[Row], str]
+
+
+def number(value: float, digits: int) -> str:
+    """A number of fixed digits with a typographic minus; what rounds to zero has no sign."""
+    text = f"{abs(value):.{digits}f}"
+    return MINUS + text if value < 0 and float(text) else text
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """As :func:`number`, with a plus where the value is positive."""
+    text = number(value, digits)
+    return text if value <= 0 or not float(text) else f"+{text}"
+
+
+def spread(interval: Interval, digits: int, scale: float = 1) -> tuple[str, str]:
+    """Mean and what surrounds it: ``± half`` where both sides print the same, ``[low, high]`` otherwise."""
+    mean, low, high = (scale * value for value in (interval.mean, interval.low, interval.high))
+    above, below = number(high - mean, digits), number(mean - low, digits)
+    around = f"± {above}" if above == below else f"[{number(low, digits)}, {number(high, digits)}]"
+    return number(mean, digits), around
+
+
+def percent(value: Interval | str | None) -> str:
+    """A share as per cent with its interval; the reason where there is none."""
+    if value is None:
+        return "–"
+    return value if isinstance(value, str) else " ".join(spread(value, 1, scale=100))
+
+
+def rate(as_written: str) -> str:
+    """A rate as the config writes it, in per cent: ``"0.001"`` → ``0.1 %``."""
+    return f"{float(as_written) * 100:g} %"
+
+
+def gap(interval: Interval | None) -> str:
+    """Bounds of the gap to the reference."""
+    return "–" if interval is None else f"[{signed(interval.low)}, {signed(interval.high)}]"
+
+
+def delta(value: float | None) -> str:
+    """A margin rounded up, so that the one that is printed would truly have been passed."""
+    if value is None:
+        return "–"
+    rounded = round(value, 3)
+    return number(rounded if rounded > value else rounded + 0.001, 3)
+
+
+def seconds(value: float | None) -> str:
+    """Seconds, three digits or so."""
+    if value is None:
+        return "–"
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def columns(report: Report) -> list[Column]:
+    """Every column after the method's name."""
+
+    def shares(group: str, heading: str, field: str, key: str) -> Column:
+        return Column(group=group, heading=heading, cell=lambda row: percent(getattr(row, field).get(key)))
+
+    mean_time = mean_seconds(report)
+    return [
+        *(shares("Accuracy, %", name.capitalize(), "accuracy", name) for name in ("retain", "forget", "test")),
+        *(shares(PAPER_GROUP, f"TNR, % @ {rate(fnr)} FNR", "tnr_at_fnr", fnr) for fnr in rates(report, "tnr_at_fnr")),
+        Column(group=AUDIT_GROUP, heading="AUC", cell=lambda row: " ".join(spread(row.auc, 3))),
+        *(shares(AUDIT_GROUP, f"TPR, % @ {rate(fpr)} FPR", "tpr_at_fpr", fpr) for fpr in rates(report, "tpr_at_fpr")),
+        *(
+            shares(AUDIT_GROUP, f"Flipped TPR, % @ {rate(fpr)} FPR", "tpr_at_fpr_flipped", fpr)
+            for fpr in rates(report, "tpr_at_fpr_flipped")
+        ),
+        Column(group="Verdict, from (b) alone", heading="Verdict", cell=lambda row: row.verdict.outcome),
+        Column(
+            group="Verdict, from (b) alone", heading="Gap in AUC, 90 % interval", cell=lambda row: gap(row.verdict.gap)
+        ),
+        Column(
+            group="Verdict, from (b) alone",
+            heading="Smallest δ",
+            cell=lambda row: delta(row.verdict.smallest_delta),
+        ),
+        Column(group="Time", heading="T_U, s", cell=lambda row: seconds(mean_time.get(row.method))),
+    ]
+
+
+def rates(report: Report, field: str) -> list[str]:
+    """The error rates that a family of cells was asked at, the largest first."""
+    return sorted({key for row in report.rows for key in getattr(row, field)}, key=float, reverse=True)

@@ -1,0 +1,243 @@
+"""The figures, as SVG that is the same byte for byte for the same report and legible on light and dark pages."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float
+
+from ungan_dist.evidence import Evidence, Report
+from ungan_dist.metrics import roc_curve
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK = "#7a7f87"
+"""Text and axes: a grey that both a white and a black page carry."""
+COLOURS = ("#3b82c4", "#d9772f", "#3a9a6a", "#9a6fd0", "#d0568e", "#2a9d9d", "#a08a1f", "#cc4b4b", "#9a6a4a", "#808891")
+SETS = {"forget": "#d9772f", "retain": "#3a9a6a", "unseen": "#9a6fd0", "never seen": "#3b82c4"}
+RATES_PER_CURVE = 161
+NUM_BINS = 48
+
+Scores = Float[np.ndarray, " scores"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """One figure of the report."""
+
+    name: str
+    """File name below ``figures/``, without ``.svg``."""
+    section: str
+    """``roc``, ``log_odds`` or ``curves``."""
+    caption: str
+    svg: str
+
+
+def figures(report: Report) -> list[Drawing]:
+    """Every figure of the report; those without data are left out."""
+    titles = {row.method: row.title for row in report.rows}
+    found = {method: [e for e in report.evidence if e.method == method] for method in titles}
+    found = {method: evidence for method, evidence in found.items() if evidence}
+    if not found:
+        return []
+    with _style():
+        return [*_roc(found, titles), *_log_odds(found, titles), *_curves(found, titles)]
+
+
+def _roc(found: dict[str, list[Evidence]], titles: dict[str, str]) -> list[Drawing]:
+    """Columns (b), (b) with the sign turned, and (a) as the paper's TNR over FNR."""
+    asked: list[tuple[str, str, str, str, Callable[[Evidence], tuple[Scores, Scores]]]] = [
+        (
+            "roc_b",
+            "(b) Forget against never seen. Above the diagonal, forget examples still look like members.",
+            "false positive rate (never seen)",
+            "true positive rate (forget)",
+            lambda e: (e.scores[e.forget], e.scores[e.never_seen]),
+        ),
+        (
+            "roc_b_flipped",
+            "(b) with the sign turned. Above the diagonal, forget examples look less seen than unseen ones.",
+            "false positive rate (never seen)",
+            "flipped true positive rate (forget)",
+            lambda e: (-e.scores[e.forget], -e.scores[e.never_seen]),
+        ),
+        (
+            "roc_a",
+            "(a) The paper's question, retain against forget: confounded; nothing is concluded from it.",
+            "false negative rate (retain)",
+            "true negative rate (forget)",
+            lambda e: (-e.scores[e.forget], -e.scores[e.retain]),
+        ),
+    ]
+    drawings: list[Drawing] = []
+    for name, caption, across, up, groups in asked:
+        negatives = min(len(groups(e)[1]) for evidence in found.values() for e in evidence)
+        positives = min(len(groups(e)[0]) for evidence in found.values() for e in evidence)
+        lowest = min(1 / negatives, 1 / positives, 0.01)
+        grid = np.geomspace(lowest, 1, RATES_PER_CURVE)
+        figure, axes = _figure(4.6, 4.6)
+        axes.plot(grid, grid, color=INK, linewidth=0.9, linestyle=(0, (4, 3)), label="chance")
+        for position, (method, evidence) in enumerate(found.items()):
+            rates = np.stack([_rate_at(*roc_curve(*groups(e)), grid) for e in evidence])
+            colour, dash = COLOURS[position % len(COLOURS)], "-" if position < len(COLOURS) else "--"
+            mean = np.where(rates.mean(0) > 0, rates.mean(0), np.nan)
+            axes.plot(grid, mean, color=colour, linewidth=1.6, linestyle=dash, label=titles[method])
+        axes.set(xscale="log", yscale="log", xlim=(lowest, 1), ylim=(lowest, 1), xlabel=across, ylabel=up)
+        axes.set_aspect("equal")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(lambda rate, _: f"{rate * 100:g} %")
+        _legend(axes, columns=2)
+        drawings.append(_drawing(figure, name, "roc", caption))
+    return drawings
+
+
+def _log_odds(found: dict[str, list[Evidence]], titles: dict[str, str]) -> list[Drawing]:
+    """One panel a method, all on the same axes: the original is the "before" of every other."""
+    values = {method: _by_set(evidence) for method, evidence in found.items()}
+    every = np.concatenate([part for sets in values.values() for part in sets.values()])
+    low, high = np.quantile(every, [0.002, 0.998])
+    edges = np.linspace(low, high if high > low else low + 1, NUM_BINS + 1)
+    before = values.get("original")
+    densities = {
+        method: {name: _density(part, edges) for name, part in sets.items()} for method, sets in values.items()
+    }
+    top = 1.06 * max(heights.max() for sets in densities.values() for heights in sets.values())
+    drawings: list[Drawing] = []
+    for method, sets in densities.items():
+        figure, axes = _figure(4.6, 3.1)
+        for name, heights in sets.items():
+            is_forget = name == "forget"
+            if is_forget:
+                axes.stairs(heights, edges, color=SETS[name], fill=True, alpha=0.22)
+            axes.stairs(heights, edges, color=SETS[name], linewidth=1.7 if is_forget else 1.1, label=name)
+        if before is not None and method != "original":
+            heights = densities["original"]["forget"]
+            axes.stairs(
+                heights, edges, color=SETS["forget"], linewidth=1.1, linestyle=(0, (2, 2)), label="forget, before"
+            )
+        axes.set(xlim=(edges[0], edges[-1]), ylim=(0, top), xlabel="log-odds of the true class", ylabel="density")
+        axes.set_title("Before: Original" if method == "original" else f"After: {titles[method]}")
+        _legend(axes, columns=3)
+        caption = "before unlearning" if method == "original" else f"after {titles[method]}"
+        drawings.append(_drawing(figure, f"log_odds_{_slug(method)}", "log_odds", f"Log-odds {caption}."))
+    return drawings
+
+
+def _curves(found: dict[str, list[Evidence]], titles: dict[str, str]) -> list[Drawing]:
+    """One panel a loss and method: every seed thin, their mean bold where all are equally long."""
+    drawings: list[Drawing] = []
+    for position, (method, evidence) in enumerate(found.items()):
+        for loss in sorted({loss for e in evidence for loss in e.curves}):
+            runs = [np.asarray(e.curves[loss], dtype=float) for e in evidence if e.curves.get(loss)]
+            if not runs:
+                continue
+            figure, axes = _figure(3.4, 2.4)
+            for run in runs:
+                _line(axes, run, colour=COLOURS[position % len(COLOURS)], alpha=0.4 if len(runs) > 1 else 1)
+            if len(runs) > 1 and len({len(run) for run in runs}) == 1:
+                _line(axes, np.mean(runs, axis=0), colour=COLOURS[position % len(COLOURS)], alpha=1)
+            axes.set(xlabel="epoch or round", ylabel=loss, title=titles[method])
+            axes.xaxis.get_major_locator().set_params(integer=True)
+            name = f"curve_{_slug(method)}_{_slug(loss)}"
+            drawings.append(_drawing(figure, name, "curves", f"{titles[method]}: {loss}."))
+    return drawings
+
+
+def _line(axes: Axes, values: Float[np.ndarray, " epochs"], *, colour: str, alpha: float) -> None:
+    marker = "o" if len(values) == 1 else None
+    width = 1.8 if alpha == 1 else 0.9
+    axes.plot(range(1, len(values) + 1), values, color=colour, alpha=alpha, linewidth=width, marker=marker)
+
+
+def _by_set(evidence: Sequence[Evidence]) -> dict[str, Scores]:
+    """Finite log-odds of each set over all seeds, the mean over the queries."""
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in SETS}
+    for e in evidence:
+        pool = e.log_odds.mean(axis=1, dtype=np.float64)
+        parts["forget"].append(pool[e.forget])
+        parts["retain"].append(pool[e.retain])
+        parts["unseen"].append(e.log_odds_unseen.mean(axis=1, dtype=np.float64))
+        parts["never seen"].append(pool[e.never_seen])
+    joined = {name: np.concatenate(found) for name, found in parts.items()}
+    return {name: found[np.isfinite(found)] for name, found in joined.items()}
+
+
+def _density(values: Scores, edges: Float[np.ndarray, " edges"]) -> Float[np.ndarray, " bins"]:
+    # what lies beyond the axis is counted in the outermost bins: a tail must not vanish
+    counts, _ = np.histogram(np.clip(values, edges[0], edges[-1]), edges)
+    return counts / max(len(values), 1) / np.diff(edges)
+
+
+def _rate_at(fpr: Scores, tpr: Scores, grid: Scores) -> Scores:
+    """Highest true positive rate whose false positive rate does not exceed each rate asked for."""
+    # the grid's own rounding must not cost the point at exactly 1/n
+    return tpr[np.searchsorted(fpr, grid * (1 + 1e-12), "right") - 1]
+
+
+def _style() -> AbstractContextManager[None]:
+    """Matplotlib's own defaults whatever the user's are, then ours; undone on leaving."""
+    import matplotlib as mpl
+
+    settings = {key: value for key, value in mpl.rcParamsDefault.items() if not key.startswith("backend")}
+    ours = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": "ungan_dist",
+        "font.size": 9,
+        "axes.titlesize": 10,
+        "axes.titleweight": "bold",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "grid.color": INK,
+        "grid.alpha": 0.22,
+        "grid.linewidth": 0.6,
+        "legend.frameon": False,
+        "legend.fontsize": 8,
+        "path.simplify": False,
+    }
+    for key in ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color", "axes.titlecolor"):
+        ours[key] = INK
+    return mpl.rc_context(settings | ours)
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure of its own, in inches: pyplot would keep it, and a backend with it."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def _legend(axes: Axes, *, columns: int) -> None:
+    axes.figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=columns)
+
+
+def _drawing(figure: Figure, name: str, section: str, caption: str) -> Drawing:
+    for text in figure.findobj(match=lambda artist: hasattr(artist, "set_parse_math")):
+        text.set_parse_math(False)  # a $ in a title is a $
+    buffer = io.StringIO()
+    metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
+    figure.savefig(buffer, format="svg", transparent=True, metadata=metadata)
+    return Drawing(name=name, section=section, caption=caption, svg=buffer.getvalue())
+
+
+def inline(drawing: Drawing) -> str:
+    """The figure for an HTML page: in the colour of the page's text, its ids distinct from other figures'."""
+    svg = drawing.svg[drawing.svg.index("<svg") :].replace(INK, "currentColor")
+    svg = re.sub(r'\bid="([^"]+)"', rf'id="{drawing.name}-\1"', svg)
+    svg = re.sub(r'href="#([^"]+)"', rf'href="#{drawing.name}-\1"', svg)
+    svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{drawing.name}-\1)", svg)
+    return re.sub(r'<svg ([^>]*?)width="[^"]*"', r'<svg \1role="img" width="100%"', svg, count=1)
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]+", "_", text).strip("_") or "unnamed"

@@ -1,0 +1,68 @@
+"""table.md: GitHub Markdown, for a README or a pull request."""
+
+from __future__ import annotations
+
+import re
+
+from ungan_dist.evidence import Report
+from ungan_dist.report.cells import PAPER_GROUP, PAPER_NOTE, columns
+from ungan_dist.report.conclusions import LIMITS, NOT_TESTED, caveats, conclusion, reading
+
+
+def markdown(report: Report) -> str:
+    """The table with what must be read beside it."""
+    blocks = [f"# {escape(report.title)}: what was forgotten", _origin(report)]
+    if report.status != "COMPLETE":
+        blocks.append(
+            "\n".join(f"> {line}" for line in (f"**{escape(report.status)}.** Missing:", "", *_list(report.missing)))
+        )
+    if report.rows:
+        blocks += [
+            "\n".join(f"- **{escape(row.title)}.** {escape(conclusion(report, row))}" for row in report.rows),
+            _table(report),
+            f"{PAPER_GROUP}: {PAPER_NOTE}. All shares in per cent.",
+        ]
+    else:
+        blocks.append("No method has been scored yet.")
+    blocks += [
+        "\n".join(_list([*caveats(report), *reading(report), *LIMITS])),
+        "\n".join(["Not tested:", "", *_list(list(NOT_TESTED))]),
+    ]
+    if report.shadow_quality:
+        quality = [f"{name.replace('_', ' ')}: {value:.3f}" for name, value in sorted(report.shadow_quality.items())]
+        blocks.append("\n".join(["Checks of the attack itself:", "", *_list(quality)]))
+    files = report.forget_files or ["none"]
+    blocks.append("\n".join(["Files that still hold forget data (`purge` removes them):", "", *_list(files)]))
+    return "\n\n".join(blocks) + "\n"
+
+
+def _origin(report: Report) -> str:
+    sizes = ", ".join(f"{escape(name.replace('_', ' '))} {size:,}" for name, size in report.sizes.items())
+    return f"Recipe {escape(report.recipe)}, run {escape(report.run_hash)}. {sizes}."
+
+
+def _table(report: Report) -> str:
+    found = columns(report)
+    headings = [
+        f"{column.group[:3]} {column.heading}" if column.group[0] == "(" else column.heading for column in found
+    ]
+    headings = [
+        f"{heading} acc., %" if column.group.startswith("Acc") else heading
+        for heading, column in zip(headings, found, strict=True)
+    ]
+    lines = [
+        ["Method", *headings],
+        [":---", *["---:"] * len(found)],
+        *([escape(row.title), *(escape(column.cell(row)) for column in found)] for row in report.rows),
+    ]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _list(items: list[str]) -> list[str]:
+    return [f"- {escape(item)}" for item in items]
+
+
+def escape(text: str) -> str:
+    """Text that Markdown shows as it is written, on one line."""
+    text = re.sub(r"([\\`*_\[\]|~#$@])", r"\\\1", " ".join(text.split()))
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

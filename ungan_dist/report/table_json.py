@@ -1,0 +1,54 @@
+"""table.json: every number of the table, byte for byte the same for the same run (its shape: table.schema.json).
+
+Whatever two machines may differ in stays out: times, versions, paths.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from math import isfinite
+from typing import Any
+
+from ungan_dist.evidence import Report
+from ungan_dist.report.conclusions import NOT_TESTED, margin, seeds
+
+SCHEMA_VERSION = 1
+DECIMALS = 6
+
+
+def table(report: Report) -> dict[str, Any]:
+    """The table as plain data; a cell that cannot be computed is the sentence that says why."""
+    return {
+        "schema": "ungan_dist/table",
+        "schema_version": SCHEMA_VERSION,
+        "title": report.title,
+        "recipe": report.recipe,
+        "run_hash": report.run_hash,
+        "status": report.status,
+        "missing": report.missing,
+        "seeds": seeds(report),
+        "sizes": report.sizes,
+        "delta": margin(report),
+        "shadow_quality": report.shadow_quality,
+        "rows": [asdict(row) for row in report.rows],
+        "not_tested": list(NOT_TESTED),
+    }
+
+
+def to_json(content: Mapping[str, Any]) -> bytes:
+    """UTF-8 JSON with sorted keys and floats of fixed precision; what is not finite is null."""
+    text = json.dumps(_fixed(content), sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
+    return (text + "\n").encode()
+
+
+def _fixed(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _fixed(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_fixed(inner) for inner in value]
+    if isinstance(value, float):
+        # + 0.0: a negative zero prints a sign
+        return round(float(value), DECIMALS) + 0.0 if isfinite(value) else None
+    return value

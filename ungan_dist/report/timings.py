@@ -1,0 +1,37 @@
+"""timings.json: T_U of every method and seed, apart from the table because no two runs agree on it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ungan_dist.evidence import Report
+
+SCHEMA_VERSION = 1
+
+
+def timings(report: Report) -> dict[str, Any]:
+    """Seconds that the unlearning alone took, by method and seed, with their mean."""
+    means = mean_seconds(report)
+    return {
+        "schema": "ungan_dist/timings",
+        "schema_version": SCHEMA_VERSION,
+        "run_hash": report.run_hash,
+        "unit": "seconds",
+        "methods": {
+            method: {"per_seed": {str(seed): value for seed, value in per_seed.items()}, "mean": means[method]}
+            for method, per_seed in unlearning_seconds(report).items()
+        },
+    }
+
+
+def unlearning_seconds(report: Report) -> dict[str, dict[int, float]]:
+    """T_U by method, then by seed in increasing order."""
+    found: dict[str, dict[int, float]] = {}
+    for evidence in sorted(report.evidence, key=lambda evidence: evidence.seed):
+        found.setdefault(evidence.method, {})[evidence.seed] = evidence.unlearning_seconds
+    return found
+
+
+def mean_seconds(report: Report) -> dict[str, float]:
+    """Mean T_U over the seeds, by method."""
+    return {method: sum(found.values()) / len(found) for method, found in unlearning_seconds(report).items()}
