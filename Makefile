@@ -36,8 +36,8 @@ clean:  ## remove .venv and caches; runs stay
 	find cluster kernels tests ungan_dist benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 $(UV):
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	  echo "ungan_dist needs Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) --version 2>&1 || echo not there)."; \
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null || { \
+	  echo "ungan_dist needs Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) --version 2> /dev/null || echo missing)."; \
 	  echo "Name one with: make setup PYTHON=python3.11"; exit 1; }
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install -q --disable-pip-version-check uv==$(UV_VERSION)

@@ -112,4 +112,3 @@ def test_no_process_outlives_a_killed_driver(tmp_path: Path) -> None:
     while any(alive(pid) for pid in victims) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not any(alive(pid) for pid in victims)
-

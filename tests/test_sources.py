@@ -147,7 +147,9 @@ def test_a_hole_in_a_parquet_file_is_refused(tmp_path):
         load("parquet", file)
 
 
-@pytest.mark.parametrize(("image", "label", "lacks"), [("picture", "label", "img or image"), ("img", "y", "label or fine_label")])
+@pytest.mark.parametrize(
+    ("image", "label", "lacks"), [("picture", "label", "img or image"), ("img", "y", "label or fine_label")]
+)
 def test_a_missing_column_is_named(tmp_path, image, label, lacks):
     file = write(tmp_path / "a.parquet", [encode(image) for image in pictures(2)], [0, 1], image=image, label=label)
     with refused("a.parquet", image, label, lacks):

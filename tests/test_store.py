@@ -26,7 +26,9 @@ def test_a_committed_result_is_found_with_its_facts(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["file.bin", "result.json"]
 
 
-@pytest.mark.parametrize("damage", ["truncated", "flipped", "absent", "marker cut", "marker of a list", "marker binary"])
+@pytest.mark.parametrize(
+    "damage", ["truncated", "flipped", "absent", "marker cut", "marker of a list", "marker binary"]
+)
 def test_damage_makes_it_not_done(tmp_path: Path, damage: str) -> None:
     commit(tmp_path)
     file, marker = tmp_path / "deep/file.bin", tmp_path / "result.json"
@@ -57,8 +59,8 @@ def _commit_until_killed(root: Path, steps: int) -> None:
     """Dies by SIGKILL at one of the calls that change the file system."""
     count = 0
 
-    def dying(original):  # noqa: ANN001, ANN202
-        def call(*args, **kwargs):  # noqa: ANN002, ANN003, ANN202
+    def dying(original):
+        def call(*args, **kwargs):
             nonlocal count
             if count == steps:
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -121,7 +123,7 @@ def test_arrays_come_back_and_pickles_do_not(tmp_path: Path) -> None:
     assert (store.read_array(tmp_path / "array.npy") == array).all()
     assert (store.read_array(tmp_path / "array.npy", mapped=True) == array).all()
     np.save(tmp_path / "pickle.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    with pytest.raises(store.CorruptResult, match="pickle.npy"):
+    with pytest.raises(store.CorruptResult, match=r"pickle\.npy"):
         store.read_array(tmp_path / "pickle.npy")
     with pytest.raises(ValueError, match="allow_pickle"):
         store.array_bytes(np.array([{"a": 1}], dtype=object))

@@ -73,8 +73,8 @@ def test_stacked_models_equal_the_same_models_alone() -> None:
 
 
 def test_stacked_models_need_sets_of_one_size() -> None:
+    sets = [torch.arange(10), torch.arange(20)]
     with pytest.raises(ValueError, match=r"one size.*\[10, 20\]"):
-        sets = [torch.arange(10), torch.arange(20)]
         train_stacked([model(0), model(1)], examples(), sets, CONFIG, seeds=[0, 1])
 
 

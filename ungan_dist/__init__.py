@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ungan_dist import recipes as recipes
     from ungan_dist.config import AuditConfig as AuditConfig
     from ungan_dist.evidence import Report as Report
     from ungan_dist.pipeline import audit as audit

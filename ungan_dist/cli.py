@@ -33,7 +33,8 @@ examples:
   ungan-dist run digits --methods original,retrain,ungan --output results
   ungan-dist run cifar10-small --source.path FOLDER    CIFAR-10 as Parquet; or set CIFAR10_PARQUET
 
-exit codes: 0 complete; 3 partial or interrupted, run the same command again; 2 wrong config or input; 1 an error of ours
+exit codes: 0 complete; 3 partial or interrupted, run the same command again;
+            2 wrong config or input; 1 an error of ours
 """
 
 
@@ -99,8 +100,8 @@ def _run(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, _terminate)
 
     from ungan_dist.pipeline import audit
-    from ungan_dist.runs import folder_of
     from ungan_dist.progress import progress
+    from ungan_dist.runs import folder_of
 
     with progress(config.execution.progress) as tell:
         report = audit(config, tell=tell)
@@ -174,9 +175,12 @@ def _terminate(number: int, frame: FrameType | None) -> NoReturn:
 def _print(report: Report, folder: Path) -> int:
     from rich.console import Console
 
-    from ungan_dist.report.terminal import table
+    from ungan_dist.report.terminal import WIDTH, table
 
-    Console().print(table(report))
+    console = Console()
+    # a narrow window or a pipe wraps lines rather than losing the verdicts
+    console.width = max(console.width, WIDTH)
+    console.print(table(report))
     print(f"report: {folder / 'report.html'}")
     if report.status == "COMPLETE":
         return 0

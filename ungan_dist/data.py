@@ -104,9 +104,7 @@ def epoch_order(indices: Int[Tensor, " set"], seed: int, epoch: int) -> Int[Tens
     return indices[torch.from_numpy(generator.permutation(len(indices))).to(indices.device)]
 
 
-def batches(
-    indices: Int[Tensor, " set"], batch_size: int, *, seed: int, epoch: int
-) -> Iterator[Int[Tensor, " batch"]]:
+def batches(indices: Int[Tensor, " set"], batch_size: int, *, seed: int, epoch: int) -> Iterator[Int[Tensor, " batch"]]:
     """One shuffled pass over a set; a last batch of one joins the batch before it (batch norm needs two)."""
     order = epoch_order(indices, seed, epoch)
     starts = list(range(0, len(order), batch_size))
@@ -123,10 +121,8 @@ def num_batches(num_examples: int, batch_size: int) -> int:
     return max(1, full + (rest > 1))
 
 
-def stream(
-    indices: Int[Tensor, " set"], batch_size: int, *, seed: int
-) -> Iterator[tuple[int, Int[Tensor, " batch"]]]:
-    """Endless batches of one size in shuffled passes, each with its pass's number: a set smaller than a batch repeats."""
+def stream(indices: Int[Tensor, " set"], batch_size: int, *, seed: int) -> Iterator[tuple[int, Int[Tensor, " batch"]]]:
+    """Endless batches of one size in shuffled passes, each with its pass's number; a small set repeats in a batch."""
     epoch, rest = 0, indices[:0]
     while True:
         while len(rest) < batch_size:

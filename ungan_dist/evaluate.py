@@ -42,7 +42,5 @@ def query(
 @torch.inference_mode()
 def accuracy(model: nn.Module, data: Examples, indices: Int[Tensor, " set"]) -> float:
     """Share of a set that is classified correctly."""
-    correct = sum(
-        (logits.argmax(dim=1) == labels).sum() for logits, labels in _logits(model, data, indices, "plain")
-    )
+    correct = sum((logits.argmax(dim=1) == labels).sum() for logits, labels in _logits(model, data, indices, "plain"))
     return int(correct) / len(indices)

@@ -10,7 +10,7 @@ from typing import Any
 from ungan_dist.config import APPEND_ONLY_FIELDS, EXECUTION_FIELDS, AuditConfig
 
 RESULTS_VERSION = 1
-"""Raised by hand when the same config gives other results than before. Never a commit hash, which would orphan a fleet."""
+"""Raised by hand when the same config gives other results than before. Never a commit hash: it would orphan a fleet."""
 
 
 def identity(config: AuditConfig) -> dict[str, Any]:

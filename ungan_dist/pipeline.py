@@ -93,14 +93,11 @@ def _compute(plan: Plan, run_units: RunUnits | None, tell: progress.Report) -> l
             run_units = stack.enter_context(LocalPool(plan.record.config.execution.num_processes)).run_units
         shadows_missing = missing(plan.shadows)
         failures += _run("original models", plan.originals, missing(plan.originals), run_units, tell, plan)
-        rest = [unit for unit in missing(plan.unlearning) if _original_done(unit, plan)]
+        ready = {unit.seed for unit in plan.originals if is_done(unit)}
+        rest = missing(unit for unit in plan.unlearning if unit.seed in ready)
         units: Sequence[Unit] = [*plan.unlearning, *plan.shadows]
         failures += _run("unlearning, shadows", units, [*rest, *shadows_missing], run_units, tell, plan)
     return failures
-
-
-def _original_done(unit: TargetUnit, plan: Plan) -> bool:
-    return any(original.seed == unit.seed and is_done(original) for original in plan.originals)
 
 
 def _run(

@@ -1,4 +1,4 @@
-"""From a config and its data to every unit of work, before anything is trained: ids, sets, membership, resolved autos."""
+"""From a config and its data to every unit of work, before anything is trained: ids, sets, membership, autos."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ungan_dist.resident import Prepared
 from ungan_dist.runs import RunRecord, folder_of
 from ungan_dist.shadows import ShadowUnit
 from ungan_dist.sources import Source, load_source
-from ungan_dist.split import Draw, Split, draw_sets, make_split, array_hash, membership_matrix
+from ungan_dist.split import Draw, Split, array_hash, draw_sets, make_split, membership_matrix
 from ungan_dist.targets import TargetUnit
 
 

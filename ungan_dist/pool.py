@@ -1,7 +1,8 @@
-"""The local pool: one spawned process a core, each with one torch thread, a unit at a time."""
+"""The local pool: one spawned process a core (a GPU, where there are some), a unit at a time, one torch thread each."""
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -11,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from types import TracebackType
+
+import torch
 
 from ungan_dist.units import Done, Failed, Unit, describe, execute
 
@@ -22,7 +25,7 @@ class LocalPool:
     """Processes that live as long as the ``with`` block; started when the first unit comes."""
 
     def __init__(self, num_processes: int | None = None) -> None:
-        self._num_processes = num_processes or os.cpu_count() or 1
+        self._num_processes = num_processes or torch.cuda.device_count() or os.cpu_count() or 1
         self._workers: list[_Worker] = []
 
     def __enter__(self) -> LocalPool:
@@ -43,7 +46,7 @@ class LocalPool:
         waiting = deque(units)
         deaths: dict[str, int] = {}
         while len(self._workers) < min(self._num_processes, len(units)):
-            self._workers.append(_Worker())
+            self._workers.append(_Worker(len(self._workers)))
         while waiting or any(worker.unit for worker in self._workers):
             for worker in self._workers:
                 if worker.unit is None and waiting:
@@ -56,7 +59,7 @@ class LocalPool:
                 if outcome is not None:
                     yield outcome
                     continue
-                self._workers[self._workers.index(worker)] = _Worker()
+                self._workers[worker.slot] = _Worker(worker.slot)
                 deaths[unit.id] = deaths.get(unit.id, 0) + 1
                 if deaths[unit.id] < MAX_DEATHS:
                     waiting.append(unit)
@@ -68,20 +71,20 @@ class LocalPool:
 class _Worker:
     """One process, its pipe, and the unit it is at work on."""
 
-    def __init__(self) -> None:
+    def __init__(self, slot: int) -> None:
         context = multiprocessing.get_context("spawn")
+        self.slot = slot
         self.unit: Unit | None = None
         self.connection, theirs = context.Pipe()
-        self._process: SpawnProcess = context.Process(target=_serve, args=(theirs,), daemon=True)
+        self._process: SpawnProcess = context.Process(target=_serve, args=(theirs, slot), daemon=True)
         self._process.start()
         theirs.close()
 
     def start(self, unit: Unit) -> None:
         self.unit = unit
-        try:
+        # a process that died while idle is found out by receive()
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self.connection.send(unit)
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # it died while idle: receive() will tell
 
     def receive(self) -> Done | Failed | None:
         """What became of the unit; none when the process died over it."""
@@ -102,14 +105,14 @@ class _Worker:
         self.connection.close()
 
 
-def _serve(connection: Connection) -> None:
+def _serve(connection: Connection, slot: int) -> None:
     """What a process of the pool does: units in, outcomes out, until the driver goes."""
     # Ctrl-C reaches the whole terminal's group: the driver alone decides
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_driver, daemon=True).start()
-    import torch
-
     torch.set_num_threads(1)
+    if torch.cuda.is_available():
+        torch.cuda.set_device(slot % torch.cuda.device_count())
     while True:
         try:
             unit = connection.recv()

@@ -43,9 +43,7 @@ class Stage:
         fresh = self._done - self._before
         left = seconds / fresh * (self._total - self._done) if fresh else None
         self._tell(
-            Event(
-                stage=self._name, done=self._done, total=self._total, seconds=seconds, seconds_left=left, note=note
-            )
+            Event(stage=self._name, done=self._done, total=self._total, seconds=seconds, seconds_left=left, note=note)
         )
 
 

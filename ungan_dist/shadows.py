@@ -1,4 +1,4 @@
-"""Shadow models: a unit of them in, their log-odds out. Pure: the same unit gives the same bits on the same kind of device."""
+"""Shadow models: a unit of them in, log-odds out; the same unit, the same bits on the same kind of device."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from jaxtyping import Int
 from torch import Tensor, nn
-from torch.func import functional_call, stack_module_state  # pyright: ignore[reportPrivateImportUsage]
+from torch.func import functional_call, stack_module_state
 from torch.nn import functional
 
 from ungan_dist.config import TrainConfig
@@ -37,7 +37,9 @@ def train_stacked(
         list(parameters.values()), lr=config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
     )
 
-    def loss_of_one(weights: dict[str, Tensor], statistics: dict[str, Tensor], images: Tensor, labels: Tensor) -> Tensor:
+    def loss_of_one(
+        weights: dict[str, Tensor], statistics: dict[str, Tensor], images: Tensor, labels: Tensor
+    ) -> Tensor:
         logits = functional_call(skeleton, (weights, statistics), (images,))
         return functional.cross_entropy(logits, labels)
 

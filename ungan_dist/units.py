@@ -15,7 +15,6 @@ from ungan_dist.targets import TargetUnit, run_target
 Unit = ShadowUnit | TargetUnit
 
 
-
 @dataclass(frozen=True, kw_only=True)
 class Done:
     """A unit whose result was committed."""

@@ -34,10 +34,10 @@ def error(request: Request, state: dict[str, Tensor], indices: Tensor) -> float:
     return float((logits.argmax(dim=1) != request.data.labels[indices]).double().mean())
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_rewind_gives_back_the_epoch_nearest_the_final_unseen_error(seed: int) -> None:
-    request, epochs = tiny_request(seed=seed), 6
-    config = SCRUBConfig(preset="mia", epochs=epochs, msteps=4, learning_rate=0.1)
+    request, epochs = tiny_request(seed=seed), 4
+    config = SCRUBConfig(preset="mia", epochs=epochs, msteps=3, learning_rate=0.1)
     states = [
         scrub(request, dataclasses.replace(config, epochs=epoch)).model.state_dict() for epoch in range(1, epochs + 1)
     ]

@@ -11,6 +11,7 @@ from ungan_dist.report.timings import mean_seconds
 PAPER_GROUP = "(a) Retain against forget"
 PAPER_NOTE = "paper's column, confounded; nothing is concluded from it"
 AUDIT_GROUP = "(b) Forget against never seen"
+VERDICT_GROUP = "Verdict, from (b) alone"
 MINUS = "\N{MINUS SIGN}"
 
 
@@ -91,12 +92,10 @@ def columns(report: Report) -> list[Column]:
             shares(AUDIT_GROUP, f"Flipped TPR, % @ {rate(fpr)} FPR", "tpr_at_fpr_flipped", fpr)
             for fpr in rates(report, "tpr_at_fpr_flipped")
         ),
-        Column(group="Verdict, from (b) alone", heading="Verdict", cell=lambda row: row.verdict.outcome),
+        Column(group=VERDICT_GROUP, heading="Verdict", cell=lambda row: row.verdict.outcome),
+        Column(group=VERDICT_GROUP, heading="Gap in AUC, 90 % interval", cell=lambda row: gap(row.verdict.gap)),
         Column(
-            group="Verdict, from (b) alone", heading="Gap in AUC, 90 % interval", cell=lambda row: gap(row.verdict.gap)
-        ),
-        Column(
-            group="Verdict, from (b) alone",
+            group=VERDICT_GROUP,
             heading="Smallest δ",
             cell=lambda row: delta(row.verdict.smallest_delta),
         ),

@@ -78,14 +78,13 @@ def conclusion(report: Report, row: Row) -> str:
 
 def caveats(report: Report) -> list[str]:
     """What this run in particular leaves open, the gravest first."""
-    found: list[str] = []
-    for row in report.rows:
-        if row.method == "original" and row.verdict.outcome != "under-forgotten":
-            found.append(
-                f"This attack does not show the forget set even in the untouched original (AUC "
-                f"{number(row.auc.mean, 3)}, {row.verdict.outcome}): a verdict of equivalence carries little weight "
-                f"here. More shadow models, queries or forget examples would sharpen it."
-            )
+    found = [
+        f"This attack does not show the forget set even in the untouched original (AUC "
+        f"{number(row.auc.mean, 3)}, {row.verdict.outcome}): a verdict of equivalence carries little weight "
+        f"here. More shadow models, queries or forget examples would sharpen it."
+        for row in report.rows
+        if row.method == "original" and row.verdict.outcome != "under-forgotten"
+    ]
     if report.rows and not any(row.method == "original" for row in report.rows):
         found.append("The original is not in the table: whether the attack sees anything at all was not checked.")
     if len(seeds(report)) == 1:
@@ -103,7 +102,8 @@ def reading(report: Report) -> list[str]:
         f"Verdict: equivalent where the gap's interval lies wholly inside (−δ, δ)"
         f"{'' if value is None else f', δ = {value:g}'}; under- or over-forgotten where wholly beyond; else "
         f"inconclusive. The smallest δ is the one that this interval could have passed.",
-        "Flipped TPR: the same attack with its sign turned, high where forget examples look less seen than unseen ones.",
+        "Flipped TPR: the same attack with its sign turned, "
+        "high where forget examples look less seen than never-seen ones.",
     ]
     for fnr in rates(report, "achieved_fnr"):
         achieved = [value for row in report.rows for value in row.achieved_fnr.get(fnr, [])]

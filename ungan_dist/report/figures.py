@@ -24,9 +24,8 @@ INK = "#7a7f87"
 COLOURS = ("#3b82c4", "#d9772f", "#3a9a6a", "#9a6fd0", "#d0568e", "#2a9d9d", "#a08a1f", "#cc4b4b", "#9a6a4a", "#808891")
 SETS = {"forget": "#d9772f", "retain": "#3a9a6a", "unseen": "#9a6fd0", "never seen": "#3b82c4"}
 RATES_PER_CURVE = 161
-NUM_BINS = 48
 
-Scores = Float[np.ndarray, " scores"]
+Scores = Float[np.ndarray, " _"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +36,10 @@ class Drawing:
     """File name below ``figures/``, without ``.svg``."""
     section: str
     """``roc``, ``log_odds`` or ``curves``."""
+    label: str
+    """What it shows, for who cannot see it."""
     caption: str
+    """A sentence below it on the page; empty where the figure's own title says enough."""
     svg: str
 
 
@@ -64,7 +66,7 @@ def _roc(found: dict[str, list[Evidence]], titles: dict[str, str]) -> list[Drawi
         ),
         (
             "roc_b_flipped",
-            "(b) with the sign turned. Above the diagonal, forget examples look less seen than unseen ones.",
+            "(b) with the sign turned. Above the diagonal, forget examples look less seen than never-seen ones.",
             "false positive rate (never seen)",
             "flipped true positive rate (forget)",
             lambda e: (-e.scores[e.forget], -e.scores[e.never_seen]),
@@ -95,7 +97,7 @@ def _roc(found: dict[str, list[Evidence]], titles: dict[str, str]) -> list[Drawi
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(lambda rate, _: f"{rate * 100:g} %")
         _legend(axes, columns=2)
-        drawings.append(_drawing(figure, name, "roc", caption))
+        drawings.append(_drawing(figure, name, "roc", caption, caption))
     return drawings
 
 
@@ -103,8 +105,12 @@ def _log_odds(found: dict[str, list[Evidence]], titles: dict[str, str]) -> list[
     """One panel a method, all on the same axes: the original is the "before" of every other."""
     values = {method: _by_set(evidence) for method, evidence in found.items()}
     every = np.concatenate([part for sets in values.values() for part in sets.values()])
+    if not len(every):
+        return []
     low, high = np.quantile(every, [0.002, 0.998])
-    edges = np.linspace(low, high if high > low else low + 1, NUM_BINS + 1)
+    fewest = min(len(part) for sets in values.values() for part in sets.values() if len(part))
+    num_bins = int(np.clip(2 * np.sqrt(fewest), 12, 60))
+    edges = np.linspace(low, high if high > low else low + 1, num_bins + 1)
     before = values.get("original")
     densities = {
         method: {name: _density(part, edges) for name, part in sets.items()} for method, sets in values.items()
@@ -176,7 +182,9 @@ def _density(values: Scores, edges: Float[np.ndarray, " edges"]) -> Float[np.nda
     return counts / max(len(values), 1) / np.diff(edges)
 
 
-def _rate_at(fpr: Scores, tpr: Scores, grid: Scores) -> Scores:
+def _rate_at(
+    fpr: Float[np.ndarray, " thresholds"], tpr: Float[np.ndarray, " thresholds"], grid: Float[np.ndarray, " rates"]
+) -> Float[np.ndarray, " rates"]:
     """Highest true positive rate whose false positive rate does not exceed each rate asked for."""
     # the grid's own rounding must not cost the point at exactly 1/n
     return tpr[np.searchsorted(fpr, grid * (1 + 1e-12), "right") - 1]
@@ -221,13 +229,13 @@ def _legend(axes: Axes, *, columns: int) -> None:
     axes.figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=columns)
 
 
-def _drawing(figure: Figure, name: str, section: str, caption: str) -> Drawing:
+def _drawing(figure: Figure, name: str, section: str, label: str, caption: str = "") -> Drawing:
     for text in figure.findobj(match=lambda artist: hasattr(artist, "set_parse_math")):
         text.set_parse_math(False)  # a $ in a title is a $
     buffer = io.StringIO()
     metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
     figure.savefig(buffer, format="svg", transparent=True, metadata=metadata)
-    return Drawing(name=name, section=section, caption=caption, svg=buffer.getvalue())
+    return Drawing(name=name, section=section, label=label, caption=caption, svg=buffer.getvalue())
 
 
 def inline(drawing: Drawing) -> str:

@@ -8,7 +8,17 @@ from itertools import groupby
 from typing import Any
 
 from ungan_dist.evidence import Report, Row
-from ungan_dist.report.cells import PAPER_GROUP, PAPER_NOTE, Column, columns, number, seconds
+from ungan_dist.report.cells import (
+    PAPER_GROUP,
+    PAPER_NOTE,
+    VERDICT_GROUP,
+    Column,
+    columns,
+    delta,
+    gap,
+    number,
+    seconds,
+)
 from ungan_dist.report.conclusions import LIMITS, NOT_TESTED, caveats, conclusion, reading, seeds
 from ungan_dist.report.figures import Drawing, inline
 from ungan_dist.report.style import CSS
@@ -85,7 +95,9 @@ def _conclusions(report: Report) -> str:
 def _results(report: Report) -> str:
     if not report.rows:
         return "<p>No method has been scored yet.</p>"
-    groups = [(name, list(members)) for name, members in groupby(columns(report), key=lambda column: column.group)]
+    # the verdict's three columns share one cell beside the method, in view on a narrow page too
+    shown = [column for column in columns(report) if column.group != VERDICT_GROUP]
+    groups = [(name, list(members)) for name, members in groupby(shown, key=lambda column: column.group)]
     heads = "".join(
         f'<th class="group first" colspan="{len(members)}" scope="colgroup">{escape(name)}'
         f"{f'<span class=around>{escape(PAPER_NOTE)}</span>' if name == PAPER_GROUP else ''}</th>"
@@ -94,12 +106,14 @@ def _results(report: Report) -> str:
     flat = [(column, column is members[0]) for _, members in groups for column in members]
     headings = "".join(f'<th scope="col"{_first(first)}>{_heading(column.heading)}</th>' for column, first in flat)
     body = "".join(
-        f'<tr><th scope="row">{escape(row.title)}</th>{"".join(_cell(column, row, first) for column, first in flat)}</tr>'
+        f'<tr><th scope="row">{escape(row.title)}</th>'
+        f"{_verdict(row)}{''.join(_cell(column, row, first) for column, first in flat)}</tr>"
         for row in report.rows
     )
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="Results"><table class="results"><thead>'
-        f'<tr><th rowspan="2" scope="col">Method</th>{heads}</tr>'
+        f'<tr><th rowspan="2" scope="col">Method</th>'
+        f'<th rowspan="2" scope="col" class="first verdict">{escape(VERDICT_GROUP)}</th>{heads}</tr>'
         f"<tr>{headings}</tr></thead><tbody>{body}</tbody></table></div>"
         f'<div class="small quiet">{_bullets(reading(report))}{_quality(report)}</div>'
     )
@@ -113,20 +127,28 @@ def _quality(report: Report) -> str:
 
 
 def _heading(text: str) -> str:
-    return escape(text).replace(" @ ", "<br>@ ")
+    return escape(text).replace(" @ ", "<br>@ ").replace("Flipped ", "Flipped<br>")
 
 
 def _cell(column: Column, row: Row, first: bool) -> str:
     text = escape(column.cell(row))
     if text.startswith("n/a"):
         return f'<td class="reason{" first" if first else ""}">{text}</td>'
-    if column.heading == "Verdict":
-        return f'<td class="first {text}"><span class="badge">{text}</span></td>'
     # the mean stands alone, its interval in a second line
     mean, space, around = text.partition(" ")
     has_interval = bool(space) and around.startswith(("±", "["))
     shown = f'{mean}<span class="around">{around}</span>' if has_interval else text
     return f"<td{_first(first)}>{shown}</td>"
+
+
+def _verdict(row: Row) -> str:
+    verdict = row.verdict
+    outcome = escape(verdict.outcome)
+    figures = "" if verdict.gap is None else f"gap {gap(verdict.gap)}<br>smallest δ {delta(verdict.smallest_delta)}"
+    return (
+        f'<td class="first verdict {outcome}"><span class="badge">{outcome}</span>'
+        f'<span class="around">{figures}</span></td>'
+    )
 
 
 def _first(first: bool) -> str:
@@ -138,8 +160,8 @@ def _figures(drawings: list[Drawing], section: str, note: str, *, dense: bool = 
     if not found:
         return "<p>Nothing was recorded.</p>"
     cards = "".join(
-        f'<figure aria-label="{escape(drawing.caption)}">{inline(drawing)}'
-        f"<figcaption>{escape(drawing.caption)}</figcaption></figure>"
+        f'<figure aria-label="{escape(drawing.label)}">{inline(drawing)}'
+        f"{f'<figcaption>{escape(drawing.caption)}</figcaption>' if drawing.caption else ''}</figure>"
         for drawing in found
     )
     return f'<p class="small quiet">{escape(note)}</p><div class="figures{" dense" if dense else ""}">{cards}</div>'
@@ -149,7 +171,8 @@ def _forget_files(report: Report) -> str:
     if not report.forget_files:
         return "<p>None.</p>"
     items = "".join(f"<li><code>{escape(name)}</code></li>" for name in report.forget_files)
-    return f"<p>Relative to the output folder; <code>purge</code> removes them and keeps the aggregates.</p><ul>{items}</ul>"
+    note = "Relative to the output folder; <code>purge</code> removes them and keeps the aggregates."
+    return f"<p>{note}</p><ul>{items}</ul>"
 
 
 def _times(report: Report) -> str:

@@ -17,7 +17,7 @@ CSS = """
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--page); color: var(--text); font: 16px/1.55 system-ui, -apple-system, "Segoe UI",
   Roboto, "Helvetica Neue", Arial, sans-serif; overflow-wrap: break-word; }
-main { max-width: 1180px; margin: 0 auto; padding: 2.2rem 1.25rem 4rem; }
+main { max-width: 1240px; margin: 0 auto; padding: 2.2rem 1.25rem 4rem; }
 h1 { font-size: 1.8rem; line-height: 1.2; margin: 0 0 .4rem; letter-spacing: -.01em; }
 h2 { font-size: 1.2rem; margin: 2.6rem 0 .7rem; padding-top: 1.1rem; border-top: 1px solid var(--line); }
 p, ul { margin: .5rem 0; max-width: 46rem; }
@@ -41,14 +41,16 @@ code, .mono { font: .875em/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, mo
 .scroll { overflow-x: auto; background: var(--card); border: 1px solid var(--line); border-radius: 6px; }
 table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
 .results { min-width: 100%; }
-th, td { padding: .45rem .65rem; text-align: right; vertical-align: top; border-bottom: 1px solid var(--line); }
+th, td { padding: .45rem .55rem; text-align: right; vertical-align: top; border-bottom: 1px solid var(--line); }
 tbody tr:last-child > * { border-bottom: 0; }
 thead th { background: var(--head); font-weight: 600; vertical-align: bottom; line-height: 1.3; }
 thead .group { text-align: center; } .first { border-left: 1px solid var(--line); }
 .results th:first-child { text-align: left; position: sticky; left: 0; background: var(--card); white-space: nowrap;
   z-index: 1; } .results thead th:first-child { background: var(--head); }
-.results td { white-space: nowrap; } .results td.reason { white-space: normal; min-width: 8.5rem; color: var(--quiet);
-  text-align: left; font-size: .8125rem; line-height: 1.35; }
+.results td, .results tr + tr th { white-space: nowrap; } .results .verdict { text-align: left; }
+.results td.reason { white-space: normal; min-width: 6.2rem; color: var(--quiet); font-size: .75rem;
+  line-height: 1.35; }
+.results thead .group .around { font-weight: 400; }
 .around { display: block; color: var(--quiet); font-size: .8125rem; }
 .pairs th, .pairs td { text-align: left; } .pairs th { font-weight: 500; } .pairs td { overflow-wrap: anywhere; }
 .figures { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 21rem), 1fr)); }

@@ -1,0 +1,75 @@
+"""Publishes a run: ``python benchmarks/publish.py runs/digits-… [NAME]``.
+
+Writes ``benchmarks/results/NAME.json`` (table, timings, versions, hardware, commit) and ``NAME.md``, and refreshes the
+blocks of README.md that stand between ``<!-- results: NAME -->`` and ``<!-- end -->``. Figures are never typed.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from ungan_dist import store
+from ungan_dist.runs import read_run, versions
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks/results"
+
+
+def hardware() -> dict[str, object]:
+    """What a run's seconds depend on."""
+    model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    facts: dict[str, object] = {"cpu": model[1] if model else platform.processor(), "cores": os.cpu_count()}
+    try:
+        query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+        facts["gpus"] = subprocess.run(query, capture_output=True, text=True, check=True).stdout.split("\n")[:-1]
+    except (OSError, subprocess.CalledProcessError):
+        facts["gpus"] = []
+    return facts
+
+
+def commit() -> str:
+    """The commit that is checked out, with a mark where the tree differs from it."""
+    described = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
+    return subprocess.run(described, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def publish(run: Path, name: str) -> None:
+    """Writes a run's results file and table."""
+    if not (run / "table.json").is_file():
+        raise SystemExit(f"{run} has no table.json: run `ungan-dist report {run}` first")
+    results = {
+        "table": store.read_json(run / "table.json"),
+        "timings": store.read_json(run / "timings.json"),
+        "versions": versions(),
+        "hardware": hardware(),
+        "commit": commit(),
+    }
+    store.write_json(RESULTS / f"{name}.json", results)
+    store.write_file(RESULTS / f"{name}.md", (run / "table.md").read_bytes())
+
+
+def refresh_readme() -> None:
+    """Puts each published table into its block of the README."""
+    path = ROOT / "README.md"
+    text = path.read_text()
+
+    def block(match: re.Match[str]) -> str:
+        table = RESULTS / f"{match[1]}.md"
+        body = f"{table.read_text().strip()}\n" if table.is_file() else "Not measured yet.\n"
+        return f"<!-- results: {match[1]} -->\n{body}<!-- end -->"
+
+    store.write_file(path, re.sub(r"<!-- results: (\S+) -->\n.*?<!-- end -->", block, text, flags=re.S).encode())
+
+
+if __name__ == "__main__":
+    if len(sys.argv) not in (1, 2, 3):
+        raise SystemExit(__doc__)
+    if len(sys.argv) > 1:
+        folder = Path(sys.argv[1])
+        publish(folder, sys.argv[2] if len(sys.argv) == 3 else read_run(folder).config.name)
+    refresh_readme()
