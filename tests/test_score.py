@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from ungan_dist.config import AttackConfig
 from ungan_dist.evidence import Evidence, Interval
@@ -108,6 +109,25 @@ def test_over_forgetting_is_seen_in_the_flipped_column():
     assert isinstance(straight, Interval)
     assert isinstance(flipped, Interval)
     assert flipped.mean > 0.3 > straight.mean
+
+
+def test_turning_the_scores_swaps_the_two_tprs_with_their_intervals():
+    item = shown("original", 0, forget_shift=1.0)
+    turned = dataclasses.replace(item, scores=-item.scores)
+    row, other = (score_rows([one], ATTACK, num_test=300)[0] for one in (item, turned))
+    for straight, flipped in ((row, other), (other, row)):
+        found, expected = straight.tpr_at_fpr["0.01"], flipped.tpr_at_fpr_flipped["0.01"]
+        assert isinstance(found, Interval)
+        assert isinstance(expected, Interval)
+        assert (found.mean, found.low, found.high) == pytest.approx((expected.mean, expected.low, expected.high))
+
+
+def test_a_share_of_none_is_given_room():
+    row = score_rows([shown("original", 0, forget_shift=9.0)], ATTACK, num_test=300)[0]
+    exact = binomtest(0, 40).proportion_ci(0.95, "exact")
+    for cell in (row.tnr_at_fnr["0.01"], row.tpr_at_fpr_flipped["0.01"]):
+        assert isinstance(cell, Interval)
+        assert (cell.mean, cell.low, cell.high) == pytest.approx((0.0, 0.0, exact.high))
 
 
 def test_lifting_the_retain_scores_changes_column_a_but_no_verdict():

@@ -165,7 +165,7 @@ def build_report(plan: Plan, failures: list[Failed], tell: progress.Report) -> R
         },
         rows=score_rows(evidence, config.attack, num_test=len(plan.split.test)),
         evidence=evidence,
-        shadow_quality={"lira_auc_original_train_against_pool": float(np.mean(aucs))},
+        shadow_quality={"LiRA AUC of the original, D against D^s": float(np.mean(aucs))},
         status="PARTIAL" if absent else "COMPLETE",
         missing=absent,
         forget_files=_forget_files(plan, targets),

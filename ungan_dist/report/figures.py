@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
@@ -151,7 +151,7 @@ def _curves(found: dict[str, list[Evidence]], titles: dict[str, str]) -> list[Dr
             if len(runs) > 1 and len({len(run) for run in runs}) == 1:
                 _line(axes, np.mean(runs, axis=0), colour=COLOURS[position % len(COLOURS)], alpha=1)
             axes.set(xlabel="epoch or round", ylabel=loss, title=titles[method])
-            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.locator_params(axis="x", integer=True)
             name = f"curve_{_slug(method)}_{_slug(loss)}"
             drawings.append(_drawing(figure, name, "curves", f"{titles[method]}: {loss}."))
     return drawings
@@ -194,10 +194,13 @@ def _style() -> AbstractContextManager[None]:
     """Matplotlib's own defaults whatever the user's are, then ours; undone on leaving."""
     import matplotlib as mpl
 
-    settings = {key: value for key, value in mpl.rcParamsDefault.items() if not key.startswith("backend")}
-    ours = {
+    settings: dict[Any, Any] = {
+        key: value for key, value in mpl.rcParamsDefault.items() if not key.startswith("backend")
+    }
+    settings |= {
         "svg.fonttype": "none",
         "svg.hashsalt": "ungan_dist",
+        "text.parse_math": False,  # a $ in a title is a $
         "font.size": 9,
         "axes.titlesize": 10,
         "axes.titleweight": "bold",
@@ -213,8 +216,8 @@ def _style() -> AbstractContextManager[None]:
         "path.simplify": False,
     }
     for key in ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color", "axes.titlecolor"):
-        ours[key] = INK
-    return mpl.rc_context(settings | ours)
+        settings[key] = INK
+    return mpl.rc_context(settings)
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:
@@ -230,8 +233,6 @@ def _legend(axes: Axes, *, columns: int) -> None:
 
 
 def _drawing(figure: Figure, name: str, section: str, label: str, caption: str = "") -> Drawing:
-    for text in figure.findobj(match=lambda artist: hasattr(artist, "set_parse_math")):
-        text.set_parse_math(False)  # a $ in a title is a $
     buffer = io.StringIO()
     metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
     figure.savefig(buffer, format="svg", transparent=True, metadata=metadata)

@@ -37,7 +37,10 @@ def page(report: Report, drawings: list[Drawing]) -> str:
         _section("How well the attack separates", _figures(drawings, "roc", _ROC_NOTE)),
         _section("Log-odds before and after", _figures(drawings, "log_odds", _LOG_ODDS_NOTE)),
         _section("Training curves", _figures(drawings, "curves", _CURVES_NOTE, dense=True)),
-        _section("What was not tested", _bullets(NOT_TESTED) + _bullets(LIMITS)),
+        _section(
+            "What was not tested",
+            f"<p>Attacks that were not run:</p>{_bullets(NOT_TESTED)}<p>And always:</p>{_bullets(LIMITS)}",
+        ),
         _section("Files that still hold forget data", _forget_files(report)),
         _section("Time", _times(report)),
         _section("How it was made", _provenance(report)),
@@ -171,7 +174,7 @@ def _forget_files(report: Report) -> str:
     if not report.forget_files:
         return "<p>None.</p>"
     items = "".join(f"<li><code>{escape(name)}</code></li>" for name in report.forget_files)
-    note = "Relative to the output folder; <code>purge</code> removes them and keeps the aggregates."
+    note = "Relative to the output folder. Whoever must be rid of the forget data deletes these too."
     return f"<p>{note}</p><ul>{items}</ul>"
 
 

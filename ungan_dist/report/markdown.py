@@ -32,7 +32,7 @@ def markdown(report: Report) -> str:
         quality = [f"{name.replace('_', ' ')}: {value:.3f}" for name, value in sorted(report.shadow_quality.items())]
         blocks.append("\n".join(["Checks of the attack itself:", "", *_list(quality)]))
     files = report.forget_files or ["none"]
-    blocks.append("\n".join(["Files that still hold forget data (`purge` removes them):", "", *_list(files)]))
+    blocks.append("\n".join(["Files that still hold forget data, relative to the output folder:", "", *_list(files)]))
     return "\n\n".join(blocks) + "\n"
 
 
