@@ -198,12 +198,13 @@ def test_an_altered_result_is_computed_again(tmp_path: Path) -> None:
 
 def test_failed_units_give_a_partial_report_that_names_them(tmp_path: Path) -> None:
     config = small_config(tmp_path)
+    config = replace(config, shadows=replace(config.shadows, num_models=6))
     unit = make_plan(config).shadows[1]
     (tmp_path / unit.log_odds_file).mkdir(parents=True)
     report = audit(config, run_units=InProcess())
     assert report.status == "PARTIAL"
     assert report.missing == ["shadow models 2–3"]
-    assert report.sizes["shadows"] == 2
+    assert report.sizes["shadows"] == 4
     (tmp_path / unit.log_odds_file).rmdir()
     runner = InProcess()
     assert audit(config, run_units=runner).status == "COMPLETE"

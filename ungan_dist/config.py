@@ -39,6 +39,9 @@ Method = Literal[
 ]
 """The rows that a table can hold, by their names on the command line."""
 
+MIN_SHADOWS = 4
+"""Shadow models below which no spread can be measured within an example."""
+
 QueryView = Literal["plain", "flip", "shift"]
 
 
@@ -275,6 +278,11 @@ class AuditConfig:
             raise ValueError(f"methods must name at least one method, each once, got {self.methods}")
         if "original" not in self.methods:
             raise ValueError(f"methods must include original, from which the others start, got {self.methods}")
+        if self.shadows.num_models < MIN_SHADOWS and self.attack.variance != "carlini_fixed":
+            raise ValueError(
+                f"attack.variance {self.attack.variance!r} needs at least {MIN_SHADOWS} shadow models, "
+                f"two that had each example and two that had not; got shadows.num_models {self.shadows.num_models}"
+            )
         num_retain = self.split.train - self.split.num_forget
         if num_retain * self.attack.fnr < 1:
             raise ValueError(

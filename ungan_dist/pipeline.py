@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ungan_dist import progress, store
-from ungan_dist.config import AuditConfig
+from ungan_dist.config import MIN_SHADOWS, AuditConfig
 from ungan_dist.errors import ConfigError, Unfinished
 from ungan_dist.evidence import Evidence, Report
 from ungan_dist.identity import appended, identity
@@ -126,12 +126,12 @@ def build_report(plan: Plan, failures: list[Failed], tell: progress.Report) -> R
     """Scores what is committed.
 
     Raises:
-        Unfinished: no pair of shadow models, or no target, has a result yet.
+        Unfinished: fewer than two pairs of shadow models, or no original, have a result yet.
     """
     config = plan.record.config
     present = [unit for unit in plan.shadows if is_done(unit)]
     targets = [unit for unit in plan.targets if is_done(unit)]
-    if not present or not any(unit.method == "original" for unit in targets):
+    if sum(map(num_models, present)) < MIN_SHADOWS or not any(unit.method == "original" for unit in targets):
         reasons = "\n".join(failure.error for failure in failures[:3])
         raise Unfinished(f"nothing can be scored yet in {plan.folder}; run the same command again. {reasons}")
     output = plan.folder.parent
