@@ -22,6 +22,7 @@ from ungan_dist.method_configs import (
     UNSIRConfig,
 )
 from ungan_dist.ranges import not_negative, positive, within
+from ungan_dist.readings import CHANGES, CONTROLS, Variant
 
 Method = Literal[
     "original",
@@ -34,8 +35,7 @@ Method = Literal[
     "scrub",
     "cf_k",
     "ungan",
-    "ungan_no_adversary",
-    "ungan_random_critic",
+    Variant,
 ]
 """The rows that a table can hold, by their names on the command line."""
 
@@ -251,8 +251,7 @@ class AuditConfig:
         "scrub",
         "cf_k",
         "ungan",
-        "ungan_no_adversary",
-        "ungan_random_critic",
+        *CONTROLS,
     )
     """Rows of the table, in order; a longer list extends a run."""
     num_seeds: int = 1
@@ -298,9 +297,8 @@ APPEND_ONLY_FIELDS = ("methods", "num_seeds", "shadows.num_models")
 
 
 def method_config(config: AuditConfig, method: str) -> Any:
-    """The frozen config behind a row; the two controls are UnGAN with parts of the adversary taken away."""
-    if method == "ungan_no_adversary":
-        return dataclasses.replace(config.ungan, critic_steps=0, generator_steps=0)
-    if method == "ungan_random_critic":
-        return dataclasses.replace(config.ungan, critic_steps=0)
+    """The frozen config behind a row; UnGAN's controls and readings are its own config with some fields changed."""
+    for variant, changes in CHANGES.items():
+        if variant == method:
+            return dataclasses.replace(config.ungan, **changes)
     return getattr(config, method)

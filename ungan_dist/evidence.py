@@ -78,6 +78,18 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ForgetExample:
+    """A picture of the forget set and what the attack makes of it: personal data, unless the data set is public."""
+
+    id: int
+    """Index in the data set."""
+    label: str
+    png: bytes
+    scores: dict[str, float]
+    """LiRA's log-likelihood ratio by row title, higher = member."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """Everything a report shows."""
 
@@ -102,3 +114,5 @@ class Report:
     """What is missing of a partial run."""
     forget_files: list[str] = field(default_factory=list)
     """Files, relative to the output folder, that still hold data of the forget set."""
+    examples: list[ForgetExample] = field(default_factory=list)
+    """Only of a public bundled data set, or where it was asked for."""

@@ -13,6 +13,7 @@ from ungan_dist import progress, store
 from ungan_dist.config import MIN_SHADOWS, AuditConfig
 from ungan_dist.errors import ConfigError, Unfinished
 from ungan_dist.evidence import Evidence, Report
+from ungan_dist.examples import forget_examples
 from ungan_dist.identity import appended, identity
 from ungan_dist.lira import likelihood_ratio
 from ungan_dist.metrics import auc
@@ -169,6 +170,7 @@ def build_report(plan: Plan, failures: list[Failed], tell: progress.Report) -> R
         status="PARTIAL" if absent else "COMPLETE",
         missing=absent,
         forget_files=_forget_files(plan, targets),
+        examples=forget_examples(plan.source, plan.split, evidence) if _may_show(plan) else [],
     )
 
 
@@ -199,6 +201,10 @@ def _evidence(plan: Plan, unit: TargetUnit, log_odds: np.ndarray, membership: np
         curves=facts["curves"],
         unlearning_seconds=facts["unlearning_seconds"],
     )
+
+
+def _may_show(plan: Plan) -> bool:
+    return plan.source.bundled or plan.record.config.report.show_examples
 
 
 def _forget_files(plan: Plan, targets: list[TargetUnit]) -> list[str]:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64
 
+from ungan_dist import readings
 from ungan_dist.config import AttackConfig
 from ungan_dist.data import derive_seed
 from ungan_dist.evidence import Evidence, Interval, Row
@@ -37,8 +38,7 @@ TITLES = {
     "unsir": "UNSIR",
     "scrub": "SCRUB",
     "ungan": "UnGAN",
-    "ungan_no_adversary": "UnGAN, no adversary",
-    "ungan_random_critic": "UnGAN, random critic",
+    **{variant: readings.title(variant) for variant in readings.CHANGES},
 }
 REFERENCE = "retrain"
 AUC = ("auc", "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Mapping
 from html import escape
 from itertools import groupby
@@ -18,6 +19,7 @@ from ungan_dist.report.cells import (
     gap,
     number,
     seconds,
+    signed,
 )
 from ungan_dist.report.conclusions import LIMITS, NOT_TESTED, caveats, conclusion, reading, seeds
 from ungan_dist.report.figures import Drawing, inline
@@ -36,6 +38,7 @@ def page(report: Report, drawings: list[Drawing]) -> str:
         _section("Results", _results(report)),
         _section("How well the attack separates", _figures(drawings, "roc", _ROC_NOTE)),
         _section("Log-odds before and after", _figures(drawings, "log_odds", _LOG_ODDS_NOTE)),
+        *([_section("Forget examples", _examples(report))] if report.examples else []),
         _section("Training curves", _figures(drawings, "curves", _CURVES_NOTE, dense=True)),
         _section(
             "What was not tested",
@@ -168,6 +171,21 @@ def _figures(drawings: list[Drawing], section: str, note: str, *, dense: bool = 
         for drawing in found
     )
     return f'<p class="small quiet">{escape(note)}</p><div class="figures{" dense" if dense else ""}">{cards}</div>'
+
+
+def _examples(report: Report) -> str:
+    """The pictures that the attack is surest of in the original."""
+    items = "".join(
+        f'<figure><img src="data:image/png;base64,{base64.b64encode(example.png).decode()}" '
+        f'alt="forget example {example.id}"><figcaption>#{example.id}, {escape(example.label)}'
+        + "".join(f"<br>{escape(title)} <b>{escape(signed(score, 1))}</b>" for title, score in example.scores.items())
+        + "</figcaption></figure>"
+        for example in report.examples
+    )
+    note = (
+        "Of the first seed, those that the attack is surest of in the original; the score's sign: + seen, − not seen."
+    )
+    return f'<p class="small quiet">{note}</p><div class="examples">{items}</div>'
 
 
 def _forget_files(report: Report) -> str:

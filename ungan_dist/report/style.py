@@ -58,6 +58,8 @@ thead .group { text-align: center; } .first { border-left: 1px solid var(--line)
 figure { margin: 0; background: var(--card); border: 1px solid var(--line); border-radius: 6px; padding: .8rem; }
 figure svg { display: block; width: 100%; height: auto; color: var(--quiet); }
 figcaption { font-size: .875rem; color: var(--quiet); margin-top: .4rem; }
+.examples { display: grid; gap: .7rem; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); }
+.examples img { width: 100%; image-rendering: pixelated; } .examples figcaption { font-size: .75rem; }
 details { margin: .6rem 0; } summary { cursor: pointer; font-weight: 600; }
 details .scroll { margin-top: .6rem; max-width: 52rem; }
 @media (max-width: 640px) {

@@ -1,0 +1,43 @@
+"""Pictures of the forget set: the right ones, and only where they may be shown."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from small import small_config
+
+from ungan_dist.pipeline import audit, build_report
+from ungan_dist.plan import make_plan
+from ungan_dist.progress import silent
+from ungan_dist.report import render
+from ungan_dist.units import execute
+
+
+def test_pictures_are_of_the_forget_set_and_only_of_public_or_released_data(tmp_path: Path) -> None:
+    config = small_config(tmp_path)
+    report = audit(config, run_units=lambda units: map(execute, units))
+    plan = make_plan(config)
+    forget = set(plan.split.pool[plan.draws[0].forget].tolist())
+    assert len(report.examples) == 12
+    assert {example.id for example in report.examples} <= forget
+    for example in report.examples:
+        pixels = np.asarray(Image.open(io.BytesIO(example.png)))
+        assert (pixels == plan.source.images[example.id][..., 0]).all()
+        assert set(example.scores) == {"Original", "Retrain", "UnGAN"}
+    surest = [example.scores["Original"] for example in report.examples]
+    assert surest == sorted(surest, reverse=True)
+    assert b"data:image/png" in render(report)["report.html"]
+
+    private = dataclasses.replace(plan, source=dataclasses.replace(plan.source, bundled=False))
+    hidden = build_report(private, [], silent)
+    assert not hidden.examples
+    assert b"data:image/png" not in render(hidden)["report.html"]
+    released = dataclasses.replace(
+        private.record,
+        config=dataclasses.replace(config, report=dataclasses.replace(config.report, show_examples=True)),
+    )
+    assert build_report(dataclasses.replace(private, record=released), [], silent).examples
