@@ -69,6 +69,11 @@ def test_unknown_names_are_refused_with_the_known_ones(tmp_path: Path) -> None:
         (["--split.train", "100", "--split.shadow-pool", "100"], ["retain examples", "80", "100"]),
         (["--split.train", "10000", "--split.shadow-pool", "10000"], ["20151", "1797"]),
         (["--train.augment.padding", "8"], ["padding", "8 × 8"]),
+        (["--train.learning-rate", "nan"], ["learning_rate", "nan"]),
+        (["--train.learning-rate", "inf"], ["learning_rate", "inf"]),
+        (["--shadows.seed", "-1"], ["shadows.seed", "-1"]),
+        (["--shadows.num-models", "2"], ["num_models", "2", "4"]),
+        (["--execution.run-name", "shadows"], ["run_name", "shadows"]),
         (["--source.kind", "parquet", "--source.path", "/nowhere"], ["/nowhere"]),
     ],
 )

@@ -96,7 +96,7 @@ def test_a_report_is_written_anew_without_training(finished: Path) -> None:
     before = table(finished)
     for name in ("table.json", "report.html"):
         (finished / "run" / name).unlink()
-    report_of(read_run(finished / "run").config)
+    report_of(read_run(finished / "run"))
     assert table(finished) == before
     assert (finished / "run/report.html").is_file()
 
@@ -183,6 +183,50 @@ def test_more_shadow_models_train_only_the_missing_ones(tmp_path: Path) -> None:
     assert report.sizes["shadows"] == 8
 
 
+def test_an_audit_that_ended_within_a_block_is_extended_without_training_anything_twice(tmp_path: Path) -> None:
+    config = small_config(tmp_path)
+    blocks = replace(config, shadows=replace(config.shadows, num_models=6, unit_size=4))
+    audit(blocks, run_units=InProcess())
+    runner = InProcess()
+    report = audit(replace(blocks, shadows=replace(blocks.shadows, num_models=12)), run_units=runner)
+    shadows = [unit.shadows for unit in runner.units if isinstance(unit, ShadowUnit)]
+    assert shadows == [(6, 7), (8, 9, 10, 11)]
+    assert report.sizes["shadows"] == 12
+
+
+def test_a_run_never_shrinks(tmp_path: Path) -> None:
+    config = small_config(tmp_path)
+    larger = replace(config, num_seeds=2, shadows=replace(config.shadows, num_models=6))
+    audit(larger, run_units=InProcess())
+    before = table(tmp_path)
+    runner = InProcess()
+    report = audit(replace(config, methods=("original",)), run_units=runner)
+    assert not runner.units
+    assert (report.sizes["shadows"], report.sizes["seeds"], len(report.rows)) == (6, 2, 3)
+    assert table(tmp_path) == before
+
+
+def test_a_report_can_be_written_where_the_run_was_not_computed(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = table(finished)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.chdir("/")
+    report, _ = report_of(read_run(finished / "run"))
+    assert report.status == "COMPLETE"
+    assert table(finished) == before
+
+
+def test_what_a_dead_process_wrote_aside_is_swept_away(tmp_path: Path) -> None:
+    config = small_config(tmp_path)
+    audit(config, run_units=InProcess())
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    (tmp_path / f"run/.table.json.{dead.pid}.ab12.tmp").write_text("half")
+    audit(config, run_units=InProcess())
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
 def test_an_altered_result_is_computed_again(tmp_path: Path) -> None:
     config = small_config(tmp_path)
     audit(config, run_units=InProcess())
@@ -203,7 +247,8 @@ def test_failed_units_give_a_partial_report_that_names_them(tmp_path: Path) -> N
     (tmp_path / unit.log_odds_file).mkdir(parents=True)
     report = audit(config, run_units=InProcess())
     assert report.status == "PARTIAL"
-    assert report.missing == ["shadow models 2–3"]
+    (missing,) = report.missing
+    assert missing.startswith("shadow models 2–3: IsADirectoryError")
     assert report.sizes["shadows"] == 4
     (tmp_path / unit.log_odds_file).rmdir()
     runner = InProcess()
@@ -211,9 +256,18 @@ def test_failed_units_give_a_partial_report_that_names_them(tmp_path: Path) -> N
     assert len(runner.units) == 1
 
 
+def test_a_method_that_diverges_is_named_and_the_rest_is_reported(tmp_path: Path) -> None:
+    config = small_config(tmp_path)
+    wild = replace(config, fine_tuning=replace(config.fine_tuning, learning_rate=1e30, epochs=2))
+    report = audit(replace(wild, methods=(*config.methods, "fine_tuning")), run_units=InProcess())
+    assert report.status == "PARTIAL"
+    assert report.missing[0].startswith("fine_tuning, seed 0: ValueError: the model has diverged")
+    assert [row.method for row in report.rows] == list(config.methods)
+
+
 def test_another_config_under_the_same_name_is_refused(finished: Path) -> None:
     config = small_config(finished)
-    with pytest.raises(ConfigError, match=r"train\.learning_rate: 0\.1 → 0\.2"):
+    with pytest.raises(ConfigError, match=r"train\.learning_rate: 0\.05 → 0\.2"):
         audit(replace(config, train=replace(config.train, learning_rate=0.2)), run_units=InProcess())
     result = run(finished, "--train.learning-rate", "0.2")
     assert result.returncode == 2

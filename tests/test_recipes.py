@@ -6,6 +6,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow.parquet
 import pytest
 
 from ungan_dist.config import ShadowConfig, SplitConfig
@@ -32,10 +33,13 @@ def test_the_papers_split_gives_the_papers_steps() -> None:
 def test_the_recipe_paper_cut_down_runs_every_row_end_to_end(tmp_path: Path) -> None:
     if not PARQUET.is_dir():
         pytest.skip(f"no CIFAR-10 Parquet files at {PARQUET}: set CIFAR10_PARQUET")
+    for name, num_rows in (("train", 400), ("test", 60)):
+        table = pyarrow.parquet.read_table(PARQUET / f"{name}.parquet").slice(0, num_rows)
+        pyarrow.parquet.write_table(table, tmp_path / f"{name}.parquet")
     recipe = paper()
     config = replace(
         recipe,
-        source=replace(recipe.source, path=str(PARQUET)),
+        source=replace(recipe.source, path=str(tmp_path)),
         split=SplitConfig(train=120, shadow_pool=120, unseen=40, forget_fraction=0.1),
         train=replace(recipe.train, epochs=1, batch_size=60),
         shadows=ShadowConfig(num_models=4, unit_size=2),
@@ -46,9 +50,9 @@ def test_the_recipe_paper_cut_down_runs_every_row_end_to_end(tmp_path: Path) -> 
         neg_grads=replace(recipe.neg_grads, epochs=1),
         adv_neg_grads=replace(recipe.adv_neg_grads, epochs=1),
         cf_k=replace(recipe.cf_k, epochs=1),
-        unsir=UNSIRConfig(impair_epochs=1),
+        unsir=UNSIRConfig(impair_epochs=1, noise_steps=1),
         ungan=UnGANConfig(epochs=1),
-        output=str(tmp_path),
+        output=str(tmp_path / "runs"),
     )
     report = audit(config, run_units=lambda units: map(execute, units))
     assert report.status == "COMPLETE"

@@ -117,7 +117,7 @@ def _report(folder: str) -> int:
     from ungan_dist.progress import progress
 
     with progress("auto") as tell:
-        report, path = report_of(record.config, tell=tell)
+        report, path = report_of(record, tell=tell)
     return _print(report, path)
 
 
@@ -184,5 +184,5 @@ def _print(report: Report, folder: Path) -> int:
     print(f"report: {folder / 'report.html'}")
     if report.status == "COMPLETE":
         return 0
-    print(f"partial: {len(report.missing)} parts are missing; run the same command again", file=sys.stderr)
+    print("partial: run the same command again. Missing:", *report.missing, sep="\n  ", file=sys.stderr)
     return Unfinished.exit_code

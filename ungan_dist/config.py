@@ -73,6 +73,7 @@ class SplitConfig:
 
     def __post_init__(self) -> None:
         positive(train=self.train, shadow_pool=self.shadow_pool, unseen=self.unseen)
+        not_negative(**{"split.seed": self.seed})
         within(0, 1, forget_fraction=self.forget_fraction)
         if self.train != self.shadow_pool:
             raise ValueError(
@@ -166,6 +167,7 @@ class ShadowConfig:
             raise ValueError(f"num_models must be even and at least 2, got {self.num_models}")
         if self.unit_size < 2 or self.unit_size % 2:
             raise ValueError(f"unit_size must be even and at least 2, got {self.unit_size}")
+        not_negative(**{"shadows.seed": self.seed})
         if not self.queries or len(set(self.queries)) != len(self.queries):
             raise ValueError(f"queries must name at least one view, each once, got {self.queries}")
 
@@ -223,9 +225,15 @@ class ExecutionConfig:
     def __post_init__(self) -> None:
         positive(num_processes=self.num_processes)
         if self.run_name is not None and (
-            not self.run_name or self.run_name.startswith(".") or set(self.run_name) & set("/\\\0")
+            not self.run_name
+            or self.run_name.startswith(".")
+            or set(self.run_name) & set("/\\\0")
+            or self.run_name in ("data", "shadows")
         ):
-            raise ValueError(f"run_name must be a plain folder name, got {self.run_name!r}")
+            raise ValueError(
+                f"run_name must be a plain folder name, and neither data nor shadows, which runs share; "
+                f"got {self.run_name!r}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -277,10 +285,10 @@ class AuditConfig:
             raise ValueError(f"methods must name at least one method, each once, got {self.methods}")
         if "original" not in self.methods:
             raise ValueError(f"methods must include original, from which the others start, got {self.methods}")
-        if self.shadows.num_models < MIN_SHADOWS and self.attack.variance != "carlini_fixed":
+        if self.shadows.num_models < MIN_SHADOWS:
             raise ValueError(
-                f"attack.variance {self.attack.variance!r} needs at least {MIN_SHADOWS} shadow models, "
-                f"two that had each example and two that had not; got shadows.num_models {self.shadows.num_models}"
+                f"the attack needs at least {MIN_SHADOWS} shadow models, two that had each example and two that had "
+                f"not; got shadows.num_models {self.shadows.num_models}"
             )
         num_retain = self.split.train - self.split.num_forget
         if num_retain * self.attack.fnr < 1:

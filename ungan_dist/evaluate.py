@@ -31,12 +31,23 @@ def _logits(
 def query(
     model: nn.Module, data: Examples, indices: Int[Tensor, " set"], queries: tuple[QueryView, ...]
 ) -> Float[np.ndarray, "set queries"]:
-    """Log-odds of the true class under each view, float32."""
+    """Log-odds of the true class under each view, float32.
+
+    Raises:
+        ValueError: the model has diverged, so that some are not finite.
+    """
     columns = [
         torch.cat([log_odds(logits, labels) for logits, labels in _logits(model, data, indices, view)])
         for view in queries
     ]
-    return torch.stack(columns, dim=1).float().cpu().numpy()
+    log_odds_of_set = torch.stack(columns, dim=1).float().cpu().numpy()
+    broken = int((~np.isfinite(log_odds_of_set)).any(axis=1).sum())
+    if broken:
+        raise ValueError(
+            f"the model has diverged: its log-odds are not finite on {broken} of {len(indices)} examples; "
+            f"lower the learning rate it was trained with"
+        )
+    return log_odds_of_set
 
 
 @torch.inference_mode()

@@ -15,17 +15,17 @@ from ungan_dist.errors import ConfigError, Unfinished
 from ungan_dist.evidence import Evidence, Report
 from ungan_dist.examples import forget_examples
 from ungan_dist.identity import appended, identity
-from ungan_dist.lira import likelihood_ratio
+from ungan_dist.lira import likelihood_ratio, resolve_variance
 from ungan_dist.metrics import auc
 from ungan_dist.plan import Plan, make_plan
 from ungan_dist.pool import LocalPool
 from ungan_dist.report import render
 from ungan_dist.resident import prepare
-from ungan_dist.runs import open_run, versions
+from ungan_dist.runs import RunRecord, extended, open_run
 from ungan_dist.score import score_rows
 from ungan_dist.split import array_hash
 from ungan_dist.targets import TargetUnit
-from ungan_dist.units import Failed, RunUnits, Unit, describe, is_done, missing, num_models
+from ungan_dist.units import Failed, RunUnits, Unit, describe, facts_of, is_done, missing, num_models
 
 
 def audit(config: AuditConfig, *, run_units: RunUnits | None = None, tell: progress.Report = progress.silent) -> Report:
@@ -41,7 +41,10 @@ def audit(config: AuditConfig, *, run_units: RunUnits | None = None, tell: progr
         Unfinished: storage is full, or too little succeeded for a report; run again to continue.
     """
     plan = make_plan(config)
+    longer = extended(config, plan.folder, plan.record)
+    plan = plan if longer == config else make_plan(longer)
     with _writable(plan.folder), store.run_lock(plan.folder):
+        store.sweep(plan.folder)
         open_run(plan.folder, plan.record)
         prepare(plan.source, plan.folder.parent)
         _store_membership(plan)
@@ -51,10 +54,13 @@ def audit(config: AuditConfig, *, run_units: RunUnits | None = None, tell: progr
     return report
 
 
-def report_of(config: AuditConfig, *, tell: progress.Report = progress.silent) -> tuple[Report, Path]:
-    """The report of what a run has committed so far, written anew; nothing is trained."""
-    plan = make_plan(config)
-    with store.run_lock(plan.folder):
+def report_of(record: RunRecord, *, tell: progress.Report = progress.silent) -> tuple[Report, Path]:
+    """The report of what a run has committed so far, written anew; nothing is trained.
+
+    The run may have been computed elsewhere: what was resolved there, such as the device, holds here too.
+    """
+    plan = make_plan(record.config, resolved=record.resolved)
+    with _writable(plan.folder), store.run_lock(plan.folder):
         report = build_report(plan, [], tell)
         _write(plan, report)
     return report, plan.folder
@@ -133,8 +139,8 @@ def build_report(plan: Plan, failures: list[Failed], tell: progress.Report) -> R
     present = [unit for unit in plan.shadows if is_done(unit)]
     targets = [unit for unit in plan.targets if is_done(unit)]
     if sum(map(num_models, present)) < MIN_SHADOWS or not any(unit.method == "original" for unit in targets):
-        reasons = "\n".join(failure.error for failure in failures[:3])
-        raise Unfinished(f"nothing can be scored yet in {plan.folder}; run the same command again. {reasons}")
+        errors = "\n".join(failure.error for failure in failures[:3])
+        raise Unfinished(f"nothing can be scored yet in {plan.folder}; run the same command again. {errors}")
     output = plan.folder.parent
     log_odds = np.concatenate([store.read_array(output / unit.log_odds_file) for unit in present])
     membership = plan.membership[[shadow for unit in present for shadow in unit.shadows]]
@@ -143,7 +149,10 @@ def build_report(plan: Plan, failures: list[Failed], tell: progress.Report) -> R
     for unit in sorted(targets, key=lambda unit: (config.methods.index(unit.method), unit.seed)):
         evidence.append(_evidence(plan, unit, log_odds, membership))
         stage.advance()
-    absent = [describe(unit) for unit in (*plan.targets, *plan.shadows) if not is_done(unit)]
+    reasons = {failure.unit.id: f": {failure.error.strip().splitlines()[-1]}" for failure in failures}
+    done = {unit.id for unit in (*targets, *present)}
+    units: Sequence[Unit] = [*plan.targets, *plan.shadows]
+    absent = [f"{describe(unit)}{reasons.get(unit.id, '')}" for unit in units if unit.id not in done]
     originals = [item for item in evidence if item.method == "original"]
     aucs = [auc(np.delete(item.scores, item.never_seen), item.scores[item.never_seen]) for item in originals]
     draw = plan.draws[0]
@@ -152,8 +161,8 @@ def build_report(plan: Plan, failures: list[Failed], tell: progress.Report) -> R
         recipe=config.name,
         run_hash=plan.record.run_hash,
         config={"identity": identity(config), **appended(config)},
-        resolved=plan.resolved,
-        versions=versions(),
+        resolved={**plan.record.resolved, "variance": resolve_variance(config.attack.variance, len(membership))},
+        versions=_versions_of([*targets, *present]),
         sizes={
             "train": len(draw.train),
             "retain": len(draw.retain),
@@ -201,6 +210,15 @@ def _evidence(plan: Plan, unit: TargetUnit, log_odds: np.ndarray, membership: np
         curves=facts["curves"],
         unlearning_seconds=facts["unlearning_seconds"],
     )
+
+
+def _versions_of(units: Sequence[Unit]) -> dict[str, str]:
+    """What computed the results: several versions of a package stand beside one another."""
+    found: dict[str, set[str]] = {}
+    for unit in units:
+        for package, version in facts_of(unit).get("versions", {}).items():
+            found.setdefault(package, set()).add(version)
+    return {package: ", ".join(sorted(some)) for package, some in sorted(found.items())}
 
 
 def _may_show(plan: Plan) -> bool:

@@ -14,13 +14,13 @@ from jaxtyping import Bool
 from ungan_dist.config import AuditConfig, method_config
 from ungan_dist.errors import ConfigError
 from ungan_dist.identity import RESULTS_VERSION, content_hash, run_hash
-from ungan_dist.lira import resolve_variance
 from ungan_dist.resident import Prepared
 from ungan_dist.runs import RunRecord, folder_of
 from ungan_dist.shadows import ShadowUnit
 from ungan_dist.sources import Source, load_source
 from ungan_dist.split import Draw, Split, array_hash, draw_sets, make_split, membership_matrix
 from ungan_dist.targets import TargetUnit
+from ungan_dist.units import is_done
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,16 +38,18 @@ class Plan:
     unlearning: list[TargetUnit]
     """Every other method, after its seed's original."""
     shadows: list[ShadowUnit]
-    resolved: dict[str, object]
-    """Every "auto" as resolved, those of scoring too."""
 
     @property
     def targets(self) -> list[TargetUnit]:
         return [*self.originals, *self.unlearning]
 
 
-def make_plan(config: AuditConfig) -> Plan:
+def make_plan(config: AuditConfig, *, resolved: dict[str, Any] | None = None) -> Plan:
     """Reads the data, draws the sets and names every unit; nothing is written.
+
+    Args:
+        config: what is asked.
+        resolved: how a run resolved its "auto" fields before; none: as fits this machine.
 
     Raises:
         ConfigError: the data cannot be read, or does not suffice for what is asked.
@@ -61,7 +63,7 @@ def make_plan(config: AuditConfig) -> Plan:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     # on a CPU stacking gains nothing over one process a core
     engine = ("serial" if device == "cpu" else "stacked") if config.shadows.engine == "auto" else config.shadows.engine
-    resolved = {"device": device, "engine": engine, "loader": "resident"}
+    resolved = resolved or {"device": device, "engine": engine, "loader": "resident"}
     record = RunRecord(
         config=config,
         run_hash=run_hash(config, source.content_hash),
@@ -85,7 +87,6 @@ def make_plan(config: AuditConfig) -> Plan:
         originals=originals,
         unlearning=unlearning,
         shadows=_shadows(record, prepared, split, membership),
-        resolved={**resolved, "variance": resolve_variance(config.attack.variance, config.shadows.num_models)},
     )
 
 
@@ -135,7 +136,10 @@ def _targets(
 def _shadows(
     record: RunRecord, prepared: Prepared, split: Split, membership: Bool[np.ndarray, "models pool"]
 ) -> list[ShadowUnit]:
-    """Fixed blocks of whole pairs; the id does not know of methods or seeds, so that every run can share a fleet."""
+    """Fixed blocks of whole pairs; the id does not know of methods or seeds, so that every run can share a fleet.
+
+    What does not fill a block is trained pair by pair, and stays so when more models fill it: nothing is trained twice.
+    """
     config = record.config
     common: dict[str, Any] = {
         "results_version": RESULTS_VERSION,
@@ -147,22 +151,27 @@ def _shadows(
         "seed": config.shadows.seed,
         "resolved": record.resolved,
     }
+
+    def unit(shadows: tuple[int, ...]) -> ShadowUnit:
+        content = {**common, "shadows": list(shadows), "membership": array_hash(membership[list(shadows)])}
+        return ShadowUnit(
+            id=content_hash(content)[:32],
+            shadows=shadows,
+            seed=config.shadows.seed,
+            prepared=prepared,
+            pool=split.pool,
+            model=config.model,
+            train=config.train,
+            queries=config.shadows.queries,
+            engine=str(record.resolved["engine"]),
+            device=str(record.resolved["device"]),
+        )
+
     units: list[ShadowUnit] = []
     for start in range(0, config.shadows.num_models, config.shadows.unit_size):
-        shadows = tuple(range(start, min(start + config.shadows.unit_size, config.shadows.num_models)))
-        content = {**common, "shadows": list(shadows), "membership": array_hash(membership[list(shadows)])}
-        units.append(
-            ShadowUnit(
-                id=content_hash(content)[:32],
-                shadows=shadows,
-                seed=config.shadows.seed,
-                prepared=prepared,
-                pool=split.pool,
-                model=config.model,
-                train=config.train,
-                queries=config.shadows.queries,
-                engine=str(record.resolved["engine"]),
-                device=str(record.resolved["device"]),
-            )
-        )
+        block = tuple(range(start, min(start + config.shadows.unit_size, config.shadows.num_models)))
+        pairs = [unit(block[first : first + 2]) for first in range(0, len(block), 2)]
+        whole = unit(block)
+        in_pairs = len(block) < config.shadows.unit_size or (not is_done(whole) and any(map(is_done, pairs)))
+        units += pairs if in_pairs else [whole]
     return units

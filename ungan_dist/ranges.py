@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from math import inf
+
 
 def positive(**values: float | None) -> None:
     for name, value in values.items():
-        if value is not None and value <= 0:
-            raise ValueError(f"{name} must be greater than 0, got {value}")
+        if value is not None and not 0 < value < inf:
+            raise ValueError(f"{name} must be finite and greater than 0, got {value}")
 
 
 def not_negative(**values: float | None) -> None:
     for name, value in values.items():
-        if value is not None and value < 0:
-            raise ValueError(f"{name} must be at least 0, got {value}")
+        if value is not None and not 0 <= value < inf:
+            raise ValueError(f"{name} must be finite and at least 0, got {value}")
 
 
 def within(low: float, high: float, **values: float) -> None:

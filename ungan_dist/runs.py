@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import platform
 import typing
 from dataclasses import dataclass
@@ -63,11 +64,34 @@ def open_run(folder: Path, record: RunRecord) -> None:
 _UNCHANGEABLE = ("identity", "data_hash", "resolved", "results_version")
 
 
+def extended(config: AuditConfig, folder: Path, record: RunRecord) -> AuditConfig:
+    """The config with what the run in a folder has been asked before: append-only fields never shrink."""
+    if not (folder / _CONFIG).exists() or _read_plain(folder).get("run_hash") != record.run_hash:
+        return config
+    before = read_run(folder).config
+    return dataclasses.replace(
+        config,
+        methods=(*before.methods, *(method for method in config.methods if method not in before.methods)),
+        num_seeds=max(before.num_seeds, config.num_seeds),
+        shadows=dataclasses.replace(
+            config.shadows, num_models=max(before.shadows.num_models, config.shadows.num_models)
+        ),
+    )
+
+
+def _data_path(config: AuditConfig) -> str | None:
+    """Where the data lay, as an absolute path, so that a report can be written from any folder."""
+    path = config.source.path
+    if path is None and config.source.kind == "cifar10":
+        path = os.environ.get("CIFAR10_PARQUET")
+    return None if path is None else str(Path(path).absolute())
+
+
 def _plain(record: RunRecord) -> dict[str, Any]:
     return {
         "identity": identities.identity(record.config),
         "appended": identities.appended(record.config),
-        "source_path": record.config.source.path,
+        "source_path": _data_path(record.config),
         "run_hash": record.run_hash,
         "data_hash": record.data_hash,
         "channels": record.channels,
@@ -146,8 +170,9 @@ def load(run: str | Path, method: str, *, seed: int = 0) -> nn.Module:
     if not path.is_file():
         there = sorted(str(p.relative_to(folder / "models"))[: -len(p.suffix)] for p in folder.glob("models/*/*"))
         raise ConfigError(f"{folder} has no model of {method!r} for seed {seed}; it has (seed/method): {there}")
-    marker = store.read_json(folder / target_marker(seed, method))
-    if store.committed(folder, target_marker(seed, method), id=marker["id"]) is None:
+    marker = folder / target_marker(seed, method)
+    id = store.read_json(marker)["id"] if marker.is_file() else ""
+    if store.committed(folder, target_marker(seed, method), id=id) is None:
         raise store.CorruptResult(f"{path} is not the file that was committed: run the audit again to restore it")
     model = build(
         record.config.model,

@@ -107,6 +107,14 @@ def read_array(path: Path, *, mapped: bool = False) -> np.ndarray:
         raise CorruptResult(f"{path} is not a readable array ({error}): delete it and run again") from error
 
 
+def sweep(folder: Path) -> None:
+    """Removes what processes that are dead had written aside and never renamed."""
+    for aside in folder.rglob(".*.tmp"):
+        pid = aside.name.split(".")[-3]
+        if pid.isdecimal() and not Path(f"/proc/{pid}").exists():
+            aside.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def run_lock(folder: Path) -> Iterator[None]:
     """Holds a run folder for one driver; the operating system lets go of it when the driver dies.

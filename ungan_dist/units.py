@@ -7,8 +7,10 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ungan_dist import store
+from ungan_dist.runs import versions
 from ungan_dist.shadows import ShadowUnit, train_unit
 from ungan_dist.targets import TargetUnit, run_target
 
@@ -49,8 +51,16 @@ def num_models(unit: Unit) -> int:
 
 def is_done(unit: Unit) -> bool:
     """Whether a valid committed result exists: nothing else counts as done."""
-    root = Path(unit.prepared.output if isinstance(unit, ShadowUnit) else unit.run)
-    return store.committed(root, unit.marker, id=unit.id) is not None
+    return store.committed(_root(unit), unit.marker, id=unit.id) is not None
+
+
+def facts_of(unit: Unit) -> dict[str, Any]:
+    """The facts of a unit's committed result; none of them where it has none."""
+    return store.committed(_root(unit), unit.marker, id=unit.id) or {}
+
+
+def _root(unit: Unit) -> Path:
+    return Path(unit.prepared.output if isinstance(unit, ShadowUnit) else unit.run)
 
 
 def missing(units: Iterable[Unit]) -> list[Unit]:
@@ -63,12 +73,11 @@ def execute(unit: Unit) -> Done | Failed:
     try:
         if isinstance(unit, ShadowUnit):
             files = {unit.log_odds_file: store.array_bytes(train_unit(unit))}
-            store.commit(
-                Path(unit.prepared.output), unit.marker, id=unit.id, files=files, facts={"shadows": list(unit.shadows)}
-            )
+            facts: dict[str, Any] = {"shadows": list(unit.shadows)}
         else:
             files, facts = run_target(unit)
-            store.commit(Path(unit.run), unit.marker, id=unit.id, files=files, facts=facts)
+        facts["versions"] = versions()
+        store.commit(_root(unit), unit.marker, id=unit.id, files=files, facts=facts)
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         return Failed(unit=unit, error=str(error) if full else traceback.format_exc(), storage_full=full)
