@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from ungan_dist import store
 from ungan_dist.runs import read_run, versions
@@ -53,14 +54,43 @@ def publish(run: Path, name: str) -> None:
     store.write_file(RESULTS / f"{name}.md", (run / "table.md").read_bytes())
 
 
+def compact(results: dict[str, Any]) -> str:
+    """The README's table: the main columns of a results file."""
+    table, seconds = results["table"], results["timings"]["methods"]
+    sizes = table["sizes"]
+    lines = [
+        f"**{table['title']}**, recipe `{table['recipe']}`: {sizes['shadows']} shadow models, {sizes['seeds']} seed(s), "
+        f"|D_f| = {sizes['forget']:,}; {results['hardware']['cores']} cores, commit `{results['commit']}`.",
+        "",
+        "| | retain % | forget % | test % | (a) TNR % @ 1 % FNR | (b) AUC, 95 % | verdict from (b), 90 % gap | T_U s |",
+        "|---|---:|---:|---:|---:|---:|---|---:|",
+    ]
+    for row in table["rows"]:
+        accuracy = [f"{100 * row['accuracy'][name]['mean']:.1f}" for name in ("retain", "forget", "test")]
+        tnr = row["tnr_at_fnr"]["0.01"]
+        auc, verdict = row["auc"], row["verdict"]
+        gap = verdict["gap"]
+        said = verdict["outcome"] + (f" [{gap['low']:+.3f}, {gap['high']:+.3f}]" if gap else "")
+        cells = [
+            row["title"],
+            *accuracy,
+            f"{100 * tnr['mean']:.1f}" if isinstance(tnr, dict) else tnr,
+            f"{auc['mean']:.3f} [{auc['low']:.3f}, {auc['high']:.3f}]",
+            said,
+            f"{seconds[row['method']]['mean']:.2f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
 def refresh_readme() -> None:
     """Puts each published table into its block of the README."""
     path = ROOT / "README.md"
     text = path.read_text()
 
     def block(match: re.Match[str]) -> str:
-        table = RESULTS / f"{match[1]}.md"
-        body = f"{table.read_text().strip()}\n" if table.is_file() else "Not measured yet.\n"
+        results = RESULTS / f"{match[1]}.json"
+        body = compact(store.read_json(results)) if results.is_file() else "Not measured yet.\n"
         return f"<!-- results: {match[1]} -->\n{body}<!-- end -->"
 
     store.write_file(path, re.sub(r"<!-- results: (\S+) -->\n.*?<!-- end -->", block, text, flags=re.S).encode())

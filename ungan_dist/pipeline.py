@@ -178,7 +178,7 @@ def build_report(plan: Plan, failures: list[Failed], tell: progress.Report) -> R
         shadow_quality={"LiRA AUC of the original, D against D^s": float(np.mean(aucs))},
         status="PARTIAL" if absent else "COMPLETE",
         missing=absent,
-        forget_files=_forget_files(plan, targets),
+        forget_files=_forget_files(plan),
         examples=forget_examples(plan.source, plan.split, evidence) if _may_show(plan) else [],
     )
 
@@ -225,13 +225,16 @@ def _may_show(plan: Plan) -> bool:
     return plan.source.bundled or plan.record.config.report.show_examples
 
 
-def _forget_files(plan: Plan, targets: list[TargetUnit]) -> list[str]:
+def _forget_files(plan: Plan) -> list[str]:
     """What still holds data of the people to be forgotten: pixels, the models that saw them, per-example scores."""
-    prepared = plan.originals[0].prepared
-    name = plan.folder.name
-    originals = [f"{name}/{unit.weights_file}" for unit in targets if unit.method == "original"]
-    scores = [f"{name}/{file}" for unit in targets for file in (unit.log_odds_file,)]
-    return [prepared.images, prepared.labels, *originals, *scores, *(unit.log_odds_file for unit in plan.shadows)]
+    prepared, name = plan.originals[0].prepared, plan.folder.name
+    return [
+        prepared.images,
+        prepared.labels,
+        f"{name}/models/*/original.safetensors",
+        f"{name}/log_odds/*/*.npy",
+        "shadows/*.npy",
+    ]
 
 
 def _write(plan: Plan, report: Report) -> None:
