@@ -27,3 +27,8 @@ def unflatten(flat: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
     """Consecutive pieces of a flat tensor in the shapes of others."""
     pieces = flat.split([tensor.numel() for tensor in like])
     return [piece.view(tensor.shape) for piece, tensor in zip(pieces, like, strict=True)]
+
+
+def multiply_rows(parts: Tensor, arriving: Tensor, dtype: torch.dtype) -> Tensor:
+    """Sum of the parts in their order, times what arrives, in one type."""
+    return parts.sum(0).mul_(arriving).to(dtype)
