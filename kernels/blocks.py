@@ -39,7 +39,7 @@ CRITIC_SPLIT_ROWS = 128
 
 DISTANCE_DIRECT = Blocks(rows=32, columns=64, inner=32, num_warps=4)
 DISTANCE_DOT = Blocks(rows=64, columns=64, inner=32, num_warps=4)
-DISTANCE_SMALL = Blocks(rows=16, columns=16, inner=16, num_warps=4)
+DISTANCE_SMALL = Blocks(rows=32, columns=32, inner=32, num_warps=4)
 
 AUGMENT_PIXELS = 1024
 LOG_ODDS_ROWS, LOG_ODDS_CLASSES = 16, 64
