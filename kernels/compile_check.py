@@ -50,7 +50,7 @@ class Compiled:
     variant: Variant
     architecture: int
     shared_bytes: int
-    stack_bytes: int
+    spilled_bytes: int
     registers: int
 
     def complaint(self) -> str | None:
@@ -58,14 +58,14 @@ class Compiled:
         limit = SHARED_LIMIT[self.architecture]
         if self.shared_bytes > limit:
             return f"sm_{self.architecture} {self.variant}: {self.shared_bytes} bytes of shared memory exceed {limit}"
-        if self.stack_bytes:
-            return f"sm_{self.architecture} {self.variant}: {self.stack_bytes} bytes of stack, so registers spill"
+        if self.spilled_bytes:
+            return f"sm_{self.architecture} {self.variant}: {self.spilled_bytes} bytes of registers spill to the stack"
         return None
 
 
 FLOAT32 = {"loss", "row_loss", "partial", "flat", "table", "log_odds", "arriving"}
 """Pointers that are float32 whatever the operands are."""
-SCALARS = {"surrogate_scale": "fp32", "penalty_scale": "fp32", "scale": "fp32"}
+SCALARS = {"surrogate_scale": "fp32", "penalty_scale": "fp32", "scale": "fp32", "weight": "fp32", "seed": "i64"}
 POINTERS = {
     "embed_kernel": "z_unseen z_forget z_forget2 epsilon w1 b1 w2 b2 w3 b3 r0 r1 r2 h:fp32",
     "critic_kernel": "w1 w2 w3 r0 r1 r2 h:fp32 p1 p2 p3 row_loss",
@@ -73,6 +73,10 @@ POINTERS = {
     "surrogate_kernel": "h_unseen:fp32 h_forget:fp32 h_forget2:fp32 row_loss d_unseen d_forget d_forget2",
     "weights_kernel": "r0 r1 r2 p1 p2 p3 partial",
     "reduce_kernel": "partial flat row_loss loss",
+    "mean_kernel": "x y centre:fp32 partial",
+    "slope_kernel": "x y centre:fp32 out:fp32",
+    "log_odds_kernel": "logits labels:i64 log_odds",
+    "augment_kernel": "images:u8 indices:i64 table out",
 }
 
 
@@ -81,14 +85,26 @@ def variants() -> Iterator[Variant]:
     for dtype, precision in (("fp32", "tf32x3"), ("fp32", "ieee"), ("fp32", "tf32"), ("bf16", "tf32")):
         for table in (blocks.CRITIC_ROWS_NARROW, blocks.CRITIC_ROWS_WIDE):
             yield _with_dots("critic.fused_rows", "embed_kernel", dtype, precision, table)
-            for of_critic in (True, False):
-                yield _with_dots(
-                    "critic.fused_terms", "critic_kernel", dtype, precision, table,
-                    CRITIC=of_critic, SQUARED=True, GRADIENT=True,
-                )  # fmt: skip
             for input_gradient in (True, False):
                 yield _with_dots(
                     "critic.fused_rows", "backward_kernel", dtype, precision, table, INPUT_GRADIENT=input_gradient
+                )
+        for of_critic in (True, False):
+            yield _with_dots(
+                "critic.fused_terms", "critic_kernel", dtype, precision, blocks.CRITIC_TERMS,
+                CRITIC=of_critic, SQUARED=of_critic, GRADIENT=True,
+            )  # fmt: skip
+        for direct, table in (
+            (True, blocks.DISTANCE_SMALL),
+            (False, blocks.DISTANCE_SMALL),
+            (True, blocks.DISTANCE_DIRECT),
+            (False, blocks.DISTANCE_DOT),
+        ):
+            fixed = {"SPLITS": 8, "DIRECT": direct, "CENTRED": dtype == "fp32"}
+            yield _with_dots("energy_distance.fused_pairs", "mean_kernel", dtype, precision, table, **fixed)
+            for first in (True, False):
+                yield _with_dots(
+                    "energy_distance.fused_pairs", "slope_kernel", dtype, precision, table, FIRST=first, **fixed
                 )
         for table in (blocks.CRITIC_WEIGHTS_NARROW, blocks.CRITIC_WEIGHTS_WIDE):
             yield _with_dots(
@@ -102,6 +118,15 @@ def variants() -> Iterator[Variant]:
                     module="critic.fused_terms", kernel="surrogate_kernel", dtype=dtype, constants=constants,
                     num_warps=table.num_warps,
                 )  # fmt: skip
+    for dtype in ("fp32", "bf16", "fp16"):
+        yield Variant(
+            module="log_odds.fused", kernel="log_odds_kernel", dtype=dtype,
+            constants={"ROWS": blocks.LOG_ODDS_ROWS, "CLASSES": blocks.LOG_ODDS_CLASSES}, num_warps=4,
+        )  # fmt: skip
+        yield Variant(
+            module="augment.fused", kernel="augment_kernel", dtype=dtype, constants={"BLOCK": blocks.AUGMENT_PIXELS},
+            num_warps=4,
+        )  # fmt: skip
     yield Variant(
         module="critic.fused_weights", kernel="reduce_kernel", dtype="fp32",
         constants={"BLOCK": blocks.CRITIC_REDUCE}, num_warps=4,
@@ -149,18 +174,18 @@ def compile_variant(variant: Variant, architecture: int) -> Compiled:
         target=GPUTarget("cuda", architecture, 32),
         options={"num_warps": variant.num_warps, "num_stages": variant.num_stages},
     )
-    registers, stack = _resources(compiled.asm["ptx"], architecture)
+    registers, spilled = _resources(compiled.asm["ptx"], architecture)
     return Compiled(
         variant=variant,
         architecture=architecture,
         shared_bytes=compiled.metadata.shared,
-        stack_bytes=stack,
+        spilled_bytes=spilled,
         registers=registers,
     )
 
 
 def _resources(ptx: str, architecture: int) -> tuple[int, int]:
-    """Registers a thread and bytes of stack, as Triton's own assembler reports them."""
+    """Registers a thread and bytes spilled, as Triton's own assembler reports them."""
     assembler = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "ptxas"
     suffix = "a" if architecture == 90 else ""
     with tempfile.TemporaryDirectory() as folder:
@@ -172,11 +197,11 @@ def _resources(ptx: str, architecture: int) -> tuple[int, int]:
             text=True,
             check=True,
         ).stderr
-    stack = [int(size) for size in re.findall(r"(\d+) bytes stack frame", report)]
+    spilled = [int(size) for size in re.findall(r"(\d+) bytes spill (?:stores|loads)", report)]
     registers = [int(number) for number in re.findall(r"Used (\d+) registers", report)]
-    if not stack or not registers:
-        raise RuntimeError(f"ptxas reports no stack or registers: {report}")
-    return max(registers), max(stack)
+    if not spilled or not registers:
+        raise RuntimeError(f"ptxas reports no spills or registers: {report}")
+    return max(registers), max(spilled)
 
 
 def _judge(work: tuple[Variant, int]) -> Compiled:
@@ -194,7 +219,7 @@ def main() -> int:
             if "-v" in sys.argv:
                 print(
                     f"sm_{compiled.architecture} {compiled.variant}: {compiled.shared_bytes} B shared, "
-                    f"{compiled.registers} registers, {compiled.stack_bytes} B stack"
+                    f"{compiled.registers} registers, {compiled.spilled_bytes} B spilled"
                 )
             complaint = compiled.complaint()
             if complaint is not None:

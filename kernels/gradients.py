@@ -1,6 +1,6 @@
 """What the fused operations' backward passes share: gradients made in the forward pass, scaled by what arrives."""
 
-from __future__ import annotations
+# Annotations are not lazy here: torch reads an operation's schema from them, also through a type checker's wrapper.
 
 from collections.abc import Sequence
 

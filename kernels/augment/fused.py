@@ -1,6 +1,8 @@
 """The fused augmented batch: each program draws an example's words again and moves a span of its output."""
 
-from __future__ import annotations
+# Annotations are not lazy here: torch reads an operation's schema from them, also through a type checker's wrapper.
+
+from typing import no_type_check
 
 import torch
 import triton
@@ -11,6 +13,7 @@ from ungan_dist.kernels.blocks import AUGMENT_PIXELS
 
 
 @triton.jit
+@no_type_check
 def augment_kernel(
     images, indices, table, out, num_examples, height, width, channels, seed, epoch, positions, flip,
     BLOCK: tl.constexpr,

@@ -4,7 +4,7 @@
 4. partial weight gradients; 5. their sum, and the loss. Scaling by the arriving gradient is the sixth.
 """
 
-from __future__ import annotations
+# Annotations are not lazy here: torch reads an operation's schema from them, also through a type checker's wrapper.
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ import torch
 import triton
 from torch import Tensor
 
-from ungan_dist.kernels.blocks import CRITIC_REDUCE, CRITIC_SPLIT_ROWS, Blocks, critic_rows, critic_weights
+from ungan_dist.kernels.blocks import CRITIC_REDUCE, CRITIC_SPLIT_ROWS, CRITIC_TERMS, Blocks, critic_rows, critic_weights
 from ungan_dist.kernels.critic.fused_rows import backward_kernel, embed_kernel
 from ungan_dist.kernels.critic.fused_terms import critic_kernel, surrogate_kernel
 from ungan_dist.kernels.critic.fused_weights import reduce_kernel, weights_kernel
@@ -55,10 +55,10 @@ def critic_loss(
         z_unseen, z_forget, z_forget2, epsilon, *weights, r0, r1, r2, h,
         batch, features, *widths, mixed_columns, **blocks,
     )  # fmt: skip
-    critic_kernel[tiles,](
+    critic_kernel[triton.cdiv(batch, CRITIC_TERMS.rows),](
         w1, w2, w3, r0, r1, r2, h, p1, p2, p3, row_loss, batch, features, *widths,
         surrogate_weight / batch, penalty_weight / batch,
-        CRITIC=of_critic, SQUARED=squared, GRADIENT=gradient, **blocks,
+        CRITIC=of_critic, SQUARED=squared, GRADIENT=gradient, **_constants(CRITIC_TERMS, precision, z_forget),
     )  # fmt: skip
     if gradient:
         backward_kernel[tiles, 4](

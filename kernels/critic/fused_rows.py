@@ -4,17 +4,21 @@ Letters are those of DERIVATION.md. Between two layers a program writes its rows
 barrier: no width has to fit into registers, and the weight gradients need these rows anyway.
 """
 
+from typing import no_type_check
+
 import triton
 import triton.language as tl
 
 
 @triton.jit
+@no_type_check
 def inverse_norm(squared):
     """1 / sqrt, and 0 at zero; below 1.2e-38 the hardware's rsqrt flushes to zero and returns infinity. NaN stays."""
     return tl.where(squared < 1.2e-38, 0.0, tl.rsqrt(tl.where(squared < 1.2e-38, 1.0, squared)))
 
 
 @triton.jit
+@no_type_check
 def rows_times(
     x, width, weight, stride_out, stride_in, rows, is_row, columns, num_columns,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, INNER: tl.constexpr, PRECISION: tl.constexpr,
@@ -36,6 +40,7 @@ def rows_times(
 
 
 @triton.jit
+@no_type_check
 def linear(
     x, width, weight, bias, out, num_columns, rows, is_row, RELU: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, INNER: tl.constexpr, PRECISION: tl.constexpr,
@@ -59,6 +64,7 @@ def linear(
 
 
 @triton.jit
+@no_type_check
 def masked_product(
     x, width, weight, stride_out, stride_in, active, active_rows, out, out_rows, num_columns, x_rows, is_row,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, INNER: tl.constexpr, PRECISION: tl.constexpr,
@@ -78,6 +84,7 @@ def masked_product(
 
 
 @triton.jit
+@no_type_check
 def embed_kernel(
     z_unseen, z_forget, z_forget2, epsilon, w1, b1, w2, b2, w3, b3, r0, r1, r2, h,
     batch, features, width1, width2, width3, mixed_columns,
@@ -111,6 +118,7 @@ def embed_kernel(
 
 
 @triton.jit
+@no_type_check
 def backward_kernel(
     w1, w2, w3, r1, r2, p1, p2, p3, dz, batch, features, width1, width2, width3, INPUT_GRADIENT: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, INNER: tl.constexpr, PRECISION: tl.constexpr,

@@ -1,5 +1,7 @@
 """What the losses do to the embeddings: values a row, and the gradients that go back into the critic."""
 
+from typing import no_type_check
+
 import triton
 import triton.language as tl
 
@@ -7,6 +9,7 @@ from ungan_dist.kernels.critic.fused_rows import inverse_norm, masked_product, r
 
 
 @triton.jit
+@no_type_check
 def load_rows(x, rows, is_row, columns, width):
     return tl.load(
         x + rows[:, None] * width + columns[None, :], mask=is_row[:, None] & (columns < width)[None, :], other=0.0
@@ -14,6 +17,7 @@ def load_rows(x, rows, is_row, columns, width):
 
 
 @triton.jit
+@no_type_check
 def store_rows(x, rows, is_row, columns, width, y):
     tl.store(
         x + rows[:, None] * width + columns[None, :],
@@ -23,6 +27,7 @@ def store_rows(x, rows, is_row, columns, width, y):
 
 
 @triton.jit
+@no_type_check
 def surrogate_kernel(
     h_unseen, h_forget, h_forget2, row_loss, d_unseen, d_forget, d_forget2, batch, width, scale,
     GENERATOR: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
@@ -72,6 +77,7 @@ def surrogate_kernel(
 
 
 @triton.jit
+@no_type_check
 def critic_kernel(
     w1, w2, w3, r0, r1, r2, h, p1, p2, p3, row_loss, batch, features, width1, width2, width3,
     surrogate_scale, penalty_scale,

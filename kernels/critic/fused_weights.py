@@ -1,10 +1,13 @@
 """From stacked rows to the six gradients: partial sums over fixed spans of rows, then their sum in a fixed order."""
 
+from typing import no_type_check
+
 import triton
 import triton.language as tl
 
 
 @triton.jit
+@no_type_check
 def layer_gradient(
     p, r, outputs, inputs, tile, first_row, num_rows, num_bias_rows, matrix_out, bias_out,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, INNER: tl.constexpr, SPLIT: tl.constexpr, PRECISION: tl.constexpr,
@@ -40,6 +43,7 @@ def layer_gradient(
 
 
 @triton.jit
+@no_type_check
 def weights_kernel(
     r0, r1, r2, p1, p2, p3, partial, num_rows, num_bias_rows, features, width1, width2, width3,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, INNER: tl.constexpr, SPLIT: tl.constexpr, PRECISION: tl.constexpr,
@@ -71,6 +75,7 @@ def weights_kernel(
 
 
 @triton.jit
+@no_type_check
 def reduce_kernel(partial, num_splits, size, flat, row_loss, batch, loss, BLOCK: tl.constexpr):
     """Sums the partial gradients; the last program sums the rows' losses."""
     block = tl.program_id(0)

@@ -1,6 +1,6 @@
 """The fused energy distance: pairs in tiles, O(n + m) memory, every sum in a fixed order."""
 
-from __future__ import annotations
+# Annotations are not lazy here: torch reads an operation's schema from them, also through a type checker's wrapper.
 
 import torch
 import triton

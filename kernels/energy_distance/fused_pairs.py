@@ -1,10 +1,13 @@
 """Tiles of pairwise distances: by differences where that is cheap or needed, else by dots around a common centre."""
 
+from typing import no_type_check
+
 import triton
 import triton.language as tl
 
 
 @triton.jit
+@no_type_check
 def load_tile(x, rows, num_rows, columns, dim):
     return tl.load(
         x + rows[:, None] * dim + columns[None, :],
@@ -14,6 +17,7 @@ def load_tile(x, rows, num_rows, columns, dim):
 
 
 @triton.jit
+@no_type_check
 def squared_by_differences(
     x, y, rows, num_rows, columns, num_columns, dim, ROWS: tl.constexpr, COLUMNS: tl.constexpr
 ):
@@ -28,6 +32,7 @@ def squared_by_differences(
 
 
 @triton.jit
+@no_type_check
 def centred(x, rows, num_rows, columns, dim, centre, CENTRED: tl.constexpr):
     """A tile of ``x − centre``; rows outside read as the centre. bfloat16 keeps its own values, whose products are exact."""
     tile = load_tile(x, rows, num_rows, columns, dim)
@@ -37,6 +42,7 @@ def centred(x, rows, num_rows, columns, dim, centre, CENTRED: tl.constexpr):
 
 
 @triton.jit
+@no_type_check
 def squared_distances(
     x, y, centre, rows, num_rows, columns, num_columns, dim, same_sample,
     DIRECT: tl.constexpr, CENTRED: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, INNER: tl.constexpr,
@@ -72,6 +78,7 @@ def squared_distances(
 
 
 @triton.jit
+@no_type_check
 def mean_kernel(
     x, y, centre, partial, num_rows, num_columns, dim, same_sample,
     SPLITS: tl.constexpr, DIRECT: tl.constexpr, CENTRED: tl.constexpr,
@@ -98,6 +105,7 @@ def mean_kernel(
 
 
 @triton.jit
+@no_type_check
 def slope_kernel(
     x, y, centre, out, num_rows, num_columns, dim, same_sample, weight,
     SPLITS: tl.constexpr, FIRST: tl.constexpr, DIRECT: tl.constexpr, CENTRED: tl.constexpr,

@@ -1,6 +1,8 @@
 """The fused log-odds: one pass over the logits, with the running maximum and sum of an online softmax."""
 
-from __future__ import annotations
+# Annotations are not lazy here: torch reads an operation's schema from them, also through a type checker's wrapper.
+
+from typing import no_type_check
 
 import torch
 import triton
@@ -11,6 +13,7 @@ from ungan_dist.kernels.blocks import LOG_ODDS_CLASSES, LOG_ODDS_ROWS
 
 
 @triton.jit
+@no_type_check
 def log_odds_kernel(
     logits, labels, log_odds, num_rows, batch, classes, ROWS: tl.constexpr, CLASSES: tl.constexpr
 ):
