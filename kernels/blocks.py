@@ -21,6 +21,8 @@ class Blocks:
     inner: int
     num_warps: int
     num_stages: int = 2
+    max_registers: int | None = None
+    """Without it ptxas aims at 64 or 128 registers in a block of 8 warps, and spills; 8 warps × 240 fit."""
 
 
 MAX_CRITIC_WIDTH = 512
@@ -28,10 +30,8 @@ MAX_DISTANCE_DIM = 1024
 DIRECT_DIM = 32
 """Up to this dimension distances come from differences, not from dots."""
 
-CRITIC_ROWS_NARROW = Blocks(rows=16, columns=32, inner=32, num_warps=8, num_stages=1)
-CRITIC_ROWS_WIDE = Blocks(rows=16, columns=64, inner=32, num_warps=8, num_stages=1)
-CRITIC_TERMS = Blocks(rows=16, columns=32, inner=32, num_warps=8, num_stages=1)
-"""The longest kernel: at 4 warps it spills 64 to 968 bytes on sm_80 and sm_90, at 8 with one stage nothing."""
+CRITIC_ROWS = Blocks(rows=16, columns=32, inner=32, num_warps=8, num_stages=1, max_registers=240)
+"""At 4 warps and two stages the longest of these kernels spills 64 to 968 bytes on sm_80 and sm_90, so nothing."""
 CRITIC_WEIGHTS_NARROW = Blocks(rows=32, columns=32, inner=32, num_warps=4)
 CRITIC_WEIGHTS_WIDE = Blocks(rows=64, columns=64, inner=32, num_warps=4)
 CRITIC_REDUCE = 256
@@ -39,26 +39,13 @@ CRITIC_REDUCE = 256
 CRITIC_SPLIT_ROWS = 128
 """Stacked rows behind one partial weight gradient; the order of additions depends on the batch alone."""
 
-DISTANCE_DIRECT = Blocks(rows=32, columns=64, inner=32, num_warps=8)
-DISTANCE_DOT = Blocks(rows=64, columns=64, inner=32, num_warps=8, num_stages=1)
-DISTANCE_SMALL = Blocks(rows=32, columns=32, inner=32, num_warps=8, num_stages=1)
+DISTANCE = Blocks(rows=32, columns=32, inner=16, num_warps=8, num_stages=1, max_registers=240)
+"""64 × 64 spills 124 bytes in the backward on sm_80, 32 × 64 with inner 32 spills 544."""
 
 AUGMENT_PIXELS = 1024
 LOG_ODDS_ROWS, LOG_ODDS_CLASSES = 16, 64
 
 
-def critic_rows(width: int) -> Blocks:
-    """For the row-wise stages, by the critic's widest layer."""
-    return CRITIC_ROWS_NARROW if width <= 64 else CRITIC_ROWS_WIDE
-
-
 def critic_weights(width: int) -> Blocks:
     """For the weight gradients, by the critic's widest layer."""
     return CRITIC_WEIGHTS_NARROW if width <= 64 else CRITIC_WEIGHTS_WIDE
-
-
-def distance(num_rows: int, dim: int) -> Blocks:
-    """For all pairs; the backward shares the forward's."""
-    if num_rows <= 64:
-        return DISTANCE_SMALL
-    return DISTANCE_DIRECT if dim <= DIRECT_DIM else DISTANCE_DOT

@@ -37,6 +37,7 @@ class Variant:
     constants: Mapping[str, int | str | bool]
     num_warps: int
     num_stages: int = 2
+    max_registers: int | None = None
 
     def __str__(self) -> str:
         constants = ", ".join(f"{name}={value}" for name, value in self.constants.items())
@@ -83,41 +84,36 @@ POINTERS = {
 def variants() -> Iterator[Variant]:
     """Everything that production may launch, at widths that exclude no specialisation worth the name."""
     for dtype, precision in (("fp32", "tf32x3"), ("fp32", "ieee"), ("fp32", "tf32"), ("bf16", "tf32")):
-        for table in (blocks.CRITIC_ROWS_NARROW, blocks.CRITIC_ROWS_WIDE):
-            yield _with_dots("critic.fused_rows", "embed_kernel", dtype, precision, table)
-            for input_gradient in (True, False):
-                yield _with_dots(
-                    "critic.fused_rows", "backward_kernel", dtype, precision, table, INPUT_GRADIENT=input_gradient
-                )
+        yield _with_dots("critic.fused_rows", "embed_kernel", dtype, precision, blocks.CRITIC_ROWS)
+        for input_gradient in (True, False):
+            yield _with_dots(
+                "critic.fused_rows", "backward_kernel", dtype, precision, blocks.CRITIC_ROWS,
+                INPUT_GRADIENT=input_gradient,
+            )  # fmt: skip
         for of_critic in (True, False):
             yield _with_dots(
-                "critic.fused_terms", "critic_kernel", dtype, precision, blocks.CRITIC_TERMS,
+                "critic.fused_terms", "critic_kernel", dtype, precision, blocks.CRITIC_ROWS,
                 CRITIC=of_critic, SQUARED=of_critic, GRADIENT=True,
             )  # fmt: skip
-        for direct, table in (
-            (True, blocks.DISTANCE_SMALL),
-            (False, blocks.DISTANCE_SMALL),
-            (True, blocks.DISTANCE_DIRECT),
-            (False, blocks.DISTANCE_DOT),
-        ):
+        for direct in (True, False):
             fixed = {"SPLITS": 8, "DIRECT": direct, "CENTRED": dtype == "fp32"}
-            yield _with_dots("energy_distance.fused_pairs", "mean_kernel", dtype, precision, table, **fixed)
+            yield _with_dots("energy_distance.fused_pairs", "mean_kernel", dtype, precision, blocks.DISTANCE, **fixed)
             for first in (True, False):
                 yield _with_dots(
-                    "energy_distance.fused_pairs", "slope_kernel", dtype, precision, table, FIRST=first, **fixed
-                )
+                    "energy_distance.fused_pairs", "slope_kernel", dtype, precision, blocks.DISTANCE,
+                    FIRST=first, **fixed,
+                )  # fmt: skip
         for table in (blocks.CRITIC_WEIGHTS_NARROW, blocks.CRITIC_WEIGHTS_WIDE):
             yield _with_dots(
                 "critic.fused_weights", "weights_kernel", dtype, precision, table, SPLIT=blocks.CRITIC_SPLIT_ROWS
             )
     for dtype in ("fp32", "bf16"):
-        for table in (blocks.CRITIC_ROWS_NARROW, blocks.CRITIC_ROWS_WIDE):
-            for generator in (True, False):
-                constants = {"GENERATOR": generator, "ROWS": table.rows, "COLUMNS": table.columns}
-                yield Variant(
-                    module="critic.fused_terms", kernel="surrogate_kernel", dtype=dtype, constants=constants,
-                    num_warps=table.num_warps,
-                )  # fmt: skip
+        table = blocks.CRITIC_ROWS
+        for generator in (True, False):
+            yield Variant(
+                module="critic.fused_terms", kernel="surrogate_kernel", dtype=dtype, num_warps=table.num_warps,
+                constants={"GENERATOR": generator, "ROWS": table.rows, "COLUMNS": table.columns},
+            )  # fmt: skip
     for dtype in ("fp32", "bf16", "fp16"):
         yield Variant(
             module="log_odds.fused", kernel="log_odds_kernel", dtype=dtype,
@@ -144,6 +140,7 @@ def _with_dots(
         constants={**constants, **sizes},
         num_warps=table.num_warps,
         num_stages=table.num_stages,
+        max_registers=table.max_registers,
     )
 
 
@@ -172,7 +169,7 @@ def compile_variant(variant: Variant, architecture: int) -> Compiled:
     compiled = triton.compile(
         source,
         target=GPUTarget("cuda", architecture, 32),
-        options={"num_warps": variant.num_warps, "num_stages": variant.num_stages},
+        options={"num_warps": variant.num_warps, "num_stages": variant.num_stages, "maxnreg": variant.max_registers},
     )
     registers, spilled = _resources(compiled.asm["ptx"], architecture)
     return Compiled(

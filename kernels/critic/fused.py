@@ -12,7 +12,7 @@ import torch
 import triton
 from torch import Tensor
 
-from ungan_dist.kernels.blocks import CRITIC_REDUCE, CRITIC_SPLIT_ROWS, CRITIC_TERMS, Blocks, critic_rows, critic_weights
+from ungan_dist.kernels.blocks import CRITIC_REDUCE, CRITIC_ROWS, CRITIC_SPLIT_ROWS, Blocks, critic_weights
 from ungan_dist.kernels.critic.fused_rows import backward_kernel, embed_kernel
 from ungan_dist.kernels.critic.fused_terms import critic_kernel, surrogate_kernel
 from ungan_dist.kernels.critic.fused_weights import reduce_kernel, weights_kernel
@@ -44,8 +44,8 @@ def critic_loss(
     w1, b1, w2, b2, w3, b3 = weights
     z_unseen, z_forget, z_forget2, epsilon = _contiguous(z_unseen, z_forget, z_forget2, epsilon)
     batch, (features, *widths) = len(z_forget), _widths(weights)
-    blocks = _row_blocks(features, widths, precision, z_forget)
-    tiles = triton.cdiv(batch, blocks["ROWS"])
+    blocks = _constants(CRITIC_ROWS, precision, z_forget)
+    tiles = triton.cdiv(batch, CRITIC_ROWS.rows)
     r0, r1, r2, p1, p2, p3 = (
         z_forget.new_empty(5 * batch, width) for width in (features, *widths[:2], *widths)
     )
@@ -55,10 +55,10 @@ def critic_loss(
         z_unseen, z_forget, z_forget2, epsilon, *weights, r0, r1, r2, h,
         batch, features, *widths, mixed_columns, **blocks,
     )  # fmt: skip
-    critic_kernel[triton.cdiv(batch, CRITIC_TERMS.rows),](
+    critic_kernel[tiles,](
         w1, w2, w3, r0, r1, r2, h, p1, p2, p3, row_loss, batch, features, *widths,
         surrogate_weight / batch, penalty_weight / batch,
-        CRITIC=of_critic, SQUARED=squared, GRADIENT=gradient, **_constants(CRITIC_TERMS, precision, z_forget),
+        CRITIC=of_critic, SQUARED=squared, GRADIENT=gradient, **blocks,
     )  # fmt: skip
     if gradient:
         backward_kernel[tiles, 4](
@@ -115,8 +115,8 @@ def generator_loss(
     w1, b1, w2, b2, w3, b3 = weights
     z_unseen, z_forget, z_forget2 = _contiguous(z_unseen, z_forget, z_forget2)
     batch, (features, *widths) = len(z_forget), _widths(weights)
-    blocks = _row_blocks(features, widths, precision, z_forget)
-    tiles = triton.cdiv(batch, blocks["ROWS"])
+    blocks = _constants(CRITIC_ROWS, precision, z_forget)
+    tiles = triton.cdiv(batch, CRITIC_ROWS.rows)
     r0, r1, r2, p1, p2, p3 = (
         z_forget.new_empty(3 * batch, width) for width in (features, *widths[:2], *widths)
     )
@@ -128,7 +128,7 @@ def generator_loss(
     )
     surrogate_kernel[tiles,](
         *h.split(batch), row_loss, *p3.split(batch), batch, widths[2], 1 / batch,
-        GENERATOR=True, ROWS=blocks["ROWS"], COLUMNS=blocks["COLUMNS"], num_warps=blocks["num_warps"],
+        GENERATOR=True, ROWS=CRITIC_ROWS.rows, COLUMNS=CRITIC_ROWS.columns, num_warps=CRITIC_ROWS.num_warps,
     )  # fmt: skip
     if input_gradient or weight_gradient:
         backward_kernel[tiles, 3](
@@ -177,7 +177,7 @@ def cramer_surrogate(h_unseen: Tensor, h_forget: Tensor, h_forget2: Tensor) -> t
     """eq. 8 and its gradients with respect to the three embeddings, stacked."""
     h_unseen, h_forget, h_forget2 = _contiguous(h_unseen, h_forget, h_forget2)
     batch, width = h_forget.shape
-    blocks = critic_rows(width)
+    blocks = CRITIC_ROWS
     gradients = h_forget.new_empty(3, batch, width, dtype=torch.float32)
     row_loss = gradients.new_empty(batch)
     surrogate_kernel[triton.cdiv(batch, blocks.rows),](
@@ -225,14 +225,15 @@ def _reduce(
         size = sum(outputs * (inputs + 1) for inputs, outputs in zip((features, *widths), widths, strict=False))
         num_splits = triton.cdiv(num_rows, CRITIC_SPLIT_ROWS)
         partial = row_loss.new_empty(num_splits, size)
-        blocks = _constants(critic_weights(max(features, *widths)), precision, stacked[0])
+        blocks = critic_weights(max(features, *widths))
         tiles = sum(
-            triton.cdiv(outputs, blocks["ROWS"]) * triton.cdiv(inputs, blocks["COLUMNS"])
+            triton.cdiv(outputs, blocks.rows) * triton.cdiv(inputs, blocks.columns)
             for inputs, outputs in zip((features, *widths), widths, strict=False)
         )
         weights_kernel[tiles, num_splits](
-            *stacked, partial, num_rows, num_bias_rows, features, *widths, SPLIT=CRITIC_SPLIT_ROWS, **blocks
-        )
+            *stacked, partial, num_rows, num_bias_rows, features, *widths,
+            SPLIT=CRITIC_SPLIT_ROWS, **_constants(blocks, precision, stacked[0]),
+        )  # fmt: skip
     flat = row_loss.new_empty(size)
     reduce_kernel[triton.cdiv(size, CRITIC_REDUCE) + 1,](
         partial, num_splits, size, flat, row_loss, len(row_loss), loss, BLOCK=CRITIC_REDUCE
@@ -248,11 +249,7 @@ def _widths(weights: Sequence[Tensor]) -> list[int]:
     return [weights[0].shape[1], *(len(weight) for weight in weights[::2])]
 
 
-def _row_blocks(features: int, widths: Sequence[int], precision: str, operand: Tensor) -> dict[str, int | str]:
-    return _constants(critic_rows(max(features, *widths)), precision, operand)
-
-
-def _constants(blocks: Blocks, precision: str, operand: Tensor) -> dict[str, int | str]:
+def _constants(blocks: Blocks, precision: str, operand: Tensor) -> dict[str, int | str | None]:
     return {
         "ROWS": blocks.rows,
         "COLUMNS": blocks.columns,
@@ -260,4 +257,5 @@ def _constants(blocks: Blocks, precision: str, operand: Tensor) -> dict[str, int
         "PRECISION": precision if operand.dtype == torch.float32 else "tf32",
         "num_warps": blocks.num_warps,
         "num_stages": blocks.num_stages,
+        "maxnreg": blocks.max_registers,
     }

@@ -6,7 +6,7 @@ import torch
 import triton
 from torch import Tensor
 
-from ungan_dist.kernels.blocks import DIRECT_DIM, Blocks, distance
+from ungan_dist.kernels.blocks import DIRECT_DIM, DISTANCE
 from ungan_dist.kernels.energy_distance.fused_pairs import mean_kernel, slope_kernel
 from ungan_dist.kernels.gradients import multiply_rows
 
@@ -84,7 +84,7 @@ def _slopes(x: Tensor, y: Tensor, centre: Tensor, unbiased: bool, precision: str
     n, m = len(x), len(y)
     constants, grid, splits = _plan(x, y, precision)
     out = centre.new_empty(splits, *x.shape)
-    grids = (grid, triton.cdiv(x.shape[1], int(constants["INNER"])), splits)
+    grids = (grid, triton.cdiv(x.shape[1], DISTANCE.inner), splits)
     slope_kernel[grids](
         x, y, centre, out, n, m, x.shape[1], 0, 2 / (n * m), SPLITS=splits, FIRST=True, **constants
     )
@@ -96,13 +96,13 @@ def _slopes(x: Tensor, y: Tensor, centre: Tensor, unbiased: bool, precision: str
     return out
 
 
-def _plan(x: Tensor, y: Tensor, precision: str) -> tuple[dict[str, int | str | bool], int, int]:
+def _plan(x: Tensor, y: Tensor, precision: str) -> tuple[dict[str, int | str | bool | None], int, int]:
     """Constants of the kernels, blocks of rows, and into how many parts the blocks of columns are dealt."""
     dim = x.shape[1]
-    blocks: Blocks = distance(min(len(x), len(y)), dim)
+    blocks = DISTANCE
     grid = triton.cdiv(len(x), blocks.rows)
     splits = min(8, triton.cdiv(MIN_PROGRAMS, grid), triton.cdiv(max(len(x), len(y)), blocks.columns))
-    constants: dict[str, int | str | bool] = {
+    constants: dict[str, int | str | bool | None] = {
         "DIRECT": dim <= DIRECT_DIM,
         "CENTRED": x.dtype == torch.float32,
         "ROWS": blocks.rows,
@@ -111,5 +111,6 @@ def _plan(x: Tensor, y: Tensor, precision: str) -> tuple[dict[str, int | str | b
         "PRECISION": precision if x.dtype == torch.float32 else "tf32",
         "num_warps": blocks.num_warps,
         "num_stages": blocks.num_stages,
+        "maxnreg": blocks.max_registers,
     }
     return constants, grid, splits
