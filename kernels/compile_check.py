@@ -84,27 +84,27 @@ POINTERS = {
 def variants() -> Iterator[Variant]:
     """Everything that production may launch, at widths that exclude no specialisation worth the name."""
     for dtype, precision in (("fp32", "tf32x3"), ("fp32", "ieee"), ("fp32", "tf32"), ("bf16", "tf32")):
-        yield _with_dots("critic.fused_rows", "embed_kernel", dtype, precision, blocks.CRITIC_ROWS)
+        yield with_dots("critic.fused_rows", "embed_kernel", dtype, precision, blocks.CRITIC_ROWS)
         for input_gradient in (True, False):
-            yield _with_dots(
+            yield with_dots(
                 "critic.fused_rows", "backward_kernel", dtype, precision, blocks.CRITIC_ROWS,
                 INPUT_GRADIENT=input_gradient,
             )  # fmt: skip
         for of_critic in (True, False):
-            yield _with_dots(
+            yield with_dots(
                 "critic.fused_terms", "critic_kernel", dtype, precision, blocks.CRITIC_ROWS,
                 CRITIC=of_critic, SQUARED=of_critic, GRADIENT=True,
             )  # fmt: skip
         for direct in (True, False):
             fixed = {"SPLITS": 8, "DIRECT": direct, "CENTRED": dtype == "fp32"}
-            yield _with_dots("energy_distance.fused_pairs", "mean_kernel", dtype, precision, blocks.DISTANCE, **fixed)
+            yield with_dots("energy_distance.fused_pairs", "mean_kernel", dtype, precision, blocks.DISTANCE, **fixed)
             for first in (True, False):
-                yield _with_dots(
+                yield with_dots(
                     "energy_distance.fused_pairs", "slope_kernel", dtype, precision, blocks.DISTANCE,
                     FIRST=first, **fixed,
                 )  # fmt: skip
         for table in (blocks.CRITIC_WEIGHTS_NARROW, blocks.CRITIC_WEIGHTS_WIDE):
-            yield _with_dots(
+            yield with_dots(
                 "critic.fused_weights", "weights_kernel", dtype, precision, table, SPLIT=blocks.CRITIC_SPLIT_ROWS
             )
     for dtype in ("fp32", "bf16"):
@@ -129,9 +129,10 @@ def variants() -> Iterator[Variant]:
     )  # fmt: skip
 
 
-def _with_dots(
+def with_dots(
     module: str, kernel: str, dtype: str, precision: str, table: Blocks, **constants: int | bool
 ) -> Variant:
+    """A variant of a kernel that takes a line of the tables."""
     sizes = {"ROWS": table.rows, "COLUMNS": table.columns, "INNER": table.inner, "PRECISION": precision}
     return Variant(
         module=module,
