@@ -129,9 +129,7 @@ def variants() -> Iterator[Variant]:
     )  # fmt: skip
 
 
-def with_dots(
-    module: str, kernel: str, dtype: str, precision: str, table: Blocks, **constants: int | bool
-) -> Variant:
+def with_dots(module: str, kernel: str, dtype: str, precision: str, table: Blocks, **constants: int | bool) -> Variant:
     """A variant of a kernel that takes a line of the tables."""
     sizes = {"ROWS": table.rows, "COLUMNS": table.columns, "INNER": table.inner, "PRECISION": precision}
     return Variant(

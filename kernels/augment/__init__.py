@@ -44,7 +44,9 @@ def gather_augmented(
     if indices.ndim != 1 or len(indices) == 0:
         raise ValueError(f"indices must be [batch] with at least one, got {list(indices.shape)}")
     if not 0 <= seed < 2**63 or not 0 <= epoch < 2**32 or padding < 0:
-        raise ValueError(f"seed, epoch and padding must lie in [0, 2**63), [0, 2**32), [0, …), got {(seed, epoch, padding)}")
+        raise ValueError(
+            f"seed, epoch and padding must lie in [0, 2**63), [0, 2**32), [0, …), got {(seed, epoch, padding)}"
+        )
     if dtype not in (torch.float32, torch.float16, torch.bfloat16):
         raise ValueError(f"dtype must be float32, float16 or bfloat16, got {dtype}")
     if implementation.name == "fused":

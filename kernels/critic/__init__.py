@@ -195,9 +195,7 @@ def generator_loss(
         return fused.generator_loss(
             w1, b1, w2, b2, w3, b3, z_unseen, z_forget, z_forget2, precision, input_gradient, weight_gradient
         )[0]
-    return reference.generator_loss(
-        weights, z_unseen, z_forget, z_forget2, estimator=estimator, surrogate=surrogate
-    )
+    return reference.generator_loss(weights, z_unseen, z_forget, z_forget2, estimator=estimator, surrogate=surrogate)
 
 
 def _fused_loss(
@@ -233,7 +231,9 @@ def _fused_loss(
     )[0]  # fmt: skip
 
 
-def _check_fused(weights: Sequence[Tensor], z_unseen: Tensor, z_forget: Tensor, z_forget2: Tensor, precision: str) -> None:
+def _check_fused(
+    weights: Sequence[Tensor], z_unseen: Tensor, z_forget: Tensor, z_forget2: Tensor, precision: str
+) -> None:
     _check_word("precision", precision, Precision)
     _check_types(*weights, z_unseen, z_forget, z_forget2)
     width = max(max(weight.shape) for weight in weights)

@@ -46,9 +46,7 @@ def critic_loss(
     batch, (features, *widths) = len(z_forget), _widths(weights)
     blocks = _constants(CRITIC_ROWS, precision, z_forget)
     tiles = triton.cdiv(batch, CRITIC_ROWS.rows)
-    r0, r1, r2, p1, p2, p3 = (
-        z_forget.new_empty(5 * batch, width) for width in (features, *widths[:2], *widths)
-    )
+    r0, r1, r2, p1, p2, p3 = (z_forget.new_empty(5 * batch, width) for width in (features, *widths[:2], *widths))
     h = z_forget.new_empty(5 * batch, widths[2], dtype=torch.float32)
     row_loss = h.new_empty(batch)
     embed_kernel[tiles, 4](
@@ -117,9 +115,7 @@ def generator_loss(
     batch, (features, *widths) = len(z_forget), _widths(weights)
     blocks = _constants(CRITIC_ROWS, precision, z_forget)
     tiles = triton.cdiv(batch, CRITIC_ROWS.rows)
-    r0, r1, r2, p1, p2, p3 = (
-        z_forget.new_empty(3 * batch, width) for width in (features, *widths[:2], *widths)
-    )
+    r0, r1, r2, p1, p2, p3 = (z_forget.new_empty(3 * batch, width) for width in (features, *widths[:2], *widths))
     h = z_forget.new_empty(3 * batch, widths[2], dtype=torch.float32)
     row_loss = h.new_empty(batch)
     gradients = h.new_empty(3 if input_gradient else 0, batch, features)

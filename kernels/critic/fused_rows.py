@@ -49,9 +49,7 @@ def linear(
     for start in range(0, num_columns, COLUMNS):
         columns = start + tl.arange(0, COLUMNS)
         is_column = columns < num_columns
-        y = rows_times(
-            x, width, weight, width, 1, rows, is_row, columns, num_columns, ROWS, COLUMNS, INNER, PRECISION
-        )
+        y = rows_times(x, width, weight, width, 1, rows, is_row, columns, num_columns, ROWS, COLUMNS, INNER, PRECISION)
         y += tl.load(bias + columns, mask=is_column, other=0.0).to(tl.float32)[None, :]
         if RELU:
             y = tl.where(y <= 0, 0.0, y)  # not maximum(y, 0): NaN must come out
@@ -140,6 +138,4 @@ def backward_kernel(
                 p1, width1, w1, 1, features, stacked, is_row, columns, features, ROWS, COLUMNS, INNER, PRECISION
             )
             inside = is_row[:, None] & (columns < features)[None, :]
-            tl.store(
-                dz + stacked[:, None] * features + columns[None, :], y.to(dz.dtype.element_ty), mask=inside
-            )
+            tl.store(dz + stacked[:, None] * features + columns[None, :], y.to(dz.dtype.element_ty), mask=inside)

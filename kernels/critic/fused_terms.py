@@ -133,9 +133,7 @@ def critic_kernel(
     squared_length = tl.zeros([ROWS], dtype=tl.float32)
     for start in range(0, features, COLUMNS):
         columns = start + tl.arange(0, COLUMNS)
-        g = rows_times(
-            p1, width1, w1, 1, features, penalty, is_row, columns, features, ROWS, COLUMNS, INNER, PRECISION
-        )
+        g = rows_times(p1, width1, w1, 1, features, penalty, is_row, columns, features, ROWS, COLUMNS, INNER, PRECISION)
         squared_length += tl.sum(g * g, 1)
         store_rows(r0, penalty, is_row, columns, features, g)
     tl.debug_barrier()

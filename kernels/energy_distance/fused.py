@@ -85,14 +85,10 @@ def _slopes(x: Tensor, y: Tensor, centre: Tensor, unbiased: bool, precision: str
     constants, grid, splits = _plan(x, y, precision)
     out = centre.new_empty(splits, *x.shape)
     grids = (grid, triton.cdiv(x.shape[1], DISTANCE.inner), splits)
-    slope_kernel[grids](
-        x, y, centre, out, n, m, x.shape[1], 0, 2 / (n * m), SPLITS=splits, FIRST=True, **constants
-    )
+    slope_kernel[grids](x, y, centre, out, n, m, x.shape[1], 0, 2 / (n * m), SPLITS=splits, FIRST=True, **constants)
     if n > 1:
         weight = -2 / (n * (n - unbiased))
-        slope_kernel[grids](
-            x, x, centre, out, n, n, x.shape[1], 1, weight, SPLITS=splits, FIRST=False, **constants
-        )
+        slope_kernel[grids](x, x, centre, out, n, n, x.shape[1], 1, weight, SPLITS=splits, FIRST=False, **constants)
     return out
 
 

@@ -18,9 +18,7 @@ def load_tile(x, rows, num_rows, columns, dim):
 
 @triton.jit
 @no_type_check
-def squared_by_differences(
-    x, y, rows, num_rows, columns, num_columns, dim, ROWS: tl.constexpr, COLUMNS: tl.constexpr
-):
+def squared_by_differences(x, y, rows, num_rows, columns, num_columns, dim, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """``Σ_k (x[r, k] − y[c, k])²``: exact for near pairs, without tensor cores."""
     squared = tl.zeros([ROWS, COLUMNS], dtype=tl.float32)
     for k in range(0, dim):

@@ -14,9 +14,7 @@ from ungan_dist.kernels.blocks import LOG_ODDS_CLASSES, LOG_ODDS_ROWS
 
 @triton.jit
 @no_type_check
-def log_odds_kernel(
-    logits, labels, log_odds, num_rows, batch, classes, ROWS: tl.constexpr, CLASSES: tl.constexpr
-):
+def log_odds_kernel(logits, labels, log_odds, num_rows, batch, classes, ROWS: tl.constexpr, CLASSES: tl.constexpr):
     """Rows are (model, example); the true class is kept apart while the others are summed."""
     rows = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     is_row = rows < num_rows

@@ -34,7 +34,9 @@ def judge(mutant: dict[str, str]) -> str:
     """``killed`` where the tests named by the mutant fail as tests do, not as a broken import does."""
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder) / "tree"
-        shutil.copytree(ROOT, tree, symlinks=True, ignore=shutil.ignore_patterns(".git", ".venv", "runs", "__pycache__"))
+        shutil.copytree(
+            ROOT, tree, symlinks=True, ignore=shutil.ignore_patterns(".git", ".venv", "runs", "__pycache__")
+        )
         file = tree / mutant["file"]
         source = file.read_text()
         if source.count(mutant["before"]) != 1:

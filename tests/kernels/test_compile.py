@@ -51,7 +51,5 @@ def test_every_kernel_is_checked():
     from ungan_dist.kernels.compile_check import variants
 
     folder = Path(kernels.__file__).parent
-    launched = {
-        name for path in folder.rglob("fused*.py") for name in re.findall(r"(\w+_kernel)\[", path.read_text())
-    }
+    launched = {name for path in folder.rglob("fused*.py") for name in re.findall(r"(\w+_kernel)\[", path.read_text())}
     assert launched == {variant.kernel for variant in variants()}

@@ -61,7 +61,12 @@ def test_unknown_index_is_a_picture_of_nan(fused_device):
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"epoch": -1}, "epoch"), ({"seed": 2**63}, "seed"), ({"dtype": torch.float64}, "dtype"), ({"padding": -1}, "padding")],
+    [
+        ({"epoch": -1}, "epoch"),
+        ({"seed": 2**63}, "seed"),
+        ({"dtype": torch.float64}, "dtype"),
+        ({"padding": -1}, "padding"),
+    ],
 )
 def test_refusals(change, message):
     images, indices = pictures()

@@ -63,9 +63,7 @@ def test_closed_form_is_the_double_backward(penalty, penalty_of, meeting):
     """``meeting``: x_f = x'_f, ε at both its ends, so that norms vanish inside the surrogate and the penalty."""
     generator = torch.Generator().manual_seed(0)
     shapes = [(24, 12), (24,), (16, 24), (16,), (20, 16), (20,)]
-    weights = [
-        (torch.randn(shape, generator=generator, dtype=torch.float64) / 3).requires_grad_() for shape in shapes
-    ]
+    weights = [(torch.randn(shape, generator=generator, dtype=torch.float64) / 3).requires_grad_() for shape in shapes]
     z_u, z_f, z_f2 = torch.randn(3, 9, 12, generator=generator, dtype=torch.float64)
     epsilon = torch.rand(9, 1, generator=generator, dtype=torch.float64)
     if meeting:

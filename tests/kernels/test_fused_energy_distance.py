@@ -123,4 +123,6 @@ def test_refusals(fused_device):
     with pytest.raises(ValueError, match="at least 2 rows"):
         energy_distance(x[:1].float(), y.float(), impl="fused")
     with pytest.raises(ValueError, match="1025"):
-        energy_distance(torch.zeros(2, 1025, device=fused_device), torch.zeros(2, 1025, device=fused_device), impl="fused")
+        energy_distance(
+            torch.zeros(2, 1025, device=fused_device), torch.zeros(2, 1025, device=fused_device), impl="fused"
+        )
