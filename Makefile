@@ -7,10 +7,10 @@ FFCV_SYSTEM := libopencv-dev libturbojpeg0-dev pkg-config g++
 
 export UV_HTTP_TIMEOUT ?= 300
 
-.PHONY: help setup demo test check lock clean
+.PHONY: help setup demo test check mutants lock clean
 
 help:  ## list the targets (the default)
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY)  ## a virtual environment in .venv with everything at its locked version
 
@@ -20,11 +20,15 @@ demo: $(READY)  ## the recipe digits from data to report, a few minutes on two c
 test: $(READY)  ## all tests
 	.venv/bin/python -m pytest -q
 
-check: $(READY)  ## ruff, basedpyright and the floors between the modules
+check: $(READY)  ## ruff, basedpyright, the floors between the modules, every kernel compiled
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/basedpyright
 	.venv/bin/lint-imports
+	.venv/bin/python -m ungan_dist.kernels.compile_check
+
+mutants: $(READY)  ## break each fused kernel in three ways: the tests must go red, minutes each
+	.venv/bin/python tests/kernels/run_mutants.py
 
 lock: $(UV)  ## bring requirements.lock up to pyproject.toml, keeping the pins that still fit
 	$(COMPILE) --extra dev pyproject.toml -o requirements.lock

@@ -2,16 +2,20 @@
 
 # Imported here and not lazily: a folder and its operation may share a name (energy_distance), and the operation wins
 # only where it is bound after its folder was loaded. `import ungan_dist` does not come by here.
+from ungan_dist.kernels.augment import gather_augmented
 from ungan_dist.kernels.critic import cramer_surrogate, critic_loss, generator_loss, gradient_penalty
 from ungan_dist.kernels.energy_distance import energy_distance
 from ungan_dist.kernels.impl import Implementation, resolve
+from ungan_dist.kernels.log_odds import log_odds
 
 __all__ = [
     "Implementation",
     "cramer_surrogate",
     "critic_loss",
     "energy_distance",
+    "gather_augmented",
     "generator_loss",
     "gradient_penalty",
+    "log_odds",
     "resolve",
 ]

@@ -5,8 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
+
 Impl = Literal["auto", "reference", "fused"]
 """What a caller may ask for."""
+
+FUSED = frozenset(
+    {
+        "cramer_surrogate",
+        "critic_loss",
+        "energy_distance",
+        "generator_loss",
+        "gather_augmented",
+        "gradient_penalty",
+        "log_odds",
+    }
+)
+"""Operations that have a fused implementation."""
+
+VERIFIED: frozenset[tuple[str, str]] = frozenset()
+"""(operation, architecture) pairs, such as ("critic_loss", "sm_90"), whose CUDA tests passed on that GPU with the result
+committed under benchmarks/results. Only these run fused under ``auto``. None has met a GPU yet."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,17 +36,47 @@ class Implementation:
     reason: str
 
 
-def resolve(operation: str, impl: Impl) -> Implementation:
+def resolve(operation: str, impl: Impl, device: torch.device | None = None) -> Implementation:
     """The implementation behind one call.
 
+    Args:
+        device: where the operation's tensors are; the current default if none.
+
     Raises:
-        ValueError: ``fused`` where an operation has no such implementation, or an unknown word; nothing falls back
-            behind the caller's back.
+        ValueError: ``fused`` where it cannot run, or an unknown word; nothing falls back behind the caller's back.
     """
-    if impl == "auto":
-        return Implementation(name="reference", reason="no fused implementation is verified on this architecture")
+    device = torch.get_default_device() if device is None else device
     if impl == "reference":
         return Implementation(name="reference", reason="asked for")
     if impl == "fused":
-        raise ValueError(f"no fused implementation of {operation} exists for impl='fused' yet; use impl='reference'")
-    raise ValueError(f"impl must be 'auto', 'reference' or 'fused', got {impl!r}")
+        obstacle = _obstacle(operation, device.type)
+        if obstacle is not None:
+            raise ValueError(f"impl='fused' cannot run {operation}: {obstacle}; use impl='reference'")
+        return Implementation(name="fused", reason="asked for")
+    if impl != "auto":
+        raise ValueError(f"impl must be 'auto', 'reference' or 'fused', got {impl!r}")
+    architecture = _architecture(device)
+    if (operation, architecture) in VERIFIED:
+        return Implementation(name="fused", reason=f"verified on {architecture}")
+    return Implementation(name="reference", reason=f"no fused {operation} is verified on {architecture}")
+
+
+@torch.compiler.assume_constant_result
+def _obstacle(operation: str, device_type: str) -> str | None:
+    if operation not in FUSED:
+        return "it has no fused implementation"
+    try:
+        import triton
+    except ImportError:
+        return "Triton is not installed"
+    if device_type != "cuda" and not triton.knobs.runtime.interpret:
+        return f"its tensors are on {device_type!r}, not on a CUDA GPU"
+    return None
+
+
+@torch.compiler.assume_constant_result
+def _architecture(device: torch.device) -> str:
+    if device.type != "cuda":
+        return device.type
+    major, minor = torch.cuda.get_device_capability(device)
+    return f"sm_{major}{minor}"

@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import get_args
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ungan_dist.kernels.blocks import MAX_CRITIC_WIDTH, Precision
 from ungan_dist.kernels.critic import reference
 from ungan_dist.kernels.critic.reference import Estimator, Penalty, PenaltyOf, Surrogate
 from ungan_dist.kernels.impl import Impl, resolve
@@ -32,8 +34,13 @@ def cramer_surrogate(
 
     Source: eq. 8.
     """
-    resolve("cramer_surrogate", impl)
+    implementation = resolve("cramer_surrogate", impl, h_unseen.device)
     _check_batches(h_unseen=h_unseen, h_forget=h_forget, h_forget2=h_forget2)
+    if implementation.name == "fused":
+        _check_types(h_unseen, h_forget, h_forget2)
+        from ungan_dist.kernels.critic import fused
+
+        return fused.cramer_surrogate(h_unseen, h_forget, h_forget2)[0]
     return reference.cramer_surrogate(h_unseen, h_forget, h_forget2)
 
 
@@ -52,6 +59,7 @@ def critic_loss(
     z_unseen2: Float[Tensor, "batch features"] | None = None,
     mix_labels: bool = True,
     impl: Impl = "auto",
+    precision: Precision = "tf32x3",
 ) -> Float[Tensor, ""]:
     """What the critic descends: ``−L_surrogate + λ · mean penalty``.
 
@@ -63,16 +71,26 @@ def critic_loss(
             all cross distances and U the mean over i ≠ j. The penalty is paired in both.
         surrogate: ``cramer``, eq. 8; ``energy``, a second unseen batch in place of the origin.
         z_unseen2: that second batch; required with ``energy``, refused with ``cramer``.
+        impl: ``fused`` computes the paired loss of ``cramer`` with a penalty of ``critic`` or ``embedding_sum``, in
+            float32 or bfloat16 to a float32 loss, and differentiates it once, with respect to the weights.
+        precision: of the fused float32 dots; the reference follows torch's settings.
 
     Raises:
-        ValueError: an empty batch, shapes that do not fit, or an unknown word.
+        ValueError: an empty batch, shapes that do not fit, an unknown word, or more than ``fused`` can do.
 
     Source: eq. 7 and Algorithm 2; Bellemare et al. 2017, Algorithm 1.
     """
-    resolve("critic_loss", impl)
+    implementation = resolve("critic_loss", impl, z_forget.device)
     _check_penalty(weights, z_unseen, z_forget, z_forget2, epsilon, penalty, penalty_of, surrogate, z_unseen2)
     _check_estimator(estimator, surrogate, z_unseen)
     _check_columns(z_forget, mix_labels)
+    if implementation.name == "fused":
+        if estimator != "paired":
+            raise ValueError(f"impl='fused' has estimator='paired' alone, got {estimator!r}; use impl='reference'")
+        batches = (z_unseen, z_forget, z_forget2, epsilon)
+        return _fused_loss(
+            weights, batches, -1.0, penalty_weight, penalty, penalty_of, surrogate, mix_labels, precision
+        )
     return reference.critic_loss(
         weights,
         z_unseen,
@@ -102,6 +120,7 @@ def gradient_penalty(
     z_unseen2: Float[Tensor, "batch features"] | None = None,
     mix_labels: bool = True,
     impl: Impl = "auto",
+    precision: Precision = "tf32x3",
 ) -> Float[Tensor, ""]:
     """Mean over the batch of how far a gradient's norm at ``ẑ = ε z_u + (1 − ε) z_f`` is from 1.
 
@@ -117,9 +136,12 @@ def gradient_penalty(
 
     Source: Algorithm 2; Bellemare et al. 2017, Algorithm 1.
     """
-    resolve("gradient_penalty", impl)
+    implementation = resolve("gradient_penalty", impl, z_forget.device)
     _check_penalty(weights, z_unseen, z_forget, z_forget2, epsilon, penalty, penalty_of, surrogate, z_unseen2)
     _check_columns(z_forget, mix_labels)
+    if implementation.name == "fused":
+        batches = (z_unseen, z_forget, z_forget2, epsilon)
+        return _fused_loss(weights, batches, 0.0, 1.0, penalty, penalty_of, surrogate, mix_labels, precision)
     return reference.gradient_penalty(
         weights,
         z_unseen,
@@ -142,6 +164,7 @@ def generator_loss(
     estimator: Estimator = "paired",
     surrogate: Surrogate = "cramer",
     impl: Impl = "auto",
+    precision: Precision = "tf32x3",
 ) -> Float[Tensor, ""]:
     """What the generator descends: mean over the batch of ``‖h_u − h_f‖ + ‖h_u − h'_f‖ − ‖h_f − h'_f‖``.
 
@@ -154,12 +177,75 @@ def generator_loss(
 
     Source: eq. 6 and Algorithm 3.
     """
-    resolve("generator_loss", impl)
+    implementation = resolve("generator_loss", impl, z_forget.device)
     _check_batches(z_unseen=z_unseen, z_forget=z_forget, z_forget2=z_forget2)
     _check_weights(weights, z_forget)
     _check_word("surrogate", surrogate, Surrogate)
     _check_estimator(estimator, surrogate, z_unseen)
+    if implementation.name == "fused":
+        if estimator != "paired":
+            raise ValueError(f"impl='fused' has estimator='paired' alone, got {estimator!r}; use impl='reference'")
+        _check_fused(weights, z_unseen, z_forget, z_forget2, precision)
+        from ungan_dist.kernels.critic import fused
+
+        recording = torch.is_grad_enabled()
+        input_gradient = recording and any(z.requires_grad for z in (z_unseen, z_forget, z_forget2))
+        weight_gradient = recording and any(weight.requires_grad for weight in weights)
+        w1, b1, w2, b2, w3, b3 = weights
+        return fused.generator_loss(
+            w1, b1, w2, b2, w3, b3, z_unseen, z_forget, z_forget2, precision, input_gradient, weight_gradient
+        )[0]
     return reference.generator_loss(weights, z_unseen, z_forget, z_forget2, estimator=estimator, surrogate=surrogate)
+
+
+def _fused_loss(
+    weights: Sequence[Tensor],
+    batches: tuple[Tensor, Tensor, Tensor, Tensor],
+    surrogate_weight: float,
+    penalty_weight: float,
+    penalty: Penalty,
+    penalty_of: PenaltyOf,
+    surrogate: Surrogate,
+    mix_labels: bool,
+    precision: Precision,
+) -> Float[Tensor, ""]:
+    z_unseen, z_forget, z_forget2, epsilon = batches
+    if surrogate != "cramer":
+        raise ValueError(f"impl='fused' has surrogate='cramer' alone, got {surrogate!r}; use impl='reference'")
+    if penalty_of not in ("critic", "embedding_sum"):
+        raise ValueError(
+            f"impl='fused' has penalty_of 'critic' and 'embedding_sum', got {penalty_of!r}; use impl='reference'"
+        )
+    _check_fused(weights, z_unseen, z_forget, z_forget2, precision)
+    recording = torch.is_grad_enabled()
+    if recording and any(z.requires_grad for z in batches):
+        raise ValueError("impl='fused' differentiates with respect to the weights alone: detach z and epsilon")
+    from ungan_dist.kernels.critic import fused
+
+    w1, b1, w2, b2, w3, b3 = weights
+    return fused.critic_loss(
+        w1, b1, w2, b2, w3, b3, z_unseen, z_forget, z_forget2, epsilon,
+        penalty == "squared", penalty_of == "critic", surrogate_weight, penalty_weight,
+        z_forget.shape[1] if mix_labels else z_forget.shape[1] // 2,
+        precision, recording and any(weight.requires_grad for weight in weights),
+    )[0]  # fmt: skip
+
+
+def _check_fused(
+    weights: Sequence[Tensor], z_unseen: Tensor, z_forget: Tensor, z_forget2: Tensor, precision: str
+) -> None:
+    _check_word("precision", precision, Precision)
+    _check_types(*weights, z_unseen, z_forget, z_forget2)
+    width = max(max(weight.shape) for weight in weights)
+    if width > MAX_CRITIC_WIDTH:
+        raise ValueError(f"impl='fused' takes widths up to {MAX_CRITIC_WIDTH}, got {width}; use impl='reference'")
+
+
+def _check_types(*tensors: Tensor) -> None:
+    kinds = {(tensor.dtype, tensor.device) for tensor in tensors}
+    if len(kinds) > 1 or tensors[0].dtype not in (torch.float32, torch.bfloat16):
+        found = sorted(f"{dtype} on {device}" for dtype, device in kinds)
+        raise ValueError(f"impl='fused' takes float32 or bfloat16, one of them on one device, got {', '.join(found)}")
 
 
 def _check_batches(**batches: Tensor) -> None:

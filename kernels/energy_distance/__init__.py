@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ungan_dist.kernels.blocks import MAX_DISTANCE_DIM, Precision
 from ungan_dist.kernels.energy_distance import reference
 from ungan_dist.kernels.impl import Impl, resolve
 
 
 def energy_distance(
-    x: Float[Tensor, "n dim"], y: Float[Tensor, "m dim"], *, unbiased: bool = True, impl: Impl = "auto"
+    x: Float[Tensor, "n dim"],
+    y: Float[Tensor, "m dim"],
+    *,
+    unbiased: bool = True,
+    impl: Impl = "auto",
+    precision: Precision = "tf32x3",
 ) -> Float[Tensor, ""]:
     """``2·mean‖x − y‖ − U(x) − U(y)``, no root taken: zero in expectation exactly where the distributions agree.
 
     Args:
         unbiased: U is the mean over i ≠ j (a U-statistic, which may be negative); otherwise over all pairs, the
             distance between the two empirical distributions, which may not.
-        impl: ``auto``, ``reference`` or ``fused``.
+        impl: ``fused`` needs O(n + m) memory where the reference holds whole matrices of pairs; it takes float32 or
+            bfloat16, returns float32, and is differentiated once.
+        precision: of the fused float32 dots, used above 32 dimensions.
 
     Raises:
         ValueError: an empty sample, one row where the mean over i ≠ j needs two, or rows of different dimension.
 
     Source: Székely and Rizzo 2013; the unbiased form is row 13 of the readings of UnGAN.
     """
-    resolve("energy_distance", impl)
+    implementation = resolve("energy_distance", impl, x.device)
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
         raise ValueError(
             f"x and y must be [n, dim] and [m, dim] with the same dim, got {list(x.shape)} and {list(y.shape)}"
@@ -32,4 +43,14 @@ def energy_distance(
     needed = 2 if unbiased else 1
     if min(len(x), len(y)) < needed:
         raise ValueError(f"unbiased={unbiased} needs at least {needed} rows in each sample, got {len(x)} and {len(y)}")
+    if implementation.name == "fused":
+        if x.dtype != y.dtype or x.dtype not in (torch.float32, torch.bfloat16):
+            raise ValueError(f"impl='fused' takes float32 or bfloat16, both alike, got {x.dtype} and {y.dtype}")
+        if not 0 < x.shape[1] <= MAX_DISTANCE_DIM:
+            raise ValueError(f"impl='fused' takes 1 to {MAX_DISTANCE_DIM} dimensions, got {x.shape[1]}")
+        if precision not in get_args(Precision):
+            raise ValueError(f"precision must be one of {', '.join(get_args(Precision))}, got {precision!r}")
+        from ungan_dist.kernels.energy_distance import fused
+
+        return fused.energy_distance(x, y, unbiased, precision)
     return reference.energy_distance(x, y, unbiased=unbiased)

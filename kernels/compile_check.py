@@ -1,0 +1,229 @@
+"""Compiles every kernel at every committed block size for GPUs that need not be here, and judges what comes out.
+
+``python -m ungan_dist.kernels.compile_check`` is part of ``make check``: shared memory must fit a block's limit and no
+register may spill to the stack. Needs no GPU and must not run in Triton's interpreter.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from ungan_dist.kernels import blocks
+from ungan_dist.kernels.blocks import Blocks
+
+SHARED_LIMIT = {80: 163 * 1024, 90: 227 * 1024}
+"""Shared memory a block may have, in bytes: A100 and H100/H200."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """One kernel with everything that is fixed when it is compiled."""
+
+    module: str
+    kernel: str
+    dtype: str
+    """Triton's name of the operands' element type."""
+    constants: Mapping[str, int | str | bool]
+    num_warps: int
+    num_stages: int = 2
+    max_registers: int | None = None
+
+    def __str__(self) -> str:
+        constants = ", ".join(f"{name}={value}" for name, value in self.constants.items())
+        return f"{self.kernel}[{self.dtype}; {constants}; {self.num_warps} warps, {self.num_stages} stages]"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compiled:
+    """What the compiler says about one variant on one architecture."""
+
+    variant: Variant
+    architecture: int
+    shared_bytes: int
+    spilled_bytes: int
+    registers: int
+
+    def complaint(self) -> str | None:
+        """Why it must not be committed, or none."""
+        limit = SHARED_LIMIT[self.architecture]
+        if self.shared_bytes > limit:
+            return f"sm_{self.architecture} {self.variant}: {self.shared_bytes} bytes of shared memory exceed {limit}"
+        if self.spilled_bytes:
+            return f"sm_{self.architecture} {self.variant}: {self.spilled_bytes} bytes of registers spill to the stack"
+        return None
+
+
+FLOAT32 = {"loss", "row_loss", "partial", "flat", "table", "log_odds", "arriving"}
+"""Pointers that are float32 whatever the operands are."""
+SCALARS = {"surrogate_scale": "fp32", "penalty_scale": "fp32", "scale": "fp32", "weight": "fp32", "seed": "i64"}
+POINTERS = {
+    "embed_kernel": "z_unseen z_forget z_forget2 epsilon w1 b1 w2 b2 w3 b3 r0 r1 r2 h:fp32",
+    "critic_kernel": "w1 w2 w3 r0 r1 r2 h:fp32 p1 p2 p3 row_loss",
+    "backward_kernel": "w1 w2 w3 r1 r2 p1 p2 p3 dz:fp32",
+    "surrogate_kernel": "h_unseen:fp32 h_forget:fp32 h_forget2:fp32 row_loss d_unseen d_forget d_forget2",
+    "weights_kernel": "r0 r1 r2 p1 p2 p3 partial",
+    "reduce_kernel": "partial flat row_loss loss",
+    "mean_kernel": "x y centre:fp32 partial",
+    "slope_kernel": "x y centre:fp32 out:fp32",
+    "log_odds_kernel": "logits labels:i64 log_odds",
+    "augment_kernel": "images:u8 indices:i64 table out",
+}
+
+
+def variants() -> Iterator[Variant]:
+    """Everything that production may launch, at widths that exclude no specialisation worth the name."""
+    for dtype, precision in (("fp32", "tf32x3"), ("fp32", "ieee"), ("fp32", "tf32"), ("bf16", "tf32")):
+        yield with_dots("critic.fused_rows", "embed_kernel", dtype, precision, blocks.CRITIC_ROWS)
+        for input_gradient in (True, False):
+            yield with_dots(
+                "critic.fused_rows", "backward_kernel", dtype, precision, blocks.CRITIC_ROWS,
+                INPUT_GRADIENT=input_gradient,
+            )  # fmt: skip
+        for of_critic in (True, False):
+            yield with_dots(
+                "critic.fused_terms", "critic_kernel", dtype, precision, blocks.CRITIC_ROWS,
+                CRITIC=of_critic, SQUARED=of_critic, GRADIENT=True,
+            )  # fmt: skip
+        for direct in (True, False):
+            fixed = {"SPLITS": 8, "DIRECT": direct, "CENTRED": dtype == "fp32"}
+            yield with_dots("energy_distance.fused_pairs", "mean_kernel", dtype, precision, blocks.DISTANCE, **fixed)
+            for first in (True, False):
+                yield with_dots(
+                    "energy_distance.fused_pairs", "slope_kernel", dtype, precision, blocks.DISTANCE,
+                    FIRST=first, **fixed,
+                )  # fmt: skip
+        for table in (blocks.CRITIC_WEIGHTS_NARROW, blocks.CRITIC_WEIGHTS_WIDE):
+            yield with_dots(
+                "critic.fused_weights", "weights_kernel", dtype, precision, table, SPLIT=blocks.CRITIC_SPLIT_ROWS
+            )
+    for dtype in ("fp32", "bf16"):
+        table = blocks.CRITIC_ROWS
+        for generator in (True, False):
+            yield Variant(
+                module="critic.fused_terms", kernel="surrogate_kernel", dtype=dtype, num_warps=table.num_warps,
+                constants={"GENERATOR": generator, "ROWS": table.rows, "COLUMNS": table.columns},
+            )  # fmt: skip
+    for dtype in ("fp32", "bf16", "fp16"):
+        yield Variant(
+            module="log_odds.fused", kernel="log_odds_kernel", dtype=dtype,
+            constants={"ROWS": blocks.LOG_ODDS_ROWS, "CLASSES": blocks.LOG_ODDS_CLASSES}, num_warps=4,
+        )  # fmt: skip
+        yield Variant(
+            module="augment.fused", kernel="augment_kernel", dtype=dtype, constants={"BLOCK": blocks.AUGMENT_PIXELS},
+            num_warps=4,
+        )  # fmt: skip
+    yield Variant(
+        module="critic.fused_weights", kernel="reduce_kernel", dtype="fp32",
+        constants={"BLOCK": blocks.CRITIC_REDUCE}, num_warps=4,
+    )  # fmt: skip
+
+
+def with_dots(module: str, kernel: str, dtype: str, precision: str, table: Blocks, **constants: int | bool) -> Variant:
+    """A variant of a kernel that takes a line of the tables."""
+    sizes = {"ROWS": table.rows, "COLUMNS": table.columns, "INNER": table.inner, "PRECISION": precision}
+    return Variant(
+        module=module,
+        kernel=kernel,
+        dtype=dtype,
+        constants={**constants, **sizes},
+        num_warps=table.num_warps,
+        num_stages=table.num_stages,
+        max_registers=table.max_registers,
+    )
+
+
+def compile_variant(variant: Variant, architecture: int) -> Compiled:
+    """Compiles one variant; sizes that the caller passes are known to be multiples of 16, as production's mostly are."""
+    module = __import__(f"ungan_dist.kernels.{variant.module}", fromlist=[variant.kernel])
+    kernel = getattr(module, variant.kernel)
+    types = dict(name.split(":") if ":" in name else (name, "") for name in POINTERS[variant.kernel].split())
+    signature: dict[str, str] = {}
+    for name in kernel.arg_names:
+        if name in variant.constants:
+            signature[name] = "constexpr"
+        elif name in types:
+            signature[name] = "*" + (types[name] or ("fp32" if name in FLOAT32 else variant.dtype))
+        else:
+            signature[name] = SCALARS.get(name, "i32")
+    aligned = {
+        (index,): [["tt.divisibility", 16]] for index, kind in enumerate(signature.values()) if kind.startswith("*")
+    }
+    source = ASTSource(
+        kernel,
+        signature,
+        {(kernel.arg_names.index(name),): value for name, value in variant.constants.items()},
+        aligned,
+    )
+    compiled = triton.compile(
+        source,
+        target=GPUTarget("cuda", architecture, 32),
+        options={"num_warps": variant.num_warps, "num_stages": variant.num_stages, "maxnreg": variant.max_registers},
+    )
+    registers, spilled = _resources(compiled.asm["ptx"], architecture)
+    return Compiled(
+        variant=variant,
+        architecture=architecture,
+        shared_bytes=compiled.metadata.shared,
+        spilled_bytes=spilled,
+        registers=registers,
+    )
+
+
+def _resources(ptx: str, architecture: int) -> tuple[int, int]:
+    """Registers a thread and bytes spilled, as Triton's own assembler reports them."""
+    assembler = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "ptxas"
+    suffix = "a" if architecture == 90 else ""
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "kernel.ptx"
+        source.write_text(ptx)
+        report = subprocess.run(
+            [assembler, "-v", f"--gpu-name=sm_{architecture}{suffix}", source, "-o", Path(folder) / "kernel.cubin"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stderr
+    spilled = [int(size) for size in re.findall(r"(\d+) bytes spill (?:stores|loads)", report)]
+    registers = [int(number) for number in re.findall(r"Used (\d+) registers", report)]
+    if not spilled or not registers:
+        raise RuntimeError(f"ptxas reports no spills or registers: {report}")
+    return max(registers), max(spilled)
+
+
+def _judge(work: tuple[Variant, int]) -> Compiled:
+    return compile_variant(*work)
+
+
+def main() -> int:
+    """Compiles all of it on every core; the exit status says whether all may be committed."""
+    if triton.knobs.runtime.interpret:
+        raise ValueError("compile_check cannot run in Triton's interpreter: unset TRITON_INTERPRET")
+    work = [(variant, architecture) for variant in variants() for architecture in SHARED_LIMIT]
+    complaints = 0
+    with ProcessPoolExecutor() as pool:
+        for compiled in pool.map(_judge, work):
+            if "-v" in sys.argv:
+                print(
+                    f"sm_{compiled.architecture} {compiled.variant}: {compiled.shared_bytes} B shared, "
+                    f"{compiled.registers} registers, {compiled.spilled_bytes} B spilled"
+                )
+            complaint = compiled.complaint()
+            if complaint is not None:
+                complaints += 1
+                print(complaint, file=sys.stderr)
+    print(f"{len(work)} kernels compiled for {', '.join(f'sm_{a}' for a in SHARED_LIMIT)}, {complaints} refused")
+    return 1 if complaints else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

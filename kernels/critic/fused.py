@@ -1,0 +1,257 @@
+"""The fused operations of the adversarial steps: five launches for the critic's loss and all its gradients.
+
+1. D of all rows, ẑ included; 2. the surrogate and the penalty in closed form; 3. back through the layers;
+4. partial weight gradients; 5. their sum, and the loss. Scaling by the arriving gradient is the sixth.
+"""
+
+# Annotations are not lazy here: torch reads an operation's schema from them, also through a type checker's wrapper.
+
+from collections.abc import Sequence
+
+import torch
+import triton
+from torch import Tensor
+
+from ungan_dist.kernels.blocks import CRITIC_REDUCE, CRITIC_ROWS, CRITIC_SPLIT_ROWS, Blocks, critic_weights
+from ungan_dist.kernels.critic.fused_rows import backward_kernel, embed_kernel
+from ungan_dist.kernels.critic.fused_terms import critic_kernel, surrogate_kernel
+from ungan_dist.kernels.critic.fused_weights import reduce_kernel, weights_kernel
+from ungan_dist.kernels.gradients import scale_gradients, unflatten
+
+
+@torch.library.custom_op("ungan_dist::critic_loss", mutates_args=())
+def critic_loss(
+    w1: Tensor,
+    b1: Tensor,
+    w2: Tensor,
+    b2: Tensor,
+    w3: Tensor,
+    b3: Tensor,
+    z_unseen: Tensor,
+    z_forget: Tensor,
+    z_forget2: Tensor,
+    epsilon: Tensor,
+    squared: bool,
+    of_critic: bool,
+    surrogate_weight: float,
+    penalty_weight: float,
+    mixed_columns: int,
+    precision: str,
+    gradient: bool,
+) -> tuple[Tensor, Tensor]:
+    """``surrogate_weight · L_sur + penalty_weight · penalty``, and its gradients with respect to the weights, flat."""
+    weights = _contiguous(w1, b1, w2, b2, w3, b3)
+    w1, b1, w2, b2, w3, b3 = weights
+    z_unseen, z_forget, z_forget2, epsilon = _contiguous(z_unseen, z_forget, z_forget2, epsilon)
+    batch, (features, *widths) = len(z_forget), _widths(weights)
+    blocks = _constants(CRITIC_ROWS, precision, z_forget)
+    tiles = triton.cdiv(batch, CRITIC_ROWS.rows)
+    r0, r1, r2, p1, p2, p3 = (z_forget.new_empty(5 * batch, width) for width in (features, *widths[:2], *widths))
+    h = z_forget.new_empty(5 * batch, widths[2], dtype=torch.float32)
+    row_loss = h.new_empty(batch)
+    embed_kernel[tiles, 4](
+        z_unseen, z_forget, z_forget2, epsilon, *weights, r0, r1, r2, h,
+        batch, features, *widths, mixed_columns, **blocks,
+    )  # fmt: skip
+    critic_kernel[tiles,](
+        w1, w2, w3, r0, r1, r2, h, p1, p2, p3, row_loss, batch, features, *widths,
+        surrogate_weight / batch, penalty_weight / batch,
+        CRITIC=of_critic, SQUARED=squared, GRADIENT=gradient, **blocks,
+    )  # fmt: skip
+    if gradient:
+        backward_kernel[tiles, 4](
+            w1, w2, w3, r1, r2, p1, p2, p3, p3, batch, features, *widths, INPUT_GRADIENT=False, **blocks
+        )
+    stacked = (r0, r1, r2, p1, p2, p3) if gradient else None
+    return _reduce(stacked, row_loss, 5 * batch, 4 * batch, features, widths, precision)
+
+
+@critic_loss.register_fake
+def _(
+    w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, w3: Tensor, b3: Tensor,
+    z_unseen: Tensor, z_forget: Tensor, z_forget2: Tensor, epsilon: Tensor,
+    squared: bool, of_critic: bool, surrogate_weight: float, penalty_weight: float, mixed_columns: int,
+    precision: str, gradient: bool,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    weights = (w1, b1, w2, b2, w3, b3)
+    size = sum(weight.numel() for weight in weights) if gradient else 0
+    return z_forget.new_empty((), dtype=torch.float32), z_forget.new_empty(size, dtype=torch.float32)
+
+
+def _keep_weights(ctx: torch.autograd.function.FunctionCtx, inputs: tuple[object, ...], output: object) -> None:
+    assert isinstance(output, tuple)
+    ctx.save_for_backward(output[1], *(weight for weight in inputs[:6] if isinstance(weight, Tensor)))
+
+
+def _critic_backward(
+    ctx: torch.autograd.function.FunctionCtx, arriving: Tensor, _flat: Tensor | None
+) -> tuple[Tensor | None, ...]:
+    flat, *weights = ctx.saved_tensors  # pyright: ignore[reportAttributeAccessIssue]
+    return (*unflatten(scale_gradients(arriving, flat, weights), weights), *(None,) * 11)
+
+
+critic_loss.register_autograd(_critic_backward, setup_context=_keep_weights)
+
+
+@torch.library.custom_op("ungan_dist::generator_loss", mutates_args=())
+def generator_loss(
+    w1: Tensor,
+    b1: Tensor,
+    w2: Tensor,
+    b2: Tensor,
+    w3: Tensor,
+    b3: Tensor,
+    z_unseen: Tensor,
+    z_forget: Tensor,
+    z_forget2: Tensor,
+    precision: str,
+    input_gradient: bool,
+    weight_gradient: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """eq. 6, its gradients with respect to the three inputs, stacked, and to the weights, flat."""
+    weights = _contiguous(w1, b1, w2, b2, w3, b3)
+    w1, b1, w2, b2, w3, b3 = weights
+    z_unseen, z_forget, z_forget2 = _contiguous(z_unseen, z_forget, z_forget2)
+    batch, (features, *widths) = len(z_forget), _widths(weights)
+    blocks = _constants(CRITIC_ROWS, precision, z_forget)
+    tiles = triton.cdiv(batch, CRITIC_ROWS.rows)
+    r0, r1, r2, p1, p2, p3 = (z_forget.new_empty(3 * batch, width) for width in (features, *widths[:2], *widths))
+    h = z_forget.new_empty(3 * batch, widths[2], dtype=torch.float32)
+    row_loss = h.new_empty(batch)
+    gradients = h.new_empty(3 if input_gradient else 0, batch, features)
+    embed_kernel[tiles, 3](
+        z_unseen, z_forget, z_forget2, row_loss, *weights, r0, r1, r2, h, batch, features, *widths, 0, **blocks
+    )
+    surrogate_kernel[tiles,](
+        *h.split(batch), row_loss, *p3.split(batch), batch, widths[2], 1 / batch,
+        GENERATOR=True, ROWS=CRITIC_ROWS.rows, COLUMNS=CRITIC_ROWS.columns, num_warps=CRITIC_ROWS.num_warps,
+    )  # fmt: skip
+    if input_gradient or weight_gradient:
+        backward_kernel[tiles, 3](
+            w1, w2, w3, r1, r2, p1, p2, p3, gradients, batch, features, *widths,
+            INPUT_GRADIENT=input_gradient, **blocks,
+        )  # fmt: skip
+    stacked = (r0, r1, r2, p1, p2, p3) if weight_gradient else None
+    loss, flat = _reduce(stacked, row_loss, 3 * batch, 3 * batch, features, widths, precision)
+    return loss, gradients, flat
+
+
+@generator_loss.register_fake
+def _(
+    w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, w3: Tensor, b3: Tensor,
+    z_unseen: Tensor, z_forget: Tensor, z_forget2: Tensor,
+    precision: str, input_gradient: bool, weight_gradient: bool,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    size = sum(weight.numel() for weight in (w1, b1, w2, b2, w3, b3)) if weight_gradient else 0
+    inputs = z_forget.new_empty((3 if input_gradient else 0, *z_forget.shape), dtype=torch.float32)
+    return inputs.new_empty(()), inputs, inputs.new_empty(size)
+
+
+def _keep_all(ctx: torch.autograd.function.FunctionCtx, inputs: tuple[object, ...], output: object) -> None:
+    assert isinstance(output, tuple)
+    ctx.save_for_backward(*output[1:], *(tensor for tensor in inputs[:9] if isinstance(tensor, Tensor)))
+
+
+def _generator_backward(
+    ctx: torch.autograd.function.FunctionCtx, arriving: Tensor, *_gradients: Tensor | None
+) -> tuple[Tensor | None, ...]:
+    stacked, flat, *inputs = ctx.saved_tensors  # pyright: ignore[reportAttributeAccessIssue]
+    weights: list[Tensor | None] = [None] * 6
+    if len(flat):
+        weights = [*unflatten(scale_gradients(arriving, flat, inputs), inputs[:6])]
+    rows: list[Tensor | None] = [None] * 3
+    if len(stacked):
+        rows = [*scale_gradients(arriving, stacked, inputs).unbind()]
+    return (*weights, *rows, None, None, None)
+
+
+generator_loss.register_autograd(_generator_backward, setup_context=_keep_all)
+
+
+@torch.library.custom_op("ungan_dist::cramer_surrogate", mutates_args=())
+def cramer_surrogate(h_unseen: Tensor, h_forget: Tensor, h_forget2: Tensor) -> tuple[Tensor, Tensor]:
+    """eq. 8 and its gradients with respect to the three embeddings, stacked."""
+    h_unseen, h_forget, h_forget2 = _contiguous(h_unseen, h_forget, h_forget2)
+    batch, width = h_forget.shape
+    blocks = CRITIC_ROWS
+    gradients = h_forget.new_empty(3, batch, width, dtype=torch.float32)
+    row_loss = gradients.new_empty(batch)
+    surrogate_kernel[triton.cdiv(batch, blocks.rows),](
+        h_unseen, h_forget, h_forget2, row_loss, *gradients.unbind(), batch, width, 1 / batch,
+        GENERATOR=False, ROWS=blocks.rows, COLUMNS=blocks.columns, num_warps=blocks.num_warps,
+    )  # fmt: skip
+    loss, _ = _reduce(None, row_loss, 0, 0, 0, [0, 0, 0], "ieee")
+    return loss, gradients
+
+
+@cramer_surrogate.register_fake
+def _(h_unseen: Tensor, h_forget: Tensor, h_forget2: Tensor) -> tuple[Tensor, Tensor]:
+    gradients = h_forget.new_empty((3, *h_forget.shape), dtype=torch.float32)
+    return gradients.new_empty(()), gradients
+
+
+def _keep_embeddings(ctx: torch.autograd.function.FunctionCtx, inputs: tuple[object, ...], output: object) -> None:
+    assert isinstance(output, tuple)
+    ctx.save_for_backward(output[1], *(tensor for tensor in inputs if isinstance(tensor, Tensor)))
+
+
+def _surrogate_backward(
+    ctx: torch.autograd.function.FunctionCtx, arriving: Tensor, _gradients: Tensor | None
+) -> tuple[Tensor, ...]:
+    gradients, *inputs = ctx.saved_tensors  # pyright: ignore[reportAttributeAccessIssue]
+    return scale_gradients(arriving, gradients, inputs).unbind()
+
+
+cramer_surrogate.register_autograd(_surrogate_backward, setup_context=_keep_embeddings)
+
+
+def _reduce(
+    stacked: Sequence[Tensor] | None,
+    row_loss: Tensor,
+    num_rows: int,
+    num_bias_rows: int,
+    features: int,
+    widths: Sequence[int],
+    precision: str,
+) -> tuple[Tensor, Tensor]:
+    """Launches 4 and 5: the loss, and the flat gradient if the stacked rows are given."""
+    loss = row_loss.new_empty(())
+    size, num_splits, partial = 0, 0, row_loss
+    if stacked is not None:
+        size = sum(outputs * (inputs + 1) for inputs, outputs in zip((features, *widths), widths, strict=False))
+        num_splits = triton.cdiv(num_rows, CRITIC_SPLIT_ROWS)
+        partial = row_loss.new_empty(num_splits, size)
+        blocks = critic_weights(max(features, *widths))
+        tiles = sum(
+            triton.cdiv(outputs, blocks.rows) * triton.cdiv(inputs, blocks.columns)
+            for inputs, outputs in zip((features, *widths), widths, strict=False)
+        )
+        weights_kernel[tiles, num_splits](
+            *stacked, partial, num_rows, num_bias_rows, features, *widths,
+            SPLIT=CRITIC_SPLIT_ROWS, **_constants(blocks, precision, stacked[0]),
+        )  # fmt: skip
+    flat = row_loss.new_empty(size)
+    reduce_kernel[triton.cdiv(size, CRITIC_REDUCE) + 1,](
+        partial, num_splits, size, flat, row_loss, len(row_loss), loss, BLOCK=CRITIC_REDUCE
+    )
+    return loss, flat
+
+
+def _contiguous(*tensors: Tensor) -> list[Tensor]:
+    return [tensor.contiguous() for tensor in tensors]
+
+
+def _widths(weights: Sequence[Tensor]) -> list[int]:
+    return [weights[0].shape[1], *(len(weight) for weight in weights[::2])]
+
+
+def _constants(blocks: Blocks, precision: str, operand: Tensor) -> dict[str, int | str | None]:
+    return {
+        "ROWS": blocks.rows,
+        "COLUMNS": blocks.columns,
+        "INNER": blocks.inner,
+        "PRECISION": precision if operand.dtype == torch.float32 else "tf32",
+        "num_warps": blocks.num_warps,
+        "num_stages": blocks.num_stages,
+        "maxnreg": blocks.max_registers,
+    }

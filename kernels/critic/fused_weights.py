@@ -1,0 +1,93 @@
+"""From stacked rows to the six gradients: partial sums over fixed spans of rows, then their sum in a fixed order."""
+
+from typing import no_type_check
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+@no_type_check
+def layer_gradient(
+    p, r, outputs, inputs, tile, first_row, num_rows, num_bias_rows, matrix_out, bias_out,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, INNER: tl.constexpr, SPLIT: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """One tile of ``Σ_r p[r]ᵀ r[r]`` over a span of rows; the bias's share beside the first column of tiles."""
+    column_tiles = tl.cdiv(inputs, COLUMNS)
+    out_rows = (tile // column_tiles) * ROWS + tl.arange(0, ROWS)
+    columns = (tile % column_tiles) * COLUMNS + tl.arange(0, COLUMNS)
+    total = tl.zeros([ROWS, COLUMNS], dtype=tl.float32)
+    bias = tl.zeros([ROWS], dtype=tl.float32)
+    for start in range(0, SPLIT, INNER):
+        stacked = first_row + start + tl.arange(0, INNER)
+        is_row = (stacked < num_rows) & (start + tl.arange(0, INNER) < SPLIT)
+        left = tl.load(
+            p + stacked[None, :] * outputs + out_rows[:, None],
+            mask=is_row[None, :] & (out_rows < outputs)[:, None],
+            other=0.0,
+        )
+        right = tl.load(
+            r + stacked[:, None] * inputs + columns[None, :],
+            mask=is_row[:, None] & (columns < inputs)[None, :],
+            other=0.0,
+        )
+        total = tl.dot(left, right, total, input_precision=PRECISION)
+        bias += tl.sum(tl.where((stacked < num_bias_rows)[None, :], left.to(tl.float32), 0.0), 1)
+    tl.store(
+        matrix_out + out_rows[:, None].to(tl.int64) * inputs + columns[None, :],
+        total,
+        mask=(out_rows < outputs)[:, None] & (columns < inputs)[None, :],
+    )
+    if tile % column_tiles == 0:
+        tl.store(bias_out + out_rows, bias, mask=out_rows < outputs)
+
+
+@triton.jit
+@no_type_check
+def weights_kernel(
+    r0, r1, r2, p1, p2, p3, partial, num_rows, num_bias_rows, features, width1, width2, width3,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, INNER: tl.constexpr, SPLIT: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """All six gradients of one span of rows, flat in the order of the weights; rows from ``num_bias_rows`` on have no bias."""
+    size1, size2 = width1 * features + width1, width2 * width1 + width2
+    tiles1 = tl.cdiv(width1, ROWS) * tl.cdiv(features, COLUMNS)
+    tiles2 = tl.cdiv(width2, ROWS) * tl.cdiv(width1, COLUMNS)
+    tile = tl.program_id(0)
+    split = tl.program_id(1).to(tl.int64)
+    out = partial + split * (size1 + size2 + width3 * width2 + width3)
+    if tile < tiles1:
+        layer_gradient(
+            p1, r0, width1, features, tile, split * SPLIT, num_rows, num_bias_rows, out, out + width1 * features,
+            ROWS, COLUMNS, INNER, SPLIT, PRECISION,
+        )  # fmt: skip
+    elif tile < tiles1 + tiles2:
+        out += size1
+        layer_gradient(
+            p2, r1, width2, width1, tile - tiles1, split * SPLIT, num_rows, num_bias_rows, out, out + width2 * width1,
+            ROWS, COLUMNS, INNER, SPLIT, PRECISION,
+        )  # fmt: skip
+    else:
+        out += size1 + size2
+        layer_gradient(
+            p3, r2, width3, width2, tile - tiles1 - tiles2, split * SPLIT, num_rows, num_bias_rows,
+            out, out + width3 * width2, ROWS, COLUMNS, INNER, SPLIT, PRECISION,
+        )  # fmt: skip
+
+
+@triton.jit
+@no_type_check
+def reduce_kernel(partial, num_splits, size, flat, row_loss, batch, loss, BLOCK: tl.constexpr):
+    """Sums the partial gradients; the last program sums the rows' losses."""
+    block = tl.program_id(0)
+    lanes = tl.arange(0, BLOCK)
+    total = tl.zeros([BLOCK], dtype=tl.float32)
+    if block == tl.num_programs(0) - 1:
+        for start in range(0, batch, BLOCK):
+            total += tl.load(row_loss + start + lanes, mask=start + lanes < batch, other=0.0)
+        tl.store(loss, tl.sum(total, 0))
+    else:
+        entries = block.to(tl.int64) * BLOCK + lanes
+        for _ in range(num_splits):
+            total += tl.load(partial + entries, mask=entries < size, other=0.0)
+            partial += size
+        tl.store(flat + entries, total, mask=entries < size)

@@ -1,0 +1,149 @@
+"""Tiles of pairwise distances: by differences where that is cheap or needed, else by dots around a common centre."""
+
+from typing import no_type_check
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+@no_type_check
+def load_tile(x, rows, num_rows, columns, dim):
+    return tl.load(
+        x + rows[:, None] * dim + columns[None, :],
+        mask=(rows < num_rows)[:, None] & (columns < dim)[None, :],
+        other=0.0,
+    )
+
+
+@triton.jit
+@no_type_check
+def squared_by_differences(x, y, rows, num_rows, columns, num_columns, dim, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+    """``Σ_k (x[r, k] − y[c, k])²``: exact for near pairs, without tensor cores."""
+    squared = tl.zeros([ROWS, COLUMNS], dtype=tl.float32)
+    for k in range(0, dim):
+        left = tl.load(x + rows * dim + k, mask=rows < num_rows, other=0.0).to(tl.float32)
+        right = tl.load(y + columns * dim + k, mask=columns < num_columns, other=0.0).to(tl.float32)
+        difference = left[:, None] - right[None, :]
+        squared += difference * difference
+    return squared
+
+
+@triton.jit
+@no_type_check
+def centred(x, rows, num_rows, columns, dim, centre, CENTRED: tl.constexpr):
+    """A tile of ``x − centre``; rows outside read as the centre. bfloat16 keeps its own values, whose products are exact."""
+    tile = load_tile(x, rows, num_rows, columns, dim)
+    if CENTRED:
+        tile -= tl.load(centre + columns, mask=columns < dim, other=0.0)[None, :]
+    return tile
+
+
+@triton.jit
+@no_type_check
+def squared_distances(
+    x, y, centre, rows, num_rows, columns, num_columns, dim, same_sample,
+    DIRECT: tl.constexpr, CENTRED: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, INNER: tl.constexpr,
+    PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Squared distances of one tile, and whether some pair was so near that differences had to be taken.
+
+    ``‖x‖² + ‖y‖² − 2 x·y`` loses the digits that cancel: where less than 1/64 is left the whole tile is done again.
+    Pairs outside the samples and, with ``same_sample``, of a row with itself come out as 0.
+    """
+    inside = (rows < num_rows)[:, None] & (columns < num_columns)[None, :]
+    inside = inside & ((rows[:, None] != columns[None, :]) | (same_sample == 0))
+    near = 1
+    if DIRECT:
+        squared = squared_by_differences(x, y, rows, num_rows, columns, num_columns, dim, ROWS, COLUMNS)
+    else:
+        squared = tl.zeros([ROWS, COLUMNS], dtype=tl.float32)
+        left_size = tl.zeros([ROWS], dtype=tl.float32)
+        right_size = tl.zeros([COLUMNS], dtype=tl.float32)
+        for start in range(0, dim, INNER):
+            inner = start + tl.arange(0, INNER)
+            left = centred(x, rows, num_rows, inner, dim, centre, CENTRED)
+            right = centred(y, columns, num_columns, inner, dim, centre, CENTRED)
+            squared = tl.dot(left, tl.trans(right), squared, input_precision=PRECISION)
+            left_size += tl.sum(left.to(tl.float32) * left.to(tl.float32), 1)
+            right_size += tl.sum(right.to(tl.float32) * right.to(tl.float32), 1)
+        size = left_size[:, None] + right_size[None, :]
+        squared = size - 2 * squared
+        near = tl.max(tl.max(tl.where(inside & (squared * 64 < size), 1, 0), 1), 0)
+        if near > 0:
+            squared = squared_by_differences(x, y, rows, num_rows, columns, num_columns, dim, ROWS, COLUMNS)
+    return tl.where(inside, squared, 0.0), near
+
+
+@triton.jit
+@no_type_check
+def mean_kernel(
+    x, y, centre, partial, num_rows, num_columns, dim, same_sample,
+    SPLITS: tl.constexpr, DIRECT: tl.constexpr, CENTRED: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, INNER: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Sum of distances between one block of rows and every ``SPLITS``-th block of columns.
+
+    With ``same_sample`` blocks of columns begin at the block's own rows, and a pair counts where row < column.
+    """
+    block = tl.program_id(0)
+    split = tl.program_id(1)
+    rows = block * ROWS + tl.arange(0, ROWS).to(tl.int64)
+    first = tl.where(same_sample > 0, (block * ROWS // COLUMNS), 0)
+    total = tl.zeros([ROWS], dtype=tl.float32)
+    for tile in range(first + split, tl.cdiv(num_columns, COLUMNS), SPLITS):
+        columns = tile * COLUMNS + tl.arange(0, COLUMNS).to(tl.int64)
+        squared, _ = squared_distances(
+            x, y, centre, rows, num_rows, columns, num_columns, dim, same_sample,
+            DIRECT, CENTRED, ROWS, COLUMNS, INNER, PRECISION,
+        )  # fmt: skip
+        counted = (rows[:, None] < columns[None, :]) | (same_sample == 0)
+        total += tl.sum(tl.where(counted, tl.sqrt(squared), 0.0), 1)
+    tl.store(partial + block * SPLITS + split, tl.sum(total, 0))
+
+
+@triton.jit
+@no_type_check
+def slope_kernel(
+    x, y, centre, out, num_rows, num_columns, dim, same_sample, weight,
+    SPLITS: tl.constexpr, FIRST: tl.constexpr, DIRECT: tl.constexpr, CENTRED: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, INNER: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """``weight · Σ_c (x[r] − y[c]) / ‖x[r] − y[c]‖`` over every ``SPLITS``-th block of columns.
+
+    A program makes ``INNER`` of the dim columns of the gradient; ``FIRST`` writes, otherwise it adds to what is there.
+    """
+    block = tl.program_id(0)
+    split = tl.program_id(2)
+    rows = block * ROWS + tl.arange(0, ROWS).to(tl.int64)
+    features = tl.program_id(1) * INNER + tl.arange(0, INNER)
+    total = tl.zeros([ROWS, INNER], dtype=tl.float32)
+    if DIRECT:
+        mine = load_tile(x, rows, num_rows, features, dim).to(tl.float32)
+    else:
+        mine = centred(x, rows, num_rows, features, dim, centre, CENTRED).to(tl.float32)
+    for tile in range(split, tl.cdiv(num_columns, COLUMNS), SPLITS):
+        columns = tile * COLUMNS + tl.arange(0, COLUMNS).to(tl.int64)
+        squared, near = squared_distances(
+            x, y, centre, rows, num_rows, columns, num_columns, dim, same_sample,
+            DIRECT, CENTRED, ROWS, COLUMNS, INNER, PRECISION,
+        )  # fmt: skip
+        inverse = tl.where(squared < 1.2e-38, 0.0, tl.rsqrt(tl.where(squared < 1.2e-38, 1.0, squared)))
+        if near > 0:
+            for k in range(0, INNER):
+                feature = tl.program_id(1) * INNER + k
+                if feature < dim:
+                    left = tl.load(x + rows * dim + feature, mask=rows < num_rows, other=0.0).to(tl.float32)
+                    right = tl.load(y + columns * dim + feature, mask=columns < num_columns, other=0.0).to(tl.float32)
+                    slope = tl.sum((left[:, None] - right[None, :]) * inverse, 1)
+                    total += tl.where((features == feature)[None, :], slope[:, None], 0.0)
+        else:
+            others = centred(y, columns, num_columns, features, dim, centre, CENTRED)
+            pulled = tl.dot(inverse.to(others.dtype), others, input_precision=PRECISION)
+            total += mine * tl.sum(inverse, 1)[:, None] - pulled
+    offsets = (split.to(tl.int64) * num_rows + rows)[:, None] * dim + features[None, :]
+    inside = (rows < num_rows)[:, None] & (features < dim)[None, :]
+    total *= weight
+    if not FIRST:
+        total += tl.load(out + offsets, mask=inside, other=0.0)
+    tl.store(out + offsets, total, mask=inside)

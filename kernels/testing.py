@@ -1,0 +1,87 @@
+"""How a fused operation is judged: an error budget from float64, inputs, and buffers that show who wrote where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from unittest import mock
+
+import torch
+from torch import Tensor
+
+CANARY = 64
+"""Elements on each side of a buffer that nobody may touch."""
+POISON = -1234.5
+"""What a buffer holds before a kernel writes it, and its margins after: no result equals it."""
+
+
+def assert_within_budget(fused: Tensor, low: Tensor, exact: Tensor, name: str, *, magnitude: float = 0.0) -> None:
+    """error ≤ 2 × (the reference's own low-precision error + rounding), as largest differences over the tensor.
+
+    Args:
+        fused: what is judged.
+        low: the reference in the same precision.
+        exact: the reference in float64.
+        magnitude: size of what was added up to give the result, where it cancels; rounding is that of the larger.
+    """
+    if fused.shape != exact.shape:
+        raise AssertionError(f"{name}: shape {list(fused.shape)}, expected {list(exact.shape)}")
+    size = max(float(exact.abs().max()), magnitude)
+    budget = 2 * (float((low.double() - exact).abs().max()) + torch.finfo(low.dtype).eps * size)
+    error = float((fused.double() - exact).abs().max())
+    if not error <= budget:
+        raise AssertionError(f"{name}: error {error:.3g} exceeds the budget {budget:.3g} (largest entry {size:.3g})")
+
+
+def critic_inputs(
+    batch: int, features: int, widths: Sequence[int], *, scale: float = 1.0, seed: int = 0, device: str = "cpu"
+) -> tuple[list[Tensor], list[Tensor], Tensor]:
+    """Float64 weights, the three batches and ε, scaled in the inputs."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator, dtype=torch.float64).float().double().to(device)
+
+    weights: list[Tensor] = []
+    for inputs, outputs in zip((features, *widths), widths, strict=False):
+        weights += [(draw(outputs, inputs) / inputs**0.5).float().double(), (draw(outputs) / 4).float().double()]
+    batches = [(scale * draw(batch, features)).float().double() for _ in range(3)]
+    epsilon = torch.rand(batch, 1, generator=generator).double().to(device)
+    return weights, batches, epsilon
+
+
+def value_and_gradients(
+    function: Callable[..., Tensor], inputs: Sequence[Tensor], dtype: torch.dtype
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """A scalar function and its gradients, on copies of the inputs in one type."""
+    leaves = [tensor.detach().to(dtype).requires_grad_() for tensor in inputs]
+    value = function(*leaves)
+    return value.detach(), torch.autograd.grad(value, leaves)
+
+
+@contextmanager
+def guarded_buffers() -> Iterator[list[Tensor]]:
+    """``new_empty`` and ``empty`` inside hand out poisoned buffers between margins; leaving checks the margins.
+
+    Yields the list of whole buffers made so far, margins included.
+    """
+    made: list[Tensor] = []
+    plain = torch.Tensor.new_empty
+
+    def guarded(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
+        size = torch.Size(shape).numel()
+        made.append(torch.full((size + 2 * CANARY,), POISON, dtype=dtype, device=device))
+        return made[-1][CANARY : CANARY + size].view(tuple(shape))
+
+    def new_empty(like: Tensor, *shape: int | Sequence[int], dtype: torch.dtype | None = None, **rest: str) -> Tensor:
+        if rest:  # Triton's interpreter makes its own copies
+            return plain(like, *shape, dtype=dtype, **rest)  # pyright: ignore[reportArgumentType, reportCallIssue]
+        flat = shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape
+        return guarded(flat, dtype or like.dtype, like.device)  # pyright: ignore[reportArgumentType]
+
+    with mock.patch.object(torch.Tensor, "new_empty", new_empty):
+        yield made
+    for buffer in made:
+        margins = torch.cat([buffer[:CANARY], buffer[-CANARY:]])
+        if not bool((margins == torch.tensor(POISON, dtype=buffer.dtype)).all()):
+            raise AssertionError(f"a kernel wrote outside a buffer of {len(buffer) - 2 * CANARY} elements")

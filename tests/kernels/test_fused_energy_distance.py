@@ -1,0 +1,128 @@
+"""The fused energy distance against float64, near and equal rows included."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ungan_dist.kernels import energy_distance
+from ungan_dist.kernels.energy_distance.reference import mean_between
+from ungan_dist.kernels.testing import assert_within_budget, guarded_buffers, value_and_gradients
+
+
+def samples(n, m, dim, device, offset=0.0, scale=1.0, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    x = (offset + scale * torch.randn(n, dim, generator=generator)).double().to(device)
+    y = (offset + scale * torch.randn(m, dim, generator=generator)).double().to(device)
+    return x, y
+
+
+def compare(x, y, *, unbiased=True):
+    low, exact = (
+        value_and_gradients(lambda x, y: energy_distance(x, y, unbiased=unbiased, impl="reference"), [x, y], dtype)
+        for dtype in (torch.float32, torch.float64)
+    )
+    with guarded_buffers():
+        fused = value_and_gradients(
+            lambda x, y: energy_distance(x, y, unbiased=unbiased, impl="fused"), [x, y], torch.float32
+        )
+    # The three means cancel: rounding is that of what is subtracted.
+    assert_within_budget(fused[0], low[0], exact[0], "value", magnitude=float(2 * mean_between(x, y)))
+    for index, gradients in enumerate(zip(fused[1], low[1], exact[1], strict=True)):
+        assert_within_budget(*gradients, f"gradient {index}")
+    return fused
+
+
+@pytest.mark.parametrize("unbiased", [True, False])
+@pytest.mark.parametrize(
+    ("n", "m", "dim"), [(3, 2, 1), (32, 32, 16), (33, 5, 5), (34, 6, 40)], ids=["tiny", "edges", "odd", "dots"]
+)
+def test_value_and_gradients(fused_device, n, m, dim, unbiased):
+    compare(*samples(n, m, dim, fused_device), unbiased=unbiased)
+
+
+def test_one_row_against_itself_has_no_pairs(fused_device):
+    compare(*samples(1, 3, 4, fused_device), unbiased=False)
+
+
+@pytest.mark.parametrize("dim", [6, 40], ids=["differences", "dots"])
+def test_equal_rows(fused_device, dim):
+    """Equal within a sample and across both: no distance, no gradient, no NaN."""
+    x, y = samples(5, 4, dim, fused_device)
+    x[1], y[2] = x[0], x[0]
+    fused = compare(x, y)
+    assert all(bool(gradient.isfinite().all()) for gradient in fused[1])
+
+
+def test_near_pairs_by_dots(fused_device):
+    """Rows 1e-4 apart far from the centre: dots alone would lose all digits of their distance."""
+    x, y = samples(6, 5, 40, fused_device)
+    y[:3] = x[:3] + 1e-4 * y[:3]
+    compare(x.float().double(), y.float().double())
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e6])
+def test_scales_and_a_common_offset(fused_device, scale):
+    compare(*samples(5, 4, 40, fused_device, offset=100 * scale, scale=scale))
+
+
+def test_strided_samples_and_a_scaled_result(fused_device):
+    x, y = samples(7, 6, 10, fused_device)
+    low, exact, fused = (
+        value_and_gradients(
+            lambda x, y, i=impl: 3 * energy_distance(x[:, ::2], y.T[:, :6].T[:, ::2], impl=i).expand(4).sum(),
+            [x, y],
+            dtype,
+        )
+        for impl, dtype in (
+            ("reference", torch.float32),
+            ("reference", torch.float64),
+            ("fused", torch.float32),
+        )
+    )
+    for index, gradients in enumerate(zip(fused[1], low[1], exact[1], strict=True)):
+        assert_within_budget(*gradients, f"gradient {index}")
+
+
+def test_nan_comes_out(fused_device):
+    x, y = samples(5, 4, 6, fused_device)
+    x[2, 3] = float("nan")
+    value, gradients = value_and_gradients(lambda x, y: energy_distance(x, y, impl="fused"), [x, y], torch.float32)
+    assert value.isnan()
+    assert gradients[0][2].isnan().any()
+
+
+def test_second_derivative_raises(fused_device):
+    x, y = (sample.float().requires_grad_() for sample in samples(3, 4, 5, fused_device))
+    gradient = torch.autograd.grad(energy_distance(x, y, impl="fused") + x.pow(3).sum(), x, create_graph=True)[0]
+    with pytest.raises(RuntimeError, match="energy_distance_backward"):
+        gradient.square().sum().backward()
+
+
+def test_same_bits_each_run(fused_device):
+    inputs = samples(40, 35, 5, fused_device)
+    first, second = (
+        value_and_gradients(lambda x, y: energy_distance(x, y, impl="fused"), inputs, torch.float32) for _ in range(2)
+    )
+    assert torch.equal(first[0], second[0])
+    assert all(torch.equal(a, b) for a, b in zip(first[1], second[1], strict=True))
+
+
+def test_opcheck(fused_device):
+    from ungan_dist.kernels.energy_distance import fused
+
+    x, y = (sample.float().requires_grad_() for sample in samples(3, 4, 5, fused_device))
+    tests = ("test_schema", "test_autograd_registration", "test_faketensor")
+    torch.library.opcheck(fused.energy_distance, (x, y, True, "ieee"), test_utils=tests)
+
+
+def test_refusals(fused_device):
+    x, y = samples(3, 4, 5, fused_device)
+    with pytest.raises(ValueError, match="float64"):
+        energy_distance(x, y, impl="fused")
+    with pytest.raises(ValueError, match="at least 2 rows"):
+        energy_distance(x[:1].float(), y.float(), impl="fused")
+    with pytest.raises(ValueError, match="1025"):
+        energy_distance(
+            torch.zeros(2, 1025, device=fused_device), torch.zeros(2, 1025, device=fused_device), impl="fused"
+        )

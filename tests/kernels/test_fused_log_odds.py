@@ -1,0 +1,73 @@
+"""The fused log-odds against the definition in float64 and against the audit's own."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ungan_dist import lira
+from ungan_dist.kernels import log_odds
+from ungan_dist.kernels.testing import assert_within_budget, guarded_buffers
+
+
+def draw(models, batch, classes, scale=1.0):
+    generator = torch.Generator().manual_seed(0)
+    logits = scale * torch.randn(models, batch, classes, generator=generator)
+    return logits, torch.randint(0, classes, (batch,), generator=generator)
+
+
+@pytest.mark.parametrize(("models", "batch", "classes"), [(1, 1, 2), (2, 16, 64), (3, 11, 10), (2, 5, 131)])
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 100.0])
+def test_value(fused_device, models, batch, classes, scale):
+    logits, labels = (tensor.to(fused_device) for tensor in draw(models, batch, classes, scale))
+    with guarded_buffers():
+        fused = log_odds(logits, labels, impl="fused")
+    exact = log_odds(logits.double(), labels, impl="reference")
+    assert_within_budget(fused, log_odds(logits, labels, impl="reference"), exact, "log-odds", magnitude=8 * scale)
+    assert torch.equal(log_odds(logits, labels, impl="reference"), lira.log_odds(logits, labels))
+
+
+def test_strided_logits(fused_device):
+    logits, labels = (tensor.to(fused_device) for tensor in draw(3, 8, 20))
+    fused = log_odds(logits.transpose(0, 1)[:3, :, ::2], labels[:3] % 10, impl="fused")
+    exact = log_odds(logits.transpose(0, 1)[:3, :, ::2].double(), labels[:3] % 10, impl="reference")
+    torch.testing.assert_close(fused.double(), exact, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # numpy's, under the interpreter
+def test_what_is_not_finite_comes_out_as_in_the_definition(fused_device):
+    logits, labels = (tensor.to(fused_device) for tensor in draw(1, 7, 70))
+    logits[0, 0, 3] = float("nan")
+    logits[0, 1] = float("-inf")
+    logits[0, 2, (labels[2] + 1) % 70] = float("inf")
+    logits[0, 3, labels[3]] = float("inf")
+    logits[0, 4, labels[4]] = float("-inf")
+    logits[0, 5, :60] = float("-inf")
+    fused, exact = (log_odds(logits, labels, impl=impl) for impl in ("fused", "reference"))
+    torch.testing.assert_close(fused, exact, equal_nan=True, rtol=1e-6, atol=1e-6)
+
+
+def test_a_label_that_is_no_class_gives_nan(fused_device):
+    logits, labels = (tensor.to(fused_device) for tensor in draw(2, 4, 10))
+    labels[2] = 10
+    fused = log_odds(logits, labels, impl="fused")
+    assert fused[:, 2].isnan().all()
+    assert fused[:, :2].isfinite().all()
+
+
+def test_refusals(fused_device):
+    logits, labels = draw(2, 4, 10)
+    with pytest.raises(ValueError, match="classes"):
+        log_odds(logits[..., :1], labels, impl="fused")
+    with pytest.raises(ValueError, match="labels"):
+        log_odds(logits, labels[:3], impl="fused")
+    with pytest.raises(ValueError, match="float64"):
+        log_odds(logits.double(), labels, impl="fused")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="bfloat16 is asserted on CUDA alone")
+def test_bfloat16():
+    logits, labels = (tensor.cuda() for tensor in draw(2, 16, 100))
+    fused = log_odds(logits.bfloat16(), labels, impl="fused")
+    exact = log_odds(logits.bfloat16().double(), labels, impl="reference")
+    torch.testing.assert_close(fused.double(), exact, rtol=1e-5, atol=1e-5)
