@@ -60,7 +60,8 @@ def compact(results: dict[str, Any]) -> str:
     sizes = table["sizes"]
     lines = [
         f"**{table['title']}**, recipe `{table['recipe']}`: {sizes['shadows']} shadow models, "
-        f"{sizes['seeds']} seed(s), {sizes['forget']:,} examples to forget; {results['hardware']['cores']} cores, commit `{results['commit']}`.",
+        f"{sizes['seeds']} seed(s), {sizes['forget']:,} examples to forget; "
+        f"{results['hardware']['cores']} cores, commit `{results['commit']}`.",
         "",
         "| | retain % | forget % | test % | (a) TNR % @ 1 % FNR | (b) AUC, 95 % | verdict from (b), 90 % gap | T_U s |",
         "|---|---:|---:|---:|---:|---:|---|---:|",
