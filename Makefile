@@ -7,7 +7,7 @@ FFCV_SYSTEM := libopencv-dev libturbojpeg0-dev pkg-config g++
 
 export UV_HTTP_TIMEOUT ?= 300
 
-.PHONY: help setup demo test check mutants lock clean
+.PHONY: help setup demo test check kernels mutants lock clean
 
 help:  ## list the targets (the default)
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,15 +20,18 @@ demo: $(READY)  ## the recipe digits from data to report, a few minutes on two c
 test: $(READY)  ## all tests
 	.venv/bin/python -m pytest -q
 
-check: $(READY)  ## ruff, basedpyright, the floors between the modules, every kernel compiled
+check: $(READY)  ## ruff, basedpyright and the floors between the modules
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/basedpyright
 	.venv/bin/lint-imports
+
+kernels: $(READY)  ## fused kernels: compiled for sm_80 and sm_90, tested in Triton's interpreter; minutes, not yet part of check
 	.venv/bin/python -m ungan_dist.kernels.compile_check
+	TRITON_INTERPRET=1 .venv/bin/python -m pytest -q -o addopts=--import-mode=importlib tests/kernels
 
 mutants: $(READY)  ## break each fused kernel in three ways: the tests must go red, minutes each
-	.venv/bin/python tests/kernels/run_mutants.py
+	TRITON_INTERPRET=1 .venv/bin/python tests/kernels/run_mutants.py
 
 lock: $(UV)  ## bring requirements.lock up to pyproject.toml, keeping the pins that still fit
 	$(COMPILE) --extra dev pyproject.toml -o requirements.lock

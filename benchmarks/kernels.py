@@ -1,7 +1,7 @@
 """The fused operations against their rivals: ``python benchmarks/kernels.py``, minutes on one CUDA GPU.
 
-Refuses to time anything while the kernels' tests are red on this device. Without a GPU it writes operation counts of the
-reference and "not measured yet" in place of every time.
+Refuses to time anything while the kernels' tests are red on this device. Without a GPU it writes operation counts of
+the reference and "not measured yet" in place of every time.
 """
 
 from __future__ import annotations

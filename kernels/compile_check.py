@@ -144,7 +144,7 @@ def with_dots(module: str, kernel: str, dtype: str, precision: str, table: Block
 
 
 def compile_variant(variant: Variant, architecture: int) -> Compiled:
-    """Compiles one variant; sizes that the caller passes are known to be multiples of 16, as production's mostly are."""
+    """Compiles one variant; sizes that the caller passes are known to be multiples of 16, as most are."""
     module = __import__(f"ungan_dist.kernels.{variant.module}", fromlist=[variant.kernel])
     kernel = getattr(module, variant.kernel)
     types = dict(name.split(":") if ":" in name else (name, "") for name in POINTERS[variant.kernel].split())

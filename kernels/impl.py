@@ -24,8 +24,8 @@ FUSED = frozenset(
 """Operations that have a fused implementation."""
 
 VERIFIED: frozenset[tuple[str, str]] = frozenset()
-"""(operation, architecture) pairs, such as ("critic_loss", "sm_90"), whose CUDA tests passed on that GPU with the result
-committed under benchmarks/results. Only these run fused under ``auto``. None has met a GPU yet."""
+"""(operation, architecture) pairs, such as ("critic_loss", "sm_90"), whose CUDA tests passed on that GPU with the
+result committed under benchmarks/results. Only these run fused under ``auto``. None has met a GPU yet."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,7 @@ def _obstacle(operation: str, device_type: str) -> str | None:
         import triton
     except ImportError:
         return "Triton is not installed"
-    if device_type != "cuda" and not triton.knobs.runtime.interpret:
+    if device_type != "cuda" and not triton.knobs.runtime.interpret:  # pyright: ignore[reportAttributeAccessIssue]
         return f"its tensors are on {device_type!r}, not on a CUDA GPU"
     return None
 

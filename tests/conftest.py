@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported; the last bits depend on it
-if not Path("/dev/nvidiactl").exists():
-    os.environ.setdefault("TRITON_INTERPRET", "1")  # read when torch imports Triton: kernels then run on the CPU
 
 from hypothesis import settings
 from jaxtyping import install_import_hook

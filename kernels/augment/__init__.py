@@ -24,7 +24,7 @@ def gather_augmented(
 ) -> Float[Tensor, "batch channels height width"]:
     """Random crop after zero padding, random mirror, normalisation; channels_last.
 
-    Every implementation gives the same bits: draws are Philox4x32-10 of key = seed and counter = (example, epoch, 0, 0),
+    Every implementation gives the same bits: draws are Philox4x32-10, key = seed, counter = (example, epoch, 0, 0);
     values are read from ``table``.
 
     Args:

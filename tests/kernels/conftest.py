@@ -1,4 +1,4 @@
-"""Fused kernels run in Triton's interpreter unless there is a GPU; Triton reads the switch when it is first imported."""
+"""Fused kernels run in Triton's interpreter unless there is a GPU; Triton reads the switch on its first import."""
 
 from __future__ import annotations
 
