@@ -90,7 +90,15 @@ def committed(root: Path, marker: str, *, id: str) -> dict[str, Any] | None:
         intact = record["id"] == id and all(
             file_hash(root / name) == expected for name, expected in record["files"].items()
         )
-    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
+    except (
+        FileNotFoundError,
+        NotADirectoryError,
+        json.JSONDecodeError,
+        UnicodeDecodeError,
+        KeyError,
+        TypeError,
+        AttributeError,
+    ):
         return None
     return record["facts"] if intact else None
 
