@@ -1,0 +1,71 @@
+"""From a recipe's name and options on the command line to a config."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, get_args
+
+from ungan_dist.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ungan_dist.config import AuditConfig
+
+
+def recipe_config(arguments: list[str], *, command: str) -> AuditConfig:
+    """The config of ``RECIPE [OPTIONS]``.
+
+    Raises:
+        ConfigError: no such recipe, or a value out of range.
+    """
+    from ungan_dist.recipes import RECIPES
+
+    name = arguments[0] if arguments else ""
+    if name not in RECIPES:
+        raise ConfigError(f"unknown recipe {name!r}; known: {', '.join(RECIPES)}")
+    return parse_config(RECIPES[name](), arguments[1:], program=f"ungan-dist {command} {name}")
+
+
+def parse_config(default: AuditConfig, arguments: list[str], *, program: str) -> AuditConfig:
+    """A recipe's config with the command line's changes.
+
+    Raises:
+        ConfigError: a value out of range. Unknown options and values that are no choice end the process with code 2.
+    """
+    import tyro
+
+    from ungan_dist.config import AuditConfig, Method
+
+    registry = tyro.constructors.ConstructorRegistry()
+
+    @registry.primitive_rule
+    def _(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec[Any] | None:
+        if info.type != tuple[Method, ...]:
+            return None
+        return tyro.constructors.PrimitiveConstructorSpec(
+            nargs=1,
+            metavar="NAME,NAME,…",
+            instance_from_str=lambda given: _method_names(given[0]),
+            is_instance=lambda value: isinstance(value, tuple),
+            str_from_instance=lambda value: [",".join(value)],
+        )
+
+    try:
+        return tyro.cli(
+            AuditConfig,
+            default=default,
+            args=arguments,
+            prog=program,
+            description=f"Runs the recipe {default.name!r}; the defaults below are the recipe's.",
+            registry=registry,
+        )
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _method_names(text: str) -> tuple[str, ...]:
+    from ungan_dist.config import Method
+
+    names = tuple(text.split(","))
+    unknown = [name for name in names if name not in get_args(Method)]
+    if unknown:
+        raise ValueError(f"unknown method {unknown[0]!r}; known: {', '.join(get_args(Method))}")
+    return names

@@ -1,0 +1,34 @@
+"""``ungan-dist run``: a recipe from data to report."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+from typing import NoReturn
+
+from ungan_dist.commands.options import recipe_config
+from ungan_dist.errors import Terminated
+
+
+def main(arguments: list[str]) -> int:
+    """Runs a recipe, or continues it."""
+    if arguments[:1] in (["-h"], ["--help"]):
+        from ungan_dist.recipes import RECIPES
+
+        print(f"usage: ungan-dist run RECIPE [OPTIONS]\n\nrecipes: {', '.join(RECIPES)}\noptions: run RECIPE --help")
+        return 0
+    config = recipe_config(arguments, command="run")
+    signal.signal(signal.SIGTERM, _terminate)
+
+    from ungan_dist.commands.show import show
+    from ungan_dist.pipeline import audit
+    from ungan_dist.progress import progress
+    from ungan_dist.runs import folder_of
+
+    with progress(config.execution.progress) as tell:
+        report = audit(config, tell=tell)
+    return show(report, folder_of(config, report.run_hash))
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    raise Terminated

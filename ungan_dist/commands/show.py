@@ -1,0 +1,29 @@
+"""What a command prints when it has a report."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ungan_dist.errors import Unfinished
+
+if TYPE_CHECKING:
+    from ungan_dist.evidence import Report
+
+
+def show(report: Report, folder: Path) -> int:
+    """Prints the table and where the report lies; returns the exit code."""
+    from rich.console import Console
+
+    from ungan_dist.report.terminal import WIDTH, table
+
+    console = Console()
+    # a narrow window or a pipe wraps lines rather than losing the verdicts
+    console.width = max(console.width, WIDTH)
+    console.print(table(report))
+    print(f"report: {folder / 'report.html'}")
+    if report.status == "COMPLETE":
+        return 0
+    print("partial: run the same command again. Missing:", *report.missing, sep="\n  ", file=sys.stderr)
+    return Unfinished.exit_code
