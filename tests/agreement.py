@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import signal
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,6 +13,7 @@ from tiny_request import tiny_request
 from torch import Tensor, nn
 
 from ungan_dist.batch_norm import with_global_statistics
+from ungan_dist.checkpoint import Checkpoint
 from ungan_dist.config import (
     AdvNegGradsConfig,
     CFkConfig,
@@ -57,7 +61,9 @@ CONFIGS: dict[str, Any] = {
     "unsir": UNSIRConfig(impair_epochs=3),
     "unsir, forget": UNSIRConfig(impair_pass="forget", impair_epochs=8),
     "unsir, mufac": UNSIRConfig(variant="mufac", impair_epochs=3),
-    "unsir, class": UNSIRConfig(variant="class", noise_steps=3, noise_copies=3, retain_per_class=4),
+    "unsir, class": UNSIRConfig(
+        variant="class", noise_steps=3, noise_copies=1, retain_per_class=4, impair_epochs=2, repair_epochs=2
+    ),
     "scrub": SCRUBConfig(retain_batch_size=BATCH, forget_batch_size=3),
     "scrub, small": SCRUBConfig(preset="small_scale", epochs=4),
     "scrub, rewind": SCRUBConfig(preset="mia", epochs=4, rewind=True),
@@ -122,7 +128,7 @@ def outcomes(world: World, asked: list[tuple[str, str]]) -> dict[tuple[str, str]
     return {(name, statistics): outcome(world, name, statistics) for name, statistics in asked}
 
 
-def outcome_without_reduced_critic(world: World, name: str, statistics: str) -> dict[str, Tensor]:
+def outcomes_without_reduced_critic(world: World, asked: list[tuple[str, str]]) -> dict[Any, dict[str, Tensor]]:
     """The same, with the critic's gradients left as each process computed them."""
     reduce = World.reduce
 
@@ -133,6 +139,43 @@ def outcome_without_reduced_critic(world: World, name: str, statistics: str) -> 
 
     World.reduce = all_but_the_critics
     try:
-        return outcome(world, name, statistics)
+        return outcomes(world, asked)
     finally:
         World.reduce = reduce
+
+
+class Interrupted(Exception):
+    """Stands for whatever ends a process in the middle of a step."""
+
+
+def resumable(world: World, name: str, folder: Path, *, stop_after: int | None, kill: bool = False) -> Any:
+    """Weights and curves of a method that keeps its state after each epoch, and how many steps this attempt took.
+
+    Args:
+        stop_after: steps after which the attempt ends: by an exception, or by SIGKILL to the last rank.
+    """
+    reduce, steps = World.reduce, 0
+
+    def counted(self: World, *arguments: Any, **named: Any) -> None:
+        nonlocal steps
+        steps += 1
+        if stop_after is not None and steps > stop_after and world.rank == world.size - 1:
+            if kill:
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise Interrupted
+        reduce(self, *arguments, **named)
+
+    World.reduce = counted
+    try:
+        given = request(world, "global")
+        checkpoint = Checkpoint(folder, "checkpoints/0/method", id="an id", world=world)
+        given = dataclasses.replace(given, checkpoint=checkpoint)
+        unlearned = METHODS[type(CONFIGS[name])](given, CONFIGS[name])
+    finally:
+        World.reduce = reduce
+    curves = {key: torch.tensor(curve, dtype=torch.float64) for key, curve in unlearned.curves.items()}
+    return {**unlearned.model.state_dict(), **curves}, steps
+
+
+def resumable_together(world: World, name: str, folder: Path, kill_after: int | None) -> Any:
+    return resumable(world, name, folder, stop_after=kill_after, kill=True)

@@ -17,6 +17,7 @@ usage:
   ungan-dist run RECIPE [OPTIONS]   train, unlearn, attack, report; run again to continue
   ungan-dist report RUN             write the report of a run folder anew; trains nothing
   ungan-dist recipes                what can be run
+  ungan-dist targets RECIPE [OPTIONS]   train the originals and unlearn, no more; by several processes under torchrun
   ungan-dist run RECIPE --help      every option of a recipe, with its default
 
 start here:
@@ -57,6 +58,7 @@ COMMANDS = {
     "run": "ungan_dist.commands.run",
     "report": "ungan_dist.commands.report",
     "recipes": "ungan_dist.commands.recipes",
+    "targets": "ungan_dist.commands.targets",
 }
 """Imported when called, so that help is instant."""
 

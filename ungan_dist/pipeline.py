@@ -40,6 +40,26 @@ def audit(config: AuditConfig, *, run_units: RunUnits | None = None, tell: progr
         ConfigError: wrong config or input; nothing was computed.
         Unfinished: storage is full, or too little succeeded for a report; run again to continue.
     """
+    if run_units is None and config.train.num_workers > 1:
+        raise ConfigError(
+            f"train.num_workers {config.train.num_workers} needs processes that know each other, which the local "
+            f"pool's do not: train the targets by torchrun --nproc-per-node {config.train.num_workers} -m ungan_dist "
+            f"targets {config.name}, then run without --train.num-workers"
+        )
+    with opened(config) as plan:
+        failures = _compute(plan, run_units, tell)
+        report = build_report(plan, failures, tell)
+        _write(plan, report)
+    return report
+
+
+@contextlib.contextmanager
+def opened(config: AuditConfig) -> Iterator[Plan]:
+    """The plan of a run whose folder is this process's alone, with its record, data and membership in place.
+
+    Raises:
+        ConfigError: wrong config or input, or a folder that belongs to another run or process.
+    """
     plan = make_plan(config)
     longer = extended(config, plan.folder, plan.record)
     plan = plan if longer == config else make_plan(longer)
@@ -48,10 +68,7 @@ def audit(config: AuditConfig, *, run_units: RunUnits | None = None, tell: progr
         open_run(plan.folder, plan.record)
         prepare(plan.source, plan.folder.parent)
         _store_membership(plan)
-        failures = _compute(plan, run_units, tell)
-        report = build_report(plan, failures, tell)
-        _write(plan, report)
-    return report
+        yield plan
 
 
 def report_of(record: RunRecord, *, tell: progress.Report = progress.silent) -> tuple[Report, Path]:
