@@ -7,7 +7,9 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import torch
 
 from ungan_dist import store
 from ungan_dist.runs import versions
@@ -22,6 +24,8 @@ class Done:
     """A unit whose result was committed."""
 
     unit: Unit
+    kind: Literal["done"] = "done"
+    error: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +34,7 @@ class Failed:
 
     unit: Unit
     error: str
-    storage_full: bool = False
+    kind: Literal["error", "out_of_memory", "storage_full"] = "error"
 
 
 RunUnits = Callable[[Sequence[Unit]], Iterator[Done | Failed]]
@@ -79,8 +83,15 @@ def execute(unit: Unit) -> Done | Failed:
         facts["versions"] = versions()
         store.commit(_root(unit), unit.marker, id=unit.id, files=files, facts=facts)
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        return Failed(unit=unit, error=str(error) if full else traceback.format_exc(), storage_full=full)
-    except Exception:  # whatever a unit raises is its result: the fleet goes on, the failure is named
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return Failed(unit=unit, error=str(error), kind="storage_full")
         return Failed(unit=unit, error=traceback.format_exc())
+    except Exception as error:  # whatever a unit raises is its result: the fleet goes on, the failure is named
+        kind = "out_of_memory" if _no_memory(error) else "error"
+        return Failed(unit=unit, error=traceback.format_exc(), kind=kind)
     return Done(unit=unit)
+
+
+def _no_memory(error: Exception) -> bool:
+    # the CPU's allocator raises a plain RuntimeError
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
