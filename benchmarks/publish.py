@@ -121,10 +121,11 @@ def controls(table: dict[str, Any]) -> list[str]:
         if apart
         else "neither control is told apart from it, so this run gives no evidence that training the critic matters"
     )
+    num_seeds = len(gaps["ungan"]["per_seed"])
     return [
         "",
-        f"The critic's part: UnGAN's AUC (b) minus its controls', paired over {len(gaps['ungan']['per_seed'])} seeds with "
-        f"90 % intervals, is {' and '.join(phrases)}: {said}.",
+        f"The critic's part: UnGAN's AUC (b) minus its controls', paired over {num_seeds} seeds with 90 % intervals, "
+        f"is {' and '.join(phrases)}: {said}.",
     ]
 
 
