@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ungan_dist import recipes as recipes
     from ungan_dist.config import AuditConfig as AuditConfig
     from ungan_dist.evidence import Report as Report
-    from ungan_dist.pipeline import audit as audit
+    from ungan_dist.launch import audit as audit
     from ungan_dist.runs import load as load
 
 __version__ = "0.1.0"
@@ -20,7 +20,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "AuditConfig": "ungan_dist.config",
     "Report": "ungan_dist.evidence",
-    "audit": "ungan_dist.pipeline",
+    "audit": "ungan_dist.launch",
     "load": "ungan_dist.runs",
 }
 

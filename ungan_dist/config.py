@@ -244,6 +244,45 @@ class ExecutionConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FleetConfig:
+    """Workers on a Ray cluster, and how patient it is with them; without meaning where ``cluster`` is ``local``."""
+
+    num_workers: int | None = None
+    """Workers; none: as many as the cluster has room for."""
+    gpus_per_worker: float | None = None
+    """GPUs a worker holds; a share such as 0.25 puts several on one. None: 1 where the cluster has GPUs, else 0."""
+    cpus_per_worker: float = 1.0
+    """CPUs a worker holds."""
+    autoscaling: bool = False
+    """The cluster grows on demand: ask for num_workers workers although it has no room for them yet."""
+    wait_for_workers_s: float = 900.0
+    """Seconds without a single worker after which the run stops, to be continued by the same command."""
+    deadline_s: float | None = None
+    """Seconds a unit may take before its worker is killed; none: ten times the longest so far, at least 120."""
+    max_system_failures: int = 3
+    """Workers that a unit may lose before it is quarantined."""
+    max_application_failures: int = 2
+    """Exceptions that a unit may raise before it is quarantined."""
+
+    def __post_init__(self) -> None:
+        positive(
+            num_workers=self.num_workers,
+            gpus_per_worker=self.gpus_per_worker or None,
+            cpus_per_worker=self.cpus_per_worker,
+            wait_for_workers_s=self.wait_for_workers_s,
+            deadline_s=self.deadline_s,
+            max_system_failures=self.max_system_failures,
+            max_application_failures=self.max_application_failures,
+        )
+        if self.gpus_per_worker is not None and (
+            self.gpus_per_worker < 0 or (self.gpus_per_worker > 1 and self.gpus_per_worker % 1)
+        ):
+            raise ValueError(f"gpus_per_worker must be a share of one GPU or whole GPUs, got {self.gpus_per_worker}")
+        if self.autoscaling and self.num_workers is None:
+            raise ValueError("fleet.autoscaling needs fleet.num_workers: how far the cluster may grow")
+
+
+@dataclass(frozen=True, kw_only=True)
 class AuditConfig:
     """One experiment: split → train → unlearn → shadow → score → report."""
 
@@ -283,11 +322,20 @@ class AuditConfig:
     ungan: UnGANConfig = field(default_factory=UnGANConfig)
     output: str = "runs"
     """Folder that holds run folders, shadow fleets and prepared data."""
+    cluster: str = "local"
+    """local: processes of this machine, without Ray. auto: joins this machine's Ray cluster or starts one. Else the
+    address of a Ray cluster, host:port."""
+    fleet: FleetConfig = field(default_factory=FleetConfig)
     execution: ExecutionConfig = field(default_factory=ExecutionConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
 
     def __post_init__(self) -> None:
         positive(num_seeds=self.num_seeds)
+        if not self.cluster or self.cluster.startswith("ray://"):
+            raise ValueError(
+                f"cluster must be local, auto or host:port, got {self.cluster!r} (a Ray client's connection does not "
+                f"carry a fleet: run on a node of the cluster, or hand the run in with ungan-dist submit)"
+            )
         if not self.methods or len(set(self.methods)) != len(self.methods):
             raise ValueError(f"methods must name at least one method, each once, got {self.methods}")
         if "original" not in self.methods:
@@ -305,7 +353,7 @@ class AuditConfig:
             )
 
 
-EXECUTION_FIELDS = ("output", "execution", "report")
+EXECUTION_FIELDS = ("output", "cluster", "fleet", "execution", "report")
 """Fields of AuditConfig that never change a result."""
 APPEND_ONLY_FIELDS = ("methods", "num_seeds", "shadows.num_models")
 """Fields that extend a run: results so far stay valid."""

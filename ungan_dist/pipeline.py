@@ -17,23 +17,32 @@ from ungan_dist.examples import forget_examples
 from ungan_dist.identity import appended, identity
 from ungan_dist.lira import likelihood_ratio, resolve_variance
 from ungan_dist.metrics import auc
-from ungan_dist.plan import Plan, make_plan
+from ungan_dist.plan import Plan, in_smaller_blocks, make_plan
 from ungan_dist.pool import LocalPool
 from ungan_dist.report import render
 from ungan_dist.resident import prepare
 from ungan_dist.runs import RunRecord, extended, open_run
 from ungan_dist.score import score_rows
+from ungan_dist.shadows import ShadowUnit
 from ungan_dist.split import array_hash
+from ungan_dist.status import stated, write_status
 from ungan_dist.targets import TargetUnit
-from ungan_dist.units import Failed, RunUnits, Unit, describe, facts_of, is_done, missing, num_models
+from ungan_dist.units import Failed, RunUnits, Unit, facts_of, is_done, missing
 
 
-def audit(config: AuditConfig, *, run_units: RunUnits | None = None, tell: progress.Report = progress.silent) -> Report:
+def audit(
+    config: AuditConfig,
+    *,
+    run_units: RunUnits | None = None,
+    device: str | None = None,
+    tell: progress.Report = progress.silent,
+) -> Report:
     """Trains, unlearns, attacks and reports; what a run of the same config has done before is not done again.
 
     Args:
         config: a recipe's, changed as wanted.
         run_units: who computes units; none: a pool of local processes.
+        device: what they are computed on, ``cpu`` or ``cuda``; none: what this machine has.
         tell: told of every step forward.
 
     Raises:
@@ -46,29 +55,44 @@ def audit(config: AuditConfig, *, run_units: RunUnits | None = None, tell: progr
             f"pool's do not: train the targets by torchrun --nproc-per-node {config.train.num_workers} -m ungan_dist "
             f"targets {config.name}, then run without --train.num-workers"
         )
-    with opened(config) as plan:
-        failures = _compute(plan, run_units, tell)
+    with opened(config, device=device) as plan, stated(plan.folder):
+        if missing([*plan.targets, *plan.shadows]):
+            write_status(plan.folder, "RUNNING")
+        with _partial_report(plan):
+            plan, failures = _compute(plan, run_units, tell)
         report = build_report(plan, failures, tell)
         _write(plan, report)
+        write_status(plan.folder, report.status, missing=report.missing)
     return report
 
 
 @contextlib.contextmanager
-def opened(config: AuditConfig) -> Iterator[Plan]:
+def opened(config: AuditConfig, *, device: str | None = None) -> Iterator[Plan]:
     """The plan of a run whose folder is this process's alone, with its record, data and membership in place.
 
     Raises:
         ConfigError: wrong config or input, or a folder that belongs to another run or process.
     """
-    plan = make_plan(config)
+    plan = make_plan(config, device=device)
     longer = extended(config, plan.folder, plan.record)
-    plan = plan if longer == config else make_plan(longer)
+    plan = plan if longer == config else make_plan(longer, device=device)
     with _writable(plan.folder), store.run_lock(plan.folder):
         store.sweep(plan.folder)
         open_run(plan.folder, plan.record)
         prepare(plan.source, plan.folder.parent)
         _store_membership(plan)
         yield plan
+
+
+@contextlib.contextmanager
+def _partial_report(plan: Plan) -> Iterator[None]:
+    """An interrupted run leaves the report of what it has."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        with contextlib.suppress(Unfinished, OSError):
+            _write(plan, build_report(plan, [], progress.silent))
+        raise
 
 
 def report_of(record: RunRecord, *, tell: progress.Report = progress.silent) -> tuple[Report, Path]:
@@ -109,40 +133,46 @@ def _store_membership(plan: Plan) -> None:
         store.commit(plan.folder, "membership.json", id=content_hash, files=files)
 
 
-def _compute(plan: Plan, run_units: RunUnits | None, tell: progress.Report) -> list[Failed]:
-    """Runs every unit that has no valid result: originals first, then the rest in one go."""
-    failures: list[Failed] = []
+def _compute(plan: Plan, run_units: RunUnits | None, tell: progress.Report) -> tuple[Plan, list[Failed]]:
+    """Runs every unit that has no valid result: what needs nothing first, then what starts from an original.
+
+    Returns:
+        The plan, with smaller blocks of shadow models where memory did not suffice, and what failed.
+    """
     with contextlib.ExitStack() as stack:
         if run_units is None:
             run_units = stack.enter_context(LocalPool(plan.record.config.execution.num_processes)).run_units
-        shadows_missing = missing(plan.shadows)
-        failures += _run("original models", plan.originals, missing(plan.originals), run_units, tell, plan)
+        failures = _run("original, shadows", [*plan.originals, *plan.shadows], run_units, tell, plan)
+        too_large = {failure.unit.id for failure in failures if _can_be_smaller(failure)}
+        if too_large:
+            failures = [failure for failure in failures if failure.unit.id not in too_large]
+            plan = in_smaller_blocks(plan, too_large)
+            failures += _run("smaller blocks", plan.shadows, run_units, tell, plan)
         ready = {unit.seed for unit in plan.originals if is_done(unit)}
-        rest = missing(unit for unit in plan.unlearning if unit.seed in ready)
-        units: Sequence[Unit] = [*plan.unlearning, *plan.shadows]
-        failures += _run("unlearning, shadows", units, [*rest, *shadows_missing], run_units, tell, plan)
-    return failures
+        unlearning = [unit for unit in plan.unlearning if unit.seed in ready]
+        failures += _run("unlearning", unlearning, run_units, tell, plan)
+    return plan, failures
+
+
+def _can_be_smaller(failure: Failed) -> bool:
+    return failure.kind == "out_of_memory" and isinstance(failure.unit, ShadowUnit) and failure.unit.num_models > 2
 
 
 def _run(
-    stage_name: str,
-    units: Sequence[Unit],
-    todo: Sequence[Unit],
-    run_units: RunUnits,
-    tell: progress.Report,
-    plan: Plan,
+    stage_name: str, units: Sequence[Unit], run_units: RunUnits, tell: progress.Report, plan: Plan
 ) -> list[Failed]:
-    total = sum(map(num_models, units))
-    stage = progress.Stage(stage_name, total, tell, done=total - sum(map(num_models, todo)))
+    todo = missing(units)
+    total = sum(unit.num_models for unit in units)
+    stage = progress.Stage(stage_name, total, tell, done=total - sum(unit.num_models for unit in todo))
     failures: list[Failed] = []
     for outcome in run_units(todo) if todo else ():
         if isinstance(outcome, Failed):
-            if outcome.storage_full:
+            if outcome.kind == "storage_full":
                 raise Unfinished(_FULL.format(folder=plan.folder))
             failures.append(outcome)
-            stage.advance(0, note=f"failed: {describe(outcome.unit)}")
+            stage.advance(0, note=f"failed: {outcome.unit.title}")
         else:
-            stage.advance(num_models(outcome.unit), note=describe(outcome.unit))
+            stage.advance(outcome.unit.num_models, note=outcome.unit.title)
     return failures
 
 
@@ -155,7 +185,7 @@ def build_report(plan: Plan, failures: list[Failed], tell: progress.Report) -> R
     config = plan.record.config
     present = [unit for unit in plan.shadows if is_done(unit)]
     targets = [unit for unit in plan.targets if is_done(unit)]
-    if sum(map(num_models, present)) < MIN_SHADOWS or not any(unit.method == "original" for unit in targets):
+    if sum(unit.num_models for unit in present) < MIN_SHADOWS or not any(unit.method == "original" for unit in targets):
         errors = "\n".join(failure.error for failure in failures[:3])
         raise Unfinished(f"nothing can be scored yet in {plan.folder}; run the same command again. {errors}")
     output = plan.folder.parent
@@ -169,7 +199,7 @@ def build_report(plan: Plan, failures: list[Failed], tell: progress.Report) -> R
     reasons = {failure.unit.id: f": {failure.error.strip().splitlines()[-1]}" for failure in failures}
     done = {unit.id for unit in (*targets, *present)}
     units: Sequence[Unit] = [*plan.targets, *plan.shadows]
-    absent = [f"{describe(unit)}{reasons.get(unit.id, '')}" for unit in units if unit.id not in done]
+    absent = [f"{unit.title}{reasons.get(unit.id, '')}" for unit in units if unit.id not in done]
     originals = [item for item in evidence if item.method == "original"]
     aucs = [auc(np.delete(item.scores, item.never_seen), item.scores[item.never_seen]) for item in originals]
     draw = plan.draws[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,12 +45,13 @@ class Plan:
         return [*self.originals, *self.unlearning]
 
 
-def make_plan(config: AuditConfig, *, resolved: dict[str, Any] | None = None) -> Plan:
+def make_plan(config: AuditConfig, *, resolved: dict[str, Any] | None = None, device: str | None = None) -> Plan:
     """Reads the data, draws the sets and names every unit; nothing is written.
 
     Args:
         config: what is asked.
-        resolved: how a run resolved its "auto" fields before; none: as fits this machine.
+        resolved: how a run resolved its "auto" fields before; none: as fits the device.
+        device: what the units run on, ``cpu`` or ``cuda``; none: this machine's.
 
     Raises:
         ConfigError: the data cannot be read, or does not suffice for what is asked.
@@ -60,7 +62,7 @@ def make_plan(config: AuditConfig, *, resolved: dict[str, Any] | None = None) ->
         views_fit(config, source)
     except (ValueError, OSError) as error:
         raise ConfigError(str(error)) from error
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     # on a CPU stacking gains nothing over one process a core
     engine = ("serial" if device == "cpu" else "stacked") if config.shadows.engine == "auto" else config.shadows.engine
     resolved = resolved or {"device": device, "engine": engine, "loader": "resident"}
@@ -87,6 +89,14 @@ def make_plan(config: AuditConfig, *, resolved: dict[str, Any] | None = None) ->
         originals=originals,
         unlearning=unlearning,
         shadows=_shadows(record, prepared, split, membership),
+    )
+
+
+def in_smaller_blocks(plan: Plan, too_large: Collection[str]) -> Plan:
+    """The plan with some units of shadow models, by their ids, cut into pairs: the smallest balanced blocks."""
+    prepared = plan.originals[0].prepared
+    return dataclasses.replace(
+        plan, shadows=_shadows(plan.record, prepared, plan.split, plan.membership, too_large=too_large)
     )
 
 
@@ -134,7 +144,12 @@ def _targets(
 
 
 def _shadows(
-    record: RunRecord, prepared: Prepared, split: Split, membership: Bool[np.ndarray, "models pool"]
+    record: RunRecord,
+    prepared: Prepared,
+    split: Split,
+    membership: Bool[np.ndarray, "models pool"],
+    *,
+    too_large: Collection[str] = (),
 ) -> list[ShadowUnit]:
     """Fixed blocks of whole pairs; the id does not know of methods or seeds, so that every run can share a fleet.
 
@@ -175,6 +190,7 @@ def _shadows(
         block = tuple(range(start, min(start + config.shadows.unit_size, config.shadows.num_models)))
         pairs = [unit(block[first : first + 2]) for first in range(0, len(block), 2)]
         whole = unit(block)
-        in_pairs = len(block) < config.shadows.unit_size or (not is_done(whole) and any(map(is_done, pairs)))
+        begun_in_pairs = not is_done(whole) and any(map(is_done, pairs))
+        in_pairs = len(block) < config.shadows.unit_size or whole.id in too_large or begun_in_pairs
         units += pairs if in_pairs else [whole]
     return units

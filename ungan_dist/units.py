@@ -7,7 +7,9 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import torch
 
 from ungan_dist import store
 from ungan_dist.checkpoint import Checkpoint
@@ -23,45 +25,38 @@ Unit = ShadowUnit | TargetUnit
 class Done:
     """A unit whose result was committed."""
 
-    unit: Unit
+    unit: Any
+    """The :data:`Unit`, or whatever else a fleet was handed."""
+    kind: Literal["done"] = "done"
+    error: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Failed:
     """A unit that raised, or whose process died more often than the budget allows."""
 
-    unit: Unit
+    unit: Any
+    """The :data:`Unit`, or whatever else a fleet was handed."""
     error: str
-    storage_full: bool = False
+    kind: Literal["error", "out_of_memory", "storage_full"] = "error"
 
 
 RunUnits = Callable[[Sequence[Unit]], Iterator[Done | Failed]]
 """The seam at which a pool or a cluster is put in: units in, what became of them out, in any order."""
 
 
-def describe(unit: Unit) -> str:
-    """A unit in words, for progress and for lists of what is missing."""
-    if isinstance(unit, ShadowUnit):
-        return f"shadow models {unit.shadows[0]}–{unit.shadows[-1]}"
-    return f"{unit.method}, seed {unit.seed}"
-
-
-def num_models(unit: Unit) -> int:
-    """Models that a unit trains."""
-    return len(unit.shadows) if isinstance(unit, ShadowUnit) else 1
-
-
 def is_done(unit: Unit) -> bool:
     """Whether a valid committed result exists: nothing else counts as done."""
-    return store.committed(_root(unit), unit.marker, id=unit.id) is not None
+    return store.committed(root_of(unit), unit.marker, id=unit.id) is not None
 
 
 def facts_of(unit: Unit) -> dict[str, Any]:
     """The facts of a unit's committed result; none of them where it has none."""
-    return store.committed(_root(unit), unit.marker, id=unit.id) or {}
+    return store.committed(root_of(unit), unit.marker, id=unit.id) or {}
 
 
-def _root(unit: Unit) -> Path:
+def root_of(unit: Unit) -> Path:
+    """The folder that a unit's names are relative to: the run's, or for shadow models the output folder of all runs."""
     return Path(unit.prepared.output if isinstance(unit, ShadowUnit) else unit.run)
 
 
@@ -92,7 +87,7 @@ def execute_together(units: Iterable[TargetUnit], world: World) -> Iterator[Done
         if world.tell_all(world.rank == 0 and is_done(unit)):
             yield Done(unit=unit)
             continue
-        checkpoint = Checkpoint(_root(unit), unit.checkpoint, id=unit.id, world=world)
+        checkpoint = Checkpoint(root_of(unit), unit.checkpoint, id=unit.id, world=world)
         target = train_target(unit, world, checkpoint)
 
         def compute(unit: TargetUnit = unit, target: Target = target, checkpoint: Checkpoint = checkpoint) -> None:
@@ -103,15 +98,22 @@ def execute_together(units: Iterable[TargetUnit], world: World) -> Iterator[Done
 
 
 def _commit(unit: Unit, files: dict[str, bytes], facts: dict[str, Any]) -> None:
-    store.commit(_root(unit), unit.marker, id=unit.id, files=files, facts={**facts, "versions": versions()})
+    store.commit(root_of(unit), unit.marker, id=unit.id, files=files, facts={**facts, "versions": versions()})
 
 
 def _outcome(unit: Unit, compute: Callable[[], None]) -> Done | Failed:
     try:
         compute()
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        return Failed(unit=unit, error=str(error) if full else traceback.format_exc(), storage_full=full)
-    except Exception:  # whatever a unit raises is its result: the fleet goes on, the failure is named
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return Failed(unit=unit, error=str(error), kind="storage_full")
         return Failed(unit=unit, error=traceback.format_exc())
+    except Exception as error:  # whatever a unit raises is its result: the fleet goes on, the failure is named
+        kind = "out_of_memory" if _no_memory(error) else "error"
+        return Failed(unit=unit, error=traceback.format_exc(), kind=kind)
     return Done(unit=unit)
+
+
+def _no_memory(error: Exception) -> bool:
+    # the CPU's allocator raises a plain RuntimeError
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)

@@ -21,7 +21,7 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, _terminate)
 
     from ungan_dist.commands.show import show
-    from ungan_dist.pipeline import audit
+    from ungan_dist.launch import audit
     from ungan_dist.progress import progress
     from ungan_dist.runs import folder_of
 

@@ -68,12 +68,12 @@ def _follow(world: World) -> list[Failed]:
 
 def _together(targets: list[TargetUnit], world: World) -> list[Failed]:
     """Computes the targets that rank 0 names."""
-    from ungan_dist.units import Failed, describe, execute_together
+    from ungan_dist.units import Failed, execute_together
 
     failures: list[Failed] = []
     for outcome in execute_together(world.tell_all(targets), world):
         if isinstance(outcome, Failed):
             failures.append(outcome)
         if world.rank == 0:
-            print(f"{'failed' if isinstance(outcome, Failed) else 'done'}: {describe(outcome.unit)}", flush=True)
+            print(f"{'failed' if isinstance(outcome, Failed) else 'done'}: {outcome.unit.title}", flush=True)
     return failures

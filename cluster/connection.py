@@ -1,0 +1,97 @@
+"""Joining or starting a Ray cluster, and what it has room for."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+
+from ungan_dist.config import FleetConfig
+from ungan_dist.errors import ConfigError
+
+
+@contextlib.contextmanager
+def connected(address: str) -> Iterator[None]:
+    """A connection to a cluster: the one at hand where this process has one, else joined, or started for ``auto``.
+
+    Raises:
+        ConfigError: there is no cluster at the address.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    handler = signal.getsignal(signal.SIGTERM)
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    try:
+        if address != "auto":
+            ray.init(address=address, **options)
+        else:
+            try:
+                ray.init(address="auto", **options)
+            except ConnectionError:
+                ray.init(address="local", **options)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise ConfigError(f"no Ray cluster at {address!r}: {error}") from error
+    # Ray puts a handler of its own in place, which would end the run without its partial report
+    signal.signal(signal.SIGTERM, handler)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Room:
+    """What a fleet takes of a cluster."""
+
+    num_workers: int
+    gpus_per_worker: float
+    cpus_per_worker: float
+
+    @property
+    def device(self) -> str:
+        return "cuda" if self.gpus_per_worker else "cpu"
+
+
+def room_for(config: FleetConfig, nodes: list[dict[str, Any]]) -> Room:
+    """How many workers a cluster's nodes have room for.
+
+    Args:
+        config: what is asked.
+        nodes: as ``ray.nodes()`` lists them.
+
+    Raises:
+        ConfigError: less than what is asked, or nothing at all; the message says what there is and what to change.
+    """
+    alive = [node["Resources"] for node in nodes if node["Alive"]]
+    gpus = sum(resources.get("GPU", 0.0) for resources in alive)
+    gpus_per_worker = config.gpus_per_worker
+    if gpus_per_worker is None:
+        gpus_per_worker = 1.0 if gpus else 0.0
+    places = [_places(resources, config.cpus_per_worker, gpus_per_worker) for resources in alive]
+    there = "; ".join(f"{node.get('CPU', 0.0):g} CPUs, {node.get('GPU', 0.0):g} GPUs" for node in alive) or "no node"
+    asked = f"{config.cpus_per_worker:g} CPUs and {gpus_per_worker:g} GPUs a worker"
+    wanted = config.num_workers or sum(places)
+    if not config.autoscaling and (wanted > sum(places) or not wanted):
+        raise ConfigError(
+            f"the cluster has room for {sum(places)} workers; asked are {config.num_workers or 'at least 1'}, with "
+            f"{asked}; its {len(alive)} nodes have: {there}. Ask for fewer (--fleet.num-workers), for less "
+            f"(--fleet.cpus-per-worker, --fleet.gpus-per-worker), add nodes, or say --fleet.autoscaling"
+        )
+    return Room(num_workers=wanted, gpus_per_worker=gpus_per_worker, cpus_per_worker=config.cpus_per_worker)
+
+
+def _places(resources: dict[str, float], cpus: float, gpus: float) -> int:
+    """Workers that fit on one node; a small slack keeps 3 × 1/3 of a GPU at three."""
+    places = [math.floor(resources.get("CPU", 0.0) / cpus + 1e-6)]
+    if gpus >= 1:
+        places.append(math.floor(resources.get("GPU", 0.0) / gpus + 1e-6))
+    elif gpus:
+        # a share lies on one GPU
+        places.append(int(resources.get("GPU", 0.0)) * math.floor(1 / gpus + 1e-6))
+    return min(places)

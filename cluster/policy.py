@@ -1,0 +1,353 @@
+"""What a fleet does next, decided from what has happened alone: no Ray, no clock, no file.
+
+Events go in with the time they were seen at, actions come out; the same events give the same actions. One decision
+costs a constant time, whatever the number of units (a tick: the number of workers).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+Kind = Literal["done", "error", "out_of_memory", "storage_full"]
+"""How a unit's call ended."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How patient a fleet is."""
+
+    max_system_failures: int = 3
+    """Deaths of a worker at work on a unit before the unit is quarantined; the loss of a whole node is not counted."""
+    max_application_failures: int = 2
+    """Exceptions that a unit may raise before it is quarantined."""
+    deadline_seconds: float | None = None
+    """From a unit's start to the kill of its worker; none: ``slowness`` times the longest unit so far."""
+    slowness: float = 10.0
+    min_deadline_seconds: float = 120.0
+    """Below which the deadline taken from finished units never falls."""
+    wait_for_workers_seconds: float = 900.0
+    """Without a single worker for so long, the fleet stops."""
+    max_barren_workers: int = 3
+    """Workers, a slot, that may die in a row before any of them comes up or ends a unit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Joined:
+    """A worker is up."""
+
+    worker: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started:
+    """A worker has begun with a unit: its own report."""
+
+    worker: int
+    unit: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """A unit's call has returned."""
+
+    worker: int
+    unit: str
+    kind: Kind
+    error: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Died:
+    """A worker is gone; what it had committed counts."""
+
+    worker: int
+    reason: str
+    node_lost: bool = False
+    committed: frozenset[str] = frozenset()
+    """Those of its units that have a valid result all the same."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tick:
+    """Time has passed."""
+
+
+Event = Joined | Started | Ended | Died | Tick
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hire:
+    """Start a worker."""
+
+    worker: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submit:
+    """Hand a unit to a worker."""
+
+    worker: int
+    unit: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kill:
+    """End a worker; its death comes back as an event."""
+
+    worker: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Complete:
+    """A unit is done."""
+
+    unit: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quarantine:
+    """A unit is given up."""
+
+    unit: str
+    error: str
+    kind: Kind = "error"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stop:
+    """Nothing more can be done; the rest is left for another run."""
+
+    reason: str
+
+
+Action = Hire | Submit | Kill | Complete | Quarantine | Stop
+
+
+@dataclass
+class _Worker:
+    up: bool = False
+    queue: deque[str] = field(default_factory=deque)
+    """Units handed over, the one at work first."""
+    started_at: float | None = None
+    """When the first of them began."""
+    doomed: bool = False
+
+
+class Policy:
+    """The state of a fleet, and what follows from each event."""
+
+    def __init__(self, units: Iterable[str], num_workers: int, limits: Limits) -> None:
+        self._waiting = deque(units)
+        self._limits = limits
+        self._workers: dict[int, _Worker] = {}
+        self._next_worker = 0
+        self._num_workers = num_workers
+        self._in_flight = 0
+        self._barren = 0
+        self._longest = 0.0
+        self._alone_since: float | None = None
+        self._system_failures: dict[str, int] = {}
+        self._application_failures: dict[str, int] = {}
+        self.num_retries = 0
+        """Calls that had to be made again."""
+        self.stopped = False
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to wait for."""
+        return self.stopped or not (self._waiting or self._in_flight)
+
+    @property
+    def num_waiting(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def num_up(self) -> int:
+        return sum(worker.up for worker in self._workers.values())
+
+    @property
+    def num_wanted(self) -> int:
+        return len(self._workers)
+
+    def running(self, now: float) -> list[tuple[float, str, int]]:
+        """Units at work: seconds since their start, id, worker; the longest first."""
+        return sorted(
+            (
+                (now - worker.started_at, worker.queue[0], number)
+                for number, worker in self._workers.items()
+                if worker.started_at is not None and worker.queue
+            ),
+            reverse=True,
+        )
+
+    def start(self, num_idle: int = 0) -> list[Action]:
+        """The first actions.
+
+        Args:
+            num_idle: workers 0 … ``num_idle`` − 1 are up from before.
+        """
+        self._next_worker = num_idle
+        self._workers = {number: _Worker(up=True) for number in range(num_idle)}
+        actions: list[Action] = self._hire()
+        for number in range(num_idle):
+            actions += self._feed(number)
+        return actions
+
+    def on(self, event: Event, now: float) -> list[Action]:
+        """What follows from an event seen at a time, in seconds of any steady clock."""
+        if self.stopped:
+            return []
+        match event:
+            case Joined(worker=number):
+                if number not in self._workers:
+                    return []
+                self._workers[number].up = True
+                self._barren = 0
+                return self._feed(number)
+            case Started(worker=number, unit=unit):
+                worker = self._workers.get(number)
+                if worker and worker.queue and worker.queue[0] == unit:
+                    worker.started_at = now
+                return []
+            case Ended():
+                return self._ended(event, now)
+            case Died():
+                return self._died(event)
+            case Tick():
+                return self._alone(now) or self._overdue(now)
+
+    def _hire(self) -> list[Action]:
+        """As many workers as there is work for, at most ``num_workers``."""
+        actions: list[Action] = []
+        while len(self._workers) < min(self._num_workers, len(self._waiting) + self._in_flight):
+            self._workers[self._next_worker] = _Worker()
+            actions.append(Hire(worker=self._next_worker))
+            self._next_worker += 1
+        return actions
+
+    def _feed(self, number: int) -> list[Action]:
+        """Hands a worker what it can take: a second unit ahead only while there is plenty for everyone."""
+        worker = self._workers[number]
+        actions: list[Action] = []
+        while (
+            worker.up
+            and not worker.doomed
+            and self._waiting
+            and len(worker.queue) < (2 if len(self._waiting) > len(self._workers) else 1)
+        ):
+            unit = self._waiting.popleft()
+            worker.queue.append(unit)
+            self._in_flight += 1
+            actions.append(Submit(worker=number, unit=unit))
+        return actions
+
+    def _feed_idle(self) -> list[Action]:
+        idle = [number for number, worker in self._workers.items() if worker.up and not worker.queue]
+        return [*self._hire(), *(action for number in idle for action in self._feed(number))]
+
+    def _ended(self, event: Ended, now: float) -> list[Action]:
+        worker = self._workers.get(event.worker)
+        if worker is None or event.unit not in worker.queue:
+            return []
+        if worker.started_at is not None and worker.queue[0] == event.unit:
+            self._longest = max(self._longest, now - worker.started_at)
+        worker.started_at = None
+        worker.queue.remove(event.unit)
+        self._in_flight -= 1
+        self._barren = 0
+        num_waiting = len(self._waiting)
+        actions = self._after(event)
+        # a unit that came back may find other workers idle; without one, they would have been fed before
+        again = len(self._waiting) > num_waiting
+        return [*actions, *self._feed(event.worker), *(self._feed_idle() if again else ())]
+
+    def _after(self, event: Ended) -> list[Action]:
+        unit = event.unit
+        match event.kind:
+            case "done":
+                self._forget(unit)
+                return [Complete(unit=unit)]
+            case "storage_full" | "out_of_memory":
+                # would end the same way again; whoever planned the unit knows what to do
+                self._forget(unit)
+                return [Quarantine(unit=unit, error=event.error, kind=event.kind)]
+            case "error":
+                failures = self._application_failures[unit] = self._application_failures.get(unit, 0) + 1
+                if failures < self._limits.max_application_failures:
+                    self.num_retries += 1
+                    # behind the others: what fails may fail again
+                    self._waiting.append(unit)
+                    return []
+                self._forget(unit)
+                return [Quarantine(unit=unit, error=event.error)]
+
+    def _died(self, event: Died) -> list[Action]:
+        worker = self._workers.pop(event.worker, None)
+        if worker is None:
+            return []
+        self._in_flight -= len(worker.queue)
+        actions: list[Action] = []
+        suspect = worker.queue[0] if worker.queue and not event.node_lost else None
+        for unit in reversed(worker.queue):
+            if unit in event.committed:
+                self._forget(unit)
+                actions.append(Complete(unit=unit))
+                continue
+            if unit == suspect:
+                failures = self._system_failures[unit] = self._system_failures.get(unit, 0) + 1
+                if failures >= self._limits.max_system_failures:
+                    self._forget(unit)
+                    error = f"its worker was lost {failures} times, the last time: {event.reason}"
+                    actions.append(Quarantine(unit=unit, error=error))
+                    continue
+            self.num_retries += 1
+            # ahead of the others: it has waited already
+            self._waiting.appendleft(unit)
+        if not worker.up:
+            self._barren += 1
+            if self._barren >= self._limits.max_barren_workers * self._num_workers:
+                self.stopped = True
+                return [*actions, Stop(reason=f"{self._barren} workers in a row died at once: {event.reason}")]
+        return [*actions, *self._feed_idle()]
+
+    def _alone(self, now: float) -> list[Action]:
+        if self.num_up:
+            self._alone_since = None
+            return []
+        self._alone_since = now if self._alone_since is None else self._alone_since
+        seconds = now - self._alone_since
+        if seconds < self._limits.wait_for_workers_seconds:
+            return []
+        self.stopped = True
+        return [Stop(reason=f"no worker came up in {seconds:.0f} s: the cluster has no room for one")]
+
+    def _overdue(self, now: float) -> list[Action]:
+        deadline = self.deadline()
+        if deadline is None:
+            return []
+        actions: list[Action] = []
+        for seconds, unit, number in self.running(now):
+            if seconds <= deadline:
+                break
+            if not self._workers[number].doomed:
+                self._workers[number].doomed = True
+                reason = f"{unit} ran for {seconds:.0f} s, its deadline was {deadline:.0f} s"
+                actions.append(Kill(worker=number, reason=reason))
+        return actions
+
+    def deadline(self) -> float | None:
+        """Seconds that a unit may take; none before the first has ended, unless one is given."""
+        if self._limits.deadline_seconds is not None:
+            return self._limits.deadline_seconds
+        if not self._longest:
+            return None
+        return max(self._limits.min_deadline_seconds, self._limits.slowness * self._longest)
+
+    def _forget(self, unit: str) -> None:
+        """What is settled leaves no trace, so that memory does not grow with the number of units done."""
+        self._system_failures.pop(unit, None)
+        self._application_failures.pop(unit, None)
