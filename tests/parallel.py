@@ -48,3 +48,10 @@ def _rank(rank: int, size: int, folder: str, function: str, arguments: tuple[Any
     torch.save(result, Path(folder, str(rank)))
     distributed.barrier()
     distributed.destroy_process_group()
+
+
+def targets(world: Any, units: list[Any]) -> list[str]:
+    """Computes targets as every world does."""
+    from ungan_dist.units import execute_together
+
+    return [outcome.kind for outcome in execute_together(units, world)]

@@ -52,8 +52,8 @@ def audit(
     if run_units is None and config.train.num_workers > 1:
         raise ConfigError(
             f"train.num_workers {config.train.num_workers} needs processes that know each other, which the local "
-            f"pool's do not: train the targets by torchrun --nproc-per-node {config.train.num_workers} -m ungan_dist "
-            f"targets {config.name}, then run without --train.num-workers"
+            f"pool's do not: add --cluster auto; or train the targets by torchrun --nproc-per-node "
+            f"{config.train.num_workers} -m ungan_dist targets {config.name}, then run without --train.num-workers"
         )
     with opened(config, device=device) as plan, stated(plan.folder):
         if missing([*plan.targets, *plan.shadows]):
