@@ -147,9 +147,9 @@ def ask_target(unit: TargetUnit, target: Target) -> tuple[dict[str, bytes], dict
             "retain": request.retain,
             "forget": request.forget,
             "unseen": request.unseen,
-            "test": torch.from_numpy(unit.split.test).to(data.device),
+            "test": torch.tensor(unit.split.test, device=data.device),
         }
-        pool = torch.from_numpy(unit.split.pool).to(data.device)
+        pool = torch.tensor(unit.split.pool, device=data.device)
         files = {
             unit.weights_file: weights_bytes(model),
             unit.log_odds_file: store.array_bytes(query(model, data, pool, unit.queries)),
@@ -219,7 +219,7 @@ def _request(
         data=data,
         retain=indices(unit.draw.retain),
         forget=indices(unit.draw.forget),
-        unseen=torch.from_numpy(unit.split.unseen).to(data.device),
+        unseen=torch.tensor(unit.split.unseen, device=data.device),
         train=unit.train,
         seed=unit.seed,
         world=world,
