@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ungan_dist import store
+from ungan_dist.intervals import seeded_interval
 from ungan_dist.runs import read_run, versions
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -63,8 +64,9 @@ def compact(results: dict[str, Any]) -> str:
         f"{sizes['seeds']} seed(s), {sizes['forget']:,} examples to forget; "
         f"{results['hardware']['cores']} cores, commit `{results['commit']}`.",
         "",
-        "| | retain % | forget % | test % | (a) TNR % @ 1 % FNR | (b) AUC, 95 % | verdict from (b), 90 % gap | T_U s |",
-        "|---|---:|---:|---:|---:|---:|---|---:|",
+        "| | retain % | forget % | test % | (a) TNR % @ 1 % FNR | (b) AUC, 95 % | verdict from (b), 90 % gap "
+        "| smallest δ | T_U s |",
+        "|---|---:|---:|---:|---:|---:|---|---:|---:|",
     ]
     for row in table["rows"]:
         accuracy = [f"{100 * row['accuracy'][name]['mean']:.1f}" for name in ("retain", "forget", "test")]
@@ -78,10 +80,53 @@ def compact(results: dict[str, Any]) -> str:
             f"{100 * tnr['mean']:.1f}" if isinstance(tnr, dict) else tnr,
             f"{auc['mean']:.3f} [{auc['low']:.3f}, {auc['high']:.3f}]",
             said,
+            f"{verdict['smallest_delta']:.3f}" if gap else "",
             f"{seconds[row['method']]['mean']:.2f}",
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, "", power(table), *controls(table), ""])
+
+
+def power(table: dict[str, Any]) -> str:
+    """What the run could have told: the margins it could have passed."""
+    smallest = [row["verdict"]["smallest_delta"] for row in table["rows"] if row["verdict"]["gap"]]
+    return (
+        f"Power: the margin asked is δ = {table['delta']:g}; the rows' intervals could pass a δ between "
+        f"{min(smallest):.3f} and {max(smallest):.3f}. Where a row's smallest δ is larger than {table['delta']:g}, "
+        f"*equivalent* was out of reach for it."
+    )
+
+
+def controls(table: dict[str, Any]) -> list[str]:
+    """What the two controls say about the critic's part: paired differences of AUC (b) over the seeds."""
+    gaps = {row["method"]: row["verdict"]["gap"] for row in table["rows"]}
+    wanted = ("ungan", "ungan_no_adversary", "ungan_random_critic")
+    if any(not gaps.get(name) for name in wanted) or len(gaps["ungan"]["per_seed"]) < 3:
+        return []
+    phrases: list[str] = []
+    apart: list[str] = []
+    for name, words in (
+        ("ungan_no_adversary", "without adversary"),
+        ("ungan_random_critic", "with a critic that is never trained"),
+    ):
+        differences = [
+            ours - theirs for ours, theirs in zip(gaps["ungan"]["per_seed"], gaps[name]["per_seed"], strict=True)
+        ]
+        interval = seeded_interval(differences, 0.90)
+        phrases.append(f"{interval.mean:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}] against UnGAN {words}")
+        if interval.low > 0 or interval.high < 0:
+            apart.append(words)
+    said = (
+        f"it differs from UnGAN {' and from UnGAN '.join(apart)}"
+        if apart
+        else "neither control is told apart from it, so this run gives no evidence that training the critic matters"
+    )
+    num_seeds = len(gaps["ungan"]["per_seed"])
+    return [
+        "",
+        f"The critic's part: UnGAN's AUC (b) minus its controls', paired over {num_seeds} seeds with 90 % intervals, "
+        f"is {' and '.join(phrases)}: {said}.",
+    ]
 
 
 def refresh_readme() -> None:

@@ -25,6 +25,7 @@ from ungan_dist.runs import RunRecord, extended, open_run
 from ungan_dist.score import score_rows
 from ungan_dist.shadows import ShadowUnit
 from ungan_dist.split import array_hash
+from ungan_dist.status import stated, write_status
 from ungan_dist.targets import TargetUnit
 from ungan_dist.units import Failed, RunUnits, Unit, describe, facts_of, is_done, missing, num_models
 
@@ -56,10 +57,26 @@ def audit(
         open_run(plan.folder, plan.record)
         prepare(plan.source, plan.folder.parent)
         _store_membership(plan)
-        plan, failures = _compute(plan, run_units, tell)
-        report = build_report(plan, failures, tell)
-        _write(plan, report)
+        with stated(plan.folder):
+            if missing([*plan.targets, *plan.shadows]):
+                write_status(plan.folder, "RUNNING")
+            with _partial_report(plan):
+                plan, failures = _compute(plan, run_units, tell)
+            report = build_report(plan, failures, tell)
+            _write(plan, report)
+            write_status(plan.folder, report.status, missing=report.missing)
     return report
+
+
+@contextlib.contextmanager
+def _partial_report(plan: Plan) -> Iterator[None]:
+    """An interrupted run leaves the report of what it has."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        with contextlib.suppress(Unfinished, OSError):
+            _write(plan, build_report(plan, [], progress.silent))
+        raise
 
 
 def report_of(record: RunRecord, *, tell: progress.Report = progress.silent) -> tuple[Report, Path]:

@@ -50,7 +50,11 @@ class ShadowUnit:
 
 
 def train_unit(unit: ShadowUnit) -> Float[np.ndarray, "models examples queries"]:
-    """Trains a unit's shadow models and asks each for the log-odds of the whole pool, float32."""
+    """Trains a unit's shadow models and asks each for the log-odds of the whole pool, float32.
+
+    Raises:
+        FloatingPointError: a shadow model has diverged; its scores would poison every likelihood ratio.
+    """
     data = open_examples(unit.prepared, unit.device)
     pool = torch.from_numpy(unit.pool).to(data.device)
     membership = membership_matrix(max(unit.shadows) // 2 * 2 + 2, len(pool), unit.seed)
@@ -72,4 +76,8 @@ def train_unit(unit: ShadowUnit) -> Float[np.ndarray, "models examples queries"]
         else:
             for model, members, seed in zip(models, sets, seeds, strict=True):
                 train(model, data, members, unit.train, seed=seed)
-        return np.stack([query(model, data, pool, unit.queries) for model in models])
+        log_odds = np.stack([query(model, data, pool, unit.queries) for model in models])
+    broken = [shadow for shadow, values in zip(unit.shadows, log_odds, strict=True) if not np.isfinite(values).all()]
+    if broken:
+        raise FloatingPointError(f"log-odds of shadow models {broken} are not finite: lower train.learning_rate")
+    return log_odds

@@ -1,0 +1,63 @@
+"""How far a run has come: one small file in its folder, which outlives the process that wrote it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from ungan_dist import store
+
+STATUS_FILE = "status.json"
+
+State = Literal["RUNNING", "COMPLETE", "PARTIAL", "FAILED"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """The last word of the driver that worked on a run."""
+
+    state: State
+    host: str = ""
+    pid: int = 0
+    time: float = 0.0
+    """Seconds since 1970."""
+    missing: list[str] = field(default_factory=list)
+    """What a partial run lacks, in words."""
+    error: str = ""
+
+
+def write_status(folder: Path, state: State, *, missing: list[str] | None = None, error: str = "") -> None:
+    """Writes a run's status; a storage that refuses it keeps the one before."""
+    status = Status(
+        state=state, host=platform.node(), pid=os.getpid(), time=time.time(), missing=missing or [], error=error
+    )
+    with contextlib.suppress(OSError):
+        store.write_json(folder / STATUS_FILE, asdict(status))
+
+
+def read_status(folder: Path) -> Status | None:
+    """The status of a run folder; none where no driver has left one, or where it is damaged."""
+    try:
+        return Status(**store.read_json(folder / STATUS_FILE))
+    except (FileNotFoundError, NotADirectoryError, ValueError, TypeError):
+        return None
+
+
+@contextlib.contextmanager
+def stated(folder: Path) -> Iterator[None]:
+    """Leaves the reason behind when a driver fails or is interrupted."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit) as error:
+        write_status(folder, "PARTIAL", error=type(error).__name__)
+        raise
+    except Exception as error:
+        resumable = getattr(error, "exit_code", 1) == 3
+        write_status(folder, "PARTIAL" if resumable else "FAILED", error=str(error) or type(error).__name__)
+        raise
