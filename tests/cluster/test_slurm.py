@@ -9,6 +9,8 @@ import shutil
 import stat
 import subprocess
 import sysconfig
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -181,7 +183,16 @@ def test_without_a_recipe_or_an_output_it_says_how_to_call_it(slurm: dict[str, s
         assert "usage: sbatch audit.sbatch RECIPE OUTPUT" in done.stderr
 
 
-def test_with_real_ray_on_one_node_an_audit_runs_to_its_table(slurm: dict[str, str], tmp_path: Path) -> None:
+@pytest.fixture
+def short_folder() -> Iterator[str]:
+    """Ray's sockets lie below it, and their paths may have 107 characters."""
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:
+        yield folder
+
+
+def test_with_real_ray_on_one_node_an_audit_runs_to_its_table(
+    slurm: dict[str, str], tmp_path: Path, short_folder: str
+) -> None:
     # its own process table: `ray symmetric-run` refuses a node where it sees any other Ray
     apart = ["unshare", "--pid", "--fork", "--mount-proc"]
     if shutil.which("unshare") is None or subprocess.run([*apart, "true"], capture_output=True).returncode:
@@ -198,7 +209,7 @@ def test_with_real_ray_on_one_node_an_audit_runs_to_its_table(slurm: dict[str, s
         "SLURM_CPUS_ON_NODE": "2",
         "SLURM_GPUS_ON_NODE": "0",
         "OMP_NUM_THREADS": "1",
-        "RAY_TMPDIR": str(tmp_path / "r"),
+        "RAY_TMPDIR": short_folder,
     }
     output = tmp_path / "runs"
     options = [*SMALL_OPTIONS, "--fleet.num-workers", "2"]
