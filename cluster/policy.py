@@ -259,8 +259,11 @@ class Policy:
         worker.queue.remove(event.unit)
         self._in_flight -= 1
         self._barren = 0
+        num_waiting = len(self._waiting)
         actions = self._after(event)
-        return [*actions, *self._feed(event.worker), *(self._feed_idle() if self._waiting else ())]
+        # a unit that came back may find other workers idle; without one, they would have been fed before
+        again = len(self._waiting) > num_waiting
+        return [*actions, *self._feed(event.worker), *(self._feed_idle() if again else ())]
 
     def _after(self, event: Ended) -> list[Action]:
         unit = event.unit

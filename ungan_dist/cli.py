@@ -16,6 +16,8 @@ ungan-dist: make a trained model forget, and measure whether an attack can still
 usage:
   ungan-dist run RECIPE [OPTIONS]   train, unlearn, attack, report; run again to continue
   ungan-dist report RUN             write the report of a run folder anew; trains nothing
+  ungan-dist verify RUN             re-hash a run and recompute its scores: COMPLETE, PARTIAL or CORRUPT
+  ungan-dist runs [DIR]             list the runs of a folder; --remove RUN removes one
   ungan-dist recipes                what can be run
   ungan-dist run RECIPE --help      every option of a recipe, with its default
   ungan-dist submit RECIPE --address URL     run on a Ray cluster; then status ID, cancel ID
@@ -28,6 +30,7 @@ start here:
 examples:
   ungan-dist run digits --shadows.num-models 128       extends the run of before by 64 shadow models
   ungan-dist run digits --methods original,retrain,ungan --output results
+  ungan-dist run digits --cluster auto                 on this machine's Ray cluster, or one that it starts
   ungan-dist run cifar10-small --source.path FOLDER    CIFAR-10 as Parquet; or set CIFAR10_PARQUET
 
 exit codes: 0 complete; 3 partial or interrupted, run the same command again;
@@ -59,6 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 COMMANDS = {
     "run": "ungan_dist.commands.run",
     "report": "ungan_dist.commands.report",
+    "verify": "ungan_dist.commands.verify",
+    "runs": "ungan_dist.commands.runs",
     "recipes": "ungan_dist.commands.recipes",
     "submit": "ungan_dist.commands.submit",
     "status": "ungan_dist.commands.status",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -108,7 +109,7 @@ class Report:
     evidence: list[Evidence]
     shadow_quality: dict[str, float]
     """Checks of the attack itself, such as LiRA's AUC of the original's D against D^s, mean over seeds."""
-    status: str
+    status: Literal["COMPLETE", "PARTIAL"]
     """``COMPLETE`` or ``PARTIAL``."""
     missing: list[str] = field(default_factory=list)
     """What is missing of a partial run."""

@@ -15,7 +15,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -103,6 +103,18 @@ def committed(root: Path, marker: str, *, id: str) -> dict[str, Any] | None:
     return record["facts"] if intact else None
 
 
+def condition(root: Path, marker: str, *, id: str) -> Literal["intact", "absent", "corrupt"]:
+    """What a result is found to be: absent (or another id's), intact, or not what was committed under this id."""
+    if committed(root, marker, id=id) is not None:
+        return "intact"
+    try:
+        return "corrupt" if read_json(root / marker)["id"] == id else "absent"
+    except (FileNotFoundError, NotADirectoryError):
+        return "absent"
+    except (ValueError, KeyError, TypeError):
+        return "corrupt"
+
+
 def read_array(path: Path, *, mapped: bool = False) -> np.ndarray:
     """An array from a committed file; never unpickles.
 
@@ -139,6 +151,18 @@ def run_lock(folder: Path) -> Iterator[None]:
                 f"another process is at work on {folder}: wait for it, or choose another --execution.run-name"
             ) from error
         yield
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether a driver is at work on a run folder."""
+    try:
+        with (folder / ".lock").open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
 
 
 def files_hash(files: dict[str, bytes]) -> str:

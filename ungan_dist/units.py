@@ -55,15 +55,16 @@ def num_models(unit: Unit) -> int:
 
 def is_done(unit: Unit) -> bool:
     """Whether a valid committed result exists: nothing else counts as done."""
-    return store.committed(_root(unit), unit.marker, id=unit.id) is not None
+    return store.committed(root_of(unit), unit.marker, id=unit.id) is not None
 
 
 def facts_of(unit: Unit) -> dict[str, Any]:
     """The facts of a unit's committed result; none of them where it has none."""
-    return store.committed(_root(unit), unit.marker, id=unit.id) or {}
+    return store.committed(root_of(unit), unit.marker, id=unit.id) or {}
 
 
-def _root(unit: Unit) -> Path:
+def root_of(unit: Unit) -> Path:
+    """The folder that a unit's names are relative to: the run's, or for shadow models the output folder of all runs."""
     return Path(unit.prepared.output if isinstance(unit, ShadowUnit) else unit.run)
 
 
@@ -81,7 +82,7 @@ def execute(unit: Unit) -> Done | Failed:
         else:
             files, facts = run_target(unit)
         facts["versions"] = versions()
-        store.commit(_root(unit), unit.marker, id=unit.id, files=files, facts=facts)
+        store.commit(root_of(unit), unit.marker, id=unit.id, files=files, facts=facts)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return Failed(unit=unit, error=str(error), kind="storage_full")

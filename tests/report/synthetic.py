@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
 from ungan_dist.config import AttackConfig
@@ -48,7 +50,7 @@ def make_report(
     num_seeds: int = 3,
     *,
     title: str = "Digits (bundled)",
-    status: str = "COMPLETE",
+    status: Literal["COMPLETE", "PARTIAL"] = "COMPLETE",
     missing: list[str] | None = None,
     methods: tuple[str, ...] = tuple(SHIFTS),
 ) -> Report:

@@ -1,0 +1,259 @@
+"""The fleet's policy by itself: no unit lost, none counted twice, budgets kept, every decision quick."""
+
+from __future__ import annotations
+
+import pickle
+import random
+import time
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ungan_dist.cluster.policy import (
+    Action,
+    Complete,
+    Died,
+    Ended,
+    Event,
+    Hire,
+    Joined,
+    Kill,
+    Kind,
+    Limits,
+    Policy,
+    Quarantine,
+    Started,
+    Stop,
+    Submit,
+    Tick,
+)
+
+
+def submitted(actions: list[Action]) -> list[tuple[int, str]]:
+    return [(action.worker, action.unit) for action in actions if isinstance(action, Submit)]
+
+
+def begun(units: str, num_workers: int, **limits: float) -> Policy:
+    """A policy whose workers are all up and have begun with their first units."""
+    policy = Policy(units, num_workers, Limits(**limits))  # pyright: ignore[reportArgumentType]
+    policy.start()
+    for worker in range(num_workers):
+        for _, unit in submitted(policy.on(Joined(worker=worker), 0.0))[:1]:
+            policy.on(Started(worker=worker, unit=unit), 0.0)
+    return policy
+
+
+def test_workers_are_hired_for_the_work_there_is() -> None:
+    assert [type(action) for action in Policy("abc", 8, Limits()).start()] == [Hire] * 3
+    assert [type(action) for action in Policy("abcdefgh", 2, Limits()).start()] == [Hire] * 2
+
+
+def test_a_second_unit_is_handed_ahead_only_while_there_is_plenty() -> None:
+    policy = Policy("abcdef", 2, Limits())
+    policy.start()
+    assert submitted(policy.on(Joined(worker=0), 0.0)) == [(0, "a"), (0, "b")]
+    assert submitted(policy.on(Joined(worker=1), 0.0)) == [(1, "c"), (1, "d")]
+    # two are left for two workers: nobody queues a unit that another could begin at once
+    assert submitted(policy.on(Ended(worker=0, unit="a", kind="done"), 1.0)) == []
+    assert submitted(policy.on(Ended(worker=0, unit="b", kind="done"), 2.0)) == [(0, "e")]
+
+
+def test_a_lost_workers_units_come_first_again() -> None:
+    policy = begun("abcdefgh", 2)
+    actions = policy.on(Died(worker=0, reason="killed"), 1.0)
+    assert actions == [Hire(worker=2)]
+    assert submitted(policy.on(Joined(worker=2), 2.0)) == [(2, "a"), (2, "b")]
+    assert policy.num_retries == 2
+
+
+def test_what_a_lost_worker_had_committed_is_done() -> None:
+    policy = begun("ab", 1)
+    actions = policy.on(Died(worker=0, reason="killed", committed=frozenset("a")), 1.0)
+    assert Complete(unit="a") in actions
+    policy.on(Joined(worker=1), 2.0)
+    assert policy.on(Ended(worker=1, unit="b", kind="done"), 3.0)[0] == Complete(unit="b")
+    assert policy.finished
+
+
+@pytest.mark.parametrize(("node_lost", "given_up"), [(False, True), (True, False)])
+def test_a_unit_that_kills_its_workers_is_quarantined_but_lost_nodes_are_not_its_fault(
+    node_lost: bool, given_up: bool
+) -> None:
+    policy = begun("a", 1, max_system_failures=3)
+    actions: list[Action] = []
+    for worker in range(3):
+        policy.on(Joined(worker=worker), 0.0)
+        actions += policy.on(Died(worker=worker, reason="out of memory", node_lost=node_lost), 1.0)
+    quarantined = [action for action in actions if isinstance(action, Quarantine)]
+    assert bool(quarantined) == given_up
+    assert policy.finished == given_up
+    if given_up:
+        assert "3 times" in quarantined[0].error
+        assert "out of memory" in quarantined[0].error
+
+
+def test_only_the_unit_at_work_is_charged_with_a_death() -> None:
+    policy = begun("abcdef", 1, max_system_failures=1)
+    actions = policy.on(Died(worker=0, reason="killed"), 1.0)
+    assert [action.unit for action in actions if isinstance(action, Quarantine)] == ["a"]
+    assert submitted(policy.on(Joined(worker=1), 2.0))[0] == (1, "b")
+
+
+def test_an_exception_has_a_smaller_budget_of_its_own_and_waits_behind_the_others() -> None:
+    policy = begun("ab", 1, max_application_failures=2)
+    assert submitted(policy.on(Ended(worker=0, unit="a", kind="error", error="boom"), 1.0)) == [(0, "b")]
+    assert submitted(policy.on(Ended(worker=0, unit="b", kind="done"), 2.0)) == [(0, "a")]
+    actions = policy.on(Ended(worker=0, unit="a", kind="error", error="boom"), 3.0)
+    assert actions == [Quarantine(unit="a", error="boom")]
+    assert policy.finished
+
+
+@pytest.mark.parametrize("kind", ["out_of_memory", "storage_full"])
+def test_what_would_end_the_same_way_again_is_not_tried_again(kind: Kind) -> None:
+    policy = begun("ab", 1)
+    actions = policy.on(Ended(worker=0, unit="a", kind=kind, error="x"), 1.0)
+    assert Quarantine(unit="a", error="x", kind=kind) in actions
+
+
+def test_a_deadline_runs_from_the_units_own_start() -> None:
+    policy = Policy("ab", 1, Limits(deadline_seconds=10.0))
+    policy.start()
+    policy.on(Joined(worker=0), 0.0)
+    assert policy.on(Tick(), 100.0) == []  # handed over, but never reported as begun
+    policy.on(Started(worker=0, unit="a"), 100.0)
+    assert policy.on(Tick(), 109.0) == []
+    actions = policy.on(Tick(), 111.0)
+    assert isinstance(actions[0], Kill)
+    assert policy.on(Tick(), 112.0) == []  # once
+    assert submitted(policy.on(Died(worker=0, reason="deadline"), 113.0)) == []
+    assert submitted(policy.on(Joined(worker=1), 114.0))[0] == (1, "a")
+
+
+def test_without_a_deadline_of_its_own_the_longest_unit_so_far_sets_it() -> None:
+    policy = begun("abc", 1, slowness=10.0, min_deadline_seconds=20.0)
+    assert policy.deadline() is None
+    policy.on(Ended(worker=0, unit="a", kind="done"), 1.0)
+    assert policy.deadline() == 20.0
+    policy.on(Started(worker=0, unit="b"), 1.0)
+    policy.on(Ended(worker=0, unit="b", kind="done"), 5.0)
+    assert policy.deadline() == 40.0
+
+
+def test_a_fleet_whose_workers_die_at_birth_stops() -> None:
+    policy = Policy("abcd", 2, Limits(max_barren_workers=2))
+    actions = policy.start()
+    for worker in range(4):
+        actions = policy.on(Died(worker=worker, reason="ModuleNotFoundError"), 1.0)
+    assert isinstance(actions[-1], Stop)
+    assert "ModuleNotFoundError" in actions[-1].reason
+    assert policy.finished
+
+
+def test_a_fleet_without_a_worker_waits_and_then_stops() -> None:
+    policy = Policy("ab", 1, Limits(wait_for_workers_seconds=60.0))
+    policy.start()
+    assert policy.on(Tick(), 0.0) == policy.on(Tick(), 59.0) == []
+    assert isinstance(policy.on(Tick(), 61.0)[0], Stop)
+
+
+def test_idle_workers_of_before_are_fed_at_once() -> None:
+    actions = Policy("abc", 3, Limits()).start(num_idle=2)
+    assert [type(action) for action in actions] == [Hire, Submit, Submit]
+
+
+class Simulation:
+    """A cluster in numbers: units take time, workers die and come back; only the policy is real."""
+
+    def __init__(self, num_units: int, num_workers: int, seed: int, death_rate: float, error_rate: float) -> None:
+        self.random = random.Random(seed)
+        self.policy = Policy(
+            (f"unit-{i}" for i in range(num_units)),
+            num_workers,
+            Limits(max_system_failures=4, max_application_failures=3, max_barren_workers=10**9),
+        )
+        self.death_rate, self.error_rate = death_rate, error_rate
+        self.settled: Counter[str] = Counter()
+        self.alive: dict[int, list[str]] = {}
+        self.busy: list[int] = []
+        self.now = 0.0
+        self.slowest = 0.0
+
+    def perform(self, actions: list[Action]) -> None:
+        for action in actions:
+            match action:
+                case Hire(worker=worker):
+                    self.alive[worker] = []
+                    self.event(Joined(worker=worker))
+                case Submit(worker=worker, unit=unit):
+                    self.alive[worker].append(unit)
+                    self.busy.append(worker)
+                case Complete(unit=unit) | Quarantine(unit=unit):
+                    self.settled[unit] += 1
+                case _:
+                    pytest.fail(f"unexpected {action}")
+
+    def event(self, event: Event) -> None:
+        self.now += 0.01
+        start = time.thread_time()
+        actions = self.policy.on(event, self.now)
+        self.slowest = max(self.slowest, time.thread_time() - start)
+        self.perform(actions)
+
+    def step(self) -> None:
+        at = self.random.randrange(len(self.busy))
+        self.busy[at], self.busy[-1] = self.busy[-1], self.busy[at]
+        worker = self.busy.pop()
+        if not self.alive.get(worker):
+            return
+        unit = self.alive[worker][0]
+        self.event(Started(worker=worker, unit=unit))
+        draw = self.random.random()
+        if draw < self.death_rate:
+            units = self.alive.pop(worker)
+            committed = frozenset(unit for unit in units if self.random.random() < 0.3)
+            self.event(Died(worker=worker, reason="x", node_lost=draw < self.death_rate / 2, committed=committed))
+        else:
+            self.alive[worker].pop(0)
+            kind: Kind = "error" if self.random.random() < self.error_rate else "done"
+            self.event(Ended(worker=worker, unit=unit, kind=kind))
+
+
+@given(
+    num_units=st.integers(1, 60),
+    num_workers=st.integers(1, 9),
+    seed=st.integers(0, 2**32),
+    death_rate=st.floats(0, 0.6),
+    error_rate=st.floats(0, 0.6),
+)
+def test_whatever_dies_every_unit_is_settled_exactly_once(
+    num_units: int, num_workers: int, seed: int, death_rate: float, error_rate: float
+) -> None:
+    simulation = Simulation(num_units, num_workers, seed, death_rate, error_rate)
+    simulation.perform(simulation.policy.start())
+    while not simulation.policy.finished:
+        simulation.step()
+    assert simulation.settled == {f"unit-{i}": 1 for i in range(num_units)}
+
+
+def test_simulated_1024_slots_100000_units_memory_stays_flat_and_decisions_take_under_a_millisecond() -> None:
+    """Simulated: the policy alone, without Ray. Times are the thread's own: other processes are not the policy."""
+    simulation = Simulation(100_000, 1024, seed=0, death_rate=0.001, error_rate=0.001)
+    simulation.perform(simulation.policy.start())
+    seconds = np.empty(120_000)
+    bytes_held: list[int] = []
+    num_steps = 0
+    while not simulation.policy.finished:
+        simulation.slowest = 0.0
+        simulation.step()
+        seconds[num_steps] = simulation.slowest
+        num_steps += 1
+        if num_steps % 10_000 == 0:
+            bytes_held.append(len(pickle.dumps(simulation.policy)))
+    assert num_steps > 100_000
+    assert np.quantile(seconds[:num_steps], 0.999) < 1e-3
+    # what is left to do shrinks, and what is done leaves nothing behind
+    assert bytes_held == sorted(bytes_held, reverse=True)
+    assert bytes_held[-1] < 0.2 * bytes_held[0]

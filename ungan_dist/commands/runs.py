@@ -1,0 +1,105 @@
+"""``ungan-dist runs``: what lies in an output folder."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from ungan_dist.errors import ConfigError
+
+USAGE = """\
+usage: ungan-dist runs [DIR]                 list the runs of an output folder (default: runs) with state and size
+       ungan-dist runs [DIR] --remove RUN    remove one of them: its models, scores and report, for good
+
+Shadow models' log-odds and prepared data lie beside the runs, are shared by them, and stay.
+"""
+
+
+def main(arguments: list[str]) -> int:
+    """Lists runs, or removes one."""
+    match arguments:
+        case ["-h" | "--help"]:
+            print(USAGE, end="")
+            return 0
+        case [] | ["--remove", _]:
+            output = Path("runs")
+        case [folder] | [folder, "--remove", _] if not folder.startswith("-"):
+            output = Path(folder)
+        case _:
+            raise ConfigError(f"runs takes a folder and --remove RUN, got {' '.join(arguments)!r}")
+    if not output.is_dir():
+        raise ConfigError(f"{output} is not a folder: name the --output of your runs")
+    if "--remove" in arguments:
+        return _remove(output, arguments[-1])
+    return _list(output)
+
+
+def _list(output: Path) -> int:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("run", "state", "recipe", "seeds", "shadow models", "rows", "size", box=None, pad_edge=False)
+    for config in sorted(output.glob("*/config.json")):
+        table.add_row(config.parent.name, *_facts(config.parent))
+    shared = [output / name for name in ("shadows", "data") if (output / name).is_dir()]
+    for folder in shared:
+        table.add_row(f"{folder.name}/", "shared", "", "", "", "", _human(_size(folder)))
+    console = Console()
+    console.width = max(console.width, 100)
+    console.print(table if table.row_count else f"no runs in {output}")
+    return 0
+
+
+def _facts(folder: Path) -> list[str]:
+    from ungan_dist.runs import read_run
+
+    try:
+        config = read_run(folder).config
+    except ConfigError:
+        return ["UNREADABLE", "", "", "", "", _human(_size(folder))]
+    counts = [str(config.num_seeds), str(config.shadows.num_models), str(len(config.methods))]
+    return [state(folder), config.name, *counts, _human(_size(folder))]
+
+
+def state(folder: Path) -> str:
+    """A run's state: what its driver said last, or that it has died since."""
+    from ungan_dist import store
+    from ungan_dist.status import read_status
+
+    if (folder / "purged.json").is_file():
+        return "PURGED"
+    if store.is_locked(folder):
+        return "RUNNING"
+    status = read_status(folder)
+    return "INTERRUPTED" if status is None or status.state == "RUNNING" else status.state
+
+
+def _remove(output: Path, name: str) -> int:
+    from ungan_dist import store
+
+    folder = output / name
+    if Path(name).name != name or not (folder / "config.json").is_file():
+        known = sorted(config.parent.name for config in output.glob("*/config.json"))
+        raise ConfigError(f"{name!r} is no run of {output}; there are: {', '.join(known) or 'none'}")
+    try:
+        with store.run_lock(folder):
+            size = _size(folder)
+            shutil.rmtree(folder)
+    except BlockingIOError as error:
+        raise ConfigError(str(error)) from error
+    except OSError as error:
+        raise ConfigError(f"cannot remove {folder}: {error}") from error
+    print(f"removed {folder} ({_human(size)})")
+    return 0
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+
+
+def _human(num_bytes: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if num_bytes < 1000:
+            return f"{num_bytes:.0f} {unit}" if unit == "B" else f"{num_bytes:.1f} {unit}"
+        num_bytes /= 1000
+    return f"{num_bytes:.1f} TB"

@@ -1,0 +1,99 @@
+"""Whether what a run folder says still holds: hashes, balance, and the scores recomputed from the stored log-odds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ungan_dist import store
+from ungan_dist.errors import Unfinished
+from ungan_dist.identity import run_hash
+from ungan_dist.pipeline import build_report
+from ungan_dist.plan import Plan, make_plan
+from ungan_dist.progress import silent
+from ungan_dist.report import render
+from ungan_dist.runs import RunRecord
+from ungan_dist.split import array_hash
+from ungan_dist.units import describe, root_of
+
+PURGED_FILE = "purged.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """What was found."""
+
+    state: Literal["COMPLETE", "PARTIAL", "CORRUPT", "PURGED"]
+    corrupt: list[str]
+    """What is not what was committed, in words."""
+    missing: list[str]
+    """What has not been computed yet, in words."""
+
+
+def verify(record: RunRecord, folder: Path) -> Verification:
+    """Re-hashes a run, its shadow models and its data, checks the membership's balance, and scores it anew.
+
+    Raises:
+        ConfigError: the data that the run was made from cannot be read any more.
+    """
+    if (folder / PURGED_FILE).is_file():
+        return Verification(state="PURGED", corrupt=[], missing=[])
+    plan = make_plan(record.config, resolved=record.resolved)
+    corrupt = [*_identity(record, plan), *_shared(plan)]
+    missing: list[str] = []
+    for unit in (*plan.targets, *plan.shadows):
+        match store.condition(root_of(unit), unit.marker, id=unit.id):
+            case "absent":
+                missing.append(describe(unit))
+            case "corrupt":
+                corrupt.append(f"{describe(unit)}: {root_of(unit) / unit.marker} or a file that it names was altered")
+            case "intact":
+                pass
+    corrupt += _table(plan, complete=not (missing or corrupt))
+    state = "CORRUPT" if corrupt else "PARTIAL" if missing else "COMPLETE"
+    return Verification(state=state, corrupt=corrupt, missing=missing)
+
+
+def _identity(record: RunRecord, plan: Plan) -> Iterator[str]:
+    if plan.source.content_hash != record.data_hash:
+        yield f"the data is not what the run was made from: hash {plan.source.content_hash[:12]}"
+    elif run_hash(record.config, record.data_hash) != record.run_hash:
+        yield "config.json: its hash is not that of its identity"
+
+
+def _shared(plan: Plan) -> Iterator[str]:
+    """The membership matrix and the prepared data."""
+    content_hash = array_hash(plan.membership)
+    if store.condition(plan.folder, "membership.json", id=content_hash) == "corrupt":
+        yield f"{plan.folder / 'membership.npy'} is not the matrix that the seed gives"
+    half = plan.membership.shape[1] // 2
+    if not ((plan.membership.sum(1) == half).all() and (2 * plan.membership.sum(0) == len(plan.membership)).all()):
+        yield "the membership matrix is not balanced"
+    prepared = plan.originals[0].prepared
+    if store.condition(Path(prepared.output), prepared.marker, id=prepared.data_hash) == "corrupt":
+        yield f"{Path(prepared.output) / prepared.images} or its labels were altered"
+
+
+def _table(plan: Plan, *, complete: bool) -> Iterator[str]:
+    """The report's files, and the table against one computed anew."""
+    path = plan.folder / "report.json"
+    if not path.exists():
+        return
+    try:
+        id = str(store.read_json(path)["id"])
+    except (ValueError, KeyError, TypeError):
+        id = ""
+    if store.condition(plan.folder, "report.json", id=id) != "intact":
+        yield f"{path}: a file of the report was altered; `ungan-dist report {plan.folder}` writes it anew"
+        return
+    if not complete:
+        return
+    try:
+        expected = render(build_report(plan, [], silent))["table.json"]
+    except (Unfinished, ValueError) as error:
+        yield f"the stored log-odds cannot be scored: {error}"
+        return
+    if (plan.folder / "table.json").read_bytes() != expected:
+        yield f"{plan.folder / 'table.json'} is not what the stored log-odds give"
