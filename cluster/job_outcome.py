@@ -19,6 +19,8 @@ class Job:
     """Ray's: PENDING, RUNNING, STOPPED, SUCCEEDED or FAILED."""
     started: float
     """Seconds since 1970 on the cluster; 0 before its start."""
+    finished: float | None
+    """Likewise; none before its end."""
     exit_code: int | None
     """The driver's own, where it ended by itself."""
     message: str
@@ -49,8 +51,7 @@ def outcome(job: Job, status: Status | None) -> Outcome:
     """
     if not job.ended:
         return Outcome(word=job.state, exit_code=3)
-    # a status from before this job says nothing of it (2 s: file systems and clocks round)
-    if status is not None and status.time >= job.started - 2:
+    if status is not None and _is_of(job, status):
         match status.state:
             case "COMPLETE":
                 return Outcome(word="COMPLETE", exit_code=0)
@@ -67,3 +68,10 @@ def outcome(job: Job, status: Status | None) -> Outcome:
         return Outcome(word="FAILED", exit_code=1, detail=job.message)
     code = job.exit_code if job.exit_code in _WORDS else 1
     return Outcome(word=_WORDS.get(code, "FAILED"), exit_code=code)
+
+
+def _is_of(job: Job, status: Status) -> bool:
+    """Whether a status was written by this job: one from before or after it is another attempt's."""
+    # seconds by which the clocks of two nodes may differ
+    slack = 2
+    return job.started - slack <= status.time <= (job.finished or float("inf")) + slack

@@ -100,7 +100,12 @@ def cluster_nodes(address: str) -> list[dict[str, Any]]:
     """A cluster's nodes and their resources, as ``ray.nodes()`` would list them from within."""
     from ray.util.state import list_nodes
 
-    nodes: list[Any] = list_nodes(address=address, detail=True, limit=10_000)
+    # a head that has just come up lists itself some seconds later
+    for _ in range(10):
+        nodes: list[Any] = list_nodes(address=address, detail=True, limit=10_000)
+        if any(node.resources_total for node in nodes):
+            break
+        time.sleep(1)
     return [{"Alive": node.state == "ALIVE", "Resources": node.resources_total or {}} for node in nodes]
 
 
@@ -170,6 +175,7 @@ def _job(details: Any) -> Job:
         id=details.submission_id or "",
         state=str(getattr(details.status, "value", details.status)),
         started=(details.start_time or 0) / 1000,
+        finished=details.end_time / 1000 if details.end_time else None,
         exit_code=details.driver_exit_code,
         message=details.message or "",
         run=(details.metadata or {}).get("ungan_run", ""),
