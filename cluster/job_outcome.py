@@ -56,7 +56,9 @@ def outcome(job: Job, status: Status | None) -> Outcome:
             case "COMPLETE":
                 return Outcome(word="COMPLETE", exit_code=0)
             case "PARTIAL":
-                return Outcome(word="PARTIAL", exit_code=3, detail=status.error or "; ".join(status.missing))
+                stopped = "stopped" if job.state == "STOPPED" else ""
+                detail = stopped or status.error or "; ".join(status.missing)
+                return Outcome(word="PARTIAL", exit_code=3, detail=detail)
             case "FAILED":
                 code = job.exit_code if job.exit_code in (1, 2) else 1
                 return Outcome(word="FAILED", exit_code=code, detail=status.error)

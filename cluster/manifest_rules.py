@@ -233,5 +233,5 @@ def _entrypoint(spec: Document, read_command: ReadCommand) -> Iterator[str]:
             paths = [mount["mountPath"] for mount in group["template"]["spec"]["containers"][0]["volumeMounts"]]
             if not any(f"{config.output}/".startswith(f"{path.rstrip('/')}/") for path in paths):
                 yield f"--output {config.output} lies on no volume of {group.get('groupName', 'the head')}: lost at its end"
-    elif "://" not in config.output:
-        yield f"--output must be absolute or an object store's address, got {config.output!r}: it would die with the pod"
+    else:
+        yield f"--output must be absolute, on a volume of every pod, got {config.output!r}: it would die with the pod"

@@ -52,9 +52,9 @@ def prepare(config: AuditConfig, recipe: str, options: list[str]) -> Submission:
     Raises:
         ConfigError: an output that would not outlive the job, or a secret in the options.
     """
-    if "://" not in config.output and not Path(config.output).is_absolute():
+    if not Path(config.output).is_absolute():
         raise ConfigError(
-            f"--output must be an absolute folder that all nodes share, or an object store's address, got "
+            f"--output must be an absolute folder that all nodes share (an object store: mounted as one), got "
             f"{config.output!r}: a job's own folder is gone when it ends"
         )
     place = {"output": config.output.rstrip("/"), "source": config.source.path, "name": config.execution.run_name}

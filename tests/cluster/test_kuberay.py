@@ -187,7 +187,7 @@ MUTANTS = {
         "spec.runtimeEnvYAML.env_vars.AWS_SECRET_ACCESS_KEY",
     ),
     "a password in the command": (
-        put("spec/entrypoint", RUN.replace("/results", "s3://user:word@host/runs")),
+        put("spec/entrypoint", f"{RUN} --source.path https://user:word@host/data"),
         "spec.entrypoint holds a URL with a password",
     ),
     "work on the head": (put(f"{HEAD}/rayStartParams", {}), "num-cpus must be"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -12,14 +13,18 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from dashboard import metrics_of, panels
 from small import SMALL_OPTIONS
 
 from ungan_dist import store
@@ -34,6 +39,7 @@ class Head:
     """A Ray head and the way to it."""
 
     address: str
+    metrics_port: int
     environment: dict[str, str]
     token: str
     output: Path
@@ -60,6 +66,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
         "RAY_AUTH_MODE": "token",
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_metrics_report_interval_ms": "1000",
     }
     # Ray's sockets lie below it, and their paths may have 107 characters
     with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as sockets:
@@ -80,7 +87,11 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
         try:
             wait_for_jobs_api(address, token, process)
             yield Head(
-                address=address, environment=environment, token=token, output=tmp_path_factory.mktemp("shared")
+                address=address,
+                metrics_port=ports["metrics-export-port"],
+                environment=environment,
+                token=token,
+                output=tmp_path_factory.mktemp("shared"),
             )
         finally:
             process.send_signal(signal.SIGTERM)
@@ -113,7 +124,9 @@ def call(head: Head, *words: str, timeout: float = 100, **environment: str | Non
 
 
 def submit(head: Head, output: Path, *options: str, **environment: str | None) -> subprocess.CompletedProcess[str]:
-    words = ["submit", "digits", *SMALL_OPTIONS, "--fleet.num-workers", "2", "--output", str(output), *options]
+    # on a GPU host both workers share one
+    share = ["--fleet.gpus-per-worker", "0.5" if torch.cuda.is_available() else "0"]
+    words = ["submit", "digits", *SMALL_OPTIONS, "--fleet.num-workers", "2", *share, "--output", str(output), *options]
     return call(head, *words, **environment)
 
 
@@ -123,9 +136,40 @@ def job_id(stdout: str) -> str:
     return found.group(1)
 
 
-def test_an_audit_is_submitted_followed_and_ends_with_its_table(head: Head) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Audited:
+    """A submitted audit that was followed to its end, and every metric that was to be scraped meanwhile."""
+
+    done: subprocess.CompletedProcess[str]
+    output: Path
+    metrics: set[str]
+
+
+@pytest.fixture(scope="module")
+def audited(head: Head) -> Audited:
     output = head.output / "success"
-    done = submit(head, output, "--follow")
+    found: set[str] = set()
+    ended = threading.Event()
+
+    def scrape() -> None:
+        while not ended.wait(2):
+            with contextlib.suppress(OSError), urllib.request.urlopen(
+                f"http://127.0.0.1:{head.metrics_port}/metrics", timeout=5
+            ) as answer:
+                found.update(re.findall(r"^(ray_\w+)[ {]", answer.read().decode(), re.MULTILINE))
+
+    scraper = threading.Thread(target=scrape)
+    scraper.start()
+    try:
+        done = submit(head, output, "--follow")
+    finally:
+        ended.set()
+        scraper.join()
+    return Audited(done=done, output=output, metrics=found)
+
+
+def test_an_audit_is_submitted_followed_and_ends_with_its_table(head: Head, audited: Audited) -> None:
+    output, done = audited.output, audited.done
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     id = job_id(done.stdout)
     assert id.endswith("-1")
@@ -143,6 +187,15 @@ def test_an_audit_is_submitted_followed_and_ends_with_its_table(head: Head) -> N
     assert asked.returncode == 0, asked.stderr
     assert str(output / "run") in asked.stdout
     assert head.token not in done.stdout + done.stderr + asked.stdout + asked.stderr
+
+
+@pytest.mark.parametrize("panel", panels(), ids=lambda panel: panel["title"])
+def test_every_metric_of_the_dashboard_is_there_to_be_scraped(audited: Audited, panel: dict[str, Any]) -> None:
+    names = metrics_of(panel)
+    assert names
+    if panel["title"].startswith("GPU: ") and not torch.cuda.is_available():
+        pytest.skip("no GPU on this machine: nothing measures one")
+    assert names <= audited.metrics, sorted(names - audited.metrics)
 
 
 def test_a_job_that_its_cluster_refuses_is_no_success_and_says_why(head: Head) -> None:
@@ -200,9 +253,10 @@ def test_a_wrong_and_a_missing_token_are_refused(head: Head, tmp_path: Path) -> 
 
 
 def test_a_cluster_without_the_resources_is_told_before_anything_is_handed_in(head: Head) -> None:
-    gpus = submit(head, head.output / "never", "--fleet.gpus-per-worker", "1")
+    gpus = submit(head, head.output / "never", "--fleet.gpus-per-worker", "64")
     assert gpus.returncode == 2
-    assert "3 CPUs, 0 GPUs" in gpus.stderr
+    assert "64 GPUs a worker" in gpus.stderr
+    assert re.search(r"its 1 nodes have: 3 CPUs, \d+ GPUs", gpus.stderr)
     many = submit(head, head.output / "never", "--fleet.num-workers", "64")
     assert many.returncode == 2
     assert "room for 3 workers; asked are 64" in many.stderr

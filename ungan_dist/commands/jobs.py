@@ -32,7 +32,7 @@ class Options(argparse.ArgumentParser):
 
 def visible_status(run: str) -> Status | None:
     """The status of a run folder, where this machine sees it."""
-    return None if not run or "://" in run else read_status(Path(run))
+    return read_status(Path(run)) if run else None
 
 
 def say_status(run: str, status: Status) -> int:

@@ -17,7 +17,7 @@ kubectl apply -f - .
   --image NAME:TAG      built from cluster/manifests/image/Dockerfile; the tag names Ray's version
   --gpus-per-node N     GPUs of one pod (default 1)
   --claim NAME          the volume claim, ReadWriteMany, that all pods mount as /results (default ungan-results)
-  --output PLACE        where runs go (default /results); an object store's address works too
+  --output PLACE        where runs go (default /results)
   any option of `ungan-dist run RECIPE`, for example --num-seeds 3
 """
 

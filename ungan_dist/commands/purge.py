@@ -31,8 +31,6 @@ def main(arguments: list[str]) -> int:
     runs = [word for word in arguments if not word.startswith("-")]
     if len(runs) != 1 or flags - {"--shared", "--models", "--dry-run"}:
         raise ConfigError(f"purge takes one run folder, --shared, --models and --dry-run; got {' '.join(arguments)!r}")
-    if "://" in runs[0]:
-        raise ConfigError(f"purge works on folders, got {runs[0]!r}: delete there with the object store's own tools")
 
     from ungan_dist.purge import plan_purge, purge
 
