@@ -193,8 +193,8 @@ def _image(image: str, where: str, ray_version: str) -> Iterator[str]:
     _, _, tag = image.rpartition("/")[2].partition(":")
     if "@sha256:" not in image and ray_version not in tag:
         yield (
-            f"{where}: image {image!r} must be tagged with Ray's version, as NAME:{ray_version} or NAME:{ray_version}-1, "
-            f"or be named by its digest: a cluster of another version refuses its workers"
+            f"{where}: image {image!r} must be tagged with Ray's version, as NAME:{ray_version} or "
+            f"NAME:{ray_version}-1, or be named by its digest: a cluster of another version refuses its workers"
         )
 
 
@@ -210,7 +210,7 @@ def _volumes(pod: Document, container: Document, where: str) -> Iterator[str]:
 
 
 def _entrypoint(spec: Document, read_command: ReadCommand) -> Iterator[str]:
-    """The command must be one that runs, ask for no more GPUs than the groups can grow to, and write where all see it."""
+    """The command must be one that runs, asks for no more GPUs than the groups grow to, and writes where all see it."""
     words = shlex.split(spec.get("entrypoint", ""))
     if words[:4] != ["python", "-m", "ungan_dist", "run"]:
         yield f"spec.entrypoint must begin with python -m ungan_dist run, got {spec.get('entrypoint')!r}"
@@ -230,8 +230,9 @@ def _entrypoint(spec: Document, read_command: ReadCommand) -> Iterator[str]:
     if config.output.startswith("/"):
         groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
         for group in groups:
+            name = group.get("groupName", "the head")
             paths = [mount["mountPath"] for mount in group["template"]["spec"]["containers"][0]["volumeMounts"]]
             if not any(f"{config.output}/".startswith(f"{path.rstrip('/')}/") for path in paths):
-                yield f"--output {config.output} lies on no volume of {group.get('groupName', 'the head')}: lost at its end"
+                yield f"--output {config.output} lies on no volume of {name}: it would be lost"
     else:
         yield f"--output must be absolute, on a volume of every pod, got {config.output!r}: it would die with the pod"

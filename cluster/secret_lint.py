@@ -6,7 +6,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-_TELLING_NAME = re.compile(r"(?i)(token(?!s)|secret|passw|credential|api_?key|access_?key|private_?key)(?!.*(path|file|name))")
+_TELLING_NAME = re.compile(
+    r"(?i)(token(?!s)|secret|passw|credential|api_?key|access_?key|private_?key)(?!.*(path|file|name))"
+)
 _SHAPES = {
     "a private key": re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY"),
     "a cloud access key": re.compile(r"\b(AKIA|ASIA|AROA)[0-9A-Z]{16}\b|\bAIza[0-9A-Za-z_-]{35}\b"),

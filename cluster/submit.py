@@ -65,7 +65,9 @@ def prepare(config: AuditConfig, recipe: str, options: list[str]) -> Submission:
     words += ["--execution.run-name", name, "--cluster", cluster, "--execution.progress", "json"]
     secrets = find_secrets(words, "the command")
     if secrets:
-        raise ConfigError(f"{'; '.join(secrets)}: every reader of a cluster's jobs sees it. Put it on the nodes instead")
+        raise ConfigError(
+            f"{'; '.join(secrets)}: every reader of a cluster's jobs sees it. Put it on the nodes instead"
+        )
     return Submission(hash=digest, run=f"{place['output']}/{name}", entrypoint=shlex.join(words))
 
 
@@ -101,11 +103,11 @@ def cluster_nodes(address: str) -> list[dict[str, Any]]:
     from ray.util.state import list_nodes
 
     # a head that has just come up lists itself some seconds later
-    for _ in range(10):
-        nodes: list[Any] = list_nodes(address=address, detail=True, limit=10_000)
-        if any(node.resources_total for node in nodes):
-            break
-        time.sleep(1)
+    deadline = time.monotonic() + 10
+    nodes: list[Any] = []
+    while not any(node.resources_total for node in nodes) and time.monotonic() < deadline:
+        nodes = list_nodes(address=address, detail=True, limit=10_000)
+        time.sleep(0 if nodes else 1)
     return [{"Alive": node.state == "ALIVE", "Resources": node.resources_total or {}} for node in nodes]
 
 

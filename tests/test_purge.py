@@ -26,6 +26,7 @@ from ungan_dist.purge import plan_purge, purge
 from ungan_dist.report.redact import without_forget_data
 from ungan_dist.runs import read_run
 
+
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An output folder with a finished run of digits, pictures of its forget set in the report."""
@@ -219,7 +220,7 @@ def test_a_run_that_is_at_work_is_not_purged(output: Path) -> None:
     add_run(output, "at work")
     with store.run_lock(output / "run"), pytest.raises(ConfigError, match="a process is at work on"):
         purge(output / "run")
-    with store.run_lock(output / "at work"), pytest.raises(ConfigError, match="at work on .*at work"):
+    with store.run_lock(output / "at work"), pytest.raises(ConfigError, match=r"at work on .*at work"):
         purge(output / "run", shared=True)
     assert before <= files(output)
 

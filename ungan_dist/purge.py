@@ -227,9 +227,7 @@ def _shorten_markers(folder: Path, *, models: bool) -> None:
     """A result's marker names what is left of it, so that an unlearned model can still be loaded and checked."""
     for path in folder.glob("results/*/*.json"):
         record = store.read_json(path)
-        record["files"] = {
-            name: digest for name, digest in record["files"].items() if _stays(name, models=models)
-        }
+        record["files"] = {name: digest for name, digest in record["files"].items() if _stays(name, models=models)}
         store.write_json(path, record)
 
 

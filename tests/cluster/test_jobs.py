@@ -105,7 +105,7 @@ def test_loopback_is_told_from_the_network(address: str, expected: bool) -> None
 def test_across_a_network_a_token_is_needed(nobody: Path, capsys: pytest.CaptureFixture[str]) -> None:
     check_access("http://127.0.0.1:8265", without_token=False)
     for address in ("http://head.example.com:8265", "https://head.example.com", "http://192.0.2.1:8265"):
-        with pytest.raises(ConfigError, match="there is no token for .*--without-token"):
+        with pytest.raises(ConfigError, match=r"there is no token for .*--without-token"):
             check_access(address, without_token=False)
     assert capsys.readouterr().err == ""
     check_access("http://head.example.com:8265", without_token=True)
@@ -209,7 +209,9 @@ def test_the_driver_takes_a_cpu_where_there_is_one() -> None:
 def test_the_code_is_the_package_alone_and_runs(tmp_path: Path) -> None:
     with trimmed_code() as code:
         assert [path.name for path in code.folder.iterdir()] == ["ungan_dist"]
-        names = {path.relative_to(code.folder / "ungan_dist").parts[0] for path in code.folder.rglob("*") if path.is_file()}
+        names = {
+            path.relative_to(code.folder / "ungan_dist").parts[0] for path in code.folder.rglob("*") if path.is_file()
+        }
         assert {"cluster", "kernels", "methods", "cli.py"} <= names
         assert not [path for path in code.folder.rglob("*") if path.is_symlink() or path.name == "__pycache__"]
         assert code.num_bytes < 2 * 2**20

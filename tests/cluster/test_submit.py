@@ -72,7 +72,11 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
     with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as sockets:
         environment["RAY_TMPDIR"] = sockets
         generated = subprocess.run(
-            [SCRIPTS / "ray", "get-auth-token", "--generate"], env=environment, capture_output=True, text=True, check=True
+            [SCRIPTS / "ray", "get-auth-token", "--generate"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
         )
         names = ("port", "dashboard-port", "dashboard-agent-listen-port", "dashboard-agent-grpc-port")
         names += ("metrics-export-port", "ray-client-server-port")
@@ -153,9 +157,10 @@ def audited(head: Head) -> Audited:
 
     def scrape() -> None:
         while not ended.wait(2):
-            with contextlib.suppress(OSError), urllib.request.urlopen(
-                f"http://127.0.0.1:{head.metrics_port}/metrics", timeout=5
-            ) as answer:
+            with (
+                contextlib.suppress(OSError),
+                urllib.request.urlopen(f"http://127.0.0.1:{head.metrics_port}/metrics", timeout=5) as answer,
+            ):
                 found.update(re.findall(r"^(ray_\w+)[ {]", answer.read().decode(), re.MULTILINE))
 
     scraper = threading.Thread(target=scrape)
