@@ -27,7 +27,7 @@ from ungan_dist.shadows import ShadowUnit
 from ungan_dist.split import array_hash
 from ungan_dist.status import stated, write_status
 from ungan_dist.targets import TargetUnit
-from ungan_dist.units import Failed, RunUnits, Unit, describe, facts_of, is_done, missing, num_models
+from ungan_dist.units import Failed, RunUnits, Unit, facts_of, is_done, missing
 
 
 def audit(
@@ -139,24 +139,24 @@ def _compute(plan: Plan, run_units: RunUnits | None, tell: progress.Report) -> t
 
 
 def _can_be_smaller(failure: Failed) -> bool:
-    return failure.kind == "out_of_memory" and isinstance(failure.unit, ShadowUnit) and num_models(failure.unit) > 2
+    return failure.kind == "out_of_memory" and isinstance(failure.unit, ShadowUnit) and failure.unit.num_models > 2
 
 
 def _run(
     stage_name: str, units: Sequence[Unit], run_units: RunUnits, tell: progress.Report, plan: Plan
 ) -> list[Failed]:
     todo = missing(units)
-    total = sum(map(num_models, units))
-    stage = progress.Stage(stage_name, total, tell, done=total - sum(map(num_models, todo)))
+    total = sum(unit.num_models for unit in units)
+    stage = progress.Stage(stage_name, total, tell, done=total - sum(unit.num_models for unit in todo))
     failures: list[Failed] = []
     for outcome in run_units(todo) if todo else ():
         if isinstance(outcome, Failed):
             if outcome.kind == "storage_full":
                 raise Unfinished(_FULL.format(folder=plan.folder))
             failures.append(outcome)
-            stage.advance(0, note=f"failed: {describe(outcome.unit)}")
+            stage.advance(0, note=f"failed: {outcome.unit.title}")
         else:
-            stage.advance(num_models(outcome.unit), note=describe(outcome.unit))
+            stage.advance(outcome.unit.num_models, note=outcome.unit.title)
     return failures
 
 
@@ -169,7 +169,7 @@ def build_report(plan: Plan, failures: list[Failed], tell: progress.Report) -> R
     config = plan.record.config
     present = [unit for unit in plan.shadows if is_done(unit)]
     targets = [unit for unit in plan.targets if is_done(unit)]
-    if sum(map(num_models, present)) < MIN_SHADOWS or not any(unit.method == "original" for unit in targets):
+    if sum(unit.num_models for unit in present) < MIN_SHADOWS or not any(unit.method == "original" for unit in targets):
         errors = "\n".join(failure.error for failure in failures[:3])
         raise Unfinished(f"nothing can be scored yet in {plan.folder}; run the same command again. {errors}")
     output = plan.folder.parent
@@ -183,7 +183,7 @@ def build_report(plan: Plan, failures: list[Failed], tell: progress.Report) -> R
     reasons = {failure.unit.id: f": {failure.error.strip().splitlines()[-1]}" for failure in failures}
     done = {unit.id for unit in (*targets, *present)}
     units: Sequence[Unit] = [*plan.targets, *plan.shadows]
-    absent = [f"{describe(unit)}{reasons.get(unit.id, '')}" for unit in units if unit.id not in done]
+    absent = [f"{unit.title}{reasons.get(unit.id, '')}" for unit in units if unit.id not in done]
     originals = [item for item in evidence if item.method == "original"]
     aucs = [auc(np.delete(item.scores, item.never_seen), item.scores[item.never_seen]) for item in originals]
     draw = plan.draws[0]

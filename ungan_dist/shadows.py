@@ -40,6 +40,16 @@ class ShadowUnit:
     """Type of device: ``cpu`` or ``cuda``."""
 
     @property
+    def title(self) -> str:
+        """In words, for progress and for lists of what is missing."""
+        return f"shadow models {self.shadows[0]}–{self.shadows[-1]}"
+
+    @property
+    def num_models(self) -> int:
+        """Models that this unit trains."""
+        return len(self.shadows)
+
+    @property
     def marker(self) -> str:
         """Relative to the output folder, which every run of this fleet shares."""
         return f"shadows/{self.id}.json"

@@ -46,6 +46,16 @@ class TargetUnit:
     device: str
 
     @property
+    def title(self) -> str:
+        """In words, for progress and for lists of what is missing."""
+        return f"{self.method}, seed {self.seed}"
+
+    @property
+    def num_models(self) -> int:
+        """Models that this unit trains or unlearns."""
+        return 1
+
+    @property
     def marker(self) -> str:
         """Relative to the run folder."""
         return target_marker(self.seed, self.method)

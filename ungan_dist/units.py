@@ -23,7 +23,8 @@ Unit = ShadowUnit | TargetUnit
 class Done:
     """A unit whose result was committed."""
 
-    unit: Unit
+    unit: Any
+    """The :data:`Unit`, or whatever else a fleet was handed."""
     kind: Literal["done"] = "done"
     error: str = ""
 
@@ -32,25 +33,14 @@ class Done:
 class Failed:
     """A unit that raised, or whose process died more often than the budget allows."""
 
-    unit: Unit
+    unit: Any
+    """The :data:`Unit`, or whatever else a fleet was handed."""
     error: str
     kind: Literal["error", "out_of_memory", "storage_full"] = "error"
 
 
 RunUnits = Callable[[Sequence[Unit]], Iterator[Done | Failed]]
 """The seam at which a pool or a cluster is put in: units in, what became of them out, in any order."""
-
-
-def describe(unit: Unit) -> str:
-    """A unit in words, for progress and for lists of what is missing."""
-    if isinstance(unit, ShadowUnit):
-        return f"shadow models {unit.shadows[0]}–{unit.shadows[-1]}"
-    return f"{unit.method}, seed {unit.seed}"
-
-
-def num_models(unit: Unit) -> int:
-    """Models that a unit trains."""
-    return len(unit.shadows) if isinstance(unit, ShadowUnit) else 1
 
 
 def is_done(unit: Unit) -> bool:
