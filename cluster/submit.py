@@ -104,11 +104,11 @@ def cluster_nodes(address: str) -> list[dict[str, Any]]:
 
     # a head that has just come up lists itself some seconds later
     deadline = time.monotonic() + 10
-    nodes: list[Any] = []
-    while not any(node.resources_total for node in nodes) and time.monotonic() < deadline:
-        nodes = list_nodes(address=address, detail=True, limit=10_000)
-        time.sleep(0 if nodes else 1)
-    return [{"Alive": node.state == "ALIVE", "Resources": node.resources_total or {}} for node in nodes]
+    while True:
+        nodes: list[Any] = list_nodes(address=address, detail=True, limit=10_000)
+        if any(node.resources_total for node in nodes) or time.monotonic() > deadline:
+            return [{"Alive": node.state == "ALIVE", "Resources": node.resources_total or {}} for node in nodes]
+        time.sleep(1)
 
 
 def attempts(client: JobSubmissionClient, submission: Submission) -> list[Job]:

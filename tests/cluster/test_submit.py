@@ -102,7 +102,8 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
             try:
                 process.wait(20)
             finally:
-                os.killpg(process.pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
 
 
 def wait_for_jobs_api(address: str, token: str, process: subprocess.Popen[bytes]) -> None:
