@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from ungan_dist.errors import ConfigError
-from ungan_dist.runs import PURGED_FILE
-from ungan_dist.status import Status, read_status
 
 if TYPE_CHECKING:
     from ungan_dist.cluster.job_outcome import Job
+    from ungan_dist.status import Status
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 
@@ -32,11 +31,15 @@ class Options(argparse.ArgumentParser):
 
 def visible_status(run: str) -> Status | None:
     """The status of a run folder, where this machine sees it."""
+    from ungan_dist.status import read_status
+
     return read_status(Path(run)) if run else None
 
 
 def say_status(run: str, status: Status) -> int:
     """Prints a run's own word; returns the exit code that says the same."""
+    from ungan_dist.runs import PURGED_FILE
+
     folder = Path(run)
     if (folder / PURGED_FILE).exists():
         print(f"{run}: PURGED (was {status.state})")

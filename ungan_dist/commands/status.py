@@ -6,7 +6,6 @@ from pathlib import Path
 
 from ungan_dist.commands.jobs import DEFAULT_ADDRESS, Options, say_outcome, say_status
 from ungan_dist.errors import ConfigError
-from ungan_dist.status import read_status
 
 USAGE = """\
 usage: ungan-dist status RUN
@@ -28,6 +27,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--follow", action="store_true")
     own = parser.parse_args(arguments)
     if own.address is None and Path(own.what).is_dir():
+        from ungan_dist.status import read_status
+
         status = read_status(Path(own.what))
         if status is None:
             raise ConfigError(f"{own.what} holds no status: it is not a run folder, or its run has not begun")
