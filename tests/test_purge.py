@@ -132,6 +132,13 @@ def test_a_purged_run_neither_reports_nor_goes_on(output: Path) -> None:
     assert files(output) == before
 
 
+def test_verify_and_status_say_that_it_is_purged(output: Path) -> None:
+    assert "COMPLETE" in command("verify", output / "run").stdout
+    purge(output / "run")
+    assert "PURGED" in command("verify", output / "run").stdout
+    assert "PURGED" in command("status", output / "run").stdout
+
+
 def test_what_other_runs_use_is_left_and_named(output: Path) -> None:
     add_run(output, "next request")
     some = needles(output)

@@ -242,8 +242,11 @@ def test_a_run_folder_is_asked_without_a_cluster(
     status_command([str(tmp_path)])
     assert ("its driver is gone" in capsys.readouterr().out) is (state == "RUNNING")
     store.write_json(tmp_path / "purged.json", {})
-    status_command([str(tmp_path)])
+    assert status_command([str(tmp_path)]) == 0
     assert "PURGED" in capsys.readouterr().out
+    store.write_json(tmp_path / "purging.json", {})
+    assert status_command([str(tmp_path)]) == 3
+    assert "cut short" in capsys.readouterr().out
 
 
 def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:

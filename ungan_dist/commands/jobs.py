@@ -38,12 +38,15 @@ def visible_status(run: str) -> Status | None:
 
 def say_status(run: str, status: Status) -> int:
     """Prints a run's own word; returns the exit code that says the same."""
-    from ungan_dist.runs import PURGED_FILE
+    from ungan_dist.runs import PURGED_FILE, PURGING_FILE
 
     folder = Path(run)
+    if (folder / PURGING_FILE).exists():
+        print(f"{run}: its purge was cut short: finish it with ungan-dist purge")
+        return 3
     if (folder / PURGED_FILE).exists():
         print(f"{run}: PURGED (was {status.state})")
-        return 0 if status.state == "COMPLETE" else 3
+        return 0
     state, code = status.state, {"COMPLETE": 0, "FAILED": 1}.get(status.state, 3)
     if state == "RUNNING" and status.host == platform.node() and not _alive(status.pid):
         state = "PARTIAL (its driver is gone: run the same command again)"
