@@ -31,7 +31,7 @@ from ungan_dist import store
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = Path(sysconfig.get_path("scripts"))
-pytestmark = pytest.mark.timeout(150)
+pytestmark = pytest.mark.timeout(240)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +120,7 @@ def wait_for_jobs_api(address: str, token: str, process: subprocess.Popen[bytes]
     raise AssertionError("the Jobs API has not come up")
 
 
-def call(head: Head, *words: str, timeout: float = 100, **environment: str | None) -> subprocess.CompletedProcess[str]:
+def call(head: Head, *words: str, timeout: float = 150, **environment: str | None) -> subprocess.CompletedProcess[str]:
     """A command of ours as its user calls it; a variable that is none is taken away."""
     whole = {**head.environment, **environment}
     given = {name: value for name, value in whole.items() if value is not None}
