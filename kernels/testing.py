@@ -15,7 +15,9 @@ POISON = -1234.5
 """What a buffer holds before a kernel writes it, and its margins after: no result equals it."""
 
 
-def assert_within_budget(fused: Tensor, low: Tensor, exact: Tensor, name: str, *, magnitude: float = 0.0) -> None:
+def assert_within_budget(
+    fused: Tensor, low: Tensor, exact: Tensor, name: str, *, magnitude: float = 0.0, low_error: float = 0.0
+) -> None:
     """error ≤ 2 × (the reference's own low-precision error + rounding), as largest differences over the tensor.
 
     Args:
@@ -23,11 +25,13 @@ def assert_within_budget(fused: Tensor, low: Tensor, exact: Tensor, name: str, *
         low: the reference in the same precision.
         exact: the reference in float64.
         magnitude: size of what was added up to give the result, where it cancels; rounding is that of the larger.
+        low_error: the reference's own error where more is known of it than these tensors show.
     """
     if fused.shape != exact.shape:
         raise AssertionError(f"{name}: shape {list(fused.shape)}, expected {list(exact.shape)}")
     size = max(float(exact.abs().max()), magnitude)
-    budget = 2 * (float((low.double() - exact).abs().max()) + torch.finfo(low.dtype).eps * size)
+    low_error = max(low_error, float((low.double() - exact).abs().max()))
+    budget = 2 * (low_error + torch.finfo(low.dtype).eps * size)
     error = float((fused.double() - exact).abs().max())
     if not error <= budget:
         raise AssertionError(f"{name}: error {error:.3g} exceeds the budget {budget:.3g} (largest entry {size:.3g})")
@@ -57,6 +61,23 @@ def value_and_gradients(
     leaves = [tensor.detach().to(dtype).requires_grad_() for tensor in inputs]
     value = function(*leaves)
     return value.detach(), torch.autograd.grad(value, leaves)
+
+
+def low_precision_errors(
+    function: Callable[..., Tensor], inputs: Sequence[Tensor], dtype: torch.dtype, *, num_draws: int = 8
+) -> list[float]:
+    """Largest error of the value and of each gradient over a few equal problems: one draw of rounding says little.
+
+    They are the inputs times 1, 1 + 1/1024, …: equal entries stay equal, so kinks stay kinks, and rounding differs.
+    """
+    errors: list[list[float]] = []
+    for draw in range(num_draws):
+        scaled = [(tensor * (1 + draw / 1024)).to(dtype).double() for tensor in inputs]
+        low, low_gradients = value_and_gradients(function, scaled, dtype)
+        exact, gradients = value_and_gradients(function, scaled, torch.float64)
+        pairs = zip((low, *low_gradients), (exact, *gradients), strict=True)
+        errors.append([float((a.double() - b).abs().max()) for a, b in pairs])
+    return [max(draws) for draws in zip(*errors, strict=True)]
 
 
 @contextmanager
