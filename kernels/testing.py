@@ -106,3 +106,36 @@ def guarded_buffers() -> Iterator[list[Tensor]]:
         margins = torch.cat([buffer[:CANARY], buffer[-CANARY:]])
         if not bool((margins == torch.tensor(POISON, dtype=buffer.dtype)).all()):
             raise AssertionError(f"a kernel wrote outside a buffer of {len(buffer) - 2 * CANARY} elements")
+
+
+def compare_fused(
+    function: Callable[..., Tensor],
+    inputs: Sequence[Tensor],
+    *,
+    magnitude: float = 0.0,
+    gradient_magnitude: float = 0.0,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """``function(impl, *inputs)``, a scalar: fused value and gradients within the budget, in guarded buffers.
+
+    Args:
+        magnitude: as in :func:`assert_within_budget`, of the value.
+        gradient_magnitude: the same of the gradients.
+
+    Returns:
+        What the fused operation gave, in float32.
+    """
+
+    def reference(*leaves: Tensor) -> Tensor:
+        return function("reference", *leaves)
+
+    low, exact = (value_and_gradients(reference, inputs, dtype) for dtype in (torch.float32, torch.float64))
+    errors = low_precision_errors(reference, inputs, torch.float32)
+    with guarded_buffers() as buffers:
+        fused = value_and_gradients(lambda *leaves: function("fused", *leaves), inputs, torch.float32)
+    if not buffers:
+        raise AssertionError("the fused operation made no buffer that could be guarded")
+    assert_within_budget(fused[0], low[0], exact[0], "value", magnitude=magnitude, low_error=errors[0])
+    for index, gradients in enumerate(zip(fused[1], low[1], exact[1], strict=True)):
+        name, low_error = f"gradient {index}", errors[index + 1]
+        assert_within_budget(*gradients, name, magnitude=gradient_magnitude, low_error=low_error)
+    return fused

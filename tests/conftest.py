@@ -5,6 +5,9 @@ from __future__ import annotations
 import ctypes
 import os
 
+from hypothesis import settings
+from jaxtyping import install_import_hook
+
 
 def has_cuda_device() -> bool:
     """As the driver says: torch, which could be asked as well, imports Triton."""
@@ -20,9 +23,6 @@ if not has_cuda_device():
     # Read when Triton is first imported, torch does so: fused kernels run in its interpreter. `auto` does not care.
     os.environ.setdefault("TRITON_INTERPRET", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported; the last bits depend on it
-
-from hypothesis import settings
-from jaxtyping import install_import_hook
 
 # Before any test imports the package: modules imported earlier would stay unchecked.
 install_import_hook("ungan_dist", "shapes.checked")
