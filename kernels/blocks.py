@@ -5,6 +5,7 @@ Chosen so that nothing spills and shared memory fits; which of them is fastest o
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
@@ -50,3 +51,9 @@ LOG_ODDS_ROWS, LOG_ODDS_CLASSES = 16, 64
 def critic_weights(width: int) -> Blocks:
     """For the weight gradients, by the critic's widest layer."""
     return CRITIC_WEIGHTS_NARROW if width <= 64 else CRITIC_WEIGHTS_WIDE
+
+
+def table_hash() -> str:
+    """Names the table: block sizes set the order of additions, and with it the last bits."""
+    table = {name: value for name, value in globals().items() if name.isupper() and isinstance(value, (int, Blocks))}
+    return hashlib.sha256(repr(sorted(table.items())).encode()).hexdigest()[:12]

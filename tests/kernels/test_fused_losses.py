@@ -48,7 +48,9 @@ def test_strided_rows_and_a_scaled_result(fused_device):
 
 
 @pytest.mark.parametrize(
-    ("batch", "width"), [(1, 1), (16, 32), (17, 40)], ids=["tiny", "on the edges", "off the edges"]
+    ("batch", "width"),
+    [(1, 1), (16, 32), (17, 40), (300, 2)],
+    ids=["tiny", "on the edges", "off the edges", "many rows"],
 )
 def test_cramer_surrogate(fused_device, batch, width):
     _, embeddings, _ = critic_inputs(batch, width, (1, 1, 1), device=fused_device)
