@@ -44,6 +44,8 @@ class TargetUnit:
     train: TrainConfig
     queries: tuple[QueryView, ...]
     device: str
+    fused: tuple[str, ...] = ()
+    """Operations that run fused, as the plan resolved them."""
 
     @property
     def title(self) -> str:
@@ -104,7 +106,7 @@ def run_target(unit: TargetUnit) -> tuple[dict[str, bytes], dict[str, Any]]:
     Returns:
         The files to commit, by their names in the run folder, and the facts for their marker.
     """
-    data = open_examples(unit.prepared, unit.device)
+    data = open_examples(unit.prepared, unit.device, unit.fused)
     with threads(unit.train.num_threads):
         original, curves = _original(unit, data)
         request = _request(unit, data, original)

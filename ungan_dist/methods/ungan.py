@@ -6,7 +6,7 @@ The paper's letters: G the generator, which is unlearned; Ĝ the original, froze
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -16,7 +16,7 @@ from torch.nn import functional
 from ungan_dist.config import AugmentConfig, UnGANConfig
 from ungan_dist.critic import critic_rows, critic_weights
 from ungan_dist.data import derive_seed, gather, stream
-from ungan_dist.kernels import critic_loss, generator_loss
+from ungan_dist.kernels import critic_loss, generator_loss, obstacle_of_critic, obstacle_of_options
 from ungan_dist.methods.request import Request, Unlearned
 from ungan_dist.models import trainable_copy
 
@@ -78,6 +78,7 @@ def critic_step(
         surrogate=config.surrogate,
         z_unseen2=draws.unseen("unseen 2") if config.surrogate == "energy" else None,
         mix_labels=config.mix_labels,
+        impl=draws.implementation("critic_loss", critic),
     )
     return _descend(loss, optimizer)
 
@@ -89,7 +90,15 @@ def generator_step(
     frozen = [weight.detach() for weight in critic]
     z_unseen = draws.unseen("unseen")
     z_forget, z_forget2 = (draws.forget(name, generator) for name in ("forget", "forget 2"))
-    loss = generator_loss(frozen, z_unseen, z_forget, z_forget2, estimator=config.estimator, surrogate=config.surrogate)
+    loss = generator_loss(
+        frozen,
+        z_unseen,
+        z_forget,
+        z_forget2,
+        estimator=config.estimator,
+        surrogate=config.surrogate,
+        impl=draws.implementation("generator_loss", frozen),
+    )
     return _descend(loss, optimizer)
 
 
@@ -186,6 +195,19 @@ class Draws:
         draw = torch.rand((num_draws, 1), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         table = self._request.data.table
         return draw.to(table.device, table.dtype).expand(self._batch_size, 1)
+
+    def implementation(self, operation: str, critic: list[Tensor]) -> Literal["reference", "fused"]:
+        """As the plan resolved it, where the config has a fused form; a unit's id holds both."""
+        config = self._config
+        if operation == "generator_loss":
+            obstacle = obstacle_of_options(estimator=config.estimator)
+        else:
+            obstacle = obstacle_of_options(
+                estimator=config.estimator, surrogate=config.surrogate, penalty_of=config.penalty_of
+            )
+        if obstacle is not None or obstacle_of_critic(critic) is not None:
+            return "reference"
+        return self._request.data.implementation(operation)
 
     def _images(
         self, name: str, epoch: int, indices: Int[Tensor, " batch"], augment: AugmentConfig | None
