@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from ungan_dist.config import AugmentConfig
+from ungan_dist.kernels import gather_augmented
 from ungan_dist.philox import philox
 
 
@@ -24,10 +26,16 @@ class Examples:
     table: Float[Tensor, "256 channels"]
     """Normalisation: pixel value and channel → input of the model."""
     num_classes: int
+    fused: frozenset[str] = frozenset()
+    """Operations of the kernels that run fused on it, as the plan resolved them; every other runs its reference."""
 
     @property
     def device(self) -> torch.device:
         return self.images.device
+
+    def implementation(self, operation: str) -> Literal["reference", "fused"]:
+        """What the plan resolved for an operation."""
+        return "fused" if operation in self.fused else "reference"
 
 
 def normalisation_table(
@@ -75,6 +83,11 @@ def gather(
         shift: pixels to the right and down, as the attack's query views ask; pixels that enter are 0.
         flip: mirror every picture.
     """
+    if augment is not None and not shift and not flip and data.implementation("gather_augmented") == "fused":
+        return gather_augmented(
+            data.images, indices, data.table,
+            seed=seed, epoch=epoch, padding=augment.padding, flip=augment.flip, impl="fused",
+        )  # fmt: skip
     _, height, width, channels = data.images.shape
     rows = torch.arange(height, device=data.device).expand(len(indices), height)
     columns = torch.arange(width, device=data.device).expand(len(indices), width)

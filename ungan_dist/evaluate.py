@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ungan_dist.config import QueryView
 from ungan_dist.data import Examples, gather
-from ungan_dist.lira import log_odds
+from ungan_dist.kernels import log_odds
 from ungan_dist.world import ALONE, World
 
 _BATCH = 1024
@@ -37,8 +37,11 @@ def query(
     Raises:
         ValueError: the model has diverged, so that some are not finite.
     """
+    impl = data.implementation("log_odds")
     columns = [
-        torch.cat([log_odds(logits, labels) for logits, labels in _logits(model, data, indices, view)])
+        torch.cat(
+            [log_odds(logits[None], labels, impl=impl)[0] for logits, labels in _logits(model, data, indices, view)]
+        )
         for view in queries
     ]
     log_odds_of_set = torch.stack(columns, dim=1).float().cpu().numpy()

@@ -17,7 +17,7 @@ from ungan_dist.examples import forget_examples
 from ungan_dist.identity import appended, identity
 from ungan_dist.lira import ShadowFits, fit_shadows, resolve_variance
 from ungan_dist.metrics import auc
-from ungan_dist.plan import Plan, in_smaller_blocks, make_plan
+from ungan_dist.plan import Plan, implementations, in_smaller_blocks, make_plan
 from ungan_dist.pool import LocalPool
 from ungan_dist.report import render
 from ungan_dist.resident import prepare
@@ -218,7 +218,11 @@ def build_report(plan: Plan, failures: list[Failed], tell: progress.Report) -> R
         recipe=config.name,
         run_hash=plan.record.run_hash,
         config={"identity": identity(config), **appended(config)},
-        resolved={**plan.record.resolved, "variance": resolve_variance(config.attack.variance, len(membership))},
+        resolved={
+            **plan.record.resolved,
+            "kernels": implementations(plan.record.resolved),
+            "variance": resolve_variance(config.attack.variance, len(membership)),
+        },
         versions=_versions_of([*targets, *present]),
         sizes={
             "train": len(draw.train),

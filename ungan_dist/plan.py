@@ -15,6 +15,7 @@ from jaxtyping import Bool
 from ungan_dist.config import AuditConfig, method_config
 from ungan_dist.errors import ConfigError
 from ungan_dist.identity import RESULTS_VERSION, content_hash, run_hash
+from ungan_dist.kernels import resolve, table_hash
 from ungan_dist.resident import Prepared
 from ungan_dist.runs import RunRecord, folder_of
 from ungan_dist.shadows import ShadowUnit
@@ -65,7 +66,7 @@ def make_plan(config: AuditConfig, *, resolved: dict[str, Any] | None = None, de
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     # on a CPU stacking gains nothing over one process a core
     engine = ("serial" if device == "cpu" else "stacked") if config.shadows.engine == "auto" else config.shadows.engine
-    resolved = resolved or {"device": device, "engine": engine, "loader": "resident"}
+    resolved = resolved or {"device": device, "engine": engine, "loader": "resident", **_fused(device)}
     record = RunRecord(
         config=config,
         run_hash=run_hash(config, source.content_hash),
@@ -112,6 +113,29 @@ def views_fit(config: AuditConfig, source: Source) -> None:
         )
 
 
+OPERATIONS = ("critic_loss", "gather_augmented", "generator_loss", "log_odds")
+"""Of the kernels, those that a run comes by."""
+
+
+def implementations(resolved: dict[str, Any]) -> dict[str, str]:
+    """For the report: what each operation of the kernels ran as in a run, and why."""
+    told: dict[str, str] = {}
+    for operation in OPERATIONS:
+        here = resolve(operation, "auto", torch.device(resolved["device"]))
+        name = "fused" if operation in resolved.get("fused", ()) else "reference"
+        told[operation] = f"{name}: {here.reason if here.name == name else 'as resolved where the run was planned'}"
+    return told
+
+
+def _fused(device: str) -> dict[str, Any]:
+    """What runs fused, with the table of blocks that its bits depend on.
+
+    Nothing where everything is the reference: the ids of such units are those from before there were fused kernels.
+    """
+    fused = [name for name in OPERATIONS if resolve(name, "auto", torch.device(device)).name == "fused"]
+    return {"fused": fused, "blocks": table_hash()} if fused else {}
+
+
 def _targets(
     record: RunRecord, folder: Path, prepared: Prepared, split: Split, draws: list[Draw]
 ) -> tuple[list[TargetUnit], list[TargetUnit]]:
@@ -138,6 +162,7 @@ def _targets(
                 train=config.train,
                 queries=config.shadows.queries,
                 device=str(record.resolved["device"]),
+                fused=tuple(record.resolved.get("fused", ())),
             )
             (originals if method == "original" else unlearning).append(unit)
     return originals, unlearning
@@ -183,6 +208,7 @@ def _shadows(
             queries=config.shadows.queries,
             engine=str(record.resolved["engine"]),
             device=str(record.resolved["device"]),
+            fused=tuple(record.resolved.get("fused", ())),
         )
 
     units: list[ShadowUnit] = []

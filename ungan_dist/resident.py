@@ -58,8 +58,8 @@ def prepare(source: Source, output: Path) -> Prepared:
 
 
 @functools.lru_cache(maxsize=1)
-def open_examples(prepared: Prepared, device: str) -> Examples:
-    """The prepared data on a device; its hashes are checked.
+def open_examples(prepared: Prepared, device: str, fused: tuple[str, ...] = ()) -> Examples:
+    """The prepared data on a device, with the operations that run fused there; its hashes are checked.
 
     Raises:
         CorruptResult: the files are absent or not what their manifest says.
@@ -73,4 +73,5 @@ def open_examples(prepared: Prepared, device: str) -> Examples:
         labels=torch.from_numpy(store.read_array(output / prepared.labels)).to(device),
         table=normalisation_table(tuple(facts["mean"]), tuple(facts["std"])).to(device),
         num_classes=facts["num_classes"],
+        fused=frozenset(fused),
     )

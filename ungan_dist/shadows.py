@@ -38,6 +38,8 @@ class ShadowUnit:
     """``serial`` or ``stacked``."""
     device: str
     """Type of device: ``cpu`` or ``cuda``."""
+    fused: tuple[str, ...] = ()
+    """Operations that run fused, as the plan resolved them."""
 
     @property
     def title(self) -> str:
@@ -65,7 +67,7 @@ def train_unit(unit: ShadowUnit) -> Float[np.ndarray, "models examples queries"]
     Raises:
         FloatingPointError: a shadow model has diverged; its scores would poison every likelihood ratio.
     """
-    data = open_examples(unit.prepared, unit.device)
+    data = open_examples(unit.prepared, unit.device, unit.fused)
     pool = torch.from_numpy(unit.pool).to(data.device)
     membership = membership_matrix(max(unit.shadows) // 2 * 2 + 2, len(pool), unit.seed)
     sets = [pool[torch.from_numpy(membership[shadow]).to(data.device)] for shadow in unit.shadows]

@@ -47,6 +47,8 @@ class TargetUnit:
     train: TrainConfig
     queries: tuple[QueryView, ...]
     device: str
+    fused: tuple[str, ...] = ()
+    """Operations that run fused, as the plan resolved them."""
 
     @property
     def title(self) -> str:
@@ -124,7 +126,7 @@ def train_target(unit: TargetUnit, world: World = ALONE, checkpoint: Checkpoint 
     Args:
         checkpoint: where the state is kept after each epoch and continued from.
     """
-    data = open_examples(unit.prepared, unit.device if world.size == 1 else str(world.device))
+    data = open_examples(unit.prepared, unit.device if world.size == 1 else str(world.device), unit.fused)
     world = dataclasses.replace(world, device=data.device)
     with threads(unit.train.num_threads):
         original, curves = _original(unit, data, world, checkpoint)

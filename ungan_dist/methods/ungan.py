@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -18,7 +18,7 @@ from ungan_dist.checkpoint import Epochs
 from ungan_dist.config import AugmentConfig, UnGANConfig
 from ungan_dist.critic import critic_rows, critic_weights
 from ungan_dist.data import derive_seed, gather
-from ungan_dist.kernels import critic_loss, generator_loss
+from ungan_dist.kernels import critic_loss, generator_loss, obstacle_of_critic, obstacle_of_options
 from ungan_dist.methods.request import Request, Unlearned
 from ungan_dist.models import trainable_copy
 from ungan_dist.streams import Stream
@@ -95,6 +95,7 @@ def critic_step(
             surrogate=config.surrogate,
             z_unseen2=z_unseen2,
             mix_labels=config.mix_labels,
+            impl=draws.implementation("critic_loss", critic),
         ),
         z_forget,
     )
@@ -110,7 +111,13 @@ def generator_step(
     z_forget, z_forget2 = (draws.forget(name, generator) for name in ("forget", "forget 2"))
     loss = draws.part(
         lambda: generator_loss(
-            frozen, z_unseen, z_forget, z_forget2, estimator=config.estimator, surrogate=config.surrogate
+            frozen,
+            z_unseen,
+            z_forget,
+            z_forget2,
+            estimator=config.estimator,
+            surrogate=config.surrogate,
+            impl=draws.implementation("generator_loss", frozen),
         ),
         z_forget,
         z_forget2,
@@ -257,6 +264,19 @@ class Draws:
     ) -> Float[Tensor, "rows features"]:
         z = critic_rows(logits, self._request.data.labels[indices], self._config.critic_input)
         return self._request.world.gather(z, self._batch_size) if self._together else z
+
+    def implementation(self, operation: str, critic: list[Tensor]) -> Literal["reference", "fused"]:
+        """As the plan resolved it, where the config has a fused form; a unit's id holds both."""
+        config = self._config
+        if operation == "generator_loss":
+            obstacle = obstacle_of_options(estimator=config.estimator)
+        else:
+            obstacle = obstacle_of_options(
+                estimator=config.estimator, surrogate=config.surrogate, penalty_of=config.penalty_of
+            )
+        if obstacle is not None or obstacle_of_critic(critic) is not None:
+            return "reference"
+        return self._request.data.implementation(operation)
 
     def _images(
         self, name: str, epoch: int, indices: Int[Tensor, " batch"], augment: AugmentConfig | None
