@@ -9,7 +9,7 @@ export UV_HTTP_TIMEOUT ?= 300
 # every process imports torch: 2 s of CPU with bytecode kept, 4 without
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test check kernels mutants lock clean
+.PHONY: help setup demo test chaos check kernels mutants lock clean
 
 help:  ## list the targets (the default)
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,7 +22,14 @@ demo: $(READY)  ## the recipe digits from data to report, a few minutes on two c
 test: $(READY)  ## all tests
 	.venv/bin/python -m pytest -q
 
+<<<<<<< HEAD
+chaos: $(READY)  ## faults at full size and plans against real runs: ten minutes and more
+	.venv/bin/python -m pytest -q -m chaos
+
+check: $(READY)  ## ruff, basedpyright and the floors between the modules
+=======
 check: $(READY)  ## ruff, basedpyright, the floors between the modules, and every kernel compiled for sm_80 and sm_90
+>>>>>>> kernels
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/basedpyright

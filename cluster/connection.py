@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import signal
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -29,13 +30,14 @@ def connected(address: str) -> Iterator[None]:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
         if address != "auto":
+            _answers(address)
             ray.init(address=address, **options)
         else:
             try:
                 ray.init(address="auto", **options)
             except ConnectionError:
                 ray.init(address="local", **options)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise ConfigError(f"no Ray cluster at {address!r}: {error}") from error
     # Ray puts a handler of its own in place, which would end the run without its partial report
     signal.signal(signal.SIGTERM, handler)
@@ -43,6 +45,14 @@ def connected(address: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _answers(address: str) -> None:
+    """Asks whether anything listens: Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        raise ValueError("an address is host:port, the port that the head was started with (6379 unless told)")
+    socket.create_connection((host, int(port)), timeout=10).close()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from ungan_dist.errors import ConfigError, Unfinished
 from ungan_dist.evidence import Evidence, Report
 from ungan_dist.examples import forget_examples
 from ungan_dist.identity import appended, identity
-from ungan_dist.lira import likelihood_ratio, resolve_variance
+from ungan_dist.lira import ShadowFits, fit_shadows, resolve_variance
 from ungan_dist.metrics import auc
 from ungan_dist.plan import Plan, implementations, in_smaller_blocks, make_plan
 from ungan_dist.pool import LocalPool
@@ -173,12 +173,22 @@ def build_report(plan: Plan, failures: list[Failed], tell: progress.Report) -> R
         errors = "\n".join(failure.error for failure in failures[:3])
         raise Unfinished(f"nothing can be scored yet in {plan.folder}; run the same command again. {errors}")
     output = plan.folder.parent
-    log_odds = np.concatenate([store.read_array(output / unit.log_odds_file) for unit in present])
+    log_odds = store.read_arrays([output / unit.log_odds_file for unit in present])
     membership = plan.membership[[shadow for unit in present for shadow in unit.shadows]]
+    attack = config.attack
+    fits = fit_shadows(
+        log_odds,
+        membership,
+        center=attack.center,
+        variance=attack.variance,
+        mode=attack.mode,
+        sigma_floor=attack.sigma_floor,
+    )
+    del log_odds
     stage = progress.Stage("scoring", len(targets), tell)
     evidence: list[Evidence] = []
     for unit in sorted(targets, key=lambda unit: (config.methods.index(unit.method), unit.seed)):
-        evidence.append(_evidence(plan, unit, log_odds, membership))
+        evidence.append(_evidence(plan, unit, fits))
         stage.advance()
     reasons = {failure.unit.id: f": {failure.error.strip().splitlines()[-1]}" for failure in failures}
     done = {unit.id for unit in (*targets, *present)}
@@ -218,27 +228,17 @@ def build_report(plan: Plan, failures: list[Failed], tell: progress.Report) -> R
     )
 
 
-def _evidence(plan: Plan, unit: TargetUnit, log_odds: np.ndarray, membership: np.ndarray) -> Evidence:
-    attack = plan.record.config.attack
+def _evidence(plan: Plan, unit: TargetUnit, fits: ShadowFits) -> Evidence:
     facts = store.committed(plan.folder, unit.marker, id=unit.id)
     assert facts is not None
     target = store.read_array(plan.folder / unit.log_odds_file)
-    scores = likelihood_ratio(
-        log_odds,
-        membership,
-        target,
-        center=attack.center,
-        variance=attack.variance,
-        mode=attack.mode,
-        sigma_floor=attack.sigma_floor,
-    )
     return Evidence(
         method=unit.method,
         seed=unit.seed,
         accuracy=facts["accuracy"],
         log_odds=target,
         log_odds_unseen=store.read_array(plan.folder / unit.unseen_file),
-        scores=scores,
+        scores=fits.score(target),
         retain=unit.draw.retain,
         forget=unit.draw.forget,
         never_seen=unit.draw.never_seen,
