@@ -19,6 +19,7 @@ usage:
   ungan-dist verify RUN             re-hash a run and recompute its scores: COMPLETE, PARTIAL or CORRUPT
   ungan-dist runs [DIR]             list the runs of a folder; --remove RUN removes one
   ungan-dist recipes                what can be run
+  ungan-dist targets RECIPE [OPTIONS]   train the originals and unlearn, no more; by several processes under torchrun
   ungan-dist run RECIPE --help      every option of a recipe, with its default
   ungan-dist submit RECIPE --address URL     run on a Ray cluster; then status ID, cancel ID
   ungan-dist manifest kuberay RECIPE --gpus N --image NAME:TAG     a Kubernetes manifest
@@ -65,6 +66,7 @@ COMMANDS = {
     "verify": "ungan_dist.commands.verify",
     "runs": "ungan_dist.commands.runs",
     "recipes": "ungan_dist.commands.recipes",
+    "targets": "ungan_dist.commands.targets",
     "submit": "ungan_dist.commands.submit",
     "status": "ungan_dist.commands.status",
     "cancel": "ungan_dist.commands.cancel",

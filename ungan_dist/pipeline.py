@@ -49,6 +49,30 @@ def audit(
         ConfigError: wrong config or input; nothing was computed.
         Unfinished: storage is full, or too little succeeded for a report; run again to continue.
     """
+    if run_units is None and config.train.num_workers > 1:
+        raise ConfigError(
+            f"train.num_workers {config.train.num_workers} needs processes that know each other, which the local "
+            f"pool's do not: add --cluster auto; or train the targets by torchrun --nproc-per-node "
+            f"{config.train.num_workers} -m ungan_dist targets {config.name}, then run without --train.num-workers"
+        )
+    with opened(config, device=device) as plan, stated(plan.folder):
+        if missing([*plan.targets, *plan.shadows]):
+            write_status(plan.folder, "RUNNING")
+        with _partial_report(plan):
+            plan, failures = _compute(plan, run_units, tell)
+        report = build_report(plan, failures, tell)
+        _write(plan, report)
+        write_status(plan.folder, report.status, missing=report.missing)
+    return report
+
+
+@contextlib.contextmanager
+def opened(config: AuditConfig, *, device: str | None = None) -> Iterator[Plan]:
+    """The plan of a run whose folder is this process's alone, with its record, data and membership in place.
+
+    Raises:
+        ConfigError: wrong config or input, or a folder that belongs to another run or process.
+    """
     plan = make_plan(config, device=device)
     longer = extended(config, plan.folder, plan.record)
     plan = plan if longer == config else make_plan(longer, device=device)
@@ -57,15 +81,7 @@ def audit(
         open_run(plan.folder, plan.record)
         prepare(plan.source, plan.folder.parent)
         _store_membership(plan)
-        with stated(plan.folder):
-            if missing([*plan.targets, *plan.shadows]):
-                write_status(plan.folder, "RUNNING")
-            with _partial_report(plan):
-                plan, failures = _compute(plan, run_units, tell)
-            report = build_report(plan, failures, tell)
-            _write(plan, report)
-            write_status(plan.folder, report.status, missing=report.missing)
-    return report
+        yield plan
 
 
 @contextlib.contextmanager

@@ -181,12 +181,15 @@ def _shadows(
     What does not fill a block is trained pair by pair, and stays so when more models fill it: nothing is trained twice.
     """
     config = record.config
+    alone = dataclasses.asdict(config.train)
+    # a shadow model is trained by one process, however many share the training of a target
+    del alone["num_workers"], alone["sync_batch_norm"]
     common: dict[str, Any] = {
         "results_version": RESULTS_VERSION,
         "data": record.data_hash,
         "pool": array_hash(split.pool),
         "model": dataclasses.asdict(config.model),
-        "train": dataclasses.asdict(config.train),
+        "train": alone,
         "queries": list(config.shadows.queries),
         "seed": config.shadows.seed,
         "resolved": record.resolved,
