@@ -22,14 +22,10 @@ demo: $(READY)  ## the recipe digits from data to report, a few minutes on two c
 test: $(READY)  ## all tests
 	.venv/bin/python -m pytest -q
 
-<<<<<<< HEAD
 chaos: $(READY)  ## faults at full size and plans against real runs: ten minutes and more
 	.venv/bin/python -m pytest -q -m chaos
 
-check: $(READY)  ## ruff, basedpyright and the floors between the modules
-=======
 check: $(READY)  ## ruff, basedpyright, the floors between the modules, and every kernel compiled for sm_80 and sm_90
->>>>>>> kernels
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/basedpyright
