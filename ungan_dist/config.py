@@ -226,6 +226,9 @@ class ExecutionConfig:
     """Processes of the local pool; none: one a core."""
     run_name: str | None = None
     """Name of the run folder; none: the recipe's name and the hash of its identity."""
+    keep_shadow_models: bool = False
+    """Keep the weights of shadow models trained from now on, shadows/<unit>/<shadow>.safetensors; their log-odds are
+    all that the audit needs."""
     progress: Literal["auto", "rich", "json", "none"] = "auto"
     """auto: rich on a terminal, JSON lines otherwise."""
 

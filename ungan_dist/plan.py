@@ -206,6 +206,7 @@ def _shadows(
             model=config.model,
             train=config.train,
             queries=config.shadows.queries,
+            keep_models=config.execution.keep_shadow_models,
             engine=str(record.resolved["engine"]),
             device=str(record.resolved["device"]),
             fused=tuple(record.resolved.get("fused", ())),

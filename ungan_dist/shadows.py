@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from torch import nn
 
 from ungan_dist.config import ModelConfig, QueryView, TrainConfig
 from ungan_dist.data import derive_seed
@@ -40,6 +41,8 @@ class ShadowUnit:
     """Type of device: ``cpu`` or ``cuda``."""
     fused: tuple[str, ...] = ()
     """Operations that run fused, as the plan resolved them."""
+    keep_models: bool = False
+    """Whether the models are committed beside their log-odds; no part of the id."""
 
     @property
     def title(self) -> str:
@@ -60,8 +63,16 @@ class ShadowUnit:
     def log_odds_file(self) -> str:
         return f"shadows/{self.id}.npy"
 
+    def weights_file(self, shadow: int) -> str:
+        return f"shadows/{self.id}/{shadow}.safetensors"
+
 
 def train_unit(unit: ShadowUnit) -> Float[np.ndarray, "models examples queries"]:
+    """The log-odds of :func:`train_shadows`."""
+    return train_shadows(unit)[1]
+
+
+def train_shadows(unit: ShadowUnit) -> tuple[list[nn.Module], Float[np.ndarray, "models examples queries"]]:
     """Trains a unit's shadow models and asks each for the log-odds of the whole pool, float32.
 
     Raises:
@@ -92,4 +103,4 @@ def train_unit(unit: ShadowUnit) -> Float[np.ndarray, "models examples queries"]
     broken = [shadow for shadow, values in zip(unit.shadows, log_odds, strict=True) if not np.isfinite(values).all()]
     if broken:
         raise FloatingPointError(f"log-odds of shadow models {broken} are not finite: lower train.learning_rate")
-    return log_odds
+    return models, log_odds

@@ -14,8 +14,8 @@ import torch
 from ungan_dist import store
 from ungan_dist.checkpoint import Checkpoint
 from ungan_dist.runs import versions
-from ungan_dist.shadows import ShadowUnit, train_unit
-from ungan_dist.targets import Target, TargetUnit, ask_target, train_target
+from ungan_dist.shadows import ShadowUnit, train_shadows
+from ungan_dist.targets import Target, TargetUnit, ask_target, train_target, weights_bytes
 from ungan_dist.world import World
 
 Unit = ShadowUnit | TargetUnit
@@ -70,7 +70,12 @@ def execute(unit: Unit) -> Done | Failed:
 
     def compute() -> None:
         if isinstance(unit, ShadowUnit):
-            _commit(unit, {unit.log_odds_file: store.array_bytes(train_unit(unit))}, {"shadows": list(unit.shadows)})
+            models, log_odds = train_shadows(unit)
+            files = {unit.log_odds_file: store.array_bytes(log_odds)}
+            if unit.keep_models:
+                for shadow, model in zip(unit.shadows, models, strict=True):
+                    files[unit.weights_file(shadow)] = weights_bytes(model)
+            _commit(unit, files, {"shadows": list(unit.shadows)})
         else:
             _commit(unit, *ask_target(unit, train_target(unit)))
 

@@ -25,8 +25,8 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1500), pytest.mark.usefixtu
 def config(output: Path) -> AuditConfig:
     return dataclasses.replace(
         digits(),
-        methods=("original", "retrain", "ungan"),
-        num_seeds=2,
+        methods=("original", "ungan"),
+        num_seeds=1,
         output=str(output),
         execution=ExecutionConfig(progress="none", run_name="run"),
     )
