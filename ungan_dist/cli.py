@@ -14,16 +14,17 @@ _HELP = """\
 ungan-dist: make a trained model forget, and measure whether an attack can still tell.
 
 usage:
-  ungan-dist run RECIPE [OPTIONS]   train, unlearn, attack, report; run again to continue
-  ungan-dist report RUN             write the report of a run folder anew; trains nothing
-  ungan-dist verify RUN             re-hash a run and recompute its scores: COMPLETE, PARTIAL or CORRUPT
-  ungan-dist runs [DIR]             list the runs of a folder; --remove RUN removes one
-  ungan-dist recipes                what can be run
-  ungan-dist targets RECIPE [OPTIONS]   train the originals and unlearn, no more; by several processes under torchrun
-  ungan-dist run RECIPE --help      every option of a recipe, with its default
-  ungan-dist submit RECIPE --address URL     run on a Ray cluster; then status ID, cancel ID
-  ungan-dist manifest kuberay RECIPE --gpus N --image NAME:TAG     a Kubernetes manifest
-  ungan-dist purge RUN              remove what a run folder holds of the forgotten people
+  ungan-dist run RECIPE [OPTIONS]      train, unlearn, attack, report; run again to continue
+  ungan-dist run RECIPE --help         every option of a recipe, with its default
+  ungan-dist recipes                   what can be run
+  ungan-dist report RUN                write the report of a run folder anew; trains nothing
+  ungan-dist verify RUN                re-hash a run and recompute its scores: COMPLETE, PARTIAL or CORRUPT
+  ungan-dist runs [DIR]                list the runs of a folder; --remove RUN removes one
+  ungan-dist purge RUN                 remove what a run folder holds of the forgotten people
+  ungan-dist targets RECIPE [OPTIONS]  the originals and the unlearning alone; by several processes under torchrun
+  ungan-dist submit RECIPE --address URL   run on a Ray cluster; then status ID, cancel ID
+  ungan-dist manifest kuberay RECIPE --gpus N --image NAME:TAG   a Kubernetes manifest
+  ungan-dist COMMAND --help            more on a command
 
 start here:
   ungan-dist run digits             a whole audit in minutes, no download
