@@ -25,6 +25,8 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1500), pytest.mark.usefixtu
 def config(output: Path) -> AuditConfig:
     return dataclasses.replace(
         digits(),
+        # pairs: a unit must be able to end between two murders
+        shadows=dataclasses.replace(digits().shadows, unit_size=2),
         methods=("original", "ungan"),
         num_seeds=1,
         output=str(output),
@@ -40,7 +42,7 @@ def test_digits_under_random_kills_gives_the_local_table_byte_for_byte(tmp_path:
     random.seed(0)
 
     def murder() -> None:
-        while not stop.wait(random.uniform(2, 8)):
+        while not stop.wait(random.uniform(8, 20)):
             living = [int(note.stem) for note in tmp_path.glob("*.at") if alive(int(note.stem))]
             if living:
                 victim = random.choice(living)
