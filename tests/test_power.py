@@ -1,0 +1,112 @@
+"""The formulas of power against simulations that go through the audit's own intervals, verdicts and fits."""
+
+from __future__ import annotations
+
+from math import sqrt
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from ungan_dist.intervals import bootstrap, bootstrap_interval, resample_counts, resampled_auc, seeded_interval, verdict
+from ungan_dist.lira import fit_shadows
+from ungan_dist.metrics import auc
+from ungan_dist.power import (
+    Design,
+    auc_deviation,
+    chance_of_equivalence,
+    expected_half_width,
+    leak_seen,
+    power,
+    smallest_delta,
+)
+from ungan_dist.split import membership_matrix
+
+DIGITS = Design(num_forget=135, num_never_seen=675, num_seeds=5, num_shadows=64)
+
+
+def gaps(generator: np.random.Generator, design: Design, num_runs: int) -> np.ndarray:
+    """Gaps of methods that equal Retrain, runs × seeds, from scores that say nothing."""
+    values = np.empty((num_runs, design.num_seeds))
+    for run, seed in np.ndindex(values.shape):
+        pair = [auc(generator.normal(size=design.num_forget), generator.normal(size=design.num_never_seen))
+                for _ in range(2)]  # fmt: skip
+        values[run, seed] = pair[0] - pair[1] + generator.normal(scale=design.spread or 1e-300)
+    return values
+
+
+def test_the_deviation_of_an_auc_is_what_random_scores_show() -> None:
+    generator = np.random.default_rng(0)
+    aucs = [auc(generator.normal(size=30), generator.normal(size=200)) for _ in range(3000)]
+    assert np.std(aucs) == pytest.approx(auc_deviation(30, 200), rel=0.03)
+
+
+@pytest.mark.parametrize(
+    "design",
+    [
+        DIGITS,
+        Design(num_forget=50, num_never_seen=200, num_seeds=3, num_shadows=16),
+        Design(num_forget=50, num_never_seen=200, num_seeds=8, num_shadows=16, spread=0.04),
+    ],
+    ids=lambda design: f"{design.num_seeds} seeds, spread {design.spread}",
+)
+def test_intervals_and_verdicts_of_simulated_runs_come_out_as_forecast(design: Design) -> None:
+    intervals = [seeded_interval(list(run), 0.90) for run in gaps(np.random.default_rng(1), design, 700)]
+    half_widths = [(interval.high - interval.low) / 2 for interval in intervals]
+    assert np.mean(half_widths) == pytest.approx(expected_half_width(design), rel=0.05)
+    delta = smallest_delta(design)
+    passed = np.mean([verdict(interval, delta).outcome == "equivalent" for interval in intervals])
+    assert passed == pytest.approx(0.80, abs=0.045)
+    smaller = np.mean([verdict(interval, 0.7 * delta).outcome == "equivalent" for interval in intervals])
+    assert smaller == pytest.approx(chance_of_equivalence(design, 0.7 * delta), abs=0.045)
+    assert smaller < 0.7
+
+
+def test_with_one_seed_the_bootstrap_is_as_wide_as_forecast() -> None:
+    design = Design(num_forget=135, num_never_seen=675, num_seeds=1, num_shadows=64)
+    generator = np.random.default_rng(2)
+    intervals = []
+    for run in range(60):
+        sets = [[generator.normal(size=size) for size in (135, 675)] for _ in range(2)]
+        counts = [resample_counts(size, 400, run) for size in (135, 675)]
+        drawn = [bootstrap(lambda *pair: resampled_auc(*pair)[None], both, counts)[0] for both in sets]
+        gap = auc(*sets[0]) - auc(*sets[1])
+        intervals.append(bootstrap_interval([gap], (drawn[0] - drawn[1])[None], 0.90))
+    half_width = np.mean([(interval.high - interval.low) / 2 for interval in intervals])
+    assert half_width == pytest.approx(expected_half_width(design), rel=0.05)
+    passed = np.mean([verdict(interval, smallest_delta(design)).outcome == "equivalent" for interval in intervals])
+    assert passed == pytest.approx(0.80, abs=0.15)
+
+
+@pytest.mark.parametrize("num_shadows", [16, 64, 128])
+def test_the_attack_sees_of_a_leak_what_the_formula_says(num_shadows: int) -> None:
+    """Gaussian log-odds with a known difference, through the real membership matrix and the real fits."""
+    generator = np.random.default_rng(3)
+    delta, num_examples = 0.10, 20_000
+    distance = sqrt(2) * norm.ppf(0.5 + delta)
+    membership = membership_matrix(num_shadows, num_examples, 0)
+    log_odds = generator.normal(size=(num_shadows, num_examples, 1)) + distance * membership[..., None]
+    fits = fit_shadows(
+        log_odds.astype(np.float32), membership, center="mean", variance="pooled", mode="online", sigma_floor=1e-3
+    )
+    members = np.arange(num_examples) < num_examples // 2
+    target = generator.normal(size=(num_examples, 1)) + distance * members[:, None]
+    scores = fits.score(target.astype(np.float32))
+    assert auc(scores[members], scores[~members]) - 0.5 == pytest.approx(leak_seen(delta, num_shadows), abs=0.012)
+    assert leak_seen(delta, num_shadows) < leak_seen(delta, 2 * num_shadows) < delta
+
+
+def test_what_more_of_everything_buys() -> None:
+    now = power(DIGITS, 0.05)
+    more_seeds = power(Design(num_forget=135, num_never_seen=675, num_seeds=10, num_shadows=64), 0.05)
+    more_forget = power(Design(num_forget=270, num_never_seen=675, num_seeds=5, num_shadows=64), 0.05)
+    assert more_seeds.smallest_delta < more_forget.smallest_delta < now.smallest_delta
+    # the intervals of the published run on digits are 0.031 to 0.051 on each side
+    assert 0.03 < now.half_width < 0.045
+
+
+def test_designs_that_are_none_are_refused() -> None:
+    with pytest.raises(ValueError, match="num_seeds"):
+        Design(num_forget=1, num_never_seen=1, num_seeds=0, num_shadows=4)
+    with pytest.raises(ValueError, match="spread"):
+        Design(num_forget=1, num_never_seen=1, num_seeds=1, num_shadows=4, spread=-1.0)
