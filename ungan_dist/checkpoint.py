@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,11 @@ class Checkpoint:
         self.off_the_clock += spent
         self._began += spent
 
+    def epochs(self, stage: str, first: int, last: int) -> Iterable[int]:
+        """Which epochs of a stage are done, out of those from ``first`` to ``last`` − 1: all of them here."""
+        del stage
+        return range(first, last)
+
     def remove(self) -> None:
         """Forgets what was kept, once the result is committed."""
         if self._world.rank == 0:
@@ -100,7 +105,8 @@ class Epochs:
 
     def of(self, stage: str, epochs: int) -> Iterator[int]:
         """The epochs of one stage that are still to be done, from 0 counted."""
-        for epoch in range(self._done.get(stage, 0), epochs):
+        first = self._done.get(stage, 0)
+        for epoch in range(first, epochs) if self._checkpoint is None else self._checkpoint.epochs(stage, first, epochs):
             yield epoch
             self._done[stage] = epoch + 1
             if self._checkpoint is not None:

@@ -16,6 +16,8 @@ ungan-dist: make a trained model forget, and measure whether an attack can still
 usage:
   ungan-dist run RECIPE [OPTIONS]      train, unlearn, attack, report; run again to continue
   ungan-dist run RECIPE --help         every option of a recipe, with its default
+  ungan-dist plan RECIPE [OPTIONS]     what that would cost here, and what it could show
+  ungan-dist doctor                    is everything here, on this machine or a cluster, as a run needs it?
   ungan-dist recipes                   what can be run
   ungan-dist report RUN                write the report of a run folder anew; trains nothing
   ungan-dist verify RUN                re-hash a run and recompute its scores: COMPLETE, PARTIAL or CORRUPT
@@ -63,6 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 COMMANDS = {
     "run": "ungan_dist.commands.run",
+    "plan": "ungan_dist.commands.plan",
+    "doctor": "ungan_dist.commands.doctor",
     "report": "ungan_dist.commands.report",
     "verify": "ungan_dist.commands.verify",
     "runs": "ungan_dist.commands.runs",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ungan_dist import progress, store
+from ungan_dist import outlook, progress, store
 from ungan_dist.config import MIN_SHADOWS, AuditConfig
 from ungan_dist.errors import ConfigError, Unfinished
 from ungan_dist.evidence import Evidence, Report
@@ -58,6 +58,8 @@ def audit(
     with opened(config, device=device) as plan, stated(plan.folder):
         if missing([*plan.targets, *plan.shadows]):
             write_status(plan.folder, "RUNNING")
+            for line in outlook.lines(outlook.outlook(plan)):
+                tell(progress.remark("plan", line))
         with _partial_report(plan):
             plan, failures = _compute(plan, run_units, tell)
         report = build_report(plan, failures, tell)

@@ -21,11 +21,16 @@ MAX_DEATHS = 3
 """How often a unit's process may die before the unit is given up."""
 
 
+def num_processes(asked: int | None) -> int:
+    """How many processes a pool has: as asked, else one a GPU, else one a core."""
+    return asked or torch.cuda.device_count() or os.cpu_count() or 1
+
+
 class LocalPool:
     """Processes that live as long as the ``with`` block; started when the first unit comes."""
 
-    def __init__(self, num_processes: int | None = None) -> None:
-        self._num_processes = num_processes or torch.cuda.device_count() or os.cpu_count() or 1
+    def __init__(self, asked: int | None = None) -> None:
+        self._num_processes = num_processes(asked)
         self._workers: list[_Worker] = []
 
     def __enter__(self) -> LocalPool:

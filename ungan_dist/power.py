@@ -19,9 +19,8 @@ from scipy.stats import t as student_t
 
 from ungan_dist.intervals import SEEDS_FOR_T
 from ungan_dist.ranges import not_negative, positive
+from ungan_dist.score import VERDICT_LEVEL
 
-LEVEL = 0.90
-"""Of the gap's interval: two one-sided tests at 5 % each."""
 CHANCE = 0.80
 """With which a method that equals Retrain is to be found equivalent."""
 _QUANTILES = (np.arange(400) + 0.5) / 400
@@ -81,11 +80,11 @@ def expected_half_width(design: Design) -> float:
     """Of the gap's interval: Student's t from three seeds on; below, a bootstrap, which sees the examples alone."""
     num_seeds = design.num_seeds
     if num_seeds < SEEDS_FOR_T:
-        return float(norm.ppf((1 + LEVEL) / 2)) * _of_examples(design) / sqrt(num_seeds)
+        return float(norm.ppf((1 + VERDICT_LEVEL) / 2)) * _of_examples(design) / sqrt(num_seeds)
     freedom = num_seeds - 1
     # the mean of a standard deviation estimated from so few is smaller than the true one
     bias = sqrt(2 / freedom) * float(np.exp(gammaln(num_seeds / 2) - gammaln(freedom / 2)))
-    return float(student_t.ppf((1 + LEVEL) / 2, freedom)) * bias * _of_gap(design) / sqrt(num_seeds)
+    return float(student_t.ppf((1 + VERDICT_LEVEL) / 2, freedom)) * bias * _of_gap(design) / sqrt(num_seeds)
 
 
 def smallest_delta(design: Design, chance: float = CHANCE) -> float:
@@ -106,7 +105,7 @@ def chance_of_equivalence(design: Design, delta: float) -> float:
     else:
         freedom = design.num_seeds - 1
         estimated = np.sqrt(chi2.ppf(_QUANTILES, freedom) / freedom)
-        half_widths = student_t.ppf((1 + LEVEL) / 2, freedom) * estimated * error
+        half_widths = student_t.ppf((1 + VERDICT_LEVEL) / 2, freedom) * estimated * error
     room = (delta - half_widths) / error
     return float(np.where(room > 0, 2 * norm.cdf(room) - 1, 0.0).mean())
 

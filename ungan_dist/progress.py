@@ -58,6 +58,11 @@ class Stage:
         )
 
 
+def remark(stage: str, note: str) -> Event:
+    """Words without steps: a stage of nothing to do."""
+    return Event(stage=stage, done=0, total=0, seconds=0.0, seconds_left=None, note=note)
+
+
 def silent(event: Event) -> None:
     """Tells nothing."""
     del event
@@ -100,6 +105,9 @@ def _live() -> Iterator[Report]:
         tasks = {}
 
         def tell(event: Event) -> None:
+            if event.note and not event.total:
+                display.console.print(f"{event.stage}: {event.note}", markup=False, highlight=False)
+                return
             if event.stage not in tasks:
                 tasks[event.stage] = display.add_task(event.stage, total=event.total, left="", note="")
             finished = event.done >= event.total

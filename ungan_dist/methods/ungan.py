@@ -156,13 +156,17 @@ class Turns(NamedTuple):
 def num_turns(request: Request, config: UnGANConfig) -> Turns:
     """N_e, T_d, T_g and T_f; a loop set to 0 stays out even where bounds are inclusive: the controls rest on it."""
     batch_size = config.batch_size or request.train.batch_size
-    adversarial = max(1, len(request.forget) // batch_size)
-    passes = math.ceil((len(request.retain) + len(request.forget)) / batch_size)
+    return turns_of(config, num_retain=len(request.retain), num_forget=len(request.forget), batch_size=batch_size)
+
+
+def turns_of(config: UnGANConfig, *, num_retain: int, num_forget: int, batch_size: int) -> Turns:
+    """:func:`num_turns` for sets of given sizes."""
+    adversarial = max(1, num_forget // batch_size)
     steps = (
         config.epochs,
         adversarial if config.critic_steps is None else config.critic_steps,
         adversarial if config.generator_steps is None else config.generator_steps,
-        passes if config.finetune_steps is None else config.finetune_steps,
+        math.ceil((num_retain + num_forget) / batch_size) if config.finetune_steps is None else config.finetune_steps,
     )
     return Turns(*(count + 1 if config.inclusive_loops and count else count for count in steps))
 
