@@ -17,6 +17,8 @@ usage:
   ungan-dist run RECIPE [OPTIONS]      train, unlearn, attack, report; run again to continue
   ungan-dist run RECIPE --help         every option of a recipe, with its default
   ungan-dist recipes                   what can be run
+  ungan-dist run custom …              your own model, data and forget list
+  ungan-dist audit --unlearned FILE …  judge a model that was unlearned elsewhere
   ungan-dist report RUN                write the report of a run folder anew; trains nothing
   ungan-dist verify RUN                re-hash a run and recompute its scores: COMPLETE, PARTIAL or CORRUPT
   ungan-dist runs [DIR]                list the runs of a folder; --remove RUN removes one
@@ -63,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 COMMANDS = {
     "run": "ungan_dist.commands.run",
+    "audit": "ungan_dist.commands.audit",
     "report": "ungan_dist.commands.report",
     "verify": "ungan_dist.commands.verify",
     "runs": "ungan_dist.commands.runs",

@@ -240,6 +240,7 @@ def build_report(plan: Plan, failures: list[Failed], tell: progress.Report) -> R
         status="PARTIAL" if absent else "COMPLETE",
         missing=absent,
         forget_files=_forget_files(plan),
+        notes=plan.notes,
         examples=forget_examples(plan.source, plan.split, evidence) if _may_show(plan) else [],
     )
 

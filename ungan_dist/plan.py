@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from jaxtyping import Bool
 
-from ungan_dist.config import AuditConfig, method_config
+from ungan_dist.config import AuditConfig, UnlearnedConfig, method_config
 from ungan_dist.errors import ConfigError
-from ungan_dist.identity import RESULTS_VERSION, content_hash, run_hash
+from ungan_dist.given import check_models, given_sets
+from ungan_dist.identity import RESULTS_VERSION, content_hash, model_identity, run_hash
 from ungan_dist.kernels import resolve, table_hash
 from ungan_dist.resident import Prepared
 from ungan_dist.runs import RunRecord, folder_of
@@ -23,6 +24,7 @@ from ungan_dist.sources import Source, load_source
 from ungan_dist.split import Draw, Split, array_hash, draw_sets, make_split, membership_matrix
 from ungan_dist.targets import TargetUnit
 from ungan_dist.units import is_done
+from ungan_dist.weights import file_hash
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +42,8 @@ class Plan:
     unlearning: list[TargetUnit]
     """Every other method, after its seed's original."""
     shadows: list[ShadowUnit]
+    notes: list[str]
+    """What was assumed of what was given."""
 
     @property
     def targets(self) -> list[TargetUnit]:
@@ -59,7 +63,9 @@ def make_plan(config: AuditConfig, *, resolved: dict[str, Any] | None = None, de
     """
     try:
         source = load_source(config.source)
-        split = make_split(config.split, len(source.images), source.test)
+        check_models(config, source)
+        sets = None if config.given.forget is None else given_sets(config, source)
+        split = sets.split if sets else make_split(config.split, len(source.images), source.test)
         views_fit(config, source)
     except (ValueError, OSError) as error:
         raise ConfigError(str(error)) from error
@@ -69,15 +75,16 @@ def make_plan(config: AuditConfig, *, resolved: dict[str, Any] | None = None, de
     resolved = resolved or {"device": device, "engine": engine, "loader": "resident", **_fused(device)}
     record = RunRecord(
         config=config,
-        run_hash=run_hash(config, source.content_hash),
+        run_hash=run_hash(config, source.content_hash, sets.given_hash if sets else ""),
         data_hash=source.content_hash,
         channels=source.images.shape[-1],
         num_classes=source.num_classes,
         resolved=resolved,
+        given_hash=sets.given_hash if sets else "",
     )
     folder = folder_of(config, record.run_hash)
     prepared = Prepared(output=str(folder.parent), data_hash=source.content_hash)
-    draws = [draw_sets(config.split, seed) for seed in range(config.num_seeds)]
+    draws = [sets.draw if sets else draw_sets(config.split, seed) for seed in range(config.num_seeds)]
     membership = membership_matrix(config.shadows.num_models, len(split.pool), config.shadows.seed)
     originals, unlearning = _targets(record, folder, prepared, split, draws)
     return Plan(
@@ -90,6 +97,7 @@ def make_plan(config: AuditConfig, *, resolved: dict[str, Any] | None = None, de
         originals=originals,
         unlearning=unlearning,
         shadows=_shadows(record, prepared, split, membership),
+        notes=sets.notes if sets else [],
     )
 
 
@@ -141,6 +149,7 @@ def _targets(
 ) -> tuple[list[TargetUnit], list[TargetUnit]]:
     config = record.config
     common = {"run": record.run_hash, "resolved": record.resolved}
+    given = config.given.original
     originals: list[TargetUnit] = []
     unlearning: list[TargetUnit] = []
     for seed, draw in enumerate(draws):
@@ -148,6 +157,9 @@ def _targets(
         for method in config.methods:
             settings = method_config(config, method)
             content = {**common, "method": method, "seed": seed}
+            if isinstance(settings, UnlearnedConfig):
+                content["weights"] = file_hash(settings.weights)
+                settings = UnlearnedConfig(weights=str(Path(settings.weights).resolve()))
             unit = TargetUnit(
                 id=content_hash(content),
                 original_id=original_id,
@@ -163,6 +175,7 @@ def _targets(
                 queries=config.shadows.queries,
                 device=str(record.resolved["device"]),
                 fused=tuple(record.resolved.get("fused", ())),
+                given_original=None if given is None else str(Path(given).resolve()),
             )
             (originals if method == "original" else unlearning).append(unit)
     return originals, unlearning
@@ -188,7 +201,7 @@ def _shadows(
         "results_version": RESULTS_VERSION,
         "data": record.data_hash,
         "pool": array_hash(split.pool),
-        "model": dataclasses.asdict(config.model),
+        "model": model_identity(config.model),
         "train": alone,
         "queries": list(config.shadows.queries),
         "seed": config.shadows.seed,

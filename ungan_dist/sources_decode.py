@@ -26,6 +26,8 @@ class Pictures:
     class_names: tuple[str, ...]
     num_test: int
     """How many of the last examples are the official test set; 0 where there is none."""
+    ids: tuple[str, ...] | None = None
+    """A name for each example; none where the reader knows none."""
 
 
 def decode(encoded: Iterable[tuple[str, bytes]], count: int) -> UInt8[np.ndarray, "examples height width channels"]:

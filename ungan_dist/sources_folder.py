@@ -35,6 +35,7 @@ def read_image_folder(root: Path) -> Pictures:
         labels=np.array([label for _, label in files], np.int64),
         class_names=class_names,
         num_test=len(test),
+        ids=tuple(str(file.relative_to(root)) for file, _ in files),
     )
 
 
