@@ -1,11 +1,11 @@
 """FFCV's file format, version 2: what a file of ours looks like, and a reader that believes nothing.
 
-FFCV trusts a file: a pointer that leads outside ends the process. So header and tables are checked here first, in NumPy,
-without FFCV: every count, every pointer, every size, every label.
+FFCV trusts a file: a pointer that leads outside ends the process. So header and tables are checked here first, in
+NumPy, without FFCV: every count, every pointer, every size, every label.
 
-A file holds two fields, ``image`` (``RGBImageField`` where pictures have three channels, else ``NDArrayField`` of bytes)
-and ``label`` (``IntField``): header, descriptions of fields, a record an example, pages of pixels, and the table of what
-lies where.
+A file holds two fields, ``image`` (``RGBImageField`` where pictures have three channels, else ``NDArrayField`` of
+bytes) and ``label`` (``IntField``): header, descriptions of fields, a record an example, pages of pixels, and the table
+of what lies where.
 """
 
 from __future__ import annotations
@@ -83,7 +83,9 @@ def read_tables(path: Path, *, num_classes: int) -> Beton:
     kind = record_type(3 if array_shape is None else 1)
     records_end = fields_end + num_samples * kind.itemsize
     if records_end > table_begin:
-        raise DamagedBeton(f"{num_samples} examples need {records_end} bytes, the table of pixels begins at {table_begin}")
+        raise DamagedBeton(
+            f"{num_samples} examples need {records_end} bytes, the table of pixels begins at {table_begin}"
+        )
     records = np.array(content[fields_end:records_end]).view(kind)
     table = np.array(content[table_begin:]).view(ALLOCATION)
     pointers, sizes = _check_table(table, num_samples, records_end, table_begin)
@@ -97,7 +99,9 @@ def read_tables(path: Path, *, num_classes: int) -> Beton:
         raise DamagedBeton(f"example {wrong[0]} points to byte {stated[wrong[0]]}, its pixels lie elsewhere")
     num_bytes = int(np.prod(shape))
     if (wrong := np.flatnonzero(~is_jpeg & (sizes != num_bytes))).size:
-        raise DamagedBeton(f"example {wrong[0]} has {sizes[wrong[0]]} bytes of pixels, its shape {shape} needs {num_bytes}")
+        raise DamagedBeton(
+            f"example {wrong[0]} has {sizes[wrong[0]]} bytes of pixels, its shape {shape} needs {num_bytes}"
+        )
     labels = records["f1"].astype(np.int64)
     if (wrong := np.flatnonzero((labels < 0) | (labels >= num_classes))).size:
         raise DamagedBeton(f"example {wrong[0]} has label {labels[wrong[0]]}, outside [0, {num_classes})")

@@ -25,8 +25,8 @@ from ungan_dist.beton import (
     record_type,
 )
 
-PAGE_SIZE = 4 * MIN_PAGE_SIZE
-"""FFCV's own default, 8 MiB; larger where a picture is."""
+PAGE_SIZE = MIN_PAGE_SIZE
+"""2 MiB, so that small sets stay small files; larger where a picture is."""
 
 
 def beton_bytes(
@@ -46,7 +46,9 @@ def beton_bytes(
     if not num_samples:
         raise ValueError("a data set without examples cannot be written")
     if max(height, width) >= 1 << 16:
-        raise ValueError(f"pictures of {height} × {width} pixels are too large for FFCV's format: below {1 << 16} a side")
+        raise ValueError(
+            f"pictures of {height} × {width} pixels are too large for FFCV's format: at most 65535 a side"
+        )
     stored = [jpegs[example] if example < len(jpegs) else None for example in range(num_samples)]
     sizes = np.array([images[0].nbytes if jpeg is None else len(jpeg) for jpeg in stored], np.int64)
     page_size = PAGE_SIZE

@@ -18,6 +18,7 @@ usage:
   ungan-dist report RUN             write the report of a run folder anew; trains nothing
   ungan-dist verify RUN             re-hash a run and recompute its scores: COMPLETE, PARTIAL or CORRUPT
   ungan-dist runs [DIR]             list the runs of a folder; --remove RUN removes one
+  ungan-dist prepare RECIPE         write the data as one file for FFCV; --rebuild replaces a damaged one
   ungan-dist recipes                what can be run
   ungan-dist run RECIPE --help      every option of a recipe, with its default
 
@@ -61,6 +62,7 @@ COMMANDS = {
     "report": "ungan_dist.commands.report",
     "verify": "ungan_dist.commands.verify",
     "runs": "ungan_dist.commands.runs",
+    "prepare": "ungan_dist.commands.prepare",
     "recipes": "ungan_dist.commands.recipes",
 }
 """Imported when called, so that help is instant."""

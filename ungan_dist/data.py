@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -31,7 +31,8 @@ class View:
     """Mirror every picture."""
 
 
-class Pictures(Protocol):
+@runtime_checkable
+class PictureFile(Protocol):
     """Pictures that are read from a file when they are asked for."""
 
     @property
@@ -57,7 +58,7 @@ class Pictures(Protocol):
 class Examples:
     """A data set, resident on one device or in a file; sets are tensors of indices into it."""
 
-    images: UInt8[Tensor, "examples height width channels"] | Pictures
+    images: UInt8[Tensor, "examples height width channels"] | PictureFile
     labels: Int[Tensor, " examples"]
     table: Float[Tensor, "256 channels"]
     """Normalisation: pixel value and channel → input of the model."""

@@ -1,9 +1,9 @@
 """FFCV operations of ours: a picture is read, moved, mirrored and normalised in one pass over its pixels.
 
-They take the place of FFCV's decoders, so that no copy of the pixels is written in between. Which random draws a picture
-gets stands in its index: the low 32 bits are the example, the high 32 bits a row of the settings, which live as long as
-the Loader and change under its compiled code. Values are read from the normalisation table, never computed: FFCV
-compiles with fastmath.
+They take the place of FFCV's decoders, so that no copy of the pixels is written in between. Which random draws a
+picture gets stands in its index: the low 32 bits are the example, the high 32 bits a row of the settings, which live as
+long as the Loader and change under its compiled code. Values are read from the normalisation table, never computed:
+FFCV compiles with fastmath.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +71,7 @@ class FfcvPictures:
 
     def read(
         self, batches: Sequence[Int[Tensor, " batch"]], view: View
-    ) -> Iterator[Float[Tensor, "batch channels height width"]]:
+    ) -> Generator[Float[Tensor, "batch channels height width"]]:
         """Batches of any sizes in order, prepared in the background; each is valid until the next is asked for.
 
         Raises:

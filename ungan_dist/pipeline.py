@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -55,7 +56,9 @@ def audit(
     with _writable(plan.folder), store.run_lock(plan.folder):
         store.sweep(plan.folder)
         open_run(plan.folder, plan.record)
-        prepare(plan.source, plan.folder.parent)
+        for note in plan.notes:
+            warnings.warn(note, stacklevel=2)
+        prepare(plan.source, plan.folder.parent, loader=plan.originals[0].prepared.loader)
         _store_membership(plan)
         with stated(plan.folder):
             if missing([*plan.targets, *plan.shadows]):
@@ -262,6 +265,7 @@ def _forget_files(plan: Plan) -> list[str]:
     return [
         prepared.images,
         prepared.labels,
+        prepared.beton.name,
         f"{name}/models/*/original.safetensors",
         f"{name}/log_odds/*/*.npy",
         "shadows/*.npy",

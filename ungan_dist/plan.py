@@ -15,6 +15,7 @@ from jaxtyping import Bool
 from ungan_dist.config import AuditConfig, method_config
 from ungan_dist.errors import ConfigError
 from ungan_dist.identity import RESULTS_VERSION, content_hash, run_hash
+from ungan_dist.loaders import resolve_loader
 from ungan_dist.resident import Prepared
 from ungan_dist.runs import RunRecord, folder_of
 from ungan_dist.shadows import ShadowUnit
@@ -34,6 +35,8 @@ class Plan:
     split: Split
     draws: list[Draw]
     """By audit seed."""
+    notes: tuple[str, ...]
+    """What the user should know of how "auto" was resolved."""
     membership: Bool[np.ndarray, "models pool"]
     originals: list[TargetUnit]
     unlearning: list[TargetUnit]
@@ -54,7 +57,7 @@ def make_plan(config: AuditConfig, *, resolved: dict[str, Any] | None = None, de
         device: what the units run on, ``cpu`` or ``cuda``; none: this machine's.
 
     Raises:
-        ConfigError: the data cannot be read, or does not suffice for what is asked.
+        ConfigError: the data cannot be read, or does not suffice for what is asked; or FFCV is, and is not installed.
     """
     try:
         source = load_source(config.source)
@@ -65,7 +68,9 @@ def make_plan(config: AuditConfig, *, resolved: dict[str, Any] | None = None, de
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     # on a CPU stacking gains nothing over one process a core
     engine = ("serial" if device == "cpu" else "stacked") if config.shadows.engine == "auto" else config.shadows.engine
+    # "loader" names the bits, and every loader gives those of the resident one; it stays for the ids' sake
     resolved = resolved or {"device": device, "engine": engine, "loader": "resident"}
+    loader, note = resolve_loader(config.data.loader, source.images.nbytes, str(resolved["device"]))
     record = RunRecord(
         config=config,
         run_hash=run_hash(config, source.content_hash),
@@ -75,7 +80,12 @@ def make_plan(config: AuditConfig, *, resolved: dict[str, Any] | None = None, de
         resolved=resolved,
     )
     folder = folder_of(config, record.run_hash)
-    prepared = Prepared(output=str(folder.parent), data_hash=source.content_hash)
+    prepared = Prepared(
+        output=str(folder.parent),
+        data_hash=source.content_hash,
+        loader=loader,
+        num_threads=config.data.num_threads,
+    )
     draws = [draw_sets(config.split, seed) for seed in range(config.num_seeds)]
     membership = membership_matrix(config.shadows.num_models, len(split.pool), config.shadows.seed)
     originals, unlearning = _targets(record, folder, prepared, split, draws)
@@ -86,6 +96,7 @@ def make_plan(config: AuditConfig, *, resolved: dict[str, Any] | None = None, de
         split=split,
         draws=draws,
         membership=membership,
+        notes=(note,) if note else (),
         originals=originals,
         unlearning=unlearning,
         shadows=_shadows(record, prepared, split, membership),

@@ -50,6 +50,8 @@ class Source:
     mean: tuple[float, ...]
     """A channel, of pixels divided by 255."""
     std: tuple[float, ...]
+    jpegs: tuple[bytes | None, ...] = ()
+    """Large colour pictures as the JPEG files they came from, by example; empty where there are none."""
 
     @cached_property
     def content_hash(self) -> str:
@@ -169,6 +171,7 @@ def _source(
         test=np.arange(count - pictures.num_test, count) if pictures.num_test else None,
         mean=mean,
         std=std,
+        jpegs=pictures.jpegs,
     )
 
 
