@@ -142,12 +142,12 @@ def gather(
 
 def gather_ahead(
     data: Examples,
-    batches: Sequence[Int[Tensor, " batch"]],
+    batches: Sequence[Int[Tensor, " _"]],
     *,
     augment: AugmentConfig | None = None,
     seed: int = 0,
     epoch: int = 0,
-) -> Iterator[Float[Tensor, "batch channels height width"]]:
+) -> Iterator[Float[Tensor, "_ channels height width"]]:
     """:func:`gather` of one batch after another, read ahead where pictures lie in a file.
 
     Args:

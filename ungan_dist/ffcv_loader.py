@@ -7,6 +7,7 @@ sizes that lets itself be cut only at their ends.
 from __future__ import annotations
 
 import contextlib
+import copy
 import queue
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -83,8 +84,11 @@ class LivingLoader:
             num_buffers: that are allocated: one being used, one being filled, the others filled ahead. A single one
                 suffices for a single batch.
         """
-        loader = self._loader
-        self._order.batches = loader.first_traversal_order = _Batches(batches)
+        self._order.batches = _Batches(batches)
+        # sizes belong to a pass, and its thread looks at them as long as it lives: so each pass has a shallow copy,
+        # which shares all that is compiled
+        loader = copy.copy(self._loader)
+        loader.first_traversal_order = self._order.batches
         loader.batch_size, loader.batches_ahead = self._order.batches.batch_size, num_buffers - 2
         with torch_threads_kept():
             iterator = iter(loader)

@@ -20,8 +20,8 @@ from ffcv.fields.rgb_image import SimpleRGBImageDecoder
 from ffcv.pipeline.allocation_query import AllocationQuery
 from ffcv.pipeline.compiler import Compiler
 from ffcv.pipeline.state import State
-from ffcv.utils import cast_int_to_byte_ptr
-from numba import carray, njit
+from numba import carray, njit, types
+from numba.extending import intrinsic
 
 SEED_LOW, SEED_HIGH, EPOCH, POSITIONS, RANDOM_FLIP, SHIFT, FLIP, NUM_SETTINGS = range(8)
 """Columns of the settings, int64: the draws' seed and epoch, 2 · padding + 1, and the moves without chance."""
@@ -35,6 +35,18 @@ _tj_decompress.argtypes = [ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64, ct
 _tj_decompress.restype = ctypes.c_int32
 _tj_destroy = _LIBRARY.tjDestroy
 _tj_destroy.argtypes, _tj_destroy.restype = [ctypes.c_uint64], ctypes.c_int32
+
+
+@intrinsic
+@no_type_check
+def _int64_pointer(typing_context, address):
+    """An address as a pointer; FFCV's own gives bytes, whose arrays it turns read-only for the whole process."""
+
+    @no_type_check
+    def generate(context, builder, signature, arguments):
+        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+
+    return types.CPointer(types.int64)(types.uintp), generate
 
 
 @njit(nogil=True)
@@ -157,7 +169,7 @@ class FusedImageDecoder(_Fused, SimpleRGBImageDecoder):
 
         @no_type_check
         def decode(indices, destination, metadata, storage_state):
-            settings = carray(cast_int_to_byte_ptr(address), num_rows * NUM_SETTINGS * 8).view(np.int64)
+            settings = carray(_int64_pointer(address), num_rows * NUM_SETTINGS)
             for position in many(len(indices)):
                 example = indices[position] & np.uint64(0xFFFFFFFF)
                 begin = np.int64(indices[position] >> np.uint64(32)) * NUM_SETTINGS
@@ -166,7 +178,7 @@ class FusedImageDecoder(_Fused, SimpleRGBImageDecoder):
                 if has_jpeg and field["mode"] == 0:
                     pixels = np.empty((height, width, channels), np.uint8)
                     if decode_jpeg(read(field["data_ptr"], storage_state), pixels) != 0:
-                        failures = carray(cast_int_to_byte_ptr(failures_address), 8).view(np.int64)
+                        failures = carray(_int64_pointer(failures_address), 1)
                         failures[0] = np.int64(example) + 1
                     _write_normalised(pixels, table, destination[position], down, first, mirrored)
                 else:
@@ -190,7 +202,7 @@ class FusedArrayDecoder(_Fused, NDArrayDecoder):
 
         @no_type_check
         def decode(indices, destination, metadata, storage_state):
-            settings = carray(cast_int_to_byte_ptr(address), num_rows * NUM_SETTINGS * 8).view(np.int64)
+            settings = carray(_int64_pointer(address), num_rows * NUM_SETTINGS)
             for position in many(len(indices)):
                 example = indices[position] & np.uint64(0xFFFFFFFF)
                 begin = np.int64(indices[position] >> np.uint64(32)) * NUM_SETTINGS

@@ -70,8 +70,8 @@ class FfcvPictures:
             return next(batches)
 
     def read(
-        self, batches: Sequence[Int[Tensor, " batch"]], view: View
-    ) -> Generator[Float[Tensor, "batch channels height width"]]:
+        self, batches: Sequence[Int[Tensor, " _"]], view: View
+    ) -> Generator[Float[Tensor, "_ channels height width"]]:
         """Batches of any sizes in order, prepared in the background; each is valid until the next is asked for.
 
         Raises:
