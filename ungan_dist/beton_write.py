@@ -46,9 +46,7 @@ def beton_bytes(
     if not num_samples:
         raise ValueError("a data set without examples cannot be written")
     if max(height, width) >= 1 << 16:
-        raise ValueError(
-            f"pictures of {height} × {width} pixels are too large for FFCV's format: at most 65535 a side"
-        )
+        raise ValueError(f"pictures of {height} × {width} pixels are too large for FFCV's format: at most 65535 a side")
     stored = [jpegs[example] if example < len(jpegs) else None for example in range(num_samples)]
     sizes = np.array([images[0].nbytes if jpeg is None else len(jpeg) for jpeg in stored], np.int64)
     page_size = PAGE_SIZE

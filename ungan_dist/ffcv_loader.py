@@ -33,7 +33,8 @@ class _Batches(Sequence[Any]):
 
     def __init__(self, batches: Sequence[np.ndarray]) -> None:
         self._batches = batches
-        self.batch_size = max(map(len, batches), default=1)
+        # buffers of float32 then begin at multiples of 64 bytes, as torch's own tensors do: last bits may depend on it
+        self.batch_size = -(-max(map(len, batches), default=1) // 16) * 16
 
     def __len__(self) -> int:
         return len(self._batches) * self.batch_size

@@ -85,7 +85,8 @@ class FfcvPictures:
                 raise IndexError(f"indices {batch.min()} … {batch.max()} are not within [0, {num_examples})")
         largest = max(map(len, wanted), default=0)
         if not largest:
-            yield from (torch.empty((0, channels, height, width), device=self.device) for _ in wanted)
+            empty = _in_resident_order(torch.empty((0, channels, height, width)))
+            yield from (empty.to(self.device) for _ in wanted)
             return
         affordable = BUFFER_BYTES // (largest * channels * height * width * 4)
         num_buffers = 1 if len(wanted) == 1 else max(3, min(affordable, MAX_BUFFERS))
@@ -101,7 +102,7 @@ class FfcvPictures:
                         self._check_decoded()
                     else:
                         images = torch.empty((0, channels, height, width))
-                    yield images.to(self.device)
+                    yield _in_resident_order(images).to(self.device)
         finally:
             self._free_rows.append(row)
 
@@ -109,6 +110,13 @@ class FfcvPictures:
         if failed := int(self._failures[0]):
             self._failures[0] = 0
             raise ValueError(f"example {failed - 1} of {self._path} cannot be decoded: its JPEG is damaged")
+
+
+def _in_resident_order(
+    images: Float[Tensor, "batch channels height width"],
+) -> Float[Tensor, "batch channels height width"]:
+    """The strides that the resident loader's pictures have: by those of one channel torch chooses its convolution."""
+    return images[:, 0, :, :, None].permute(0, 3, 1, 2) if images.shape[1] == 1 else images
 
 
 def _settings(view: View) -> list[int]:
