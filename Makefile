@@ -9,7 +9,7 @@ export UV_HTTP_TIMEOUT ?= 300
 # every process imports torch: 2 s of CPU with bytecode kept, 4 without
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test check kernels mutants lock clean
+.PHONY: help setup demo test chaos check kernels mutants lock clean
 
 help:  ## list the targets (the default)
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,18 +22,22 @@ demo: $(READY)  ## the recipe digits from data to report, a few minutes on two c
 test: $(READY)  ## all tests
 	.venv/bin/python -m pytest -q
 
-check: $(READY)  ## ruff, basedpyright and the floors between the modules
+chaos: $(READY)  ## faults at full size and plans against real runs: ten minutes and more
+	.venv/bin/python -m pytest -q -m chaos
+
+check: $(READY)  ## ruff, basedpyright, the floors between the modules, and every kernel compiled for sm_80 and sm_90
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/basedpyright
 	.venv/bin/lint-imports
-
-kernels: $(READY)  ## fused kernels: compiled for sm_80 and sm_90, tested in Triton's interpreter; minutes, not yet part of check
 	.venv/bin/python -m ungan_dist.kernels.compile_check
-	TRITON_INTERPRET=1 .venv/bin/python -m pytest -q -o addopts=--import-mode=importlib tests/kernels
+
+kernels: $(READY)  ## of check and test what concerns the kernels: compiled without a GPU, run in Triton's interpreter
+	.venv/bin/python -m ungan_dist.kernels.compile_check
+	.venv/bin/python -m pytest -q tests/kernels
 
 mutants: $(READY)  ## break each fused kernel in three ways: the tests must go red, minutes each
-	TRITON_INTERPRET=1 .venv/bin/python tests/kernels/run_mutants.py
+	.venv/bin/python tests/kernels/run_mutants.py
 
 lock: $(UV)  ## bring requirements.lock up to pyproject.toml, keeping the pins that still fit
 	$(COMPILE) --extra dev pyproject.toml -o requirements.lock

@@ -1,53 +1,30 @@
-"""The fused operations against their rivals: ``python benchmarks/kernels.py``, minutes on one CUDA GPU.
+"""The fused operations against their rivals: ``python benchmarks/kernels.py``, at most ten minutes on one CUDA GPU.
 
-Refuses to time anything while the kernels' tests are red on this device. Without a GPU it writes operation counts of
-the reference and "not measured yet" in place of every time.
+Refuses to time anything while the kernels' tests are red on this device. Without a GPU it writes launches, operations
+and bytes, and "not measured yet" in place of every time. ``benchmarks/publish.py`` puts the table into the README.
 """
 
 from __future__ import annotations
 
+import importlib.util
+import json
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from harness import as_row, compare, graphed, peak_bytes, write
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from ungan_dist.kernels import critic_loss, energy_distance
-from ungan_dist.kernels.impl import Impl
-from ungan_dist.kernels.testing import critic_inputs
+from ungan_dist.kernels import energy_distance
 
 BUDGET_S = 9 * 60
 """Rows that would begin later are left out, by name."""
-
-
-class CountOperations(TorchDispatchMode):
-    """How many operations reach the dispatcher: on a GPU nearly every one that is no view is a launch."""
-
-    count = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # noqa: ANN001, ANN204
-        self.count += not func.is_view
-        return func(*args, **(kwargs or {}))
-
-
-def critic_step(impl: Impl, width: int, batch: int, device: str) -> Callable[[], tuple[Tensor, ...]]:
-    """One critic loss and its six gradients."""
-    weights, batches, epsilon = critic_inputs(batch, 20, (width, width, width), device=device)
-    leaves = [weight.float().requires_grad_() for weight in weights]
-    z_unseen, z_forget, z_forget2, epsilon = (z.float() for z in (*batches, epsilon))
-
-    def step() -> tuple[Tensor, ...]:
-        loss = critic_loss(
-            leaves, z_unseen, z_forget, z_forget2, epsilon,
-            penalty="squared", penalty_of="critic", penalty_weight=10.0, impl=impl,
-        )  # fmt: skip
-        return (loss.detach(), *torch.autograd.grad(loss, leaves))
-
-    return step
+MAX_RELATIVE_ERROR = 1e-3
+"""A rival whose gradients are further from eager's is not timed: a wrong answer has no speed."""
 
 
 def cdist_energy(x: Tensor, y: Tensor) -> Tensor:
@@ -64,7 +41,18 @@ def error(ours: tuple[Tensor, ...], reference: tuple[Tensor, ...]) -> float:
     )
 
 
+def checked(name: str, rival: Callable[[], tuple[Tensor, ...]], eager: tuple[Tensor, ...]) -> str | None:
+    """Why a rival is not timed, or none: it does not run, or its gradients are wrong."""
+    try:
+        relative = error(rival(), eager)
+    except Exception as failure:  # whatever a compiler may raise is the row's text
+        return f"{name} does not run: {str(failure).strip().splitlines()[0]}"
+    return None if relative <= MAX_RELATIVE_ERROR else f"{name} is wrong by {relative:.1e}"
+
+
 def measure_critic(deadline: float) -> list[dict[str, object]]:
+    from kernel_counts import critic_step
+
     rows: list[dict[str, object]] = []
     for width in (128, 256):
         subject = f"critic step, widths {width}, batch 256"
@@ -72,14 +60,57 @@ def measure_critic(deadline: float) -> list[dict[str, object]]:
             rows.append({"subject": subject, "left_out": "the budget of time was spent"})
             continue
         fused, eager = critic_step("fused", width, 256, "cuda"), critic_step("reference", width, 256, "cuda")
-        rivals = {"eager": eager, "eager in a CUDA graph": graphed(eager)}
-        relative = error(fused(), eager())
+        expected = eager()
+        rivals: dict[str, Callable[[], object]] = {"eager": eager, "eager in a CUDA graph": graphed(eager)}
+        compiled = torch.compile(critic_step("reference", width, 256, "cuda"))
+        reason = checked("torch.compile", compiled, expected)
+        if reason is None:
+            rivals["torch.compile"] = compiled
+        else:
+            rows.append({"subject": subject, "left_out": reason})
+        relative = error(fused(), expected)
         for arm, ours in (("fused", fused), ("fused in a CUDA graph", graphed(fused))):
             rows += [
                 as_row(f"{subject}, {arm}", ratio, error=relative, peak_bytes=peak_bytes(fused))
                 for ratio in compare(ours, rivals, num_pairs=50)
             ]
     return rows
+
+
+def measure_memory_bound(deadline: float) -> list[dict[str, object]]:
+    """Augmentation and log-odds, whose floor is the copy of what they read and write."""
+    from kernel_counts import augment_step, log_odds_step
+
+    rows: list[dict[str, object]] = []
+    subjects = {
+        "augmented batch, 1024 × 32 × 32 × 3": (lambda impl: augment_step(impl, 1024, "cuda"), 1024 * 3072 * 5),
+        "log-odds, 64 × 1024 × 100": (lambda impl: log_odds_step(impl, 64, 1024, 100, "cuda"), 64 * 1024 * 101 * 4),
+    }
+    for subject, (make, num_bytes) in subjects.items():
+        if time.monotonic() > deadline:
+            rows.append({"subject": subject, "left_out": "the budget of time was spent"})
+            continue
+        fused, eager = make("fused"), make("reference")
+        source = torch.empty(num_bytes // 2, dtype=torch.uint8, device="cuda")
+        rivals = {"eager": eager, "a copy of as many bytes": graphed(source.clone)}
+        relative = error(fused(), eager())
+        rows += [
+            as_row(subject, ratio, error=relative, peak_bytes=peak_bytes(fused))
+            for ratio in compare(graphed(fused), rivals, num_pairs=50)
+        ]
+    return rows
+
+
+def keops_energy(x: Tensor, y: Tensor) -> Tensor:
+    """The other rival: KeOps' symbolic matrices, O(n + m) memory too."""
+    from pykeops.torch import LazyTensor  # pyright: ignore[reportMissingImports]
+
+    def total(a: Tensor, b: Tensor) -> Tensor:
+        squared = ((LazyTensor(a[:, None]) - LazyTensor(b[None])) ** 2).sum(-1)
+        return squared.sqrt().sum(1).double().sum()
+
+    n, m = len(x), len(y)
+    return (2 * total(x, y) / (n * m) - total(x, x) / (n * (n - 1)) - total(y, y) / (m * (m - 1))).float()
 
 
 def measure_energy(deadline: float) -> list[dict[str, object]]:
@@ -98,9 +129,19 @@ def measure_energy(deadline: float) -> list[dict[str, object]]:
             def rival(x: Tensor = x, y: Tensor = y, backward: bool = backward) -> tuple[Tensor, ...]:
                 return _run(lambda: cdist_energy(x, y), x, y, backward)
 
+            def keops(x: Tensor = x, y: Tensor = y, backward: bool = backward) -> tuple[Tensor, ...]:
+                return _run(lambda: keops_energy(x, y), x, y, backward)
+
             memory = {"peak_bytes": peak_bytes(ours), "rival_peak_bytes": peak_bytes(rival)}
-            (ratio,) = compare(ours, {"torch.cdist": rival}, num_pairs=20)
-            rows.append(as_row(subject, ratio, error=error(ours(), rival()), **memory))
+            rivals: dict[str, Callable[[], object]] = {"torch.cdist": rival}
+            if importlib.util.find_spec("pykeops") is None:
+                rows.append({"subject": subject, "left_out": "KeOps is not installed"})
+            elif (reason := checked("KeOps", keops, rival())) is not None:
+                rows.append({"subject": subject, "left_out": reason})
+            else:
+                rivals["KeOps"] = keops
+            relative = error(ours(), rival())
+            rows += [as_row(subject, ratio, error=relative, **memory) for ratio in compare(ours, rivals, num_pairs=20)]
     return rows
 
 
@@ -110,33 +151,30 @@ def _run(value: Callable[[], Tensor], x: Tensor, y: Tensor, backward: bool) -> t
     return (result.detach(), *(torch.autograd.grad(result, (x, y)) if backward else ()))
 
 
-def count_operations() -> list[dict[str, object]]:
-    """What can be known without a GPU."""
-    step = critic_step("reference", 128, 256, "cpu")
-    with CountOperations() as counter:
-        step()
-    return [
-        {
-            "subject": "critic step, widths 128, batch 256",
-            "reference_operations": counter.count,
-            "fused_launches": 6,
-            "time": "not measured yet",
-        },
-        {"subject": "energy distance, 65536 × 65536 × 64", "time": "not measured yet"},
-    ]
+def counts() -> list[dict[str, object]]:
+    """In a process of its own: the interpreter is switched on before Triton is imported, and stays on."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", str(Path(__file__).parent / "kernel_counts.py")],
+        env=os.environ | {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout)
 
 
 def main() -> int:
     """Tests first, then times; the exit status is that of the tests."""
     if not torch.cuda.is_available():
-        print(f"no CUDA GPU: counts only, in {write('kernels', count_operations())}")
+        print(f"no CUDA GPU: counts only, in {write('kernels', [], counts=counts())}")
         return 0
     deadline = time.monotonic() + BUDGET_S
     tests = subprocess.run([sys.executable, "-m", "pytest", "-q", "tests/kernels"]).returncode
     if tests:
         print("the kernels' tests are red on this device: nothing is timed", file=sys.stderr)
         return tests
-    print(f"written to {write('kernels', [*measure_critic(deadline), *measure_energy(deadline)])}")
+    rows = [*measure_critic(deadline), *measure_energy(deadline), *measure_memory_bound(deadline)]
+    print(f"written to {write('kernels', rows, counts=counts())}")
     return 0
 
 

@@ -14,6 +14,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import kernel_table
+
 from ungan_dist import store
 from ungan_dist.intervals import seeded_interval
 from ungan_dist.runs import read_run, versions
@@ -136,7 +138,8 @@ def refresh_readme() -> None:
 
     def block(match: re.Match[str]) -> str:
         results = RESULTS / f"{match[1]}.json"
-        body = compact(store.read_json(results)) if results.is_file() else "Not measured yet.\n"
+        write = kernel_table.table if match[1] == "kernels" else compact
+        body = write(store.read_json(results)) if results.is_file() else "Not measured yet.\n"
         return f"<!-- results: {match[1]} -->\n{body}<!-- end -->"
 
     store.write_file(path, re.sub(r"<!-- results: (\S+) -->\n.*?<!-- end -->", block, text, flags=re.S).encode())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import signal
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -29,13 +30,14 @@ def connected(address: str) -> Iterator[None]:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
         if address != "auto":
+            _answers(address)
             ray.init(address=address, **options)
         else:
             try:
                 ray.init(address="auto", **options)
             except ConnectionError:
                 ray.init(address="local", **options)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise ConfigError(f"no Ray cluster at {address!r}: {error}") from error
     # Ray puts a handler of its own in place, which would end the run without its partial report
     signal.signal(signal.SIGTERM, handler)
@@ -43,6 +45,14 @@ def connected(address: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _answers(address: str) -> None:
+    """Asks whether anything listens: Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        raise ValueError("an address is host:port, the port that the head was started with (6379 unless told)")
+    socket.create_connection((host, int(port)), timeout=10).close()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,25 +83,25 @@ def room_for(config: FleetConfig, nodes: list[dict[str, Any]]) -> Room:
     gpus_per_worker = config.gpus_per_worker
     if gpus_per_worker is None:
         gpus_per_worker = 1.0 if gpus else 0.0
-    places = [_places(resources, config.cpus_per_worker, gpus_per_worker) for resources in alive]
+    room = [places(resources, config.cpus_per_worker, gpus_per_worker) for resources in alive]
     there = "; ".join(f"{node.get('CPU', 0.0):g} CPUs, {node.get('GPU', 0.0):g} GPUs" for node in alive) or "no node"
     asked = f"{config.cpus_per_worker:g} CPUs and {gpus_per_worker:g} GPUs a worker"
-    wanted = config.num_workers or sum(places)
-    if not config.autoscaling and (wanted > sum(places) or not wanted):
+    wanted = config.num_workers or sum(room)
+    if not config.autoscaling and (wanted > sum(room) or not wanted):
         raise ConfigError(
-            f"the cluster has room for {sum(places)} workers; asked are {config.num_workers or 'at least 1'}, with "
+            f"the cluster has room for {sum(room)} workers; asked are {config.num_workers or 'at least 1'}, with "
             f"{asked}; its {len(alive)} nodes have: {there}. Ask for fewer (--fleet.num-workers), for less "
             f"(--fleet.cpus-per-worker, --fleet.gpus-per-worker), add nodes, or say --fleet.autoscaling"
         )
     return Room(num_workers=wanted, gpus_per_worker=gpus_per_worker, cpus_per_worker=config.cpus_per_worker)
 
 
-def _places(resources: dict[str, float], cpus: float, gpus: float) -> int:
+def places(resources: dict[str, float], cpus: float, gpus: float) -> int:
     """Workers that fit on one node; a small slack keeps 3 × 1/3 of a GPU at three."""
-    places = [math.floor(resources.get("CPU", 0.0) / cpus + 1e-6)]
+    fitting = [math.floor(resources.get("CPU", 0.0) / cpus + 1e-6)]
     if gpus >= 1:
-        places.append(math.floor(resources.get("GPU", 0.0) / gpus + 1e-6))
+        fitting.append(math.floor(resources.get("GPU", 0.0) / gpus + 1e-6))
     elif gpus:
         # a share lies on one GPU
-        places.append(int(resources.get("GPU", 0.0)) * math.floor(1 / gpus + 1e-6))
-    return min(places)
+        fitting.append(int(resources.get("GPU", 0.0)) * math.floor(1 / gpus + 1e-6))
+    return min(fitting)

@@ -33,7 +33,7 @@ from ungan_dist.cluster.policy import (
 from ungan_dist.cluster.worker import Hello, Verdict
 from ungan_dist.progress import Event as Progress
 from ungan_dist.progress import Report
-from ungan_dist.units import Done, Failed, describe, num_models
+from ungan_dist.units import Done, Failed
 
 BEAT_SECONDS = 1.0
 """How often overdue units and silence are looked for."""
@@ -123,7 +123,7 @@ class Drive:
                 case Complete(unit=unit):
                     done = self._units.pop(unit)
                     seconds = time.monotonic() - self._starts.pop(unit, time.monotonic())
-                    self._crew.metrics.done(num_models(done), seconds)
+                    self._crew.metrics.done(done.num_models, seconds)
                     self._last_progress = time.monotonic()
                     yield Done(unit=done)
                 case Quarantine(unit=unit, error=error, kind=kind):
@@ -233,7 +233,7 @@ class Drive:
         return f"slowest: {self._name(unit)} on {host} for {seconds:.0f} s{limit}"
 
     def _name(self, unit: str) -> str:
-        return describe(self._units[unit])
+        return self._units[unit].title
 
 
 def _is_alive(node: str) -> bool:

@@ -61,10 +61,14 @@ class Fleet:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self.dismiss()
+        self._stack.close()
+
+    def dismiss(self) -> None:
+        """Lets go of every worker, so that others find room; the next pass hires anew."""
         for actor in self._actors:
             ray.kill(actor)
         self._actors.clear()
-        self._stack.close()
 
     def run_units(self, units: Sequence[Any]) -> Iterator[Done | Failed]:
         """Runs units and yields what became of each, in the order in which they end."""

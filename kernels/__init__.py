@@ -3,7 +3,9 @@
 # Imported here and not lazily: a folder and its operation may share a name (energy_distance), and the operation wins
 # only where it is bound after its folder was loaded. `import ungan_dist` does not come by here.
 from ungan_dist.kernels.augment import gather_augmented
+from ungan_dist.kernels.blocks import table_hash
 from ungan_dist.kernels.critic import cramer_surrogate, critic_loss, generator_loss, gradient_penalty
+from ungan_dist.kernels.critic.obstacles import obstacle_of_critic, obstacle_of_options
 from ungan_dist.kernels.energy_distance import energy_distance
 from ungan_dist.kernels.impl import Implementation, resolve
 from ungan_dist.kernels.log_odds import log_odds
@@ -17,5 +19,8 @@ __all__ = [
     "generator_loss",
     "gradient_penalty",
     "log_odds",
+    "obstacle_of_critic",
+    "obstacle_of_options",
     "resolve",
+    "table_hash",
 ]

@@ -36,11 +36,14 @@ class Implementation:
     reason: str
 
 
-def resolve(operation: str, impl: Impl, device: torch.device | None = None) -> Implementation:
+def resolve(
+    operation: str, impl: Impl, device: torch.device | None = None, *, obstacle: str | None = None
+) -> Implementation:
     """The implementation behind one call.
 
     Args:
         device: where the operation's tensors are; the current default if none.
+        obstacle: why what is asked of the operation has no fused implementation, if it has none.
 
     Raises:
         ValueError: ``fused`` where it cannot run, or an unknown word; nothing falls back behind the caller's back.
@@ -49,13 +52,15 @@ def resolve(operation: str, impl: Impl, device: torch.device | None = None) -> I
     if impl == "reference":
         return Implementation(name="reference", reason="asked for")
     if impl == "fused":
-        obstacle = _obstacle(operation, device.type)
+        obstacle = _obstacle(operation, device.type) or obstacle
         if obstacle is not None:
             raise ValueError(f"impl='fused' cannot run {operation}: {obstacle}; use impl='reference'")
         return Implementation(name="fused", reason="asked for")
     if impl != "auto":
         raise ValueError(f"impl must be 'auto', 'reference' or 'fused', got {impl!r}")
     architecture = _architecture(device)
+    if (operation, architecture) in VERIFIED and obstacle is not None:
+        return Implementation(name="reference", reason=f"the fused {operation} does not fit: {obstacle}")
     if (operation, architecture) in VERIFIED:
         return Implementation(name="fused", reason=f"verified on {architecture}")
     return Implementation(name="reference", reason=f"no fused {operation} is verified on {architecture}")
@@ -78,5 +83,7 @@ def _obstacle(operation: str, device_type: str) -> str | None:
 def _architecture(device: torch.device) -> str:
     if device.type != "cuda":
         return device.type
+    if not torch.cuda.is_available():
+        return "a GPU that is not in this machine"
     major, minor = torch.cuda.get_device_capability(device)
     return f"sm_{major}{minor}"

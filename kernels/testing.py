@@ -15,7 +15,9 @@ POISON = -1234.5
 """What a buffer holds before a kernel writes it, and its margins after: no result equals it."""
 
 
-def assert_within_budget(fused: Tensor, low: Tensor, exact: Tensor, name: str, *, magnitude: float = 0.0) -> None:
+def assert_within_budget(
+    fused: Tensor, low: Tensor, exact: Tensor, name: str, *, magnitude: float = 0.0, low_error: float = 0.0
+) -> None:
     """error ≤ 2 × (the reference's own low-precision error + rounding), as largest differences over the tensor.
 
     Args:
@@ -23,11 +25,13 @@ def assert_within_budget(fused: Tensor, low: Tensor, exact: Tensor, name: str, *
         low: the reference in the same precision.
         exact: the reference in float64.
         magnitude: size of what was added up to give the result, where it cancels; rounding is that of the larger.
+        low_error: the reference's own error where more is known of it than these tensors show.
     """
     if fused.shape != exact.shape:
         raise AssertionError(f"{name}: shape {list(fused.shape)}, expected {list(exact.shape)}")
     size = max(float(exact.abs().max()), magnitude)
-    budget = 2 * (float((low.double() - exact).abs().max()) + torch.finfo(low.dtype).eps * size)
+    low_error = max(low_error, float((low.double() - exact).abs().max()))
+    budget = 2 * (low_error + torch.finfo(low.dtype).eps * size)
     error = float((fused.double() - exact).abs().max())
     if not error <= budget:
         raise AssertionError(f"{name}: error {error:.3g} exceeds the budget {budget:.3g} (largest entry {size:.3g})")
@@ -59,6 +63,23 @@ def value_and_gradients(
     return value.detach(), torch.autograd.grad(value, leaves)
 
 
+def low_precision_errors(
+    function: Callable[..., Tensor], inputs: Sequence[Tensor], dtype: torch.dtype, *, num_draws: int = 8
+) -> list[float]:
+    """Largest error of the value and of each gradient over a few equal problems: one draw of rounding says little.
+
+    They are the inputs times 1, 1 + 1/1024, …: equal entries stay equal, so kinks stay kinks, and rounding differs.
+    """
+    errors: list[list[float]] = []
+    for draw in range(num_draws):
+        scaled = [(tensor * (1 + draw / 1024)).to(dtype).double() for tensor in inputs]
+        low, low_gradients = value_and_gradients(function, scaled, dtype)
+        exact, gradients = value_and_gradients(function, scaled, torch.float64)
+        pairs = zip((low, *low_gradients), (exact, *gradients), strict=True)
+        errors.append([float((a.double() - b).abs().max()) for a, b in pairs])
+    return [max(draws) for draws in zip(*errors, strict=True)]
+
+
 @contextmanager
 def guarded_buffers() -> Iterator[list[Tensor]]:
     """``new_empty`` and ``empty`` inside hand out poisoned buffers between margins; leaving checks the margins.
@@ -85,3 +106,36 @@ def guarded_buffers() -> Iterator[list[Tensor]]:
         margins = torch.cat([buffer[:CANARY], buffer[-CANARY:]])
         if not bool((margins == torch.tensor(POISON, dtype=buffer.dtype)).all()):
             raise AssertionError(f"a kernel wrote outside a buffer of {len(buffer) - 2 * CANARY} elements")
+
+
+def compare_fused(
+    function: Callable[..., Tensor],
+    inputs: Sequence[Tensor],
+    *,
+    magnitude: float = 0.0,
+    gradient_magnitude: float = 0.0,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """``function(impl, *inputs)``, a scalar: fused value and gradients within the budget, in guarded buffers.
+
+    Args:
+        magnitude: as in :func:`assert_within_budget`, of the value.
+        gradient_magnitude: the same of the gradients.
+
+    Returns:
+        What the fused operation gave, in float32.
+    """
+
+    def reference(*leaves: Tensor) -> Tensor:
+        return function("reference", *leaves)
+
+    low, exact = (value_and_gradients(reference, inputs, dtype) for dtype in (torch.float32, torch.float64))
+    errors = low_precision_errors(reference, inputs, torch.float32)
+    with guarded_buffers() as buffers:
+        fused = value_and_gradients(lambda *leaves: function("fused", *leaves), inputs, torch.float32)
+    if not buffers:
+        raise AssertionError("the fused operation made no buffer that could be guarded")
+    assert_within_budget(fused[0], low[0], exact[0], "value", magnitude=magnitude, low_error=errors[0])
+    for index, gradients in enumerate(zip(fused[1], low[1], exact[1], strict=True)):
+        name, low_error = f"gradient {index}", errors[index + 1]
+        assert_within_budget(*gradients, name, magnitude=gradient_magnitude, low_error=low_error)
+    return fused

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported; the last bits depend on it
 
 from hypothesis import settings
 from jaxtyping import install_import_hook
+
+
+def has_cuda_device() -> bool:
+    """As the driver says: torch, which could be asked as well, imports Triton."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    count = ctypes.c_int(0)
+    return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+
+
+if not has_cuda_device():
+    # Read when Triton is first imported, torch does so: fused kernels run in its interpreter. `auto` does not care.
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported; the last bits depend on it
 
 # Before any test imports the package: modules imported earlier would stay unchecked.
 install_import_hook("ungan_dist", "shapes.checked")

@@ -33,7 +33,13 @@ def refused(result: subprocess.CompletedProcess[str], *words: str) -> None:
     assert "Traceback" not in result.stderr
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["recipes"], ["run", "digits", "--help"], ["--version"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(["--help"], ["recipes"], ["run", "digits", "--help"], ["--version"]),
+        *([command, "--help"] for command in ("submit", "status", "cancel", "manifest", "purge")),
+    ],
+)
 def test_help_answers_within_a_second(arguments: list[str]) -> None:
     seconds = []
     for _ in range(3):

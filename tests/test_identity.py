@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from small import small_config
 
 from ungan_dist.config import AuditConfig, ExecutionConfig, ReportConfig
 from ungan_dist.identity import content_hash, differences, identity, run_hash
+from ungan_dist.plan import make_plan
 from ungan_dist.recipes import RECIPES
 
 
@@ -41,6 +43,21 @@ def test_execution_and_append_only_fields_do_not_change_the_hash(tmp_path: Path)
     assert run_hash(config, "data") == run_hash(same, "data")
 
 
+def test_how_many_workers_share_a_batch_is_identity_only_where_it_changes_more_than_rounding(tmp_path: Path) -> None:
+    config = small_config(tmp_path)
+
+    def ids(**changes: Any) -> tuple[str, list[str]]:
+        changed = replace(config, train=replace(config.train, **changes))
+        return run_hash(changed, "data"), [unit.id for unit in make_plan(changed).shadows]
+
+    alone, fleet = ids()
+    assert ids(num_workers=2) == (alone, fleet)
+    assert ids(num_workers=1, sync_batch_norm=False) == (alone, fleet)
+    with_own_statistics = [ids(num_workers=size, sync_batch_norm=False) for size in (2, 3)]
+    assert len({alone, *(run for run, _ in with_own_statistics)}) == 3
+    assert all(shadows == fleet for _, shadows in with_own_statistics)
+
+
 def _leaves(value: object, prefix: str = "") -> list[str]:
     if isinstance(value, dict):
         return [leaf for key, inner in value.items() for leaf in _leaves(inner, f"{prefix}.{key}".lstrip("."))]
@@ -53,7 +70,7 @@ def test_every_other_field_changes_the_hash(tmp_path: Path) -> None:
     leaves = _leaves(plain)
     assert len(leaves) > 50
     assert {field.name for field in dataclasses.fields(AuditConfig)} - set(plain) == {
-        *("output", "execution", "report", "methods", "num_seeds")
+        *("output", "cluster", "fleet", "execution", "report", "methods", "num_seeds")
     }
     for leaf in leaves:
         changed = identity(small_config(tmp_path))

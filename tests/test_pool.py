@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -12,14 +13,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from processes import alive, workers
 from small import small_config
 
 from ungan_dist import store
+from ungan_dist.evaluate import query
+from ungan_dist.models import build
 from ungan_dist.plan import Plan, make_plan
 from ungan_dist.pool import LocalPool
-from ungan_dist.resident import prepare
-from ungan_dist.units import Done, Failed, is_done
+from ungan_dist.resident import open_examples, prepare
+from ungan_dist.targets import load_weights
+from ungan_dist.units import Done, Failed, execute, is_done
 
 
 @pytest.fixture
@@ -84,7 +89,8 @@ sys.path[:0] = {paths!r}
 from small import small_config
 from ungan_dist.plan import make_plan
 from ungan_dist.pool import LocalPool
-from ungan_dist.resident import prepare
+from ungan_dist.resident import open_examples, prepare
+from ungan_dist.targets import load_weights
 import dataclasses
 if __name__ == "__main__":
     config = small_config(Path({output!r}))
@@ -112,3 +118,21 @@ def test_no_process_outlives_a_killed_driver(tmp_path: Path) -> None:
     while any(alive(pid) for pid in victims) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not any(alive(pid) for pid in victims)
+
+
+def test_shadow_models_are_kept_only_on_request_and_are_those_that_were_asked(tmp_path: Path) -> None:
+    config = small_config(tmp_path)
+    plan = make_plan(
+        dataclasses.replace(config, execution=dataclasses.replace(config.execution, keep_shadow_models=True))
+    )
+    prepare(plan.source, tmp_path)
+    assert [unit.id for unit in plan.shadows] == [unit.id for unit in make_plan(config).shadows]
+    unit = plan.shadows[0]
+    execute(unit)
+    execute(make_plan(config).shadows[1])
+    assert sorted(path.name for path in tmp_path.glob("shadows/*/*")) == ["0.safetensors", "1.safetensors"]
+    data = open_examples(unit.prepared, "cpu")
+    model = build(unit.model, channels=1, num_classes=10, seed=0, device=data.device)
+    load_weights(model, tmp_path / unit.weights_file(1))
+    asked = query(model, data, torch.from_numpy(unit.pool), unit.queries)
+    assert (asked == store.read_array(tmp_path / unit.log_odds_file)[1]).all()

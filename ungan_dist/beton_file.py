@@ -112,7 +112,7 @@ def damaged(place: BetonPlace, reason: str) -> ConfigError:
     )
 
 
-def open_beton(place: BetonPlace, device: str, *, num_threads: int) -> Examples:
+def open_beton(place: BetonPlace, device: str, *, num_threads: int, fused: tuple[str, ...] = ()) -> Examples:
     """The data behind FFCV's loader.
 
     Raises:
@@ -129,4 +129,5 @@ def open_beton(place: BetonPlace, device: str, *, num_threads: int) -> Examples:
         labels=torch.from_numpy(beton.labels).to(device),
         table=table.to(device),
         num_classes=facts["num_classes"],
+        fused=frozenset(fused),
     )

@@ -20,7 +20,11 @@ usage:
   ungan-dist runs [DIR]             list the runs of a folder; --remove RUN removes one
   ungan-dist prepare RECIPE         write the data as one file for FFCV; --rebuild replaces a damaged one
   ungan-dist recipes                what can be run
+  ungan-dist targets RECIPE [OPTIONS]   train the originals and unlearn, no more; by several processes under torchrun
   ungan-dist run RECIPE --help      every option of a recipe, with its default
+  ungan-dist submit RECIPE --address URL     run on a Ray cluster; then status ID, cancel ID
+  ungan-dist manifest kuberay RECIPE --gpus N --image NAME:TAG     a Kubernetes manifest
+  ungan-dist purge RUN              remove what a run folder holds of the forgotten people
 
 start here:
   ungan-dist run digits             a whole audit in minutes, no download
@@ -64,6 +68,12 @@ COMMANDS = {
     "runs": "ungan_dist.commands.runs",
     "prepare": "ungan_dist.commands.prepare",
     "recipes": "ungan_dist.commands.recipes",
+    "targets": "ungan_dist.commands.targets",
+    "submit": "ungan_dist.commands.submit",
+    "status": "ungan_dist.commands.status",
+    "cancel": "ungan_dist.commands.cancel",
+    "manifest": "ungan_dist.commands.manifest",
+    "purge": "ungan_dist.commands.purge",
 }
 """Imported when called, so that help is instant."""
 

@@ -136,9 +136,16 @@ class TrainConfig:
     """Augmentation of training examples; evaluation has none."""
     num_threads: int = 1
     """Torch threads of a CPU training. Results depend on it, so it is part of what a result is."""
+    num_workers: int = 1
+    """Processes that share every batch of the original's and of each method's training (not of the shadow models').
+    batch_size stays that of all together, so a run may be continued with fewer: no more than rounding changes."""
+    sync_batch_norm: bool = True
+    """With several workers: batch norm by the statistics of the whole batch, as one process has them. Off: each worker
+    by its own rows', which is faster and another training; the number of workers is then part of what a result is."""
 
     def __post_init__(self) -> None:
         positive(
+            num_workers=self.num_workers,
             epochs=self.epochs,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
@@ -219,6 +226,9 @@ class ExecutionConfig:
     """Processes of the local pool; none: one a core."""
     run_name: str | None = None
     """Name of the run folder; none: the recipe's name and the hash of its identity."""
+    keep_shadow_models: bool = False
+    """Keep the weights of shadow models trained from now on, shadows/<unit>/<shadow>.safetensors; their log-odds are
+    all that the audit needs."""
     progress: Literal["auto", "rich", "json", "none"] = "auto"
     """auto: rich on a terminal, JSON lines otherwise."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from ungan_dist.config import AugmentConfig
+from ungan_dist.kernels import gather_augmented
 from ungan_dist.philox import philox
 
 
@@ -63,10 +64,16 @@ class Examples:
     table: Float[Tensor, "256 channels"]
     """Normalisation: pixel value and channel → input of the model."""
     num_classes: int
+    fused: frozenset[str] = frozenset()
+    """Operations of the kernels that run fused on it, as the plan resolved them; every other runs its reference."""
 
     @property
     def device(self) -> torch.device:
         return self.images.device
+
+    def implementation(self, operation: str) -> Literal["reference", "fused"]:
+        """What the plan resolved for an operation."""
+        return "fused" if operation in self.fused else "reference"
 
 
 def normalisation_table(
@@ -114,9 +121,15 @@ def gather(
         shift: pixels to the right and down, as the attack's query views ask; pixels that enter are 0.
         flip: mirror every picture.
     """
+    fused = augment is not None and not shift and not flip and data.implementation("gather_augmented") == "fused"
     if not isinstance(data.images, Tensor):
         view = View(augment=augment, seed=seed, epoch=epoch, shift=shift, flip=flip)
-        return data.images.gather(indices, view).to(data.table.dtype)
+        return _laid_out(data.images.gather(indices, view), data, fused)
+    if augment is not None and fused:
+        return gather_augmented(
+            data.images, indices, data.table,
+            seed=seed, epoch=epoch, padding=augment.padding, flip=augment.flip, impl="fused",
+        )  # fmt: skip
     _, height, width, channels = data.images.shape
     rows = torch.arange(height, device=data.device).expand(len(indices), height)
     columns = torch.arange(width, device=data.device).expand(len(indices), width)
@@ -160,8 +173,17 @@ def gather_ahead(
         for batch in batches:
             yield gather(data, batch, augment=augment, seed=seed, epoch=epoch)
     else:
+        fused = augment is not None and data.implementation("gather_augmented") == "fused"
         for images in data.images.read(batches, View(augment=augment, seed=seed, epoch=epoch)):
-            yield images.to(data.table.dtype)
+            yield _laid_out(images, data, fused)
+
+
+def _laid_out(
+    images: Float[Tensor, "batch channels height width"], data: Examples, fused: bool
+) -> Float[Tensor, "batch channels height width"]:
+    """Type and memory format that the resident loader's pictures have: by these torch chooses its convolutions."""
+    images = images.to(data.table.dtype)
+    return images.contiguous(memory_format=torch.channels_last) if fused else images
 
 
 def epoch_order(indices: Int[Tensor, " set"], seed: int, epoch: int) -> Int[Tensor, " set"]:

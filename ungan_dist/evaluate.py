@@ -11,18 +11,19 @@ from torch import Tensor, nn
 
 from ungan_dist.config import QueryView
 from ungan_dist.data import Examples, gather
-from ungan_dist.lira import log_odds
+from ungan_dist.kernels import log_odds
+from ungan_dist.world import ALONE, World
 
 _BATCH = 1024
 
 
 def _logits(
-    model: nn.Module, data: Examples, indices: Int[Tensor, " set"], view: QueryView
+    model: nn.Module, data: Examples, indices: Int[Tensor, " set"], view: QueryView, world: World = ALONE
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Logits and labels, batch by batch. Batch statistics would leak members, hence eval mode always."""
     if model.training:
         raise ValueError("the model is in training mode, where batch statistics leak membership: call model.eval()")
-    for batch in indices.split(_BATCH):
+    for batch in map(world.share, indices.split(_BATCH)):
         images = gather(data, batch, shift=int(view == "shift"), flip=view == "flip")
         yield model(images), data.labels[batch]
 
@@ -36,8 +37,11 @@ def query(
     Raises:
         ValueError: the model has diverged, so that some are not finite.
     """
+    impl = data.implementation("log_odds")
     columns = [
-        torch.cat([log_odds(logits, labels) for logits, labels in _logits(model, data, indices, view)])
+        torch.cat(
+            [log_odds(logits[None], labels, impl=impl)[0] for logits, labels in _logits(model, data, indices, view)]
+        )
         for view in queries
     ]
     log_odds_of_set = torch.stack(columns, dim=1).float().cpu().numpy()
@@ -51,7 +55,8 @@ def query(
 
 
 @torch.inference_mode()
-def accuracy(model: nn.Module, data: Examples, indices: Int[Tensor, " set"]) -> float:
-    """Share of a set that is classified correctly."""
-    correct = sum((logits.argmax(dim=1) == labels).sum() for logits, labels in _logits(model, data, indices, "plain"))
-    return int(correct) / len(indices)
+def accuracy(model: nn.Module, data: Examples, indices: Int[Tensor, " set"], world: World = ALONE) -> float:
+    """Share of a set that is classified correctly; the processes of a world divide the set among them."""
+    each = _logits(model, data, indices, "plain", world)
+    correct = sum(((logits.argmax(dim=1) == labels).sum() for logits, labels in each), torch.tensor(0))
+    return int(world.sum(correct.to(data.device))) / len(indices)

@@ -24,6 +24,8 @@ def identity(config: AuditConfig) -> dict[str, Any]:
         for parent in parents:
             owner = owner[parent]
         del owner[leaf]
+    if config.train.num_workers == 1 or config.train.sync_batch_norm:
+        del values["train"]["num_workers"], values["train"]["sync_batch_norm"]
     # the path says where data lies, not what it is: its content is hashed apart
     del values["source"]["path"]
     return json.loads(json.dumps(values))

@@ -23,4 +23,9 @@ def audit(config: AuditConfig, *, tell: progress.Report = progress.silent) -> Re
     from ungan_dist.cluster.fleet import Fleet
 
     with Fleet(config.fleet, address=config.cluster, tell=tell) as fleet:
-        return pipeline.audit(config, run_units=fleet.run_units, device=fleet.room.device, tell=tell)
+        run_units = fleet.run_units
+        if config.train.num_workers > 1:
+            from ungan_dist.cluster.ddp import beside
+
+            run_units = beside(fleet, config, tell)
+        return pipeline.audit(config, run_units=run_units, device=fleet.room.device, tell=tell)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple, get_args
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ Variance = Literal["auto", "per_example", "pooled", "carlini_fixed"]
 
 PER_EXAMPLE_FROM = 64
 """Shadow models from which on each example's own standard deviation beats the pooled one."""
-CHUNK_BYTES = 2**22
+CHUNK_BYTES = 2**20
 """Of float64 shadow log-odds held at once: a few such arrays stay near the cache, whatever the audit's size."""
 
 
@@ -63,8 +64,10 @@ class Moments(NamedTuple):
 def moments(values: Float64[np.ndarray, "models ..."], chosen: Bool[np.ndarray, "models ..."]) -> Moments:
     """Moments over the chosen models, in two passes: no cancellation however far the mean lies from zero."""
     num_values = chosen.sum(0)
-    mean = np.einsum("k...,k...->...", values, chosen) / np.maximum(num_values, 1)
-    deviations = np.where(chosen, values - mean, 0.0)
+    weights = chosen.astype(np.float64)  # once: each product with bools would convert them again
+    mean = np.einsum("k...,k...->...", values, weights) / np.maximum(num_values, 1)
+    deviations = values - mean
+    deviations *= weights
     return Moments(num_values, mean, np.einsum("k...,k...->...", deviations, deviations))
 
 
@@ -110,8 +113,64 @@ def likelihood_ratio(
     Raises:
         ValueError: shapes that do not fit, examples left without enough models, log-odds that are not finite.
     """
-    _check_shapes(shadow_log_odds, membership, target_log_odds)
-    num_models = len(shadow_log_odds)
+    fits = fit_shadows(
+        shadow_log_odds,
+        membership,
+        center=center,
+        variance=variance,
+        mode=mode,
+        sigma_floor=sigma_floor,
+        leave_out=leave_out,
+    )
+    return fits.score(target_log_odds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShadowFits:
+    """The Gaussians of every example and query: fitted once, they score any number of targets."""
+
+    mode: Mode
+    center: dict[str, Float64[np.ndarray, " columns"]]
+    """Of IN (online) and OUT, examples and queries in one row."""
+    sigma: dict[str, Any]
+    """One a column, or a single one."""
+    num_examples: int
+    num_queries: int
+
+    def score(self, target_log_odds: Float[np.ndarray, "examples queries"]) -> Float64[np.ndarray, " examples"]:
+        """How much likelier each example's log-odds are if the target had it.
+
+        Raises:
+            ValueError: another shape than the shadow models', or log-odds that are not finite.
+        """
+        _check_target(target_log_odds, (self.num_examples, self.num_queries))
+        phi = np.asarray(target_log_odds, dtype=np.float64).reshape(-1)
+        standardised = {group: (phi - center) / self.sigma[group] for group, center in self.center.items()}
+        if self.mode == "offline":
+            score = log_ndtr(standardised["out"])
+        else:
+            score = (standardised["out"] ** 2 - standardised["in"] ** 2) / 2
+            score += np.log(self.sigma["out"] / self.sigma["in"])
+        return score.reshape(target_log_odds.shape).mean(1)
+
+
+def fit_shadows(
+    shadow_log_odds: Float[np.ndarray, "models examples queries"],
+    membership: Bool[np.ndarray, "models examples"],
+    *,
+    center: Center = "mean",
+    variance: Variance = "auto",
+    mode: Mode = "online",
+    sigma_floor: float = 1e-3,
+    leave_out: Sequence[int] = (),
+) -> ShadowFits:
+    """The shadow models' half of :func:`likelihood_ratio`, whose arguments these are.
+
+    Raises:
+        ValueError: shapes that do not fit, examples left without enough models, log-odds that are not finite.
+    """
+    _check_shapes(shadow_log_odds, membership)
+    num_models, num_examples, num_queries = shadow_log_odds.shape
     _check_choices(center, variance, mode, sigma_floor)
     if not all(0 <= model < num_models for model in leave_out):
         raise ValueError(f"leave_out must name shadow models in 0 … {num_models - 1}, got {list(leave_out)}")
@@ -124,13 +183,13 @@ def likelihood_ratio(
     sigma = {group: np.maximum(_standard_deviation(fits[group].moments, variance), sigma_floor) for group in groups}
     if variance == "carlini_fixed" and mode == "online":
         sigma["out"] = sigma["in"]
-    phi = np.asarray(target_log_odds, dtype=np.float64).reshape(-1)
-    standardised = {group: (phi - fits[group].center) / sigma[group] for group in groups}
-    if mode == "offline":
-        score = log_ndtr(standardised["out"])
-    else:
-        score = (standardised["out"] ** 2 - standardised["in"] ** 2) / 2 + np.log(sigma["out"] / sigma["in"])
-    return score.reshape(target_log_odds.shape).mean(1)
+    return ShadowFits(
+        mode=mode,
+        center={group: fits[group].center for group in groups},
+        sigma=sigma,
+        num_examples=num_examples,
+        num_queries=num_queries,
+    )
 
 
 class _Fit(NamedTuple):
@@ -202,15 +261,18 @@ def _standard_deviation(fit: Moments, variance: ResolvedVariance) -> np.ndarray 
     return np.sqrt(fit.squares.sum() / degrees_of_freedom)
 
 
-def _check_shapes(shadow: np.ndarray, membership: np.ndarray, target: np.ndarray) -> None:
+def _check_shapes(shadow: np.ndarray, membership: np.ndarray) -> None:
     if shadow.ndim != 3 or 0 in shadow.shape:
         raise ValueError(f"shadow_log_odds must be models × examples × queries, got shape {shadow.shape}")
     if membership.shape != shadow.shape[:2] or membership.dtype != np.bool_:
         raise ValueError(
             f"membership must be bool of shape {shadow.shape[:2]}, got {membership.dtype} of shape {membership.shape}"
         )
-    if target.shape != shadow.shape[1:]:
-        raise ValueError(f"target_log_odds must have shape {shadow.shape[1:]}, got {target.shape}")
+
+
+def _check_target(target: np.ndarray, shape: tuple[int, ...]) -> None:
+    if target.shape != shape:
+        raise ValueError(f"target_log_odds must have shape {shape}, got {target.shape}")
     broken = int((~np.isfinite(target)).any(1).sum())
     if broken:
         raise ValueError(f"the target's log-odds are not finite on {broken} of {len(target)} examples: it has diverged")

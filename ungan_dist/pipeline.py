@@ -16,9 +16,9 @@ from ungan_dist.errors import ConfigError, Unfinished
 from ungan_dist.evidence import Evidence, Report
 from ungan_dist.examples import forget_examples
 from ungan_dist.identity import appended, identity
-from ungan_dist.lira import likelihood_ratio, resolve_variance
+from ungan_dist.lira import ShadowFits, fit_shadows, resolve_variance
 from ungan_dist.metrics import auc
-from ungan_dist.plan import Plan, in_smaller_blocks, make_plan
+from ungan_dist.plan import Plan, implementations, in_smaller_blocks, make_plan
 from ungan_dist.pool import LocalPool
 from ungan_dist.report import render
 from ungan_dist.resident import prepare
@@ -28,7 +28,7 @@ from ungan_dist.shadows import ShadowUnit
 from ungan_dist.split import array_hash
 from ungan_dist.status import stated, write_status
 from ungan_dist.targets import TargetUnit
-from ungan_dist.units import Failed, RunUnits, Unit, describe, facts_of, is_done, missing, num_models
+from ungan_dist.units import Failed, RunUnits, Unit, facts_of, is_done, missing
 
 
 def audit(
@@ -50,6 +50,30 @@ def audit(
         ConfigError: wrong config or input; nothing was computed.
         Unfinished: storage is full, or too little succeeded for a report; run again to continue.
     """
+    if run_units is None and config.train.num_workers > 1:
+        raise ConfigError(
+            f"train.num_workers {config.train.num_workers} needs processes that know each other, which the local "
+            f"pool's do not: add --cluster auto; or train the targets by torchrun --nproc-per-node "
+            f"{config.train.num_workers} -m ungan_dist targets {config.name}, then run without --train.num-workers"
+        )
+    with opened(config, device=device) as plan, stated(plan.folder):
+        if missing([*plan.targets, *plan.shadows]):
+            write_status(plan.folder, "RUNNING")
+        with _partial_report(plan):
+            plan, failures = _compute(plan, run_units, tell)
+        report = build_report(plan, failures, tell)
+        _write(plan, report)
+        write_status(plan.folder, report.status, missing=report.missing)
+    return report
+
+
+@contextlib.contextmanager
+def opened(config: AuditConfig, *, device: str | None = None) -> Iterator[Plan]:
+    """The plan of a run whose folder is this process's alone, with its record, data and membership in place.
+
+    Raises:
+        ConfigError: wrong config or input, or a folder that belongs to another run or process.
+    """
     plan = make_plan(config, device=device)
     longer = extended(config, plan.folder, plan.record)
     plan = plan if longer == config else make_plan(longer, device=device)
@@ -60,15 +84,7 @@ def audit(
             warnings.warn(note, stacklevel=2)
         prepare(plan.source, plan.folder.parent, loader=plan.originals[0].prepared.loader)
         _store_membership(plan)
-        with stated(plan.folder):
-            if missing([*plan.targets, *plan.shadows]):
-                write_status(plan.folder, "RUNNING")
-            with _partial_report(plan):
-                plan, failures = _compute(plan, run_units, tell)
-            report = build_report(plan, failures, tell)
-            _write(plan, report)
-            write_status(plan.folder, report.status, missing=report.missing)
-    return report
+        yield plan
 
 
 @contextlib.contextmanager
@@ -142,24 +158,24 @@ def _compute(plan: Plan, run_units: RunUnits | None, tell: progress.Report) -> t
 
 
 def _can_be_smaller(failure: Failed) -> bool:
-    return failure.kind == "out_of_memory" and isinstance(failure.unit, ShadowUnit) and num_models(failure.unit) > 2
+    return failure.kind == "out_of_memory" and isinstance(failure.unit, ShadowUnit) and failure.unit.num_models > 2
 
 
 def _run(
     stage_name: str, units: Sequence[Unit], run_units: RunUnits, tell: progress.Report, plan: Plan
 ) -> list[Failed]:
     todo = missing(units)
-    total = sum(map(num_models, units))
-    stage = progress.Stage(stage_name, total, tell, done=total - sum(map(num_models, todo)))
+    total = sum(unit.num_models for unit in units)
+    stage = progress.Stage(stage_name, total, tell, done=total - sum(unit.num_models for unit in todo))
     failures: list[Failed] = []
     for outcome in run_units(todo) if todo else ():
         if isinstance(outcome, Failed):
             if outcome.kind == "storage_full":
                 raise Unfinished(_FULL.format(folder=plan.folder))
             failures.append(outcome)
-            stage.advance(0, note=f"failed: {describe(outcome.unit)}")
+            stage.advance(0, note=f"failed: {outcome.unit.title}")
         else:
-            stage.advance(num_models(outcome.unit), note=describe(outcome.unit))
+            stage.advance(outcome.unit.num_models, note=outcome.unit.title)
     return failures
 
 
@@ -172,21 +188,31 @@ def build_report(plan: Plan, failures: list[Failed], tell: progress.Report) -> R
     config = plan.record.config
     present = [unit for unit in plan.shadows if is_done(unit)]
     targets = [unit for unit in plan.targets if is_done(unit)]
-    if sum(map(num_models, present)) < MIN_SHADOWS or not any(unit.method == "original" for unit in targets):
+    if sum(unit.num_models for unit in present) < MIN_SHADOWS or not any(unit.method == "original" for unit in targets):
         errors = "\n".join(failure.error for failure in failures[:3])
         raise Unfinished(f"nothing can be scored yet in {plan.folder}; run the same command again. {errors}")
     output = plan.folder.parent
-    log_odds = np.concatenate([store.read_array(output / unit.log_odds_file) for unit in present])
+    log_odds = store.read_arrays([output / unit.log_odds_file for unit in present])
     membership = plan.membership[[shadow for unit in present for shadow in unit.shadows]]
+    attack = config.attack
+    fits = fit_shadows(
+        log_odds,
+        membership,
+        center=attack.center,
+        variance=attack.variance,
+        mode=attack.mode,
+        sigma_floor=attack.sigma_floor,
+    )
+    del log_odds
     stage = progress.Stage("scoring", len(targets), tell)
     evidence: list[Evidence] = []
     for unit in sorted(targets, key=lambda unit: (config.methods.index(unit.method), unit.seed)):
-        evidence.append(_evidence(plan, unit, log_odds, membership))
+        evidence.append(_evidence(plan, unit, fits))
         stage.advance()
     reasons = {failure.unit.id: f": {failure.error.strip().splitlines()[-1]}" for failure in failures}
     done = {unit.id for unit in (*targets, *present)}
     units: Sequence[Unit] = [*plan.targets, *plan.shadows]
-    absent = [f"{describe(unit)}{reasons.get(unit.id, '')}" for unit in units if unit.id not in done]
+    absent = [f"{unit.title}{reasons.get(unit.id, '')}" for unit in units if unit.id not in done]
     originals = [item for item in evidence if item.method == "original"]
     aucs = [auc(np.delete(item.scores, item.never_seen), item.scores[item.never_seen]) for item in originals]
     draw = plan.draws[0]
@@ -195,7 +221,11 @@ def build_report(plan: Plan, failures: list[Failed], tell: progress.Report) -> R
         recipe=config.name,
         run_hash=plan.record.run_hash,
         config={"identity": identity(config), **appended(config)},
-        resolved={**plan.record.resolved, "variance": resolve_variance(config.attack.variance, len(membership))},
+        resolved={
+            **plan.record.resolved,
+            "kernels": implementations(plan.record.resolved),
+            "variance": resolve_variance(config.attack.variance, len(membership)),
+        },
         versions=_versions_of([*targets, *present]),
         sizes={
             "train": len(draw.train),
@@ -217,27 +247,17 @@ def build_report(plan: Plan, failures: list[Failed], tell: progress.Report) -> R
     )
 
 
-def _evidence(plan: Plan, unit: TargetUnit, log_odds: np.ndarray, membership: np.ndarray) -> Evidence:
-    attack = plan.record.config.attack
+def _evidence(plan: Plan, unit: TargetUnit, fits: ShadowFits) -> Evidence:
     facts = store.committed(plan.folder, unit.marker, id=unit.id)
     assert facts is not None
     target = store.read_array(plan.folder / unit.log_odds_file)
-    scores = likelihood_ratio(
-        log_odds,
-        membership,
-        target,
-        center=attack.center,
-        variance=attack.variance,
-        mode=attack.mode,
-        sigma_floor=attack.sigma_floor,
-    )
     return Evidence(
         method=unit.method,
         seed=unit.seed,
         accuracy=facts["accuracy"],
         log_odds=target,
         log_odds_unseen=store.read_array(plan.folder / unit.unseen_file),
-        scores=scores,
+        scores=fits.score(target),
         retain=unit.draw.retain,
         forget=unit.draw.forget,
         never_seen=unit.draw.never_seen,

@@ -15,6 +15,7 @@ from jaxtyping import Bool
 from ungan_dist.config import AuditConfig, method_config
 from ungan_dist.errors import ConfigError
 from ungan_dist.identity import RESULTS_VERSION, content_hash, run_hash
+from ungan_dist.kernels import resolve, table_hash
 from ungan_dist.loaders import resolve_loader
 from ungan_dist.resident import Prepared
 from ungan_dist.runs import RunRecord, folder_of
@@ -69,7 +70,7 @@ def make_plan(config: AuditConfig, *, resolved: dict[str, Any] | None = None, de
     # on a CPU stacking gains nothing over one process a core
     engine = ("serial" if device == "cpu" else "stacked") if config.shadows.engine == "auto" else config.shadows.engine
     # "loader" names the bits, and every loader gives those of the resident one; it stays for the ids' sake
-    resolved = resolved or {"device": device, "engine": engine, "loader": "resident"}
+    resolved = resolved or {"device": device, "engine": engine, "loader": "resident", **_fused(device)}
     loader, note = resolve_loader(config.data.loader, source.images.nbytes, str(resolved["device"]))
     record = RunRecord(
         config=config,
@@ -123,6 +124,29 @@ def views_fit(config: AuditConfig, source: Source) -> None:
         )
 
 
+OPERATIONS = ("critic_loss", "gather_augmented", "generator_loss", "log_odds")
+"""Of the kernels, those that a run comes by."""
+
+
+def implementations(resolved: dict[str, Any]) -> dict[str, str]:
+    """For the report: what each operation of the kernels ran as in a run, and why."""
+    told: dict[str, str] = {}
+    for operation in OPERATIONS:
+        here = resolve(operation, "auto", torch.device(resolved["device"]))
+        name = "fused" if operation in resolved.get("fused", ()) else "reference"
+        told[operation] = f"{name}: {here.reason if here.name == name else 'as resolved where the run was planned'}"
+    return told
+
+
+def _fused(device: str) -> dict[str, Any]:
+    """What runs fused, with the table of blocks that its bits depend on.
+
+    Nothing where everything is the reference: the ids of such units are those from before there were fused kernels.
+    """
+    fused = [name for name in OPERATIONS if resolve(name, "auto", torch.device(device)).name == "fused"]
+    return {"fused": fused, "blocks": table_hash()} if fused else {}
+
+
 def _targets(
     record: RunRecord, folder: Path, prepared: Prepared, split: Split, draws: list[Draw]
 ) -> tuple[list[TargetUnit], list[TargetUnit]]:
@@ -149,6 +173,7 @@ def _targets(
                 train=config.train,
                 queries=config.shadows.queries,
                 device=str(record.resolved["device"]),
+                fused=tuple(record.resolved.get("fused", ())),
             )
             (originals if method == "original" else unlearning).append(unit)
     return originals, unlearning
@@ -167,12 +192,15 @@ def _shadows(
     What does not fill a block is trained pair by pair, and stays so when more models fill it: nothing is trained twice.
     """
     config = record.config
+    alone = dataclasses.asdict(config.train)
+    # a shadow model is trained by one process, however many share the training of a target
+    del alone["num_workers"], alone["sync_batch_norm"]
     common: dict[str, Any] = {
         "results_version": RESULTS_VERSION,
         "data": record.data_hash,
         "pool": array_hash(split.pool),
         "model": dataclasses.asdict(config.model),
-        "train": dataclasses.asdict(config.train),
+        "train": alone,
         "queries": list(config.shadows.queries),
         "seed": config.shadows.seed,
         "resolved": record.resolved,
@@ -189,8 +217,10 @@ def _shadows(
             model=config.model,
             train=config.train,
             queries=config.shadows.queries,
+            keep_models=config.execution.keep_shadow_models,
             engine=str(record.resolved["engine"]),
             device=str(record.resolved["device"]),
+            fused=tuple(record.resolved.get("fused", ())),
         )
 
     units: list[ShadowUnit] = []

@@ -15,7 +15,7 @@ from types import TracebackType
 
 import torch
 
-from ungan_dist.units import Done, Failed, Unit, describe, execute
+from ungan_dist.units import Done, Failed, Unit, execute
 
 MAX_DEATHS = 3
 """How often a unit's process may die before the unit is given up."""
@@ -64,7 +64,7 @@ class LocalPool:
                 if deaths[unit.id] < MAX_DEATHS:
                     waiting.append(unit)
                 else:
-                    reason = f"the process at work on {describe(unit)} died {MAX_DEATHS} times, last with exit code"
+                    reason = f"the process at work on {unit.title} died {MAX_DEATHS} times, last with exit code"
                     yield Failed(unit=unit, error=f"{reason} {worker.exit_code()} (-9: killed, often for memory)")
 
 

@@ -23,6 +23,8 @@ class Event:
     seconds_left: float | None
     """At the stage's pace so far; none before the first step."""
     note: str = ""
+    per_hour: float | None = None
+    """Steps (models, in a run's main stages) an hour at that pace."""
 
 
 Report = Callable[[Event], None]
@@ -42,8 +44,17 @@ class Stage:
         seconds = time.monotonic() - self._start
         fresh = self._done - self._before
         left = seconds / fresh * (self._total - self._done) if fresh else None
+        per_hour = fresh / seconds * 3600 if fresh and seconds else None
         self._tell(
-            Event(stage=self._name, done=self._done, total=self._total, seconds=seconds, seconds_left=left, note=note)
+            Event(
+                stage=self._name,
+                done=self._done,
+                total=self._total,
+                seconds=seconds,
+                seconds_left=left,
+                note=note,
+                per_hour=per_hour,
+            )
         )
 
 
@@ -68,6 +79,7 @@ def _json_line(event: Event) -> None:
     values = asdict(event)
     values["seconds"] = round(event.seconds, 1)
     values["seconds_left"] = None if event.seconds_left is None else round(event.seconds_left, 1)
+    values["per_hour"] = None if event.per_hour is None else round(event.per_hour, 1)
     print(json.dumps(values), file=sys.stderr, flush=True)
 
 
@@ -92,6 +104,8 @@ def _live() -> Iterator[Report]:
                 tasks[event.stage] = display.add_task(event.stage, total=event.total, left="", note="")
             finished = event.done >= event.total
             left = "" if finished or event.seconds_left is None else f"{_clock(event.seconds_left)} left"
+            if left and event.per_hour is not None:
+                left += f", {event.per_hour:,.0f}/h"
             note = "" if finished else event.note
             display.update(tasks[event.stage], completed=event.done, total=event.total, left=left, note=note)
 

@@ -74,15 +74,16 @@ def prepare(source: Source, output: Path, *, loader: Loader = "resident") -> Pre
 
 
 @functools.lru_cache(maxsize=1)
-def open_examples(prepared: Prepared, device: str) -> Examples:
-    """The prepared data on a device; its hashes are checked.
+def open_examples(prepared: Prepared, device: str, fused: tuple[str, ...] = ()) -> Examples:
+    """The prepared data on a device, with the operations that run fused there; its hashes are checked.
 
     Raises:
         CorruptResult: the files are absent or not what their manifest says.
         ConfigError: so is FFCV's file.
     """
     if prepared.loader == "ffcv":
-        return open_beton(prepared.beton, device, num_threads=reading_threads(prepared.num_threads, device))
+        num_threads = reading_threads(prepared.num_threads, device)
+        return open_beton(prepared.beton, device, num_threads=num_threads, fused=fused)
     output = Path(prepared.output)
     facts = store.committed(output, prepared.marker, id=prepared.data_hash)
     if facts is None:
@@ -92,4 +93,5 @@ def open_examples(prepared: Prepared, device: str) -> Examples:
         labels=torch.from_numpy(store.read_array(output / prepared.labels)).to(device),
         table=normalisation_table(tuple(facts["mean"]), tuple(facts["std"])).to(device),
         num_classes=facts["num_classes"],
+        fused=frozenset(fused),
     )

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from torch import nn
 
 _CONFIG = "config.json"
+PURGED_FILE = "purged.json"
+"""The record of a purge."""
+PURGING_FILE = "purging.json"
+"""Lies there while one is under way."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +47,9 @@ def open_run(folder: Path, record: RunRecord) -> None:
     """Writes a run folder's record, after a look at the one that lies there.
 
     Raises:
-        ConfigError: the folder was made by another identity; the message names the fields that differ.
+        ConfigError: the folder was made by another identity, the message names the fields that differ; or purged.
     """
+    refuse_purged(folder)
     wanted = _plain(record)
     path = folder / _CONFIG
     if path.exists():
@@ -59,6 +64,23 @@ def open_run(folder: Path, record: RunRecord) -> None:
         if present == wanted:
             return
     store.write_json(path, wanted)
+
+
+def refuse_purged(folder: Path) -> None:
+    """Refuses a run whose forget data are gone: nothing can be computed from what is left.
+
+    Raises:
+        ConfigError: it was purged, or a purge was cut short.
+    """
+    if (folder / PURGING_FILE).exists():
+        raise ConfigError(f"{folder} is being purged, or its purge was cut short: finish it with ungan-dist purge")
+    if (folder / PURGED_FILE).exists():
+        when = store.read_json(folder / PURGED_FILE)["purged"]
+        raise ConfigError(
+            f"{folder} was purged on {when}: the forget data and all that was derived from single examples are gone, "
+            f"so nothing can be computed or reported anew. Its aggregates are kept in table.json, table.md and "
+            f"report.html. For another audit choose another --execution.run-name"
+        )
 
 
 _UNCHANGEABLE = ("identity", "data_hash", "resolved", "results_version")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from torch import nn
 
 from ungan_dist.config import ModelConfig, QueryView, TrainConfig
 from ungan_dist.data import derive_seed
@@ -38,6 +39,20 @@ class ShadowUnit:
     """``serial`` or ``stacked``."""
     device: str
     """Type of device: ``cpu`` or ``cuda``."""
+    fused: tuple[str, ...] = ()
+    """Operations that run fused, as the plan resolved them."""
+    keep_models: bool = False
+    """Whether the models are committed beside their log-odds; no part of the id."""
+
+    @property
+    def title(self) -> str:
+        """In words, for progress and for lists of what is missing."""
+        return f"shadow models {self.shadows[0]}–{self.shadows[-1]}"
+
+    @property
+    def num_models(self) -> int:
+        """Models that this unit trains."""
+        return len(self.shadows)
 
     @property
     def marker(self) -> str:
@@ -48,14 +63,22 @@ class ShadowUnit:
     def log_odds_file(self) -> str:
         return f"shadows/{self.id}.npy"
 
+    def weights_file(self, shadow: int) -> str:
+        return f"shadows/{self.id}/{shadow}.safetensors"
+
 
 def train_unit(unit: ShadowUnit) -> Float[np.ndarray, "models examples queries"]:
+    """The log-odds of :func:`train_shadows`."""
+    return train_shadows(unit)[1]
+
+
+def train_shadows(unit: ShadowUnit) -> tuple[list[nn.Module], Float[np.ndarray, "models examples queries"]]:
     """Trains a unit's shadow models and asks each for the log-odds of the whole pool, float32.
 
     Raises:
         FloatingPointError: a shadow model has diverged; its scores would poison every likelihood ratio.
     """
-    data = open_examples(unit.prepared, unit.device)
+    data = open_examples(unit.prepared, unit.device, unit.fused)
     pool = torch.from_numpy(unit.pool).to(data.device)
     membership = membership_matrix(max(unit.shadows) // 2 * 2 + 2, len(pool), unit.seed)
     sets = [pool[torch.from_numpy(membership[shadow]).to(data.device)] for shadow in unit.shadows]
@@ -80,4 +103,4 @@ def train_unit(unit: ShadowUnit) -> Float[np.ndarray, "models examples queries"]
     broken = [shadow for shadow, values in zip(unit.shadows, log_odds, strict=True) if not np.isfinite(values).all()]
     if broken:
         raise FloatingPointError(f"log-odds of shadow models {broken} are not finite: lower train.learning_rate")
-    return log_odds
+    return models, log_odds

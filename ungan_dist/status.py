@@ -33,7 +33,10 @@ class Status:
 
 
 def write_status(folder: Path, state: State, *, missing: list[str] | None = None, error: str = "") -> None:
-    """Writes a run's status; a storage that refuses it keeps the one before."""
+    """Writes a run's status, unless it is final and says so already; a storage that refuses keeps the one before."""
+    before = read_status(folder)
+    if before and state == before.state != "RUNNING" and (before.missing, before.error) == (missing or [], error):
+        return
     status = Status(
         state=state, host=platform.node(), pid=os.getpid(), time=time.time(), missing=missing or [], error=error
     )

@@ -13,7 +13,7 @@ import io
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -125,6 +125,24 @@ def read_array(path: Path, *, mapped: bool = False) -> np.ndarray:
         return np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
     except (ValueError, EOFError) as error:
         raise CorruptResult(f"{path} is not a readable array ({error}): delete it and run again") from error
+
+
+def read_arrays(paths: Sequence[Path]) -> np.ndarray:
+    """Arrays of several committed files joined along their first axis; one of them in memory twice at a time.
+
+    Raises:
+        CorruptResult: not arrays of one kind, or not readable.
+    """
+    shapes = [(mapped.dtype, mapped.shape) for mapped in (read_array(path, mapped=True) for path in paths)]
+    dtype, (_, *rest) = shapes[0]
+    if {(dtype, tuple(shape[1:])) for dtype, shape in shapes} != {(dtype, tuple(rest))}:
+        raise CorruptResult(f"{paths[0]} and its {len(paths) - 1} companions do not hold arrays of one shape")
+    joined = np.empty((sum(shape[0] for _, shape in shapes), *rest), dtype=dtype)
+    row = 0
+    for path, (_, (length, *_)) in zip(paths, shapes, strict=True):
+        joined[row : row + length] = read_array(path)
+        row += length
+    return joined
 
 
 def sweep(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from ungan_dist import store
+from ungan_dist.batch_norm import with_global_statistics
+from ungan_dist.checkpoint import Checkpoint
 from ungan_dist.config import Method, ModelConfig, QueryView, TrainConfig
 from ungan_dist.data import Examples, derive_seed
 from ungan_dist.evaluate import accuracy, query
@@ -21,7 +24,7 @@ from ungan_dist.models import build, frozen_copy, trainable_copy
 from ungan_dist.resident import Prepared, open_examples
 from ungan_dist.split import Draw, Split
 from ungan_dist.train import threads, train
-from ungan_dist.world import World
+from ungan_dist.world import ALONE, World
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -44,11 +47,28 @@ class TargetUnit:
     train: TrainConfig
     queries: tuple[QueryView, ...]
     device: str
+    fused: tuple[str, ...] = ()
+    """Operations that run fused, as the plan resolved them."""
+
+    @property
+    def title(self) -> str:
+        """In words, for progress and for lists of what is missing."""
+        return f"{self.method}, seed {self.seed}"
+
+    @property
+    def num_models(self) -> int:
+        """Models that this unit trains or unlearns."""
+        return 1
 
     @property
     def marker(self) -> str:
         """Relative to the run folder."""
         return target_marker(self.seed, self.method)
+
+    @property
+    def checkpoint(self) -> str:
+        """Name of the state that is kept while it is computed."""
+        return f"checkpoints/{self.seed}/{self.method}"
 
     @property
     def weights_file(self) -> str:
@@ -88,60 +108,95 @@ def load_weights(model: nn.Module, path: Path) -> nn.Module:
     return model.eval()
 
 
-def run_target(unit: TargetUnit) -> tuple[dict[str, bytes], dict[str, Any]]:
-    """Trains or unlearns one model and asks it all that the audit needs.
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A model that was trained or unlearned."""
+
+    request: Request
+    """What its method was given."""
+    model: nn.Module
+    curves: dict[str, list[float]]
+    seconds: float
+    """T_U."""
+
+
+def train_target(unit: TargetUnit, world: World = ALONE, checkpoint: Checkpoint | None = None) -> Target:
+    """Trains or unlearns one model; the processes of a world do it together.
+
+    Args:
+        checkpoint: where the state is kept after each epoch and continued from.
+    """
+    data = open_examples(unit.prepared, unit.device if world.size == 1 else str(world.device), unit.fused)
+    world = dataclasses.replace(world, device=data.device)
+    with threads(unit.train.num_threads):
+        original, curves = _original(unit, data, world, checkpoint)
+        request = _request(unit, data, original, world, checkpoint)
+        unlearned, seconds = timed(request, unit.method_config)
+        if not world.agrees(unlearned.model.parameters()):
+            raise RuntimeError(f"the {world.size} processes that trained {unit.method} hold different weights")
+    return Target(request=request, model=unlearned.model, curves=curves | unlearned.curves, seconds=seconds)
+
+
+def ask_target(unit: TargetUnit, target: Target) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """Asks a target all that the audit needs; one process does.
 
     Returns:
         The files to commit, by their names in the run folder, and the facts for their marker.
     """
-    data = open_examples(unit.prepared, unit.device)
+    request, model, data = target.request, target.model, target.request.data
     with threads(unit.train.num_threads):
-        original, curves = _original(unit, data)
-        request = _request(unit, data, original)
-        unlearned, seconds = timed(request, unit.method_config)
-        curves |= unlearned.curves
         sets = {
             "retain": request.retain,
             "forget": request.forget,
             "unseen": request.unseen,
-            "test": torch.from_numpy(unit.split.test).to(data.device),
+            "test": torch.tensor(unit.split.test, device=data.device),
         }
-        pool = torch.from_numpy(unit.split.pool).to(data.device)
+        pool = torch.tensor(unit.split.pool, device=data.device)
         files = {
-            unit.weights_file: weights_bytes(unlearned.model),
-            unit.log_odds_file: store.array_bytes(query(unlearned.model, data, pool, unit.queries)),
-            unit.unseen_file: store.array_bytes(query(unlearned.model, data, request.unseen, unit.queries)),
+            unit.weights_file: weights_bytes(model),
+            unit.log_odds_file: store.array_bytes(query(model, data, pool, unit.queries)),
+            unit.unseen_file: store.array_bytes(query(model, data, request.unseen, unit.queries)),
         }
         facts = {
-            "accuracy": {name: accuracy(unlearned.model, data, indices) for name, indices in sets.items()},
-            "curves": curves,
-            "unlearning_seconds": seconds,
+            "accuracy": {name: accuracy(model, data, indices) for name, indices in sets.items()},
+            "curves": target.curves,
+            "num_workers": request.world.size,
+            "unlearning_seconds": target.seconds,
         }
     return files, facts
 
 
 def timed(request: Request, config: Any) -> tuple[Unlearned, float]:
-    """Runs a method; T_U is its own time alone, in seconds, the device synchronised at both ends."""
+    """Runs a method; T_U is its own time alone, in seconds, the device synchronised at both ends.
+
+    Keeping checkpoints is no part of it, what was done before a restart is.
+    """
+    checkpoint = request.checkpoint
+    excluded = 0.0 if checkpoint is None else checkpoint.off_the_clock
     request.world.synchronize()
     start = time.perf_counter()
     unlearned = METHODS[type(config)](request, config)
     request.world.synchronize()
-    return unlearned, time.perf_counter() - start
+    excluded = excluded if checkpoint is None else checkpoint.off_the_clock - excluded
+    return unlearned, time.perf_counter() - start - excluded
 
 
-def _fresh(unit: TargetUnit, data: Examples, purpose: str) -> nn.Module:
-    return build(
+def _fresh(unit: TargetUnit, data: Examples, purpose: str, world: World) -> nn.Module:
+    model = build(
         unit.model,
         channels=data.images.shape[-1],
         num_classes=data.num_classes,
         seed=derive_seed(purpose, unit.seed),
         device=data.device,
     )
+    return with_global_statistics(model, world) if world.size > 1 and unit.train.sync_batch_norm else model
 
 
-def _original(unit: TargetUnit, data: Examples) -> tuple[nn.Module, dict[str, list[float]]]:
+def _original(
+    unit: TargetUnit, data: Examples, world: World, checkpoint: Checkpoint | None
+) -> tuple[nn.Module, dict[str, list[float]]]:
     """Trains the original in its own unit, reads it back in every other."""
-    model = _fresh(unit, data, "original")
+    model = _fresh(unit, data, "original", world)
     if unit.method != "original":
         path = Path(unit.run) / f"models/{unit.seed}/original.safetensors"
         if store.committed(Path(unit.run), target_marker(unit.seed, "original"), id=unit.original_id) is None:
@@ -149,22 +204,26 @@ def _original(unit: TargetUnit, data: Examples) -> tuple[nn.Module, dict[str, li
         return frozen_copy(load_weights(model, path)), {}
     members = torch.from_numpy(unit.split.pool[unit.draw.train]).to(data.device)
     model = trainable_copy(model)
-    losses = train(model, data, members, unit.train, seed=derive_seed("original", unit.seed))
+    seed = derive_seed("original", unit.seed)
+    losses = train(model, data, members, unit.train, seed=seed, world=world, checkpoint=checkpoint)
     return frozen_copy(model), {"training cross-entropy": losses}
 
 
-def _request(unit: TargetUnit, data: Examples, original: nn.Module) -> Request:
+def _request(
+    unit: TargetUnit, data: Examples, original: nn.Module, world: World, checkpoint: Checkpoint | None
+) -> Request:
     def indices(positions: np.ndarray) -> Tensor:
         return torch.from_numpy(unit.split.pool[positions]).to(data.device)
 
     return Request(
         original=original,
-        fresh=_fresh(unit, data, "retrain"),
+        fresh=_fresh(unit, data, "retrain", world),
         data=data,
         retain=indices(unit.draw.retain),
         forget=indices(unit.draw.forget),
-        unseen=torch.from_numpy(unit.split.unseen).to(data.device),
+        unseen=torch.tensor(unit.split.unseen, device=data.device),
         train=unit.train,
         seed=unit.seed,
-        world=World(device=data.device),
+        world=world,
+        checkpoint=checkpoint,
     )

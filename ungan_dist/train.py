@@ -11,8 +11,11 @@ from jaxtyping import Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ungan_dist.batch_norm import own_statistics
+from ungan_dist.checkpoint import Checkpoint, Epochs
 from ungan_dist.config import AugmentConfig, TrainConfig
-from ungan_dist.data import Examples, batches, derive_seed, gather
+from ungan_dist.data import Examples, batches, derive_seed, gather_ahead
+from ungan_dist.world import ALONE, World
 
 
 @contextlib.contextmanager
@@ -31,6 +34,32 @@ def cosine(learning_rate: float, epoch: int, epochs: int) -> float:
     return learning_rate * (1 + math.cos(math.pi * epoch / epochs)) / 2
 
 
+def descend(
+    loss: Tensor,
+    optimizer: torch.optim.Optimizer,
+    *models: nn.Module,
+    share: int,
+    num_rows: int,
+    world: World = ALONE,
+) -> Tensor:
+    """One optimizer step on the sum of all processes' parts of a loss.
+
+    Args:
+        models: whose running statistics the step's forward passes have moved.
+        share: rows of the global batch that this process's part is made of, out of ``num_rows``.
+
+    Returns:
+        The part, before the step.
+    """
+    optimizer.zero_grad(set_to_none=True)
+    if loss.requires_grad:  # an empty share's part may hang on nothing
+        loss.backward()
+    parameters = (parameter for group in optimizer.param_groups for parameter in group["params"])
+    world.reduce(parameters, share=share, num_rows=num_rows, statistics=own_statistics(*models))
+    optimizer.step()
+    return loss.detach()
+
+
 def pass_over(
     model: nn.Module,
     data: Examples,
@@ -43,32 +72,44 @@ def pass_over(
     augment: AugmentConfig | None,
     labels: Int[Tensor, " examples"] | None = None,
     loss_of: Callable[[Tensor, Tensor], Tensor] = functional.cross_entropy,
+    world: World = ALONE,
 ) -> float:
-    """One shuffled pass of optimizer steps over a set.
+    """One shuffled pass of optimizer steps over a set, each step on a batch that all processes share.
 
     Args:
         labels: labels of the whole data set to use in place of its own.
-        loss_of: logits and labels → scalar loss.
+        loss_of: logits and labels → scalar loss, a mean over rows.
 
     Returns:
         The mean loss over the pass's steps.
     """
     labels = data.labels if labels is None else labels
     total, num_steps = torch.zeros((), device=data.device), 0
-    for batch in batches(indices, batch_size, seed=seed, epoch=epoch):
-        images = gather(data, batch, augment=augment, seed=derive_seed("augment", seed), epoch=epoch)
-        loss = loss_of(model(images), labels[batch])
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        total, num_steps = total + loss.detach(), num_steps + 1
-    return float(total) / num_steps
+    global_batches = list(batches(indices, batch_size, seed=seed, epoch=epoch))
+    shares = [world.share(batch) for batch in global_batches]
+    pictures = gather_ahead(data, shares, augment=augment, seed=derive_seed("augment", seed), epoch=epoch)
+    for batch, share, images in zip(global_batches, shares, pictures, strict=True):
+        logits = model(images)
+        loss = world.part(lambda: loss_of(logits, labels[share]), len(share), len(batch), logits)  # noqa: B023 - at once
+        loss = descend(loss, optimizer, model, share=len(share), num_rows=len(batch), world=world)
+        total, num_steps = total + loss, num_steps + 1
+    return float(world.sum(total)) / num_steps
 
 
 def train(
-    model: nn.Module, data: Examples, indices: Int[Tensor, " set"], config: TrainConfig, *, seed: int
+    model: nn.Module,
+    data: Examples,
+    indices: Int[Tensor, " set"],
+    config: TrainConfig,
+    *,
+    seed: int,
+    world: World = ALONE,
+    checkpoint: Checkpoint | None = None,
 ) -> list[float]:
     """Trains a model in place by the recipe, and leaves it in eval mode.
+
+    Args:
+        checkpoint: where each epoch's state is kept and continued from.
 
     Returns:
         Mean cross-entropy of each epoch, in nats.
@@ -78,7 +119,8 @@ def train(
     )
     model.train()
     losses: list[float] = []
-    for epoch in range(config.epochs):
+    epochs = Epochs(checkpoint, model=model, optimizer=optimizer, losses=losses)
+    for epoch in epochs.of("train", config.epochs):
         optimizer.param_groups[0]["lr"] = cosine(config.learning_rate, epoch, config.epochs)
         losses.append(
             pass_over(
@@ -90,6 +132,7 @@ def train(
                 seed=seed,
                 epoch=epoch,
                 augment=config.augment,
+                world=world,
             )
         )
     model.eval()

@@ -12,9 +12,11 @@ from typing import Any, Literal
 import torch
 
 from ungan_dist import store
+from ungan_dist.checkpoint import Checkpoint
 from ungan_dist.runs import versions
-from ungan_dist.shadows import ShadowUnit, train_unit
-from ungan_dist.targets import TargetUnit, run_target
+from ungan_dist.shadows import ShadowUnit, train_shadows
+from ungan_dist.targets import Target, TargetUnit, ask_target, train_target, weights_bytes
+from ungan_dist.world import World
 
 Unit = ShadowUnit | TargetUnit
 
@@ -23,7 +25,8 @@ Unit = ShadowUnit | TargetUnit
 class Done:
     """A unit whose result was committed."""
 
-    unit: Unit
+    unit: Any
+    """The :data:`Unit`, or whatever else a fleet was handed."""
     kind: Literal["done"] = "done"
     error: str = ""
 
@@ -32,25 +35,14 @@ class Done:
 class Failed:
     """A unit that raised, or whose process died more often than the budget allows."""
 
-    unit: Unit
+    unit: Any
+    """The :data:`Unit`, or whatever else a fleet was handed."""
     error: str
     kind: Literal["error", "out_of_memory", "storage_full"] = "error"
 
 
 RunUnits = Callable[[Sequence[Unit]], Iterator[Done | Failed]]
 """The seam at which a pool or a cluster is put in: units in, what became of them out, in any order."""
-
-
-def describe(unit: Unit) -> str:
-    """A unit in words, for progress and for lists of what is missing."""
-    if isinstance(unit, ShadowUnit):
-        return f"shadow models {unit.shadows[0]}–{unit.shadows[-1]}"
-    return f"{unit.method}, seed {unit.seed}"
-
-
-def num_models(unit: Unit) -> int:
-    """Models that a unit trains."""
-    return len(unit.shadows) if isinstance(unit, ShadowUnit) else 1
 
 
 def is_done(unit: Unit) -> bool:
@@ -75,14 +67,48 @@ def missing(units: Iterable[Unit]) -> list[Unit]:
 
 def execute(unit: Unit) -> Done | Failed:
     """Computes a unit and commits its result; runs in a worker."""
-    try:
+
+    def compute() -> None:
         if isinstance(unit, ShadowUnit):
-            files = {unit.log_odds_file: store.array_bytes(train_unit(unit))}
-            facts: dict[str, Any] = {"shadows": list(unit.shadows)}
+            models, log_odds = train_shadows(unit)
+            files = {unit.log_odds_file: store.array_bytes(log_odds)}
+            if unit.keep_models:
+                for shadow, model in zip(unit.shadows, models, strict=True):
+                    files[unit.weights_file(shadow)] = weights_bytes(model)
+            _commit(unit, files, {"shadows": list(unit.shadows)})
         else:
-            files, facts = run_target(unit)
-        facts["versions"] = versions()
-        store.commit(root_of(unit), unit.marker, id=unit.id, files=files, facts=facts)
+            _commit(unit, *ask_target(unit, train_target(unit)))
+
+    return _outcome(unit, compute)
+
+
+def execute_together(units: Iterable[TargetUnit], world: World) -> Iterator[Done | Failed]:
+    """Computes targets one after the other, every process of a world on each; rank 0 commits.
+
+    The state is kept after each epoch: a restart, under any number of processes, goes on from there. What a process
+    raises while it trains ends it, and must end the others, which wait for it; torchrun and Ray Train see to that.
+    """
+    for unit in units:
+        if world.tell_all(world.rank == 0 and is_done(unit)):
+            yield Done(unit=unit)
+            continue
+        checkpoint = Checkpoint(root_of(unit), unit.checkpoint, id=unit.id, world=world)
+        target = train_target(unit, world, checkpoint)
+
+        def compute(unit: TargetUnit = unit, target: Target = target, checkpoint: Checkpoint = checkpoint) -> None:
+            _commit(unit, *ask_target(unit, target))
+            checkpoint.remove()
+
+        yield world.tell_all(_outcome(unit, compute) if world.rank == 0 else None)
+
+
+def _commit(unit: Unit, files: dict[str, bytes], facts: dict[str, Any]) -> None:
+    store.commit(root_of(unit), unit.marker, id=unit.id, files=files, facts={**facts, "versions": versions()})
+
+
+def _outcome(unit: Unit, compute: Callable[[], None]) -> Done | Failed:
+    try:
+        compute()
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return Failed(unit=unit, error=str(error), kind="storage_full")

@@ -16,7 +16,7 @@ from ungan_dist.progress import silent
 from ungan_dist.report import render
 from ungan_dist.runs import RunRecord
 from ungan_dist.split import array_hash
-from ungan_dist.units import describe, root_of
+from ungan_dist.units import root_of
 
 PURGED_FILE = "purged.json"
 
@@ -46,9 +46,9 @@ def verify(record: RunRecord, folder: Path) -> Verification:
     for unit in (*plan.targets, *plan.shadows):
         match store.condition(root_of(unit), unit.marker, id=unit.id):
             case "absent":
-                missing.append(describe(unit))
+                missing.append(unit.title)
             case "corrupt":
-                corrupt.append(f"{describe(unit)}: {root_of(unit) / unit.marker} or a file that it names was altered")
+                corrupt.append(f"{unit.title}: {root_of(unit) / unit.marker} or a file that it names was altered")
             case "intact":
                 pass
     corrupt += _table(plan, complete=not (missing or corrupt))

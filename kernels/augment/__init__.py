@@ -36,7 +36,6 @@ def gather_augmented(
         ValueError: an empty batch, shapes or types that do not fit. A wrong index raises IndexError in the reference;
             ``fused`` cannot look without waiting for the device, and gives a picture of NaN.
     """
-    implementation = resolve("gather_augmented", impl, images.device)
     if images.ndim != 4 or images.dtype != torch.uint8:
         raise ValueError(f"images must be uint8 [N, H, W, C], got {images.dtype} {list(images.shape)}")
     if list(table.shape) != [256, images.shape[-1]] or table.dtype != torch.float32:
@@ -49,7 +48,7 @@ def gather_augmented(
         )
     if dtype not in (torch.float32, torch.float16, torch.bfloat16):
         raise ValueError(f"dtype must be float32, float16 or bfloat16, got {dtype}")
-    if implementation.name == "fused":
+    if resolve("gather_augmented", impl, images.device).name == "fused":
         from ungan_dist.kernels.augment import fused
 
         return fused.gather_augmented(images, indices, table, seed, epoch, padding, flip, dtype)

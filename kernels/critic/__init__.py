@@ -14,8 +14,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ungan_dist.kernels.blocks import MAX_CRITIC_WIDTH, Precision
+from ungan_dist.kernels.blocks import Precision
 from ungan_dist.kernels.critic import reference
+from ungan_dist.kernels.critic.obstacles import (
+    obstacle_of_critic,
+    obstacle_of_options,
+    obstacle_of_recording,
+    obstacle_of_tensors,
+)
 from ungan_dist.kernels.critic.reference import Estimator, Penalty, PenaltyOf, Surrogate
 from ungan_dist.kernels.impl import Impl, resolve
 
@@ -34,10 +40,9 @@ def cramer_surrogate(
 
     Source: eq. 8.
     """
-    implementation = resolve("cramer_surrogate", impl, h_unseen.device)
     _check_batches(h_unseen=h_unseen, h_forget=h_forget, h_forget2=h_forget2)
-    if implementation.name == "fused":
-        _check_types(h_unseen, h_forget, h_forget2)
+    obstacle = obstacle_of_tensors(h_unseen, h_forget, h_forget2)
+    if resolve("cramer_surrogate", impl, h_unseen.device, obstacle=obstacle).name == "fused":
         from ungan_dist.kernels.critic import fused
 
         return fused.cramer_surrogate(h_unseen, h_forget, h_forget2)[0]
@@ -80,17 +85,18 @@ def critic_loss(
 
     Source: eq. 7 and Algorithm 2; Bellemare et al. 2017, Algorithm 1.
     """
-    implementation = resolve("critic_loss", impl, z_forget.device)
+    batches = (z_unseen, z_forget, z_forget2, epsilon)
     _check_penalty(weights, z_unseen, z_forget, z_forget2, epsilon, penalty, penalty_of, surrogate, z_unseen2)
     _check_estimator(estimator, surrogate, z_unseen)
     _check_columns(z_forget, mix_labels)
-    if implementation.name == "fused":
-        if estimator != "paired":
-            raise ValueError(f"impl='fused' has estimator='paired' alone, got {estimator!r}; use impl='reference'")
-        batches = (z_unseen, z_forget, z_forget2, epsilon)
-        return _fused_loss(
-            weights, batches, -1.0, penalty_weight, penalty, penalty_of, surrogate, mix_labels, precision
-        )
+    _check_word("precision", precision, Precision)
+    obstacle = (
+        obstacle_of_options(estimator=estimator, surrogate=surrogate, penalty_of=penalty_of)
+        or obstacle_of_critic(weights, *batches)
+        or obstacle_of_recording(*batches)
+    )
+    if resolve("critic_loss", impl, z_forget.device, obstacle=obstacle).name == "fused":
+        return _fused_loss(weights, batches, -1.0, penalty_weight, penalty, penalty_of, mix_labels, precision)
     return reference.critic_loss(
         weights,
         z_unseen,
@@ -136,12 +142,17 @@ def gradient_penalty(
 
     Source: Algorithm 2; Bellemare et al. 2017, Algorithm 1.
     """
-    implementation = resolve("gradient_penalty", impl, z_forget.device)
+    batches = (z_unseen, z_forget, z_forget2, epsilon)
     _check_penalty(weights, z_unseen, z_forget, z_forget2, epsilon, penalty, penalty_of, surrogate, z_unseen2)
     _check_columns(z_forget, mix_labels)
-    if implementation.name == "fused":
-        batches = (z_unseen, z_forget, z_forget2, epsilon)
-        return _fused_loss(weights, batches, 0.0, 1.0, penalty, penalty_of, surrogate, mix_labels, precision)
+    _check_word("precision", precision, Precision)
+    obstacle = (
+        obstacle_of_options(surrogate=surrogate, penalty_of=penalty_of)
+        or obstacle_of_critic(weights, *batches)
+        or obstacle_of_recording(*batches)
+    )
+    if resolve("gradient_penalty", impl, z_forget.device, obstacle=obstacle).name == "fused":
+        return _fused_loss(weights, batches, 0.0, 1.0, penalty, penalty_of, mix_labels, precision)
     return reference.gradient_penalty(
         weights,
         z_unseen,
@@ -177,15 +188,14 @@ def generator_loss(
 
     Source: eq. 6 and Algorithm 3.
     """
-    implementation = resolve("generator_loss", impl, z_forget.device)
     _check_batches(z_unseen=z_unseen, z_forget=z_forget, z_forget2=z_forget2)
     _check_weights(weights, z_forget)
     _check_word("surrogate", surrogate, Surrogate)
     _check_estimator(estimator, surrogate, z_unseen)
-    if implementation.name == "fused":
-        if estimator != "paired":
-            raise ValueError(f"impl='fused' has estimator='paired' alone, got {estimator!r}; use impl='reference'")
-        _check_fused(weights, z_unseen, z_forget, z_forget2, precision)
+    _check_word("precision", precision, Precision)
+    # eq. 6 is one for both surrogates
+    obstacle = obstacle_of_options(estimator=estimator) or obstacle_of_critic(weights, z_unseen, z_forget, z_forget2)
+    if resolve("generator_loss", impl, z_forget.device, obstacle=obstacle).name == "fused":
         from ungan_dist.kernels.critic import fused
 
         recording = torch.is_grad_enabled()
@@ -205,47 +215,19 @@ def _fused_loss(
     penalty_weight: float,
     penalty: Penalty,
     penalty_of: PenaltyOf,
-    surrogate: Surrogate,
     mix_labels: bool,
     precision: Precision,
 ) -> Float[Tensor, ""]:
-    z_unseen, z_forget, z_forget2, epsilon = batches
-    if surrogate != "cramer":
-        raise ValueError(f"impl='fused' has surrogate='cramer' alone, got {surrogate!r}; use impl='reference'")
-    if penalty_of not in ("critic", "embedding_sum"):
-        raise ValueError(
-            f"impl='fused' has penalty_of 'critic' and 'embedding_sum', got {penalty_of!r}; use impl='reference'"
-        )
-    _check_fused(weights, z_unseen, z_forget, z_forget2, precision)
-    recording = torch.is_grad_enabled()
-    if recording and any(z.requires_grad for z in batches):
-        raise ValueError("impl='fused' differentiates with respect to the weights alone: detach z and epsilon")
     from ungan_dist.kernels.critic import fused
 
+    z_unseen, z_forget, z_forget2, epsilon = batches
     w1, b1, w2, b2, w3, b3 = weights
     return fused.critic_loss(
         w1, b1, w2, b2, w3, b3, z_unseen, z_forget, z_forget2, epsilon,
         penalty == "squared", penalty_of == "critic", surrogate_weight, penalty_weight,
         z_forget.shape[1] if mix_labels else z_forget.shape[1] // 2,
-        precision, recording and any(weight.requires_grad for weight in weights),
+        precision, torch.is_grad_enabled() and any(weight.requires_grad for weight in weights),
     )[0]  # fmt: skip
-
-
-def _check_fused(
-    weights: Sequence[Tensor], z_unseen: Tensor, z_forget: Tensor, z_forget2: Tensor, precision: str
-) -> None:
-    _check_word("precision", precision, Precision)
-    _check_types(*weights, z_unseen, z_forget, z_forget2)
-    width = max(max(weight.shape) for weight in weights)
-    if width > MAX_CRITIC_WIDTH:
-        raise ValueError(f"impl='fused' takes widths up to {MAX_CRITIC_WIDTH}, got {width}; use impl='reference'")
-
-
-def _check_types(*tensors: Tensor) -> None:
-    kinds = {(tensor.dtype, tensor.device) for tensor in tensors}
-    if len(kinds) > 1 or tensors[0].dtype not in (torch.float32, torch.bfloat16):
-        found = sorted(f"{dtype} on {device}" for dtype, device in kinds)
-        raise ValueError(f"impl='fused' takes float32 or bfloat16, one of them on one device, got {', '.join(found)}")
 
 
 def _check_batches(**batches: Tensor) -> None:

@@ -35,7 +35,6 @@ def energy_distance(
 
     Source: Székely and Rizzo 2013; the unbiased form is row 13 of the readings of UnGAN.
     """
-    implementation = resolve("energy_distance", impl, x.device)
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
         raise ValueError(
             f"x and y must be [n, dim] and [m, dim] with the same dim, got {list(x.shape)} and {list(y.shape)}"
@@ -43,13 +42,14 @@ def energy_distance(
     needed = 2 if unbiased else 1
     if min(len(x), len(y)) < needed:
         raise ValueError(f"unbiased={unbiased} needs at least {needed} rows in each sample, got {len(x)} and {len(y)}")
-    if implementation.name == "fused":
-        if x.dtype != y.dtype or x.dtype not in (torch.float32, torch.bfloat16):
-            raise ValueError(f"impl='fused' takes float32 or bfloat16, both alike, got {x.dtype} and {y.dtype}")
-        if not 0 < x.shape[1] <= MAX_DISTANCE_DIM:
-            raise ValueError(f"impl='fused' takes 1 to {MAX_DISTANCE_DIM} dimensions, got {x.shape[1]}")
-        if precision not in get_args(Precision):
-            raise ValueError(f"precision must be one of {', '.join(get_args(Precision))}, got {precision!r}")
+    if precision not in get_args(Precision):
+        raise ValueError(f"precision must be one of {', '.join(get_args(Precision))}, got {precision!r}")
+    obstacle = None
+    if x.dtype != y.dtype or x.dtype not in (torch.float32, torch.bfloat16):
+        obstacle = f"it takes float32 or bfloat16, both alike, got {x.dtype} and {y.dtype}"
+    elif not 0 < x.shape[1] <= MAX_DISTANCE_DIM:
+        obstacle = f"it takes 1 to {MAX_DISTANCE_DIM} dimensions, got {x.shape[1]}"
+    if resolve("energy_distance", impl, x.device, obstacle=obstacle).name == "fused":
         from ungan_dist.kernels.energy_distance import fused
 
         return fused.energy_distance(x, y, unbiased, precision)

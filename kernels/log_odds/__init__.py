@@ -24,14 +24,14 @@ def log_odds(
 
     Source: Carlini et al. 2022; eq. 10 of the UnGAN paper.
     """
-    implementation = resolve("log_odds", impl, logits.device)
     if logits.ndim != 3 or logits.numel() == 0 or logits.shape[-1] < 2:
         raise ValueError(f"logits must be [models, batch, classes ≥ 2], none empty, got {list(logits.shape)}")
     if list(labels.shape) != [logits.shape[1]]:
         raise ValueError(f"labels must be [batch] = [{logits.shape[1]}], got {list(labels.shape)}")
-    if implementation.name == "fused":
-        if logits.dtype not in (torch.float32, torch.bfloat16, torch.float16):
-            raise ValueError(f"impl='fused' takes float32, bfloat16 or float16 logits, got {logits.dtype}")
+    obstacle = None
+    if logits.dtype not in (torch.float32, torch.bfloat16, torch.float16):
+        obstacle = f"it takes float32, bfloat16 or float16 logits, got {logits.dtype}"
+    if resolve("log_odds", impl, logits.device, obstacle=obstacle).name == "fused":
         from ungan_dist.kernels.log_odds import fused
 
         return fused.log_odds(logits, labels)

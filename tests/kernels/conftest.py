@@ -1,4 +1,4 @@
-"""Fused kernels run in Triton's interpreter unless there is a GPU; Triton reads the switch on its first import."""
+"""Where fused kernels run: on a GPU, else in Triton's interpreter, which the conftest above has switched on."""
 
 from __future__ import annotations
 
@@ -14,5 +14,12 @@ def fused_device() -> str:
     import triton
 
     if not triton.knobs.runtime.interpret:
-        pytest.skip("no CUDA GPU, and TRITON_INTERPRET=1 was not set before torch was imported")
+        pytest.skip("no CUDA GPU, and TRITON_INTERPRET was set to something else than 1")
     return "cpu"
+
+
+@pytest.fixture
+def compiled_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in production, where no interpreter stands in for a GPU."""
+    triton = pytest.importorskip("triton")
+    monkeypatch.setattr(triton.knobs.runtime, "interpret", False)

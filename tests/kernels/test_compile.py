@@ -1,55 +1,79 @@
-"""The compile check itself: it passes a kernel that fits and catches one that does not. No GPU needed."""
+"""The compile check itself: it passes a kernel that fits and catches what does not. No GPU needed."""
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from ungan_dist import kernels
 
 pytest.importorskip("triton")
 
 SCRIPT = """
+import json
 from ungan_dist.kernels.blocks import CRITIC_WEIGHTS_NARROW, Blocks
-from ungan_dist.kernels.compile_check import with_dots, compile_variant
-blocks = {blocks}
-variant = with_dots("critic.fused_weights", "weights_kernel", "fp32", "tf32x3", blocks, SPLIT=128)
-print(compile_variant(variant, {architecture}).complaint())
+from ungan_dist.kernels.compile_check import compile_variant, with_dots
+blocks = {
+    "committed": CRITIC_WEIGHTS_NARROW,
+    "too large": Blocks(rows=64, columns=64, inner=32, num_warps=4, num_stages=8),
+    "too few registers": Blocks(rows=32, columns=32, inner=32, num_warps=4, max_registers=32),
+}
+print(json.dumps({
+    f"{name} {architecture}": compile_variant(
+        with_dots("critic.fused_weights", "weights_kernel", "fp32", "tf32", block, SPLIT=128), architecture
+    ).complaint()
+    for name, block in blocks.items()
+    for architecture in (80, 90)
+}))
 """
 
 
-def complaint(blocks, architecture):
+@pytest.fixture(scope="module")
+def complaints():
     """In a process of its own: the compiler and the interpreter cannot share one."""
     environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
+    done = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("architecture", [80, 90])
+def test_blocks_are_judged_by_what_the_compiler_makes_of_them(complaints, architecture):
+    assert complaints[f"committed {architecture}"] is None
+    assert "bytes of shared memory exceed" in complaints[f"too large {architecture}"]
+    assert "bytes of registers spill to the stack" in complaints[f"too few registers {architecture}"]
+
+
+def test_it_refuses_the_interpreter():
+    """There everything would compile to nothing, and pass."""
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT.format(blocks=blocks, architecture=architecture)],
-        env=environment,
+        [sys.executable, "-m", "ungan_dist.kernels.compile_check"],
+        env=os.environ | {"TRITON_INTERPRET": "1"},
         capture_output=True,
         text=True,
-        check=True,
     )
-    return done.stdout.strip()
+    assert done.returncode != 0
+    assert "unset TRITON_INTERPRET" in done.stderr
 
 
-def test_a_committed_block_passes():
-    assert complaint("CRITIC_WEIGHTS_NARROW", 90) == "None"
-
-
-def test_too_large_a_block_is_caught():
-    assert "shared memory exceed" in complaint(
-        "Blocks(rows=128, columns=256, inner=128, num_warps=8, num_stages=3)", 80
-    )
-
-
-def test_every_kernel_is_checked():
-    """A kernel that no variant names would go unchecked."""
-    import re
-    from pathlib import Path
-
-    from ungan_dist import kernels
+def test_every_kernel_and_every_line_of_the_table_is_checked():
+    """A kernel or a block size that no variant names would go unchecked."""
+    from ungan_dist.kernels import blocks
     from ungan_dist.kernels.compile_check import variants
 
     folder = Path(kernels.__file__).parent
     launched = {name for path in folder.rglob("fused*.py") for name in re.findall(r"(\w+_kernel)\[", path.read_text())}
     assert launched == {variant.kernel for variant in variants()}
+    tables = {value for value in vars(blocks).values() if isinstance(value, blocks.Blocks)}
+    assert len(tables) == 4
+    checked = {
+        (*(variant.constants.get(name) for name in ("ROWS", "COLUMNS", "INNER")), variant.num_warps, variant.num_stages)
+        for variant in variants()
+    }
+    assert {(t.rows, t.columns, t.inner, t.num_warps, t.num_stages) for t in tables} <= checked

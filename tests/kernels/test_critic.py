@@ -304,6 +304,7 @@ def test_inputs_are_left_as_they_were() -> None:
     assert not any(t.requires_grad for t in (*w, *z))
 
 
+@pytest.mark.usefixtures("compiled_kernels")
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -348,6 +349,7 @@ def test_what_does_not_fit_is_refused(change: dict[str, Any], message: str, monk
         critic_loss(w, *z, mixing, **asked)
 
 
+@pytest.mark.usefixtures("compiled_kernels")
 def test_the_other_operations_refuse_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     empty = [torch.zeros(0, 6)] * 3

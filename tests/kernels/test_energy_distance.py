@@ -117,6 +117,7 @@ def test_one_row_is_enough_for_the_biased_form() -> None:
     assert energy_distance(torch.zeros(1, 2), torch.tensor([[3.0, 4.0]]), unbiased=False).item() == 10.0
 
 
+@pytest.mark.usefixtures("compiled_kernels")
 def test_the_implementation_is_never_swapped_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = samples(3, 3, 2)
     assert torch.equal(energy_distance(x, y), energy_distance(x, y, impl="reference"))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
 
 from ungan_dist.kernels import energy_distance
 from ungan_dist.kernels.energy_distance.reference import mean_between
-from ungan_dist.kernels.testing import assert_within_budget, guarded_buffers, value_and_gradients
+from ungan_dist.kernels.testing import assert_within_budget, compare_fused, value_and_gradients
 
 
 def samples(n, m, dim, device, offset=0.0, scale=1.0, seed=0):
@@ -18,19 +20,11 @@ def samples(n, m, dim, device, offset=0.0, scale=1.0, seed=0):
 
 
 def compare(x, y, *, unbiased=True):
-    low, exact = (
-        value_and_gradients(lambda x, y: energy_distance(x, y, unbiased=unbiased, impl="reference"), [x, y], dtype)
-        for dtype in (torch.float32, torch.float64)
-    )
-    with guarded_buffers():
-        fused = value_and_gradients(
-            lambda x, y: energy_distance(x, y, unbiased=unbiased, impl="fused"), [x, y], torch.float32
-        )
     # The three means cancel: rounding is that of what is subtracted.
-    assert_within_budget(fused[0], low[0], exact[0], "value", magnitude=float(2 * mean_between(x, y)))
-    for index, gradients in enumerate(zip(fused[1], low[1], exact[1], strict=True)):
-        assert_within_budget(*gradients, f"gradient {index}")
-    return fused
+    magnitude = float(2 * mean_between(x, y))
+    return compare_fused(
+        lambda impl, x, y: energy_distance(x, y, unbiased=unbiased, impl=impl), [x, y], magnitude=magnitude
+    )
 
 
 @pytest.mark.parametrize("unbiased", [True, False])
@@ -84,40 +78,29 @@ def test_strided_samples_and_a_scaled_result(fused_device):
         assert_within_budget(*gradients, f"gradient {index}")
 
 
-def test_nan_comes_out(fused_device):
-    x, y = samples(5, 4, 6, fused_device)
-    x[2, 3] = float("nan")
-    value, gradients = value_and_gradients(lambda x, y: energy_distance(x, y, impl="fused"), [x, y], torch.float32)
-    assert value.isnan()
-    assert gradients[0][2].isnan().any()
+@given(n=st.integers(2, 40), m=st.integers(2, 40), dim=st.integers(1, 50), exponent=st.integers(-6, 6))
+@settings(max_examples=6, derandomize=True, phases=[Phase.explicit, Phase.generate])  # shrinking costs minutes here
+def test_any_shape_and_scale(n, m, dim, exponent):
+    if torch.cuda.is_available():
+        pytest.skip("the parametrised cases run on CUDA")
+    compare(*samples(n, m, dim, "cpu", scale=10.0**exponent))
 
 
-def test_second_derivative_raises(fused_device):
-    x, y = (sample.float().requires_grad_() for sample in samples(3, 4, 5, fused_device))
-    gradient = torch.autograd.grad(energy_distance(x, y, impl="fused") + x.pow(3).sum(), x, create_graph=True)[0]
-    with pytest.raises(RuntimeError, match="energy_distance_backward"):
-        gradient.square().sum().backward()
-
-
-def test_same_bits_each_run(fused_device):
-    inputs = samples(40, 35, 5, fused_device)
-    first, second = (
-        value_and_gradients(lambda x, y: energy_distance(x, y, impl="fused"), inputs, torch.float32) for _ in range(2)
-    )
-    assert torch.equal(first[0], second[0])
-    assert all(torch.equal(a, b) for a, b in zip(first[1], second[1], strict=True))
-
-
-def test_opcheck(fused_device):
-    from ungan_dist.kernels.energy_distance import fused
-
-    x, y = (sample.float().requires_grad_() for sample in samples(3, 4, 5, fused_device))
-    tests = ("test_schema", "test_autograd_registration", "test_faketensor")
-    torch.library.opcheck(fused.energy_distance, (x, y, True, "ieee"), test_utils=tests)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # numpy's, under the interpreter
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("dim", [6, 40], ids=["differences", "dots"])
+def test_nan_and_infinity_come_out(fused_device, value, dim):
+    x, y = samples(5, 4, dim, fused_device)
+    x[2, 3] = value
+    result, gradients = value_and_gradients(lambda x, y: energy_distance(x, y, impl="fused"), [x, y], torch.float32)
+    assert not result.isfinite()
+    assert not gradients[0][2].isfinite().all()
 
 
 def test_refusals(fused_device):
     x, y = samples(3, 4, 5, fused_device)
+    with pytest.raises(ValueError, match="at least 2 rows in each sample, got 0"):
+        energy_distance(x[:0].float(), y.float(), impl="fused")
     with pytest.raises(ValueError, match="float64"):
         energy_distance(x, y, impl="fused")
     with pytest.raises(ValueError, match="at least 2 rows"):

@@ -24,9 +24,10 @@ def main(arguments: list[str]) -> int:
         case _:
             raise ConfigError(f"report takes one run folder, got {' '.join(arguments)!r}")
 
-    from ungan_dist.runs import read_run
+    from ungan_dist.runs import read_run, refuse_purged
 
     record = read_run(Path(folder))
+    refuse_purged(Path(folder))
 
     from ungan_dist.commands.show import show
     from ungan_dist.pipeline import report_of

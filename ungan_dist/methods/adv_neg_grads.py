@@ -7,10 +7,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from ungan_dist.checkpoint import Epochs
 from ungan_dist.config import AdvNegGradsConfig
-from ungan_dist.data import batches, derive_seed, gather, stream
+from ungan_dist.data import batches, derive_seed, gather
 from ungan_dist.methods.request import Request, Unlearned
 from ungan_dist.models import trainable_copy
+from ungan_dist.streams import Stream
+from ungan_dist.train import descend
 
 
 def adv_neg_grads(request: Request, config: AdvNegGradsConfig) -> Unlearned:
@@ -18,24 +21,32 @@ def adv_neg_grads(request: Request, config: AdvNegGradsConfig) -> Unlearned:
     model = trainable_copy(request.original)
     optimizer = torch.optim.SGD(model.parameters(), lr=config.learning_rate)
     retain_weight, forget_weight = (1.0, 1.0) if config.alpha is None else (config.alpha, 1 - config.alpha)
-    batch_size, data = request.train.batch_size, request.data
+    batch_size, data, world = request.train.batch_size, request.data, request.world
     seed = derive_seed("adv neg grads", request.seed)
-    forget_batches = stream(request.forget, batch_size, seed=derive_seed("forget", seed))
+    forget_batches = Stream(request.forget, batch_size, seed=derive_seed("forget", seed))
 
     def cross_entropy(batch: Int[Tensor, " batch"], epoch: int) -> Float[Tensor, ""]:
-        images = gather(data, batch, augment=request.train.augment, seed=derive_seed("augment", seed), epoch=epoch)
-        return functional.cross_entropy(model(images), data.labels[batch])
+        share = world.share(batch)
+        images = gather(data, share, augment=request.train.augment, seed=derive_seed("augment", seed), epoch=epoch)
+        logits, labels = model(images), data.labels[share]
+        return world.part(lambda: functional.cross_entropy(logits, labels), len(share), len(batch), logits)
 
     curves: dict[str, list[float]] = {"retain cross-entropy": [], "forget cross-entropy": []}
-    for epoch in range(config.epochs):
+    epochs = Epochs(request.checkpoint, model=model, optimizer=optimizer, forget_batches=forget_batches, curves=curves)
+    for epoch in epochs.of("adv neg grads", config.epochs):
         losses: list[Tensor] = []
         retain_batches = batches(request.retain, batch_size, seed=seed, epoch=epoch)
         for retain_batch, (forget_epoch, forget_batch) in zip(retain_batches, forget_batches, strict=False):
             retain_loss, forget_loss = cross_entropy(retain_batch, epoch), cross_entropy(forget_batch, forget_epoch)
-            optimizer.zero_grad(set_to_none=True)
-            (retain_weight * retain_loss - forget_weight * forget_loss).backward()
-            optimizer.step()
+            descend(
+                retain_weight * retain_loss - forget_weight * forget_loss,
+                optimizer,
+                model,
+                share=len(world.share(retain_batch)) + len(world.share(forget_batch)),
+                num_rows=len(retain_batch) + len(forget_batch),
+                world=world,
+            )
             losses.append(torch.stack([retain_loss, forget_loss]).detach())
-        for curve, mean in zip(curves.values(), torch.stack(losses).mean(dim=0).tolist(), strict=True):
+        for curve, mean in zip(curves.values(), world.sum(torch.stack(losses).mean(dim=0)).tolist(), strict=True):
             curve.append(mean)
     return Unlearned(model=model.eval(), curves=curves)

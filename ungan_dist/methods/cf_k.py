@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from ungan_dist.checkpoint import Epochs
 from ungan_dist.config import CFkConfig
 from ungan_dist.data import derive_seed
 from ungan_dist.methods.request import Request, Unlearned
@@ -31,8 +32,10 @@ def cf_k(request: Request, config: CFkConfig) -> Unlearned:
         part.train().requires_grad_(True)
     free = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(free, lr=config.learning_rate)
-    losses = [
-        pass_over(
+    losses: list[float] = []
+    epochs = Epochs(request.checkpoint, model=model, optimizer=optimizer, losses=losses)
+    for epoch in epochs.of("cf-k", config.epochs):
+        loss = pass_over(
             model,
             request.data,
             request.retain,
@@ -41,7 +44,7 @@ def cf_k(request: Request, config: CFkConfig) -> Unlearned:
             seed=derive_seed("cf-k", request.seed),
             epoch=epoch,
             augment=request.train.augment,
+            world=request.world,
         )
-        for epoch in range(config.epochs)
-    ]
+        losses.append(loss)
     return Unlearned(model=model.eval(), curves={"retain cross-entropy": losses})

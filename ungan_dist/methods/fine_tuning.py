@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from ungan_dist.checkpoint import Epochs
 from ungan_dist.config import FineTuningConfig
 from ungan_dist.data import derive_seed
 from ungan_dist.methods.request import Request, Unlearned
@@ -15,8 +16,10 @@ def fine_tuning(request: Request, config: FineTuningConfig) -> Unlearned:
     """SGD on the cross-entropy of the retain set, with the original's augmentation."""
     model = trainable_copy(request.original)
     optimizer = torch.optim.SGD(model.parameters(), lr=config.learning_rate, momentum=config.momentum)
-    losses = [
-        pass_over(
+    losses: list[float] = []
+    epochs = Epochs(request.checkpoint, model=model, optimizer=optimizer, losses=losses)
+    for epoch in epochs.of("fine-tuning", config.epochs):
+        loss = pass_over(
             model,
             request.data,
             request.retain,
@@ -25,7 +28,7 @@ def fine_tuning(request: Request, config: FineTuningConfig) -> Unlearned:
             seed=derive_seed("fine-tuning", request.seed),
             epoch=epoch,
             augment=request.train.augment,
+            world=request.world,
         )
-        for epoch in range(config.epochs)
-    ]
+        losses.append(loss)
     return Unlearned(model=model.eval(), curves={"retain cross-entropy": losses})

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ungan_dist.checkpoint import Epochs
 from ungan_dist.config import NegGradsConfig
 from ungan_dist.data import derive_seed
 from ungan_dist.methods.request import Request, Unlearned
@@ -17,8 +18,11 @@ def neg_grads(request: Request, config: NegGradsConfig) -> Unlearned:
     """SGD that maximises the cross-entropy of D_f, which has no upper bound; then minimises that of D_r."""
     model = trainable_copy(request.original)
     optimizer = torch.optim.SGD(model.parameters(), lr=config.learning_rate)
-    ascent = [
-        -pass_over(
+    ascent: list[float] = []
+    repair: list[float] = []
+    epochs = Epochs(request.checkpoint, model=model, optimizer=optimizer, ascent=ascent, repair=repair)
+    for epoch in epochs.of("ascent", config.epochs):
+        loss = pass_over(
             model,
             request.data,
             request.forget,
@@ -27,12 +31,12 @@ def neg_grads(request: Request, config: NegGradsConfig) -> Unlearned:
             seed=derive_seed("neg grads", request.seed),
             epoch=epoch,
             augment=request.train.augment,
+            world=request.world,
             loss_of=_negative_cross_entropy,
         )
-        for epoch in range(config.epochs)
-    ]
-    repair = [
-        pass_over(
+        ascent.append(-loss)
+    for epoch in epochs.of("repair", config.repair_epochs):
+        loss = pass_over(
             model,
             request.data,
             request.retain,
@@ -41,9 +45,9 @@ def neg_grads(request: Request, config: NegGradsConfig) -> Unlearned:
             seed=derive_seed("neg grads, repair", request.seed),
             epoch=epoch,
             augment=request.train.augment,
+            world=request.world,
         )
-        for epoch in range(config.repair_epochs)
-    ]
+        repair.append(loss)
     return Unlearned(model=model.eval(), curves={"forget cross-entropy": ascent, "repair cross-entropy": repair})
 
 

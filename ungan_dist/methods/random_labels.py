@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from ungan_dist.checkpoint import Epochs
 from ungan_dist.config import RandomLabelsConfig
 from ungan_dist.data import derive_seed
 from ungan_dist.methods.request import Request, Unlearned
@@ -22,8 +23,10 @@ def random_labels(request: Request, config: RandomLabelsConfig) -> Unlearned:
     """
     model = trainable_copy(request.original)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-    losses = [
-        pass_over(
+    losses: list[float] = []
+    epochs = Epochs(request.checkpoint, model=model, optimizer=optimizer, losses=losses)
+    for epoch in epochs.of("random labels", config.epochs):
+        loss = pass_over(
             model,
             request.data,
             torch.cat([request.retain, request.forget]),
@@ -32,10 +35,10 @@ def random_labels(request: Request, config: RandomLabelsConfig) -> Unlearned:
             seed=derive_seed("random labels", request.seed),
             epoch=epoch,
             augment=request.train.augment,
+            world=request.world,
             labels=_drawn_labels(request, config, draw=epoch if config.redraw else 0),
         )
-        for epoch in range(config.epochs)
-    ]
+        losses.append(loss)
     return Unlearned(model=model.eval(), curves={"cross-entropy": losses})
 
 

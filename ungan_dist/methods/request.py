@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from jaxtyping import Int
 from torch import Tensor, nn
 
+from ungan_dist.checkpoint import Checkpoint
 from ungan_dist.config import TrainConfig
 from ungan_dist.data import Examples
 from ungan_dist.world import World
@@ -32,6 +33,8 @@ class Request:
     seed: int
     """Fixes every random draw of the method."""
     world: World
+    checkpoint: Checkpoint | None = None
+    """Where the method's state is kept after each epoch and continued from; none: nowhere."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,5 +13,13 @@ def retrain(request: Request, config: RetrainConfig) -> Unlearned:
     """The original's recipe on the retain set, from fresh weights."""
     del config
     model = trainable_copy(request.fresh)
-    losses = train(model, request.data, request.retain, request.train, seed=derive_seed("retrain", request.seed))
+    losses = train(
+        model,
+        request.data,
+        request.retain,
+        request.train,
+        seed=derive_seed("retrain", request.seed),
+        world=request.world,
+        checkpoint=request.checkpoint,
+    )
     return Unlearned(model=model, curves={"retain cross-entropy": losses})

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ungan_dist.checkpoint import Epochs
 from ungan_dist.config import SCRUBConfig
 from ungan_dist.data import derive_seed
 from ungan_dist.evaluate import accuracy
@@ -38,7 +39,8 @@ def scrub(request: Request, config: SCRUBConfig) -> Unlearned:
         kd = divergence(logits[0], logits[1], settings.temperature)
         return settings.gamma * functional.cross_entropy(logits[0], labels) + settings.alpha * kd
 
-    for epoch in range(1, settings.epochs + 1):
+    epochs = Epochs(request.checkpoint, student=student, optimizer=optimizer, curves=curves, history=history)
+    for epoch in (done + 1 for done in epochs.of("scrub", settings.epochs)):
         optimizer.param_groups[0]["lr"] = _learning_rate(settings, epoch)
         if epoch <= settings.msteps:
             loss = pass_over(
@@ -50,6 +52,7 @@ def scrub(request: Request, config: SCRUBConfig) -> Unlearned:
                 seed=derive_seed("scrub, forget", request.seed),
                 epoch=epoch,
                 augment=request.train.augment,
+                world=request.world,
                 loss_of=away,
             )
             curves["forget divergence"].append(-loss)
@@ -62,16 +65,17 @@ def scrub(request: Request, config: SCRUBConfig) -> Unlearned:
             seed=derive_seed("scrub, retain", request.seed),
             epoch=epoch,
             augment=request.train.augment,
+            world=request.world,
             loss_of=near,
         )
         curves["retain loss"].append(loss)
         if config.rewind:
-            forget_accuracy = accuracy(student.eval(), request.data, request.forget)
+            forget_accuracy = accuracy(student.eval(), request.data, request.forget, request.world)
             history.append((forget_accuracy, copy.deepcopy(student.state_dict())))
             student.train()
     student.eval()
     if config.rewind:
-        reference = accuracy(student, request.data, request.unseen)
+        reference = accuracy(student, request.data, request.unseen, request.world)
         _, weights = min(history, key=lambda moment: abs(moment[0] - reference))
         student.load_state_dict(weights)
     return Unlearned(model=student, curves=curves)

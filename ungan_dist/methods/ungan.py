@@ -6,19 +6,23 @@ The paper's letters: G the generator, which is unlearned; Ĝ the original, froze
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ungan_dist.checkpoint import Epochs
 from ungan_dist.config import AugmentConfig, UnGANConfig
 from ungan_dist.critic import critic_rows, critic_weights
-from ungan_dist.data import derive_seed, gather, stream
-from ungan_dist.kernels import critic_loss, generator_loss
+from ungan_dist.data import derive_seed, gather
+from ungan_dist.kernels import critic_loss, generator_loss, obstacle_of_critic, obstacle_of_options
 from ungan_dist.methods.request import Request, Unlearned
 from ungan_dist.models import trainable_copy
+from ungan_dist.streams import Stream
+from ungan_dist.train import descend
 
 
 def ungan(request: Request, config: UnGANConfig) -> Unlearned:
@@ -42,7 +46,17 @@ def ungan(request: Request, config: UnGANConfig) -> Unlearned:
     of_fine_tuning = of_generator if config.optimizers == "shared" else _adam(generator, config)
 
     curves: dict[str, list[float]] = {"critic": [], "generator": [], "fine_tuning": []}
-    for _ in range(turns.rounds):
+    epochs = Epochs(
+        request.checkpoint,
+        generator=generator,
+        of_critic=of_critic,
+        of_generator=of_generator,
+        of_fine_tuning=of_fine_tuning,
+        draws=draws,
+        curves=curves,
+        **{f"critic {place}": weight for place, weight in enumerate(critic)},
+    )
+    for _ in epochs.of("rounds", turns.rounds):
         generator.train(config.batch_norm == "train")
         critic_losses = [critic_step(critic, generator, draws, of_critic, config) for _ in range(turns.critic)]
         generator_losses = [
@@ -54,7 +68,7 @@ def ungan(request: Request, config: UnGANConfig) -> Unlearned:
             for _ in range(turns.fine_tuning)
         ]
         for name, losses in zip(curves, (critic_losses, generator_losses, fine_tuning_losses), strict=True):
-            curves[name] += [float(torch.stack(losses).mean())] if losses else []
+            curves[name] += [float(request.world.sum(torch.stack(losses).mean()))] if losses else []
     return Unlearned(model=generator.eval(), curves={name: curve for name, curve in curves.items() if curve})
 
 
@@ -65,21 +79,27 @@ def critic_step(
     z_unseen = draws.unseen("unseen")
     with torch.no_grad():
         z_forget, z_forget2 = (draws.forget(name, generator) for name in ("forget", "forget 2"))
-    loss = critic_loss(
-        critic,
-        z_unseen,
+    epsilon = draws.epsilon()
+    z_unseen2 = draws.unseen("unseen 2") if config.surrogate == "energy" else None
+    loss = draws.part(
+        lambda: critic_loss(
+            critic,
+            z_unseen,
+            z_forget,
+            z_forget2,
+            epsilon,
+            penalty=config.penalty,
+            penalty_of=config.penalty_of,
+            penalty_weight=config.penalty_weight,
+            estimator=config.estimator,
+            surrogate=config.surrogate,
+            z_unseen2=z_unseen2,
+            mix_labels=config.mix_labels,
+            impl=draws.implementation("critic_loss", critic),
+        ),
         z_forget,
-        z_forget2,
-        draws.epsilon(),
-        penalty=config.penalty,
-        penalty_of=config.penalty_of,
-        penalty_weight=config.penalty_weight,
-        estimator=config.estimator,
-        surrogate=config.surrogate,
-        z_unseen2=draws.unseen("unseen 2") if config.surrogate == "energy" else None,
-        mix_labels=config.mix_labels,
     )
-    return _descend(loss, optimizer)
+    return draws.descend(loss, optimizer, generator)
 
 
 def generator_step(
@@ -89,8 +109,20 @@ def generator_step(
     frozen = [weight.detach() for weight in critic]
     z_unseen = draws.unseen("unseen")
     z_forget, z_forget2 = (draws.forget(name, generator) for name in ("forget", "forget 2"))
-    loss = generator_loss(frozen, z_unseen, z_forget, z_forget2, estimator=config.estimator, surrogate=config.surrogate)
-    return _descend(loss, optimizer)
+    loss = draws.part(
+        lambda: generator_loss(
+            frozen,
+            z_unseen,
+            z_forget,
+            z_forget2,
+            estimator=config.estimator,
+            surrogate=config.surrogate,
+            impl=draws.implementation("generator_loss", frozen),
+        ),
+        z_forget,
+        z_forget2,
+    )
+    return draws.descend(loss, optimizer, generator)
 
 
 def fine_tuning_step(
@@ -104,8 +136,12 @@ def fine_tuning_step(
     student = logits.log_softmax(1)
     # kl_div(a, b) is KL(b ‖ a): the distribution that weighs the logarithms comes second.
     towards, weighing = (teacher, student) if config.kl_direction == "student_first" else (student, teacher)
-    divergence = functional.kl_div(towards, weighing, reduction="batchmean", log_target=True)
-    return _descend(config.alpha * functional.cross_entropy(logits, labels) + config.gamma * divergence, optimizer)
+
+    def loss_of_rows() -> Tensor:
+        divergence = functional.kl_div(towards, weighing, reduction="batchmean", log_target=True)
+        return config.alpha * functional.cross_entropy(logits, labels) + config.gamma * divergence
+
+    return draws.descend(draws.part_of_rows(loss_of_rows, logits), optimizer, generator)
 
 
 class Turns(NamedTuple):
@@ -132,7 +168,11 @@ def num_turns(request: Request, config: UnGANConfig) -> Turns:
 
 
 class Draws:
-    """Endless batches of every set, each from a shuffled stream of its own, and the mixing coefficients."""
+    """Endless batches of every set, each from a shuffled stream of its own, and the mixing coefficients.
+
+    Processes of a world share every batch. Paired losses are computed row by row, on each process's own; the losses
+    over all pairs need every row, so their z are gathered, with gradients.
+    """
 
     def __init__(self, request: Request, config: UnGANConfig) -> None:
         sets = {
@@ -149,8 +189,10 @@ class Draws:
         self._config = config
         self._batch_size = config.batch_size or request.train.batch_size
         self._augment = request.train.augment if config.augment_adversarial else None
+        self._together = config.estimator == "all_pairs"
+        self._share = len(range(self._batch_size)[request.world.rows(self._batch_size)])
         self._streams = {
-            name: stream(indices, self._batch_size, seed=derive_seed("ungan", name, request.seed))
+            name: Stream(indices, self._batch_size, seed=derive_seed("ungan", name, request.seed))
             for name, indices in sets.items()
         }
         self._num_epsilons = 0
@@ -158,23 +200,23 @@ class Draws:
 
     def forget(self, name: str, generator: nn.Module) -> Float[Tensor, "batch features"]:
         """z_f = G(x_f)‖y_f, or z'_f where the name is that of the second stream."""
-        epoch, indices = next(self._streams[name])
+        epoch, indices = self._next(name)
         logits = generator(self._images(name, epoch, indices, self._augment))
-        return critic_rows(logits, self._request.data.labels[indices], self._config.critic_input)
+        return self._critic_rows(logits, indices)
 
     def unseen(self, name: str) -> Float[Tensor, "batch features"]:
         """z_u = Ĝ(x_u)‖y_u."""
-        epoch, indices = next(self._streams[name])
+        epoch, indices = self._next(name)
         if self._augment is None:
             logits = self._logits_of_unseen()[indices]
         else:
             with torch.no_grad():
                 logits = self._request.original(self._images(name, epoch, indices, self._augment))
-        return critic_rows(logits, self._request.data.labels[indices], self._config.critic_input)
+        return self._critic_rows(logits, indices)
 
     def retain(self) -> tuple[Float[Tensor, "batch channels height width"], Int[Tensor, " batch"]]:
         """x_r, augmented as the original's training examples were, and y_r."""
-        epoch, indices = next(self._streams["retain"])
+        epoch, indices = self._next("retain")
         images = self._images("retain", epoch, indices, self._request.train.augment)
         return images, self._request.data.labels[indices]
 
@@ -185,7 +227,56 @@ class Draws:
         num_draws = self._batch_size if self._config.epsilon_per == "row" else 1
         draw = torch.rand((num_draws, 1), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         table = self._request.data.table
-        return draw.to(table.device, table.dtype).expand(self._batch_size, 1)
+        epsilon = draw.to(table.device, table.dtype).expand(self._batch_size, 1)
+        return epsilon if self._together else self._request.world.share(epsilon)
+
+    def part(self, loss: Callable[[], Tensor], *z: Tensor) -> Float[Tensor, ""]:
+        """This process's part of an adversarial loss, whose every process knows the whole where rows are gathered."""
+        return loss() / self._request.world.size if self._together else self.part_of_rows(loss, *z)
+
+    def part_of_rows(self, loss: Callable[[], Tensor], *outputs: Tensor) -> Float[Tensor, ""]:
+        """This process's part of a mean over the batch's rows."""
+        return self._request.world.part(loss, self._share, self._batch_size, *outputs)
+
+    def descend(
+        self, part: Float[Tensor, ""], optimizer: torch.optim.Optimizer, generator: nn.Module
+    ) -> Float[Tensor, ""]:
+        """One step on the sum of all processes' parts; returns this one's."""
+        world = self._request.world
+        return descend(part, optimizer, generator, share=self._share, num_rows=self._batch_size, world=world)
+
+    def state_dict(self) -> dict[str, int]:
+        """How many batches of each stream, and how many mixing coefficients, were drawn."""
+        return {name: one.num_drawn for name, one in self._streams.items()} | {"epsilons": self._num_epsilons}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Goes on where another one stopped."""
+        for name, one in self._streams.items():
+            one.skip_to(state[name])
+        self._num_epsilons = state["epsilons"]
+
+    def _next(self, name: str) -> tuple[int, Int[Tensor, " share"]]:
+        epoch, indices = next(self._streams[name])
+        return epoch, self._request.world.share(indices)
+
+    def _critic_rows(
+        self, logits: Float[Tensor, "share classes"], indices: Int[Tensor, " share"]
+    ) -> Float[Tensor, "rows features"]:
+        z = critic_rows(logits, self._request.data.labels[indices], self._config.critic_input)
+        return self._request.world.gather(z, self._batch_size) if self._together else z
+
+    def implementation(self, operation: str, critic: list[Tensor]) -> Literal["reference", "fused"]:
+        """As the plan resolved it, where the config has a fused form; a unit's id holds both."""
+        config = self._config
+        if operation == "generator_loss":
+            obstacle = obstacle_of_options(estimator=config.estimator)
+        else:
+            obstacle = obstacle_of_options(
+                estimator=config.estimator, surrogate=config.surrogate, penalty_of=config.penalty_of
+            )
+        if obstacle is not None or obstacle_of_critic(critic) is not None:
+            return "reference"
+        return self._request.data.implementation(operation)
 
     def _images(
         self, name: str, epoch: int, indices: Int[Tensor, " batch"], augment: AugmentConfig | None
@@ -200,17 +291,11 @@ class Draws:
             logits = data.table.new_full((len(data.labels), data.num_classes), torch.nan)
             with torch.no_grad():
                 for indices in request.unseen.split(self._batch_size):
-                    logits[indices] = request.original(gather(data, indices))
+                    own = request.original(gather(data, request.world.share(indices)))
+                    logits[indices] = request.world.gather(own, len(indices))
             self._original_logits = logits
         return self._original_logits
 
 
 def _adam(generator: nn.Module, config: UnGANConfig) -> torch.optim.Adam:
     return torch.optim.Adam(generator.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-
-
-def _descend(loss: Float[Tensor, ""], optimizer: torch.optim.Optimizer) -> Float[Tensor, ""]:
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    optimizer.step()
-    return loss.detach()

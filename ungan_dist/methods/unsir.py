@@ -7,18 +7,22 @@ forget set of single examples, Choi and Na 2023 (``mufac``).
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ungan_dist.checkpoint import Epochs
 from ungan_dist.config import UNSIRConfig
-from ungan_dist.data import batches, derive_seed, epoch_order, gather, stream
+from ungan_dist.data import batches, derive_seed, epoch_order, gather
 from ungan_dist.method_configs import UNSIRSettings
 from ungan_dist.methods.request import Request, Unlearned
 from ungan_dist.models import trainable_copy
-from ungan_dist.train import pass_over
+from ungan_dist.streams import Stream
+from ungan_dist.train import descend, pass_over
+from ungan_dist.world import World
 
 
 def unsir(request: Request, config: UNSIRConfig) -> Unlearned:
@@ -30,16 +34,31 @@ def unsir(request: Request, config: UNSIRConfig) -> Unlearned:
     settings = config.settings()
     model = trainable_copy(request.original)
     seed = derive_seed("unsir", request.seed)
-    optimizer = _optimizer(model, settings, settings.learning_rate)
-    if config.variant == "class":
-        kept = _sample_of_each_class(request, config, seed)
-        impairing = _impair_by_class(model, optimizer, request, config, kept, seed)
-    else:
-        kept = request.retain
-        impairing = _impair_by_batch(model, optimizer, request, config, seed)
+    impairing: list[float] = []
+    repairing: list[float] = []
+    by_class = config.variant == "class"
+    kept = _sample_of_each_class(request, config, seed) if by_class else request.retain
+    state = _State(model, request, config, seed)
     optimizer = _optimizer(model, settings, settings.repair_learning_rate)
-    repairing = [
-        pass_over(
+    epochs = Epochs(
+        request.checkpoint,
+        model=model,
+        impairing_optimizer=state.optimizer,
+        optimizer=optimizer,
+        generator=state.generator,
+        cycled=state.cycled,
+        noise=state.noise,
+        impairing=impairing,
+        repairing=repairing,
+    )
+    if by_class:
+        for _ in epochs.of("noise", 1):
+            _learn_noise_of_classes(state)
+    for epoch in epochs.of("impair", settings.impair_epochs):
+        loss = _impair_by_class(state, kept, epoch) if by_class else _impair_by_batch(state, epoch)
+        impairing.append(loss)
+    for epoch in epochs.of("repair", settings.repair_epochs):
+        loss = pass_over(
             model,
             request.data,
             kept,
@@ -48,11 +67,32 @@ def unsir(request: Request, config: UNSIRConfig) -> Unlearned:
             seed=derive_seed("repair", seed),
             epoch=epoch,
             augment=request.train.augment,
+            world=request.world,
         )
-        for epoch in range(settings.repair_epochs)
-    ]
+        repairing.append(loss)
     curves = {"impair cross-entropy": impairing, "repair cross-entropy": repairing}
     return Unlearned(model=model.eval(), curves=curves)
+
+
+class _State:
+    """What an impair phase carries from epoch to epoch."""
+
+    def __init__(self, model: nn.Module, request: Request, config: UNSIRConfig, seed: int) -> None:
+        self.model, self.request, self.config, self.seed = model, request, config, seed
+        self.settings = config.settings()
+        self.optimizer = _optimizer(model, self.settings, self.settings.learning_rate)
+        self.generator = torch.Generator(request.data.device).manual_seed(derive_seed("noise", seed))
+        cycled = request.forget if config.impair_pass == "retain" else request.retain
+        self.cycled = Stream(cycled, request.train.batch_size, seed=derive_seed("cycled", seed))
+        labels = request.data.labels[request.forget if config.variant == "class" else request.forget[:0]]
+        self.noise_labels = labels.unique().repeat_interleave(request.train.batch_size)
+        """class: the labels of the noise, a batch for each class of the forget set."""
+        self.noise = request.data.table.new_zeros(_shape(len(self.noise_labels), request))
+        """class: the noise, once it is learnt."""
+
+    def pictures(self, share: Int[Tensor, " share"], epoch: int) -> Float[Tensor, "share channels height width"]:
+        seed, augment = derive_seed("augment", self.seed), self.request.train.augment
+        return gather(self.request.data, share, augment=augment, seed=seed, epoch=epoch)
 
 
 def learn_noise(
@@ -62,7 +102,10 @@ def learn_noise(
     steps: int,
     learning_rate: float,
 ) -> Float[Tensor, "batch channels height width"]:
-    """Noise after so many steps of Adam on its loss; the model behind the loss takes no gradient."""
+    """Noise after so many steps of Adam on its loss; the model behind the loss takes no gradient.
+
+    Each process learns its own rows: nothing is summed, and the loss is its part of the global mean.
+    """
     noise = noise.clone().requires_grad_()
     optimizer = torch.optim.Adam([noise], lr=learning_rate)
     for _ in range(steps):
@@ -71,97 +114,118 @@ def learn_noise(
     return noise.detach()
 
 
-def _impair_by_batch(
-    model: nn.Module, optimizer: torch.optim.Optimizer, request: Request, config: UNSIRConfig, seed: int
-) -> list[float]:
+def _impair_by_batch(state: _State, epoch: int) -> float:
     """Each step learns noise against one forget batch and minimises CE(noise) + CE(retain batch)."""
-    settings, data, batch_size = config.settings(), request.data, request.train.batch_size
-    over_retain = config.impair_pass == "retain"
-    passed, cycled = (request.retain, request.forget) if over_retain else (request.forget, request.retain)
-    cycled_batches = stream(cycled, batch_size, seed=derive_seed("cycled", seed))
-    generator = torch.Generator(data.device).manual_seed(derive_seed("noise", seed))
+    model, request, settings = state.model, state.request, state.settings
+    data, world = request.data, request.world
+    over_retain = state.config.impair_pass == "retain"
+    passed = request.retain if over_retain else request.forget
+    losses: list[Tensor] = []
+    passed_batches = (
+        (epoch, batch) for batch in batches(passed, request.train.batch_size, seed=state.seed, epoch=epoch)
+    )
+    for pair in zip(passed_batches, state.cycled, strict=False):
+        (retain_epoch, retain), (forget_epoch, forget) = pair if over_retain else reversed(pair)
+        forget = forget[: len(retain)]
+        rows = _Rows(world, len(forget))
+        noise = world.share(_gaussian(len(forget), request, state.generator))
+        if state.config.variant == "sample":
+            noise_labels = world.share(data.labels[forget])
+            noise_loss = _against_labels(model, noise_labels, rows)
+        else:
+            noise_labels = world.share(data.labels[retain][: len(forget)])
+            noise_loss = _against_outputs(model, state.pictures(world.share(forget), forget_epoch), rows)
+        noise = learn_noise(
+            noise, noise_loss, steps=settings.noise_steps, learning_rate=settings.noise_learning_rate
+        ).clamp(0, 1)
+        loss = rows.cross_entropy(model(noise), noise_labels)
+        retain_rows, retain_share = _Rows(world, len(retain)), world.share(retain)
+        loss = loss + retain_rows.cross_entropy(
+            model(state.pictures(retain_share, retain_epoch)), data.labels[retain_share]
+        )
+        share, num_rows = len(noise) + len(retain_share), len(forget) + len(retain)
+        losses.append(descend(loss, state.optimizer, model, share=share, num_rows=num_rows, world=world))
+    return float(world.sum(torch.stack(losses).mean()))
 
-    def pictures(batch: Int[Tensor, " batch"], epoch: int) -> Float[Tensor, "batch channels height width"]:
-        return gather(data, batch, augment=request.train.augment, seed=derive_seed("augment", seed), epoch=epoch)
 
-    curve: list[float] = []
-    for epoch in range(settings.impair_epochs):
-        losses: list[Tensor] = []
-        passed_batches = ((epoch, batch) for batch in batches(passed, batch_size, seed=seed, epoch=epoch))
-        for pair in zip(passed_batches, cycled_batches, strict=False):
-            (retain_epoch, retain), (forget_epoch, forget) = pair if over_retain else reversed(pair)
-            forget = forget[: len(retain)]
-            noise = _gaussian(len(forget), request, generator)
-            if config.variant == "sample":
-                noise_labels = data.labels[forget]
-                noise_loss = _against_labels(model, noise_labels)
-            else:
-                noise_labels = data.labels[retain][: len(forget)]
-                noise_loss = _against_outputs(model, pictures(forget, forget_epoch))
-            noise = learn_noise(
-                noise, noise_loss, steps=settings.noise_steps, learning_rate=settings.noise_learning_rate
-            ).clamp(0, 1)
-            loss = functional.cross_entropy(model(noise), noise_labels)
-            loss = loss + functional.cross_entropy(model(pictures(retain, retain_epoch)), data.labels[retain])
-            losses.append(_descend(loss, optimizer))
-        curve.append(float(torch.stack(losses).mean()))
-    return curve
-
-
-def _impair_by_class(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    request: Request,
-    config: UNSIRConfig,
-    kept: Int[Tensor, " kept"],
-    seed: int,
-) -> list[float]:
-    """Learns one batch of noise for each class of the forget set, then passes over its copies and the kept examples."""
-    settings, data, batch_size = config.settings(), request.data, request.train.batch_size
-    generator = torch.Generator(data.device).manual_seed(derive_seed("noise", seed))
-    noise_labels = data.labels[request.forget].unique().repeat_interleave(batch_size)
-    noise = torch.cat(
-        [
+def _learn_noise_of_classes(state: _State) -> None:
+    """Learns one batch of noise for each class of the forget set."""
+    settings, request, world = state.settings, state.request, state.request.world
+    num_rows = request.train.batch_size
+    rows = _Rows(world, num_rows)
+    learnt = [
+        world.gather(
             learn_noise(
-                _gaussian(batch_size, request, generator),
-                _against_labels(model, labels, penalty=config.noise_penalty),
+                world.share(_gaussian(num_rows, request, state.generator)),
+                _against_labels(state.model, world.share(labels), rows, penalty=state.config.noise_penalty),
                 steps=settings.noise_steps,
                 learning_rate=settings.noise_learning_rate,
-            )
-            for labels in noise_labels.split(batch_size)
-        ]
-    )
-    num_noise = config.noise_copies * len(noise)
+            ),
+            num_rows,
+        )
+        for labels in state.noise_labels.split(num_rows)
+    ]
+    state.noise.copy_(torch.cat(learnt))
+
+
+def _impair_by_class(state: _State, kept: Int[Tensor, " kept"], epoch: int) -> float:
+    """Passes over copies of the classes' noise and the kept examples."""
+    data, world, noise = state.request.data, state.request.world, state.noise
+    num_noise = state.config.noise_copies * len(noise)
     everything = torch.arange(num_noise + len(kept), device=data.device)
-    curve: list[float] = []
-    for epoch in range(settings.impair_epochs):
-        losses: list[Tensor] = []
-        for batch in batches(everything, batch_size, seed=seed, epoch=epoch):
-            noisy, real = batch[batch < num_noise] % len(noise), kept[batch[batch >= num_noise] - num_noise]
-            pictures = gather(data, real, augment=request.train.augment, seed=derive_seed("augment", seed), epoch=epoch)
-            logits = model(torch.cat([noise[noisy], pictures]))
-            labels = torch.cat([noise_labels[noisy], data.labels[real]])
-            losses.append(_descend(functional.cross_entropy(logits, labels), optimizer))
-        curve.append(float(torch.stack(losses).mean()))
-    return curve
+    losses: list[Tensor] = []
+    for batch in batches(everything, state.request.train.batch_size, seed=state.seed, epoch=epoch):
+        share = world.share(batch)
+        noisy, real = share[share < num_noise] % len(noise), kept[share[share >= num_noise] - num_noise]
+        logits = state.model(torch.cat([noise[noisy], state.pictures(real, epoch)]))
+        labels = torch.cat([state.noise_labels[noisy], data.labels[real]])
+        loss = _Rows(world, len(batch)).cross_entropy(logits, labels)
+        model, num_rows = state.model, len(batch)
+        losses.append(descend(loss, state.optimizer, model, share=len(share), num_rows=num_rows, world=world))
+    return float(world.sum(torch.stack(losses).mean()))
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """The rows of one global batch, for the parts of means over it."""
+
+    world: World
+    num_rows: int
+
+    def part(self, loss: Callable[[], Tensor], outputs: Tensor) -> Float[Tensor, ""]:
+        return self.world.part(loss, len(outputs), self.num_rows, outputs)
+
+    def cross_entropy(self, logits: Tensor, labels: Tensor) -> Float[Tensor, ""]:
+        return self.part(lambda: functional.cross_entropy(logits, labels), logits)
 
 
 def _against_labels(
-    model: nn.Module, labels: Int[Tensor, " batch"], *, penalty: float = 0.0
+    model: nn.Module, labels: Int[Tensor, " share"], rows: _Rows, *, penalty: float = 0.0
 ) -> Callable[[Tensor], Tensor]:
     """−CE(model(noise), labels) + penalty · mean ‖noise‖²."""
-    return lambda noise: (
-        penalty * noise.flatten(1).square().sum(1).mean() - functional.cross_entropy(model(noise), labels)
-    )
+
+    def loss_of(noise: Tensor) -> Tensor:
+        logits = model(noise)
+        return rows.part(
+            lambda: penalty * noise.flatten(1).square().sum(1).mean() - functional.cross_entropy(logits, labels),
+            logits,
+        )
+
+    return loss_of
 
 
 def _against_outputs(
-    model: nn.Module, images: Float[Tensor, "batch channels height width"]
+    model: nn.Module, images: Float[Tensor, "share channels height width"], rows: _Rows
 ) -> Callable[[Tensor], Tensor]:
     """−MSE(model(noise), model(images))."""
     with torch.no_grad():
         outputs = model(images)
-    return lambda noise: -functional.mse_loss(model(noise), outputs)
+
+    def loss_of(noise: Tensor) -> Tensor:
+        logits = model(noise)
+        return rows.part(lambda: -functional.mse_loss(logits, outputs), logits)
+
+    return loss_of
 
 
 def _sample_of_each_class(request: Request, config: UNSIRConfig, seed: int) -> Int[Tensor, " kept"]:
@@ -178,21 +242,15 @@ def _gaussian(
     num_examples: int, request: Request, generator: torch.Generator
 ) -> Float[Tensor, "batch channels height width"]:
     """N(0, 1) in the shape, type and place of the model's input."""
-    _, height, width, channels = request.data.images.shape
     table = request.data.table
-    return torch.randn(
-        num_examples, channels, height, width, generator=generator, dtype=table.dtype, device=table.device
-    )
+    return torch.randn(_shape(num_examples, request), generator=generator, dtype=table.dtype, device=table.device)
+
+
+def _shape(num_examples: int, request: Request) -> tuple[int, int, int, int]:
+    _, height, width, channels = request.data.images.shape
+    return num_examples, channels, height, width
 
 
 def _optimizer(model: nn.Module, settings: UNSIRSettings, learning_rate: float) -> torch.optim.Optimizer:
     kind = torch.optim.Adam if settings.optimizer == "adam" else torch.optim.SGD
     return kind(model.parameters(), lr=learning_rate)
-
-
-def _descend(loss: Float[Tensor, ""], optimizer: torch.optim.Optimizer) -> Float[Tensor, ""]:
-    """One step; returns the loss before it."""
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    optimizer.step()
-    return loss.detach()

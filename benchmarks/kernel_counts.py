@@ -1,0 +1,151 @@
+"""What is known of the fused operations without a GPU: launches, operations and bytes, counted in Triton's interpreter.
+
+``TRITON_INTERPRET=1 python benchmarks/kernel_counts.py`` prints the rows; ``benchmarks/kernels.py`` calls it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from triton.runtime.interpreter import GridExecutor
+
+from ungan_dist.kernels import critic_loss, energy_distance, gather_augmented, generator_loss, log_odds
+from ungan_dist.kernels.impl import Impl
+from ungan_dist.kernels.testing import CANARY, critic_inputs, guarded_buffers
+
+Step = Callable[[], tuple[Tensor, ...]]
+
+
+class Count(TorchDispatchMode):
+    """Operations that reach the dispatcher and are no view (on a GPU nearly each is a launch), and what they write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations = 0
+        self.num_bytes = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # noqa: ANN001, ANN204
+        result = func(*args, **(kwargs or {}))
+        if not func.is_view:
+            self.operations += 1
+            self.num_bytes += sum(bytes_of(tensor) for tensor in tensors_of(result))
+        return result
+
+
+def tensors_of(result: object) -> Iterable[Tensor]:
+    """The tensors of an operation's result."""
+    found = result if isinstance(result, (tuple, list)) else (result,)
+    return (tensor for tensor in found if isinstance(tensor, Tensor))
+
+
+def bytes_of(tensor: Tensor) -> int:
+    """Bytes of a dense tensor."""
+    return math.prod(tensor.shape) * tensor.element_size()
+
+
+def count_reference(step: Step) -> dict[str, int]:
+    """Operations, and the bytes they write: in eager mode each result is a buffer of its own."""
+    with Count() as count:
+        step()
+    return {"reference_operations": count.operations, "reference_bytes": count.num_bytes}
+
+
+def count_fused(step: Step) -> dict[str, int]:
+    """Kernels and other operations launched; bytes of the buffers inside the operations and of their results."""
+    launches = 0
+    launch = GridExecutor.__call__
+
+    def counted(self: GridExecutor, *args: Any, **kwargs: Any) -> Any:
+        nonlocal launches
+        launches += 1
+        return launch(self, *args, **kwargs)
+
+    with mock.patch.object(GridExecutor, "__call__", counted), guarded_buffers() as buffers, Count() as count:
+        step()
+    made = sum((len(buffer) - 2 * CANARY) * buffer.element_size() for buffer in buffers)
+    return {"fused_kernels": launches, "fused_calls": count.operations, "fused_bytes": made}
+
+
+def critic_step(impl: Impl, width: int, batch: int, device: str) -> Step:
+    """One critic loss and its six gradients."""
+    weights, batches, epsilon = critic_inputs(batch, 20, (width, width, width), device=device)
+    leaves = [weight.float().requires_grad_() for weight in weights]
+    z_unseen, z_forget, z_forget2, epsilon = (z.float() for z in (*batches, epsilon))
+
+    def step() -> tuple[Tensor, ...]:
+        loss = critic_loss(
+            leaves, z_unseen, z_forget, z_forget2, epsilon,
+            penalty="squared", penalty_of="critic", penalty_weight=10.0, impl=impl,
+        )  # fmt: skip
+        return (loss.detach(), *torch.autograd.grad(loss, leaves))
+
+    return step
+
+
+def generator_step(impl: Impl, width: int, batch: int, device: str) -> Step:
+    """One generator loss and the gradients of the two forget batches, as UnGAN asks."""
+    weights, batches, _ = critic_inputs(batch, 20, (width, width, width), device=device)
+    frozen = [weight.float() for weight in weights]
+    z_unseen, *forget = (z.float() for z in batches)
+    leaves = [z.requires_grad_() for z in forget]
+
+    def step() -> tuple[Tensor, ...]:
+        loss = generator_loss(frozen, z_unseen, *leaves, impl=impl)
+        return (loss.detach(), *torch.autograd.grad(loss, leaves))
+
+    return step
+
+
+def energy_step(impl: Impl, size: int, dim: int, device: str) -> Step:
+    """One energy distance and both its gradients."""
+    generator = torch.Generator().manual_seed(0)
+    leaves = [torch.randn(size, dim, generator=generator).to(device).requires_grad_() for _ in range(2)]
+
+    def step() -> tuple[Tensor, ...]:
+        value = energy_distance(*leaves, impl=impl)
+        return (value.detach(), *torch.autograd.grad(value, leaves))
+
+    return step
+
+
+def augment_step(impl: Impl, batch: int, device: str) -> Step:
+    """One batch of 32 × 32 colour pictures."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (1024, 32, 32, 3), dtype=torch.uint8, generator=generator).to(device)
+    indices = torch.randint(0, 1024, (batch,), generator=generator).to(device)
+    table = torch.linspace(-1, 1, 768).view(256, 3).to(device)
+    return lambda: (gather_augmented(images, indices, table, seed=1, epoch=0, padding=4, flip=True, impl=impl),)
+
+
+def log_odds_step(impl: Impl, models: int, batch: int, classes: int, device: str) -> Step:
+    """Log-odds of many models at once."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(models, batch, classes, generator=generator).to(device)
+    labels = torch.randint(0, classes, (batch,), generator=generator).to(device)
+    return lambda: (log_odds(logits, labels, impl=impl),)
+
+
+SUBJECTS: dict[str, Callable[[Impl], Step]] = {
+    "critic step, widths 128, batch 256": lambda impl: critic_step(impl, 128, 256, "cpu"),
+    "generator step, widths 128, batch 256": lambda impl: generator_step(impl, 128, 256, "cpu"),
+    "energy distance and gradients, 256 × 256 × 64": lambda impl: energy_step(impl, 256, 64, "cpu"),
+    "augmented batch, 64 × 32 × 32 × 3": lambda impl: augment_step(impl, 64, "cpu"),
+    "log-odds, 8 × 256 × 10": lambda impl: log_odds_step(impl, 8, 256, 10, "cpu"),
+}
+
+
+def count(subject: Callable[[Impl], Step]) -> dict[str, int]:
+    """One subject's counts, both implementations."""
+    return {**count_reference(subject("reference")), **count_fused(subject("fused"))}
+
+
+if __name__ == "__main__":
+    json.dump([{"subject": name, **count(subject)} for name, subject in SUBJECTS.items()], sys.stdout)

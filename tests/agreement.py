@@ -1,0 +1,181 @@
+"""Every method on the same global batches, in a world of any size; what a world's processes run."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import torch
+from tiny_request import tiny_request
+from torch import Tensor, nn
+
+from ungan_dist.batch_norm import with_global_statistics
+from ungan_dist.checkpoint import Checkpoint
+from ungan_dist.config import (
+    AdvNegGradsConfig,
+    CFkConfig,
+    FineTuningConfig,
+    NegGradsConfig,
+    OriginalConfig,
+    RandomLabelsConfig,
+    RetrainConfig,
+    SCRUBConfig,
+    UnGANConfig,
+    UNSIRConfig,
+)
+from ungan_dist.data import gather
+from ungan_dist.methods import METHODS, Request
+from ungan_dist.world import World
+
+BATCH = 5
+"""Two processes have 3 and 2 rows of it, of three the last has none: a share has two rows at least."""
+
+SMALL = UnGANConfig(
+    epochs=2,
+    critic_steps=3,
+    generator_steps=3,
+    finetune_steps=6,
+    critic_widths=(16, 15, 14),
+    critic_learning_rate=0.01,
+)
+
+
+def _ungan(**changes: Any) -> UnGANConfig:
+    return dataclasses.replace(SMALL, **changes)
+
+
+CONFIGS: dict[str, Any] = {
+    "original": OriginalConfig(),
+    "retrain": RetrainConfig(),
+    "fine_tuning": FineTuningConfig(epochs=4, momentum=0.9),
+    "random_labels": RandomLabelsConfig(epochs=3),
+    "random_labels, redrawn": RandomLabelsConfig(epochs=3, redraw=True, exclude_true=True),
+    "neg_grads": NegGradsConfig(epochs=8, repair_epochs=1),
+    "adv_neg_grads": AdvNegGradsConfig(epochs=4),
+    "adv_neg_grads, alpha": AdvNegGradsConfig(epochs=4, alpha=0.95),
+    "cf_k": CFkConfig(epochs=4),
+    "cf_k, statistics": CFkConfig(k=2, epochs=4, train_classifier=False, update_frozen_statistics=True),
+    "unsir": UNSIRConfig(impair_epochs=3),
+    "unsir, forget": UNSIRConfig(impair_pass="forget", impair_epochs=8),
+    "unsir, mufac": UNSIRConfig(variant="mufac", impair_epochs=3),
+    "unsir, class": UNSIRConfig(
+        variant="class", noise_steps=3, noise_copies=1, retain_per_class=4, impair_epochs=2, repair_epochs=2
+    ),
+    "scrub": SCRUBConfig(retain_batch_size=BATCH, forget_batch_size=3),
+    "scrub, small": SCRUBConfig(preset="small_scale", epochs=4),
+    "scrub, rewind": SCRUBConfig(preset="mia", epochs=4, rewind=True),
+    "ungan": SMALL,
+    "ungan, all pairs": _ungan(estimator="all_pairs"),
+    "ungan, energy": _ungan(surrogate="energy", epsilon_per="batch"),
+    "ungan, all pairs, energy": _ungan(estimator="all_pairs", surrogate="energy"),
+    "ungan, as written": _ungan(penalty="as_written", penalty_of="embedding_sum", kl_direction="teacher_first"),
+    "ungan, norm": _ungan(penalty_of="embedding_norm", optimizers="separate", augment_adversarial=True),
+    "ungan, jacobian": _ungan(penalty_of="jacobian", critic_input="softmax", mix_labels=False),
+    "ungan, train": _ungan(batch_norm="train"),
+    "ungan, no adversary": _ungan(critic_steps=0, generator_steps=0),
+    "ungan, random critic": _ungan(critic_steps=0),
+}
+"""Twenty steps or more of every method and of its variants."""
+OF_THREE = ("ungan", "ungan, all pairs", "ungan, all pairs, energy", "unsir", "unsir, mufac", "unsir, class")
+"""What is also tried in a world of three, one of whose shares is empty."""
+
+
+class FrozenBatchNorm(nn.BatchNorm2d):
+    """In eval mode, whatever its model is in."""
+
+    def train(self, mode: bool = True) -> FrozenBatchNorm:
+        return super().train(False)
+
+
+def _settle(model: nn.Module, given: Request) -> None:
+    """Running statistics of the data: with the initial ones the model says nearly the same of every example."""
+    training = model.training
+    model.train()
+    with torch.no_grad():
+        for _ in range(50):
+            model(gather(given.data, given.retain))
+    model.train(training)
+
+
+def request(world: World, statistics: str) -> Request:
+    """A request whose models' batch norms are frozen, or take statistics of the global batch or of each share."""
+    given = tiny_request()
+    for model in (given.original, given.fresh):
+        _settle(model, given)
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d) and statistics == "frozen":
+                module.__class__ = FrozenBatchNorm
+                module.train()
+        if statistics == "global" and world.size > 1:
+            with_global_statistics(model, world)
+    train = dataclasses.replace(given.train, batch_size=BATCH, epochs=4, learning_rate=0.05)
+    return dataclasses.replace(given, world=world, train=train)
+
+
+def outcome(world: World, name: str, statistics: str) -> dict[str, Tensor]:
+    """Weights and statistics that a method leaves, and its curves."""
+    config = CONFIGS[name]
+    unlearned = METHODS[type(config)](request(world, statistics), config)
+    state = {key: value.detach().clone() for key, value in unlearned.model.state_dict().items()}
+    curves = {key: torch.tensor(curve, dtype=torch.float64) for key, curve in unlearned.curves.items()}
+    return {**state, **curves}
+
+
+def outcomes(world: World, asked: list[tuple[str, str]]) -> dict[tuple[str, str], dict[str, Tensor]]:
+    return {(name, statistics): outcome(world, name, statistics) for name, statistics in asked}
+
+
+def outcomes_without_reduced_critic(world: World, asked: list[tuple[str, str]]) -> dict[Any, dict[str, Tensor]]:
+    """The same, with the critic's gradients left as each process computed them."""
+    reduce = World.reduce
+
+    def all_but_the_critics(self: World, parameters: Any, **arguments: Any) -> None:
+        parameters = list(parameters)
+        if len(parameters) != 6:
+            reduce(self, parameters, **arguments)
+
+    World.reduce = all_but_the_critics
+    try:
+        return outcomes(world, asked)
+    finally:
+        World.reduce = reduce
+
+
+class Interrupted(Exception):
+    """Stands for whatever ends a process in the middle of a step."""
+
+
+def resumable(world: World, name: str, folder: Path, *, stop_after: int | None, kill: bool = False) -> Any:
+    """Weights and curves of a method that keeps its state after each epoch, and how many steps this attempt took.
+
+    Args:
+        stop_after: steps after which the attempt ends: by an exception, or by SIGKILL to the last rank.
+    """
+    reduce, steps = World.reduce, 0
+
+    def counted(self: World, *arguments: Any, **named: Any) -> None:
+        nonlocal steps
+        steps += 1
+        if stop_after is not None and steps > stop_after and world.rank == world.size - 1:
+            if kill:
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise Interrupted
+        reduce(self, *arguments, **named)
+
+    World.reduce = counted
+    try:
+        given = request(world, "global")
+        checkpoint = Checkpoint(folder, "checkpoints/0/method", id="an id", world=world)
+        given = dataclasses.replace(given, checkpoint=checkpoint)
+        unlearned = METHODS[type(CONFIGS[name])](given, CONFIGS[name])
+    finally:
+        World.reduce = reduce
+    curves = {key: torch.tensor(curve, dtype=torch.float64) for key, curve in unlearned.curves.items()}
+    return {**unlearned.model.state_dict(), **curves}, steps
+
+
+def resumable_together(world: World, name: str, folder: Path, kill_after: int | None) -> Any:
+    return resumable(world, name, folder, stop_after=kill_after, kill=True)

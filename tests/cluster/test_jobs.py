@@ -1,0 +1,256 @@
+"""What is decided before and after a job, without a cluster: access, identity, code, outcome."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from ungan_dist import store
+from ungan_dist.cluster.job_outcome import Job, outcome
+from ungan_dist.cluster.jobs_access import check_access, has_token, is_loopback
+from ungan_dist.cluster.submit import driver_cpus, prepare, trimmed_code
+from ungan_dist.commands.options import recipe_config
+from ungan_dist.commands.status import main as status_command
+from ungan_dist.errors import ConfigError
+from ungan_dist.status import State, Status
+
+START, END = 1000.0, 1100.0
+
+
+def job(state: str, exit_code: int | None = None, message: str = "") -> Job:
+    ended = state not in ("PENDING", "RUNNING")
+    return Job(
+        id="0123456789ab-1",
+        state=state,
+        started=START,
+        finished=END if ended else None,
+        exit_code=exit_code,
+        message=message,
+        run="/shared/runs/digits",
+    )
+
+
+def status(state: State, at: float = 1050.0) -> Status:
+    return Status(state=state, host="node", pid=1, time=at, error="no space left" if state != "COMPLETE" else "")
+
+
+@pytest.mark.parametrize(
+    ("job", "status", "word", "code"),
+    [
+        (job("PENDING"), None, "PENDING", 3),
+        (job("RUNNING"), status("COMPLETE"), "RUNNING", 3),
+        # the run's own word
+        (job("SUCCEEDED", 0), status("COMPLETE"), "COMPLETE", 0),
+        (job("SUCCEEDED", 0), status("PARTIAL"), "PARTIAL", 3),
+        (job("SUCCEEDED", 0), status("FAILED"), "FAILED", 1),
+        (job("SUCCEEDED", 0), status("RUNNING"), "PARTIAL", 3),
+        (job("FAILED", 2), status("FAILED"), "FAILED", 2),
+        (job("STOPPED"), status("RUNNING"), "PARTIAL", 3),
+        # that it had completed, and was stopped on its way out
+        (job("STOPPED"), status("COMPLETE"), "COMPLETE", 0),
+        # another attempt's word is not this one's
+        (job("STOPPED"), status("COMPLETE", at=START - 60), "PARTIAL", 3),
+        (job("STOPPED"), status("COMPLETE", at=END + 60), "PARTIAL", 3),
+        (job("FAILED", 2), status("COMPLETE", at=START - 60), "REFUSED", 2),
+        # not to be seen from here: the driver's own code, never Ray's SUCCEEDED
+        (job("SUCCEEDED", 0), None, "COMPLETE", 0),
+        (job("FAILED", 3), None, "PARTIAL", 3),
+        (job("FAILED", 2), None, "REFUSED", 2),
+        (job("FAILED", 1), None, "FAILED", 1),
+        (job("FAILED", 137), None, "FAILED", 1),
+        (job("STOPPED"), None, "PARTIAL", 3),
+        (job("FAILED", None, "the node died"), None, "FAILED", 1),
+        (job("SUCCEEDED", None), None, "FAILED", 1),
+    ],
+)
+def test_a_run_says_itself_what_became_of_it(job: Job, status: Status | None, word: str, code: int) -> None:
+    end = outcome(job, status)
+    assert (end.word, end.exit_code) == (word, code)
+
+
+@pytest.fixture
+def nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home without a token."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("http://127.0.0.1:8265", True),
+        ("http://127.8.9.1:8265", True),
+        ("http://localhost:8265", True),
+        ("https://[::1]:8265", True),
+        ("http://10.0.0.1:8265", False),
+        ("http://0.0.0.0:8265", False),
+        ("http://head.example.com:8265", False),
+        ("http://127.0.0.1.example.com:8265", False),
+        ("http://localhost.example.com:8265", False),
+    ],
+)
+def test_loopback_is_told_from_the_network(address: str, expected: bool) -> None:
+    assert is_loopback(address) is expected
+
+
+def test_across_a_network_a_token_is_needed(nobody: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    check_access("http://127.0.0.1:8265", without_token=False)
+    for address in ("http://head.example.com:8265", "https://head.example.com", "http://192.0.2.1:8265"):
+        with pytest.raises(ConfigError, match=r"there is no token for .*--without-token"):
+            check_access(address, without_token=False)
+    assert capsys.readouterr().err == ""
+    check_access("http://head.example.com:8265", without_token=True)
+    (nobody / ".ray").mkdir()
+    (nobody / ".ray/auth_token").write_text(secrets.token_hex(32))
+    check_access("http://head.example.com:8265", without_token=False)
+    assert capsys.readouterr().err.count("it does not encrypt") == 2
+    check_access("https://head.example.com:8265", without_token=False)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_token_is_found_where_ray_finds_it(nobody: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not has_token()
+    file = nobody / "token"
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(file))
+    assert not has_token()
+    file.write_text("")
+    assert not has_token()
+    file.write_text("abc")
+    assert has_token()
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    assert not has_token()
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.delenv("RAY_AUTH_TOKEN_PATH")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "abc")
+    assert has_token()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:8265", "ray://127.0.0.1:10001", "head", "http://", "file:///etc"])
+def test_what_is_no_jobs_api_is_refused(address: str) -> None:
+    with pytest.raises(ConfigError, match="Jobs API"):
+        check_access(address, without_token=False)
+
+
+def test_a_password_in_the_address_is_refused_and_not_repeated() -> None:
+    with pytest.raises(ConfigError, match="password") as caught:
+        check_access("https://somebody:opensesame@head.example.com", without_token=True)
+    assert "opensesame" not in str(caught.value)
+
+
+def prepared(*options: str, output: str = "/shared/runs"):
+    config = recipe_config(["digits", *options, "--output", output], command="submit")
+    return prepare(config, "digits", list(options))
+
+
+def test_the_same_run_has_the_same_hash_whatever_its_length_and_fleet() -> None:
+    one = prepared()
+    for same in (
+        prepared("--shadows.num-models", "128"),
+        prepared("--num-seeds", "9"),
+        prepared("--methods", "original,retrain,ungan"),
+        prepared("--fleet.num-workers", "4"),
+        prepared(output="/shared/runs/"),
+    ):
+        assert (same.hash, same.run) == (one.hash, one.run)
+    others = [
+        prepared("--train.epochs", "3"),
+        prepared("--split.forget-fraction", "0.1"),
+        prepared("--execution.run-name", "another"),
+        prepared(output="/elsewhere"),
+    ]
+    assert len({one.hash, *(other.hash for other in others)}) == 5
+
+
+def test_the_command_is_one_shell_command_whatever_the_options_hold() -> None:
+    submission = prepared("--execution.run-name", "a'; touch $(id) `x` &")
+    words = subprocess.run(
+        ["bash", "-c", f"python() {{ printf '%s\\n' \"$@\"; }}; {submission.entrypoint}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    assert words[:4] == ["-m", "ungan_dist", "run", "digits"]
+    config = recipe_config(words[3:], command="run")
+    assert (config.output, config.cluster) == ("/shared/runs", "auto")
+    assert config.execution.run_name == "a'; touch $(id) `x` &"
+
+
+def test_an_output_that_dies_with_the_job_is_refused() -> None:
+    for output in ("runs", "s3://bucket/runs"):
+        with pytest.raises(ConfigError, match="absolute folder"):
+            prepared(output=output)
+
+
+def test_a_secret_among_the_options_is_refused_and_not_repeated() -> None:
+    with pytest.raises(ConfigError, match="a URL with a password") as caught:
+        prepared("--source.path", "https://somebody:opensesame@example.com/data")
+    assert "opensesame" not in str(caught.value)
+
+
+def test_the_driver_takes_a_cpu_where_there_is_one() -> None:
+    def node(cpus: float, alive: bool = True) -> dict[str, object]:
+        return {"Alive": alive, "Resources": {"CPU": cpus} if cpus else {"memory": 1.0}}
+
+    assert driver_cpus([node(0), node(8)]) == 1
+    assert driver_cpus([node(0)]) is None
+    assert driver_cpus([node(0), node(8, alive=False)]) is None
+    assert driver_cpus([]) is None
+
+
+def test_the_code_is_the_package_alone_and_runs(tmp_path: Path) -> None:
+    with trimmed_code() as code:
+        assert [path.name for path in code.folder.iterdir()] == ["ungan_dist"]
+        names = {
+            path.relative_to(code.folder / "ungan_dist").parts[0] for path in code.folder.rglob("*") if path.is_file()
+        }
+        assert {"cluster", "kernels", "methods", "cli.py"} <= names
+        assert not [path for path in code.folder.rglob("*") if path.is_symlink() or path.name == "__pycache__"]
+        assert code.num_bytes < 2 * 2**20
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        script = "import ungan_dist.recipes, ungan_dist.cluster.policy as policy; print(policy.__file__)"
+        done = subprocess.run(
+            [sys.executable, "-c", script], cwd=code.folder, env=environment, capture_output=True, text=True, check=True
+        )
+        assert done.stdout.startswith(str(code.folder))
+    assert not code.folder.exists()
+
+
+@pytest.mark.parametrize(("state", "code"), [("COMPLETE", 0), ("PARTIAL", 3), ("FAILED", 1), ("RUNNING", 3)])
+def test_a_run_folder_is_asked_without_a_cluster(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], state: State, code: int
+) -> None:
+    import platform
+
+    mine = Status(state=state, host=platform.node(), pid=os.getpid(), time=time.time(), missing=["ungan, seed 0"])
+    store.write_json(tmp_path / "status.json", asdict(mine))
+    assert status_command([str(tmp_path)]) == code
+    told = capsys.readouterr().out
+    assert f": {state}\n" in told
+    assert "missing: ungan, seed 0" in told
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    store.write_json(tmp_path / "status.json", {**asdict(mine), "pid": dead.pid})
+    status_command([str(tmp_path)])
+    assert ("its driver is gone" in capsys.readouterr().out) is (state == "RUNNING")
+    store.write_json(tmp_path / "purged.json", {})
+    assert status_command([str(tmp_path)]) == 0
+    assert "PURGED" in capsys.readouterr().out
+    store.write_json(tmp_path / "purging.json", {})
+    assert status_command([str(tmp_path)]) == 3
+    assert "cut short" in capsys.readouterr().out
+
+
+def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="holds no status"):
+        status_command([str(tmp_path)])
+    with pytest.raises(ConfigError, match="there is no folder"):
+        status_command([str(tmp_path / "gone")])

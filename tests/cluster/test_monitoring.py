@@ -1,0 +1,84 @@
+"""The dashboard and the scrape configurations, as far as they can be judged without a cluster."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from dashboard import DASHBOARD, metrics_of, panels
+
+FOLDER = DASHBOARD.parent
+METRICS = Path(__file__).parents[2] / "cluster/metrics.py"
+
+
+def test_every_panel_asks_for_something_and_says_what_it_means() -> None:
+    found = panels()
+    assert len(found) >= 12
+    for panel in found:
+        assert panel["description"].endswith(".")
+        for target in panel["targets"]:
+            assert target["expr"].count("(") == target["expr"].count(")")
+            # every metric is that of the chosen session, and Ray's prefix is there
+            assert metrics_of({"targets": [target]})
+            assert set(re.findall(r"\{([^}]*)\}", target["expr"])) == {'SessionName=~"$session"'}
+        assert all(name.startswith("ray_") for name in metrics_of(panel))
+
+
+def test_panels_have_ids_of_their_own_and_do_not_overlap() -> None:
+    content = json.loads(DASHBOARD.read_text())
+    assert len({panel["id"] for panel in content["panels"]}) == len(content["panels"])
+    boxes = [panel["gridPos"] for panel in content["panels"]]
+    for a, b in itertools.combinations(boxes, 2):
+        beside = a["x"] + a["w"] <= b["x"] or b["x"] + b["w"] <= a["x"]
+        above = a["y"] + a["h"] <= b["y"] or b["y"] + b["h"] <= a["y"]
+        assert beside or above
+    assert all(box["x"] + box["w"] <= 24 for box in boxes)
+    assert {variable["name"] for variable in content["templating"]["list"]} == {"datasource", "session"}
+
+
+def test_everything_that_a_fleet_exports_is_shown() -> None:
+    exported = set(re.findall(r'"(ungan_\w+)"', METRICS.read_text()))
+    shown = set().union(*(metrics_of(panel) for panel in panels()))
+    stems = {re.sub("^ray_|_(total|bucket|sum|count)$", "", name) for name in shown}
+    assert exported <= stems, exported - stems
+    assert {name for name in stems if name.startswith("ungan_")} <= exported
+
+
+def wrong(config: dict[str, Any]) -> list[str]:
+    """Unknown keys, jobs without targets, patterns that do not compile: what Prometheus would refuse."""
+    found = [f"unknown {key}" for key in set(config) - {"global", "scrape_configs"}]
+    found += [f"unknown {key}" for key in set(config.get("global", {})) - {"scrape_interval", "evaluation_interval"}]
+    for job in config["scrape_configs"]:
+        found += [f"unknown {key}" for key in set(job) - {
+            "job_name", "file_sd_configs", "kubernetes_sd_configs", "static_configs", "relabel_configs"
+        }]  # fmt: skip
+        if not any(key.endswith("_sd_configs") or key == "static_configs" for key in job):
+            found.append("no targets")
+        for rule in job.get("relabel_configs", ()):
+            known = {"source_labels", "regex", "action", "replacement", "target_label"}
+            found += [f"unknown {key}" for key in set(rule) - known]
+            re.compile(rule.get("regex", ""))
+            if rule.get("action", "replace") == "replace" and "target_label" not in rule:
+                found.append("no target label")
+    return found
+
+
+@pytest.mark.parametrize("name", ["prometheus.yaml", "prometheus-kubernetes.yaml"])
+def test_a_scrape_configuration_has_no_fault_and_a_mutant_has(name: str) -> None:
+    text = (FOLDER / name).read_text()
+    assert wrong(yaml.safe_load(text)) == []
+    assert wrong(yaml.safe_load(text.replace("scrape_interval", "scrape_intervall"))) == ["unknown scrape_intervall"]
+    assert "no targets" in wrong(yaml.safe_load(re.sub("[a-z]+_sd_configs", "sd", text)))
+
+
+def test_the_launchers_file_is_where_ray_writes_it() -> None:
+    from ray._private import ray_constants
+
+    (job,) = yaml.safe_load((FOLDER / "prometheus.yaml").read_text())["scrape_configs"]
+    (path,) = job["file_sd_configs"][0]["files"]
+    assert path == f"/tmp/ray/{ray_constants.PROMETHEUS_SERVICE_DISCOVERY_FILE}"

@@ -1,0 +1,222 @@
+"""The Slurm batch file: shellcheck, and the script itself run with a stub Slurm, once with real Ray."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sysconfig
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from small import SMALL_OPTIONS
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "cluster/manifests/slurm/audit.sbatch"
+SCRIPTS = Path(sysconfig.get_path("scripts"))
+
+SRUN = """\
+#!/bin/bash
+# runs the command here, as the first task of the step; Slurm's own options come first
+echo "$*" >> "$STUBS/srun.log"
+while [[ ${1:-} == -* ]]; do shift; done
+exec "$@"
+"""
+SCONTROL = """\
+#!/bin/bash
+[[ $1 == show && $2 == hostnames && -n $3 ]] || exit 64
+printf '%s\\n' node1 node2
+"""
+HOSTNAME = """\
+#!/bin/bash
+echo "127.0.0.1 192.0.2.1"
+"""
+RAY = """\
+#!/bin/bash
+# what `ray symmetric-run` does on the head: runs what follows --, and ends with 0 where Ray itself failed
+printf '%s\\n' "$@" > "$STUBS/ray.log"
+env > "$STUBS/ray.env"
+stat -c %a "$RAY_AUTH_TOKEN_PATH" "$(dirname "$RAY_AUTH_TOKEN_PATH")" > "$STUBS/modes"
+cp "$RAY_AUTH_TOKEN_PATH" "$STUBS/token"
+[[ -n ${RAY_FAILS:-} ]] && exit 0
+while [[ $1 != -- ]]; do shift; done
+shift
+exec "$@"
+"""
+DRIVER = """\
+#!/bin/bash
+printf '%s\\n' "$@" > "$STUBS/driver.log"
+exit "${DRIVER_CODE:-0}"
+"""
+
+
+def program(folder: Path, name: str, text: str) -> None:
+    path = folder / name
+    path.write_text(text)
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+
+
+@pytest.fixture
+def slurm(tmp_path: Path) -> dict[str, str]:
+    """The environment of a batch job of two nodes, with stubs for Slurm, Ray and the driver."""
+    stubs, venv, home = tmp_path / "stubs", tmp_path / "venv/bin", tmp_path / "home"
+    for folder in (stubs, venv, home):
+        folder.mkdir(parents=True)
+    for name, text in {"srun": SRUN, "scontrol": SCONTROL, "hostname": HOSTNAME}.items():
+        program(stubs, name, text)
+    program(venv, "ray", RAY)
+    program(venv, "ungan-dist", DRIVER)
+    return {
+        "PATH": f"{stubs}:{os.environ['PATH']}",
+        "HOME": str(home),
+        "STUBS": str(stubs),
+        "VENV": str(venv.parent),
+        "SLURM_JOB_ID": "4217",
+        "SLURM_JOB_NODELIST": "node[1-2]",
+        "SLURM_JOB_NUM_NODES": "2",
+        "SLURM_CPUS_ON_NODE": "16",
+        "SLURM_GPUS_ON_NODE": "8",
+        "RAY_AUTH_TOKEN": "of another cluster",
+    }
+
+
+def batch(environment: dict[str, str], *arguments: str, timeout: float = 30) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", SCRIPT, *arguments], env=environment, capture_output=True, text=True, timeout=timeout, check=False
+    )
+
+
+def shellcheck(text: str, tmp_path: Path) -> list[dict[str, object]]:
+    checker = SCRIPTS / "shellcheck"
+    if not checker.exists():
+        pytest.skip("shellcheck is not installed: make setup")
+    path = tmp_path / "script.sh"
+    path.write_text(text)
+    done = subprocess.run([checker, "--format=json", "--enable=all", "--exclude=SC2250,SC2310,SC2312", path],
+                          capture_output=True, text=True, timeout=60)  # fmt: skip
+    return json.loads(done.stdout)
+
+
+def test_shellcheck_finds_nothing(tmp_path: Path) -> None:
+    assert shellcheck(SCRIPT.read_text(), tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code"),
+    [
+        ('"$output" --cluster', "$output --cluster", 2086),
+        ("# shellcheck disable=SC2016  # expanded by the shell on the head node\n", "", 2016),
+        ('$(< "$UNGAN_EXIT_FILE")"', '$(< "$UNGAN_EXIT_FIL")"', 2154),
+        ("if [[ ! -s $UNGAN_EXIT_FILE ]]; then", "if [[ ! -s $UNGAN_EXIT_FILE ]]", 1049),
+    ],
+)
+def test_shellcheck_catches_a_mutant(tmp_path: Path, old: str, new: str, code: int) -> None:
+    text = SCRIPT.read_text()
+    assert old in text
+    assert code in [finding["code"] for finding in shellcheck(text.replace(old, new), tmp_path)]
+
+
+def test_slurm_reads_its_options_before_the_first_command() -> None:
+    lines = SCRIPT.read_text().splitlines()
+    first = next(number for number, line in enumerate(lines) if line and not line.startswith("#"))
+    options = dict(re.findall(r"#SBATCH --([a-z-]+)=?(\S*)", "\n".join(lines[:first])))
+    assert {"job-name", "nodes", "ntasks-per-node", "exclusive", "time", "output"} == set(options)
+    assert options["ntasks-per-node"] == "1"
+    assert not re.search("#SBATCH", "\n".join(lines[first:]))
+
+
+def test_it_starts_ray_on_every_node_and_the_driver_on_the_first(slurm: dict[str, str]) -> None:
+    done = batch(slurm, "paper", "/shared/runs", "--num-seeds", "3", "--execution.run-name", "with a space")
+    assert done.returncode == 0, done.stderr
+    stubs = Path(slurm["STUBS"])
+    address = f"127.0.0.1:{20000 + 4217}"
+    ray = (stubs / "ray.log").read_text().splitlines()
+    assert ray[:5] == ["symmetric-run", "--address", address, "--min-nodes", "2"]
+    assert ray[5:8] == ["--num-cpus=16", "--num-gpus=8", "--"]
+    assert (stubs / "driver.log").read_text().splitlines() == [
+        *("run", "paper", "--output", "/shared/runs", "--cluster", address),
+        *("--num-seeds", "3", "--execution.run-name", "with a space"),
+    ]
+    find, start = (stubs / "srun.log").read_text().splitlines()
+    assert "--nodelist=node1 hostname" in find
+    assert start.startswith("--nodes=2 --ntasks=2 --ntasks-per-node=1 --cpus-per-task=16 ray symmetric-run")
+
+
+def test_each_job_has_a_token_of_its_own_that_nobody_else_reads(slurm: dict[str, str]) -> None:
+    tokens = set()
+    for _ in range(2):
+        assert batch(slurm, "digits", "/shared/runs").returncode == 0
+        stubs = Path(slurm["STUBS"])
+        token = (stubs / "token").read_text()
+        environment = (stubs / "ray.env").read_text()
+        assert re.fullmatch("[0-9a-f]{64}", token)
+        assert token not in environment
+        assert "RAY_AUTH_MODE=token\n" in environment
+        assert "of another cluster" not in environment
+        assert (stubs / "modes").read_text().split() == ["600", "700"]
+        tokens.add(token)
+    assert len(tokens) == 2
+    assert list(Path(slurm["HOME"]).iterdir()) == []
+
+
+@pytest.mark.parametrize("code", [0, 1, 2, 3])
+def test_it_ends_with_the_drivers_code(slurm: dict[str, str], code: int) -> None:
+    assert batch({**slurm, "DRIVER_CODE": str(code)}, "digits", "/shared/runs").returncode == code
+
+
+def test_a_ray_that_does_not_start_is_no_success(slurm: dict[str, str]) -> None:
+    done = batch({**slurm, "RAY_FAILS": "1"}, "digits", "/shared/runs")
+    assert done.returncode == 1
+    assert "the driver did not run to its end" in done.stderr
+    assert list(Path(slurm["HOME"]).iterdir()) == []
+
+
+def test_without_a_recipe_or_an_output_it_says_how_to_call_it(slurm: dict[str, str]) -> None:
+    for arguments in ([], ["digits"]):
+        done = batch(slurm, *arguments)
+        assert done.returncode != 0
+        assert "usage: sbatch audit.sbatch RECIPE OUTPUT" in done.stderr
+
+
+@pytest.fixture
+def short_folder() -> Iterator[str]:
+    """Ray's sockets lie below it, and their paths may have 107 characters."""
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:
+        yield folder
+
+
+@pytest.mark.timeout(240)
+def test_with_real_ray_on_one_node_an_audit_runs_to_its_table(
+    slurm: dict[str, str], tmp_path: Path, short_folder: str
+) -> None:
+    # its own process table: `ray symmetric-run` refuses a node where it sees any other Ray
+    apart = ["unshare", "--pid", "--fork", "--mount-proc"]
+    if shutil.which("unshare") is None or subprocess.run([*apart, "true"], capture_output=True).returncode:
+        pytest.skip("unshare cannot make a process table of its own here")
+    venv = tmp_path / "real/bin"
+    venv.mkdir(parents=True)
+    for name in ("ray", "ungan-dist", "python3"):
+        (venv / name).symlink_to(SCRIPTS / name)
+    environment = {
+        **slurm,
+        "VENV": str(venv.parent),
+        "PATH": f"{slurm['STUBS']}:{SCRIPTS}:{os.environ['PATH']}",
+        "SLURM_JOB_NUM_NODES": "1",
+        "SLURM_CPUS_ON_NODE": "2",
+        "SLURM_GPUS_ON_NODE": "0",
+        "OMP_NUM_THREADS": "1",
+        "RAY_TMPDIR": short_folder,
+    }
+    output = tmp_path / "runs"
+    options = [*SMALL_OPTIONS, "--fleet.num-workers", "2"]
+    command = [*apart, "bash", str(SCRIPT), "digits", str(output), *options]
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=220, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    table = json.loads((output / "run/table.json").read_bytes())
+    assert table["status"] == "COMPLETE"
+    assert [row["method"] for row in table["rows"]] == ["original", "retrain", "ungan"]

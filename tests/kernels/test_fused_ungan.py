@@ -1,0 +1,132 @@
+"""UnGAN itself on fused kernels, and how a run comes to them: what a plan resolves, and what its ids hold."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from small import small_config
+from torch import nn
+
+from ungan_dist import lira
+from ungan_dist.config import AugmentConfig, TrainConfig, UnGANConfig
+from ungan_dist.data import Examples, gather, normalisation_table
+from ungan_dist.evaluate import query
+from ungan_dist.kernels import impl
+from ungan_dist.kernels.testing import assert_within_budget
+from ungan_dist.methods.request import Request
+from ungan_dist.methods.ungan import ungan
+from ungan_dist.models import frozen_copy
+from ungan_dist.plan import OPERATIONS, implementations, make_plan
+from ungan_dist.world import World
+
+TWENTY_STEPS = UnGANConfig(
+    epochs=2, critic_steps=5, generator_steps=5, finetune_steps=0, critic_widths=(8, 7, 6), critic_learning_rate=0.05
+)
+
+
+def request(dtype=torch.float32, device="cpu", fused=(), seed=7):
+    generator = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3)).to(device, dtype)
+    data = Examples(
+        images=torch.randint(0, 256, (40, 6, 6, 1), dtype=torch.uint8, generator=generator).to(device),
+        labels=torch.randint(0, 3, (40,), generator=generator).to(device),
+        table=normalisation_table((0.5,), (0.25,), dtype).to(device),
+        num_classes=3,
+        fused=frozenset(fused),
+    )
+    return Request(
+        original=frozen_copy(model),
+        fresh=model,
+        data=data,
+        retain=torch.arange(0, 20, device=device),
+        forget=torch.arange(20, 29, device=device),
+        unseen=torch.arange(29, 40, device=device),
+        train=TrainConfig(batch_size=4, augment=AugmentConfig(padding=1, flip=True)),
+        seed=seed,
+        world=World(device=torch.device(device)),
+    )
+
+
+def weights(given, config=TWENTY_STEPS):
+    return torch.cat([value.flatten() for value in ungan(given, config).model.state_dict().values()])
+
+
+def test_twenty_steps_give_the_references_weights(fused_device):
+    exact = weights(request(torch.float64, fused_device))
+    start = torch.cat([value.flatten() for value in request(torch.float64).original.state_dict().values()])
+    assert float((exact - start.to(exact.device)).abs().max()) > 1e-3  # there is something to agree on
+    low = weights(request(torch.float32, fused_device))
+    # One run's rounding says little: the reference's own error is the largest of four.
+    errors: list[float] = []
+    for seed in (8, 9, 10):
+        single, double = (weights(request(dtype, seed=seed)) for dtype in (torch.float32, torch.float64))
+        errors.append(float((single.double() - double).abs().max()))
+    fused = weights(request(torch.float32, fused_device, fused=("critic_loss", "generator_loss")))
+    assert not torch.equal(fused, low)  # other additions, other last bits: the kernels did run
+    assert_within_budget(fused, low, exact, "weights after 20 steps", low_error=max(errors))
+
+
+def test_what_has_no_fused_form_takes_the_reference(fused_device):
+    config = dataclasses.replace(TWENTY_STEPS, epochs=1, penalty_of="jacobian", estimator="all_pairs")
+    fused = weights(request(device=fused_device, fused=("critic_loss", "generator_loss")), config)
+    assert torch.equal(fused, weights(request(device=fused_device), config))
+
+
+@pytest.mark.usefixtures("compiled_kernels")
+def test_fused_where_it_cannot_run_says_why():
+    with pytest.raises(ValueError, match="cannot run critic_loss: its tensors are on 'cpu', not on a CUDA GPU"):
+        ungan(request(fused=("critic_loss",)), TWENTY_STEPS)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # numpy's, under the interpreter
+def test_batches_and_queries_through_the_fused_operations(fused_device):
+    plain = request(device=fused_device)
+    fused = request(device=fused_device, fused=("gather_augmented", "log_odds"))
+    options = {"augment": AugmentConfig(padding=2, flip=True), "seed": 3, "epoch": 1}
+    pictures = gather(fused.data, fused.retain, **options)
+    assert pictures.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(pictures, gather(plain.data, plain.retain, **options))
+    asked = [query(given.original, given.data, given.retain, ("plain", "flip")) for given in (fused, plain)]
+    np.testing.assert_allclose(asked[0], asked[1], rtol=1e-5, atol=1e-5)
+    assert asked[0].dtype == np.float32
+
+
+def test_the_reference_of_the_log_odds_has_the_bits_of_the_audits():
+    logits = torch.randn(1024, 10, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(1024) % 10
+    from ungan_dist.kernels import log_odds
+
+    assert torch.equal(log_odds(logits[None], labels, impl="reference")[0], lira.log_odds(logits, labels))
+
+
+def test_a_plan_on_the_cpu_knows_of_no_fused_kernel(tmp_path):
+    """Its units' ids are those from before there were any."""
+    plan = make_plan(small_config(tmp_path), device="cpu")
+    assert plan.record.resolved == {"device": "cpu", "engine": "serial", "loader": "resident"}
+    assert {unit.fused for unit in (*plan.targets, *plan.shadows)} == {()}
+    assert implementations(plan.record.resolved) == {
+        name: f"reference: no fused {name} is verified on cpu" for name in OPERATIONS
+    }
+
+
+def test_what_is_verified_is_resolved_once_and_part_of_every_id(tmp_path, monkeypatch):
+    config = small_config(tmp_path)
+    before = make_plan(config, device="cpu")
+    monkeypatch.setattr(impl, "VERIFIED", frozenset({("critic_loss", "cpu"), ("log_odds", "cpu")}))
+    plan = make_plan(config, device="cpu")
+    assert plan.record.resolved["fused"] == ["critic_loss", "log_odds"]
+    assert not {unit.id for unit in (*plan.targets, *plan.shadows)} & {
+        unit.id for unit in (*before.targets, *before.shadows)
+    }
+    assert {unit.fused for unit in (*plan.targets, *plan.shadows)} == {("critic_loss", "log_odds")}
+    told = implementations(plan.record.resolved)
+    assert told["critic_loss"] == "fused: verified on cpu"
+    assert told["generator_loss"] == "reference: no fused generator_loss is verified on cpu"
+    # a run that was planned elsewhere keeps what was resolved there
+    assert make_plan(config, resolved=before.record.resolved).targets[0].id == before.targets[0].id
+    assert implementations(before.record.resolved)["log_odds"] == "reference: as resolved where the run was planned"

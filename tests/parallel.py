@@ -1,0 +1,57 @@
+"""Real process groups: a function run by several processes that talk over gloo."""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+
+def in_world(size: int, function: str, *arguments: Any) -> list[Any]:
+    """What a function, ``module:name``, returns on each rank; it is given a World and the arguments.
+
+    Raises:
+        RuntimeError: a process ended with another status than 0.
+    """
+    import torch
+
+    context = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory() as folder:
+        processes = [
+            context.Process(target=_rank, args=(rank, size, folder, function, arguments)) for rank in range(size)
+        ]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+        codes = [process.exitcode for process in processes]
+        if any(codes):
+            raise RuntimeError(f"the processes of {function} ended with {codes}")
+        return [torch.load(Path(folder, str(rank)), weights_only=False) for rank in range(size)]
+
+
+def _rank(rank: int, size: int, folder: str, function: str, arguments: tuple[Any, ...]) -> None:
+
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    import torch
+    from torch import distributed
+
+    from ungan_dist.world import World
+
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/group", rank=rank, world_size=size)
+    module, name = function.split(":")
+    result = getattr(importlib.import_module(module), name)(World(rank=rank, size=size), *arguments)
+    torch.save(result, Path(folder, str(rank)))
+    distributed.barrier()
+    distributed.destroy_process_group()
+
+
+def targets(world: Any, units: list[Any]) -> list[str]:
+    """Computes targets as every world does."""
+    from ungan_dist.units import execute_together
+
+    return [outcome.kind for outcome in execute_together(units, world)]

@@ -1,0 +1,124 @@
+"""What is kept after each epoch suffices: an attempt that goes on from there ends with the same bits."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from agreement import CONFIGS, Interrupted, resumable
+from parallel import in_world
+from torch import Tensor
+
+from ungan_dist import store
+from ungan_dist.checkpoint import Checkpoint, Epochs
+from ungan_dist.world import World
+
+
+def same(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> bool:
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.mark.parametrize("name", [name for name in CONFIGS if name != "original"])
+def test_an_interrupted_method_goes_on_to_the_same_bits(name: str, tmp_path: Path) -> None:
+    expected, num_steps = resumable(World(), name, tmp_path / "whole", stop_after=None)
+    # the class variant keeps its noise before the first step, the others their first epoch after a few
+    for stop_after in (num_steps * 2 // 3, num_steps - 1):
+        folder = tmp_path / str(stop_after)
+        with pytest.raises(Interrupted):
+            resumable(World(), name, folder, stop_after=stop_after)
+        result, steps_left = resumable(World(), name, folder, stop_after=None)
+        assert same(result, expected)
+        assert num_steps - stop_after <= steps_left < num_steps
+
+
+@pytest.mark.timeout(600)
+def test_a_killed_worker_costs_no_bit_and_fewer_workers_no_more_than_rounding(tmp_path: Path) -> None:
+    name = "ungan"
+    whole = in_world(2, "agreement:resumable_together", name, tmp_path / "whole", None)
+    expected, num_steps = whole[0]
+    with pytest.raises(RuntimeError, match=r"-9"):
+        in_world(2, "agreement:resumable_together", name, tmp_path / "killed", num_steps - 2)
+    shutil.copytree(tmp_path / "killed", tmp_path / "alone")
+    resumed, steps_left = in_world(2, "agreement:resumable_together", name, tmp_path / "killed", None)[0]
+    assert same(resumed, expected)
+    assert 2 <= steps_left < num_steps
+    alone, steps_left = resumable(World(), name, tmp_path / "alone", stop_after=None)
+    assert 2 <= steps_left < num_steps
+    assert not same(alone, expected)
+    for key, value in expected.items():
+        torch.testing.assert_close(alone[key], value, atol=1e-9, rtol=0)
+
+
+def kept(folder: Path, id: str = "an id") -> tuple[Checkpoint, Tensor, list[int]]:
+    """A state of one tensor, taken through as many epochs as are left of three."""
+    checkpoint, weights, seen = Checkpoint(folder, "state", id=id, world=World()), torch.zeros(2), []
+    for epoch in Epochs(checkpoint, weights=weights).of("epochs", 3):
+        weights += epoch + 1
+        seen.append(epoch)
+    return checkpoint, weights, seen
+
+
+def test_a_finished_stage_is_not_begun_again(tmp_path: Path) -> None:
+    kept(tmp_path)
+    _, weights, seen = kept(tmp_path)
+    assert (weights.tolist(), seen) == ([6.0, 6.0], [])
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "other id"])
+def test_a_damaged_or_foreign_state_is_not_read(tmp_path: Path, damage: str) -> None:
+    kept(tmp_path)
+    for path in tmp_path.glob("*.pt"):
+        content = bytearray(path.read_bytes())
+        if damage == "cut":
+            path.write_bytes(content[:100])
+        elif damage == "flip":
+            content[len(content) // 2] ^= 1
+            path.write_bytes(content)
+    _, weights, seen = kept(tmp_path, id="another" if damage == "other id" else "an id")
+    assert (weights.tolist(), seen) == ([6.0, 6.0], [0, 1, 2])
+
+
+def test_a_kill_between_file_and_marker_leaves_the_epoch_before(tmp_path: Path) -> None:
+    checkpoint, weights = Checkpoint(tmp_path, "state", id="an id", world=World()), torch.zeros(2)
+    for epoch in Epochs(checkpoint, weights=weights).of("epochs", 3):
+        weights += epoch + 1
+        if epoch == 1:
+            break  # epoch 0 is kept; the file of epoch 1 is whole or not, its marker was never written
+    (tmp_path / "state-1.pt").write_bytes(b"half of it")
+    _, weights, seen = kept(tmp_path)
+    assert (weights.tolist(), seen) == ([6.0, 6.0], [1, 2])
+
+
+def test_what_was_kept_can_be_removed(tmp_path: Path) -> None:
+    checkpoint, *_ = kept(tmp_path)
+    assert list(tmp_path.iterdir())
+    checkpoint.remove()
+    assert not list(tmp_path.iterdir())
+
+
+def test_earlier_attempts_count_and_keeping_does_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """0.1 seconds an epoch, 0.3 to write: an attempt that ends after one epoch, a pause, then the other two."""
+    commit = store.commit
+
+    def slow_commit(*arguments: Any, **named: Any) -> None:
+        commit(*arguments, **named)
+        time.sleep(0.3)
+
+    monkeypatch.setattr("ungan_dist.checkpoint.store.commit", slow_commit)
+
+    def attempt(num_epochs: int) -> float:
+        checkpoint = Checkpoint(tmp_path, "state", id="an id", world=World())
+        start = time.perf_counter()
+        for epochs_done, _ in enumerate(Epochs(checkpoint, weights=torch.zeros(1)).of("epochs", 3)):
+            if epochs_done == num_epochs:
+                break
+            time.sleep(0.1)
+        return time.perf_counter() - start - checkpoint.off_the_clock
+
+    assert 0.1 <= attempt(1) < 0.3
+    time.sleep(0.5)
+    assert 0.3 <= attempt(3) < 0.5

@@ -1,0 +1,266 @@
+"""A purged run holds nothing of single examples any more, keeps its aggregates, and says what it could not remove."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import shutil
+import subprocess
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small import small_config
+
+import ungan_dist
+from ungan_dist import cli, store
+from ungan_dist import purge as purging
+from ungan_dist.errors import ConfigError
+from ungan_dist.pipeline import audit
+from ungan_dist.plan import make_plan
+from ungan_dist.purge import plan_purge, purge
+from ungan_dist.report.redact import without_forget_data
+from ungan_dist.runs import read_run
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An output folder with a finished run of digits, pictures of its forget set in the report."""
+    output = tmp_path_factory.mktemp("original")
+    audit(small_config(output))
+    assert "data:image/png" in (output / "run/report.html").read_text()
+    return output
+
+
+@pytest.fixture
+def output(original: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(original, tmp_path / "runs")
+
+
+def files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def add_run(output: Path, name: str, **changes: object) -> None:
+    """Another run beside the first, its folder as its driver leaves it at the start."""
+    record = store.read_json(output / "run/config.json")
+    store.write_json(output / name / "config.json", {**record, **changes})
+
+
+def command(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    """The command line, in this process."""
+    stdout, stderr = io.StringIO(), io.StringIO()
+    with redirect_stdout(stdout), redirect_stderr(stderr), pytest.raises(SystemExit) as ended:
+        cli.main([str(word) for word in words])
+    assert isinstance(ended.value.code, int)
+    return subprocess.CompletedProcess(words, ended.value.code, stdout.getvalue(), stderr.getvalue())
+
+
+def needles(output: Path) -> list[bytes]:
+    """Bytes that betray single examples: pixels, log-odds, scores' input, pictures, the originals' weights."""
+    plan = make_plan(read_run(output / "run").config)
+    forget = plan.split.pool[plan.draws[0].forget]
+    found = [plan.source.images[index].tobytes() for index in forget]
+    found += [store.read_array(path).tobytes()[:64] for path in output.rglob("log_odds/*/*.npy")]
+    found += [store.read_array(path).tobytes()[:64] for path in output.glob("shadows/*.npy")]
+    found += [path.read_bytes()[-64:] for path in output.rglob("original.safetensors")]
+    page = (output / "run/report.html").read_text()
+    found += [part.split('"')[0].encode() for part in page.split("base64,")[1:]]
+    assert len(found) > 60
+    return found
+
+
+def holding(output: Path, some: list[bytes]) -> set[str]:
+    contents = {name: (output / name).read_bytes() for name in files(output)}
+    return {name for name, content in contents.items() if any(needle in content for needle in some)}
+
+
+def test_nothing_of_single_examples_is_left_and_the_aggregates_are(output: Path) -> None:
+    some = needles(output)
+    kept = {name: (output / "run" / name).read_bytes() for name in ("table.json", "table.md", "timings.json")}
+    assert {"run/report.html", "run/models/0/original.safetensors"} <= holding(output, some)
+    done = purge(output / "run")
+    assert holding(output, some) == set()
+    assert {name: (output / "run" / name).read_bytes() for name in kept} == kept
+    assert (done.in_use, done.affected, done.notes) == ({}, [], [])
+    # all that is left is what the README says
+    assert {name.split("/", 2)[1] for name in files(output)} == {
+        *("config.json", "table.json", "table.md", "timings.json", "report.html", "report.json", "status.json"),
+        *("figures", "results", "models", "purged.json", ".lock"),
+    }
+    assert sorted(path.name for path in output.iterdir()) == ["run"]
+    record = store.read_json(output / "run/purged.json")
+    assert set(record["removed"]) == set(done.removed)
+    assert record["remaining"] == []
+
+
+def test_the_page_says_so_and_its_marker_holds(output: Path) -> None:
+    purge(output / "run")
+    page = (output / "run/report.html").read_text()
+    assert "PURGED." in page
+    assert "Forget examples" not in page
+    assert "data:image" not in page
+    assert "What may be concluded" in page
+    marker = store.read_json(output / "run/report.json")
+    assert store.committed(output / "run", "report.json", id=marker["id"]) is not None
+
+
+def test_the_unlearned_model_is_the_product_and_stays(output: Path) -> None:
+    before = ungan_dist.load(output / "run", "ungan").state_dict()
+    purge(output / "run")
+    after = ungan_dist.load(output / "run", "ungan").state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    with pytest.raises(ConfigError, match="no model of 'original'"):
+        ungan_dist.load(output / "run", "original")
+    purge(output / "run", models=True)
+    assert not [name for name in files(output) if name.endswith(".safetensors")]
+
+
+def test_a_purged_run_neither_reports_nor_goes_on(output: Path) -> None:
+    purge(output / "run")
+    before = files(output)
+    done = command("report", output / "run")
+    assert done.returncode == 2
+    assert "was purged on 20" in done.stderr
+    assert "table.json" in done.stderr
+    with pytest.raises(ConfigError, match="was purged on"):
+        audit(small_config(output))
+    assert files(output) == before
+
+
+def test_verify_and_status_say_that_it_is_purged(output: Path) -> None:
+    assert "COMPLETE" in command("verify", output / "run").stdout
+    purge(output / "run")
+    assert "PURGED" in command("verify", output / "run").stdout
+    assert "PURGED" in command("status", output / "run").stdout
+
+
+def test_what_other_runs_use_is_left_and_named(output: Path) -> None:
+    add_run(output, "next request")
+    some = needles(output)
+    done = command("purge", output / "run")
+    assert done.returncode == 3, done.stderr
+    assert "next request" in done.stderr
+    assert "--shared" in done.stderr
+    left = holding(output, some)
+    assert left
+    assert all(name.startswith(("data/", "shadows/")) for name in left)
+    assert left <= set(store.read_json(output / "run/purged.json")["remaining"])
+    assert "data/" in (output / "run/report.html").read_text()
+    # a purge that was not enough is widened later
+    again = command("purge", output / "run", "--shared")
+    assert again.returncode == 0, again.stderr
+    assert "runs that lose shared files: next request" in again.stdout
+    assert holding(output, some) == set()
+    assert store.read_json(output / "run/purged.json")["remaining"] == []
+    page = (output / "run/report.html").read_text()
+    assert page.count("PURGED.") == 1
+    assert "data/" not in page.split("Files that still hold forget data")[1].split("</section>")[0]
+
+
+def test_only_runs_that_really_share_keep_shared_files(output: Path) -> None:
+    record = store.read_json(output / "run/config.json")
+    other_training = {**record["identity"], "train": {**record["identity"]["train"], "learning_rate": 0.2}}
+    add_run(output, "another training", identity=other_training)
+    add_run(output, "other data", data_hash="0" * 64)
+    done = plan_purge(output / "run")
+    assert done.in_use
+    assert all(name.startswith("data/") for name in done.in_use)
+    assert set(map(tuple, done.in_use.values())) == {("another training",)}
+    (output / "other data/config.json").write_text("{")
+    done = plan_purge(output / "run")
+    assert {name.split("/")[0] for name in done.in_use} == {"data", "shadows"}
+    assert all("other data" in users for users in done.in_use.values())
+
+
+def test_the_last_of_two_runs_takes_the_shared_files_with_it(output: Path) -> None:
+    config = small_config(output)
+    audit(replace(config, num_seeds=2, execution=replace(config.execution, run_name="second")))
+    assert plan_purge(output / "run").in_use
+    purge(output / "run")
+    done = purge(output / "second")
+    assert done.in_use == {}
+    assert not [name for name in files(output) if name.endswith(".npy")]
+
+
+def test_it_says_what_it_would_do_and_does_it_not(output: Path) -> None:
+    before = {name: (output / name).read_bytes() for name in files(output)}
+    done = command("purge", output / "run", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "would be removed" in done.stdout
+    assert "run/log_odds/0/ungan.npy" in done.stdout
+    assert {name: (output / name).read_bytes() for name in files(output)} == before
+
+
+def test_a_purge_cut_short_anywhere_is_finished_by_the_next(
+    original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = shutil.copytree(original, tmp_path / "whole")
+    removed = len(purge(whole / "run").removed)
+    remove = purging._remove  # pyright: ignore[reportPrivateUsage]
+    for point in (0, 1, removed // 2, removed - 1):
+        output = shutil.copytree(original, tmp_path / f"cut {point}")
+        calls = iter(range(removed))
+
+        def cut(path: Path, point: int = point, calls: object = calls) -> None:
+            if next(calls) == point:  # pyright: ignore[reportArgumentType, reportCallIssue]
+                raise KeyboardInterrupt
+            remove(path)
+
+        monkeypatch.setattr(purging, "_remove", cut)
+        with pytest.raises(KeyboardInterrupt):
+            purge(output / "run")
+        monkeypatch.setattr(purging, "_remove", remove)
+        assert not (output / "run/purged.json").exists()
+        with pytest.raises(ConfigError, match="purge was cut short"):
+            audit(small_config(output))
+        purge(output / "run")
+        assert files(output) == files(whole)
+
+
+def test_a_run_that_is_at_work_is_not_purged(output: Path) -> None:
+    before = files(output)
+    add_run(output, "at work")
+    with store.run_lock(output / "run"), pytest.raises(ConfigError, match="a process is at work on"):
+        purge(output / "run")
+    with store.run_lock(output / "at work"), pytest.raises(ConfigError, match=r"at work on .*at work"):
+        purge(output / "run", shared=True)
+    assert before <= files(output)
+
+
+def test_without_the_data_the_shadow_models_are_left_and_it_says_so(output: Path, tmp_path: Path) -> None:
+    record = store.read_json(output / "run/config.json")
+    record["identity"]["source"]["kind"] = "parquet"
+    store.write_json(output / "run/config.json", {**record, "source_path": str(tmp_path / "gone")})
+    done = command("purge", output / "run")
+    assert done.returncode == 3
+    assert "could not be told from others'" in done.stderr
+    assert {name.split("/")[0] for name in files(output)} == {"run", "shadows"}
+    assert not [name for name in files(output / "run") if name.endswith(".npy")]
+
+
+def test_a_page_of_another_shape_is_removed_rather_than_trusted(output: Path) -> None:
+    picture = base64.b64encode(np.zeros(9).tobytes()).decode()
+    for page in (f"<img src='data:image/png;base64,{picture}'>", "<header></header>"):
+        with pytest.raises(ValueError, match="not one of ours"):
+            without_forget_data(page, notice="", remaining=())
+    (output / "run/report.html").write_text(f"<p><img src='data:image/png;base64,{picture}'></p>")
+    purge(output / "run")
+    assert not (output / "run/report.html").exists()
+    assert (output / "run/table.json").exists()
+
+
+def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+    for words in (["purge", str(tmp_path)], ["purge"], ["purge", "a", "b"], ["purge", "a", "--everything"]):
+        assert command(*words).returncode == 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_purged_json_is_plain(output: Path) -> None:
+    purge(output / "run")
+    record = json.loads((output / "run/purged.json").read_text())
+    assert set(record) == {"purged", "last", "removed", "remaining", "notes"}

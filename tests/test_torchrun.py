@@ -1,0 +1,65 @@
+"""``torchrun … -m ungan_dist targets``: processes that torchrun starts, the same targets, fewer of them later."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from small import SMALL_OPTIONS
+
+from ungan_dist import store
+from ungan_dist.commands.targets import main
+from ungan_dist.errors import ConfigError
+
+
+def torchrun(num_processes: int, output: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_processes}"),
+            *("-m", "ungan_dist", "targets", "digits", *SMALL_OPTIONS, "--output", str(output), *options),
+        ],
+        env={**os.environ, "GLOO_SOCKET_IFNAME": "lo", "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def weights(output: Path, method: str) -> dict[str, torch.Tensor]:
+    return safetensors.torch.load((output / f"run/models/0/{method}.safetensors").read_bytes())
+
+
+def num_workers(output: Path, method: str) -> int:
+    return store.read_json(output / f"run/results/0/{method}.json")["facts"]["num_workers"]
+
+
+@pytest.mark.timeout(300)
+def test_two_processes_then_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    two = torchrun(2, tmp_path / "two", "--methods", "original,ungan")
+    assert two.returncode == 0, two.stderr
+    assert two.stdout.splitlines()[:2] == ["done: original, seed 0", "done: ungan, seed 0"]
+    marker = tmp_path / "two/run/results/0/ungan.json"
+    before = marker.stat().st_mtime_ns
+    options = ["digits", *SMALL_OPTIONS, "--methods", "original,ungan,retrain", "--output"]
+    for output in ("two", "one"):
+        assert main([*options, str(tmp_path / output)]) == 0
+    assert marker.stat().st_mtime_ns == before
+    workers = {method: num_workers(tmp_path / "two", method) for method in ("original", "ungan", "retrain")}
+    assert workers == {"original": 2, "ungan": 2, "retrain": 1}
+    for method in ("original", "ungan"):
+        ours, theirs = weights(tmp_path / "two", method), weights(tmp_path / "one", method)
+        difference = max(float((ours[name] - theirs[name]).abs().max()) for name in theirs)
+        assert 0 < difference < 1e-2  # float32: rounding, grown over three epochs; 1e-9 holds in float64
+    ours, theirs = weights(tmp_path / "two", "retrain"), weights(tmp_path / "one", "retrain")
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_more_workers_than_were_started_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"num_workers is 2, but 1 process"):
+        main(["digits", "--train.num-workers", "2", "--output", str(tmp_path)])
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,130 @@
+"""``verify`` and ``runs``: what was altered, what is missing, what lies where."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small import small_config
+
+from ungan_dist import store
+from ungan_dist.commands import runs as runs_command
+from ungan_dist.commands import verify as verify_command
+from ungan_dist.errors import ConfigError
+from ungan_dist.launch import audit
+from ungan_dist.plan import make_plan
+from ungan_dist.runs import read_run
+from ungan_dist.verify import Verification, verify
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("finished")
+    audit(small_config(output))
+    return output
+
+
+@pytest.fixture
+def output(finished: Path, tmp_path: Path) -> Path:
+    shutil.copytree(finished, tmp_path / "out")
+    return tmp_path / "out"
+
+
+def verified(output: Path) -> Verification:
+    return verify(read_run(output / "run"), output / "run")
+
+
+def test_a_finished_run_is_complete(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert verified(output) == Verification(state="COMPLETE", corrupt=[], missing=[])
+    assert verify_command.main([str(output / "run")]) == 0
+    assert capsys.readouterr().out == "COMPLETE\n"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "named"),
+    [
+        ("shadows/*.npy", "shadow models"),
+        ("run/models/0/ungan.safetensors", "ungan, seed 0"),
+        ("run/log_odds/0/retrain.npy", "retrain, seed 0"),
+        ("run/membership.npy", "membership.npy"),
+        ("data/*/images.npy", "images.npy"),
+        ("run/report.html", "report.json"),
+        ("run/table.json", "report.json"),
+    ],
+)
+def test_a_flipped_byte_is_found_and_named(
+    output: Path, pattern: str, named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = sorted(output.glob(pattern))[0]
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(content)
+    found = verified(output)
+    assert found.state == "CORRUPT"
+    assert named in found.corrupt[0]
+    assert verify_command.main([str(output / "run")]) == 1
+    assert named in capsys.readouterr().err
+
+
+def test_scores_are_recomputed_from_the_stored_log_odds(output: Path) -> None:
+    """A result altered together with its hash: only the recomputation can tell."""
+    plan = make_plan(small_config(output))
+    unit = plan.shadows[0]
+    altered = store.read_array(output / unit.log_odds_file) + np.float32(0.5)
+    store.commit(output, unit.marker, id=unit.id, files={unit.log_odds_file: store.array_bytes(altered)})
+    found = verified(output)
+    assert found.state == "CORRUPT"
+    assert "not what the stored log-odds give" in found.corrupt[0]
+
+
+def test_what_is_not_computed_is_partial(output: Path) -> None:
+    next(iter(output.glob("shadows/*.json"))).unlink()
+    (output / "run/results/0/ungan.json").unlink()
+    found = verified(output)
+    assert found.state == "PARTIAL"
+    assert len(found.missing) == 2
+    assert verify_command.main([str(output / "run")]) == 3
+
+
+def test_another_seeds_membership_is_found(output: Path) -> None:
+    matrix = store.read_array(output / "run/membership.npy")
+    id = store.read_json(output / "run/membership.json")["id"]
+    files = {"membership.npy": store.array_bytes(matrix[::-1])}
+    store.commit(output / "run", "membership.json", id=id, files=files)
+    (output / "run/membership.npy").write_bytes(store.array_bytes(matrix[:, ::-1]))
+    assert verified(output).state == "CORRUPT"
+
+
+def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="not a run folder"):
+        verify_command.main([str(tmp_path)])
+    with pytest.raises(ConfigError, match="one run folder"):
+        verify_command.main([])
+
+
+def test_runs_are_listed_and_removed(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert runs_command.main([str(output)]) == 0
+    listed = capsys.readouterr().out
+    assert "run " in listed
+    assert "COMPLETE" in listed
+    assert "shadows/" in listed
+    with store.run_lock(output / "run"), pytest.raises(ConfigError, match="at work"):
+        runs_command.main([str(output), "--remove", "run"])
+    assert (output / "run/config.json").exists()
+    with pytest.raises(ConfigError, match="no run of"):
+        runs_command.main([str(output), "--remove", "shadows"])
+    with pytest.raises(ConfigError, match="no run of"):
+        runs_command.main([str(output), "--remove", "../out/run"])
+    assert runs_command.main([str(output), "--remove", "run"]) == 0
+    assert not (output / "run").exists()
+    assert list(output.glob("shadows/*.npy"))
+
+
+def test_a_run_that_works_is_running_and_one_whose_driver_died_is_interrupted(output: Path) -> None:
+    assert runs_command.state(output / "run") == "COMPLETE"
+    with store.run_lock(output / "run"):
+        assert runs_command.state(output / "run") == "RUNNING"
+    (output / "run/status.json").unlink()
+    assert runs_command.state(output / "run") == "INTERRUPTED"

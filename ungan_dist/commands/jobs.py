@@ -1,0 +1,84 @@
+"""What the commands about jobs share: where the cluster is, and what is said of a run."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from ungan_dist.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ungan_dist.cluster.job_outcome import Job
+    from ungan_dist.status import Status
+
+DEFAULT_ADDRESS = "http://127.0.0.1:8265"
+
+
+class Options(argparse.ArgumentParser):
+    """The options of a job's command; what is wrong with them is a ``ConfigError``."""
+
+    def __init__(self, command: str) -> None:
+        super().__init__(prog=f"ungan-dist {command}", add_help=False, allow_abbrev=False)
+        self.add_argument("--address", default=None)
+        self.add_argument("--without-token", action="store_true")
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message} (see {self.prog} --help)")
+
+
+def visible_status(run: str) -> Status | None:
+    """The status of a run folder, where this machine sees it."""
+    from ungan_dist.status import read_status
+
+    return read_status(Path(run)) if run else None
+
+
+def say_status(run: str, status: Status) -> int:
+    """Prints a run's own word; returns the exit code that says the same."""
+    from ungan_dist.runs import PURGED_FILE, PURGING_FILE
+
+    folder = Path(run)
+    if (folder / PURGING_FILE).exists():
+        print(f"{run}: its purge was cut short: finish it with ungan-dist purge")
+        return 3
+    if (folder / PURGED_FILE).exists():
+        print(f"{run}: PURGED (was {status.state})")
+        return 0
+    state, code = status.state, {"COMPLETE": 0, "FAILED": 1}.get(status.state, 3)
+    if state == "RUNNING" and status.host == platform.node() and not _alive(status.pid):
+        state = "PARTIAL (its driver is gone: run the same command again)"
+    print(f"{run}: {state}")
+    if status.error:
+        print(f"  {status.error}")
+    for name in status.missing:
+        print(f"  missing: {name}")
+    if (folder / "report.html").exists():
+        print(f"  report: {folder / 'report.html'}")
+    return code
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def say_outcome(job: Job) -> int:
+    """Prints what became of a job's run; returns the exit code that says the same."""
+    from ungan_dist.cluster.job_outcome import outcome
+
+    status = visible_status(job.run)
+    end = outcome(job, status)
+    print(f"job {job.id}: {end.word}" + (f" ({end.detail})" if end.detail else ""))
+    where = "" if status else " (not visible from here)"
+    print(f"  run folder: {job.run or 'not one of ours'}{where}")
+    if end.exit_code == 3 and job.ended:
+        print("  the same submit command continues it")
+    return end.exit_code

@@ -1,0 +1,52 @@
+"""``ungan-dist purge``: a run without what it holds of the people to be forgotten."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from ungan_dist.errors import ConfigError, Unfinished
+
+USAGE = """\
+usage: ungan-dist purge RUN [--shared] [--models] [--dry-run]
+
+Removes the forget data, pictures, scores and log-odds of single examples, and the original models, which saw the
+forget data. Keeps the aggregates (table.json, table.md, report.html without pictures), the unlearned models, and
+purged.json, the record of it. It cannot be undone, and the run cannot go on.
+
+  --shared    remove prepared data and shadow models' log-odds even where other runs beside this one use them
+  --models    remove the unlearned models too: one that did not forget still holds what it should not
+  --dry-run   say what would be removed
+
+exit codes: 0 nothing of the forget data is left in the output folder; 3 something is, and is named; 2 no such run
+"""
+
+
+def main(arguments: list[str]) -> int:
+    """Purges a run folder."""
+    if arguments in (["-h"], ["--help"]):
+        print(USAGE, end="")
+        return 0
+    flags = {word for word in arguments if word.startswith("-")}
+    runs = [word for word in arguments if not word.startswith("-")]
+    if len(runs) != 1 or flags - {"--shared", "--models", "--dry-run"}:
+        raise ConfigError(f"purge takes one run folder, --shared, --models and --dry-run; got {' '.join(arguments)!r}")
+
+    from ungan_dist.purge import plan_purge, purge
+
+    act = plan_purge if "--dry-run" in flags else purge
+    done = act(Path(runs[0]), shared="--shared" in flags, models="--models" in flags)
+    verb = "would be removed" if "--dry-run" in flags else "removed"
+    print(f"{done.folder}: {len(done.removed)} files {verb}")
+    for name in done.removed:
+        print(f"  {name}")
+    if done.affected:
+        print(f"runs that lose shared files: {', '.join(done.affected)}")
+    for note in done.notes:
+        print(f"note: {note}", file=sys.stderr)
+    if done.in_use:
+        print("left, because other runs use it (--shared removes it all the same):", file=sys.stderr)
+        for name, users in done.in_use.items():
+            print(f"  {name}: {', '.join(users)}", file=sys.stderr)
+    complete = not done.in_use and not any("could not be told" in note for note in done.notes)
+    return 0 if complete else Unfinished.exit_code

@@ -1,0 +1,79 @@
+"""``ungan-dist targets``: the originals and what every method makes of them; under torchrun, by several processes."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from typing import TYPE_CHECKING
+
+from ungan_dist.commands.options import recipe_config
+from ungan_dist.errors import ConfigError, Unfinished
+
+if TYPE_CHECKING:
+    from ungan_dist.config import AuditConfig
+    from ungan_dist.targets import TargetUnit
+    from ungan_dist.units import Failed
+    from ungan_dist.world import World
+
+_HELP = """\
+usage: ungan-dist targets RECIPE [OPTIONS]
+       torchrun --nproc-per-node N -m ungan_dist targets RECIPE [OPTIONS]
+
+Trains the originals and runs every method, and leaves shadow models and report to `ungan-dist run`. Under torchrun all
+processes share every batch. A killed run continues at the last epoch, with as many processes or fewer.
+
+options: targets RECIPE --help
+"""
+
+
+def main(arguments: list[str]) -> int:
+    """Trains the targets of a recipe, or continues."""
+    if arguments[:1] in (["-h"], ["--help"]):
+        print(_HELP, end="")
+        return 0
+    config = recipe_config(arguments, command="targets")
+
+    from ungan_dist.torchrun import joined
+
+    with joined() as world:
+        if config.train.num_workers not in (1, world.size):
+            raise ConfigError(
+                f"train.num_workers is {config.train.num_workers}, but {world.size} process(es) were started: leave it "
+                f"out, or give it to torchrun's --nproc-per-node"
+            )
+        config = dataclasses.replace(config, train=dataclasses.replace(config.train, num_workers=world.size))
+        failures = _lead(config, world) if world.rank == 0 else _follow(world)
+        if world.rank == 0:
+            for failure in failures:
+                print(failure.error, file=sys.stderr)
+        return Unfinished.exit_code if failures else 0
+
+
+def _lead(config: AuditConfig, world: World) -> list[Failed]:
+    """Rank 0 reads the data, holds the run folder and names what is computed: originals first."""
+    from ungan_dist.pipeline import opened
+    from ungan_dist.units import is_done
+
+    with opened(config) as plan:
+        failures = _together(plan.originals, world)
+        ready = {unit.seed for unit in plan.originals if is_done(unit)}
+        failures += _together([unit for unit in plan.unlearning if unit.seed in ready], world)
+        print(f"targets: {plan.folder}")
+    return failures
+
+
+def _follow(world: World) -> list[Failed]:
+    return [*_together([], world), *_together([], world)]
+
+
+def _together(targets: list[TargetUnit], world: World) -> list[Failed]:
+    """Computes the targets that rank 0 names."""
+    from ungan_dist.units import Failed, execute_together
+
+    failures: list[Failed] = []
+    for outcome in execute_together(world.tell_all(targets), world):
+        if isinstance(outcome, Failed):
+            failures.append(outcome)
+        if world.rank == 0:
+            print(f"{'failed' if isinstance(outcome, Failed) else 'done'}: {outcome.unit.title}", flush=True)
+    return failures

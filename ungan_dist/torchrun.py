@@ -1,0 +1,32 @@
+"""The world that ``torchrun`` makes: one process a GPU, or gloo between processes on CPUs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import torch
+from torch import distributed
+
+from ungan_dist.world import World
+
+
+@contextlib.contextmanager
+def joined() -> Iterator[World]:
+    """This process's place among those that torchrun started; a world of one where it did not.
+
+    NCCL connects GPUs. Where a machine has fewer of them than processes, all run on its CPUs over gloo.
+    """
+    if "WORLD_SIZE" not in os.environ:
+        yield World()
+        return
+    local_rank, local_size = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
+    on_gpus = torch.cuda.device_count() >= local_size
+    device = torch.device("cuda", local_rank) if on_gpus else torch.device("cpu")
+    if on_gpus:
+        torch.cuda.set_device(device)
+    distributed.init_process_group("nccl" if on_gpus else "gloo")
+    yield World(rank=distributed.get_rank(), size=distributed.get_world_size(), device=device)
+    # not after an error: other processes may wait in the middle of a step, and torchrun ends them with this one
+    distributed.destroy_process_group()
