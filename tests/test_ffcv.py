@@ -18,6 +18,7 @@ from ungan_dist.beton import MODE_JPEG, read_tables
 from ungan_dist.beton_write import beton_bytes
 from ungan_dist.config import AugmentConfig
 from ungan_dist.data import Examples, batches, gather, gather_ahead, normalisation_table
+from ungan_dist.world import World
 
 pytest.importorskip("ffcv", reason="FFCV is not installed")
 
@@ -209,3 +210,21 @@ def test_more_threads_give_the_same_bits(tmp_path: Path) -> None:
     indices = torch.arange(NUM_EXAMPLES)
     options = {"augment": CROP_AND_FLIP, "seed": 5, "epoch": 6}
     assert same(gather(threaded, indices, **options), gather(in_file, indices, **options))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_processes_read_shares_that_cover_the_set_once(loaders, size: int) -> None:
+    """49 examples in batches of 4: the last has one row, and with three processes shares are uneven and empty."""
+    in_file, resident = loaders
+    parts = list(torch.arange(49).split(4))
+    options = {"augment": CROP_AND_FLIP, "seed": 1, "epoch": 1}
+    read: list[int] = []
+    empty = 0
+    for rank in range(size):
+        shares = [World(rank=rank, size=size).share(part) for part in parts]
+        for share, pictures in zip(shares, gather_ahead(in_file, shares, **options), strict=True):
+            assert same(pictures, gather(resident, share, **options)) or not len(share)
+            read += share.tolist()
+            empty += not len(share)
+    assert sorted(read) == list(range(49))
+    assert (empty > 0) == (size > 1)
