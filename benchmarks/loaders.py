@@ -1,9 +1,9 @@
-"""Loaders against each other: ``python benchmarks/loaders.py [--quick]``, about ten minutes on two idle cores.
+"""Loaders against each other: ``python benchmarks/loaders.py [--quick]``, minutes on two idle cores.
 
 CIFAR-10's first 10,000 training pictures (from CIFAR10_PARQUET or ``../shared/data/cifar10-jpeg``) and 256-pixel
 pictures drawn here and stored as JPEG. Every arm delivers float32 batches of 256 [batch, channels, height, width],
 randomly cropped and mirrored, in a new random order at each pass; FFCV's stock arm is also timed as it is published,
-with pixels left as bytes. All arms of a data set take turns in one process; a pass over the set is one sample.
+with pixels left as bytes. ``--quick`` takes fewer pictures. All arms of a data set take turns in one process; a pass over the set is one sample.
 """
 
 from __future__ import annotations
@@ -251,10 +251,11 @@ def main() -> int:
     load = os.getloadavg()
     with tempfile.TemporaryDirectory() as folder:
         rows = measure(cifar(2000 if quick else 10_000), Path(folder), AugmentConfig(padding=4, flip=True), NUM_PAIRS)
-        rows += measure(synthetic(128 if quick else 512), Path(folder), AugmentConfig(padding=16, flip=True), NUM_PAIRS)
+        rows += measure(synthetic(64 if quick else 256), Path(folder), AugmentConfig(padding=16, flip=True), NUM_PAIRS)
     for row in rows:
         row["load_average"] = [round(load[0], 2), round(os.getloadavg()[0], 2)]
-    print(f"written to {write('loaders-quick' if quick else 'loaders', rows)}")
+        row["quick"] = quick
+    print(f"written to {write('loaders', rows)}; `python benchmarks/publish.py` puts it into README.md")
     return 0
 
 
