@@ -3,7 +3,8 @@
 CIFAR-10's first 10,000 training pictures (from CIFAR10_PARQUET or ``../shared/data/cifar10-jpeg``) and 256-pixel
 pictures drawn here and stored as JPEG. Every arm delivers float32 batches of 256 [batch, channels, height, width],
 randomly cropped and mirrored, in a new random order at each pass; FFCV's stock arm is also timed as it is published,
-with pixels left as bytes. ``--quick`` takes fewer pictures. All arms of a data set take turns in one process; a pass over the set is one sample.
+with pixels left as bytes. ``--quick`` takes fewer pictures.
+All arms of a data set take turns in one process; a pass over the set is one sample.
 """
 
 from __future__ import annotations

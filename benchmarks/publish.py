@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import kernel_table
+import loader_table
 
 from ungan_dist import store
 from ungan_dist.intervals import seeded_interval
@@ -89,36 +90,6 @@ def compact(results: dict[str, Any]) -> str:
     return "\n".join([*lines, "", power(table), *controls(table), ""])
 
 
-def loaders(results: dict[str, Any]) -> str:
-    """Images a second of every loader, and what ours in FFCV is worth against it."""
-    lines: list[str] = []
-    for subject in dict.fromkeys(row["subject"] for row in results["rows"]):
-        rows = [row for row in results["rows"] if row["subject"] == subject]
-        first = rows[0]
-        load = ", ".join(f"{value:.1f}" for value in first["load_average"])
-        lines += [
-            f"**{subject}**, {first['num_examples']:,} pictures, {first['threads']} threads, batches of {first['batch']}; "
-            f"load average before and after {load}; commit `{results['measured_on']['commit'][:12]}`.",
-            "",
-            "| | images/s | ours in FFCV is faster by | CPU s / 10,000 | first batch of a pass, ms | of all, s |",
-            "|---|---:|---:|---:|---:|---:|",
-            _loader_cells("ours in FFCV", first["ours_images_per_s"], "", first["ours_costs"]),
-        ]
-        for row in rows:
-            low, high = row["interval"]
-            ratio = f"{row['ratio']:.1f} [{low:.1f}, {high:.1f}]"
-            lines.append(_loader_cells(row["rival"], row["rival_images_per_s"], ratio, row["rival_costs"]))
-        lines.append("")
-    return "\n".join(lines)
-
-
-def _loader_cells(name: str, speed: float, ratio: str, costs: dict[str, float]) -> str:
-    return (
-        f"| {name} | {speed:,.0f} | {ratio} | {costs['cpu_s_per_10k']:.2f} | {costs['first_batch_ms']:.1f} | "
-        f"{costs['first_batch_ever_s']:.1f} |"
-    )
-
-
 def power(table: dict[str, Any]) -> str:
     """What the run could have told: the margins it could have passed."""
     smallest = [row["verdict"]["smallest_delta"] for row in table["rows"] if row["verdict"]["gap"]]
@@ -161,6 +132,10 @@ def controls(table: dict[str, Any]) -> list[str]:
     ]
 
 
+TABLES = {"kernels": kernel_table.table, "loaders": loader_table.table}
+"""What is no run has a table of its own."""
+
+
 def refresh_readme() -> None:
     """Puts each published table into its block of the README."""
     path = ROOT / "README.md"
@@ -168,7 +143,7 @@ def refresh_readme() -> None:
 
     def block(match: re.Match[str]) -> str:
         results = RESULTS / f"{match[1]}.json"
-        write = kernel_table.table if match[1] == "kernels" else compact
+        write = TABLES.get(match[1], compact)
         body = write(store.read_json(results)) if results.is_file() else "Not measured yet.\n"
         return f"<!-- results: {match[1]} -->\n{body}<!-- end -->"
 
