@@ -271,6 +271,21 @@ class ExecutionConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """How examples reach the models; every loader gives the same bits."""
+
+    loader: Literal["auto", "ffcv", "resident"] = "auto"
+    """resident: all pixels in memory, the device's where it has its own. ffcv: read from a file by FFCV, which must be
+    installed. auto: resident while the pixels fit in a quarter of that memory, or without FFCV; ffcv otherwise."""
+    num_threads: int | None = None
+    """Threads of a process that read and augment with FFCV; none: 1 on a CPU, where processes share the cores, else
+    the cores a GPU has to itself."""
+
+    def __post_init__(self) -> None:
+        positive(**{"data.num_threads": self.num_threads})
+
+
+@dataclass(frozen=True, kw_only=True)
 class FleetConfig:
     """Workers on a Ray cluster, and how patient it is with them; without meaning where ``cluster`` is ``local``."""
 
@@ -354,6 +369,7 @@ class AuditConfig:
     """local: processes of this machine, without Ray. auto: joins this machine's Ray cluster or starts one. Else the
     address of a Ray cluster, host:port."""
     fleet: FleetConfig = field(default_factory=FleetConfig)
+    data: DataConfig = field(default_factory=DataConfig)
     execution: ExecutionConfig = field(default_factory=ExecutionConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
 
@@ -385,7 +401,7 @@ class AuditConfig:
             )
 
 
-EXECUTION_FIELDS = ("given", "output", "cluster", "fleet", "execution", "report")
+EXECUTION_FIELDS = ("given", "output", "cluster", "fleet", "data", "execution", "report")
 """Fields of AuditConfig that never change a result."""
 APPEND_ONLY_FIELDS = ("methods", "num_seeds", "shadows.num_models")
 """Fields that extend a run: results so far stay valid."""
