@@ -217,9 +217,16 @@ def _prepared(plan: Plan, scratch: Path) -> tuple[Prepared, Cost]:
     """The run's prepared data where they lie there, else prepared in the scratch folder; and what that takes a run."""
     begin = now()
     prepared = plan.originals[0].prepared
-    if store.committed(Path(prepared.output), prepared.marker, id=prepared.data_hash) is None:
-        prepared = prepare(plan.source, scratch)
+    if not _is_prepared(prepared):
+        prepare(plan.source, scratch, loader=prepared.loader)
+        prepared = dataclasses.replace(prepared, output=str(scratch))
     return prepared, now().minus(begin)
+
+
+def _is_prepared(prepared: Prepared) -> bool:
+    if prepared.loader == "ffcv":
+        return store.committed(Path(prepared.output), prepared.beton.marker, id=prepared.beton.id) is not None
+    return store.committed(Path(prepared.output), prepared.marker, id=prepared.data_hash) is not None
 
 
 def _probe(plan: Plan, prepared: Prepared, scratch: Path, number: int, seconds: float) -> ProbeUnit:
@@ -241,7 +248,7 @@ def _disk_bytes(plan: Plan, weights_bytes: int) -> int:
     prepared = plan.originals[0].prepared
     num_queries = len(plan.record.config.shadows.queries)
     num_bytes = 0
-    if store.committed(Path(prepared.output), prepared.marker, id=prepared.data_hash) is None:
+    if not _is_prepared(prepared):
         num_bytes += plan.source.images.nbytes + 8 * len(plan.source.labels)
     num_rows = len(plan.split.pool) + len(plan.split.unseen)
     num_bytes += len(missing(plan.targets)) * (weights_bytes + 4 * num_queries * num_rows)
