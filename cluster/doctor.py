@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import shutil
@@ -53,9 +54,11 @@ def check_cluster(address: str, output: Path) -> Iterator[Finding]:
     if address == "auto" and not ray.is_initialized():
         # `run --cluster auto` would start one; a doctor only looks
         try:
-            ray.init(address="auto", log_to_driver=False, logging_level="ERROR")
+            ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
         except ConnectionError:
-            yield warning("ray", f"Ray {ray.__version__}; none runs on this machine", "ray start --head, or let run start one")
+            yield warning(
+                "ray", f"Ray {ray.__version__}; none runs on this machine", "ray start --head, or let run start one"
+            )
             return
         try:
             yield from _examined(output)
@@ -66,13 +69,17 @@ def check_cluster(address: str, output: Path) -> Iterator[Finding]:
         with connected(address):
             yield from _examined(output)
     except ConfigError as error:
-        yield failure("ray", str(error), "start it (ray start --head), or correct --cluster; firewalls must let 6379 through")
+        yield failure(
+            "ray", str(error), "start it (ray start --head), or correct --cluster; firewalls must let 6379 through"
+        )
 
 
 def _examined(output: Path) -> Iterator[Finding]:
     nodes = [node for node in ray.nodes() if node["Alive"]]
     total = ray.cluster_resources()
-    yield ok("ray", f"Ray {ray.__version__}, {len(nodes)} nodes, {total.get('CPU', 0):g} CPUs, {total.get('GPU', 0):g} GPUs")
+    yield ok(
+        "ray", f"Ray {ray.__version__}, {len(nodes)} nodes, {total.get('CPU', 0):g} CPUs, {total.get('GPU', 0):g} GPUs"
+    )
     yield from check_exposure(_dashboards(nodes))
     try:
         with scratch(output) as place:
@@ -98,13 +105,19 @@ def _examine_node(node: dict[str, Any], place: Path, note: str) -> Iterator[Find
         received = time.time()
     except (RayError, GetTimeoutError) as error:
         reason = str(error).strip().splitlines()[-1]
-        yield failure(where, f"does not work: {type(error).__name__}: {reason}", "look at the node's Ray logs; restart or remove it")
+        yield failure(
+            where,
+            f"does not work: {type(error).__name__}: {reason}",
+            "look at the node's Ray logs; restart or remove it",
+        )
         return
     yield _same_versions(where, answer.versions)
     yield clock_finding(f"{where} clock", max(sent - answer.time, answer.time - received, 0.0), "this machine")
     if answer.storage or not (place / name).is_file() or (place / name).read_text() != note:
         reason = answer.storage or "what it writes there is not seen here"
-        yield failure(f"{where} storage", f"{place.parent} is not shared: {reason}", "give --output a folder that all nodes share")
+        yield failure(
+            f"{where} storage", f"{place.parent} is not shared: {reason}", "give --output a folder that all nodes share"
+        )
     else:
         yield ok(f"{where} storage", f"reads and writes {place.parent}")
     # a node without CPUs takes no workers
@@ -140,15 +153,20 @@ def examine(place: str, name: str, note: str) -> Answer:
 
 def _same_versions(where: str, theirs: dict[str, str]) -> Finding:
     ours = versions()
-    different = [f"{name} {theirs.get(name, 'absent')} (here {ours[name]})" for name in ours if theirs.get(name) != ours[name]]
+    different = [
+        f"{name} {theirs.get(name, 'absent')} (here {ours[name]})" for name in ours if theirs.get(name) != ours[name]
+    ]
     if different:
-        return failure(f"{where} versions", ", ".join(different), "the same image or environment on every node, the driver's too")
+        return failure(
+            f"{where} versions", ", ".join(different), "the same image or environment on every node, the driver's too"
+        )
     return ok(f"{where} versions", "the same as here")
 
 
 def _dashboards(nodes: list[dict[str, Any]]) -> list[str]:
     """Where strangers would ask: the dashboard's own address and its port on every node."""
-    listed = ray._private.worker.global_worker.node.webui_url
+    # of a connection that is open already it only tells
+    listed = ray.init(ignore_reinit_error=True, logging_level=logging.ERROR).dashboard_url
     port = listed.rpartition(":")[2] if listed else "8265"
     hosts = {node["NodeManagerAddress"] for node in nodes}
     return sorted({*([listed] if listed else []), *(f"{host}:{port}" for host in hosts)})

@@ -106,7 +106,9 @@ class Epochs:
     def of(self, stage: str, epochs: int) -> Iterator[int]:
         """The epochs of one stage that are still to be done, from 0 counted."""
         first = self._done.get(stage, 0)
-        for epoch in range(first, epochs) if self._checkpoint is None else self._checkpoint.epochs(stage, first, epochs):
+        for epoch in (
+            range(first, epochs) if self._checkpoint is None else self._checkpoint.epochs(stage, first, epochs)
+        ):
             yield epoch
             self._done[stage] = epoch + 1
             if self._checkpoint is not None:

@@ -21,7 +21,7 @@ from ungan_dist.forecast_report import report_cost
 from ungan_dist.outlook import Outlook, more, outlook
 from ungan_dist.plan import Plan, make_plan
 from ungan_dist.power import Power
-from ungan_dist.probe import NOTHING, Cost, Probed, ProbeUnit, now, read
+from ungan_dist.probe import NOTHING, Cost, ProbeUnit, now, read
 from ungan_dist.resident import Prepared, prepare
 from ungan_dist.runs import extended
 from ungan_dist.shadows import ShadowUnit
@@ -206,7 +206,9 @@ def _scratch(plan: Plan, shared: bool) -> Iterator[Path]:
         plan.folder.parent.mkdir(parents=True, exist_ok=True)
         folder = tempfile.mkdtemp(prefix=".plan-", dir=plan.folder.parent)
     except OSError as error:
-        raise ConfigError(f"cannot write to {plan.folder.parent} ({error.strerror}): choose another --output") from error
+        raise ConfigError(
+            f"cannot write to {plan.folder.parent} ({error.strerror}): choose another --output"
+        ) from error
     try:
         yield Path(folder)
     finally:

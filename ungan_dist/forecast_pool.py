@@ -9,6 +9,7 @@ from multiprocessing.connection import Connection, wait
 
 import torch
 
+from ungan_dist.errors import ConfigError
 from ungan_dist.probe import Cost, ProbeUnit, execute
 from ungan_dist.units import Done, Failed
 
@@ -30,7 +31,8 @@ def run_probes(units: Sequence[ProbeUnit]) -> tuple[list[Done | Failed], Cost]:
         workers.append((process, ours, unit))
     outcomes: list[Done | Failed] = []
     try:
-        ready = [_receive(ours, unit) for _, ours, unit in workers]
+        # all are up before one begins, so that each is measured beside the others
+        ready = [ours.recv() for _, ours, _ in workers]
         for _, ours, unit in workers:
             ours.send(unit)
         waiting = {ours: unit for _, ours, unit in workers}
@@ -38,6 +40,8 @@ def run_probes(units: Sequence[ProbeUnit]) -> tuple[list[Done | Failed], Cost]:
             for ours in wait(list(waiting)):
                 assert isinstance(ours, Connection)
                 outcomes.append(_receive(ours, waiting.pop(ours)))
+    except (EOFError, ConnectionResetError) as error:
+        raise ConfigError("a worker's process died before it could work: see `ungan-dist doctor`") from error
     finally:
         for process, ours, _ in workers:
             process.kill()
@@ -47,7 +51,7 @@ def run_probes(units: Sequence[ProbeUnit]) -> tuple[list[Done | Failed], Cost]:
     return outcomes, Cost(seconds, sum(spent for _, spent in ready) / len(ready))
 
 
-def _receive(connection: Connection, unit: ProbeUnit) -> object:
+def _receive(connection: Connection, unit: ProbeUnit) -> Done | Failed:
     try:
         return connection.recv()
     except (EOFError, ConnectionResetError):

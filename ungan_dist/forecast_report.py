@@ -38,23 +38,22 @@ def report_cost(plan: Plan) -> Cost:
     begin = now()
     scores = fits.score(target)
     scoring = now().minus(begin).times(share * len(plan.targets))
-    evidence: list[Evidence] = []
-    for unit in plan.targets:
-        evidence.append(
-            Evidence(
-                method=unit.method,
-                seed=unit.seed,
-                accuracy=dict.fromkeys(("retain", "forget", "unseen", "test"), 0.5),
-                log_odds=np.broadcast_to(target[:1], (num_examples, num_queries)),
-                log_odds_unseen=generator.standard_normal((len(plan.split.unseen), num_queries), dtype=np.float32),
-                scores=generator.permutation(np.resize(scores, num_examples)),
-                retain=unit.draw.retain,
-                forget=unit.draw.forget,
-                never_seen=unit.draw.never_seen,
-                curves={"loss": [0.5] * 10},
-                unlearning_seconds=1.0,
-            )
+    evidence = [
+        Evidence(
+            method=unit.method,
+            seed=unit.seed,
+            accuracy=dict.fromkeys(("retain", "forget", "unseen", "test"), 0.5),
+            log_odds=np.broadcast_to(target[:1], (num_examples, num_queries)),
+            log_odds_unseen=generator.standard_normal((len(plan.split.unseen), num_queries), dtype=np.float32),
+            scores=generator.permutation(np.resize(scores, num_examples)),
+            retain=unit.draw.retain,
+            forget=unit.draw.forget,
+            never_seen=unit.draw.never_seen,
+            curves={"loss": [0.5] * 10},
+            unlearning_seconds=1.0,
         )
+        for unit in plan.targets
+    ]
     begin = now()
     rows = score_rows(evidence, attack, num_test=len(plan.split.test))
     draw = plan.draws[0]

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from math import sqrt
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import gammaln
 from scipy.stats import chi2, norm
 from scipy.stats import t as student_t
@@ -91,10 +90,11 @@ def smallest_delta(design: Design, chance: float = CHANCE) -> float:
     """The δ for which a method that equals Retrain is found equivalent with a given chance."""
     error = _of_gap(design) / sqrt(design.num_seeds)
 
-    def shortfall(delta: float) -> float:
-        return chance_of_equivalence(design, delta) - chance
-
-    return float(brentq(shortfall, 0.0, 100 * error))
+    low, high = 0.0, 100 * error
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (middle, high) if chance_of_equivalence(design, middle) < chance else (low, middle)
+    return high
 
 
 def chance_of_equivalence(design: Design, delta: float) -> float:

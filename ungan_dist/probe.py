@@ -23,8 +23,8 @@ from ungan_dist import store
 from ungan_dist.checkpoint import Checkpoint
 from ungan_dist.config import UnGANConfig
 from ungan_dist.methods.ungan import turns_of
-from ungan_dist.shadows import ShadowUnit, train_shadows
 from ungan_dist.resident import open_examples
+from ungan_dist.shadows import ShadowUnit, train_shadows
 from ungan_dist.targets import Target, TargetUnit, ask_target, train_target
 from ungan_dist.units import Done, Failed
 from ungan_dist.world import ALONE

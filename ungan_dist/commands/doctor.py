@@ -14,14 +14,15 @@ if TYPE_CHECKING:
 USAGE = """\
 usage: ungan-dist doctor [--output FOLDER] [--cluster auto|HOST:PORT]
 
-Tries what a run needs, by doing it: a product in torch (on every GPU), a Triton kernel, an FFCV file, a result committed
-to the output folder, the hashes of prepared data, clocks, memory, disk, and whether a Ray dashboard stands open. With
---cluster also, on every node: storage that is shared, equal versions, clocks, memory.
+Tries what a run needs, by doing it: a product in torch (on every GPU), a Triton kernel, an FFCV file, a result
+committed to the output folder, the hashes of prepared data, clocks, memory, disk, and whether a Ray dashboard stands
+open. With --cluster also, on every node: storage that is shared, equal versions, clocks, memory.
 
   --output FOLDER    where runs are written (default runs)
   --cluster ADDRESS  a Ray cluster: auto for this machine's, or host:6379
 
-Each line is ok, warning (runs go on) or failure, with the remedy. exit codes: 0 no failure; 1 a failure; 2 wrong options
+Each line is ok, warning (runs go on) or failure, with the remedy.
+exit codes: 0 no failure; 1 a failure; 2 wrong options
 """
 
 

@@ -64,7 +64,9 @@ def main(arguments: list[str]) -> int:
     from ungan_dist.probe import Cost
 
     found = forecast(config, seconds=own.seconds, begun=Cost(*begun))
-    print(_json(found) if own.json else "\n".join([*_counts(found.outlook), *_cost(found), *_power(found.outlook, found)]))
+    print(
+        _json(found) if own.json else "\n".join([*_counts(found.outlook), *_cost(found), *_power(found.outlook, found)])
+    )
     return 0
 
 
@@ -99,7 +101,7 @@ def _cost(found: Forecast) -> list[str]:
         f"  {kind}-hours   {found.device_hours:.2f}; {shadow:.1f} s a shadow model, {original:.1f} s an original",
         f"  memory       {memory}",
         f"  disk         {disk}" + (" — NOT ENOUGH" if found.disk_bytes > found.free_disk_bytes else ""),
-        f"  probe        {found.probe_seconds:.0f} s; each process had {100 * found.cpu_share:.0f} % of a core{thinned}",
+        f"  probe        {found.probe_seconds:.0f} s; each had {100 * found.cpu_share:.0f} % of a core{thinned}",
     ]
 
 
@@ -109,16 +111,19 @@ def _power(known: Outlook, found: Forecast | None = None) -> list[str]:
     design, delta = known.design, known.delta
     head = f"  {'power, for δ = ' + format(delta, 'g'):<24} {'90 % gap':>9} {'δ passed':>9} {'leak seen':>10}"
     lines = [head + ("  more device-hours" if found else "")]
-    for name, power in {"as asked": known.power, **{name: gained for name, (_, gained) in more(design, delta).items()}}.items():
+    for name, power in {
+        "as asked": known.power,
+        **{name: gained for name, (_, gained) in more(design, delta).items()},
+    }.items():
         line = f"  {'  ' + name:<24} {f'±{power.half_width:.3f}':>9} {power.smallest_delta:>9.3f} {power.seen:>10.3f}"
         extra = found.more.get(name) if found else None
         lines.append(line + (f"  {extra.device_hours:>17.2f}" if extra else ""))
     return [
         *lines,
-        f"  |D_f| {design.num_forget}, |D^s| {design.num_never_seen}, {design.num_seeds} seed(s), K {design.num_shadows}; "
-        f"spread between seeds beyond the examples: {known.spread_from}",
-        "  δ passed: by a method equal to Retrain, in four runs of five. leak seen: how far from .5 the attack puts a leak",
-        "  that the best attack would put δ from .5, were every example to leak alike.",
+        f"  |D_f| {design.num_forget}, |D^s| {design.num_never_seen}, {design.num_seeds} seed(s), "
+        f"K {design.num_shadows}; spread between seeds beyond the examples: {known.spread_from}",
+        "  δ passed: by a method equal to Retrain, in four runs of five. leak seen: how far from .5 the attack puts a",
+        "  leak that the best attack would put δ from .5, were every example to leak alike.",
     ]
 
 

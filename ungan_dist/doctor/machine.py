@@ -38,7 +38,9 @@ def memory_finding(name: str, free: int, num_workers: int) -> Finding:
     """What is to be said of so much memory for so many workers."""
     said = f"{free / 2**30:.1f} GiB free"
     if free < WORKER_BYTES:
-        return failure(name, f"{said}, a worker needs about {WORKER_BYTES / 2**30:.0f}", "end something, or raise the limit")
+        return failure(
+            name, f"{said}, a worker needs about {WORKER_BYTES / 2**30:.0f}", "end something, or raise the limit"
+        )
     if free < num_workers * WORKER_BYTES:
         most = free // WORKER_BYTES
         return warning(

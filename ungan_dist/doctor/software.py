@@ -11,7 +11,8 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
 
@@ -23,7 +24,7 @@ SETUP = "install anew: make setup, or pip install --force-reinstall ungan_dist"
 
 def check_python() -> Finding:
     """The interpreter, against what the installed package asks for."""
-    wanted = metadata.metadata("ungan-dist").get("Requires-Python") or ""
+    wanted = str(metadata.metadata("ungan-dist").json.get("requires_python", ""))
     here = sys.version_info[:2]
     least = re.fullmatch(r">=\s*(\d+)\.(\d+)", wanted)
     if least and here < tuple(map(int, least.groups())):
@@ -140,14 +141,17 @@ def check_ffcv() -> Finding:
                 "not installed: data stay in memory, which suffices while they fit",
                 "install libopencv-dev, libturbojpeg0-dev, pkg-config and g++ (Debian's names), then make setup",
             )
-        return failure("ffcv", f"{version} is installed, but: {_last_line(done)}", f"{SETUP}; or --data.loader resident")
+        return failure(
+            "ffcv", f"{version} is installed, but: {_last_line(done)}", f"{SETUP}; or --data.loader resident"
+        )
     return ok("ffcv", done.stdout.strip())
 
 
 def check_software() -> Iterator[Finding]:
-    """All of it."""
-    for check in (check_python, check_packages, check_torch, check_triton, check_ffcv):
-        yield check()
+    """All of it, each in processes of its own, so side by side."""
+    checks: list[Callable[[], Finding]] = [check_python, check_packages, check_torch, check_triton, check_ffcv]
+    with ThreadPoolExecutor() as pool:
+        yield from pool.map(lambda check: check(), checks)
 
 
 def _python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -75,7 +75,9 @@ def check_clock(output: Path) -> Finding:
 def clock_finding(name: str, skew: float, other: str) -> Finding:
     """What is to be said of clocks that differ by so many seconds."""
     if skew > SKEW_S:
-        return failure(name, f"differs from that of {other} by {skew:.0f} s", "switch on time synchronisation (chrony, NTP)")
+        return failure(
+            name, f"differs from that of {other} by {skew:.0f} s", "switch on time synchronisation (chrony, NTP)"
+        )
     return ok(name, f"agrees with that of {other}")
 
 
@@ -93,6 +95,8 @@ def check_data(output: Path) -> Iterator[Finding]:
         if state == "intact":
             yield ok(name, f"{title}: intact")
         else:
-            yield failure(name, f"{title}: altered since it was prepared", f"remove {marker.parent}; the next run prepares it")
+            yield failure(
+                name, f"{title}: altered since it was prepared", f"remove {marker.parent}; the next run prepares it"
+            )
     if not markers:
         yield ok("data", "none prepared yet" if os.path.isdir(output) else f"none: {output} does not exist yet")

@@ -1,0 +1,114 @@
+"""A forecast against the run that it speaks of, both in processes of their own."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from small import small_config
+
+from ungan_dist import launch
+from ungan_dist.errors import ConfigError
+from ungan_dist.forecast import makespan
+from ungan_dist.probe import now
+
+CUT_DOWN = [
+    *("digits", "--train.epochs", "20", "--shadows.num-models", "16", "--shadows.unit-size", "4", "--num-seeds", "1"),
+    *("--methods", "original,retrain,fine_tuning,neg_grads,scrub,ungan"),
+]
+"""The real digits, models and steps; fewer of them."""
+
+
+def command(*arguments: str | Path, temporary: Path) -> tuple[subprocess.CompletedProcess[str], float, float]:
+    """Runs the command; its wall time, and the CPU time of all its processes."""
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "ungan_dist", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TMPDIR": str(temporary), "OMP_NUM_THREADS": "1"},
+    )
+    wall, after = time.monotonic() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 0, done.stderr
+    return done, wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def planned(recipe: list[str], output: Path, temporary: Path) -> dict[str, Any]:
+    done, _, _ = command("plan", *recipe, "--json", "--seconds", "5", "--output", output, temporary=temporary)
+    assert not list(temporary.iterdir()), "the probe's scratch folder was left behind"
+    return json.loads(done.stdout)
+
+
+def agrees(recipe: list[str], tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    """Runs a recipe; its forecast must be within 30 % of the wall time and of the CPU time.
+
+    Others may be at work on the machine. CPU time hardly depends on them, so one forecast must do. A wall time that
+    the forecast of before misses has to lie between that and one of afterwards: the load has changed meanwhile.
+    """
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    forecasts = [planned(recipe, tmp_path / "runs", temporary)]
+    assert not (tmp_path / "runs").exists(), "a plan writes nothing"
+    done, wall, cpu = command("run", *recipe, "--output", tmp_path / "runs", temporary=temporary)
+    assert forecasts[0]["cpu_seconds"] == pytest.approx(cpu, rel=0.3)
+    if forecasts[0]["wall_seconds"] != pytest.approx(wall, rel=0.3):
+        forecasts.append(planned(recipe, tmp_path / "others", temporary))
+    walls = [one["wall_seconds"] for one in forecasts]
+    print(f"wall {wall:.0f} s, planned {walls}; CPU {cpu:.0f} s, planned {[one['cpu_seconds'] for one in forecasts]}")
+    assert 0.7 * min(walls) < wall < 1.3 * max(walls)
+    written = sum(file.stat().st_size for file in (tmp_path / "runs").rglob("*.[ns][pa][yf]*"))
+    assert forecasts[0]["disk_bytes"] == pytest.approx(written, rel=0.1)
+    return done
+
+
+@pytest.mark.timeout(400)
+def test_a_run_takes_what_its_plan_says(tmp_path: Path) -> None:
+    done = agrees(CUT_DOWN, tmp_path)
+    remarks = [json.loads(line) for line in done.stderr.splitlines() if '"stage": "plan"' in line]
+    assert [remark["total"] for remark in remarks] == [0, 0]
+    assert "22 models (16 shadow) in 10 units, 0 done" in remarks[0]["note"]
+    assert "δ ≥" in remarks[1]["note"]
+    assert "four runs of five" not in done.stdout
+    again, _, _ = command("plan", *CUT_DOWN, "--no-probe", "--output", tmp_path / "runs", temporary=tmp_path)
+    assert "0 to train or unlearn, 22 done" in again.stdout
+    assert "shadow models × 2" in again.stdout
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("recipe", ["digits", "cifar10-small"])
+def test_a_whole_recipe_takes_what_its_plan_says(recipe: str, tmp_path: Path) -> None:
+    options = [recipe]
+    if recipe == "cifar10-small":
+        data = Path(os.environ.get("CIFAR10_PARQUET", Path(__file__).parents[2] / "shared/data/cifar10-jpeg"))
+        if not data.exists():
+            pytest.skip(f"no CIFAR-10 as Parquet at {data}: set CIFAR10_PARQUET")
+        options += ["--source.path", str(data)]
+    agrees(options, tmp_path)
+
+
+def test_a_probe_that_fails_is_told_with_its_reason(tmp_path: Path) -> None:
+    config = small_config(tmp_path, methods=("original", "cf_k"))
+    config = dataclasses.replace(config, cf_k=dataclasses.replace(config.cf_k, k=9))
+    with pytest.raises(ConfigError, match=r"probe failed[\s\S]*cf_k.k 9 exceeds the 4 stages"):
+        launch.forecast(config, seconds=1.0, begun=now())
+
+
+def test_the_makespan_is_what_a_pool_would_take() -> None:
+    generator = np.random.default_rng(0)
+    for num_workers, num_units in itertools.product((1, 2, 5), (0, 1, 7)):
+        seconds = generator.uniform(1, 3, num_units).tolist()
+        ends = [0.0] * num_workers
+        for one in seconds:
+            ends[ends.index(min(ends))] += one
+        assert makespan(seconds, num_workers) == pytest.approx(max(ends))
