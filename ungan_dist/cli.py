@@ -17,7 +17,6 @@ usage:
   ungan-dist run RECIPE [OPTIONS]      train, unlearn, attack, report; run again to continue
   ungan-dist run RECIPE --help         every option of a recipe, with its default
   ungan-dist plan RECIPE [OPTIONS]     what that would cost here, and what it could show
-  ungan-dist doctor                    is everything here, on this machine or a cluster, as a run needs it?
   ungan-dist recipes                   what can be run
   ungan-dist run custom …              your own model, data and forget list
   ungan-dist audit --unlearned FILE …  judge a model that was unlearned elsewhere
@@ -70,7 +69,6 @@ COMMANDS = {
     "run": "ungan_dist.commands.run",
     "audit": "ungan_dist.commands.audit",
     "plan": "ungan_dist.commands.plan",
-    "doctor": "ungan_dist.commands.doctor",
     "report": "ungan_dist.commands.report",
     "verify": "ungan_dist.commands.verify",
     "runs": "ungan_dist.commands.runs",

@@ -74,7 +74,11 @@ class ProbeUnit:
     """One a method, the original first."""
     seconds: float
     """About what it may take."""
-    num_models: int = 0
+
+    @property
+    def num_models(self) -> int:
+        """Models that it trains a little of."""
+        return 1 + len(self.targets)
 
     @property
     def title(self) -> str:
