@@ -236,4 +236,7 @@ def _entrypoint(spec: Document, read_command: ReadCommand) -> Iterator[str]:
             if not any(f"{config.output}/".startswith(f"{path.rstrip('/')}/") for path in paths):
                 yield f"--output {config.output} lies on no volume of {name}: it would be lost"
     elif not is_url(config.output):
-        yield f"--output must be absolute, on a volume of every pod, or object storage, got {config.output!r}: it would die with the pod"
+        yield (
+            f"--output must be absolute, on a volume of every pod, or object storage, got {config.output!r}: "
+            f"it would die with the pod"
+        )

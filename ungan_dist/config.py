@@ -327,8 +327,8 @@ class AuditConfig:
     ungan: UnGANConfig = field(default_factory=UnGANConfig)
     output: str = "runs"
     """Folder that holds run folders, shadow fleets and prepared data; or object storage, as s3://bucket/prefix,
-    gs://bucket/prefix or file:///folder with pyarrow's options as the URL's query. Credentials come from the environment
-    and the provider's own files, as for its other tools; none are read or kept here."""
+    gs://bucket/prefix or file:///folder with pyarrow's options as the URL's query. Credentials come from the
+    environment and the provider's own files, as for its other tools; none are read or kept here."""
     cluster: str = "local"
     """local: processes of this machine, without Ray. auto: joins this machine's Ray cluster or starts one. Else the
     address of a Ray cluster, host:port."""

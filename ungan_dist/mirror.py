@@ -26,9 +26,10 @@ from ungan_dist import store
 from ungan_dist.errors import ConfigError, Unfinished
 from ungan_dist.urls import trimmed, within
 
-_ENCLOSING = "py::"
+_STORES = ("s3", "gcs", "abfs")
+"""Object storage proper: without folders, and an object is seen when it is whole."""
 _WITH_RENAME = ("local", "hdfs")
-"""Filesystems on which a file is seen before it is whole, unless it is renamed into place; stores put in one."""
+"""Filesystems on which a file is seen before it is whole, unless it is renamed into place."""
 
 
 def working_folder(url: str, cache: str | None = None) -> Path:
@@ -161,10 +162,12 @@ class Mirror:
     def _write(self, name: str, content: bytes) -> None:
         path = _join(self.root, name)
         with self._reached("write", name):
-            if self.filesystem.type_name.removeprefix(_ENCLOSING) not in _WITH_RENAME:
+            kind = self.filesystem.type_name.removeprefix("py::")
+            if kind not in _STORES:
+                self.filesystem.create_dir(path.rpartition("/")[0], recursive=True)
+            if kind not in _WITH_RENAME:
                 self._put(path, content)
                 return
-            self.filesystem.create_dir(path.rpartition("/")[0], recursive=True)
             aside = f"{path}.{secrets.token_hex(4)}.tmp"
             try:
                 self._put(aside, content)
@@ -209,7 +212,7 @@ def connect(url: str, *, cache: str | None = None, folder: Path | None = None) -
     try:
         filesystem, root = fs.FileSystem.from_uri(_with_patience(url))
         bucket = root.split("/")[0]
-        if filesystem.type_name not in _WITH_RENAME:
+        if filesystem.type_name in _STORES:
             if not bucket:
                 raise FileNotFoundError("it names no bucket")
             if filesystem.get_file_info(bucket).type == fs.FileType.NotFound:

@@ -30,8 +30,8 @@ def main(arguments: list[str]) -> int:
             raise ConfigError(f"runs takes a folder and --remove RUN, got {' '.join(arguments)!r}")
     if arguments and is_url(arguments[0]):
         raise ConfigError(
-            f"runs lists folders, not object storage: list {arguments[0]} with the storage's own tools, and ask for one "
-            f"run with ungan-dist status or verify and its URL"
+            f"runs lists folders, not object storage: list {arguments[0]} with the storage's own tools, and ask for "
+            f"one run with ungan-dist status or verify and its URL"
         )
     if not output.is_dir():
         raise ConfigError(f"{output} is not a folder: name the --output of your runs")

@@ -12,7 +12,8 @@ USAGE = """\
 usage: ungan-dist status RUN
        ungan-dist status ID [--address URL] [--follow] [--without-token]
 
-Says how far a run folder, a run in object storage, or a job of a cluster, has come; --follow writes the job's log until it ends.
+Says how far a run folder, a run in object storage, or a job of a cluster, has come; --follow writes
+the job's log until it ends.
 
 exit codes: 0 complete; 3 not complete yet; 1 failed; 2 refused, or no such run or job
 """
