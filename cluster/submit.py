@@ -18,7 +18,7 @@ from ungan_dist.cluster.secret_lint import find_secrets
 from ungan_dist.config import AuditConfig
 from ungan_dist.errors import ConfigError, Unfinished
 from ungan_dist.identity import content_hash, identity
-from ungan_dist.urls import is_url, within
+from ungan_dist.urls import is_url, refuse_credentials, within
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
@@ -53,7 +53,9 @@ def prepare(config: AuditConfig, recipe: str, options: list[str]) -> Submission:
     Raises:
         ConfigError: an output that would not outlive the job, or a secret in the options.
     """
-    if not is_url(config.output) and not Path(config.output).is_absolute():
+    if is_url(config.output):
+        refuse_credentials(config.output)
+    elif not Path(config.output).is_absolute():
         raise ConfigError(
             f"--output must be an absolute folder that all nodes share, or object storage (s3://…, gs://…), got "
             f"{config.output!r}: a job's own folder is gone when it ends"

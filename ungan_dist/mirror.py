@@ -24,7 +24,7 @@ from pyarrow import fs
 
 from ungan_dist import store
 from ungan_dist.errors import ConfigError, Unfinished
-from ungan_dist.urls import trimmed, within
+from ungan_dist.urls import refuse_credentials, trimmed, within
 
 _STORES = ("s3", "gcs", "abfs")
 """Object storage proper: without folders, and an object is seen when it is whole."""
@@ -203,12 +203,7 @@ def connect(url: str, *, cache: str | None = None, folder: Path | None = None) -
     Raises:
         ConfigError: no such bucket, no access, no network, or a URL that pyarrow does not know.
     """
-    parts = urlsplit(url)
-    if "@" in parts.netloc and not parts.netloc.startswith("anonymous@"):
-        raise ConfigError(
-            f"the URL of the output on {parts.netloc.rpartition('@')[2]} holds credentials, which every list of "
-            f"processes shows: take them out and give them by the environment or the provider's own files"
-        )
+    refuse_credentials(url)
     try:
         filesystem, root = fs.FileSystem.from_uri(_with_patience(url))
         bucket = root.split("/")[0]

@@ -35,3 +35,17 @@ def trimmed(url: str) -> str:
     """A URL without slashes at the end of its path."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(path=parts.path.rstrip("/")))
+
+
+def refuse_credentials(url: str) -> None:
+    """Refuses a URL that holds a key or a password; the message does not repeat it.
+
+    Raises:
+        ConfigError: something stands before the bucket's name.
+    """
+    parts = urlsplit(url)
+    if "@" in parts.netloc and not parts.netloc.startswith("anonymous@"):
+        raise ConfigError(
+            f"the URL of the output on {parts.netloc.rpartition('@')[2]} holds credentials, which every list of "
+            f"processes shows: take them out and give them by the environment or the provider's own files"
+        )
