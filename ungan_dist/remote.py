@@ -19,6 +19,7 @@ from ungan_dist import store, units
 from ungan_dist.errors import ConfigError, Unfinished
 from ungan_dist.mirror import Mirror, connect
 from ungan_dist.plan import Plan, in_smaller_blocks, make_plan
+from ungan_dist.resident import Prepared
 from ungan_dist.runs import PURGED_FILE, PURGING_FILE, read_run
 from ungan_dist.shadows import ShadowUnit
 from ungan_dist.status import STATUS_FILE
@@ -92,6 +93,13 @@ def place_of(unit: Unit) -> tuple[str, str]:
     return ("" if isinstance(unit, ShadowUnit) else Path(unit.run).name), unit.marker
 
 
+def data_of(prepared: Prepared) -> tuple[str, str]:
+    """Marker and id of the prepared data, as the run's loader reads them."""
+    if prepared.loader == "ffcv":
+        return prepared.beton.marker, prepared.beton.id
+    return prepared.marker, prepared.data_hash
+
+
 @dataclass(frozen=True, kw_only=True)
 class Found:
     """What the storage holds of a plan."""
@@ -132,7 +140,7 @@ def fetch(mirror: Mirror, plan: Plan) -> tuple[Plan, Found]:
 def _push_all(mirror: Mirror, plan: Plan, there: Collection[str]) -> None:
     """Pushes the shared parts, and results that a driver which died had not pushed, or that are damaged there."""
     mirror.push(plan.folder.name, _MEMBERSHIP)
-    mirror.push("", plan.originals[0].prepared.marker)
+    mirror.push("", data_of(plan.originals[0].prepared)[0])
     for unit in (*plan.targets, *plan.shadows):
         if unit.id not in there and is_done(unit):
             mirror.push(*place_of(unit))
@@ -163,7 +171,7 @@ def fetch_run(url: str, *, folder: Path | None = None) -> tuple[Mirror, Path, li
     plan = make_plan(record.config, resolved=record.resolved)
     damaged = [
         f"{mirror.url}, {'/'.join(filter(None, (place, marker)))} or a file that it names is damaged"
-        for place, marker in ((name, _MEMBERSHIP), (name, _REPORT), ("", plan.originals[0].prepared.marker))
+        for place, marker in ((name, _MEMBERSHIP), (name, _REPORT), ("", data_of(plan.originals[0].prepared)[0]))
         if mirror.pull(place, marker) == "damaged"
     ]
     mirror.pull_json(f"{name}/{STATUS_FILE}")
@@ -185,7 +193,7 @@ class ExecuteThere:
             here = _moved(unit, mirror.folder)
             place, marker = place_of(here)
             if not is_done(here) and mirror.pull(place, marker, id=here.id) != "intact":
-                _need(mirror, "", here.prepared.marker, here.prepared.data_hash)
+                _need(mirror, "", *data_of(here.prepared))
                 if isinstance(here, TargetUnit) and here.method != "original":
                     _need(mirror, place, target_marker(here.seed, "original"), here.original_id)
                 outcome = self.execute(here)
