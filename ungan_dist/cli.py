@@ -19,6 +19,7 @@ usage:
   ungan-dist recipes                   what can be run
   ungan-dist report RUN                write the report of a run folder anew; trains nothing
   ungan-dist verify RUN                re-hash a run and recompute its scores: COMPLETE, PARTIAL or CORRUPT
+  ungan-dist doctor                    what a run needs, tried on this machine; --cluster ADDRESS: on every node
   ungan-dist runs [DIR]                list the runs of a folder; --remove RUN removes one
   ungan-dist purge RUN                 remove what a run folder holds of the forgotten people
   ungan-dist targets RECIPE [OPTIONS]  the originals and the unlearning alone; by several processes under torchrun
@@ -65,6 +66,7 @@ COMMANDS = {
     "run": "ungan_dist.commands.run",
     "report": "ungan_dist.commands.report",
     "verify": "ungan_dist.commands.verify",
+    "doctor": "ungan_dist.commands.doctor",
     "runs": "ungan_dist.commands.runs",
     "recipes": "ungan_dist.commands.recipes",
     "targets": "ungan_dist.commands.targets",
