@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ungan_dist import __version__
@@ -160,10 +161,10 @@ def _report(node: dict[str, Any], call: Any, ask_time: Any, meeting: Path, nonce
     try:
         found, mode, folder = ray.get(call, timeout=0)
         seconds_off = min(_seconds_off(ask_time) for _ in range(3))
-    except ray.exceptions.RayError as error:
+    except RayError as error:
         ray.cancel(call, force=True)
         words = str(error).strip().splitlines() or [type(error).__name__]
-        silent = isinstance(error, ray.exceptions.GetTimeoutError)
+        silent = isinstance(error, GetTimeoutError)
         trouble = "no answer" if silent else words[-1]
         return NodeReport(node=name, trouble=trouble, versions={}, auth_mode="", folder="", seconds_off=0.0)
     folder = folder or _came_back(meeting / node["NodeID"], nonce + node["NodeID"])
@@ -173,7 +174,7 @@ def _report(node: dict[str, Any], call: Any, ask_time: Any, meeting: Path, nonce
 def _seconds_off(ask_time: Any) -> float:
     """How far a node's time lies outside of the moments in which it was asked."""
     before = time.time()
-    there = ray.get(ask_time.remote(), timeout=30)
+    there: Any = ray.get(ask_time.remote(), timeout=30)
     return max(before - there, there - time.time(), 0.0)
 
 
@@ -195,7 +196,7 @@ def _came_back(path: Path, expected: str, *, patience_s: float = 10) -> str:
 def dashboard_addresses(nodes: Sequence[dict[str, Any]]) -> list[str]:
     """Where the dashboard, and with it the Jobs API, may be reached: as Ray names it, and by the head's own address."""
     # Ray tells it publicly only to the process that has called ray.init itself
-    from ray._private.worker import get_dashboard_url  # pyright: ignore[reportPrivateUsage]
+    from ray._private.worker import get_dashboard_url
 
     advertised = get_dashboard_url()
     if not advertised:

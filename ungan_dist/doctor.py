@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -21,6 +22,8 @@ from ungan_dist.doctor_probes import ABSENT
 
 MINIMUM_PYTHON = (3, 11)
 GIB = 1 << 30
+PATIENCE_S = 180.0
+"""For a library that is tried; the first use of one compiles."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +54,9 @@ def local_findings(output: Path) -> Iterator[Finding]:
     yield check_disk(output)
     yield check_memory()
     yield check_data(output)
-    yield check_torch()
-    yield check_triton()
-    yield check_ffcv()
+    # at once: each mostly waits for the disk
+    with ThreadPoolExecutor() as pool:
+        yield from pool.map(lambda check: check(), (check_torch, check_triton, check_ffcv))
 
 
 def check_python(minimum: tuple[int, int] = MINIMUM_PYTHON) -> Finding:
@@ -82,16 +85,16 @@ def check_ffcv() -> Finding:
     return _probed("ffcv", absent="warning", remedy="see .venv/ffcv.log after make setup; or pip uninstall ffcv")
 
 
-def _probed(name: str, *, absent: Literal["warning", "failure"], remedy: str, timeout_s: float = 180) -> Finding:
+def _probed(name: str, *, absent: Literal["warning", "failure"], remedy: str) -> Finding:
     """What became of a probe in a process of its own."""
     # the package may be a copy that only this process's path knows; last, so that it shadows nothing
     path = [*filter(None, [os.environ.get("PYTHONPATH")]), str(Path(__file__).parents[1])]
     command = [sys.executable, "-P", "-m", "ungan_dist.doctor_probes", name]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
     try:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout_s)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE_S)
     except subprocess.TimeoutExpired:
-        return Finding(name=name, state="failure", detail=f"no answer in {timeout_s:g} s", remedy=remedy)
+        return Finding(name=name, state="failure", detail=f"no answer in {PATIENCE_S:g} s", remedy=remedy)
     if done.returncode == 0:
         return Finding(name=name, state="ok", detail=_last_line(done.stdout))
     if done.returncode == ABSENT:

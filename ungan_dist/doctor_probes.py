@@ -7,6 +7,7 @@ imported. A probe prints what it did as its last line, and raises otherwise.
 from __future__ import annotations
 
 import ctypes
+import importlib
 import os
 import sys
 import tempfile
@@ -37,8 +38,9 @@ def probe_torch() -> str:
         x = torch.arange(6.0, device=device).reshape(2, 3).requires_grad_()
         (x @ x.T).sum().backward()
         expected = [[6.0, 10.0, 14.0]] * 2
-        if x.grad is None or x.grad.tolist() != expected:
-            raise RuntimeError(f"on {device!r} a gradient is {x.grad}, not {expected}")
+        found = None if x.grad is None else x.grad.tolist()
+        if found != expected:
+            raise RuntimeError(f"on {device!r} a gradient is {found}, not {expected}")
     where = torch.cuda.get_device_name() if "cuda" in devices else "CPU, no GPU found"
     return f"{torch.__version__} computes ({where})"
 
@@ -78,19 +80,23 @@ class _Pictures:
 
 def probe_ffcv() -> str:
     """Writes a small .beton and reads it back, pixel for pixel."""
-    from ffcv.fields import IntField, RGBImageField  # pyright: ignore[reportMissingImports]
-    from ffcv.fields.decoders import IntDecoder, SimpleRGBImageDecoder  # pyright: ignore[reportMissingImports]
-    from ffcv.loader import Loader, OrderOption  # pyright: ignore[reportMissingImports]
-    from ffcv.transforms import ToTensor  # pyright: ignore[reportMissingImports]
-    from ffcv.writer import DatasetWriter  # pyright: ignore[reportMissingImports]
-
+    # by name: who checks types without FFCV has nothing to find
+    fields, decoders, loading, transforms, writer = (
+        importlib.import_module(f"ffcv.{module}")
+        for module in ("fields", "fields.decoders", "loader", "transforms", "writer")
+    )
     pictures = _Pictures()
     with tempfile.TemporaryDirectory(prefix="ungan-dist-doctor-") as folder:
         path = str(Path(folder) / "tiny.beton")
-        fields = {"image": RGBImageField(write_mode="raw"), "label": IntField()}
-        DatasetWriter(path, fields, num_workers=1).from_indexed_dataset(pictures)
-        pipelines = {"image": [SimpleRGBImageDecoder(), ToTensor()], "label": [IntDecoder(), ToTensor()]}
-        loader = Loader(path, batch_size=4, num_workers=1, order=OrderOption.SEQUENTIAL, pipelines=pipelines)
+        kinds = {"image": fields.RGBImageField(write_mode="raw"), "label": fields.IntField()}
+        writer.DatasetWriter(path, kinds, num_workers=1).from_indexed_dataset(pictures)
+        pipelines = {
+            "image": [decoders.SimpleRGBImageDecoder(), transforms.ToTensor()],
+            "label": [decoders.IntDecoder(), transforms.ToTensor()],
+        }
+        loader = loading.Loader(
+            path, batch_size=4, num_workers=1, order=loading.OrderOption.SEQUENTIAL, pipelines=pipelines
+        )
         seen = 0
         for images, labels in loader:
             numbers = labels.flatten().numpy()
