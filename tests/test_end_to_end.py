@@ -27,8 +27,8 @@ from ungan_dist.plan import make_plan
 from ungan_dist.resident import open_examples
 from ungan_dist.runs import read_run
 from ungan_dist.shadows import ShadowUnit
-from ungan_dist.targets import load_weights
 from ungan_dist.units import Done, Failed, Unit, execute
+from ungan_dist.weights import load_weights
 
 ROOT = Path(__file__).parent.parent
 

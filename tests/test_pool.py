@@ -23,8 +23,8 @@ from ungan_dist.models import build
 from ungan_dist.plan import Plan, make_plan
 from ungan_dist.pool import LocalPool
 from ungan_dist.resident import open_examples, prepare
-from ungan_dist.targets import load_weights
 from ungan_dist.units import Done, Failed, execute, is_done
+from ungan_dist.weights import load_weights
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ from small import small_config
 from ungan_dist.plan import make_plan
 from ungan_dist.pool import LocalPool
 from ungan_dist.resident import open_examples, prepare
-from ungan_dist.targets import load_weights
+from ungan_dist.weights import load_weights
 import dataclasses
 if __name__ == "__main__":
     config = small_config(Path({output!r}))

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from ungan_dist.evidence import Report as Report
     from ungan_dist.launch import audit as audit
     from ungan_dist.runs import load as load
+    from ungan_dist.unlearning import ForgetData as ForgetData
+    from ungan_dist.unlearning import unlearn as unlearn
 
 __version__ = "0.1.0"
 
@@ -21,10 +23,12 @@ _HOMES = {
     "AuditConfig": "ungan_dist.config",
     "Report": "ungan_dist.evidence",
     "audit": "ungan_dist.launch",
+    "ForgetData": "ungan_dist.unlearning",
     "load": "ungan_dist.runs",
+    "unlearn": "ungan_dist.unlearning",
 }
 
-__all__ = ["AuditConfig", "Report", "audit", "load", "recipes"]
+__all__ = ["AuditConfig", "ForgetData", "Report", "audit", "load", "recipes", "unlearn"]
 
 
 def __getattr__(name: str) -> Any:

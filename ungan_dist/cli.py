@@ -17,10 +17,13 @@ usage:
   ungan-dist run RECIPE [OPTIONS]      train, unlearn, attack, report; run again to continue
   ungan-dist run RECIPE --help         every option of a recipe, with its default
   ungan-dist recipes                   what can be run
+  ungan-dist run custom …              your own model, data and forget list
+  ungan-dist audit --unlearned FILE …  judge a model that was unlearned elsewhere
   ungan-dist report RUN                write the report of a run folder anew; trains nothing
   ungan-dist verify RUN                re-hash a run and recompute its scores: COMPLETE, PARTIAL or CORRUPT
   ungan-dist doctor                    what a run needs, tried on this machine; --cluster ADDRESS: on every node
   ungan-dist runs [DIR]                list the runs of a folder; --remove RUN removes one
+  ungan-dist prepare RECIPE            write the data as one file for FFCV; --rebuild replaces a damaged one
   ungan-dist purge RUN                 remove what a run folder holds of the forgotten people
   ungan-dist targets RECIPE [OPTIONS]  the originals and the unlearning alone; by several processes under torchrun
   ungan-dist submit RECIPE --address URL   run on a Ray cluster; then status ID, cancel ID
@@ -64,10 +67,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 COMMANDS = {
     "run": "ungan_dist.commands.run",
+    "audit": "ungan_dist.commands.audit",
     "report": "ungan_dist.commands.report",
     "verify": "ungan_dist.commands.verify",
     "doctor": "ungan_dist.commands.doctor",
     "runs": "ungan_dist.commands.runs",
+    "prepare": "ungan_dist.commands.prepare",
     "recipes": "ungan_dist.commands.recipes",
     "targets": "ungan_dist.commands.targets",
     "submit": "ungan_dist.commands.submit",

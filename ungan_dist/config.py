@@ -19,6 +19,7 @@ from ungan_dist.method_configs import (
     RetrainConfig,
     SCRUBConfig,
     UnGANConfig,
+    UnlearnedConfig,
     UNSIRConfig,
 )
 from ungan_dist.ranges import not_negative, positive, within
@@ -35,6 +36,7 @@ Method = Literal[
     "scrub",
     "cf_k",
     "ungan",
+    "unlearned",
     Variant,
 ]
 """The rows that a table can hold, by their names on the command line."""
@@ -49,9 +51,9 @@ QueryView = Literal["plain", "flip", "shift"]
 class SourceConfig:
     """Where examples come from."""
 
-    kind: Literal["digits", "cifar10", "cifar100", "parquet", "image_folder"] = "digits"
-    """digits: bundled with scikit-learn. cifar10, cifar100: Parquet where a path is given, else downloaded by
-    torchvision."""
+    kind: Literal["digits", "cifar10", "cifar100", "parquet", "image_folder", "auto"] = "digits"
+    """auto: Parquet or an image folder, as the path is. digits: bundled with scikit-learn. cifar10, cifar100: Parquet
+    where a path is given, else downloaded by torchvision."""
     path: str | None = None
     """Folder or file to read; for CIFAR-10 the environment variable CIFAR10_PARQUET is the second choice."""
 
@@ -100,9 +102,15 @@ class ModelConfig:
     """small_cnn: three convolutions. resnet18: torchvision's own. resnet18_cifar: 3×3 stem, no max-pool."""
     width: int = 16
     """Channels of the small CNN's first stage; the ResNets ignore it."""
+    factory: str | None = None
+    """``module:function`` of your own, called with ``num_classes=`` and, where it takes one, ``channels=``; returns an
+    nn.Module that maps [batch, channels, height, width] to [batch, num_classes]. Overrides the name. A run is known by
+    this text, not by the code behind it."""
 
     def __post_init__(self) -> None:
         positive(width=self.width)
+        if self.factory is not None and not all(self.factory.partition(":")[::2]):
+            raise ValueError(f"model.factory must be module:function, got {self.factory!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,6 +219,22 @@ class AttackConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GivenConfig:
+    """What you bring: files, known to a run by their content and not by their place."""
+
+    original: str | None = None
+    """Weights of the original (safetensors, or a checkpoint of plain tensors); none: it is trained here."""
+    forget: str | None = None
+    """The examples to be forgotten: indices or ids, one a line (text, CSV) or an array (.npy). None: drawn at random
+    (split.forget_fraction)."""
+    members: str | None = None
+    """The examples that the original was trained on, likewise. None: with given weights, all but the official test
+    examples; without, a random share that holds the forget set."""
+    unlearned: str | None = None
+    """Weights of a model that was unlearned elsewhere: the row ``unlearned``."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReportConfig:
     """What a report may show."""
 
@@ -244,6 +268,21 @@ class ExecutionConfig:
                 f"run_name must be a plain folder name, and neither data nor shadows, which runs share; "
                 f"got {self.run_name!r}"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """How examples reach the models; every loader gives the same bits."""
+
+    loader: Literal["auto", "ffcv", "resident"] = "auto"
+    """resident: all pixels in memory, the device's where it has its own. ffcv: read from a file by FFCV, which must be
+    installed. auto: resident while the pixels fit in a quarter of that memory, or without FFCV; ffcv otherwise."""
+    num_threads: int | None = None
+    """Threads of a process that read and augment with FFCV; none: 1 on a CPU, where processes share the cores, else
+    the cores a GPU has to itself."""
+
+    def __post_init__(self) -> None:
+        positive(**{"data.num_threads": self.num_threads})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -323,12 +362,14 @@ class AuditConfig:
     scrub: SCRUBConfig = field(default_factory=SCRUBConfig)
     cf_k: CFkConfig = field(default_factory=CFkConfig)
     ungan: UnGANConfig = field(default_factory=UnGANConfig)
+    given: GivenConfig = field(default_factory=GivenConfig)
     output: str = "runs"
     """Folder that holds run folders, shadow fleets and prepared data."""
     cluster: str = "local"
     """local: processes of this machine, without Ray. auto: joins this machine's Ray cluster or starts one. Else the
     address of a Ray cluster, host:port."""
     fleet: FleetConfig = field(default_factory=FleetConfig)
+    data: DataConfig = field(default_factory=DataConfig)
     execution: ExecutionConfig = field(default_factory=ExecutionConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
 
@@ -343,6 +384,10 @@ class AuditConfig:
             raise ValueError(f"methods must name at least one method, each once, got {self.methods}")
         if "original" not in self.methods:
             raise ValueError(f"methods must include original, from which the others start, got {self.methods}")
+        if "unlearned" in self.methods and self.given.unlearned is None:
+            raise ValueError("the row unlearned needs its weights: name them by given.unlearned")
+        if self.given.forget is None and (self.given.original or self.given.members):
+            raise ValueError("given weights or members need a forget list: name it by given.forget")
         if self.shadows.num_models < MIN_SHADOWS:
             raise ValueError(
                 f"the attack needs at least {MIN_SHADOWS} shadow models, two that had each example and two that had "
@@ -356,7 +401,7 @@ class AuditConfig:
             )
 
 
-EXECUTION_FIELDS = ("output", "cluster", "fleet", "execution", "report")
+EXECUTION_FIELDS = ("given", "output", "cluster", "fleet", "data", "execution", "report")
 """Fields of AuditConfig that never change a result."""
 APPEND_ONLY_FIELDS = ("methods", "num_seeds", "shadows.num_models")
 """Fields that extend a run: results so far stay valid."""
@@ -367,4 +412,6 @@ def method_config(config: AuditConfig, method: str) -> Any:
     for variant, changes in CHANGES.items():
         if variant == method:
             return dataclasses.replace(config.ungan, **changes)
+    if method == "unlearned":
+        return UnlearnedConfig(weights=config.given.unlearned or "")
     return getattr(config, method)

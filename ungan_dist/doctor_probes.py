@@ -80,6 +80,9 @@ class _Pictures:
 
 def probe_ffcv() -> str:
     """Writes a small .beton and reads it back, pixel for pixel."""
+    from ungan_dist.ffcv_installed import import_ffcv
+
+    import_ffcv()
     # by name: who checks types without FFCV has nothing to find
     fields, decoders, loading, transforms, writer = (
         importlib.import_module(f"ffcv.{module}")

@@ -115,5 +115,7 @@ class Report:
     """What is missing of a partial run."""
     forget_files: list[str] = field(default_factory=list)
     """Files, relative to the output folder, that still hold data of the forget set."""
+    notes: list[str] = field(default_factory=list)
+    """What a reader must know about what was given, and about defaults that stood in for it."""
     examples: list[ForgetExample] = field(default_factory=list)
     """Only of a public bundled data set, or where it was asked for."""

@@ -7,7 +7,7 @@ import hashlib
 import json
 from typing import Any
 
-from ungan_dist.config import APPEND_ONLY_FIELDS, EXECUTION_FIELDS, AuditConfig
+from ungan_dist.config import APPEND_ONLY_FIELDS, EXECUTION_FIELDS, AuditConfig, ModelConfig
 
 RESULTS_VERSION = 1
 """Raised by hand when the same config gives other results than before. Never a commit hash: it would orphan a fleet."""
@@ -26,9 +26,18 @@ def identity(config: AuditConfig) -> dict[str, Any]:
         del owner[leaf]
     if config.train.num_workers == 1 or config.train.sync_batch_norm:
         del values["train"]["num_workers"], values["train"]["sync_batch_norm"]
+    values["model"] = model_identity(config.model)
     # the path says where data lies, not what it is: its content is hashed apart
     del values["source"]["path"]
     return json.loads(json.dumps(values))
+
+
+def model_identity(model: ModelConfig) -> dict[str, Any]:
+    """A classifier's config as plain data; without the factory where there is none, as before there were any."""
+    values = dataclasses.asdict(model)
+    if model.factory is None:
+        del values["factory"]
+    return values
 
 
 def appended(config: AuditConfig) -> dict[str, Any]:
@@ -48,9 +57,10 @@ def content_hash(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def run_hash(config: AuditConfig, data_hash: str) -> str:
-    """Names a run: the identity, the data's content and the version of results."""
-    return content_hash({"identity": identity(config), "data": data_hash, "results_version": RESULTS_VERSION})
+def run_hash(config: AuditConfig, data_hash: str, given_hash: str = "") -> str:
+    """Names a run: the identity, the data's content, that of what was given, and the version of results."""
+    facts = {"identity": identity(config), "data": data_hash, "results_version": RESULTS_VERSION}
+    return content_hash(facts | ({"given": given_hash} if given_hash else {}))
 
 
 def differences(before: Any, after: Any, prefix: str = "") -> list[str]:

@@ -26,6 +26,14 @@ class OriginalConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class UnlearnedConfig:
+    """A model that was unlearned elsewhere: no method of ours runs."""
+
+    weights: str
+    """Its file: safetensors, or a checkpoint that ``torch.load(weights_only=True)`` reads."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class RetrainConfig:
     """Retrain: the original's recipe from scratch on the retain set, the gold standard."""
 

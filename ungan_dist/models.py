@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import copy
+import importlib
+import inspect
+import os
+import sys
 from typing import cast
 
 import torch
@@ -59,11 +63,35 @@ def build(config: ModelConfig, *, channels: int, num_classes: int, seed: int, de
     """A classifier with the initial weights of one seed; the global random state is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed("weights", seed))
-        if config.name == "small_cnn":
-            model: nn.Module = SmallCNN(channels, num_classes, config.width)
+        if config.factory is not None:
+            model: nn.Module = _made_by(config.factory, channels, num_classes)
+        elif config.name == "small_cnn":
+            model = SmallCNN(channels, num_classes, config.width)
         else:
             model = _resnet18(channels, num_classes, cifar_stem=config.name == "resnet18_cifar")
     return model.to(device)
+
+
+def _made_by(factory: str, channels: int, num_classes: int) -> nn.Module:
+    """What the user's own function returns.
+
+    Raises:
+        ValueError: no such module or function, one that raises, or that returns no module.
+    """
+    module, _, name = factory.partition(":")
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.append(here)
+    try:
+        function = getattr(importlib.import_module(module), name)
+        takes = inspect.signature(function).parameters.values()
+        takes_channels = any(one.name == "channels" or one.kind is one.VAR_KEYWORD for one in takes)
+        model = function(num_classes=num_classes, **({"channels": channels} if takes_channels else {}))
+    except Exception as error:  # whatever the user's code raises is told as theirs
+        raise ValueError(f"model.factory {factory} failed: {type(error).__name__}: {error}") from error
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"model.factory {factory} must return an nn.Module, got {type(model).__name__}")
+    return model
 
 
 def stages(model: nn.Module) -> list[nn.Module]:
@@ -74,7 +102,12 @@ def stages(model: nn.Module) -> list[nn.Module]:
     if all(hasattr(model, name) for name in names):
         stem, rest = names[:2], names[2:]
         return [nn.ModuleList(map(model.get_submodule, stem)), *map(model.get_submodule, rest)]
-    raise ValueError(f"{type(model).__name__} has no ordered stages; expected SmallCNN or a torchvision ResNet")
+    # a model of the user's: its parts in the order of their definition, containers opened once
+    parts = [part for child in model.children() for part in (child if isinstance(child, nn.Sequential) else [child])]
+    parts = [part for part in parts if any(True for _ in part.parameters())]
+    if not parts:
+        raise ValueError(f"{type(model).__name__} has no parts with parameters: CF-k cannot tell its last ones")
+    return parts
 
 
 def frozen_copy(model: nn.Module) -> nn.Module:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -79,7 +80,9 @@ def opened(config: AuditConfig, *, device: str | None = None) -> Iterator[Plan]:
     with _writable(plan.folder), store.run_lock(plan.folder):
         store.sweep(plan.folder)
         open_run(plan.folder, plan.record)
-        prepare(plan.source, plan.folder.parent)
+        for note in plan.notes:
+            warnings.warn(note, stacklevel=2)
+        prepare(plan.source, plan.folder.parent, loader=plan.originals[0].prepared.loader)
         _store_membership(plan)
         yield plan
 
@@ -240,6 +243,7 @@ def build_report(plan: Plan, failures: list[Failed], tell: progress.Report) -> R
         status="PARTIAL" if absent else "COMPLETE",
         missing=absent,
         forget_files=_forget_files(plan),
+        notes=plan.assumed,
         examples=forget_examples(plan.source, plan.split, evidence) if _may_show(plan) else [],
     )
 
@@ -282,6 +286,7 @@ def _forget_files(plan: Plan) -> list[str]:
     return [
         prepared.images,
         prepared.labels,
+        prepared.beton.name,
         f"{name}/models/*/original.safetensors",
         f"{name}/log_odds/*/*.npy",
         "shadows/*.npy",

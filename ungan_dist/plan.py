@@ -12,10 +12,12 @@ import numpy as np
 import torch
 from jaxtyping import Bool
 
-from ungan_dist.config import AuditConfig, method_config
+from ungan_dist.config import AuditConfig, UnlearnedConfig, method_config
 from ungan_dist.errors import ConfigError
-from ungan_dist.identity import RESULTS_VERSION, content_hash, run_hash
+from ungan_dist.given import check_models, given_sets
+from ungan_dist.identity import RESULTS_VERSION, content_hash, model_identity, run_hash
 from ungan_dist.kernels import resolve, table_hash
+from ungan_dist.loaders import resolve_loader
 from ungan_dist.resident import Prepared
 from ungan_dist.runs import RunRecord, folder_of
 from ungan_dist.shadows import ShadowUnit
@@ -23,6 +25,7 @@ from ungan_dist.sources import Source, load_source
 from ungan_dist.split import Draw, Split, array_hash, draw_sets, make_split, membership_matrix
 from ungan_dist.targets import TargetUnit
 from ungan_dist.units import is_done
+from ungan_dist.weights import file_hash
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,11 +38,15 @@ class Plan:
     split: Split
     draws: list[Draw]
     """By audit seed."""
+    notes: tuple[str, ...]
+    """What the user should know of how "auto" was resolved."""
     membership: Bool[np.ndarray, "models pool"]
     originals: list[TargetUnit]
     unlearning: list[TargetUnit]
     """Every other method, after its seed's original."""
     shadows: list[ShadowUnit]
+    assumed: list[str]
+    """What was assumed of what was given, for the report."""
 
     @property
     def targets(self) -> list[TargetUnit]:
@@ -55,29 +62,39 @@ def make_plan(config: AuditConfig, *, resolved: dict[str, Any] | None = None, de
         device: what the units run on, ``cpu`` or ``cuda``; none: this machine's.
 
     Raises:
-        ConfigError: the data cannot be read, or does not suffice for what is asked.
+        ConfigError: the data cannot be read, or does not suffice for what is asked; or FFCV is, and is not installed.
     """
     try:
         source = load_source(config.source)
-        split = make_split(config.split, len(source.images), source.test)
+        check_models(config, source)
+        sets = None if config.given.forget is None else given_sets(config, source)
+        split = sets.split if sets else make_split(config.split, len(source.images), source.test)
         views_fit(config, source)
     except (ValueError, OSError) as error:
         raise ConfigError(str(error)) from error
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     # on a CPU stacking gains nothing over one process a core
     engine = ("serial" if device == "cpu" else "stacked") if config.shadows.engine == "auto" else config.shadows.engine
+    # "loader" names the bits, and every loader gives those of the resident one; it stays for the ids' sake
     resolved = resolved or {"device": device, "engine": engine, "loader": "resident", **_fused(device)}
+    loader, note = resolve_loader(config.data.loader, source.images.nbytes, str(resolved["device"]))
     record = RunRecord(
         config=config,
-        run_hash=run_hash(config, source.content_hash),
+        run_hash=run_hash(config, source.content_hash, sets.given_hash if sets else ""),
         data_hash=source.content_hash,
         channels=source.images.shape[-1],
         num_classes=source.num_classes,
         resolved=resolved,
+        given_hash=sets.given_hash if sets else "",
     )
     folder = folder_of(config, record.run_hash)
-    prepared = Prepared(output=str(folder.parent), data_hash=source.content_hash)
-    draws = [draw_sets(config.split, seed) for seed in range(config.num_seeds)]
+    prepared = Prepared(
+        output=str(folder.parent),
+        data_hash=source.content_hash,
+        loader=loader,
+        num_threads=config.data.num_threads,
+    )
+    draws = [sets.draw if sets else draw_sets(config.split, seed) for seed in range(config.num_seeds)]
     membership = membership_matrix(config.shadows.num_models, len(split.pool), config.shadows.seed)
     originals, unlearning = _targets(record, folder, prepared, split, draws)
     return Plan(
@@ -87,9 +104,11 @@ def make_plan(config: AuditConfig, *, resolved: dict[str, Any] | None = None, de
         split=split,
         draws=draws,
         membership=membership,
+        notes=(note,) if note else (),
         originals=originals,
         unlearning=unlearning,
         shadows=_shadows(record, prepared, split, membership),
+        assumed=sets.notes if sets else [],
     )
 
 
@@ -141,6 +160,7 @@ def _targets(
 ) -> tuple[list[TargetUnit], list[TargetUnit]]:
     config = record.config
     common = {"run": record.run_hash, "resolved": record.resolved}
+    given = config.given.original
     originals: list[TargetUnit] = []
     unlearning: list[TargetUnit] = []
     for seed, draw in enumerate(draws):
@@ -148,6 +168,9 @@ def _targets(
         for method in config.methods:
             settings = method_config(config, method)
             content = {**common, "method": method, "seed": seed}
+            if isinstance(settings, UnlearnedConfig):
+                content["weights"] = file_hash(settings.weights)
+                settings = UnlearnedConfig(weights=str(Path(settings.weights).resolve()))
             unit = TargetUnit(
                 id=content_hash(content),
                 original_id=original_id,
@@ -163,6 +186,7 @@ def _targets(
                 queries=config.shadows.queries,
                 device=str(record.resolved["device"]),
                 fused=tuple(record.resolved.get("fused", ())),
+                given_original=None if given is None else str(Path(given).resolve()),
             )
             (originals if method == "original" else unlearning).append(unit)
     return originals, unlearning
@@ -188,7 +212,7 @@ def _shadows(
         "results_version": RESULTS_VERSION,
         "data": record.data_hash,
         "pool": array_hash(split.pool),
-        "model": dataclasses.asdict(config.model),
+        "model": model_identity(config.model),
         "train": alone,
         "queries": list(config.shadows.queries),
         "seed": config.shadows.seed,

@@ -82,11 +82,35 @@ def fidelity() -> AuditConfig:
     )
 
 
+def custom() -> AuditConfig:
+    """Your own model and data: --model module:function --original WEIGHTS --source.path DATA --forget LIST."""
+    return AuditConfig(
+        name="custom",
+        source=SourceConfig(kind="auto"),
+        train=TrainConfig(epochs=20, batch_size=64, learning_rate=0.05),
+        shadows=ShadowConfig(num_models=64),
+        attack=AttackConfig(delta=0.05),
+    )
+
+
+def cifar100() -> AuditConfig:
+    """CIFAR-100 under the paper's recipe: its split, ResNet-18 with the CIFAR stem, 128 shadow models. For a GPU."""
+    return replace(
+        paper(),
+        name="cifar100",
+        source=SourceConfig(kind="cifar100"),
+        model=ModelConfig(name="resnet18_cifar"),
+        num_seeds=3,
+    )
+
+
 RECIPES: dict[str, Callable[[], AuditConfig]] = {
     "digits": digits,
     "cifar10-small": cifar10_small,
     "paper": paper,
     "cifar10-resnet18": cifar10_resnet18,
     "fidelity": fidelity,
+    "cifar100": cifar100,
+    "custom": custom,
 }
 """Name on the command line → recipe."""

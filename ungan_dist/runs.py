@@ -36,6 +36,8 @@ class RunRecord:
     channels: int
     num_classes: int
     resolved: dict[str, Any]
+    given_hash: str = ""
+    """Over the files that were given; empty where none was."""
 
 
 def folder_of(config: AuditConfig, run_hash: str) -> Path:
@@ -83,7 +85,7 @@ def refuse_purged(folder: Path) -> None:
         )
 
 
-_UNCHANGEABLE = ("identity", "data_hash", "resolved", "results_version")
+_UNCHANGEABLE = ("identity", "data_hash", "given_hash", "resolved", "results_version")
 
 
 def extended(config: AuditConfig, folder: Path, record: RunRecord) -> AuditConfig:
@@ -120,6 +122,17 @@ def _plain(record: RunRecord) -> dict[str, Any]:
         "num_classes": record.num_classes,
         "resolved": record.resolved,
         "results_version": identities.RESULTS_VERSION,
+    } | _given(record)
+
+
+def _given(record: RunRecord) -> dict[str, Any]:
+    """The files that were given, by absolute path, so that a report can be written from any folder."""
+    paths = {name: path for name, path in dataclasses.asdict(record.config.given).items() if path is not None}
+    if not paths:
+        return {}
+    return {
+        "given": {name: str(Path(path).absolute()) for name, path in paths.items()},
+        "given_hash": record.given_hash,
     }
 
 
@@ -145,6 +158,7 @@ def read_run(folder: Path) -> RunRecord:
         values["num_seeds"] = plain["appended"]["num_seeds"]
         values["shadows"]["num_models"] = plain["appended"]["shadows.num_models"]
         values["source"]["path"] = plain["source_path"]
+        values["given"] = plain.get("given", {})
         config = _from_plain(AuditConfig, values)
         config = dataclasses.replace(
             config,
@@ -152,7 +166,7 @@ def read_run(folder: Path) -> RunRecord:
             execution=dataclasses.replace(config.execution, run_name=folder.resolve().name),
         )
         names = ("run_hash", "data_hash", "channels", "num_classes", "resolved")
-        return RunRecord(config=config, **{name: plain[name] for name in names})
+        return RunRecord(config=config, given_hash=plain.get("given_hash", ""), **{name: plain[name] for name in names})
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"{folder / _CONFIG} cannot be read by this version ({error!r})") from error
 
@@ -161,7 +175,7 @@ def _from_plain(kind: Any, value: Any) -> Any:
     """A frozen config from plain data: nested configs by their annotations, lists as tuples."""
     if dataclasses.is_dataclass(kind):
         hints = typing.get_type_hints(kind)
-        known = {field.name for field in dataclasses.fields(kind)} - set(EXECUTION_FIELDS)
+        known = {field.name for field in dataclasses.fields(kind)} - set(EXECUTION_FIELDS) | {"given"}
         unknown = set(value) - known
         if unknown:
             raise ValueError(f"unknown fields {sorted(unknown)}")
@@ -184,7 +198,8 @@ def load(run: str | Path, method: str, *, seed: int = 0) -> nn.Module:
     import torch
 
     from ungan_dist.models import build
-    from ungan_dist.targets import load_weights, target_marker
+    from ungan_dist.targets import target_marker
+    from ungan_dist.weights import load_weights
 
     folder = Path(run)
     record = read_run(folder)

@@ -38,6 +38,7 @@ TITLES = {
     "unsir": "UNSIR",
     "scrub": "SCRUB",
     "ungan": "UnGAN",
+    "unlearned": "Unlearned elsewhere",
     **{variant: readings.title(variant) for variant in readings.CHANGES},
 }
 REFERENCE = "retrain"

@@ -50,6 +50,10 @@ class Source:
     mean: tuple[float, ...]
     """A channel, of pixels divided by 255."""
     std: tuple[float, ...]
+    ids: tuple[str, ...] | None = None
+    """A name for each example: the path of a picture in its folder, a Parquet file's column ``id``."""
+    jpegs: tuple[bytes | None, ...] = ()
+    """Large colour pictures as the JPEG files they came from, by example; empty where there are none."""
 
     @cached_property
     def content_hash(self) -> str:
@@ -91,7 +95,8 @@ def load_source(config: SourceConfig) -> Source:
             if path is None:
                 raise ValueError(f"source.kind {config.kind} needs source.path: name the data's file or folder")
             name = path.resolve().name
-            if config.kind == "parquet":
+            is_parquet = path.is_file() or (path.is_dir() and bool(list(path.glob("*.parquet"))))
+            if config.kind == "parquet" or (config.kind == "auto" and is_parquet):
                 train, test = parquet_files(path)
                 return _source(read_parquet(train, test), _parquet_title([*train, *test], name))
             return _source(read_image_folder(path), f"{name} (image folder)")
@@ -169,6 +174,8 @@ def _source(
         test=np.arange(count - pictures.num_test, count) if pictures.num_test else None,
         mean=mean,
         std=std,
+        ids=pictures.ids,
+        jpegs=pictures.jpegs,
     )
 
 

@@ -58,11 +58,14 @@ def read_parquet(train: list[Path], test: list[Path], *, num_classes: int | None
     _check_labels(files, labels, num_classes or len(names) or None)
     num_classes = num_classes or len(names) or int(labels.max()) + 1
     pictures = (picture for file, table in files for picture in _encoded(file, table))
+    images, jpegs = decode(pictures, sum(counts))
     return Pictures(
-        images=decode(pictures, sum(counts)),
+        images=images,
         labels=labels,
         class_names=names if len(names) == num_classes else tuple(str(label) for label in range(num_classes)),
         num_test=sum(counts[len(train) :]),
+        ids=_ids(tables),
+        jpegs=jpegs,
     )
 
 
@@ -92,6 +95,13 @@ def _column(file: Path, table: pq.ParquetFile, names: tuple[str, ...]) -> str:
     raise ValueError(
         f"{file} has no column called {' or '.join(names)}, but {', '.join(present) or 'none'}: rename the one meant"
     )
+
+
+def _ids(tables: list[pq.ParquetFile]) -> tuple[str, ...] | None:
+    """The column ``id`` as text; none unless every file has one."""
+    if any("id" not in table.schema_arrow.names for table in tables):
+        return None
+    return tuple(str(id) for table in tables for id in table.read(columns=["id"])["id"].to_pylist())
 
 
 def _labels(file: Path, table: pq.ParquetFile) -> Int64[np.ndarray, " rows"]:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
@@ -24,6 +23,7 @@ from ungan_dist.models import build, frozen_copy, trainable_copy
 from ungan_dist.resident import Prepared, open_examples
 from ungan_dist.split import Draw, Split
 from ungan_dist.train import threads, train
+from ungan_dist.weights import load_given, load_weights, weights_bytes
 from ungan_dist.world import ALONE, World
 
 
@@ -48,6 +48,8 @@ class TargetUnit:
     queries: tuple[QueryView, ...]
     device: str
     fused: tuple[str, ...] = ()
+    given_original: str | None = None
+    """The user's weights for the original, absolute; none: it is trained."""
     """Operations that run fused, as the plan resolved them."""
 
     @property
@@ -86,26 +88,6 @@ class TargetUnit:
 def target_marker(seed: int, method: str) -> str:
     """Name of a target's marker in the run folder."""
     return f"results/{seed}/{method}.json"
-
-
-def weights_bytes(model: nn.Module) -> bytes:
-    """A model's state as safetensors."""
-    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    return safetensors.torch.save(state)
-
-
-def load_weights(model: nn.Module, path: Path) -> nn.Module:
-    """Loads safetensors into a model and returns it in eval mode.
-
-    Raises:
-        ValueError: the weights are of another architecture, or the file is damaged.
-    """
-    try:
-        state: dict[str, Tensor] = safetensors.torch.load(path.read_bytes())
-        model.load_state_dict(state)
-    except (RuntimeError, safetensors.SafetensorError) as error:
-        raise ValueError(f"{path} does not hold weights of this {type(model).__name__}: {error}") from error
-    return model.eval()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,6 +184,8 @@ def _original(
         if store.committed(Path(unit.run), target_marker(unit.seed, "original"), id=unit.original_id) is None:
             raise store.CorruptResult(f"{path} is absent or altered: run again to train the original anew")
         return frozen_copy(load_weights(model, path)), {}
+    if unit.given_original is not None:
+        return frozen_copy(load_given(model, Path(unit.given_original))), {}
     members = torch.from_numpy(unit.split.pool[unit.draw.train]).to(data.device)
     model = trainable_copy(model)
     seed = derive_seed("original", unit.seed)

@@ -15,7 +15,8 @@ from ungan_dist import store
 from ungan_dist.checkpoint import Checkpoint
 from ungan_dist.runs import versions
 from ungan_dist.shadows import ShadowUnit, train_shadows
-from ungan_dist.targets import Target, TargetUnit, ask_target, train_target, weights_bytes
+from ungan_dist.targets import Target, TargetUnit, ask_target, train_target
+from ungan_dist.weights import weights_bytes
 from ungan_dist.world import World
 
 Unit = ShadowUnit | TargetUnit

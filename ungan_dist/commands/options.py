@@ -21,7 +21,23 @@ def recipe_config(arguments: list[str], *, command: str) -> AuditConfig:
     name = arguments[0] if arguments else ""
     if name not in RECIPES:
         raise ConfigError(f"unknown recipe {name!r}; known: {', '.join(RECIPES)}")
-    return parse_config(RECIPES[name](), arguments[1:], program=f"ungan-dist {command} {name}")
+    options = [_in_full(option) for option in arguments[1:]] if name == "custom" else arguments[1:]
+    return parse_config(RECIPES[name](), options, program=f"ungan-dist {command} {name}")
+
+
+SHORT = {
+    "--model": "--model.factory",
+    "--original": "--given.original",
+    "--forget": "--given.forget",
+    "--members": "--given.members",
+    "--unlearned": "--given.unlearned",
+}
+"""What the recipe ``custom`` is mostly told, by short names."""
+
+
+def _in_full(option: str) -> str:
+    name, equals, value = option.partition("=")
+    return SHORT.get(name, name) + equals + value
 
 
 def parse_config(default: AuditConfig, arguments: list[str], *, program: str) -> AuditConfig:

@@ -15,6 +15,7 @@ from ungan_dist.config import (
     RetrainConfig,
     SCRUBConfig,
     UnGANConfig,
+    UnlearnedConfig,
     UNSIRConfig,
 )
 from ungan_dist.methods.adv_neg_grads import adv_neg_grads
@@ -27,6 +28,7 @@ from ungan_dist.methods.request import Request, Unlearned
 from ungan_dist.methods.retrain import retrain
 from ungan_dist.methods.scrub import scrub
 from ungan_dist.methods.ungan import ungan
+from ungan_dist.methods.unlearned import unlearned
 from ungan_dist.methods.unsir import unsir
 
 METHODS: dict[type, Callable[[Request, Any], Unlearned]] = {
@@ -40,6 +42,7 @@ METHODS: dict[type, Callable[[Request, Any], Unlearned]] = {
     SCRUBConfig: scrub,
     CFkConfig: cf_k,
     UnGANConfig: ungan,
+    UnlearnedConfig: unlearned,
 }
 """Config type → method."""
 

@@ -89,7 +89,7 @@ def caveats(report: Report) -> list[str]:
         found.append("The original is not in the table: whether the attack sees anything at all was not checked.")
     if len(seeds(report)) == 1:
         found.append("One seed cannot rank methods: how much another draw and training would differ is not known.")
-    return found
+    return [*report.notes, *found]
 
 
 def reading(report: Report) -> list[str]:

@@ -1,0 +1,76 @@
+"""``ungan_dist.unlearn``, and the README's example of it as it stands there."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import ungan_dist
+from ungan_dist.config import FineTuningConfig
+from ungan_dist.recipes import custom
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+@pytest.fixture(scope="module")
+def example() -> dict[str, Any]:
+    """What the README's example leaves behind."""
+    (code,) = re.findall(r"```python\n(import numpy.*?)```", README.read_text(), flags=re.S)
+    assert len(code.strip().splitlines()) <= 11
+    names: dict[str, Any] = {}
+    exec(code, names)
+    return names
+
+
+def test_the_readmes_example_unlearns_a_copy(example: dict[str, Any]) -> None:
+    model, unlearned = example["model"], example["unlearned"]
+    assert type(unlearned) is type(model)
+    assert not unlearned.training
+    assert not torch.equal(unlearned[1].weight, model[1].weight)
+    images = torch.from_numpy(example["images"]).permute(0, 3, 1, 2).float()
+    assert torch.isfinite(unlearned(images)).all()
+
+
+def test_retrain_starts_from_new_weights_and_learns(example: dict[str, Any]) -> None:
+    retrained = ungan_dist.unlearn(example["model"], example["data"], "retrain")
+    data = example["data"]
+    pixels = torch.from_numpy(data.images[data.retain] / 255).float()
+    normalised = (pixels - pixels.mean()) / pixels.std(correction=0)
+    accuracy = (retrained(normalised.permute(0, 3, 1, 2)).argmax(1).numpy() == data.labels[data.retain]).mean()
+    assert accuracy > 0.9
+
+
+def test_options_and_seed_are_those_that_were_given(example: dict[str, Any]) -> None:
+    one_epoch = replace(custom(), fine_tuning=FineTuningConfig(epochs=1))
+    models = [
+        ungan_dist.unlearn(example["model"], example["data"], "fine_tuning", config=one_epoch, seed=seed)
+        for seed in (0, 0, 1)
+    ]
+    first, again, other = (model[1].weight for model in models)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"forget": np.array([], np.int64)}, "forget set is empty"),
+        ({"retain": np.array([5000])}, "5000 is out of range"),
+        ({"unseen": np.array([-1])}, "-1 is out of range"),
+    ],
+)
+def test_sets_that_cannot_be_are_refused(example: dict[str, Any], changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        ungan_dist.unlearn(example["model"], replace(example["data"], **changes), "ungan")
+
+
+def test_sets_that_meet_are_refused(example: dict[str, Any]) -> None:
+    data = replace(example["data"], unseen=example["data"].forget[:3])
+    with pytest.raises(ValueError, match="must not meet"):
+        ungan_dist.unlearn(example["model"], data, "ungan")

@@ -1,0 +1,30 @@
+"""``ungan-dist audit``: judge a model that was unlearned elsewhere."""
+
+from __future__ import annotations
+
+from ungan_dist.errors import ConfigError
+
+USAGE = """\
+usage: ungan-dist audit --unlearned WEIGHTS --model MODULE:FUNCTION --original WEIGHTS --source.path DATA --forget LIST
+                        [--members LIST] [OPTIONS]
+
+Audits a model that was unlearned elsewhere: no method of ours runs. The table has the original and the given model;
+--methods original,retrain,unlearned adds the reference that a verdict is measured from (else .5 stands in for it).
+The same as `run custom` with these rows: shadow models are trained once, and the next forget request on the same data
+and members trains none. Options: ungan-dist run custom --help
+"""
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the recipe ``custom`` with the given model for a row."""
+    if not arguments or arguments[:1] in (["-h"], ["--help"]):
+        print(USAGE, end="")
+        return 0
+    if not any(argument.partition("=")[0] in ("--unlearned", "--given.unlearned") for argument in arguments):
+        raise ConfigError(
+            "audit needs the weights of the unlearned model: --unlearned FILE (see ungan-dist audit --help)"
+        )
+    from ungan_dist.commands.run import main as run
+
+    chosen = any(argument.partition("=")[0] == "--methods" for argument in arguments)
+    return run(["custom", *([] if chosen else ["--methods", "original,unlearned"]), *arguments])
