@@ -133,6 +133,12 @@ def test_prepared_data(tmp_path: Path) -> None:
     says(doctor.check_data(tmp_path), "failure", str(folder))
     images.write_bytes(content)
     says(doctor.check_data(tmp_path), "ok")
+    id = "0123456789abcdef" * 4 + "-layout"
+    store.commit(tmp_path, f"data/{folder.name}/beton.json", id=id, files={f"data/{folder.name}/data.beton": b"beton"})
+    says(doctor.check_data(tmp_path), "ok", "1 data sets intact")
+    (folder / "data.beton").write_bytes(b"other")
+    says(doctor.check_data(tmp_path), "failure", "beton.json")
+    (folder / "data.beton").write_bytes(b"beton")
     # data of another hash under this name
     folder.rename(folder.with_name("f" * 16))
     says(doctor.check_data(tmp_path), "failure", "f" * 16)

@@ -197,14 +197,18 @@ def _amount(name: str, free: int, what: str, *, needed: int, wanted: int, remedy
 def check_data(output: Path) -> Finding:
     """The hashes of all prepared data of an output folder."""
     name = "prepared data"
-    markers = sorted(output.glob("data/*/manifest.json"))
-    altered = [marker.parent for marker in markers if not _intact(output, marker)]
+    # as arrays, and as FFCV's file
+    markers = sorted([*output.glob("data/*/manifest.json"), *output.glob("data/*/beton.json")])
+    altered = [marker for marker in markers if not _intact(output, marker)]
     if altered:
         names = ", ".join(map(str, altered))
-        remedy = "remove the folder: the next run prepares it anew"
-        return Finding(name=name, state="failure", detail=f"not what was committed: {names}", remedy=remedy)
-    size = sum(file.stat().st_size for marker in markers for file in marker.parent.iterdir())
-    detail = f"{len(markers)} data sets intact, {size / GIB:.2f} GiB" if markers else "none yet"
+        remedy = "remove its folder: the next run prepares it anew"
+        return Finding(
+            name=name, state="failure", detail=f"not what was committed: the files of {names}", remedy=remedy
+        )
+    folders = {marker.parent for marker in markers}
+    size = sum(file.stat().st_size for folder in folders for file in folder.iterdir())
+    detail = f"{len(folders)} data sets intact, {size / GIB:.2f} GiB" if markers else "none yet"
     return Finding(name=name, state="ok", detail=detail)
 
 
