@@ -115,6 +115,11 @@ def test_a_probe_that_fails_is_told_with_its_reason(tmp_path: Path) -> None:
         launch.forecast(config, seconds=1.0, begun=now())
 
 
+def test_an_output_that_is_no_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="s3://bucket/runs is not: give --output a folder"):
+        launch.forecast(small_config(tmp_path, output="s3://bucket/runs"), seconds=1.0, begun=now())
+
+
 def test_the_makespan_is_what_a_pool_would_take() -> None:
     generator = np.random.default_rng(0)
     for num_workers, num_units in itertools.product((1, 2, 5), (0, 1, 7)):

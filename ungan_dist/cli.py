@@ -22,6 +22,7 @@ usage:
   ungan-dist audit --unlearned FILE …  judge a model that was unlearned elsewhere
   ungan-dist report RUN                write the report of a run folder anew; trains nothing
   ungan-dist verify RUN                re-hash a run and recompute its scores: COMPLETE, PARTIAL or CORRUPT
+  ungan-dist doctor                    what a run needs, tried on this machine; --cluster ADDRESS: on every node
   ungan-dist runs [DIR]                list the runs of a folder; --remove RUN removes one
   ungan-dist prepare RECIPE            write the data as one file for FFCV; --rebuild replaces a damaged one
   ungan-dist purge RUN                 remove what a run folder holds of the forgotten people
@@ -71,6 +72,7 @@ COMMANDS = {
     "plan": "ungan_dist.commands.plan",
     "report": "ungan_dist.commands.report",
     "verify": "ungan_dist.commands.verify",
+    "doctor": "ungan_dist.commands.doctor",
     "runs": "ungan_dist.commands.runs",
     "prepare": "ungan_dist.commands.prepare",
     "recipes": "ungan_dist.commands.recipes",

@@ -255,6 +255,8 @@ class ExecutionConfig:
     all that the audit needs."""
     progress: Literal["auto", "rich", "json", "none"] = "auto"
     """auto: rich on a terminal, JSON lines otherwise."""
+    cache: str | None = None
+    """Folder on each machine that works on an output in object storage; none: ~/.cache/ungan_dist."""
 
     def __post_init__(self) -> None:
         positive(num_processes=self.num_processes)
@@ -364,7 +366,9 @@ class AuditConfig:
     ungan: UnGANConfig = field(default_factory=UnGANConfig)
     given: GivenConfig = field(default_factory=GivenConfig)
     output: str = "runs"
-    """Folder that holds run folders, shadow fleets and prepared data."""
+    """Folder that holds run folders, shadow fleets and prepared data; or object storage, as s3://bucket/prefix,
+    gs://bucket/prefix or file:///folder with pyarrow's options as the URL's query. Credentials come from the
+    environment and the provider's own files, as for its other tools; none are read or kept here."""
     cluster: str = "local"
     """local: processes of this machine, without Ray. auto: joins this machine's Ray cluster or starts one. Else the
     address of a Ray cluster, host:port."""

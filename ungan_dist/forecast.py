@@ -27,6 +27,7 @@ from ungan_dist.runs import extended
 from ungan_dist.shadows import ShadowUnit
 from ungan_dist.targets import TargetUnit
 from ungan_dist.units import Done, Failed, Unit, missing
+from ungan_dist.urls import is_url
 
 RunProbes = Callable[[Sequence[ProbeUnit]], tuple[Sequence[Done | Failed], Cost]]
 """Probes in; what became of them out, and what a worker's start took."""
@@ -87,8 +88,13 @@ def plan_of(config: AuditConfig, device: str | None) -> Plan:
     """The plan of a run, with what it has been asked before; nothing is written.
 
     Raises:
-        ConfigError: wrong config or input.
+        ConfigError: wrong config or input, or an output that is no folder.
     """
+    if is_url(config.output):
+        raise ConfigError(
+            f"plan looks for what is done in a folder, which {config.output} is not: give --output a folder (on a "
+            f"cluster one that all nodes share); the costs are the same"
+        )
     plan = make_plan(config, device=device)
     longer = extended(config, plan.folder, plan.record)
     return plan if longer == config else make_plan(longer, device=device)
