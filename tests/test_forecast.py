@@ -27,6 +27,8 @@ CUT_DOWN = [
     *("--methods", "original,retrain,scrub,ungan"),
 ]
 """The real digits, models and steps; fewer of them."""
+STEADY = 0.8
+"""Of a core: what every probe must have had for a wall time to be judged."""
 
 
 def command(*arguments: str | Path, temporary: Path) -> tuple[subprocess.CompletedProcess[str], float, float]:
@@ -53,8 +55,9 @@ def agrees(recipe: list[str], tmp_path: Path) -> tuple[subprocess.CompletedProce
     """Runs a recipe; its forecast must be within 30 % of the wall time and of the CPU time.
 
     Others may be at work on the machine. CPU time depends on them little: that is judged always. Where the forecast of
-    before misses, one of afterwards is asked, and the truth must lie between the two. But where these differ in wall
-    time by more than half, the load has changed, and nothing can be said of the wall time.
+    before misses, one of afterwards is asked, and the truth must lie between the two. The wall time of a machine that
+    others share is theirs as much as ours (seen, at a load of 11 on two cores: planned 140 and 128 s, took 59 s, with CPU
+    times of 30, 28 and 28 s): it is judged where every probe had its core nearly to itself.
 
     Returns:
         The run, and why its wall time could not be judged; empty where it was.
@@ -72,8 +75,9 @@ def agrees(recipe: list[str], tmp_path: Path) -> tuple[subprocess.CompletedProce
     assert 0.7 * min(said["cpu_seconds"]) < cpu < 1.3 * max(said["cpu_seconds"])
     written = sum(file.stat().st_size for file in (tmp_path / "runs").rglob("*.[ns][pa][yf]*"))
     assert forecasts[0]["disk_bytes"] == pytest.approx(written, rel=0.1)
-    if max(said["wall_seconds"]) > 1.5 * min(said["wall_seconds"]):
-        return done, f"the load changed: planned {said['wall_seconds']} s before and after, took {wall:.0f} s"
+    share = min(one["cpu_share"] for one in forecasts)
+    if share < STEADY:
+        return done, f"others left a probe {share:.0%} of a core; took {wall:.0f} s, planned {said['wall_seconds']}"
     assert 0.7 * min(said["wall_seconds"]) < wall < 1.3 * max(said["wall_seconds"])
     return done, ""
 
@@ -117,7 +121,9 @@ def test_a_probe_that_fails_is_told_with_its_reason(tmp_path: Path) -> None:
 
 def test_an_output_that_is_no_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="s3://bucket/runs is not: give --output a folder"):
-        launch.forecast(small_config(tmp_path, output="s3://bucket/runs"), seconds=1.0, begun=now())
+        launch.forecast(
+            dataclasses.replace(small_config(tmp_path), output="s3://bucket/runs"), seconds=1.0, begun=now()
+        )
 
 
 def test_the_makespan_is_what_a_pool_would_take() -> None:
