@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ungan_dist import store
+from ungan_dist.data import derive_seed
 from ungan_dist.world import World
 
 
@@ -91,6 +92,7 @@ class Epochs:
 
     def __init__(self, checkpoint: Checkpoint | None, **state: Any) -> None:
         self._checkpoint, self._state = checkpoint, state
+        self._layers = torch.initial_seed()
         self._done: dict[str, int] = {}
         saved = None if checkpoint is None else checkpoint.load()
         if saved is not None:
@@ -101,6 +103,8 @@ class Epochs:
     def of(self, stage: str, epochs: int) -> Iterator[int]:
         """The epochs of one stage that are still to be done, from 0 counted."""
         for epoch in range(self._done.get(stage, 0), epochs):
+            # dropout inside a model draws from the global generator, which no checkpoint holds
+            torch.manual_seed(derive_seed(stage, self._layers, epoch))
             yield epoch
             self._done[stage] = epoch + 1
             if self._checkpoint is not None:

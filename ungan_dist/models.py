@@ -79,9 +79,7 @@ def _made_by(factory: str, channels: int, num_classes: int) -> nn.Module:
         ValueError: no such module or function, one that raises, or that returns no module.
     """
     module, _, name = factory.partition(":")
-    here = os.getcwd()
-    if here not in sys.path:
-        sys.path.append(here)
+    import_from(os.getcwd())
     try:
         function = getattr(importlib.import_module(module), name)
         takes = inspect.signature(function).parameters.values()
@@ -92,6 +90,16 @@ def _made_by(factory: str, channels: int, num_classes: int) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise ValueError(f"model.factory {factory} must return an nn.Module, got {type(model).__name__}")
     return model
+
+
+def import_from(folder: str | None) -> None:
+    """Makes a user's modules importable in this process, after all that is installed.
+
+    Args:
+        folder: where they lie; none: nowhere in particular.
+    """
+    if folder is not None and folder not in sys.path:
+        sys.path.append(folder)
 
 
 def stages(model: nn.Module) -> list[nn.Module]:
