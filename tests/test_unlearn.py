@@ -74,3 +74,33 @@ def test_sets_that_meet_are_refused(example: dict[str, Any]) -> None:
     data = replace(example["data"], unseen=example["data"].forget[:3])
     with pytest.raises(ValueError, match="must not meet"):
         ungan_dist.unlearn(example["model"], data, "ungan")
+
+
+class Scaled(torch.nn.Module):
+    """Has a parameter of its own that no one knows how to draw anew."""
+
+    def __init__(self, inner: torch.nn.Module) -> None:
+        super().__init__()
+        self.inner, self.scale = inner, torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.scale * self.inner(images)
+
+
+def test_retrain_refuses_to_start_from_what_was_learned(example: dict[str, Any]) -> None:
+    model = Scaled(example["model"])
+    with pytest.raises(ValueError, match=r"Scaled.*reset_parameters"):
+        ungan_dist.unlearn(model, example["data"], "retrain")
+    assert isinstance(ungan_dist.unlearn(model, example["data"], "fine_tuning"), Scaled)
+
+
+def test_dropout_repeats_and_leaves_the_global_generator_alone(example: dict[str, Any]) -> None:
+    model = torch.nn.Sequential(*example["model"], torch.nn.Dropout(0.5))
+    one_epoch = replace(custom(), fine_tuning=FineTuningConfig(epochs=1))
+    weights: list[torch.Tensor] = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        before = torch.get_rng_state()
+        weights.append(ungan_dist.unlearn(model, example["data"], "fine_tuning", config=one_epoch)[1].weight)
+        assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(*weights)

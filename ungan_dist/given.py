@@ -196,7 +196,7 @@ def _indices(path: Path, words: list[str], source: Source) -> Int[np.ndarray, " 
 
     Where ids are numbers too, a number is an id: read as an index it would name somebody else.
     """
-    ids = source.ids or ()
+    ids: tuple[str, ...] = source.ids or ()
     positions = {id: position for position, id in enumerate(ids)}
     if any(word in positions for word in words) or (ids and all(id.lstrip("-").isdecimal() for id in ids)):
         repeated = {id for id, count in Counter(ids).items() if count > 1} if len(positions) < len(ids) else set()
