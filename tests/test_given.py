@@ -29,7 +29,7 @@ from ungan_dist.given import MEMBERS_SHARE, given_sets, read_list
 from ungan_dist.identity import content_hash, identity, run_hash
 from ungan_dist.launch import audit
 from ungan_dist.plan import make_plan
-from ungan_dist.recipes import cifar10_small, digits
+from ungan_dist.recipes import cifar10_small, custom, digits
 from ungan_dist.resident import prepare
 from ungan_dist.runs import load
 from ungan_dist.shadows import train_unit
@@ -313,6 +313,13 @@ def test_ids_name_what_indices_name(pictures: Path, lists: Path) -> None:
     (lists / "forget.csv").write_text("\n".join(ids))
     by_id = given_sets(configured(*options(pictures, lists)), load_source(configured(*options(pictures, lists)).source))
     assert by_id.given_hash == by_index.given_hash
+
+
+def test_the_recipe_from_python_is_that_of_the_command_line() -> None:
+    brought = {"model": "m:f", "original": "o", "forget": "f", "members": "m", "unlearned": "u"}
+    words = [word for name, value in brought.items() for word in (f"--{name}", value)]
+    config = configured("custom", *words, "--source.path", "d", "--methods", "original,unlearned")
+    assert custom(data="d", **brought) == config
 
 
 def _write(name: str, text: str) -> Callable[[Path], list[str]]:
