@@ -10,6 +10,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import given_models
@@ -191,7 +192,7 @@ def parquet(path: Path, ids: list[str]) -> None:
     pq.write_table(pa.table({"image": pictures, "label": labels, "id": ids}), path)
 
 
-def test_parquet_with_ids_and_a_model_trained_here(project: Path) -> None:
+def test_parquet_with_ids_and_a_model_trained_here(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ids = [f"person-{number}" for number in range(120)]
     parquet(Path("data.parquet"), ids)
     Path("forget.csv").write_text("id,when\n" + "".join(f"{id},2024-01-01\n" for id in ids[:6]))
@@ -204,11 +205,48 @@ def test_parquet_with_ids_and_a_model_trained_here(project: Path) -> None:
     assert table["sizes"]["forget"] == 6
     assert table["sizes"]["train"] == round(MEMBERS_SHARE * 120)
     assert isinstance(load("out/run", "cf_k"), torch.nn.Sequential)
+    assert command("verify", "out/run") == 0
+    Path("forget.csv").write_text("person-7\n")
+    assert command("verify", "out/run") == 1
+    assert "lists that were given are not what the run was made from" in capsys.readouterr().err
     Path("mypackage/models.py").unlink()
     for name in [name for name in sys.modules if name.partition(".")[0] == "mypackage"]:
         del sys.modules[name]
     with pytest.raises(ConfigError, match=r"mypackage.models"):
         load("out/run", "cf_k")
+
+
+def test_without_members_a_given_model_was_trained_on_all_but_the_official_test_examples(project: Path) -> None:
+    Path("data").mkdir()
+    parquet(Path("data/train.parquet"), [f"train-{number}" for number in range(120)])
+    parquet(Path("data/test.parquet"), [f"test-{number}" for number in range(60)])
+    Path("forget.csv").write_text("train-3\ntrain-4")
+    config = custom(data="data", forget="forget.csv", original="weights.safetensors")
+    source = load_source(config.source)
+    sets = given_sets(config, source)
+    pool, draw = sets.split.pool, sets.draw
+    assert pool[draw.train].tolist() == list(range(120))
+    assert pool[draw.forget].tolist() == [3, 4]
+    outside = np.concatenate([pool[draw.never_seen], sets.split.unseen, sets.split.test])
+    assert sorted(outside) == list(range(120, 180))
+    assert len(draw.never_seen) == 40
+    assert any("Only 40 examples were never seen, 120 were trained on" in note for note in sets.notes)
+
+
+def test_pixels_are_normalised_as_given_weights_were_trained(project: Path) -> None:
+    parquet(Path("data.parquet"), [str(number) for number in range(30)])
+    own, told = (
+        SourceConfig(kind="auto", path="data.parquet", **more) for more in ({}, {"mean": (0.5,), "std": (2.0,)})
+    )
+    assert (load_source(told).mean, load_source(told).std) == ((0.5,), (2.0,))
+    assert load_source(own).content_hash != load_source(told).content_hash
+    base = custom(data="data.parquet")
+    assert "mean" not in identity(base)["source"]
+    assert identity(replace(base, source=told))["source"]["mean"] == [0.5]
+    with pytest.raises(ValueError, match=r"each of the 1 channels"):
+        load_source(replace(told, mean=(0.5, 0.5, 0.5), std=(1.0, 1.0, 1.0)))
+    with pytest.raises(ValueError, match="go together"):
+        SourceConfig(mean=(0.5,))
 
 
 def test_numbers_are_ids_where_ids_are_numbers(project: Path) -> None:
@@ -217,8 +255,8 @@ def test_numbers_are_ids_where_ids_are_numbers(project: Path) -> None:
     source = load_source(SourceConfig(kind="auto", path="data.parquet"))
     np.save("ids.npy", np.array([1003, 1001]))
     assert read_list(Path("ids.npy"), source).tolist() == [1, 3]
-    Path("ids.txt").write_text("1003\n5\n")
-    with pytest.raises(ValueError, match="entry 2: the data has no example '5'"):
+    Path("ids.txt").write_text("5\n")
+    with pytest.raises(ValueError, match="entry 1: the data has no example '5'"):
         read_list(Path("ids.txt"), source)
 
 

@@ -84,6 +84,16 @@ def test_sets_that_cannot_be_are_refused(example: dict[str, Any], changes: dict[
         ungan_dist.unlearn(example["model"], replace(example["data"], **changes), "ungan")
 
 
+def test_a_class_that_the_data_lack_is_still_one_of_the_models(example: dict[str, Any]) -> None:
+    data = example["data"]
+    without_nines = data.retain[data.labels[data.retain] != 9]
+    labels = np.where(data.labels == 9, 8, data.labels)
+    few = replace(data, retain=without_nines, labels=labels)
+    assert ungan_dist.unlearn(example["model"], few, "random_labels")[1].out_features == 10
+    with pytest.raises(ValueError, match="label 10 is out of range: the model has outputs for 0 … 9"):
+        ungan_dist.unlearn(example["model"], replace(data, labels=data.labels + 1), "ungan")
+
+
 def test_sets_that_meet_are_refused(example: dict[str, Any]) -> None:
     data = replace(example["data"], unseen=example["data"].forget[:3])
     with pytest.raises(ValueError, match="must not meet"):

@@ -59,6 +59,16 @@ class SourceConfig:
     where a path is given, else downloaded by torchvision."""
     path: str | None = None
     """Folder or file to read; for CIFAR-10 the environment variable CIFAR10_PARQUET is the second choice."""
+    mean: tuple[float, ...] | None = field(default=None, metadata=ADDED)
+    """A channel, taken from pixels divided by 255: what given weights were trained with. None: that of the data."""
+    std: tuple[float, ...] | None = field(default=None, metadata=ADDED)
+    """A channel, by which the difference is divided. None: that of the data."""
+
+    def __post_init__(self) -> None:
+        if (self.mean is None) != (self.std is None):
+            raise ValueError(f"source.mean and source.std go together, got {self.mean} and {self.std}")
+        for value in self.std or ():
+            positive(**{"source.std": value})
 
 
 @dataclass(frozen=True, kw_only=True)

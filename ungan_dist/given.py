@@ -89,7 +89,7 @@ def given_sets(config: AuditConfig, source: Source) -> GivenSets:
     weights = {"original": given.original, "unlearned": given.unlearned}
     brought = {name: given_weights(path).sha256 for name, path in weights.items() if path is not None}
     if brought:
-        notes.append(_recipe_note(config, list(brought)))
+        notes += [_recipe_note(config, list(brought)), _pixels_note(source)]
     if config.model.factory is not None:
         notes.append(
             f"The model is what {config.model.factory} returns. The run is known by this name, not by the code behind "
@@ -108,6 +108,15 @@ def _recipe_note(config: AuditConfig, brought: list[str]) -> str:
         f"annealing, momentum {train.momentum:g}, weight decay {train.weight_decay:g}, "
         f"{'with ' + changed if changed else 'without augmentation'}. Where the given models were trained otherwise, "
         f"the attack is the weaker for it: set --train.… to what they were trained with."
+    )
+
+
+def _pixels_note(source: Source) -> str:
+    mean, std = (", ".join(f"{value:.4g}" for value in values) for values in (source.mean, source.std))
+    return (
+        f"Given weights were asked about pixels normalised by mean ({mean}) and deviation ({std}) a channel. Where "
+        f"they were trained on pixels normalised otherwise, nothing in this table holds: set --source.mean and "
+        f"--source.std."
     )
 
 

@@ -85,8 +85,16 @@ def _made_by(factory: str, channels: int, num_classes: int) -> nn.Module:
         takes = inspect.signature(function).parameters.values()
         takes_channels = any(one.name == "channels" or one.kind is one.VAR_KEYWORD for one in takes)
         model = function(num_classes=num_classes, **({"channels": channels} if takes_channels else {}))
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"model.factory {factory} cannot be imported ({error}): run from the folder that holds {error.name}, or "
+            f"install it; so must every worker find it"
+        ) from error
     except Exception as error:  # whatever the user's code raises is told as theirs
-        raise ValueError(f"model.factory {factory} failed: {type(error).__name__}: {error}") from error
+        raise ValueError(
+            f"model.factory {factory} failed: {type(error).__name__}: {error}: it is called with num_classes="
+            f"{num_classes} and, where it takes one, channels={channels}"
+        ) from error
     if not isinstance(model, nn.Module):
         raise ValueError(f"model.factory {factory} must return an nn.Module, got {type(model).__name__}")
     return model

@@ -49,7 +49,8 @@ def unlearn(
         seed: fixes every random draw.
 
     Raises:
-        ValueError: sets that are empty, meet each other or lie outside the data; a method that needs an audit's files.
+        ValueError: sets that are empty, meet each other or lie outside the data; labels that the model has no output
+            for; a method that needs an audit's files, or new weights that cannot be drawn.
     """
     config = config or recipes.custom()
     if method == "unlearned":
@@ -65,7 +66,7 @@ def unlearn(
         images=torch.from_numpy(np.ascontiguousarray(data.images)).to(device),
         labels=torch.from_numpy(data.labels.astype(np.int64)).to(device),
         table=normalisation_table(mean, std).to(device),
-        num_classes=int(data.labels.max()) + 1,
+        num_classes=_num_classes(model, data),
     )
 
     def indices(positions: Int[np.ndarray, " some"]) -> torch.Tensor:
@@ -85,6 +86,18 @@ def unlearn(
     settings = method_config(config, method)
     with layer_draws(method, seed, device=device):
         return METHODS[type(settings)](request, settings).model
+
+
+def _num_classes(model: nn.Module, data: ForgetData) -> int:
+    """As many as the model has outputs: the data may lack a class."""
+    device = next(model.parameters()).device
+    _, height, width, channels = data.images.shape
+    with torch.no_grad():
+        num_classes = frozen_copy(model)(torch.zeros(2, channels, height, width, device=device)).shape[-1]
+    outside = data.labels[(data.labels < 0) | (data.labels >= num_classes)]
+    if len(outside):
+        raise ValueError(f"label {outside[0]} is out of range: the model has outputs for 0 … {num_classes - 1}")
+    return num_classes
 
 
 def _check(data: ForgetData) -> None:
