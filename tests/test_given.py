@@ -30,6 +30,7 @@ from ungan_dist.given import MEMBERS_SHARE, given_sets, read_list
 from ungan_dist.identity import content_hash, identity, run_hash
 from ungan_dist.launch import audit
 from ungan_dist.plan import make_plan
+from ungan_dist.purge import plan_purge
 from ungan_dist.recipes import cifar10_small, custom, digits
 from ungan_dist.resident import prepare
 from ungan_dist.runs import load
@@ -206,6 +207,7 @@ def test_parquet_with_ids_and_a_model_trained_here(project: Path, capsys: pytest
     assert table["sizes"]["train"] == round(MEMBERS_SHARE * 120)
     assert isinstance(load("out/run", "cf_k"), torch.nn.Sequential)
     assert command("verify", "out/run") == 0
+    assert any(f"given as forget, {project}/forget.csv" in note for note in plan_purge(Path("out/run")).notes)
     Path("forget.csv").write_text("person-7\n")
     assert command("verify", "out/run") == 1
     assert "lists that were given are not what the run was made from" in capsys.readouterr().err

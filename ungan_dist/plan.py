@@ -194,6 +194,23 @@ def _targets(
     return originals, unlearning
 
 
+def fleet_identity(record: RunRecord) -> dict[str, Any]:
+    """What the shadow models of a run share with those of every run that can use them, but for the pool."""
+    config = record.config
+    alone = plain(config.train)
+    # a shadow model is trained by one process, however many share the training of a target
+    del alone["num_workers"], alone["sync_batch_norm"]
+    return {
+        "results_version": RESULTS_VERSION,
+        "data": record.data_hash,
+        "model": plain(config.model),
+        "train": alone,
+        "queries": list(config.shadows.queries),
+        "seed": config.shadows.seed,
+        "resolved": record.resolved,
+    }
+
+
 def _shadows(
     record: RunRecord,
     prepared: Prepared,
@@ -207,19 +224,7 @@ def _shadows(
     What does not fill a block is trained pair by pair, and stays so when more models fill it: nothing is trained twice.
     """
     config = record.config
-    alone = plain(config.train)
-    # a shadow model is trained by one process, however many share the training of a target
-    del alone["num_workers"], alone["sync_batch_norm"]
-    common: dict[str, Any] = {
-        "results_version": RESULTS_VERSION,
-        "data": record.data_hash,
-        "pool": array_hash(split.pool),
-        "model": plain(config.model),
-        "train": alone,
-        "queries": list(config.shadows.queries),
-        "seed": config.shadows.seed,
-        "resolved": record.resolved,
-    }
+    common = fleet_identity(record) | {"pool": array_hash(split.pool)}
 
     def unit(shadows: tuple[int, ...]) -> ShadowUnit:
         content = {**common, "shadows": list(shadows), "membership": array_hash(membership[list(shadows)])}
