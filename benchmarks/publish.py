@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import kernel_table
+import loader_table
 
 from ungan_dist import store
 from ungan_dist.intervals import seeded_interval
@@ -131,6 +132,10 @@ def controls(table: dict[str, Any]) -> list[str]:
     ]
 
 
+TABLES = {"kernels": kernel_table.table, "loaders": loader_table.table}
+"""What is no run has a table of its own."""
+
+
 def refresh_readme() -> None:
     """Puts each published table into its block of the README."""
     path = ROOT / "README.md"
@@ -138,7 +143,7 @@ def refresh_readme() -> None:
 
     def block(match: re.Match[str]) -> str:
         results = RESULTS / f"{match[1]}.json"
-        write = kernel_table.table if match[1] == "kernels" else compact
+        write = TABLES.get(match[1], compact)
         body = write(store.read_json(results)) if results.is_file() else "Not measured yet.\n"
         return f"<!-- results: {match[1]} -->\n{body}<!-- end -->"
 

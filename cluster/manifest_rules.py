@@ -15,6 +15,7 @@ import yaml
 from ungan_dist.cluster.secret_lint import find_secrets
 from ungan_dist.config import AuditConfig
 from ungan_dist.errors import ConfigError
+from ungan_dist.urls import is_url
 
 Document = Mapping[str, Any]
 ReadCommand = Callable[[list[str]], AuditConfig]
@@ -234,5 +235,8 @@ def _entrypoint(spec: Document, read_command: ReadCommand) -> Iterator[str]:
             paths = [mount["mountPath"] for mount in group["template"]["spec"]["containers"][0]["volumeMounts"]]
             if not any(f"{config.output}/".startswith(f"{path.rstrip('/')}/") for path in paths):
                 yield f"--output {config.output} lies on no volume of {name}: it would be lost"
-    else:
-        yield f"--output must be absolute, on a volume of every pod, got {config.output!r}: it would die with the pod"
+    elif not is_url(config.output):
+        yield (
+            f"--output must be absolute, on a volume of every pod, or object storage, got {config.output!r}: "
+            f"it would die with the pod"
+        )

@@ -19,6 +19,7 @@ from ungan_dist.cluster.secret_lint import find_secrets
 from ungan_dist.config import AuditConfig
 from ungan_dist.errors import ConfigError, Unfinished
 from ungan_dist.identity import content_hash, identity
+from ungan_dist.urls import is_url, refuse_credentials, within
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
@@ -53,9 +54,11 @@ def prepare(config: AuditConfig, recipe: str, options: list[str]) -> Submission:
     Raises:
         ConfigError: an output that would not outlive the job, or a secret in the options.
     """
-    if not Path(config.output).is_absolute():
+    if is_url(config.output):
+        refuse_credentials(config.output)
+    elif not Path(config.output).is_absolute():
         raise ConfigError(
-            f"--output must be an absolute folder that all nodes share (an object store: mounted as one), got "
+            f"--output must be an absolute folder that all nodes share, or object storage (s3://…, gs://…), got "
             f"{config.output!r}: a job's own folder is gone when it ends"
         )
     given = {name: path for name, path in dataclasses.asdict(config.given).items() if path is not None}
@@ -73,7 +76,8 @@ def prepare(config: AuditConfig, recipe: str, options: list[str]) -> Submission:
         raise ConfigError(
             f"{'; '.join(secrets)}: every reader of a cluster's jobs sees it. Put it on the nodes instead"
         )
-    return Submission(hash=digest, run=f"{place['output']}/{name}", entrypoint=shlex.join(words))
+    run = within(config.output, name) if is_url(config.output) else f"{place['output']}/{name}"
+    return Submission(hash=digest, run=run, entrypoint=shlex.join(words))
 
 
 @dataclass(frozen=True, kw_only=True)

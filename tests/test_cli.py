@@ -37,7 +37,7 @@ def refused(result: subprocess.CompletedProcess[str], *words: str) -> None:
     "arguments",
     [
         *(["--help"], ["recipes"], ["run", "digits", "--help"], ["--version"]),
-        *([command, "--help"] for command in ("submit", "status", "cancel", "manifest", "purge")),
+        *([command, "--help"] for command in ("doctor", "submit", "status", "cancel", "manifest", "purge")),
     ],
 )
 def test_help_answers_within_a_second(arguments: list[str]) -> None:

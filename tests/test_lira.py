@@ -13,7 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from ungan_dist.lira import Moments, likelihood_ratio, log_odds, merge, moments, resolve_variance
+from ungan_dist.lira import (
+    Moments,
+    likelihood_ratio,
+    log_odds,
+    merge,
+    moments,
+    moments_of_both,
+    resolve_variance,
+)
 from ungan_dist.metrics import auc
 
 
@@ -132,6 +140,19 @@ def test_merged_moments_are_those_of_the_union(data):
     np.testing.assert_array_equal(union.num_values, whole.num_values)
     np.testing.assert_allclose(union.mean, whole.mean, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(union.squares, whole.squares, rtol=1e-8, atol=1e-12)
+
+
+@given(seed=st.integers(0, 2**32 - 1), offset=st.sampled_from([0.0, 30.0, -1e6]), spread=st.sampled_from([1.0, 1e-3]))
+def test_moments_of_both_groups_are_those_of_each(seed: int, offset: float, spread: float) -> None:
+    rng = np.random.default_rng(seed)
+    is_in = rng.random((12, 5)) < 0.5
+    values = offset + np.where(is_in, rng.normal(size=(12, 5)), spread * rng.normal(size=(12, 5)) - 3)
+    for found, chosen in zip(moments_of_both(values, is_in), (is_in, ~is_in), strict=True):
+        expected = moments(values, chosen)
+        assert (found.num_values == expected.num_values).all()
+        occupied = expected.num_values > 0
+        np.testing.assert_allclose(found.mean[occupied], expected.mean[occupied], rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(found.squares[occupied], expected.squares[occupied], rtol=1e-6, atol=1e-9)
 
 
 @given(st.permutations(range(8)), st.integers(0, 20))

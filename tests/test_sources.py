@@ -211,7 +211,7 @@ def test_damaged_bytes_give_a_picture_or_a_value_error(data, kind):
     for _ in range(data.draw(st.integers(1, 8))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     try:
-        found = decode([("this", bytes(content))], 1)
+        found, _ = decode([("this", bytes(content))], 1)
     except ValueError as error:
         found = error
     assert "this" in str(found) if isinstance(found, ValueError) else found.dtype == np.uint8

@@ -21,7 +21,9 @@ usage:
   ungan-dist audit --unlearned FILE …  judge a model that was unlearned elsewhere
   ungan-dist report RUN                write the report of a run folder anew; trains nothing
   ungan-dist verify RUN                re-hash a run and recompute its scores: COMPLETE, PARTIAL or CORRUPT
+  ungan-dist doctor                    what a run needs, tried on this machine; --cluster ADDRESS: on every node
   ungan-dist runs [DIR]                list the runs of a folder; --remove RUN removes one
+  ungan-dist prepare RECIPE            write the data as one file for FFCV; --rebuild replaces a damaged one
   ungan-dist purge RUN                 remove what a run folder holds of the forgotten people
   ungan-dist targets RECIPE [OPTIONS]  the originals and the unlearning alone; by several processes under torchrun
   ungan-dist submit RECIPE --address URL   run on a Ray cluster; then status ID, cancel ID
@@ -68,7 +70,9 @@ COMMANDS = {
     "audit": "ungan_dist.commands.audit",
     "report": "ungan_dist.commands.report",
     "verify": "ungan_dist.commands.verify",
+    "doctor": "ungan_dist.commands.doctor",
     "runs": "ungan_dist.commands.runs",
+    "prepare": "ungan_dist.commands.prepare",
     "recipes": "ungan_dist.commands.recipes",
     "targets": "ungan_dist.commands.targets",
     "submit": "ungan_dist.commands.submit",

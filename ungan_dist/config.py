@@ -268,6 +268,8 @@ class ExecutionConfig:
     all that the audit needs."""
     progress: Literal["auto", "rich", "json", "none"] = "auto"
     """auto: rich on a terminal, JSON lines otherwise."""
+    cache: str | None = None
+    """Folder on each machine that works on an output in object storage; none: ~/.cache/ungan_dist."""
 
     def __post_init__(self) -> None:
         positive(num_processes=self.num_processes)
@@ -281,6 +283,21 @@ class ExecutionConfig:
                 f"run_name must be a plain folder name, and neither data nor shadows, which runs share; "
                 f"got {self.run_name!r}"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """How examples reach the models; every loader gives the same bits."""
+
+    loader: Literal["auto", "ffcv", "resident"] = "auto"
+    """resident: all pixels in memory, the device's where it has its own. ffcv: read from a file by FFCV, which must be
+    installed. auto: resident while the pixels fit in a quarter of that memory, or without FFCV; ffcv otherwise."""
+    num_threads: int | None = None
+    """Threads of a process that read and augment with FFCV; none: 1 on a CPU, where processes share the cores, else
+    the cores a GPU has to itself."""
+
+    def __post_init__(self) -> None:
+        positive(**{"data.num_threads": self.num_threads})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -362,11 +379,14 @@ class AuditConfig:
     ungan: UnGANConfig = field(default_factory=UnGANConfig)
     given: GivenConfig = field(default_factory=GivenConfig)
     output: str = "runs"
-    """Folder that holds run folders, shadow fleets and prepared data."""
+    """Folder that holds run folders, shadow fleets and prepared data; or object storage, as s3://bucket/prefix,
+    gs://bucket/prefix or file:///folder with pyarrow's options as the URL's query. Credentials come from the
+    environment and the provider's own files, as for its other tools; none are read or kept here."""
     cluster: str = "local"
     """local: processes of this machine, without Ray. auto: joins this machine's Ray cluster or starts one. Else the
     address of a Ray cluster, host:port."""
     fleet: FleetConfig = field(default_factory=FleetConfig)
+    data: DataConfig = field(default_factory=DataConfig)
     execution: ExecutionConfig = field(default_factory=ExecutionConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
 
@@ -408,7 +428,7 @@ class AuditConfig:
             )
 
 
-EXECUTION_FIELDS = ("given", "output", "cluster", "fleet", "execution", "report")
+EXECUTION_FIELDS = ("given", "output", "cluster", "fleet", "data", "execution", "report")
 """Fields of AuditConfig that are no part of its identity; what was given counts by its content, hashed apart."""
 APPEND_ONLY_FIELDS = ("methods", "num_seeds", "shadows.num_models")
 """Fields that extend a run: results so far stay valid."""

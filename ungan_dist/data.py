@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -18,10 +18,48 @@ from ungan_dist.philox import philox
 
 
 @dataclass(frozen=True, kw_only=True)
-class Examples:
-    """A data set resident on one device; sets are tensors of indices into it."""
+class View:
+    """How pictures are looked at; the same view of an example has the same bits by every loader."""
 
-    images: UInt8[Tensor, "examples height width channels"]
+    augment: AugmentConfig | None = None
+    """Random crop and flip; none leaves pixels where they are."""
+    seed: int = 0
+    """Of the random draws, which depend on (seed, epoch, example)."""
+    epoch: int = 0
+    shift: int = 0
+    """Pixels to the right and down, as the attack's query views ask; pixels that enter are 0."""
+    flip: bool = False
+    """Mirror every picture."""
+
+
+@runtime_checkable
+class PictureFile(Protocol):
+    """Pictures that are read from a file when they are asked for."""
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Examples, height, width, channels."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where batches arrive."""
+        ...
+
+    def gather(self, indices: Tensor, view: View) -> Tensor:
+        """One batch, float32."""
+        ...
+
+    def read(self, batches: Sequence[Tensor], view: View) -> Iterator[Tensor]:
+        """Batches in order, read ahead; each is valid until the next is asked for."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examples:
+    """A data set, resident on one device or in a file; sets are tensors of indices into it."""
+
+    images: UInt8[Tensor, "examples height width channels"] | PictureFile
     labels: Int[Tensor, " examples"]
     table: Float[Tensor, "256 channels"]
     """Normalisation: pixel value and channel → input of the model."""
@@ -83,7 +121,11 @@ def gather(
         shift: pixels to the right and down, as the attack's query views ask; pixels that enter are 0.
         flip: mirror every picture.
     """
-    if augment is not None and not shift and not flip and data.implementation("gather_augmented") == "fused":
+    fused = augment is not None and not shift and not flip and data.implementation("gather_augmented") == "fused"
+    if not isinstance(data.images, Tensor):
+        view = View(augment=augment, seed=seed, epoch=epoch, shift=shift, flip=flip)
+        return _laid_out(data.images.gather(indices, view), data, fused)
+    if augment is not None and fused:
         return gather_augmented(
             data.images, indices, data.table,
             seed=seed, epoch=epoch, padding=augment.padding, flip=augment.flip, impl="fused",
@@ -109,6 +151,39 @@ def gather(
     pixels = torch.where(inside[..., None], pixels, 0)
     normalised = data.table[pixels.long(), torch.arange(channels, device=data.device)]
     return normalised.permute(0, 3, 1, 2).contiguous()
+
+
+def gather_ahead(
+    data: Examples,
+    batches: Sequence[Int[Tensor, " _"]],
+    *,
+    augment: AugmentConfig | None = None,
+    seed: int = 0,
+    epoch: int = 0,
+) -> Iterator[Float[Tensor, "_ channels height width"]]:
+    """:func:`gather` of one batch after another, read ahead where pictures lie in a file.
+
+    Args:
+        batches: of any sizes, also none: a process's shares of a pass, for example.
+
+    Yields:
+        Pictures of each batch, valid until the next is asked for.
+    """
+    if isinstance(data.images, Tensor):
+        for batch in batches:
+            yield gather(data, batch, augment=augment, seed=seed, epoch=epoch)
+    else:
+        fused = augment is not None and data.implementation("gather_augmented") == "fused"
+        for images in data.images.read(batches, View(augment=augment, seed=seed, epoch=epoch)):
+            yield _laid_out(images, data, fused)
+
+
+def _laid_out(
+    images: Float[Tensor, "batch channels height width"], data: Examples, fused: bool
+) -> Float[Tensor, "batch channels height width"]:
+    """Type and memory format that the resident loader's pictures have: by these torch chooses its convolutions."""
+    images = images.to(data.table.dtype)
+    return images.contiguous(memory_format=torch.channels_last) if fused else images
 
 
 def epoch_order(indices: Int[Tensor, " set"], seed: int, epoch: int) -> Int[Tensor, " set"]:

@@ -212,7 +212,7 @@ def _indices(path: Path, words: list[str], source: Source) -> Int[np.ndarray, " 
         for entry, word in enumerate(words, 1):
             if word not in positions:
                 raise ValueError(
-                    f"{path}, entry {entry}: the data has no example {word!r}; it has ids such as {ids[0]!r}, and a "
+                    f"{path}, entry {entry}: the data has no example {word!r}; it has ids such as {next(iter(ids))!r}, and a "
                     f"list holds ids or indices, not both"
                 )
             if word in repeated:

@@ -71,6 +71,28 @@ def moments(values: Float64[np.ndarray, "models ..."], chosen: Bool[np.ndarray, 
     return Moments(num_values, mean, np.einsum("k...,k...->...", deviations, deviations))
 
 
+def moments_of_both(
+    values: Float64[np.ndarray, "models columns"], is_in: Bool[np.ndarray, "models columns"]
+) -> tuple[Moments, Moments]:
+    """Moments over the models that had each column's example and over those that had not, in two passes for both.
+
+    The rest of a sum is what its part leaves: squares below 1e-16 of the other group's are lost, and none is negative.
+    """
+    weights = is_in.astype(np.float64)
+    num_in = is_in.sum(0)
+    num_out = len(values) - num_in
+    sum_in = np.einsum("kc,kc->c", values, weights)
+    mean_in = sum_in / np.maximum(num_in, 1)
+    mean_out = (values.sum(0) - sum_in) / np.maximum(num_out, 1)
+    deviations = weights * (mean_in - mean_out)
+    deviations += mean_out
+    np.subtract(values, deviations, out=deviations)
+    deviations *= deviations
+    squares_in = np.einsum("kc,kc->c", deviations, weights)
+    squares_out = np.maximum(deviations.sum(0) - squares_in, 0.0)
+    return Moments(num_in, mean_in, squares_in), Moments(num_out, mean_out, squares_out)
+
+
 def merge(parts: Moments, axis: int | tuple[int, ...] = 0) -> Moments:
     """Moments of the union of the groups along an axis.
 
@@ -204,9 +226,12 @@ def _fit(
 ) -> dict[str, _Fit]:
     parts: dict[str, list[_Fit]] = {group: [] for group in groups}
     for values, is_in in _chunks(shadow_log_odds, membership, kept):
-        for group in groups:
+        if groups == ("out",):
+            fits = {"out": moments(values, ~is_in)}
+        else:
+            fits = dict(zip(groups, moments_of_both(values, is_in), strict=True))
+        for group, fit in fits.items():
             chosen = is_in if group == "in" else ~is_in
-            fit = moments(values, chosen)
             parts[group].append(_Fit(fit, _median(values, chosen) if center == "median" else fit.mean))
     return {
         group: _Fit(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -17,8 +18,10 @@ from ungan_dist.examples import forget_examples
 from ungan_dist.identity import appended, identity
 from ungan_dist.lira import ShadowFits, fit_shadows, resolve_variance
 from ungan_dist.metrics import auc
+from ungan_dist.mirror import Mirror
 from ungan_dist.plan import Plan, implementations, in_smaller_blocks, make_plan
 from ungan_dist.pool import LocalPool
+from ungan_dist.remote import fetch_record, in_step, publish_status, publishing
 from ungan_dist.report import render
 from ungan_dist.resident import prepare
 from ungan_dist.runs import RunRecord, extended, open_run
@@ -36,6 +39,7 @@ def audit(
     run_units: RunUnits | None = None,
     device: str | None = None,
     tell: progress.Report = progress.silent,
+    mirror: Mirror | None = None,
 ) -> Report:
     """Trains, unlearns, attacks and reports; what a run of the same config has done before is not done again.
 
@@ -44,10 +48,11 @@ def audit(
         run_units: who computes units; none: a pool of local processes.
         device: what they are computed on, ``cpu`` or ``cuda``; none: what this machine has.
         tell: told of every step forward.
+        mirror: object storage that the output folder is kept in step with; none: the folder is all there is.
 
     Raises:
         ConfigError: wrong config or input; nothing was computed.
-        Unfinished: storage is full, or too little succeeded for a report; run again to continue.
+        Unfinished: storage is full or out of reach, or too little succeeded for a report; run again to continue.
     """
     if run_units is None and config.train.num_workers > 1:
         raise ConfigError(
@@ -55,11 +60,13 @@ def audit(
             f"pool's do not: add --cluster auto; or train the targets by torchrun --nproc-per-node "
             f"{config.train.num_workers} -m ungan_dist targets {config.name}, then run without --train.num-workers"
         )
-    with opened(config, device=device) as plan, stated(plan.folder):
+    with opened(config, device=device, mirror=mirror) as plan, stated(plan.folder):
         if missing([*plan.targets, *plan.shadows]):
             write_status(plan.folder, "RUNNING")
+            if mirror is not None:
+                publish_status(mirror, plan)
         with _partial_report(plan):
-            plan, failures = _compute(plan, run_units, tell)
+            plan, failures = _compute(plan, run_units, tell, mirror)
         report = build_report(plan, failures, tell)
         _write(plan, report)
         write_status(plan.folder, report.status, missing=report.missing)
@@ -67,21 +74,29 @@ def audit(
 
 
 @contextlib.contextmanager
-def opened(config: AuditConfig, *, device: str | None = None) -> Iterator[Plan]:
+def opened(config: AuditConfig, *, device: str | None = None, mirror: Mirror | None = None) -> Iterator[Plan]:
     """The plan of a run whose folder is this process's alone, with its record, data and membership in place.
 
     Raises:
         ConfigError: wrong config or input, or a folder that belongs to another run or process.
     """
     plan = make_plan(config, device=device)
+    if mirror is not None:
+        fetch_record(mirror, plan.folder.name)
     longer = extended(config, plan.folder, plan.record)
     plan = plan if longer == config else make_plan(longer, device=device)
     with _writable(plan.folder), store.run_lock(plan.folder):
         store.sweep(plan.folder)
         open_run(plan.folder, plan.record)
-        prepare(plan.source, plan.folder.parent)
+        for note in plan.notes:
+            warnings.warn(note, stacklevel=2)
+        prepare(plan.source, plan.folder.parent, loader=plan.originals[0].prepared.loader)
         _store_membership(plan)
-        yield plan
+        if mirror is None:
+            yield plan
+            return
+        with in_step(mirror, plan) as plan:
+            yield plan
 
 
 @contextlib.contextmanager
@@ -133,7 +148,9 @@ def _store_membership(plan: Plan) -> None:
         store.commit(plan.folder, "membership.json", id=content_hash, files=files)
 
 
-def _compute(plan: Plan, run_units: RunUnits | None, tell: progress.Report) -> tuple[Plan, list[Failed]]:
+def _compute(
+    plan: Plan, run_units: RunUnits | None, tell: progress.Report, mirror: Mirror | None
+) -> tuple[Plan, list[Failed]]:
     """Runs every unit that has no valid result: what needs nothing first, then what starts from an original.
 
     Returns:
@@ -142,6 +159,8 @@ def _compute(plan: Plan, run_units: RunUnits | None, tell: progress.Report) -> t
     with contextlib.ExitStack() as stack:
         if run_units is None:
             run_units = stack.enter_context(LocalPool(plan.record.config.execution.num_processes)).run_units
+        if mirror is not None:
+            run_units = publishing(mirror, run_units)
         failures = _run("original, shadows", [*plan.originals, *plan.shadows], run_units, tell, plan)
         too_large = {failure.unit.id for failure in failures if _can_be_smaller(failure)}
         if too_large:
@@ -240,7 +259,7 @@ def build_report(plan: Plan, failures: list[Failed], tell: progress.Report) -> R
         status="PARTIAL" if absent else "COMPLETE",
         missing=absent,
         forget_files=_forget_files(plan),
-        notes=plan.notes,
+        notes=plan.assumed,
         examples=forget_examples(plan.source, plan.split, evidence) if _may_show(plan) else [],
     )
 
@@ -283,6 +302,7 @@ def _forget_files(plan: Plan) -> list[str]:
     return [
         prepared.images,
         prepared.labels,
+        prepared.beton.name,
         f"{name}/models/*/original.safetensors",
         f"{name}/log_odds/*/*.npy",
         "shadows/*.npy",

@@ -18,6 +18,7 @@ from ungan_dist.errors import ConfigError
 from ungan_dist.given import check_models, given_sets
 from ungan_dist.identity import RESULTS_VERSION, content_hash, plain, run_hash
 from ungan_dist.kernels import resolve, table_hash
+from ungan_dist.loaders import resolve_loader
 from ungan_dist.resident import Prepared
 from ungan_dist.runs import RunRecord, folder_of
 from ungan_dist.shadows import ShadowUnit
@@ -38,13 +39,15 @@ class Plan:
     split: Split
     draws: list[Draw]
     """By audit seed."""
+    notes: tuple[str, ...]
+    """What the user should know of how "auto" was resolved."""
     membership: Bool[np.ndarray, "models pool"]
     originals: list[TargetUnit]
     unlearning: list[TargetUnit]
     """Every other method, after its seed's original."""
     shadows: list[ShadowUnit]
-    notes: list[str]
-    """What was assumed of what was given."""
+    assumed: list[str]
+    """What was assumed of what was given, for the report."""
 
     @property
     def targets(self) -> list[TargetUnit]:
@@ -60,7 +63,7 @@ def make_plan(config: AuditConfig, *, resolved: dict[str, Any] | None = None, de
         device: what the units run on, ``cpu`` or ``cuda``; none: this machine's.
 
     Raises:
-        ConfigError: the data cannot be read, or does not suffice for what is asked.
+        ConfigError: the data cannot be read, or does not suffice for what is asked; or FFCV is, and is not installed.
     """
     try:
         source = load_source(config.source)
@@ -72,7 +75,9 @@ def make_plan(config: AuditConfig, *, resolved: dict[str, Any] | None = None, de
         raise ConfigError(str(error)) from error
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     engine = _engine(config, device) if config.shadows.engine == "auto" else config.shadows.engine
+    # "loader" names the bits, and every loader gives those of the resident one; it stays for the ids' sake
     resolved = resolved or {"device": device, "engine": engine, "loader": "resident", **_fused(device)}
+    loader, note = resolve_loader(config.data.loader, source.images.nbytes, str(resolved["device"]))
     record = RunRecord(
         config=config,
         run_hash=run_hash(config, source.content_hash, sets.given_hash if sets else ""),
@@ -83,7 +88,12 @@ def make_plan(config: AuditConfig, *, resolved: dict[str, Any] | None = None, de
         given_hash=sets.given_hash if sets else "",
     )
     folder = folder_of(config, record.run_hash)
-    prepared = Prepared(output=str(folder.parent), data_hash=source.content_hash)
+    prepared = Prepared(
+        output=str(folder.parent),
+        data_hash=source.content_hash,
+        loader=loader,
+        num_threads=config.data.num_threads,
+    )
     draws = [sets.draw if sets else draw_sets(config.split, seed) for seed in range(config.num_seeds)]
     membership = membership_matrix(config.shadows.num_models, len(split.pool), config.shadows.seed)
     originals, unlearning = _targets(record, folder, prepared, split, draws)
@@ -94,10 +104,11 @@ def make_plan(config: AuditConfig, *, resolved: dict[str, Any] | None = None, de
         split=split,
         draws=draws,
         membership=membership,
+        notes=(note,) if note else (),
         originals=originals,
         unlearning=unlearning,
         shadows=_shadows(record, prepared, split, membership),
-        notes=sets.notes if sets else [],
+        assumed=sets.notes if sets else [],
     )
 
 

@@ -1,4 +1,4 @@
-"""The prepared data set: checksummed arrays in the output folder, opened once a process."""
+"""The prepared data set in the output folder, opened once a process: arrays in memory, or a file that FFCV reads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import numpy as np
 import torch
 
 from ungan_dist import store
+from ungan_dist.beton_file import BetonPlace, open_beton, prepare_beton
 from ungan_dist.data import Examples, normalisation_table
+from ungan_dist.loaders import Loader, reading_threads
 
 if TYPE_CHECKING:
     from ungan_dist.sources import Source
@@ -24,6 +26,9 @@ class Prepared:
     output: str
     """The output folder, absolute."""
     data_hash: str
+    loader: Loader = "resident"
+    num_threads: int | None = None
+    """Threads that read with FFCV; none: as fits the device."""
 
     @property
     def marker(self) -> str:
@@ -38,11 +43,22 @@ class Prepared:
     def labels(self) -> str:
         return f"data/{self.data_hash[:16]}/labels.npy"
 
+    @property
+    def beton(self) -> BetonPlace:
+        """FFCV's file."""
+        return BetonPlace(output=Path(self.output), data_hash=self.data_hash)
 
-def prepare(source: Source, output: Path) -> Prepared:
-    """Writes a source's arrays, unless they lie there intact."""
-    prepared = Prepared(output=str(output), data_hash=source.content_hash)
-    if store.committed(output, prepared.marker, id=prepared.data_hash) is None:
+
+def prepare(source: Source, output: Path, *, loader: Loader = "resident") -> Prepared:
+    """Writes what a loader reads of a source, unless it lies there intact.
+
+    Raises:
+        ConfigError: FFCV's file was damaged since it was written.
+    """
+    prepared = Prepared(output=str(output), data_hash=source.content_hash, loader=loader)
+    if loader == "ffcv":
+        prepare_beton(source, prepared.beton)
+    elif store.committed(output, prepared.marker, id=prepared.data_hash) is None:
         facts: dict[str, Any] = {
             "num_classes": source.num_classes,
             "mean": list(source.mean),
@@ -63,7 +79,11 @@ def open_examples(prepared: Prepared, device: str, fused: tuple[str, ...] = ()) 
 
     Raises:
         CorruptResult: the files are absent or not what their manifest says.
+        ConfigError: so is FFCV's file.
     """
+    if prepared.loader == "ffcv":
+        num_threads = reading_threads(prepared.num_threads, device)
+        return open_beton(prepared.beton, device, num_threads=num_threads, fused=fused)
     output = Path(prepared.output)
     facts = store.committed(output, prepared.marker, id=prepared.data_hash)
     if facts is None:

@@ -15,6 +15,7 @@ from ungan_dist import identity as identities
 from ungan_dist import store
 from ungan_dist.config import EXECUTION_FIELDS, AuditConfig
 from ungan_dist.errors import ConfigError
+from ungan_dist.urls import is_url, split_run, within
 
 if TYPE_CHECKING:
     from torch import nn
@@ -41,7 +42,13 @@ class RunRecord:
 
 
 def folder_of(config: AuditConfig, run_hash: str) -> Path:
-    """The run folder: its given name, or the recipe's with the first digits of the hash."""
+    """The run folder: its given name, or the recipe's with the first digits of the hash.
+
+    Raises:
+        ConfigError: the output is object storage; a run works in the folder behind it.
+    """
+    if is_url(config.output):
+        raise ConfigError(f"the output must be a folder here, got {config.output}: storage is for ungan-dist run")
     return Path(config.output).resolve() / (config.execution.run_name or f"{config.name}-{run_hash[:8]}")
 
 
@@ -187,7 +194,7 @@ def load(run: str | Path, method: str, *, seed: int = 0) -> nn.Module:
     """The model that a method left behind, in eval mode on the CPU.
 
     Args:
-        run: the run folder.
+        run: the run folder, or its URL in object storage.
         method: a row of the table, for example ``"ungan"``.
         seed: the audit seed.
 
@@ -201,7 +208,8 @@ def load(run: str | Path, method: str, *, seed: int = 0) -> nn.Module:
     from ungan_dist.targets import target_marker
     from ungan_dist.weights import load_weights
 
-    folder = Path(run)
+    url = run if isinstance(run, str) and is_url(run) else None
+    folder = Path(run) if url is None else _fetched(url, target_marker(seed, method))
     record = read_run(folder)
     path = folder / f"models/{seed}/{method}.safetensors"
     if not path.is_file():
@@ -223,6 +231,19 @@ def load(run: str | Path, method: str, *, seed: int = 0) -> nn.Module:
     except ValueError as error:
         # only a factory of the user's can fail: it is called anew, and may have changed
         raise ConfigError(str(error)) from error
+
+
+def _fetched(url: str, marker: str) -> Path:
+    """The folder on this machine with the record and one result of a run in object storage."""
+    from ungan_dist.mirror import connect
+
+    output, name = split_run(url)
+    mirror = connect(output)
+    if not mirror.pull_json(f"{name}/{_CONFIG}"):
+        raise ConfigError(f"{url} is not a run: it has no readable {_CONFIG}")
+    if mirror.pull(name, marker) == "damaged":
+        raise store.CorruptResult(f"{within(url, marker)} or a file that it names is damaged: run the audit again")
+    return mirror.folder / name
 
 
 def versions() -> dict[str, str]:

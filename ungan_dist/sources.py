@@ -52,6 +52,8 @@ class Source:
     std: tuple[float, ...]
     ids: tuple[str, ...] | None = None
     """A name for each example: the path of a picture in its folder, a Parquet file's column ``id``."""
+    jpegs: tuple[bytes | None, ...] = ()
+    """Large colour pictures as the JPEG files they came from, by example; empty where there are none."""
 
     @cached_property
     def content_hash(self) -> str:
@@ -186,6 +188,7 @@ def _source(
         mean=mean,
         std=std,
         ids=pictures.ids,
+        jpegs=pictures.jpegs,
     )
 
 

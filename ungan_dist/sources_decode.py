@@ -14,6 +14,9 @@ FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
 """Pillow's other readers are left out: some start programs, and none holds a data set."""
 
 GREY_MODES = ("1", "L", "LA")
+LARGE_PIXELS = 128 * 128
+"""Pictures with more pixels keep their JPEG files: a file of the data set need not hold what they decode to."""
+
 COLOUR_MODES = ("P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 
 
@@ -28,19 +31,27 @@ class Pictures:
     """How many of the last examples are the official test set; 0 where there is none."""
     ids: tuple[str, ...] | None = None
     """A name for each example; none where the reader knows none."""
+    jpegs: tuple[bytes | None, ...] = ()
+    """Large colour pictures as the JPEG files they came from; none for any other."""
 
 
-def decode(encoded: Iterable[tuple[str, bytes]], count: int) -> UInt8[np.ndarray, "examples height width channels"]:
+def decode(
+    encoded: Iterable[tuple[str, bytes]], count: int
+) -> tuple[UInt8[np.ndarray, "examples height width channels"], tuple[bytes | None, ...]]:
     """Decodes pictures in order, to one channel if all of them are grey and to RGB otherwise.
 
     Args:
         encoded: where each picture came from, for messages, and its bytes as in a file.
         count: how many there are.
 
+    Returns:
+        The pixels, and the files of those that are large colour JPEGs (nothing at all where no picture is).
+
     Raises:
         ValueError: one that cannot be decoded, has 16 bits a channel, or differs in size from the first.
     """
     images, first, all_grey = np.empty((0, 0, 0, 3), np.uint8), "", True
+    jpegs: list[bytes | None] = []
     for position, (where, content) in enumerate(encoded):
         picture = _open(where, content)
         width, height = picture.size
@@ -52,8 +63,12 @@ def decode(encoded: Iterable[tuple[str, bytes]], count: int) -> UInt8[np.ndarray
                 "resize all pictures to one size"
             )
         all_grey = all_grey and picture.mode in GREY_MODES
+        is_jpeg = picture.format == "JPEG" and picture.mode == "RGB" and width * height > LARGE_PIXELS
+        jpegs.append(content if is_jpeg else None)
         images[position] = _pixels(where, picture)
-    return np.ascontiguousarray(images[..., :1]) if all_grey else images
+    if all_grey:
+        return np.ascontiguousarray(images[..., :1]), ()
+    return images, tuple(jpegs) if any(jpegs) else ()
 
 
 def _open(where: str, content: bytes) -> Image.Image:

@@ -30,12 +30,14 @@ def read_image_folder(root: Path) -> Pictures:
     train = _pictures_by_class(train_root, class_names)
     test = _pictures_by_class(root / "test", class_names) if has_sets and (root / "test").is_dir() else []
     files = [*train, *test]
+    images, jpegs = decode(_contents(files), len(files))
     return Pictures(
-        images=decode(_contents(files), len(files)),
+        images=images,
         labels=np.array([label for _, label in files], np.int64),
         class_names=class_names,
         num_test=len(test),
         ids=tuple(str(file.relative_to(root)) for file, _ in files),
+        jpegs=jpegs,
     )
 
 

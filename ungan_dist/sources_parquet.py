@@ -58,12 +58,14 @@ def read_parquet(train: list[Path], test: list[Path], *, num_classes: int | None
     _check_labels(files, labels, num_classes or len(names) or None)
     num_classes = num_classes or len(names) or int(labels.max()) + 1
     pictures = (picture for file, table in files for picture in _encoded(file, table))
+    images, jpegs = decode(pictures, sum(counts))
     return Pictures(
-        images=decode(pictures, sum(counts)),
+        images=images,
         labels=labels,
         class_names=names if len(names) == num_classes else tuple(str(label) for label in range(num_classes)),
         num_test=sum(counts[len(train) :]),
         ids=_ids(tables),
+        jpegs=jpegs,
     )
 
 

@@ -14,7 +14,7 @@ from torch.nn import functional
 from ungan_dist.batch_norm import own_statistics
 from ungan_dist.checkpoint import Checkpoint, Epochs
 from ungan_dist.config import AugmentConfig, TrainConfig
-from ungan_dist.data import Examples, batches, derive_seed, gather
+from ungan_dist.data import Examples, batches, derive_seed, gather_ahead
 from ungan_dist.world import ALONE, World
 
 
@@ -93,9 +93,11 @@ def pass_over(
     """
     labels = data.labels if labels is None else labels
     total, num_steps = torch.zeros((), device=data.device), 0
-    for batch in batches(indices, batch_size, seed=seed, epoch=epoch):
-        share = world.share(batch)
-        logits = model(gather(data, share, augment=augment, seed=derive_seed("augment", seed), epoch=epoch))
+    global_batches = list(batches(indices, batch_size, seed=seed, epoch=epoch))
+    shares = [world.share(batch) for batch in global_batches]
+    pictures = gather_ahead(data, shares, augment=augment, seed=derive_seed("augment", seed), epoch=epoch)
+    for batch, share, images in zip(global_batches, shares, pictures, strict=True):
+        logits = model(images)
         loss = world.part(lambda: loss_of(logits, labels[share]), len(share), len(batch), logits)  # noqa: B023 - at once
         loss = descend(loss, optimizer, model, share=len(share), num_rows=len(batch), world=world)
         total, num_steps = total + loss, num_steps + 1

@@ -76,6 +76,8 @@ def _shared(plan: Plan) -> Iterator[str]:
     prepared = plan.originals[0].prepared
     if store.condition(Path(prepared.output), prepared.marker, id=prepared.data_hash) == "corrupt":
         yield f"{Path(prepared.output) / prepared.images} or its labels were altered"
+    if store.condition(Path(prepared.output), prepared.beton.marker, id=prepared.beton.id) == "corrupt":
+        yield f"{prepared.beton.path} was altered: `ungan-dist prepare {plan.record.config.name} --rebuild` restores it"
 
 
 def _table(plan: Plan, *, complete: bool) -> Iterator[str]:

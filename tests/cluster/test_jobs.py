@@ -151,6 +151,14 @@ def prepared(*options: str, output: str = "/shared/runs"):
     return prepare(config, "digits", list(options))
 
 
+def test_object_storage_is_an_output_for_a_job_unless_it_holds_credentials() -> None:
+    job = prepared("--execution.run-name", "one", output="s3://bucket/audits?region=us-east-1")
+    assert job.run == "s3://bucket/audits/one?region=us-east-1"
+    assert "'s3://bucket/audits?region=us-east-1'" in job.entrypoint
+    with pytest.raises(ConfigError, match="holds credentials"):
+        prepared(output="s3://key:password@bucket/audits")
+
+
 def test_the_same_run_has_the_same_hash_whatever_its_length_and_fleet() -> None:
     one = prepared()
     for same in (
@@ -192,7 +200,7 @@ def test_the_command_is_one_shell_command_whatever_the_options_hold() -> None:
 
 
 def test_an_output_that_dies_with_the_job_is_refused() -> None:
-    for output in ("runs", "s3://bucket/runs"):
+    for output in ("runs", "../runs"):
         with pytest.raises(ConfigError, match="absolute folder"):
             prepared(output=output)
 

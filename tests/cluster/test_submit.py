@@ -214,29 +214,29 @@ def test_a_job_that_its_cluster_refuses_is_no_success_and_says_why(head: Head) -
 
 def test_a_stopped_job_keeps_what_it_has_and_its_resubmission_continues(head: Head) -> None:
     output = head.output / "stopped"
-    options = ["--shadows.num-models", "8", "--train.epochs", "80"]
+    options = ["--shadows.num-models", "16", "--train.epochs", "120"]
     first = submit(head, output, *options)
     assert first.returncode == 0, first.stderr
     id = job_id(first.stdout)
-    deadline = time.monotonic() + 60
-    while not list(output.glob("shadows/*.json")) and time.monotonic() < deadline:
-        time.sleep(0.2)
 
     duplicate = submit(head, output, *options)
     assert duplicate.returncode == 2
-    assert f"job {id} is RUNNING" in duplicate.stderr
+    assert re.search(f"job {id} is (RUNNING|PENDING)", duplicate.stderr), duplicate.stderr
 
+    deadline = time.monotonic() + 60
+    while not list(output.glob("shadows/*.json")) and time.monotonic() < deadline:
+        time.sleep(0.1)
     stopped = call(head, "cancel", id)
     assert stopped.returncode == 3, stopped.stderr
     assert f"job {id}: PARTIAL" in stopped.stdout
     before = {path: path.stat().st_mtime_ns for path in output.glob("shadows/*.npy")}
-    assert 0 < len(before) < 4
+    assert 0 < len(before) < 8
     assert store.read_json(output / "run/status.json")["state"] == "PARTIAL"
 
     again = submit(head, output, *options, "--follow")
     assert again.returncode == 0, again.stdout[-3000:]
     assert job_id(again.stdout) == f"{id[:-2]}-2"
-    assert json.loads((output / "run/table.json").read_bytes())["sizes"]["shadows"] == 8
+    assert json.loads((output / "run/table.json").read_bytes())["sizes"]["shadows"] == 16
     assert before == {path: path.stat().st_mtime_ns for path in before}, "what was committed is not computed again"
     assert call(head, "status", id).returncode == 3, "the first attempt stays what it was"
 

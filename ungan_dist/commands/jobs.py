@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import platform
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from ungan_dist.errors import ConfigError
+from ungan_dist.errors import ConfigError, Unfinished
+from ungan_dist.urls import is_url, split_run
 
 if TYPE_CHECKING:
     from ungan_dist.cluster.job_outcome import Job
@@ -33,14 +37,43 @@ def visible_status(run: str) -> Status | None:
     """The status of a run folder, where this machine sees it."""
     from ungan_dist.status import read_status
 
-    return read_status(Path(run)) if run else None
+    if not run:
+        return None
+    try:
+        with seen(run) as folder:
+            return read_status(folder)
+    except (ConfigError, Unfinished):
+        return None
 
 
-def say_status(run: str, status: Status) -> int:
+@contextlib.contextmanager
+def seen(run: str) -> Iterator[Path]:
+    """A run folder; of a run in object storage, a folder with the files that say how it stands.
+
+    Raises:
+        ConfigError: the storage cannot be used.
+        Unfinished: it fails.
+    """
+    if not is_url(run):
+        yield Path(run)
+        return
+    from ungan_dist.mirror import connect
+    from ungan_dist.runs import PURGED_FILE, PURGING_FILE
+    from ungan_dist.status import STATUS_FILE
+
+    output, name = split_run(run)
+    # not the working folder: a driver on this machine may be at work there
+    with tempfile.TemporaryDirectory(prefix="ungan_dist-status-") as aside:
+        mirror = connect(output, folder=Path(aside))
+        for file in (STATUS_FILE, PURGED_FILE, PURGING_FILE):
+            mirror.pull_json(f"{name}/{file}")
+        yield Path(aside) / name
+
+
+def say_status(run: str, folder: Path, status: Status) -> int:
     """Prints a run's own word; returns the exit code that says the same."""
     from ungan_dist.runs import PURGED_FILE, PURGING_FILE
 
-    folder = Path(run)
     if (folder / PURGING_FILE).exists():
         print(f"{run}: its purge was cut short: finish it with ungan-dist purge")
         return 3

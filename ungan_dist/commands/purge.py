@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from ungan_dist.errors import ConfigError, Unfinished
+from ungan_dist.urls import is_url
 
 USAGE = """\
 usage: ungan-dist purge RUN [--shared] [--models] [--dry-run]
@@ -31,6 +32,13 @@ def main(arguments: list[str]) -> int:
     runs = [word for word in arguments if not word.startswith("-")]
     if len(runs) != 1 or flags - {"--shared", "--models", "--dry-run"}:
         raise ConfigError(f"purge takes one run folder, --shared, --models and --dry-run; got {' '.join(arguments)!r}")
+
+    if is_url(runs[0]):
+        raise ConfigError(
+            f"purge works on folders: delete the run's models/, log_odds/ and membership.npy, and data/ and shadows/ "
+            f"beside it, under {runs[0]} with the storage's own tools (its older versions too), and the working folder "
+            f"of every machine that worked on it (~/.cache/ungan_dist unless --execution.cache was given)"
+        )
 
     from ungan_dist.purge import plan_purge, purge
 

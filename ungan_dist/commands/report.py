@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from ungan_dist.errors import ConfigError
+from ungan_dist.urls import is_url
 
 USAGE = """\
 usage: ungan-dist report RUN
 
-Writes the report of a run folder anew from what is committed there; trains nothing.
+Writes the report of a run folder, or of a run's URL in object storage, anew from what is committed there; trains
+nothing.
 """
 
 
@@ -24,15 +27,24 @@ def main(arguments: list[str]) -> int:
         case _:
             raise ConfigError(f"report takes one run folder, got {' '.join(arguments)!r}")
 
-    from ungan_dist.runs import read_run, refuse_purged
-
-    record = read_run(Path(folder))
-    refuse_purged(Path(folder))
-
     from ungan_dist.commands.show import show
     from ungan_dist.pipeline import report_of
     from ungan_dist.progress import progress
+    from ungan_dist.runs import read_run, refuse_purged
+
+    mirror, here = None, Path(folder)
+    if is_url(folder):
+        from ungan_dist.remote import fetch_run
+
+        mirror, here, damaged = fetch_run(folder)
+        for line in damaged:
+            print(f"damaged, so left out: {line}", file=sys.stderr)
+    record = read_run(here)
+    refuse_purged(here)
 
     with progress("auto") as tell:
         report, path = report_of(record, tell=tell)
-    return show(report, path)
+    if mirror is None:
+        return show(report, path)
+    mirror.push(path.name, "report.json")
+    return show(report, path, url=folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 from types import FrameType
 from typing import NoReturn
@@ -24,10 +25,19 @@ def main(arguments: list[str]) -> int:
     from ungan_dist.launch import audit
     from ungan_dist.progress import progress
     from ungan_dist.runs import folder_of
+    from ungan_dist.urls import is_url, within
 
     with progress(config.execution.progress) as tell:
         report = audit(config, tell=tell)
-    return show(report, folder_of(config, report.run_hash))
+    if not is_url(config.output):
+        return show(report, folder_of(config, report.run_hash))
+
+    from ungan_dist.mirror import working_folder
+
+    folder = folder_of(
+        dataclasses.replace(config, output=str(working_folder(config.output, config.execution.cache))), report.run_hash
+    )
+    return show(report, folder, url=within(config.output, folder.name))
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from ungan_dist.errors import ConfigError
+from ungan_dist.urls import is_url
 
 USAGE = """\
 usage: ungan-dist runs [DIR]                 list the runs of an output folder (default: runs) with state and size
@@ -27,6 +28,11 @@ def main(arguments: list[str]) -> int:
             output = Path(folder)
         case _:
             raise ConfigError(f"runs takes a folder and --remove RUN, got {' '.join(arguments)!r}")
+    if arguments and is_url(arguments[0]):
+        raise ConfigError(
+            f"runs lists folders, not object storage: list {arguments[0]} with the storage's own tools, and ask for "
+            f"one run with ungan-dist status or verify and its URL"
+        )
     if not output.is_dir():
         raise ConfigError(f"{output} is not a folder: name the --output of your runs")
     if "--remove" in arguments:

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from ungan_dist.evidence import Report
 
 
-def show(report: Report, folder: Path) -> int:
-    """Prints the table and where the report lies; returns the exit code."""
+def show(report: Report, folder: Path, *, url: str | None = None) -> int:
+    """Prints the table and where the report lies, here and in object storage; returns the exit code."""
     from rich.console import Console
 
     from ungan_dist.report.terminal import WIDTH, table
@@ -23,6 +23,8 @@ def show(report: Report, folder: Path) -> int:
     console.width = max(console.width, WIDTH)
     console.print(table(report))
     print(f"report: {folder / 'report.html'}")
+    if url is not None:
+        print(f"run: {url}")
     if report.status == "COMPLETE":
         return 0
     print("partial: run the same command again. Missing:", *report.missing, sep="\n  ", file=sys.stderr)

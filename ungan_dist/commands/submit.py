@@ -14,7 +14,7 @@ Hands a recipe to a Ray cluster's Jobs API. The code travels with it; the data a
 weights, lists and the module of your own that `custom` is told: they must be there, the module importable.
 
   --address URL      the Jobs API (default http://127.0.0.1:8265)
-  --output PLACE     an absolute folder that all nodes share
+  --output PLACE     an absolute folder that all nodes share, or object storage (s3://bucket/prefix)
   --follow           write the job's log here until it ends; Ctrl-C leaves the job at work
   --without-token    the cluster is across a network and has no token on purpose
   any option of `ungan-dist run RECIPE`, for example --fleet.num-workers 16

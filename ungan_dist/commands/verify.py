@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from pathlib import Path
 
 from ungan_dist.errors import ConfigError, Unfinished
+from ungan_dist.urls import is_url
 
 USAGE = """\
 usage: ungan-dist verify RUN
 
+RUN is a run folder, or a run's URL in object storage: all of it is then fetched into a folder that is removed again.
 Re-hashes everything that a run has committed, checks the balance of its membership matrix, recomputes every score from
 the stored log-odds, and says COMPLETE, PARTIAL, CORRUPT or PURGED. Changes nothing.
 
-exit codes: 0 complete or purged; 3 partial, `run` continues it; 1 corrupt, `run` computes what is named anew;
-            2 not a run folder, or its data cannot be read
+exit codes: 0 complete or purged; 3 partial, `run` continues it; 1 corrupt, `run` computes what is named anew
+            (in object storage: delete the objects that are named first); 2 not a run, or its data cannot be read
 """
 
 
@@ -29,16 +32,26 @@ def main(arguments: list[str]) -> int:
         case _:
             raise ConfigError(f"verify takes one run folder, got {' '.join(arguments)!r}")
 
+    if not is_url(folder):
+        return _verify(Path(folder), [])
+
+    from ungan_dist.remote import fetch_run
+
+    # not the working folder, where intact copies may lie of what is damaged there
+    with tempfile.TemporaryDirectory(prefix="ungan_dist-verify-") as aside:
+        _, here, damaged = fetch_run(folder, folder=Path(aside))
+        return _verify(here, damaged)
+
+
+def _verify(folder: Path, damaged: list[str]) -> int:
     from ungan_dist.runs import read_run
-
-    record = read_run(Path(folder))
-
     from ungan_dist.verify import verify
 
-    found = verify(record, Path(folder).resolve())
-    for line in found.corrupt:
+    found = verify(read_run(folder), folder.resolve())
+    for line in (*damaged, *found.corrupt):
         print(f"corrupt: {line}", file=sys.stderr)
     for line in found.missing:
         print(f"missing: {line}", file=sys.stderr)
-    print(found.state)
-    return {"COMPLETE": 0, "PURGED": 0, "PARTIAL": Unfinished.exit_code, "CORRUPT": 1}[found.state]
+    state = "CORRUPT" if damaged else found.state
+    print(state)
+    return {"COMPLETE": 0, "PURGED": 0, "PARTIAL": Unfinished.exit_code, "CORRUPT": 1}[state]

@@ -1,0 +1,36 @@
+"""The README's table of loaders, from ``results/loaders.json``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def table(results: dict[str, Any]) -> str:
+    """Images a second of every loader, and what ours in FFCV is worth against it."""
+    lines: list[str] = []
+    for subject in dict.fromkeys(row["subject"] for row in results["rows"]):
+        rows = [row for row in results["rows"] if row["subject"] == subject]
+        first = rows[0]
+        load = ", ".join(f"{value:.1f}" for value in first["load_average"])
+        lines += [
+            f"**{subject}**, {first['num_examples']:,} pictures, {first['threads']} threads, batches of "
+            f"{first['batch']}; load average before and after "
+            f"{load}; commit `{results['measured_on']['commit'][:12]}`.",
+            "",
+            "| | images/s | ours in FFCV is faster by | CPU s / 10,000 | first batch of a pass, ms | of all, s |",
+            "|---|---:|---:|---:|---:|---:|",
+            _cells("ours in FFCV", first["ours_images_per_s"], "", first["ours_costs"]),
+        ]
+        for row in rows:
+            low, high = row["interval"]
+            ratio = f"{row['ratio']:.1f} [{low:.1f}, {high:.1f}]"
+            lines.append(_cells(row["rival"], row["rival_images_per_s"], ratio, row["rival_costs"]))
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _cells(name: str, speed: float, ratio: str, costs: dict[str, float]) -> str:
+    return (
+        f"| {name} | {speed:,.0f} | {ratio} | {costs['cpu_s_per_10k']:.2f} | {costs['first_batch_ms']:.1f} | "
+        f"{costs['first_batch_ever_s']:.1f} |"
+    )

@@ -1,0 +1,264 @@
+"""Loaders against each other: ``python benchmarks/loaders.py [--quick]``, minutes on two idle cores.
+
+CIFAR-10's first 10,000 training pictures (from CIFAR10_PARQUET or ``../shared/data/cifar10-jpeg``) and 256-pixel
+pictures drawn here and stored as JPEG. Every arm delivers float32 batches of 256 [batch, channels, height, width],
+randomly cropped and mirrored, in a new random order at each pass; FFCV's stock arm is also timed as it is published,
+with pixels left as bytes. ``--quick`` takes fewer pictures.
+All arms of a data set take turns in one process; a pass over the set is one sample.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from harness import as_row, compare, write
+from PIL import Image
+from torch import Tensor
+
+from ungan_dist.beton_file import BetonPlace, prepare_beton, sound_tables
+from ungan_dist.config import AugmentConfig
+from ungan_dist.data import Examples, batches, gather_ahead, normalisation_table
+from ungan_dist.ffcv_installed import import_ffcv, torch_threads_kept
+from ungan_dist.sources import CIFAR10_MEAN, CIFAR10_STD, Source
+
+ROOT = Path(__file__).resolve().parent.parent
+CIFAR = Path(os.environ.get("CIFAR10_PARQUET", ROOT / "../shared/data/cifar10-jpeg"))
+BATCH = 256
+NUM_PAIRS = 20
+THREADS = 2
+COLUMNS = ("img", "image"), ("label",)
+Pass = Callable[[int], Iterator[Tensor]]
+"""The batches of one epoch."""
+
+
+def cifar(count: int) -> Source:
+    """CIFAR-10's first training pictures."""
+    rows = pq.read_table(CIFAR / "train.parquet").slice(0, count)
+    pictures, labels = (rows[next(name for name in rows.column_names if name in names)] for names in COLUMNS)
+    files = (io.BytesIO(picture["bytes"]) for picture in pictures.to_pylist())
+    images = np.stack([np.asarray(Image.open(file).convert("RGB")) for file in files])
+    return _source(images, labels.to_numpy(), "CIFAR-10, 32 × 32", ())
+
+
+def synthetic(count: int) -> Source:
+    """Smooth pictures of 256 × 256 pixels and their JPEG files, quality 90."""
+    generator = np.random.default_rng(0)
+    jpegs: list[bytes] = []
+    for _ in range(count):
+        small = Image.fromarray(generator.integers(0, 256, (24, 24, 3), dtype=np.uint8))
+        buffer = io.BytesIO()
+        small.resize((256, 256), Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=90)
+        jpegs.append(buffer.getvalue())
+    images = np.stack([np.asarray(Image.open(io.BytesIO(jpeg))) for jpeg in jpegs])
+    return _source(images, np.arange(count) % 10, "synthetic JPEG, 256 × 256", tuple(jpegs))
+
+
+def _source(images: np.ndarray, labels: np.ndarray, title: str, jpegs: tuple[bytes, ...]) -> Source:
+    return Source(
+        images=images,
+        labels=labels.astype(np.int64),
+        num_classes=10,
+        class_names=tuple(map(str, range(10))),
+        title=title,
+        bundled=False,
+        test=None,
+        mean=CIFAR10_MEAN,
+        std=CIFAR10_STD,
+        jpegs=jpegs,
+    )
+
+
+def ours(source: Source, place: BetonPlace, augment: AugmentConfig, *, in_file: bool) -> Pass:
+    """Our loaders: FFCV's file or resident pixels."""
+    table = normalisation_table(source.mean, source.std)
+    images: object = torch.from_numpy(source.images)
+    if in_file:
+        from ungan_dist.ffcv_pictures import FfcvPictures
+
+        beton, _ = sound_tables(place)
+        images = FfcvPictures(place.path, beton, table, device=torch.device("cpu"), num_threads=THREADS)
+    data = Examples(images=images, labels=torch.from_numpy(source.labels), table=table, num_classes=10)  # pyright: ignore
+    members = torch.arange(len(source.images))
+
+    def one_pass(epoch: int) -> Iterator[Tensor]:
+        return gather_ahead(data, list(batches(members, BATCH, seed=0, epoch=epoch)), augment=augment, epoch=epoch)
+
+    return one_pass
+
+
+def stock(place: BetonPlace, augment: AugmentConfig, *, as_float: bool) -> Pass:
+    """FFCV's own pipeline: decode, flip, translate, convert; to float32 and normalised where asked."""
+    from ffcv.fields.decoders import SimpleRGBImageDecoder
+    from ffcv.loader import Loader, OrderOption
+    from ffcv.transforms import NormalizeImage, RandomHorizontalFlip, RandomTranslate, ToTensor, ToTorchImage
+
+    mean, std = (np.array(values) * 255 for values in (CIFAR10_MEAN, CIFAR10_STD))
+    operations = [SimpleRGBImageDecoder(), RandomHorizontalFlip(), RandomTranslate(padding=augment.padding)]
+    if as_float:
+        operations += [NormalizeImage(mean, std, np.float32)]
+    operations += [ToTensor(), ToTorchImage(channels_last=False)]
+    with torch_threads_kept():
+        loader = Loader(
+            str(place.path),
+            batch_size=BATCH,
+            num_workers=THREADS,
+            order=OrderOption.RANDOM,
+            seed=0,
+            drop_last=False,
+            pipelines={"image": operations, "label": None},
+        )
+
+    def one_pass(epoch: int) -> Iterator[Tensor]:
+        for (images,) in loader:
+            yield images
+
+    return one_pass
+
+
+class Decoded(torch.utils.data.Dataset[Tensor]):
+    """What torch's DataLoader is given: pixels in memory, or JPEG files in memory, and torchvision's transforms."""
+
+    def __init__(self, source: Source, augment: AugmentConfig) -> None:
+        from torchvision.transforms import v2
+
+        self._images, self._jpegs = source.images, source.jpegs
+        self._transform = v2.Compose(
+            [
+                v2.ToImage(),
+                v2.RandomCrop(source.images.shape[1:3], padding=augment.padding),
+                v2.RandomHorizontalFlip(),
+                v2.ToDtype(torch.float32, scale=True),
+                v2.Normalize(CIFAR10_MEAN, CIFAR10_STD),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: int) -> Tensor:
+        jpeg = self._jpegs[index] if self._jpegs else None
+        picture = self._images[index] if jpeg is None else Image.open(io.BytesIO(jpeg)).convert("RGB")
+        return self._transform(picture)
+
+
+def data_loader(source: Source, augment: AugmentConfig, *, num_workers: int) -> Pass:
+    """torch's DataLoader; its processes persist, as FFCV's compiled code does."""
+    loader = torch.utils.data.DataLoader(
+        Decoded(source, augment),
+        batch_size=BATCH,
+        shuffle=True,
+        num_workers=num_workers,
+        persistent_workers=num_workers > 0,
+    )
+    return lambda epoch: iter(loader)
+
+
+class Arm:
+    """A loader being timed: passes, what the first one cost, and the processor's seconds."""
+
+    def __init__(self, make: Callable[[], Pass], num_examples: int) -> None:
+        begun = time.perf_counter()
+        self._pass = make()
+        self._epoch, self.num_examples = 0, num_examples
+        self.seconds_to_first = 0.0
+        self._run(begun)
+        self.cpu_s: list[float] = []
+        self.first_batch_s: list[float] = []
+
+    def __call__(self) -> None:
+        before, begun = _cpu_seconds(), time.perf_counter()
+        self.first_batch_s.append(self._run(begun))
+        self.cpu_s.append(_cpu_seconds() - before)
+
+    def _run(self, begun: float) -> float:
+        """A pass; every picture must come. Seconds until the first batch."""
+        seen, first = 0, 0.0
+        for images in self._pass(self._epoch):
+            first = first or time.perf_counter() - begun
+            seen += len(images)
+        assert seen == self.num_examples, f"{seen} of {self.num_examples} pictures"
+        self.seconds_to_first = self.seconds_to_first or first
+        self._epoch += 1
+        return first
+
+
+def _cpu_seconds() -> float:
+    """Of this process and its workers that have ended; living workers are read from /proc."""
+    own = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
+    ticks = 0
+    for child in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
+        fields = Path(f"/proc/{child}/stat").read_text().rsplit(")", 1)[1].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return own + ticks / os.sysconf("SC_CLK_TCK")
+
+
+def measure(source: Source, folder: Path, augment: AugmentConfig, num_pairs: int) -> list[dict[str, object]]:
+    """Rows of one data set: ours in FFCV against every other arm."""
+    place = BetonPlace(output=folder, data_hash=source.content_hash)
+    facts = prepare_beton(source, place)
+    count = len(source.images)
+    makers: dict[str, Callable[[], Pass]] = {
+        "ours in FFCV": lambda: ours(source, place, augment, in_file=True),
+        "FFCV stock, bytes": lambda: stock(place, augment, as_float=False),
+        "FFCV stock, normalised float32": lambda: stock(place, augment, as_float=True),
+        "resident (reference on the CPU)": lambda: ours(source, place, augment, in_file=False),
+    }
+    for workers in (0, 1, 2):
+        makers[f"torch DataLoader, {workers} workers"] = lambda workers=workers: data_loader(
+            source, augment, num_workers=workers
+        )
+    arms = {name: Arm(make, count) for name, make in makers.items()}
+    rivals = {name: arm for name, arm in arms.items() if name != "ours in FFCV"}
+    ratios = compare(arms["ours in FFCV"], rivals, num_pairs=num_pairs)
+
+    def costs(arm: Arm) -> dict[str, float]:
+        return {
+            "cpu_s_per_10k": float(np.median(arm.cpu_s)) / count * 1e4,
+            "first_batch_ms": float(np.median(arm.first_batch_s)) * 1e3,
+            "first_batch_ever_s": arm.seconds_to_first,
+        }
+
+    common = {"num_examples": count, "num_jpegs": facts["num_jpegs"], "threads": THREADS, "batch": BATCH}
+    mine = arms["ours in FFCV"]
+    return [
+        as_row(
+            source.title,
+            ratio,
+            **common,
+            rival_images_per_s=count / ratio.rival_ms * 1e3,
+            ours_images_per_s=count / ratio.ours_ms * 1e3,
+            rival_costs=costs(arms[ratio.rival]),
+            ours_costs=costs(mine),
+        )
+        for ratio in ratios
+    ]
+
+
+def main() -> int:
+    """Measures and writes ``results/loaders.json``."""
+    import_ffcv()
+    torch.set_num_threads(THREADS)
+    quick = "--quick" in sys.argv[1:]
+    load = os.getloadavg()
+    with tempfile.TemporaryDirectory() as folder:
+        rows = measure(cifar(2000 if quick else 10_000), Path(folder), AugmentConfig(padding=4, flip=True), NUM_PAIRS)
+        rows += measure(synthetic(64 if quick else 256), Path(folder), AugmentConfig(padding=16, flip=True), NUM_PAIRS)
+    for row in rows:
+        row["load_average"] = [round(load[0], 2), round(os.getloadavg()[0], 2)]
+        row["quick"] = quick
+    print(f"written to {write('loaders', rows)}; `python benchmarks/publish.py` puts it into README.md")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

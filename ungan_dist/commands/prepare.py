@@ -1,0 +1,48 @@
+"""``ungan-dist prepare``: a recipe's data as one file for FFCV."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+USAGE = """\
+usage: ungan-dist prepare RECIPE [--rebuild] [OPTIONS]
+
+Writes the data of a recipe as one .beton file, from which FFCV serves every split, method and shadow model; the
+manifest beside it has its hash. A run with --data.loader ffcv does the same on demand. A file that lies there intact
+is left alone; --rebuild writes it anew, which a damaged one needs.
+
+Small pictures are stored as pixels, large ones as the JPEG files they came from where those decode to exactly the
+same pixels. OPTIONS are those of `ungan-dist run RECIPE --help`; --source and --output matter here.
+"""
+
+
+def main(arguments: list[str]) -> int:
+    """Writes the file, or checks the one that is there."""
+    if arguments[:1] in ([], ["-h"], ["--help"]):
+        print(USAGE, end="")
+        return 0 if arguments else 2
+
+    from ungan_dist.commands.options import recipe_config
+
+    rebuild = "--rebuild" in arguments
+    config = recipe_config([word for word in arguments if word != "--rebuild"], command="prepare")
+
+    from ungan_dist.beton_file import BetonPlace, prepare_beton
+    from ungan_dist.errors import ConfigError
+    from ungan_dist.sources import load_source
+
+    try:
+        source = load_source(config.source)
+    except (ValueError, OSError) as error:
+        raise ConfigError(str(error)) from error
+    place = BetonPlace(output=Path(config.output).resolve(), data_hash=source.content_hash)
+    try:
+        facts = prepare_beton(source, place, rebuild=rebuild)
+    except OSError as error:
+        raise ConfigError(f"cannot write {place.path} ({error.strerror}): choose another --output") from error
+    num_examples, height, width, channels = facts["shape"]
+    print(
+        f"{source.title}: {num_examples:,} pictures of {height} × {width} × {channels}, {facts['num_jpegs']:,} as JPEG"
+    )
+    print(place.path)
+    return 0
