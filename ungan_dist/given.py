@@ -212,8 +212,8 @@ def _indices(path: Path, words: list[str], source: Source) -> Int[np.ndarray, " 
         for entry, word in enumerate(words, 1):
             if word not in positions:
                 raise ValueError(
-                    f"{path}, entry {entry}: the data has no example {word!r}; it has ids such as {next(iter(ids))!r}, and a "
-                    f"list holds ids or indices, not both"
+                    f"{path}, entry {entry}: the data has no example {word!r}; it has ids such as {next(iter(ids))!r}, "
+                    f"and a list holds ids or indices, not both"
                 )
             if word in repeated:
                 raise ValueError(
