@@ -351,6 +351,24 @@ def test_the_sets_are_what_the_lists_say(pictures: Path, lists: Path, weights: P
     assert len(pool) % 2 == 0
 
 
+def test_a_run_is_known_by_the_content_of_given_weights(pictures: Path, lists: Path, weights: Path) -> None:
+    def given_hash(content: bytes) -> str:
+        (lists / "u.safetensors").write_bytes(content)
+        more = (
+            "--original",
+            str(weights),
+            "--members",
+            f"{lists}/members.npy",
+            "--unlearned",
+            f"{lists}/u.safetensors",
+        )
+        config = configured(*options(pictures, lists, *more))
+        return given_sets(config, load_source(config.source)).given_hash
+
+    same, other = weights.read_bytes(), safetensors.torch.save(given_models.linear(NUM_CLASSES, 3).state_dict())
+    assert given_hash(same) == given_hash(same) != given_hash(other)
+
+
 def test_ids_name_what_indices_name(pictures: Path, lists: Path) -> None:
     by_index = given_sets(
         configured(*options(pictures, lists)), load_source(configured(*options(pictures, lists)).source)
