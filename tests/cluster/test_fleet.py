@@ -31,7 +31,8 @@ from ungan_dist.recipes import digits
 from ungan_dist.resident import prepare
 from ungan_dist.units import Done, Failed
 
-pytestmark = pytest.mark.usefixtures("ray_cluster")
+# a busy machine takes long to start workers anew
+pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.timeout(400)]
 FOUR = FleetConfig(num_workers=4)
 
 

@@ -12,7 +12,7 @@ from torch import nn
 from ungan_dist.config import CFkConfig, ModelConfig
 from ungan_dist.methods.cf_k import cf_k
 from ungan_dist.methods.request import Request
-from ungan_dist.models import frozen_copy, stages
+from ungan_dist.models import stages
 
 PARAMETERS, STATISTICS = "parameters", "statistics"
 
@@ -60,7 +60,13 @@ def test_more_stages_than_the_model_has_are_refused() -> None:
         cf_k(tiny_request(), CFkConfig(k=5))
 
 
-def test_a_model_without_known_stages_is_refused() -> None:
-    unknown = frozen_copy(nn.Sequential(nn.Flatten(), nn.Linear(64, 5)).double())
-    with pytest.raises(ValueError, match="Sequential has no ordered stages"):
-        cf_k(dataclasses.replace(tiny_request(), original=unknown), CFkConfig())
+def test_a_model_of_the_users_has_its_parts_for_stages() -> None:
+    parts = [nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 3)), nn.Linear(3, 4)]
+    model = nn.Module()
+    model.features, model.head = parts
+    assert stages(model) == [parts[0][0], parts[0][2], parts[1]]
+
+
+def test_a_model_without_parameters_is_refused() -> None:
+    with pytest.raises(ValueError, match="no parts with parameters"):
+        stages(nn.Sequential(nn.Flatten()))
