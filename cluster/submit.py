@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import shlex
 import shutil
 import tempfile
@@ -60,8 +61,12 @@ def prepare(config: AuditConfig, recipe: str, options: list[str]) -> Submission:
             f"--output must be an absolute folder that all nodes share, or object storage (s3://…, gs://…), got "
             f"{config.output!r}: a job's own folder is gone when it ends"
         )
+    given = {name: path for name, path in dataclasses.asdict(config.given).items() if path is not None}
+    for name, path in given.items():
+        if not Path(path).is_absolute():
+            raise ConfigError(f"given.{name} must be an absolute path that all nodes share, got {path!r}")
     place = {"output": config.output.rstrip("/"), "source": config.source.path, "name": config.execution.run_name}
-    digest = content_hash({"identity": identity(config), **place})[:12]
+    digest = content_hash({"identity": identity(config), **place, **({"given": given} if given else {})})[:12]
     name = config.execution.run_name or f"{recipe}-{digest[:8]}"
     cluster = "auto" if config.cluster == "local" else config.cluster
     words = ["python", "-m", "ungan_dist", "run", recipe, *options, "--output", config.output]

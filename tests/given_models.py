@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 
 
 def mobile(num_classes: int) -> nn.Module:
@@ -26,3 +26,28 @@ def no_module(num_classes: int) -> int:
 
 def too_few_outputs(num_classes: int, channels: int) -> nn.Module:
     return linear(num_classes - 1, channels)
+
+
+def dropping(num_classes: int, channels: int) -> nn.Module:
+    pool, flat, classify = linear(num_classes, channels).children()
+    return nn.Sequential(pool, flat, classify, nn.Dropout(0.5))
+
+
+class _WithFeatures(nn.Module):
+    """Gives features beside logits while it is trained, as some of torchvision's do."""
+
+    def __init__(self, num_classes: int, channels: int) -> None:
+        super().__init__()
+        self.classify = linear(num_classes, channels)
+
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        logits = self.classify(images)
+        return (logits, images) if self.training else logits
+
+
+def with_features(num_classes: int, channels: int) -> nn.Module:
+    return _WithFeatures(num_classes, channels)
+
+
+def for_eight_pixels(num_classes: int, channels: int) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(64 * channels, num_classes))

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ungan_dist import store
 from ungan_dist.checkpoint import Checkpoint, Epochs
+from ungan_dist.train import layer_draws
 from ungan_dist.world import World
 
 
@@ -60,6 +61,24 @@ def kept(folder: Path, id: str = "an id") -> tuple[Checkpoint, Tensor, list[int]
         weights += epoch + 1
         seen.append(epoch)
     return checkpoint, weights, seen
+
+
+def test_draws_of_a_models_layers_go_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
+    """Dropout draws from the global generator, which is no part of what is kept."""
+
+    def drawn(folder: Path, stop_after: int) -> Tensor:
+        weights = torch.zeros(2)
+        with layer_draws("test", device=weights.device):
+            epochs = Epochs(Checkpoint(folder, "state", id="an id", world=World()), weights=weights)
+            for epoch in epochs.of("epochs", 3):
+                if epoch == stop_after:
+                    break
+                weights += torch.rand(2)
+        return weights
+
+    whole = drawn(tmp_path / "whole", 3)
+    assert not torch.equal(drawn(tmp_path / "parts", 1), whole)
+    assert torch.equal(drawn(tmp_path / "parts", 3), whole)
 
 
 def test_a_finished_stage_is_not_begun_again(tmp_path: Path) -> None:

@@ -56,8 +56,8 @@ def agrees(recipe: list[str], tmp_path: Path) -> tuple[subprocess.CompletedProce
 
     Others may be at work on the machine. CPU time depends on them little: that is judged always. Where the forecast of
     before misses, one of afterwards is asked, and the truth must lie between the two. The wall time of a machine that
-    others share is theirs as much as ours (seen, at a load of 11 on two cores: planned 140 and 128 s, took 59 s, with CPU
-    times of 30, 28 and 28 s): it is judged where every probe had its core nearly to itself.
+    others share is theirs as much as ours (seen, at a load of 11 on two cores: planned 140 and 128 s, took 59 s, with
+    CPU times of 30, 28 and 28 s): it is judged where every probe had its core nearly to itself.
 
     Returns:
         The run, and why its wall time could not be judged; empty where it was.

@@ -2,31 +2,42 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pickle
-import subprocess
+import signal
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import given_models
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import safetensors.torch
 import torch
 from PIL import Image
 
+from ungan_dist.cli import main
 from ungan_dist.commands.options import recipe_config
-from ungan_dist.config import AuditConfig
+from ungan_dist.config import AuditConfig, SourceConfig
 from ungan_dist.errors import ConfigError
-from ungan_dist.given import MEMBERS_SHARE, given_sets
-from ungan_dist.identity import content_hash, identity
+from ungan_dist.given import MEMBERS_SHARE, given_sets, read_list
+from ungan_dist.identity import content_hash, identity, run_hash
 from ungan_dist.launch import audit
 from ungan_dist.plan import make_plan
-from ungan_dist.recipes import cifar10_small, digits
+from ungan_dist.purge import plan_purge
+from ungan_dist.recipes import cifar10_small, custom, digits
+from ungan_dist.resident import prepare
 from ungan_dist.runs import load
+from ungan_dist.shadows import train_unit
 from ungan_dist.sources import load_source
+from ungan_dist.targets import train_target
+from ungan_dist.weights import load_weights, weights_bytes
 
 NUM_CLASSES = 20
 PER_CLASS = 16
@@ -68,7 +79,7 @@ def options(pictures: Path, lists: Path, *more: str, model: str = "given_models:
         *("custom", "--model", model, "--source.path", str(pictures), "--forget", str(lists / "forget.csv")),
         *("--attack.num-resamples", "100", "--attack.fnr", "0.1", "--train.epochs", "1", "--shadows.num-models", "4"),
         *("--shadows.unit-size", "2", "--output", str(lists / "out"), "--execution.run-name", "run"),
-        *("--execution.num-processes", "2", "--execution.progress", "none", *more),
+        *("--execution.num-processes", "1", "--execution.progress", "none", *more),
     ]
 
 
@@ -76,19 +87,229 @@ def configured(*arguments: str) -> AuditConfig:
     return recipe_config(list(arguments), command="run")
 
 
-def test_todays_recipes_keep_their_names_and_units() -> None:
-    """Fields for what users bring must not orphan the fleets that there are."""
+def test_recipes_keep_their_names_and_units() -> None:
+    """Fields for what users bring must not orphan the fleets that there were before them."""
     assert content_hash(identity(digits())) == "4e1d8267b9748d8d70bcf3a555b34c17f3fc2272bc9b34940df9584d7a54a9ed"
     assert content_hash(identity(cifar10_small())) == "e35364fb53626f38c5b8119e80b6b7344434fbd7df35dc073922a65e2342a2bf"
+    assert run_hash(cifar10_small(), "data") == "17ba67309cbab5d3cc38a53ace33659d92807cb706ac2775acb6b8885b982601"
+    plan = make_plan(digits(), resolved={"device": "cpu", "engine": "serial", "loader": "resident"})
+    assert plan.record.run_hash == "b8eddf0084e33108003aad7247cacb842c19010c320416a32b6a9749af3a1632"
+    assert [plan.shadows[0].id, plan.shadows[-1].id] == [
+        "16fc57f27974681df03531b61fbfbead",
+        "369e2cd35a00923db400e1be02012aeb",
+    ]
+    assert [plan.originals[0].id, plan.unlearning[0].id, plan.unlearning[-1].id] == [
+        "e8012f97b4451529ebcdc1f70684b15831558750577f186d709a94aa5ffe2a9e",
+        "91c8442bc68c9ea0ccd83114d4c2c8e899346d659a7b023be29f19f7ff963cc6",
+        "acecd61ee61fcde791d13c0247e808943b191439a53db60d8f2a30409e609922",
+    ]
 
 
-def test_a_users_model_data_and_forget_list_go_through(pictures: Path, lists: Path) -> None:
-    config = configured(*options(pictures, lists, "--methods", "original,retrain,cf_k"))
-    report = audit(config)
-    assert report.status == "COMPLETE"
-    assert report.sizes["forget"] == 2 * NUM_CLASSES
-    assert report.sizes["train"] == round(MEMBERS_SHARE * NUM_CLASSES * PER_CLASS)
-    assert isinstance(load(lists / "out/run", "cf_k"), torch.nn.Sequential)
+PACKAGE = """
+from torchvision.models import mobilenet_v3_small
+
+
+def build(num_classes):
+    return mobilenet_v3_small(weights=None, num_classes=num_classes)
+"""
+
+
+@pytest.fixture
+def project(lists: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A user's own folder, the current one: a package of theirs, weights of theirs, lists."""
+    (lists / "mypackage").mkdir()
+    (lists / "mypackage/__init__.py").touch()
+    (lists / "mypackage/models.py").write_text(PACKAGE)
+    for seed, name in enumerate(("weights", "unlearned")):
+        torch.manual_seed(seed)
+        safetensors.torch.save_file(given_models.mobile(NUM_CLASSES).state_dict(), lists / f"{name}.safetensors")
+    monkeypatch.chdir(lists)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    yield lists
+    for name in [name for name in sys.modules if name.partition(".")[0] == "mypackage"]:
+        del sys.modules[name]
+
+
+def command(*arguments: str) -> int:
+    """What a command line ends with; signals are handled as before."""
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        main(arguments)
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+
+
+SHORT = [
+    *("--attack.num-resamples", "100", "--attack.fnr", "0.1", "--train.epochs", "1", "--shadows.num-models", "4"),
+    *("--shadows.unit-size", "4", "--output", "out", "--execution.num-processes", "1", "--execution.progress", "none"),
+]
+
+
+@pytest.mark.timeout(240)
+def test_a_mobilenet_goes_through_custom_and_through_the_audit_of_what_was_unlearned_elsewhere(
+    pictures: Path, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    brought = ["--model", "mypackage.models:build", "--original", "weights.safetensors"]
+    brought += ["--source.path", str(pictures), "--forget", "forget.csv", "--members", "members.npy", *SHORT]
+    ours = ["run", "custom", *brought, "--methods", "original,fine_tuning", "--fine-tuning.epochs", "1"]
+    assert command(*ours, "--execution.run-name", "ours") == 0
+    unlearned = load("out/ours", "fine_tuning").state_dict()
+    original = safetensors.torch.load_file("weights.safetensors")
+    assert unlearned.keys() == original.keys()
+    assert not torch.equal(unlearned["classifier.3.weight"], original["classifier.3.weight"])
+    text = Path("out/ours/table.md").read_text()
+    assert "The weights of original were given" in text
+    assert "not by the code behind it" in text
+
+    fleet = {path: path.stat().st_mtime_ns for path in Path("out/shadows").iterdir()}
+    elsewhere = ["audit", "--unlearned", "unlearned.safetensors", *brought, "--execution.run-name", "elsewhere"]
+    assert command(*elsewhere) == 0
+    assert "Unlearned" in (said := capsys.readouterr().out), said
+    table = json.loads(Path("out/elsewhere/table.json").read_text())
+    assert [row["method"] for row in table["rows"]] == ["original", "unlearned"]
+    for name, value in load("out/elsewhere", "unlearned").state_dict().items():
+        assert torch.equal(value, safetensors.torch.load_file("unlearned.safetensors")[name])
+    # how long unlearning took there is not known here
+    assert set(json.loads(Path("out/elsewhere/timings.json").read_text())["methods"]) == {"original"}
+    # the audit of another model, and the row of ours beside it, share the fleet
+    assert {path: path.stat().st_mtime_ns for path in Path("out/shadows").iterdir()} == fleet
+
+
+def parquet(path: Path, ids: list[str]) -> None:
+    """Grey noise of 8 × 8 pixels in 3 classes, with a column of ids."""
+    rng = np.random.default_rng(0)
+    pictures: list[dict[str, object]] = []
+    for _ in ids:
+        file = io.BytesIO()
+        Image.fromarray(rng.integers(0, 256, (8, 8), np.uint8)).save(file, "PNG")
+        pictures.append({"bytes": file.getvalue(), "path": None})
+    labels = [position % 3 for position in range(len(ids))]
+    pq.write_table(pa.table({"image": pictures, "label": labels, "id": ids}), path)
+
+
+def test_parquet_with_ids_and_a_model_trained_here(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ids = [f"person-{number}" for number in range(120)]
+    parquet(Path("data.parquet"), ids)
+    Path("forget.csv").write_text("id,when\n" + "".join(f"{id},2024-01-01\n" for id in ids[:6]))
+    Path("mypackage/models.py").write_text("from given_models import linear as build")
+    arguments = ["custom", "--model", "mypackage.models:build", "--source.path", "data.parquet"]
+    arguments += ["--forget=forget.csv", "--methods", "original,retrain,cf_k", *SHORT, "--execution.run-name", "run"]
+    assert command("run", *arguments) == 0
+    table = json.loads(Path("out/run/table.json").read_text())
+    assert table["status"] == "COMPLETE"
+    assert table["sizes"]["forget"] == 6
+    assert table["sizes"]["train"] == round(MEMBERS_SHARE * 120)
+    assert isinstance(load("out/run", "cf_k"), torch.nn.Sequential)
+    assert command("verify", "out/run") == 0
+    assert any(f"given as forget, {project}/forget.csv" in note for note in plan_purge(Path("out/run")).notes)
+    Path("forget.csv").write_text("person-7\n")
+    assert command("verify", "out/run") == 1
+    assert "lists that were given are not what the run was made from" in capsys.readouterr().err
+    Path("mypackage/models.py").unlink()
+    for name in [name for name in sys.modules if name.partition(".")[0] == "mypackage"]:
+        del sys.modules[name]
+    with pytest.raises(ConfigError, match=r"mypackage.models"):
+        load("out/run", "cf_k")
+
+
+def test_without_members_a_given_model_was_trained_on_all_but_the_official_test_examples(project: Path) -> None:
+    Path("data").mkdir()
+    parquet(Path("data/train.parquet"), [f"train-{number}" for number in range(120)])
+    parquet(Path("data/test.parquet"), [f"test-{number}" for number in range(60)])
+    Path("forget.csv").write_text("train-3\ntrain-4")
+    config = custom(data="data", forget="forget.csv", original="weights.safetensors")
+    source = load_source(config.source)
+    sets = given_sets(config, source)
+    pool, draw = sets.split.pool, sets.draw
+    assert pool[draw.train].tolist() == list(range(120))
+    assert pool[draw.forget].tolist() == [3, 4]
+    outside = np.concatenate([pool[draw.never_seen], sets.split.unseen, sets.split.test])
+    assert sorted(outside) == list(range(120, 180))
+    assert len(draw.never_seen) == 40
+    assert any("Only 40 examples were never seen, 120 were trained on" in note for note in sets.notes)
+
+
+def test_pixels_are_normalised_as_given_weights_were_trained(project: Path) -> None:
+    parquet(Path("data.parquet"), [str(number) for number in range(30)])
+    own, told = (
+        SourceConfig(kind="auto", path="data.parquet", **more) for more in ({}, {"mean": (0.5,), "std": (2.0,)})
+    )
+    assert (load_source(told).mean, load_source(told).std) == ((0.5,), (2.0,))
+    assert load_source(own).content_hash != load_source(told).content_hash
+    base = custom(data="data.parquet")
+    assert "mean" not in identity(base)["source"]
+    assert identity(replace(base, source=told))["source"]["mean"] == [0.5]
+    with pytest.raises(ValueError, match=r"each of the 1 channels"):
+        load_source(replace(told, mean=(0.5, 0.5, 0.5), std=(1.0, 1.0, 1.0)))
+    with pytest.raises(ValueError, match="go together"):
+        SourceConfig(mean=(0.5,))
+
+
+def test_numbers_are_ids_where_ids_are_numbers(project: Path) -> None:
+    """Read as an index, a number that is no id would name somebody else."""
+    parquet(Path("data.parquet"), [str(1000 + number) for number in range(120)])
+    source = load_source(SourceConfig(kind="auto", path="data.parquet"))
+    np.save("ids.npy", np.array([1003, 1001]))
+    assert read_list(Path("ids.npy"), source).tolist() == [1, 3]
+    Path("ids.txt").write_text("5\n")
+    with pytest.raises(ValueError, match="entry 1: the data has no example '5'"):
+        read_list(Path("ids.txt"), source)
+
+
+def test_an_id_of_two_examples_and_a_mixture_are_refused(project: Path) -> None:
+    parquet(Path("data.parquet"), ["twin", "twin", *(f"one-{number}" for number in range(100))])
+    source = load_source(SourceConfig(kind="auto", path="data.parquet"))
+    Path("ids.txt").write_text("one-3\ntwin\n")
+    with pytest.raises(ValueError, match="entry 2: more than one example of the data has the id 'twin'"):
+        read_list(Path("ids.txt"), source)
+    Path("ids.txt").write_text("one-3\n4\n")
+    with pytest.raises(ValueError, match=r"entry 2: the data has no example '4'.*ids or indices, not both"):
+        read_list(Path("ids.txt"), source)
+    Path("ids.txt").write_text("3\n4\n")
+    assert read_list(Path("ids.txt"), source).tolist() == [3, 4]
+
+
+def test_draws_inside_a_users_layers_repeat(pictures: Path, lists: Path) -> None:
+    """Dropout draws from the global generator: a unit that is tried again must give the same bits."""
+    more = ("--methods", "original,fine_tuning", "--fine-tuning.epochs", "1")
+    plan = make_plan(configured(*options(pictures, lists, *more, model="given_models:dropping")))
+    prepare(plan.source, lists / "out")
+    log_odds: list[np.ndarray] = []
+    weights: list[torch.Tensor] = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        before = torch.get_rng_state()
+        log_odds.append(train_unit(plan.shadows[0]))
+        weights.append(train_target(plan.originals[0]).model.get_parameter("2.weight"))
+        assert torch.equal(torch.get_rng_state(), before)
+    assert np.array_equal(*log_odds)
+    assert torch.equal(*weights)
+    undropped = make_plan(configured(*options(pictures, lists, *more)))
+    assert not np.array_equal(train_unit(undropped.shadows[0]), log_odds[0])
+
+
+def test_weights_that_changed_since_the_plan_are_not_taken_for_those_that_were_named(
+    pictures: Path, lists: Path, weights: Path
+) -> None:
+    own = lists / "w.safetensors"
+    own.write_bytes(weights.read_bytes())
+    plan = make_plan(configured(*options(pictures, lists, "--original", str(own), "--members", f"{lists}/members.npy")))
+    prepare(plan.source, lists / "out")
+    safetensors.torch.save_file(given_models.linear(NUM_CLASSES, 3).state_dict(), own)
+    with pytest.raises(ValueError, match="has changed since the run began"):
+        train_target(plan.originals[0])
+
+
+def test_weights_that_two_layers_share_are_written_and_read(tmp_path: Path) -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Linear(4, 4))
+    model[1].weight = model[0].weight
+    (tmp_path / "tied.safetensors").write_bytes(weights_bytes(model))
+    again = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Linear(4, 4))
+    again[1].weight = again[0].weight
+    load_weights(again, tmp_path / "tied.safetensors")
+    assert torch.equal(again[1].weight, model[0].weight)
 
 
 def test_given_weights_are_the_original_and_what_was_assumed_is_said(
@@ -101,8 +322,18 @@ def test_given_weights_are_the_original_and_what_was_assumed_is_said(
         assert torch.equal(loaded[name], value)
     assert report.sizes["train"] == 10 * NUM_CLASSES
     text = (lists / "out/run/table.md").read_text()
-    assert "Shadow models were trained by this run's recipe" in text
+    assert "Shadow models were trained by this run's recipe: 1 epochs of SGD, batch 64, learning rate 0.05" in text
     assert "fewer than the original" in text
+
+    # the next forget request is another run on the same shadow models
+    fleet = {path: path.stat().st_mtime_ns for path in (lists / "out/shadows").iterdir()}
+    assert len(fleet) == 4
+    (lists / "forget.csv").write_text("\n".join(str(2 + PER_CLASS * label) for label in range(NUM_CLASSES)))
+    following = audit(configured(*options(pictures, lists, *more), "--execution.run-name", "next"))
+    assert following.status == "COMPLETE"
+    assert following.sizes["forget"] == NUM_CLASSES
+    assert following.run_hash != report.run_hash
+    assert {path: path.stat().st_mtime_ns for path in (lists / "out/shadows").iterdir()} == fleet
 
 
 def test_the_sets_are_what_the_lists_say(pictures: Path, lists: Path, weights: Path) -> None:
@@ -120,6 +351,24 @@ def test_the_sets_are_what_the_lists_say(pictures: Path, lists: Path, weights: P
     assert len(pool) % 2 == 0
 
 
+def test_a_run_is_known_by_the_content_of_given_weights(pictures: Path, lists: Path, weights: Path) -> None:
+    def given_hash(content: bytes) -> str:
+        (lists / "u.safetensors").write_bytes(content)
+        more = (
+            "--original",
+            str(weights),
+            "--members",
+            f"{lists}/members.npy",
+            "--unlearned",
+            f"{lists}/u.safetensors",
+        )
+        config = configured(*options(pictures, lists, *more))
+        return given_sets(config, load_source(config.source)).given_hash
+
+    same, other = weights.read_bytes(), safetensors.torch.save(given_models.linear(NUM_CLASSES, 3).state_dict())
+    assert given_hash(same) == given_hash(same) != given_hash(other)
+
+
 def test_ids_name_what_indices_name(pictures: Path, lists: Path) -> None:
     by_index = given_sets(
         configured(*options(pictures, lists)), load_source(configured(*options(pictures, lists)).source)
@@ -130,31 +379,11 @@ def test_ids_name_what_indices_name(pictures: Path, lists: Path) -> None:
     assert by_id.given_hash == by_index.given_hash
 
 
-def test_a_mobilenet_unlearned_elsewhere_is_audited_and_the_next_request_trains_no_shadow(
-    pictures: Path, lists: Path
-) -> None:
-    torch.manual_seed(1)
-    for name in ("original", "unlearned"):
-        safetensors.torch.save_file(given_models.mobile(NUM_CLASSES).state_dict(), lists / f"{name}.safetensors")
-    common = options(pictures, lists, model="given_models:mobile")[1:]
-    common += ["--original", str(lists / "original.safetensors"), "--members", str(lists / "members.npy")]
-    environment = {**os.environ, "PYTHONPATH": f"{Path(__file__).parent}:{os.environ.get('PYTHONPATH', '')}"}
-
-    def audited(*more: str) -> None:
-        command = [sys.executable, "-m", "ungan_dist", "audit", *common, *more]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-        assert done.returncode == 0, done.stderr
-        assert "Unlearned" in done.stdout
-
-    audited("--unlearned", str(lists / "unlearned.safetensors"))
-    rows = {row["method"]: row for row in json.loads((lists / "out/run/table.json").read_text())["rows"]}
-    assert set(rows) == {"original", "unlearned"}
-    fleet = {path: path.stat().st_mtime_ns for path in (lists / "out/shadows").iterdir()}
-    assert len(fleet) == 4
-    # another forget request on the same members
-    (lists / "forget.csv").write_text("\n".join(str(2 + PER_CLASS * label) for label in range(NUM_CLASSES)))
-    audited("--unlearned", str(lists / "unlearned.safetensors"), "--execution.run-name", "next")
-    assert {path: path.stat().st_mtime_ns for path in (lists / "out/shadows").iterdir()} == fleet
+def test_the_recipe_from_python_is_that_of_the_command_line() -> None:
+    brought = {"model": "m:f", "original": "o", "forget": "f", "members": "m", "unlearned": "u"}
+    words = [word for name, value in brought.items() for word in (f"--{name}", value)]
+    config = configured("custom", *words, "--source.path", "d", "--methods", "original,unlearned")
+    assert custom(data="d", **brought) == config
 
 
 def _write(name: str, text: str) -> Callable[[Path], list[str]]:
@@ -165,9 +394,12 @@ def _write(name: str, text: str) -> Callable[[Path], list[str]]:
     return prepare
 
 
+PAYLOAD = str(Path(tempfile.gettempdir()) / "ungan-dist-payload")
+
+
 class _Payload:
     def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
-        return os.mkdir, ("/tmp/ungan-dist-payload",)
+        return os.mkdir, (PAYLOAD,)
 
 
 def _weights(folder: Path, state: object, name: str = "w.pt") -> list[str]:
@@ -188,6 +420,22 @@ BAD = {
     "a module that is not there": (lambda folder: ["--model", "no_such_module:f"], ["no_such_module"]),
     "no function": (lambda folder: ["--model", "given_models"], ["module:function"]),
     "too few outputs": (lambda folder: ["--model", "given_models:too_few_outputs"], ["19", "20 classes"]),
+    "more than logits": (lambda folder: ["--model", "given_models:with_features"], ["tuple", "logits [batch, 20]"]),
+    "a model that takes other pictures": (
+        lambda folder: ["--model", "given_models:for_eight_pixels"],
+        ["(3, 64, 64)", "cannot take pictures"],
+    ),
+    "weights that give no numbers": (
+        lambda folder: _weights(
+            folder,
+            {name: value * torch.nan for name, value in given_models.linear(NUM_CLASSES, 3).state_dict().items()},
+        ),
+        ["w.pt", "not finite"],
+    ),
+    "seeds that all have one model": (
+        lambda folder: [*_weights(folder, {}), "--num-seeds", "3"],
+        ["num_seeds 3", "no width"],
+    ),
     "weights of another architecture": (
         lambda folder: _weights(folder, given_models.linear(3, 3).state_dict()),
         ["w.pt", "Sequential"],
@@ -223,32 +471,56 @@ BAD = {
 def test_what_does_not_fit_is_refused_before_anything_is_written(
     name: str, pictures: Path, lists: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    prepare, words = BAD[name]
-    # what a config refuses by itself ends the option parser, which has printed why
-    with pytest.raises((ConfigError, SystemExit)) as refused:
-        make_plan(configured(*options(pictures, lists), *prepare(lists)))
-    error = refused.value
-    said = capsys.readouterr().err if isinstance(error, SystemExit) else str(error)
-    assert (error.code if isinstance(error, SystemExit) else error.exit_code) == 2
+    prepare_files, words = BAD[name]
+    arguments = [*options(pictures, lists), *prepare_files(lists)]
+    before = everything_in(lists)
+    assert command("run", *arguments) == 2
+    said = capsys.readouterr().err
     for word in words:
         assert word in said
-    assert not (lists / "out").exists()
-    assert not Path("/tmp/ungan-dist-payload").exists()
+    assert everything_in(lists) == before
+    assert not Path(PAYLOAD).exists()
 
 
-def test_pictures_of_mixed_sizes_are_refused(pictures: Path, lists: Path, tmp_path: Path) -> None:
+def everything_in(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+def test_pictures_of_mixed_sizes_are_refused(lists: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mixed = tmp_path / "mixed"
     for label in range(2):
         (mixed / str(label)).mkdir(parents=True)
         Image.new("RGB", (64 + label, 64)).save(mixed / f"{label}/a.png")
-    with pytest.raises(ConfigError, match="64"):
-        make_plan(configured(*options(mixed, lists)))
+    assert command("run", *options(mixed, lists)) == 2
+    said = capsys.readouterr().err
+    assert "is 65×64 pixels" in said
+    assert "resize all pictures to one size" in said
+    assert not (lists / "out").exists()
 
 
-def test_labels_as_strings_are_refused(lists: Path, tmp_path: Path) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+def test_labels_as_strings_are_refused(lists: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pq.write_table(pa.table({"image": [{"bytes": b"", "path": ""}], "label": ["cat"]}), tmp_path / "data.parquet")
-    with pytest.raises(ConfigError, match="labels must be integers"):
-        make_plan(configured(*options(tmp_path / "data.parquet", lists)))
+    assert command("run", *options(tmp_path / "data.parquet", lists)) == 2
+    said = capsys.readouterr().err
+    assert "column label holds string" in said
+    assert "labels must be integers from 0 on" in said
+    assert not (lists / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], ["--unlearned FILE"]),
+        (["--unlearned", "w.safetensors", "--methods", "original,retrain"], ["original,retrain", "add it"]),
+        (["--unlearned", "w.safetensors"], ["given.members", "given.original"]),
+    ],
+)
+def test_an_audit_that_would_audit_something_else_is_refused(
+    arguments: list[str], words: list[str], pictures: Path, lists: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    members = ["--members", str(lists / "members.npy")] if "--methods" in arguments else []
+    assert command("audit", *options(pictures, lists, *members)[1:], *arguments) == 2
+    said = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    for word in words:
+        assert word in said
+    assert not (lists / "out").exists()

@@ -70,7 +70,7 @@ def test_every_other_field_changes_the_hash(tmp_path: Path) -> None:
     leaves = _leaves(plain)
     assert len(leaves) > 50
     assert {field.name for field in dataclasses.fields(AuditConfig)} - set(plain) == {
-        *("output", "cluster", "fleet", "execution", "report", "methods", "num_seeds")
+        *("given", "output", "cluster", "fleet", "data", "execution", "report", "methods", "num_seeds")
     }
     for leaf in leaves:
         changed = identity(small_config(tmp_path))

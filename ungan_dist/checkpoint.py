@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ungan_dist import store
+from ungan_dist.data import derive_seed
 from ungan_dist.world import World
 
 
@@ -96,6 +97,7 @@ class Epochs:
 
     def __init__(self, checkpoint: Checkpoint | None, **state: Any) -> None:
         self._checkpoint, self._state = checkpoint, state
+        self._layers = torch.initial_seed()
         self._done: dict[str, int] = {}
         saved = None if checkpoint is None else checkpoint.load()
         if saved is not None:
@@ -106,9 +108,10 @@ class Epochs:
     def of(self, stage: str, epochs: int) -> Iterator[int]:
         """The epochs of one stage that are still to be done, from 0 counted."""
         first = self._done.get(stage, 0)
-        for epoch in (
-            range(first, epochs) if self._checkpoint is None else self._checkpoint.epochs(stage, first, epochs)
-        ):
+        kept = self._checkpoint
+        for epoch in range(first, epochs) if kept is None else kept.epochs(stage, first, epochs):
+            # dropout inside a model draws from the global generator, which no checkpoint holds
+            torch.manual_seed(derive_seed(stage, self._layers, epoch))
             yield epoch
             self._done[stage] = epoch + 1
             if self._checkpoint is not None:

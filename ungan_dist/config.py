@@ -46,6 +46,9 @@ MIN_SHADOWS = 4
 
 QueryView = Literal["plain", "flip", "shift"]
 
+ADDED = {"added": True}
+"""Metadata of a field that came after results were named by its config: no part of a hash while at its default."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SourceConfig:
@@ -56,6 +59,16 @@ class SourceConfig:
     where a path is given, else downloaded by torchvision."""
     path: str | None = None
     """Folder or file to read; for CIFAR-10 the environment variable CIFAR10_PARQUET is the second choice."""
+    mean: tuple[float, ...] | None = field(default=None, metadata=ADDED)
+    """A channel, taken from pixels divided by 255: what given weights were trained with. None: that of the data."""
+    std: tuple[float, ...] | None = field(default=None, metadata=ADDED)
+    """A channel, by which the difference is divided. None: that of the data."""
+
+    def __post_init__(self) -> None:
+        if (self.mean is None) != (self.std is None):
+            raise ValueError(f"source.mean and source.std go together, got {self.mean} and {self.std}")
+        for value in self.std or ():
+            positive(**{"source.std": value})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +115,7 @@ class ModelConfig:
     """small_cnn: three convolutions. resnet18: torchvision's own. resnet18_cifar: 3×3 stem, no max-pool."""
     width: int = 16
     """Channels of the small CNN's first stage; the ResNets ignore it."""
-    factory: str | None = None
+    factory: str | None = field(default=None, metadata=ADDED)
     """``module:function`` of your own, called with ``num_classes=`` and, where it takes one, ``channels=``; returns an
     nn.Module that maps [batch, channels, height, width] to [batch, num_classes]. Overrides the name. A run is known by
     this text, not by the code behind it."""
@@ -225,8 +238,8 @@ class GivenConfig:
     original: str | None = None
     """Weights of the original (safetensors, or a checkpoint of plain tensors); none: it is trained here."""
     forget: str | None = None
-    """The examples to be forgotten: indices or ids, one a line (text, CSV) or an array (.npy). None: drawn at random
-    (split.forget_fraction)."""
+    """The examples to be forgotten: indices or ids, one a line (text, CSV) or an array (.npy). The sets then follow
+    from the lists: of split, only the seed counts. None: drawn at random, sizes as split says."""
     members: str | None = None
     """The examples that the original was trained on, likewise. None: with given weights, all but the official test
     examples; without, a random share that holds the forget set."""
@@ -390,8 +403,18 @@ class AuditConfig:
             raise ValueError(f"methods must include original, from which the others start, got {self.methods}")
         if "unlearned" in self.methods and self.given.unlearned is None:
             raise ValueError("the row unlearned needs its weights: name them by given.unlearned")
-        if self.given.forget is None and (self.given.original or self.given.members):
+        if self.given.forget is None and (self.given.original or self.given.members or self.given.unlearned):
             raise ValueError("given weights or members need a forget list: name it by given.forget")
+        if self.given.unlearned and not (self.given.original or self.given.members):
+            raise ValueError(
+                "given.unlearned needs to know what the model was trained on before: name it by given.members, or give "
+                "given.original if that was all of the training data"
+            )
+        if self.num_seeds > 1 and (self.given.original or self.given.unlearned):
+            raise ValueError(
+                f"given weights are one model, the same under every seed: an interval over num_seeds {self.num_seeds} "
+                f"seeds would be of no width and say nothing; leave num_seeds at 1"
+            )
         if self.shadows.num_models < MIN_SHADOWS:
             raise ValueError(
                 f"the attack needs at least {MIN_SHADOWS} shadow models, two that had each example and two that had "
@@ -406,7 +429,7 @@ class AuditConfig:
 
 
 EXECUTION_FIELDS = ("given", "output", "cluster", "fleet", "data", "execution", "report")
-"""Fields of AuditConfig that never change a result."""
+"""Fields of AuditConfig that are no part of its identity; what was given counts by its content, hashed apart."""
 APPEND_ONLY_FIELDS = ("methods", "num_seeds", "shadows.num_models")
 """Fields that extend a run: results so far stay valid."""
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
+from torch import Tensor, nn
 
-from ungan_dist.config import AuditConfig, GivenConfig
+from ungan_dist.config import AuditConfig
 from ungan_dist.identity import content_hash
 from ungan_dist.models import build
 from ungan_dist.sources import Source
 from ungan_dist.split import Draw, Split, array_hash
-from ungan_dist.weights import file_hash, load_given
+from ungan_dist.train import layer_draws
+from ungan_dist.weights import given_weights, load_given
 
 MEMBERS_SHARE = 0.4
 """Of all examples, trained on where neither weights nor members are given; as many stay never seen."""
@@ -83,40 +86,81 @@ def given_sets(config: AuditConfig, source: Source) -> GivenSets:
         never_seen=np.searchsorted(pool, np.sort(never_seen)),
     )
     facts = {"forget": array_hash(forget), "members": array_hash(members)}
-    if given.original is not None:
-        facts["original"] = file_hash(given.original)
+    weights = {"original": given.original, "unlearned": given.unlearned}
+    brought = {name: given_weights(path).sha256 for name, path in weights.items() if path is not None}
+    if brought:
+        notes += [_recipe_note(config, list(brought)), _pixels_note(source)]
+    if config.model.factory is not None:
         notes.append(
-            f"The original was given. Shadow models were trained by this run's recipe ({config.train.epochs} epochs of "
-            f"SGD, batch {config.train.batch_size}, learning rate {config.train.learning_rate:g}), which the "
-            f"original's own may differ from: set --train.… to what it was trained with."
+            f"The model is what {config.model.factory} returns. The run is known by this name, not by the code behind "
+            f"it: after a change of the code take another --output."
         )
-    return GivenSets(split=split, draw=draw, given_hash=content_hash(facts), notes=notes)
+    return GivenSets(split=split, draw=draw, given_hash=content_hash(facts | brought), notes=notes)
+
+
+def _recipe_note(config: AuditConfig, brought: list[str]) -> str:
+    train, augment = config.train, config.train.augment
+    crop = f"a crop from {augment.padding} pixels of padding" if augment.padding else ""
+    changed = " and ".join(part for part in (crop, "a flip" if augment.flip else "") if part)
+    return (
+        f"The weights of {' and '.join(brought)} were given. Shadow models were trained by this run's recipe: "
+        f"{train.epochs} epochs of SGD, batch {train.batch_size}, learning rate {train.learning_rate:g} with cosine "
+        f"annealing, momentum {train.momentum:g}, weight decay {train.weight_decay:g}, "
+        f"{'with ' + changed if changed else 'without augmentation'}. Where the given models were trained otherwise, "
+        f"the attack is the weaker for it: set --train.… to what they were trained with."
+    )
+
+
+def _pixels_note(source: Source) -> str:
+    mean, std = (", ".join(f"{value:.4g}" for value in values) for values in (source.mean, source.std))
+    return (
+        f"Given weights were asked about pixels normalised by mean ({mean}) and deviation ({std}) a channel. Where "
+        f"they were trained on pixels normalised otherwise, nothing in this table holds: set --source.mean and "
+        f"--source.std."
+    )
 
 
 def check_models(config: AuditConfig, source: Source) -> None:
-    """Builds the classifier and loads every given file once, before anything is written.
+    """Builds the classifier, loads every given file and asks it for outputs once, before anything is written.
 
     Raises:
-        ValueError: a factory that fails, a model of another output, weights that do not fit.
+        ValueError: a factory that fails, a model that does not map pictures to one logit a class, weights that do not
+            fit or give no numbers.
     """
-    given: GivenConfig = config.given
-    if config.model.factory is None and given.original is None and given.unlearned is None:
+    files = [path for path in (config.given.original, config.given.unlearned) if path is not None]
+    if config.model.factory is None and not files:
         return
-    channels = source.images.shape[-1]
-    model = build(config.model, channels=channels, num_classes=source.num_classes, seed=0, device=torch.device("cpu"))
-    for path in (given.original, given.unlearned):
-        if path is not None:
-            load_given(model, Path(path))
-    picture = torch.zeros(2, channels, *source.images.shape[1:3])
+    channels, classes = source.images.shape[-1], source.num_classes
+    model = build(config.model, channels=channels, num_classes=classes, seed=0, device=torch.device("cpu"))
+    pictures = torch.zeros(2, channels, *source.images.shape[1:3])
+    # in training mode some models return more than logits
+    _outputs(model.train(), pictures, classes)
+    for path in files:
+        loaded = load_given(model, given_weights(path))
+        if not torch.isfinite(_outputs(loaded, pictures, classes)).all():
+            raise ValueError(f"{path}: with these weights the model's outputs are not finite: the file is no model")
+
+
+def _outputs(model: nn.Module, pictures: Float[Tensor, "2 channels height width"], classes: int) -> Tensor:
     try:
-        with torch.no_grad():
-            shape = tuple(model.eval()(picture).shape)
-    except (RuntimeError, ValueError, TypeError) as error:
-        raise ValueError(f"the model cannot take pictures of shape {tuple(picture.shape[1:])}: {error}") from error
-    if shape != (2, source.num_classes):
+        with torch.no_grad(), layer_draws("check", device=pictures.device):
+            outputs: object = model(pictures)
+    except Exception as error:  # whatever the user's code raises is told as theirs
         raise ValueError(
-            f"the model gives outputs of shape {shape[1:]} a picture, {source.num_classes} classes are needed"
+            f"the model cannot take pictures of shape {tuple(pictures.shape[1:])} (channels, height, width): "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(outputs, Tensor):
+        raise ValueError(
+            f"the model returns {type(outputs).__name__}; logits [batch, {classes}] are needed: let the factory "
+            f"return a module whose forward gives them alone"
         )
+    if outputs.shape != (2, classes):
+        raise ValueError(
+            f"the model gives outputs of shape {tuple(outputs.shape[1:])} a picture, {classes} classes are needed: "
+            f"let the factory heed num_classes"
+        )
+    return outputs
 
 
 def read_list(path: Path, source: Source) -> Int[np.ndarray, " listed"]:
@@ -139,7 +183,7 @@ def read_list(path: Path, source: Source) -> Int[np.ndarray, " listed"]:
         words = _words(path)
     if not words:
         raise ValueError(f"{path} lists no example: name at least one")
-    indices = np.array([_index(path, line, word, source) for line, word in enumerate(words, 1)], dtype=np.int64)
+    indices = _indices(path, words, source)
     values, counts = np.unique(indices, return_counts=True)
     if (counts > 1).any():
         raise ValueError(f"{path} lists example {values[counts > 1][0]} more than once: list each once")
@@ -156,26 +200,38 @@ def _words(path: Path) -> list[str]:
     return words[1:] if words and words[0].lower() in ("id", "ids", "index", "indices", "example", "forget") else words
 
 
-def _index(path: Path, line: int, word: str, source: Source) -> int:
-    if source.ids is not None and word in _positions(source):
-        return _positions(source)[word]
+def _indices(path: Path, words: list[str], source: Source) -> Int[np.ndarray, " listed"]:
+    """Positions of ids where the data has any of them, else the numbers themselves; never a mixture.
+
+    Where ids are numbers too, a number is an id: read as an index it would name somebody else.
+    """
+    ids: tuple[str, ...] = source.ids or ()
+    positions = {id: position for position, id in enumerate(ids)}
+    if any(word in positions for word in words) or (ids and all(id.lstrip("-").isdecimal() for id in ids)):
+        repeated = {id for id, count in Counter(ids).items() if count > 1} if len(positions) < len(ids) else set()
+        for entry, word in enumerate(words, 1):
+            if word not in positions:
+                raise ValueError(
+                    f"{path}, entry {entry}: the data has no example {word!r}; it has ids such as {next(iter(ids))!r}, "
+                    f"and a list holds ids or indices, not both"
+                )
+            if word in repeated:
+                raise ValueError(
+                    f"{path}, entry {entry}: more than one example of the data has the id {word!r}: make ids unique"
+                )
+        return np.array([positions[word] for word in words], dtype=np.int64)
+    return np.array([_index(path, entry, word, source) for entry, word in enumerate(words, 1)], dtype=np.int64)
+
+
+def _index(path: Path, entry: int, word: str, source: Source) -> int:
     try:
         index = int(word)
     except ValueError:
-        known = f"ids such as {source.ids[0]!r}" if source.ids else "no ids: list indices"
-        raise ValueError(f"{path}, entry {line}: the data has no example {word!r}; it has {known}") from None
+        known = f"it has ids such as {source.ids[0]!r}" if source.ids else "it has no ids: list indices"
+        raise ValueError(f"{path}, entry {entry}: the data has no example {word!r}; {known}") from None
     if not 0 <= index < len(source.images):
-        raise ValueError(f"{path}, entry {line}: index {index} is out of range, must be 0 … {len(source.images) - 1}")
+        raise ValueError(f"{path}, entry {entry}: index {index} is out of range, must be 0 … {len(source.images) - 1}")
     return index
-
-
-def _positions(source: Source) -> dict[str, int]:
-    # one data set a process: kept on the object that it belongs to
-    known = source.__dict__.get("_positions")
-    if known is None:
-        known = {id: position for position, id in enumerate(source.ids or ())}
-        source.__dict__["_positions"] = known
-    return known
 
 
 def _members(

@@ -7,7 +7,7 @@ import hashlib
 import json
 from typing import Any
 
-from ungan_dist.config import APPEND_ONLY_FIELDS, EXECUTION_FIELDS, AuditConfig, ModelConfig
+from ungan_dist.config import APPEND_ONLY_FIELDS, EXECUTION_FIELDS, AuditConfig
 
 RESULTS_VERSION = 1
 """Raised by hand when the same config gives other results than before. Never a commit hash: it would orphan a fleet."""
@@ -15,7 +15,7 @@ RESULTS_VERSION = 1
 
 def identity(config: AuditConfig) -> dict[str, Any]:
     """The identity half as plain data, without the fields that only extend a run."""
-    values = dataclasses.asdict(config)
+    values = plain(config)
     for name in EXECUTION_FIELDS:
         del values[name]
     for name in APPEND_ONLY_FIELDS:
@@ -26,18 +26,30 @@ def identity(config: AuditConfig) -> dict[str, Any]:
         del owner[leaf]
     if config.train.num_workers == 1 or config.train.sync_batch_norm:
         del values["train"]["num_workers"], values["train"]["sync_batch_norm"]
-    values["model"] = model_identity(config.model)
     # the path says where data lies, not what it is: its content is hashed apart
     del values["source"]["path"]
     return json.loads(json.dumps(values))
 
 
-def model_identity(model: ModelConfig) -> dict[str, Any]:
-    """A classifier's config as plain data; without the factory where there is none, as before there were any."""
-    values = dataclasses.asdict(model)
-    if model.factory is None:
-        del values["factory"]
+def plain(config: Any) -> dict[str, Any]:
+    """A config as nested plain data, to be hashed.
+
+    A field that was added later (``metadata=ADDED``) is left out at its default, so that what was hashed before there
+    was such a field keeps its name: runs and fleets of shadow models outlive new options.
+    """
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if field.metadata.get("added") and value == _default(field):
+            continue
+        values[field.name] = plain(value) if dataclasses.is_dataclass(value) else value
     return values
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default
 
 
 def appended(config: AuditConfig) -> dict[str, Any]:

@@ -31,6 +31,8 @@ class UnlearnedConfig:
 
     weights: str
     """Its file: safetensors, or a checkpoint that ``torch.load(weights_only=True)`` reads."""
+    sha256: str = ""
+    """Of the file's bytes, as the plan found them; another content is refused."""
 
 
 @dataclass(frozen=True, kw_only=True)

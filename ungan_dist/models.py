@@ -79,19 +79,35 @@ def _made_by(factory: str, channels: int, num_classes: int) -> nn.Module:
         ValueError: no such module or function, one that raises, or that returns no module.
     """
     module, _, name = factory.partition(":")
-    here = os.getcwd()
-    if here not in sys.path:
-        sys.path.append(here)
+    import_from(os.getcwd())
     try:
         function = getattr(importlib.import_module(module), name)
         takes = inspect.signature(function).parameters.values()
         takes_channels = any(one.name == "channels" or one.kind is one.VAR_KEYWORD for one in takes)
         model = function(num_classes=num_classes, **({"channels": channels} if takes_channels else {}))
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"model.factory {factory} cannot be imported ({error}): run from the folder that holds {error.name}, or "
+            f"install it; so must every worker find it"
+        ) from error
     except Exception as error:  # whatever the user's code raises is told as theirs
-        raise ValueError(f"model.factory {factory} failed: {type(error).__name__}: {error}") from error
+        raise ValueError(
+            f"model.factory {factory} failed: {type(error).__name__}: {error}: it is called with num_classes="
+            f"{num_classes} and, where it takes one, channels={channels}"
+        ) from error
     if not isinstance(model, nn.Module):
         raise ValueError(f"model.factory {factory} must return an nn.Module, got {type(model).__name__}")
     return model
+
+
+def import_from(folder: str | None) -> None:
+    """Makes a user's modules importable in this process, after all that is installed.
+
+    Args:
+        folder: where they lie; none: nowhere in particular.
+    """
+    if folder is not None and folder not in sys.path:
+        sys.path.append(folder)
 
 
 def stages(model: nn.Module) -> list[nn.Module]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from jaxtyping import Bool
 from ungan_dist.config import AuditConfig, UnlearnedConfig, method_config
 from ungan_dist.errors import ConfigError
 from ungan_dist.given import check_models, given_sets
-from ungan_dist.identity import RESULTS_VERSION, content_hash, model_identity, run_hash
+from ungan_dist.identity import RESULTS_VERSION, content_hash, plain, run_hash
 from ungan_dist.kernels import resolve, table_hash
 from ungan_dist.loaders import resolve_loader
 from ungan_dist.resident import Prepared
@@ -25,7 +26,7 @@ from ungan_dist.sources import Source, load_source
 from ungan_dist.split import Draw, Split, array_hash, draw_sets, make_split, membership_matrix
 from ungan_dist.targets import TargetUnit
 from ungan_dist.units import is_done
-from ungan_dist.weights import file_hash
+from ungan_dist.weights import given_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +74,7 @@ def make_plan(config: AuditConfig, *, resolved: dict[str, Any] | None = None, de
     except (ValueError, OSError) as error:
         raise ConfigError(str(error)) from error
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    # on a CPU stacking gains nothing over one process a core
-    engine = ("serial" if device == "cpu" else "stacked") if config.shadows.engine == "auto" else config.shadows.engine
+    engine = _engine(config, device) if config.shadows.engine == "auto" else config.shadows.engine
     # "loader" names the bits, and every loader gives those of the resident one; it stays for the ids' sake
     resolved = resolved or {"device": device, "engine": engine, "loader": "resident", **_fused(device)}
     loader, note = resolve_loader(config.data.loader, source.images.nbytes, str(resolved["device"]))
@@ -110,6 +110,17 @@ def make_plan(config: AuditConfig, *, resolved: dict[str, Any] | None = None, de
         shadows=_shadows(record, prepared, split, membership),
         assumed=sets.notes if sets else [],
     )
+
+
+def _engine(config: AuditConfig, device: str) -> str:
+    # on a CPU stacking gains nothing over one process a core; a model of the user's may hold layers that vmap refuses,
+    # such as dropout
+    return "serial" if device == "cpu" or config.model.factory is not None else "stacked"
+
+
+def _code(config: AuditConfig) -> str | None:
+    """Workers may run in another folder than the one that the factory was found from."""
+    return None if config.model.factory is None else os.getcwd()
 
 
 def in_smaller_blocks(plan: Plan, too_large: Collection[str]) -> Plan:
@@ -160,7 +171,7 @@ def _targets(
 ) -> tuple[list[TargetUnit], list[TargetUnit]]:
     config = record.config
     common = {"run": record.run_hash, "resolved": record.resolved}
-    given = config.given.original
+    given = None if config.given.original is None else given_weights(config.given.original)
     originals: list[TargetUnit] = []
     unlearning: list[TargetUnit] = []
     for seed, draw in enumerate(draws):
@@ -169,8 +180,9 @@ def _targets(
             settings = method_config(config, method)
             content = {**common, "method": method, "seed": seed}
             if isinstance(settings, UnlearnedConfig):
-                content["weights"] = file_hash(settings.weights)
-                settings = UnlearnedConfig(weights=str(Path(settings.weights).resolve()))
+                weights = given_weights(settings.weights)
+                content["weights"] = weights.sha256
+                settings = UnlearnedConfig(weights=weights.path, sha256=weights.sha256)
             unit = TargetUnit(
                 id=content_hash(content),
                 original_id=original_id,
@@ -186,10 +198,28 @@ def _targets(
                 queries=config.shadows.queries,
                 device=str(record.resolved["device"]),
                 fused=tuple(record.resolved.get("fused", ())),
-                given_original=None if given is None else str(Path(given).resolve()),
+                given_original=given,
+                code=_code(config),
             )
             (originals if method == "original" else unlearning).append(unit)
     return originals, unlearning
+
+
+def fleet_identity(record: RunRecord) -> dict[str, Any]:
+    """What the shadow models of a run share with those of every run that can use them, but for the pool."""
+    config = record.config
+    alone = plain(config.train)
+    # a shadow model is trained by one process, however many share the training of a target
+    del alone["num_workers"], alone["sync_batch_norm"]
+    return {
+        "results_version": RESULTS_VERSION,
+        "data": record.data_hash,
+        "model": plain(config.model),
+        "train": alone,
+        "queries": list(config.shadows.queries),
+        "seed": config.shadows.seed,
+        "resolved": record.resolved,
+    }
 
 
 def _shadows(
@@ -205,19 +235,7 @@ def _shadows(
     What does not fill a block is trained pair by pair, and stays so when more models fill it: nothing is trained twice.
     """
     config = record.config
-    alone = dataclasses.asdict(config.train)
-    # a shadow model is trained by one process, however many share the training of a target
-    del alone["num_workers"], alone["sync_batch_norm"]
-    common: dict[str, Any] = {
-        "results_version": RESULTS_VERSION,
-        "data": record.data_hash,
-        "pool": array_hash(split.pool),
-        "model": model_identity(config.model),
-        "train": alone,
-        "queries": list(config.shadows.queries),
-        "seed": config.shadows.seed,
-        "resolved": record.resolved,
-    }
+    common = fleet_identity(record) | {"pool": array_hash(split.pool)}
 
     def unit(shadows: tuple[int, ...]) -> ShadowUnit:
         content = {**common, "shadows": list(shadows), "membership": array_hash(membership[list(shadows)])}
@@ -234,6 +252,7 @@ def _shadows(
             engine=str(record.resolved["engine"]),
             device=str(record.resolved["device"]),
             fused=tuple(record.resolved.get("fused", ())),
+            code=_code(config),
         )
 
     units: list[ShadowUnit] = []

@@ -18,8 +18,8 @@ from typing import Any
 
 from ungan_dist import store
 from ungan_dist.errors import ConfigError
-from ungan_dist.identity import RESULTS_VERSION, content_hash
-from ungan_dist.plan import in_smaller_blocks, make_plan
+from ungan_dist.identity import content_hash
+from ungan_dist.plan import fleet_identity, in_smaller_blocks, make_plan
 from ungan_dist.report.redact import without_forget_data
 from ungan_dist.resident import Prepared
 from ungan_dist.runs import PURGED_FILE, PURGING_FILE, RunRecord, read_run
@@ -76,6 +76,9 @@ def plan_purge(folder: Path, *, shared: bool = False, models: bool = False) -> P
                 affected |= users[kind]
     if record.config.source.path:
         notes.append(f"the data's own source, {record.config.source.path}, is not this run's: it was not touched")
+    for name, path in dataclasses.asdict(record.config.given).items():
+        if path is not None:
+            notes.append(f"what was given as {name}, {path}, is not this run's: it was not touched")
     return Purge(folder=folder, removed=own + removed, in_use=in_use, affected=sorted(affected), notes=notes)
 
 
@@ -188,17 +191,7 @@ def _other_runs(folder: Path, record: RunRecord) -> dict[str, set[str]]:
 
 def _fleet(record: RunRecord) -> str:
     """Equal for all runs that share a shadow unit; the pool is left out, which can only make it equal too often."""
-    config = record.config
-    content = {
-        "results_version": RESULTS_VERSION,
-        "data": record.data_hash,
-        "model": dataclasses.asdict(config.model),
-        "train": dataclasses.asdict(config.train),
-        "queries": list(config.shadows.queries),
-        "seed": config.shadows.seed,
-        "resolved": record.resolved,
-    }
-    return content_hash(content)
+    return content_hash(fleet_identity(record))
 
 
 def _rewrite_report(done: Purge, now: str) -> None:

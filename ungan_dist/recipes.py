@@ -9,6 +9,7 @@ from ungan_dist.config import (
     AttackConfig,
     AuditConfig,
     AugmentConfig,
+    GivenConfig,
     ModelConfig,
     NegGradsConfig,
     ShadowConfig,
@@ -82,15 +83,35 @@ def fidelity() -> AuditConfig:
     )
 
 
-def custom() -> AuditConfig:
-    """Your own model and data: --model module:function --original WEIGHTS --source.path DATA --forget LIST."""
-    return AuditConfig(
+def custom(
+    *,
+    model: str | None = None,
+    data: str | None = None,
+    original: str | None = None,
+    forget: str | None = None,
+    members: str | None = None,
+    unlearned: str | None = None,
+) -> AuditConfig:
+    """Your own model and data: --model module:function --original WEIGHTS --source.path DATA --forget LIST.
+
+    Args:
+        model: ``module:function``, which returns the nn.Module; none: a small CNN.
+        data: Parquet file or folder, or image folder.
+        original: weights of the original; none: it is trained here.
+        forget: list of the examples to be forgotten; none: drawn at random.
+        members: list of the examples that the original was trained on.
+        unlearned: weights of a model that was unlearned elsewhere; no method of ours is in the table then.
+    """
+    config = AuditConfig(
         name="custom",
-        source=SourceConfig(kind="auto"),
+        source=SourceConfig(kind="auto", path=data),
+        model=ModelConfig(factory=model),
+        given=GivenConfig(original=original, forget=forget, members=members, unlearned=unlearned),
         train=TrainConfig(epochs=20, batch_size=64, learning_rate=0.05),
         shadows=ShadowConfig(num_models=64),
         attack=AttackConfig(delta=0.05),
     )
+    return config if unlearned is None else replace(config, methods=("original", "unlearned"))
 
 
 def cifar100() -> AuditConfig:

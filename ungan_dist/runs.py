@@ -219,14 +219,18 @@ def load(run: str | Path, method: str, *, seed: int = 0) -> nn.Module:
     id = store.read_json(marker)["id"] if marker.is_file() else ""
     if store.committed(folder, target_marker(seed, method), id=id) is None:
         raise store.CorruptResult(f"{path} is not the file that was committed: run the audit again to restore it")
-    model = build(
-        record.config.model,
-        channels=record.channels,
-        num_classes=record.num_classes,
-        seed=0,
-        device=torch.device("cpu"),
-    )
-    return load_weights(model, path)
+    try:
+        model = build(
+            record.config.model,
+            channels=record.channels,
+            num_classes=record.num_classes,
+            seed=0,
+            device=torch.device("cpu"),
+        )
+        return load_weights(model, path)
+    except ValueError as error:
+        # only a factory of the user's can fail: it is called anew, and may have changed
+        raise ConfigError(str(error)) from error
 
 
 def _fetched(url: str, marker: str) -> Path:

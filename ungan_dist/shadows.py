@@ -12,11 +12,11 @@ from torch import nn
 from ungan_dist.config import ModelConfig, QueryView, TrainConfig
 from ungan_dist.data import derive_seed
 from ungan_dist.evaluate import query
-from ungan_dist.models import build
+from ungan_dist.models import build, import_from
 from ungan_dist.resident import Prepared, open_examples
 from ungan_dist.split import membership_matrix
 from ungan_dist.stacked import train_stacked
-from ungan_dist.train import threads, train
+from ungan_dist.train import layer_draws, threads, train
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,6 +41,8 @@ class ShadowUnit:
     """Type of device: ``cpu`` or ``cuda``."""
     fused: tuple[str, ...] = ()
     """Operations that run fused, as the plan resolved them."""
+    code: str | None = None
+    """Folder that a user's factory is imported from; none where there is no factory. No part of the id."""
     keep_models: bool = False
     """Whether the models are committed beside their log-odds; no part of the id."""
 
@@ -78,6 +80,7 @@ def train_shadows(unit: ShadowUnit) -> tuple[list[nn.Module], Float[np.ndarray, 
     Raises:
         FloatingPointError: a shadow model has diverged; its scores would poison every likelihood ratio.
     """
+    import_from(unit.code)
     data = open_examples(unit.prepared, unit.device, unit.fused)
     pool = torch.from_numpy(unit.pool).to(data.device)
     membership = membership_matrix(max(unit.shadows) // 2 * 2 + 2, len(pool), unit.seed)
@@ -98,7 +101,8 @@ def train_shadows(unit: ShadowUnit) -> tuple[list[nn.Module], Float[np.ndarray, 
             train_stacked(models, data, sets, unit.train, seeds=seeds)
         else:
             for model, members, seed in zip(models, sets, seeds, strict=True):
-                train(model, data, members, unit.train, seed=seed)
+                with layer_draws("shadow", seed, device=data.device):
+                    train(model, data, members, unit.train, seed=seed)
         log_odds = np.stack([query(model, data, pool, unit.queries) for model in models])
     broken = [shadow for shadow, values in zip(unit.shadows, log_odds, strict=True) if not np.isfinite(values).all()]
     if broken:

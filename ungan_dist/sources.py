@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -74,12 +74,25 @@ class Source:
 
 
 def load_source(config: SourceConfig) -> Source:
-    """Reads the examples that a config names.
+    """Reads the examples that a config names, normalised as it says.
 
     Raises:
         ValueError: a path that is missing, unknown or unused; data that is damaged, unlabelled or of mixed sizes; a
-            download that fails.
+            download that fails; normalisation for another number of channels.
     """
+    source = _read(config)
+    if config.mean is None or config.std is None:
+        return source
+    channels = source.images.shape[-1]
+    if {len(config.mean), len(config.std)} != {channels}:
+        raise ValueError(
+            f"source.mean {config.mean} and source.std {config.std} must have a number for each of the {channels} "
+            f"channels of {source.title}"
+        )
+    return replace(source, mean=config.mean, std=config.std)
+
+
+def _read(config: SourceConfig) -> Source:
     path = Path(config.path).expanduser() if config.path else None
     match config.kind:
         case "digits":

@@ -19,11 +19,11 @@ from ungan_dist.config import Method, ModelConfig, QueryView, TrainConfig
 from ungan_dist.data import Examples, derive_seed
 from ungan_dist.evaluate import accuracy, query
 from ungan_dist.methods import METHODS, Request, Unlearned
-from ungan_dist.models import build, frozen_copy, trainable_copy
+from ungan_dist.models import build, frozen_copy, import_from, trainable_copy
 from ungan_dist.resident import Prepared, open_examples
 from ungan_dist.split import Draw, Split
-from ungan_dist.train import threads, train
-from ungan_dist.weights import load_given, load_weights, weights_bytes
+from ungan_dist.train import layer_draws, threads, train
+from ungan_dist.weights import GivenWeights, load_given, load_weights, weights_bytes
 from ungan_dist.world import ALONE, World
 
 
@@ -48,9 +48,11 @@ class TargetUnit:
     queries: tuple[QueryView, ...]
     device: str
     fused: tuple[str, ...] = ()
-    given_original: str | None = None
-    """The user's weights for the original, absolute; none: it is trained."""
     """Operations that run fused, as the plan resolved them."""
+    code: str | None = None
+    """Folder that a user's factory is imported from; none where there is no factory. No part of the id."""
+    given_original: GivenWeights | None = None
+    """The user's weights for the original; none: it is trained."""
 
     @property
     def title(self) -> str:
@@ -108,9 +110,10 @@ def train_target(unit: TargetUnit, world: World = ALONE, checkpoint: Checkpoint 
     Args:
         checkpoint: where the state is kept after each epoch and continued from.
     """
+    import_from(unit.code)
     data = open_examples(unit.prepared, unit.device if world.size == 1 else str(world.device), unit.fused)
     world = dataclasses.replace(world, device=data.device)
-    with threads(unit.train.num_threads):
+    with threads(unit.train.num_threads), layer_draws(unit.method, unit.seed, device=data.device):
         original, curves = _original(unit, data, world, checkpoint)
         request = _request(unit, data, original, world, checkpoint)
         unlearned, seconds = timed(request, unit.method_config)
@@ -185,7 +188,7 @@ def _original(
             raise store.CorruptResult(f"{path} is absent or altered: run again to train the original anew")
         return frozen_copy(load_weights(model, path)), {}
     if unit.given_original is not None:
-        return frozen_copy(load_given(model, Path(unit.given_original))), {}
+        return frozen_copy(load_given(model, unit.given_original)), {}
     members = torch.from_numpy(unit.split.pool[unit.draw.train]).to(data.device)
     model = trainable_copy(model)
     seed = derive_seed("original", unit.seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from ungan_dist.config import AuditConfig, Method, method_config
 from ungan_dist.data import Examples, normalisation_table
 from ungan_dist.methods import METHODS, Request
 from ungan_dist.models import frozen_copy, trainable_copy
+from ungan_dist.train import layer_draws
 from ungan_dist.world import World
 
 
@@ -47,11 +49,14 @@ def unlearn(
         seed: fixes every random draw.
 
     Raises:
-        ValueError: sets that are empty, meet each other or lie outside the data; a method that needs an audit's files.
+        ValueError: sets that are empty, meet each other or lie outside the data; labels that the model has no output
+            for; a method that needs an audit's files, or new weights that cannot be drawn.
     """
     config = config or recipes.custom()
     if method == "unlearned":
         raise ValueError("unlearned stands for a file of weights; name a method of the table")
+    if method == "retrain":
+        _check_new_weights(model)
     _check(data)
     device = next(model.parameters()).device
     retained = data.images[data.retain].astype(np.float64) / 255
@@ -61,7 +66,7 @@ def unlearn(
         images=torch.from_numpy(np.ascontiguousarray(data.images)).to(device),
         labels=torch.from_numpy(data.labels.astype(np.int64)).to(device),
         table=normalisation_table(mean, std).to(device),
-        num_classes=int(data.labels.max()) + 1,
+        num_classes=_num_classes(model, data),
     )
 
     def indices(positions: Int[np.ndarray, " some"]) -> torch.Tensor:
@@ -79,7 +84,20 @@ def unlearn(
         world=World(device=device),
     )
     settings = method_config(config, method)
-    return METHODS[type(settings)](request, settings).model
+    with layer_draws(method, seed, device=device):
+        return METHODS[type(settings)](request, settings).model
+
+
+def _num_classes(model: nn.Module, data: ForgetData) -> int:
+    """As many as the model has outputs: the data may lack a class."""
+    device = next(model.parameters()).device
+    _, height, width, channels = data.images.shape
+    with torch.no_grad():
+        num_classes = frozen_copy(model)(torch.zeros(2, channels, height, width, device=device)).shape[-1]
+    outside = data.labels[(data.labels < 0) | (data.labels >= num_classes)]
+    if len(outside):
+        raise ValueError(f"label {outside[0]} is out of range: the model has outputs for 0 … {num_classes - 1}")
+    return num_classes
 
 
 def _check(data: ForgetData) -> None:
@@ -96,12 +114,28 @@ def _check(data: ForgetData) -> None:
         raise ValueError(f"example {values[counts > 1][0]} is listed twice: forget, retain and unseen must not meet")
 
 
+def _check_new_weights(model: nn.Module) -> None:
+    """Retrain must not start from anything that was learned."""
+    for name, layer in model.named_modules():
+        if list(layer.parameters(recurse=False)) and not _resets(layer):
+            raise ValueError(
+                f"retrain needs new weights, and {name or 'the model'} ({type(layer).__name__}) has parameters but no "
+                f"reset_parameters() to draw them: give it one, or train a new model yourself"
+            )
+
+
+def _resets(layer: nn.Module) -> list[Callable[[], object]]:
+    # torch's attention calls its own _reset_parameters
+    found = [getattr(layer, name, None) for name in ("reset_parameters", "_reset_parameters")]
+    return [reset for reset in found if callable(reset)]
+
+
 def _fresh(model: nn.Module, seed: int) -> nn.Module:
     """The same architecture with new weights, by each layer's own initialisation."""
     fresh = trainable_copy(model)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for layer in fresh.modules():
-            if (reset := getattr(layer, "reset_parameters", None)) is not None:
+            for reset in _resets(layer):
                 reset()
     return fresh

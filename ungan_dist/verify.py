@@ -59,7 +59,9 @@ def verify(record: RunRecord, folder: Path) -> Verification:
 def _identity(record: RunRecord, plan: Plan) -> Iterator[str]:
     if plan.source.content_hash != record.data_hash:
         yield f"the data is not what the run was made from: hash {plan.source.content_hash[:12]}"
-    elif run_hash(record.config, record.data_hash) != record.run_hash:
+    elif plan.record.given_hash != record.given_hash:
+        yield "the weights or lists that were given are not what the run was made from"
+    elif run_hash(record.config, record.data_hash, record.given_hash) != record.run_hash:
         yield "config.json: its hash is not that of its identity"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import threading
 import time
 from collections import Counter
@@ -30,7 +31,8 @@ from ungan_dist.recipes import digits
 from ungan_dist.resident import prepare
 from ungan_dist.units import Done, Failed
 
-pytestmark = pytest.mark.usefixtures("ray_cluster")
+# a busy machine takes long to start workers anew
+pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.timeout(400)]
 FOUR = FleetConfig(num_workers=4)
 
 
@@ -169,6 +171,20 @@ def test_a_result_that_the_driver_cannot_see_is_no_result(tmp_path: Path) -> Non
         (outcome,) = fleet.run_units(plan.shadows[:1])
     assert isinstance(outcome, Failed)
     assert "all nodes share" in outcome.error
+
+
+def test_workers_import_a_users_model_from_the_folder_that_the_run_began_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "users_own_model.py").write_text("from given_models import linear as build")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    config = dataclasses.replace(small_config(tmp_path), model=ModelConfig(factory="users_own_model:build"))
+    config = dataclasses.replace(config, methods=("original", "fine_tuning"))
+    with Fleet(FleetConfig(num_workers=2)) as fleet:
+        report = pipeline.audit(config, run_units=fleet.run_units, device="cpu")
+    assert report.status == "COMPLETE"
+    assert [row.method for row in report.rows] == ["original", "fine_tuning"]
 
 
 @pytest.mark.parametrize(

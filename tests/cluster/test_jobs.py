@@ -178,6 +178,13 @@ def test_the_same_run_has_the_same_hash_whatever_its_length_and_fleet() -> None:
     assert len({one.hash, *(other.hash for other in others)}) == 5
 
 
+def test_given_lists_are_part_of_the_hash_and_must_lie_where_all_nodes_see_them() -> None:
+    one, other = (prepared("--given.forget", f"/shared/{name}.csv") for name in ("one", "other"))
+    assert len({prepared().hash, one.hash, other.hash}) == 3
+    with pytest.raises(ConfigError, match=r"given.forget must be an absolute path .* 'forget.csv'"):
+        prepared("--given.forget", "forget.csv")
+
+
 def test_the_command_is_one_shell_command_whatever_the_options_hold() -> None:
     submission = prepared("--execution.run-name", "a'; touch $(id) `x` &")
     words = subprocess.run(

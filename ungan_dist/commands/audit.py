@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ungan_dist.commands.options import recipe_config
 from ungan_dist.errors import ConfigError
 
 USAGE = """\
@@ -26,5 +27,11 @@ def main(arguments: list[str]) -> int:
         )
     from ungan_dist.commands.run import main as run
 
-    chosen = any(argument.partition("=")[0] == "--methods" for argument in arguments)
-    return run(["custom", *([] if chosen else ["--methods", "original,unlearned"]), *arguments])
+    if "--methods" not in [argument.partition("=")[0] for argument in arguments]:
+        arguments = ["--methods", "original,unlearned", *arguments]
+    config = recipe_config(["custom", *arguments], command="audit")
+    if "unlearned" not in config.methods:
+        raise ConfigError(
+            f"--methods {','.join(config.methods)} leaves out the row unlearned, which the audit is about: add it"
+        )
+    return run(["custom", *arguments])

@@ -22,7 +22,7 @@ def recipe_config(arguments: list[str], *, command: str) -> AuditConfig:
     if name not in RECIPES:
         raise ConfigError(f"unknown recipe {name!r}; known: {', '.join(RECIPES)}")
     options = [_in_full(option) for option in arguments[1:]] if name == "custom" else arguments[1:]
-    return parse_config(RECIPES[name](), options, program=f"ungan-dist {command} {name}")
+    return parse_config(RECIPES[name](), options, program=f"ungan-dist {command} {name}", more=MORE.get(name, ""))
 
 
 SHORT = {
@@ -34,13 +34,23 @@ SHORT = {
 }
 """What the recipe ``custom`` is mostly told, by short names."""
 
+MORE = {
+    "custom": (
+        "Mostly told: --model MODULE:FUNCTION (called with num_classes= and, where it takes one, channels=; found from "
+        "the current folder), --source.path DATA, --forget LIST, --original WEIGHTS, --members LIST; short for "
+        "--model.factory and --given.…. Shadow models are trained by --train.…: set it to what the original was "
+        "trained with."
+    )
+}
+"""What is told of a recipe beside its options."""
+
 
 def _in_full(option: str) -> str:
     name, equals, value = option.partition("=")
     return SHORT.get(name, name) + equals + value
 
 
-def parse_config(default: AuditConfig, arguments: list[str], *, program: str) -> AuditConfig:
+def parse_config(default: AuditConfig, arguments: list[str], *, program: str, more: str = "") -> AuditConfig:
     """A recipe's config with the command line's changes.
 
     Raises:
@@ -70,7 +80,7 @@ def parse_config(default: AuditConfig, arguments: list[str], *, program: str) ->
             default=default,
             args=arguments,
             prog=program,
-            description=f"Runs the recipe {default.name!r}; the defaults below are the recipe's.",
+            description=f"Runs the recipe {default.name!r}; the defaults below are the recipe's. {more}".strip(),
             registry=registry,
         )
     except ValueError as error:

@@ -10,7 +10,8 @@ from ungan_dist.commands.options import recipe_config
 USAGE = """\
 usage: ungan-dist submit RECIPE --output PLACE [--address URL] [--follow] [OPTIONS of run]
 
-Hands a recipe to a Ray cluster's Jobs API. The code travels with it; the data are read where the cluster is.
+Hands a recipe to a Ray cluster's Jobs API. The code travels with it; the data are read where the cluster is, and so are
+weights, lists and the module of your own that `custom` is told: they must be there, the module importable.
 
   --address URL      the Jobs API (default http://127.0.0.1:8265)
   --output PLACE     an absolute folder that all nodes share, or object storage (s3://bucket/prefix)

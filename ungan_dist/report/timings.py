@@ -25,9 +25,11 @@ def timings(report: Report) -> dict[str, Any]:
 
 
 def unlearning_seconds(report: Report) -> dict[str, dict[int, float]]:
-    """T_U by method, then by seed in increasing order."""
+    """T_U by method, then by seed in increasing order; how long it took elsewhere is not known here."""
     found: dict[str, dict[int, float]] = {}
     for evidence in sorted(report.evidence, key=lambda evidence: evidence.seed):
+        if evidence.method == "unlearned":
+            continue
         found.setdefault(evidence.method, {})[evidence.seed] = evidence.unlearning_seconds
     return found
 
