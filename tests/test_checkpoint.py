@@ -15,7 +15,6 @@ from torch import Tensor
 
 from ungan_dist import store
 from ungan_dist.checkpoint import Checkpoint, Epochs
-from ungan_dist.train import layer_draws
 from ungan_dist.world import World
 
 
@@ -57,7 +56,7 @@ def test_a_killed_worker_costs_no_bit_and_fewer_workers_no_more_than_rounding(tm
 def kept(folder: Path, id: str = "an id") -> tuple[Checkpoint, Tensor, list[int]]:
     """A state of one tensor, taken through as many epochs as are left of three."""
     checkpoint, weights, seen = Checkpoint(folder, "state", id=id, world=World()), torch.zeros(2), []
-    for epoch in Epochs(checkpoint, weights=weights).of("epochs", 3):
+    for epoch in Epochs(checkpoint, 0, weights=weights).of("epochs", 3):
         weights += epoch + 1
         seen.append(epoch)
     return checkpoint, weights, seen
@@ -66,19 +65,19 @@ def kept(folder: Path, id: str = "an id") -> tuple[Checkpoint, Tensor, list[int]
 def test_draws_of_a_models_layers_go_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
     """Dropout draws from the global generator, which is no part of what is kept."""
 
-    def drawn(folder: Path, stop_after: int) -> Tensor:
+    def drawn(folder: Path, stop_after: int, seed: int = 3) -> Tensor:
         weights = torch.zeros(2)
-        with layer_draws("test", device=weights.device):
-            epochs = Epochs(Checkpoint(folder, "state", id="an id", world=World()), weights=weights)
-            for epoch in epochs.of("epochs", 3):
-                if epoch == stop_after:
-                    break
-                weights += torch.rand(2)
+        epochs = Epochs(Checkpoint(folder, "state", id="an id", world=World()), seed, weights=weights)
+        for epoch in epochs.of("epochs", 3):
+            if epoch == stop_after:
+                break
+            weights += torch.rand(2)
         return weights
 
     whole = drawn(tmp_path / "whole", 3)
     assert not torch.equal(drawn(tmp_path / "parts", 1), whole)
     assert torch.equal(drawn(tmp_path / "parts", 3), whole)
+    assert not torch.equal(drawn(tmp_path / "other seed", 3, seed=4), whole)
 
 
 def test_a_finished_stage_is_not_begun_again(tmp_path: Path) -> None:
@@ -103,7 +102,7 @@ def test_a_damaged_or_foreign_state_is_not_read(tmp_path: Path, damage: str) -> 
 
 def test_a_kill_between_file_and_marker_leaves_the_epoch_before(tmp_path: Path) -> None:
     checkpoint, weights = Checkpoint(tmp_path, "state", id="an id", world=World()), torch.zeros(2)
-    for epoch in Epochs(checkpoint, weights=weights).of("epochs", 3):
+    for epoch in Epochs(checkpoint, 0, weights=weights).of("epochs", 3):
         weights += epoch + 1
         if epoch == 1:
             break  # epoch 0 is kept; the file of epoch 1 is whole or not, its marker was never written
@@ -132,7 +131,7 @@ def test_earlier_attempts_count_and_keeping_does_not(tmp_path: Path, monkeypatch
     def attempt(num_epochs: int) -> float:
         checkpoint = Checkpoint(tmp_path, "state", id="an id", world=World())
         start = time.perf_counter()
-        for epochs_done, _ in enumerate(Epochs(checkpoint, weights=torch.zeros(1)).of("epochs", 3)):
+        for epochs_done, _ in enumerate(Epochs(checkpoint, 0, weights=torch.zeros(1)).of("epochs", 3)):
             if epochs_done == num_epochs:
                 break
             time.sleep(0.1)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ungan_dist import store
-from ungan_dist.data import derive_seed
+from ungan_dist.data import layer_draws
 from ungan_dist.world import World
 
 
@@ -91,13 +91,14 @@ class Checkpoint:
 class Epochs:
     """The epochs of a training's stages, less those that a checkpoint says are done.
 
-    The state is named once: modules, optimizers and what else has ``state_dict``; tensors, generators, lists and
-    dicts. All of it is restored in place on construction, and kept after every epoch.
+    Draws inside a model's layers follow from ``seed``, stage and epoch. The state is named once: modules, optimizers
+    and what else has ``state_dict``; tensors, generators, lists and dicts. All of it is restored in place on
+    construction, and kept after every epoch.
     """
 
-    def __init__(self, checkpoint: Checkpoint | None, **state: Any) -> None:
+    def __init__(self, checkpoint: Checkpoint | None, seed: int, **state: Any) -> None:
         self._checkpoint, self._state = checkpoint, state
-        self._layers = torch.initial_seed()
+        self._seed = seed
         self._done: dict[str, int] = {}
         saved = None if checkpoint is None else checkpoint.load()
         if saved is not None:
@@ -111,8 +112,8 @@ class Epochs:
         kept = self._checkpoint
         for epoch in range(first, epochs) if kept is None else kept.epochs(stage, first, epochs):
             # dropout inside a model draws from the global generator, which no checkpoint holds
-            torch.manual_seed(derive_seed(stage, self._layers, epoch))
-            yield epoch
+            with layer_draws(stage, self._seed, epoch):
+                yield epoch
             self._done[stage] = epoch + 1
             if self._checkpoint is not None:
                 parts = {name: _snapshot(part) for name, part in self._state.items()}

@@ -13,11 +13,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ungan_dist.config import AuditConfig
+from ungan_dist.data import layer_draws
 from ungan_dist.identity import content_hash
 from ungan_dist.models import build
 from ungan_dist.sources import Source
 from ungan_dist.split import Draw, Split, array_hash
-from ungan_dist.train import layer_draws
 from ungan_dist.weights import given_weights, load_given
 
 MEMBERS_SHARE = 0.4
@@ -143,7 +143,7 @@ def check_models(config: AuditConfig, source: Source) -> None:
 
 def _outputs(model: nn.Module, pictures: Float[Tensor, "2 channels height width"], classes: int) -> Tensor:
     try:
-        with torch.no_grad(), layer_draws("check", device=pictures.device):
+        with torch.no_grad(), layer_draws("check"):
             outputs: object = model(pictures)
     except Exception as error:  # whatever the user's code raises is told as theirs
         raise ValueError(

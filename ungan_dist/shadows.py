@@ -10,13 +10,13 @@ from jaxtyping import Float, Int
 from torch import nn
 
 from ungan_dist.config import ModelConfig, QueryView, TrainConfig
-from ungan_dist.data import derive_seed
+from ungan_dist.data import derive_seed, layer_draws
 from ungan_dist.evaluate import query
 from ungan_dist.models import build, import_from
 from ungan_dist.resident import Prepared, open_examples
 from ungan_dist.split import membership_matrix
 from ungan_dist.stacked import train_stacked
-from ungan_dist.train import layer_draws, threads, train
+from ungan_dist.train import threads, train
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -101,7 +101,7 @@ def train_shadows(unit: ShadowUnit) -> tuple[list[nn.Module], Float[np.ndarray, 
             train_stacked(models, data, sets, unit.train, seeds=seeds)
         else:
             for model, members, seed in zip(models, sets, seeds, strict=True):
-                with layer_draws("shadow", seed, device=data.device):
+                with layer_draws("shadow", seed):
                     train(model, data, members, unit.train, seed=seed)
         log_odds = np.stack([query(model, data, pool, unit.queries) for model in models])
     broken = [shadow for shadow, values in zip(unit.shadows, log_odds, strict=True) if not np.isfinite(values).all()]

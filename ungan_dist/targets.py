@@ -16,13 +16,13 @@ from ungan_dist import store
 from ungan_dist.batch_norm import with_global_statistics
 from ungan_dist.checkpoint import Checkpoint
 from ungan_dist.config import Method, ModelConfig, QueryView, TrainConfig
-from ungan_dist.data import Examples, derive_seed
+from ungan_dist.data import Examples, derive_seed, layer_draws
 from ungan_dist.evaluate import accuracy, query
 from ungan_dist.methods import METHODS, Request, Unlearned
 from ungan_dist.models import build, frozen_copy, import_from, trainable_copy
 from ungan_dist.resident import Prepared, open_examples
 from ungan_dist.split import Draw, Split
-from ungan_dist.train import layer_draws, threads, train
+from ungan_dist.train import threads, train
 from ungan_dist.weights import GivenWeights, load_given, load_weights, weights_bytes
 from ungan_dist.world import ALONE, World
 
@@ -113,7 +113,7 @@ def train_target(unit: TargetUnit, world: World = ALONE, checkpoint: Checkpoint 
     import_from(unit.code)
     data = open_examples(unit.prepared, unit.device if world.size == 1 else str(world.device), unit.fused)
     world = dataclasses.replace(world, device=data.device)
-    with threads(unit.train.num_threads), layer_draws(unit.method, unit.seed, device=data.device):
+    with threads(unit.train.num_threads), layer_draws(unit.method, unit.seed):
         original, curves = _original(unit, data, world, checkpoint)
         request = _request(unit, data, original, world, checkpoint)
         unlearned, seconds = timed(request, unit.method_config)

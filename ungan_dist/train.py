@@ -29,14 +29,6 @@ def threads(num_threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-@contextlib.contextmanager
-def layer_draws(*words: int | str, device: torch.device) -> Iterator[None]:
-    """Draws inside a model's own layers, such as dropout, follow from these words; the global state is restored."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(derive_seed("layers", *words))
-        yield
-
-
 def cosine(learning_rate: float, epoch: int, epochs: int) -> float:
     """Cosine annealing, one value an epoch: the initial rate at epoch 0, near 0 at the last."""
     return learning_rate * (1 + math.cos(math.pi * epoch / epochs)) / 2
@@ -127,7 +119,7 @@ def train(
     )
     model.train()
     losses: list[float] = []
-    epochs = Epochs(checkpoint, model=model, optimizer=optimizer, losses=losses)
+    epochs = Epochs(checkpoint, seed, model=model, optimizer=optimizer, losses=losses)
     for epoch in epochs.of("train", config.epochs):
         optimizer.param_groups[0]["lr"] = cosine(config.learning_rate, epoch, config.epochs)
         losses.append(

@@ -12,10 +12,9 @@ from torch import nn
 
 from ungan_dist import recipes
 from ungan_dist.config import AuditConfig, Method, method_config
-from ungan_dist.data import Examples, normalisation_table
+from ungan_dist.data import Examples, layer_draws, normalisation_table
 from ungan_dist.methods import METHODS, Request
 from ungan_dist.models import frozen_copy, trainable_copy
-from ungan_dist.train import layer_draws
 from ungan_dist.world import World
 
 
@@ -84,7 +83,7 @@ def unlearn(
         world=World(device=device),
     )
     settings = method_config(config, method)
-    with layer_draws(method, seed, device=device):
+    with layer_draws(method, seed):
         return METHODS[type(settings)](request, settings).model
 
 

@@ -32,7 +32,9 @@ def adv_neg_grads(request: Request, config: AdvNegGradsConfig) -> Unlearned:
         return world.part(lambda: functional.cross_entropy(logits, labels), len(share), len(batch), logits)
 
     curves: dict[str, list[float]] = {"retain cross-entropy": [], "forget cross-entropy": []}
-    epochs = Epochs(request.checkpoint, model=model, optimizer=optimizer, forget_batches=forget_batches, curves=curves)
+    epochs = Epochs(
+        request.checkpoint, request.seed, model=model, optimizer=optimizer, forget_batches=forget_batches, curves=curves
+    )
     for epoch in epochs.of("adv neg grads", config.epochs):
         losses: list[Tensor] = []
         retain_batches = batches(request.retain, batch_size, seed=seed, epoch=epoch)

@@ -39,7 +39,9 @@ def scrub(request: Request, config: SCRUBConfig) -> Unlearned:
         kd = divergence(logits[0], logits[1], settings.temperature)
         return settings.gamma * functional.cross_entropy(logits[0], labels) + settings.alpha * kd
 
-    epochs = Epochs(request.checkpoint, student=student, optimizer=optimizer, curves=curves, history=history)
+    epochs = Epochs(
+        request.checkpoint, request.seed, student=student, optimizer=optimizer, curves=curves, history=history
+    )
     for epoch in (done + 1 for done in epochs.of("scrub", settings.epochs)):
         optimizer.param_groups[0]["lr"] = _learning_rate(settings, epoch)
         if epoch <= settings.msteps:

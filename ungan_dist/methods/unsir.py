@@ -42,6 +42,7 @@ def unsir(request: Request, config: UNSIRConfig) -> Unlearned:
     optimizer = _optimizer(model, settings, settings.repair_learning_rate)
     epochs = Epochs(
         request.checkpoint,
+        request.seed,
         model=model,
         impairing_optimizer=state.optimizer,
         optimizer=optimizer,
