@@ -33,10 +33,11 @@ def table(results: Mapping[str, Any]) -> str:
     if rows:
         lines += [
             "",
-            f"{measured_on['gpu']}, median of paired ratios with 95 % intervals.",
+            f"{measured_on['gpu']}, median of paired ratios with 95 % intervals. The floor is what "
+            "the dots, or the bytes, take at the rate of torch's largest product, or copy, on this GPU.",
             "",
-            "| | rival | rival ms | fused ms | times faster | relative error |",
-            "|---|---|---:|---:|---:|---:|",
+            "| | rival | rival ms | fused ms | times faster | relative error | of the floor | peak MB |",
+            "|---|---|---:|---:|---:|---:|---:|---:|",
             *(timed(row) for row in rows),
         ]
     return "\n".join([*lines, ""])
@@ -45,9 +46,10 @@ def table(results: Mapping[str, Any]) -> str:
 def timed(row: Mapping[str, Any]) -> str:
     """One measured row, or why there is none."""
     if "left_out" in row:
-        return f"| {row['subject']} | {row['left_out']} | | | | |"
+        return f"| {row['subject']} | {row['left_out']} | | | | | | |"
     low, high = row["interval"]
     return (
         f"| {row['subject']} | {row['rival']} | {row['rival_ms']:.3f} | {row['ours_ms']:.3f} "
-        f"| {row['ratio']:.1f} [{low:.1f}, {high:.1f}] | {row['error']:.1e} |"
+        f"| {row['ratio']:.1f} [{low:.1f}, {high:.1f}] | {row['error']:.1e} "
+        f"| {row['floor_ms'] / row['ours_ms']:.0%} | {row['peak_bytes'] / 1e6:,.1f} |"
     )

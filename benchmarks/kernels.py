@@ -13,9 +13,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
+from floors import TF32_PRODUCTS, bytes_per_s, critic_flops, energy_flops, flops_per_s
 from harness import as_row, compare, graphed, peak_bytes, write
 from torch import Tensor
 
@@ -54,6 +56,7 @@ def measure_critic(deadline: float) -> list[dict[str, object]]:
     from kernel_counts import critic_step
 
     rows: list[dict[str, object]] = []
+    rate = flops_per_s() / TF32_PRODUCTS
     for width in (128, 256):
         subject = f"critic step, widths {width}, batch 256"
         if time.monotonic() > deadline:
@@ -68,12 +71,13 @@ def measure_critic(deadline: float) -> list[dict[str, object]]:
             rivals["torch.compile"] = compiled
         else:
             rows.append({"subject": subject, "left_out": reason})
-        relative = error(fused(), expected)
+        measured = {
+            "error": error(fused(), expected),
+            "peak_bytes": peak_bytes(fused),
+            "floor_ms": critic_flops(256, 20, (width, width, width)) / rate * 1e3,
+        }
         for arm, ours in (("fused", fused), ("fused in a CUDA graph", graphed(fused))):
-            rows += [
-                as_row(f"{subject}, {arm}", ratio, error=relative, peak_bytes=peak_bytes(fused))
-                for ratio in compare(ours, rivals, num_pairs=50)
-            ]
+            rows += [as_row(f"{subject}, {arm}", ratio, **measured) for ratio in compare(ours, rivals, num_pairs=50)]
     return rows
 
 
@@ -82,6 +86,7 @@ def measure_memory_bound(deadline: float) -> list[dict[str, object]]:
     from kernel_counts import augment_step, log_odds_step
 
     rows: list[dict[str, object]] = []
+    rate = bytes_per_s()
     subjects = {
         "augmented batch, 1024 × 32 × 32 × 3": (lambda impl: augment_step(impl, 1024, "cuda"), 1024 * 3072 * 5),
         "log-odds, 64 × 1024 × 100": (lambda impl: log_odds_step(impl, 64, 1024, 100, "cuda"), 64 * 1024 * 101 * 4),
@@ -93,11 +98,12 @@ def measure_memory_bound(deadline: float) -> list[dict[str, object]]:
         fused, eager = make("fused"), make("reference")
         source = torch.empty(num_bytes // 2, dtype=torch.uint8, device="cuda")
         rivals = {"eager": eager, "a copy of as many bytes": graphed(source.clone)}
-        relative = error(fused(), eager())
-        rows += [
-            as_row(subject, ratio, error=relative, peak_bytes=peak_bytes(fused))
-            for ratio in compare(graphed(fused), rivals, num_pairs=50)
-        ]
+        measured = {
+            "error": error(fused(), eager()),
+            "peak_bytes": peak_bytes(fused),
+            "floor_ms": num_bytes / rate * 1e3,
+        }
+        rows += [as_row(subject, ratio, **measured) for ratio in compare(graphed(fused), rivals, num_pairs=50)]
     return rows
 
 
@@ -113,8 +119,16 @@ def keops_energy(x: Tensor, y: Tensor) -> Tensor:
     return (2 * total(x, y) / (n * m) - total(x, x) / (n * (n - 1)) - total(y, y) / (m * (m - 1))).float()
 
 
+def geomloss_energy(x: Tensor, y: Tensor) -> Tensor:
+    """A third, by KeOps underneath: half of the distance with each row's pair with itself counted in the means."""
+    from geomloss import SamplesLoss  # pyright: ignore[reportMissingImports]
+
+    return 2 * SamplesLoss("energy", backend="online")(x, y)
+
+
 def measure_energy(deadline: float) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
+    rate = flops_per_s() / TF32_PRODUCTS
     for size in (8192, 65536):
         x, y = (torch.randn(size, 64, device="cuda", requires_grad=True) for _ in range(2))
         for backward in (False, True):
@@ -123,25 +137,33 @@ def measure_energy(deadline: float) -> list[dict[str, object]]:
                 rows.append({"subject": subject, "left_out": "the budget of time was spent"})
                 continue
 
-            def ours(x: Tensor = x, y: Tensor = y, backward: bool = backward) -> tuple[Tensor, ...]:
-                return _run(lambda: energy_distance(x, y, impl="fused"), x, y, backward)
+            def arm(
+                value: Callable[[Tensor, Tensor], Tensor], x: Tensor = x, y: Tensor = y, backward: bool = backward
+            ) -> Callable[[], tuple[Tensor, ...]]:
+                return lambda: _run(lambda: value(x, y), x, y, backward)
 
-            def rival(x: Tensor = x, y: Tensor = y, backward: bool = backward) -> tuple[Tensor, ...]:
-                return _run(lambda: cdist_energy(x, y), x, y, backward)
-
-            def keops(x: Tensor = x, y: Tensor = y, backward: bool = backward) -> tuple[Tensor, ...]:
-                return _run(lambda: keops_energy(x, y), x, y, backward)
-
-            memory = {"peak_bytes": peak_bytes(ours), "rival_peak_bytes": peak_bytes(rival)}
-            rivals: dict[str, Callable[[], object]] = {"torch.cdist": rival}
-            if importlib.util.find_spec("pykeops") is None:
-                rows.append({"subject": subject, "left_out": "KeOps is not installed"})
-            elif (reason := checked("KeOps", keops, rival())) is not None:
-                rows.append({"subject": subject, "left_out": reason})
-            else:
-                rivals["KeOps"] = keops
-            relative = error(ours(), rival())
-            rows += [as_row(subject, ratio, error=relative, **memory) for ratio in compare(ours, rivals, num_pairs=20)]
+            ours, cdist = arm(partial(energy_distance, impl="fused")), arm(cdist_energy)
+            biased = arm(partial(energy_distance, unbiased=False, impl="fused"))
+            measured = {
+                "peak_bytes": peak_bytes(ours),
+                "rival_peak_bytes": peak_bytes(cdist),
+                "error": error(ours(), cdist()),
+                "floor_ms": energy_flops(size, size, 64, backward=backward) / rate * 1e3,
+            }
+            rivals: dict[str, Callable[[], object]] = {"torch.cdist": cdist}
+            others = {"KeOps": (keops_energy, cdist, rivals), "geomloss": (geomloss_energy, biased, {})}
+            for name, (value, expected, beside) in others.items():
+                module = {"KeOps": "pykeops"}.get(name, name)
+                missing = importlib.util.find_spec(module) is None
+                reason = f"{name} is not installed" if missing else checked(name, arm(value), expected())
+                if reason is None:
+                    beside[name] = arm(value)
+                else:
+                    rows.append({"subject": subject, "left_out": reason})
+            rows += [as_row(subject, ratio, **measured) for ratio in compare(ours, rivals, num_pairs=20)]
+            if others["geomloss"][2]:
+                ratios = compare(biased, others["geomloss"][2], num_pairs=20)
+                rows += [as_row(f"{subject}, biased", ratio, **measured) for ratio in ratios]
     return rows
 
 

@@ -6,6 +6,7 @@ register may spill to the stack. Needs no GPU and must not run in Triton's inter
 
 from __future__ import annotations
 
+import itertools
 import re
 import subprocess
 import sys
@@ -108,10 +109,10 @@ def _of_any_size() -> Iterator[Variant]:
         for direct in (True, False):
             fixed = {"SPLITS": 8, "DIRECT": direct, "CENTRED": dtype == "fp32"}
             yield with_dots("energy_distance.fused_pairs", "mean_kernel", dtype, precision, blocks.DISTANCE, **fixed)
-            for first in (True, False):
+            for first, dim in itertools.product((True, False), (16, 32) if direct else (32,)):
                 yield with_dots(
                     "energy_distance.fused_pairs", "slope_kernel", dtype, precision, blocks.DISTANCE,
-                    FIRST=first, **fixed,
+                    FIRST=first, FEATURES=blocks.distance_features(dim), **fixed,
                 )  # fmt: skip
         for table in (blocks.CRITIC_WEIGHTS_NARROW, blocks.CRITIC_WEIGHTS_WIDE):
             yield with_dots(

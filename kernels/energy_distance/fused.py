@@ -6,7 +6,7 @@ import torch
 import triton
 from torch import Tensor
 
-from ungan_dist.kernels.blocks import DIRECT_DIM, DISTANCE
+from ungan_dist.kernels.blocks import DIRECT_DIM, DISTANCE, distance_features
 from ungan_dist.kernels.energy_distance.fused_pairs import mean_kernel, slope_kernel
 from ungan_dist.kernels.gradients import multiply_rows
 
@@ -84,7 +84,9 @@ def _slopes(x: Tensor, y: Tensor, centre: Tensor, unbiased: bool, precision: str
     n, m = len(x), len(y)
     constants, grid, splits = _plan(x, y, precision)
     out = centre.new_empty(splits, *x.shape)
-    grids = (grid, triton.cdiv(x.shape[1], DISTANCE.inner), splits)
+    features = distance_features(x.shape[1])
+    grids = (grid, triton.cdiv(x.shape[1], features), splits)
+    constants |= {"FEATURES": features}
     slope_kernel[grids](x, y, centre, out, n, m, x.shape[1], 0, 2 / (n * m), SPLITS=splits, FIRST=True, **constants)
     if n > 1:
         weight = -2 / (n * (n - unbiased))

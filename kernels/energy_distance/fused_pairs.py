@@ -106,18 +106,18 @@ def mean_kernel(
 @no_type_check
 def slope_kernel(
     x, y, centre, out, num_rows, num_columns, dim, same_sample, weight,
-    SPLITS: tl.constexpr, FIRST: tl.constexpr, DIRECT: tl.constexpr, CENTRED: tl.constexpr,
+    SPLITS: tl.constexpr, FIRST: tl.constexpr, FEATURES: tl.constexpr, DIRECT: tl.constexpr, CENTRED: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, INNER: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """``weight · Σ_c (x[r] − y[c]) / ‖x[r] − y[c]‖`` over every ``SPLITS``-th block of columns.
 
-    A program makes ``INNER`` of the dim columns of the gradient; ``FIRST`` writes, otherwise it adds to what is there.
+    A program makes ``FEATURES`` of the dim columns of the gradient; ``FIRST`` writes, otherwise it adds to what is there.
     """
     block = tl.program_id(0)
     split = tl.program_id(2)
     rows = block * ROWS + tl.arange(0, ROWS).to(tl.int64)
-    features = tl.program_id(1) * INNER + tl.arange(0, INNER)
-    total = tl.zeros([ROWS, INNER], dtype=tl.float32)
+    features = tl.program_id(1) * FEATURES + tl.arange(0, FEATURES)
+    total = tl.zeros([ROWS, FEATURES], dtype=tl.float32)
     if DIRECT:
         mine = load_tile(x, rows, num_rows, features, dim).to(tl.float32)
     else:
@@ -130,8 +130,8 @@ def slope_kernel(
         )  # fmt: skip
         inverse = tl.where(squared < 1.2e-38, 0.0, tl.rsqrt(tl.where(squared < 1.2e-38, 1.0, squared)))
         if near > 0:
-            for k in range(0, INNER):
-                feature = tl.program_id(1) * INNER + k
+            for k in range(0, FEATURES):
+                feature = tl.program_id(1) * FEATURES + k
                 if feature < dim:
                     left = tl.load(x + rows * dim + feature, mask=rows < num_rows, other=0.0).to(tl.float32)
                     right = tl.load(y + columns * dim + feature, mask=columns < num_columns, other=0.0).to(tl.float32)

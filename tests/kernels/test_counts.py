@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "benchmarks"))
 
 pytest.importorskip("triton")
+import floors  # noqa: E402
 import kernel_counts  # noqa: E402
 import kernel_table  # noqa: E402
 
@@ -59,3 +60,54 @@ def test_memory_of_the_energy_distance_grows_with_its_rows_and_not_with_pairs():
 
 def test_the_readme_holds_the_committed_table():
     assert kernel_table.table(RESULTS) in (ROOT / "README.md").read_text()
+
+
+@pytest.fixture
+def dots(monkeypatch):
+    """Floating-point operations of every dot done in the interpreter."""
+    from triton.runtime.interpreter import InterpreterBuilder
+
+    done, original = [], InterpreterBuilder.create_dot
+
+    def counted(self, a, b, *rest):
+        done.append(2 * a.data.shape[0] * a.data.shape[1] * b.data.shape[1])
+        return original(self, a, b, *rest)
+
+    monkeypatch.setattr(InterpreterBuilder, "create_dot", counted)
+    return done
+
+
+def test_the_floor_of_a_critic_step_is_what_its_dots_are(dots):
+    """Where no tile is padded: 32 features, widths of 32, 128 stacked rows a span."""
+    from ungan_dist.kernels.testing import critic_inputs
+
+    weights, batches, epsilon = critic_inputs(128, 32, (32, 32, 32))
+    leaves = [weight.float().requires_grad_() for weight in weights]
+    loss = kernel_counts.critic_loss(
+        leaves, *(z.float() for z in (*batches, epsilon)),
+        penalty="squared", penalty_of="critic", penalty_weight=10.0, impl="fused",
+    )  # fmt: skip
+    loss.backward()
+    assert sum(dots) == floors.critic_flops(128, 32, (32, 32, 32))
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_the_floor_of_the_energy_distance_is_no_more_than_its_dots(dots, backward):
+    """Tiles on the diagonal are whole, and the gradient takes both triangles."""
+    x, y = (torch.randn(64, 48, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    value = kernel_counts.energy_distance(x.requires_grad_(backward), y.requires_grad_(backward), impl="fused")
+    if backward:
+        value.backward()
+    assert 1 <= sum(dots) / floors.energy_flops(64, 64, 48, backward=backward) < 2
+
+
+def test_a_measured_row_tells_its_fraction_of_the_floor():
+    row = {
+        "subject": "critic step", "rival": "eager", "rival_ms": 8.0, "ours_ms": 0.5, "ratio": 16.0,
+        "interval": [15, 17], "error": 1e-6, "floor_ms": 0.05, "peak_bytes": 2_000_000,
+    }  # fmt: skip
+    cells = kernel_table.timed(row).split(" | ")
+    assert cells[-2:] == ["10%", "2.0 |"]
+    header = kernel_table.table(RESULTS | {"rows": [row]}).splitlines()[-3]
+    assert header.count("|") == kernel_table.timed(row).count("|")
+    assert header.count("|") == kernel_table.timed({"subject": "one", "left_out": "no time"}).count("|")
