@@ -78,8 +78,8 @@ def peak_bytes(step: Callable[[], object]) -> int:
     return torch.cuda.max_memory_allocated() - before
 
 
-def write(name: str, rows: list[dict[str, object]], *, counts: list[dict[str, object]]) -> Path:
-    """Measured rows with what they were measured on, and counts; tables are generated from this file."""
+def write(name: str, rows: list[dict[str, object]], **more: object) -> Path:
+    """Measured rows with what they were measured on, and more; tables are generated from this file."""
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
     changes = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
     RESULTS.mkdir(exist_ok=True)
@@ -90,9 +90,7 @@ def write(name: str, rows: list[dict[str, object]], *, counts: list[dict[str, ob
         "torch": torch.__version__,
         "triton": triton.__version__,
     }
-    path.write_text(
-        json.dumps({"measured_on": measured_on, "rows": rows, "counts": counts}, indent=2, ensure_ascii=False) + "\n"
-    )
+    path.write_text(json.dumps({"measured_on": measured_on, "rows": rows, **more}, indent=2, ensure_ascii=False) + "\n")
     return path
 
 

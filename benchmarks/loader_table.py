@@ -14,7 +14,7 @@ def table(results: dict[str, Any]) -> str:
         load = ", ".join(f"{value:.1f}" for value in first["load_average"])
         lines += [
             f"**{subject}**, {first['num_examples']:,} pictures, {first['threads']} threads, batches of "
-            f"{first['batch']}; load average before and after "
+            f"{first['batch']}, {results['hardware']['cores']} cores; load average before and after "
             f"{load}; commit `{results['measured_on']['commit'][:12]}`.",
             "",
             "| | images/s | ours in FFCV is faster by | CPU s / 10,000 | first batch of a pass, ms | of all, s |",

@@ -1,6 +1,6 @@
 """Loaders against each other: ``python benchmarks/loaders.py [--quick]``, minutes on two idle cores.
 
-CIFAR-10's first 10,000 training pictures (from CIFAR10_PARQUET or ``../shared/data/cifar10-jpeg``) and 256-pixel
+CIFAR-10's first 10,000 training pictures (Parquet, in the folder that CIFAR10_PARQUET names) and 256-pixel
 pictures drawn here and stored as JPEG. Every arm delivers float32 batches of 256 [batch, channels, height, width],
 randomly cropped and mirrored, in a new random order at each pass; FFCV's stock arm is also timed as it is published,
 with pixels left as bytes. ``--quick`` takes fewer pictures.
@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 import torch
 from harness import as_row, compare, write
 from PIL import Image
+from publish import hardware
 from torch import Tensor
 
 from ungan_dist.beton_file import BetonPlace, prepare_beton, sound_tables
@@ -31,8 +32,6 @@ from ungan_dist.data import Examples, batches, gather_ahead, normalisation_table
 from ungan_dist.ffcv_installed import import_ffcv, torch_threads_kept
 from ungan_dist.sources import CIFAR10_MEAN, CIFAR10_STD, Source
 
-ROOT = Path(__file__).resolve().parent.parent
-CIFAR = Path(os.environ.get("CIFAR10_PARQUET", ROOT / "../shared/data/cifar10-jpeg"))
 BATCH = 256
 NUM_PAIRS = 20
 THREADS = 2
@@ -43,7 +42,7 @@ Pass = Callable[[int], Iterator[Tensor]]
 
 def cifar(count: int) -> Source:
     """CIFAR-10's first training pictures."""
-    rows = pq.read_table(CIFAR / "train.parquet").slice(0, count)
+    rows = pq.read_table(Path(os.environ["CIFAR10_PARQUET"]) / "train.parquet").slice(0, count)
     pictures, labels = (rows[next(name for name in rows.column_names if name in names)] for names in COLUMNS)
     files = (io.BytesIO(picture["bytes"]) for picture in pictures.to_pylist())
     images = np.stack([np.asarray(Image.open(file).convert("RGB")) for file in files])
@@ -246,6 +245,8 @@ def measure(source: Source, folder: Path, augment: AugmentConfig, num_pairs: int
 
 def main() -> int:
     """Measures and writes ``results/loaders.json``."""
+    if "CIFAR10_PARQUET" not in os.environ:
+        raise SystemExit("set CIFAR10_PARQUET to the folder of CIFAR-10's train.parquet")
     import_ffcv()
     torch.set_num_threads(THREADS)
     quick = "--quick" in sys.argv[1:]
@@ -256,7 +257,9 @@ def main() -> int:
     for row in rows:
         row["load_average"] = [round(load[0], 2), round(os.getloadavg()[0], 2)]
         row["quick"] = quick
-    print(f"written to {write('loaders', rows)}; `python benchmarks/publish.py` puts it into README.md")
+    print(
+        f"written to {write('loaders', rows, hardware=hardware())}; `python benchmarks/publish.py` puts it into README.md"
+    )
     return 0
 
 
