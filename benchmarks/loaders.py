@@ -257,9 +257,8 @@ def main() -> int:
     for row in rows:
         row["load_average"] = [round(load[0], 2), round(os.getloadavg()[0], 2)]
         row["quick"] = quick
-    print(
-        f"written to {write('loaders', rows, hardware=hardware())}; `python benchmarks/publish.py` puts it into README.md"
-    )
+    path = write("loaders", rows, hardware=hardware())
+    print(f"written to {path}; `python benchmarks/publish.py` puts it into README.md")
     return 0
 
 
