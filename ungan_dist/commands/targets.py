@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
         return 0
     config = recipe_config(arguments, command="targets")
 
-    from ungan_dist.torchrun import joined
+    from ungan_dist.torchrun import joined, leave
 
     with joined() as world:
         if config.train.num_workers not in (1, world.size):
@@ -46,7 +46,10 @@ def main(arguments: list[str]) -> int:
         if world.rank == 0:
             for failure in failures:
                 print(failure.error, file=sys.stderr)
-        return Unfinished.exit_code if failures else 0
+    if failures:
+        return Unfinished.exit_code
+    leave(world)
+    return 0
 
 
 def _lead(config: AuditConfig, world: World) -> list[Failed]:
