@@ -20,7 +20,8 @@ demo: $(READY)  ## the recipe digits from data to report, a few minutes on two c
 	.venv/bin/ungan-dist run digits
 
 test: $(READY)  ## all tests
-	.venv/bin/python -m pytest -q
+	.venv/bin/python -m pytest -q -m "not chaos and not alone" -n auto --maxprocesses 4 --dist loadfile
+	.venv/bin/python -m pytest -q -m "alone and not chaos"
 
 chaos: $(READY)  ## faults at full size and plans against real runs: ten minutes and more
 	.venv/bin/python -m pytest -q -m chaos

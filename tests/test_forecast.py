@@ -22,6 +22,8 @@ from ungan_dist.errors import ConfigError
 from ungan_dist.forecast import makespan
 from ungan_dist.probe import now
 
+pytestmark = pytest.mark.alone
+
 CUT_DOWN = [
     *("digits", "--train.epochs", "20", "--shadows.num-models", "10", "--shadows.unit-size", "2", "--num-seeds", "1"),
     *("--methods", "original,retrain,scrub,ungan"),

@@ -18,6 +18,8 @@ from ungan_dist import store
 from ungan_dist.lira import fit_shadows
 from ungan_dist.split import membership_matrix
 
+pytestmark = pytest.mark.alone
+
 folder = Path(sys.argv[1])
 membership = membership_matrix(512, 45_000, 0)
 rng = np.random.default_rng(0)

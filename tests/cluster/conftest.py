@@ -17,6 +17,13 @@ os.environ["RAY_AUTH_MODE"] = "token"
 os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All that lies here has a Ray cluster, or is quick enough to run with what has."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.alone)
+
+
 @pytest.fixture(scope="session")
 def ray_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """What keeps tests apart from a cluster that happens to run, and from the user's token."""
