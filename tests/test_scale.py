@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.alone
+
 SCRIPT = """
 import json, re, sys, time
 from pathlib import Path
@@ -17,8 +19,6 @@ from scipy.stats import norm
 from ungan_dist import store
 from ungan_dist.lira import fit_shadows
 from ungan_dist.split import membership_matrix
-
-pytestmark = pytest.mark.alone
 
 folder = Path(sys.argv[1])
 membership = membership_matrix(512, 45_000, 0)
