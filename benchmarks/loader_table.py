@@ -23,7 +23,8 @@ def table(results: dict[str, Any]) -> str:
         ]
         for row in rows:
             low, high = row["interval"]
-            ratio = f"{row['ratio']:.1f} [{low:.1f}, {high:.1f}]"
+            digits = 1 if row["ratio"] >= 1 else 2
+            ratio = f"{row['ratio']:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
             lines.append(_cells(row["rival"], row["rival_images_per_s"], ratio, row["rival_costs"]))
         lines.append("")
     return "\n".join(lines)

@@ -1,9 +1,10 @@
 """Loaders against each other: ``python benchmarks/loaders.py [--quick]``, minutes on two idle cores.
 
 CIFAR-10's first 10,000 training pictures (Parquet, in the folder that CIFAR10_PARQUET names) and 256-pixel
-pictures drawn here and stored as JPEG. Every arm delivers float32 batches of 256 [batch, channels, height, width],
+pictures drawn here and stored as JPEG. Every arm delivers float32 batches [batch, channels, height, width],
 randomly cropped and mirrored, in a new random order at each pass; FFCV's stock arm is also timed as it is published,
-with pixels left as bytes. ``--quick`` takes fewer pictures.
+with pixels left as bytes. The last arm writes zeros in place of pictures: no loader can be faster than that.
+``--quick`` takes fewer pictures.
 All arms of a data set take turns in one process; a pass over the set is one sample.
 """
 
@@ -32,7 +33,6 @@ from ungan_dist.data import Examples, batches, gather_ahead, normalisation_table
 from ungan_dist.ffcv_installed import import_ffcv, torch_threads_kept
 from ungan_dist.sources import CIFAR10_MEAN, CIFAR10_STD, Source
 
-BATCH = 256
 NUM_PAIRS = 20
 THREADS = 2
 COLUMNS = ("img", "image"), ("label",)
@@ -77,7 +77,7 @@ def _source(images: np.ndarray, labels: np.ndarray, title: str, jpegs: tuple[byt
     )
 
 
-def ours(source: Source, place: BetonPlace, augment: AugmentConfig, *, in_file: bool) -> Pass:
+def ours(source: Source, place: BetonPlace, augment: AugmentConfig, batch: int, *, in_file: bool) -> Pass:
     """Our loaders: FFCV's file or resident pixels."""
     table = normalisation_table(source.mean, source.std)
     images: object = torch.from_numpy(source.images)
@@ -90,12 +90,12 @@ def ours(source: Source, place: BetonPlace, augment: AugmentConfig, *, in_file: 
     members = torch.arange(len(source.images))
 
     def one_pass(epoch: int) -> Iterator[Tensor]:
-        return gather_ahead(data, list(batches(members, BATCH, seed=0, epoch=epoch)), augment=augment, epoch=epoch)
+        return gather_ahead(data, list(batches(members, batch, seed=0, epoch=epoch)), augment=augment, epoch=epoch)
 
     return one_pass
 
 
-def stock(place: BetonPlace, augment: AugmentConfig, *, as_float: bool) -> Pass:
+def stock(place: BetonPlace, augment: AugmentConfig, batch: int, *, as_float: bool) -> Pass:
     """FFCV's own pipeline: decode, flip, translate, convert; to float32 and normalised where asked."""
     from ffcv.fields.decoders import SimpleRGBImageDecoder
     from ffcv.loader import Loader, OrderOption
@@ -109,7 +109,7 @@ def stock(place: BetonPlace, augment: AugmentConfig, *, as_float: bool) -> Pass:
     with torch_threads_kept():
         loader = Loader(
             str(place.path),
-            batch_size=BATCH,
+            batch_size=batch,
             num_workers=THREADS,
             order=OrderOption.RANDOM,
             seed=0,
@@ -150,16 +150,28 @@ class Decoded(torch.utils.data.Dataset[Tensor]):
         return self._transform(picture)
 
 
-def data_loader(source: Source, augment: AugmentConfig, *, num_workers: int) -> Pass:
+def data_loader(source: Source, augment: AugmentConfig, batch: int, *, num_workers: int) -> Pass:
     """torch's DataLoader; its processes persist, as FFCV's compiled code does."""
     loader = torch.utils.data.DataLoader(
         Decoded(source, augment),
-        batch_size=BATCH,
+        batch_size=batch,
         shuffle=True,
         num_workers=num_workers,
         persistent_workers=num_workers > 0,
     )
     return lambda epoch: iter(loader)
+
+
+def written(source: Source, batch: int) -> Pass:
+    """Zeros in place of pictures, into as many buffers in turn as FFCV has."""
+    height, width = source.images.shape[1:3]
+    buffers = [torch.empty(batch, 3, height, width) for _ in range(5)]
+
+    def one_pass(epoch: int) -> Iterator[Tensor]:
+        for number, start in enumerate(range(0, len(source.images), batch)):
+            yield buffers[number % len(buffers)][: len(source.images) - start].zero_()
+
+    return one_pass
 
 
 class Arm:
@@ -201,24 +213,25 @@ def _cpu_seconds() -> float:
     return own + ticks / os.sysconf("SC_CLK_TCK")
 
 
-def measure(source: Source, folder: Path, augment: AugmentConfig, num_pairs: int) -> list[dict[str, object]]:
+def measure(source: Source, folder: Path, augment: AugmentConfig, batch: int) -> list[dict[str, object]]:
     """Rows of one data set: ours in FFCV against every other arm."""
     place = BetonPlace(output=folder, data_hash=source.content_hash)
     facts = prepare_beton(source, place)
     count = len(source.images)
     makers: dict[str, Callable[[], Pass]] = {
-        "ours in FFCV": lambda: ours(source, place, augment, in_file=True),
-        "FFCV stock, bytes": lambda: stock(place, augment, as_float=False),
-        "FFCV stock, normalised float32": lambda: stock(place, augment, as_float=True),
-        "resident (reference on the CPU)": lambda: ours(source, place, augment, in_file=False),
+        "ours in FFCV": lambda: ours(source, place, augment, batch, in_file=True),
+        "FFCV stock, bytes": lambda: stock(place, augment, batch, as_float=False),
+        "FFCV stock, normalised float32": lambda: stock(place, augment, batch, as_float=True),
+        "resident (reference on the CPU)": lambda: ours(source, place, augment, batch, in_file=False),
     }
     for workers in (0, 1, 2):
         makers[f"torch DataLoader, {workers} workers"] = lambda workers=workers: data_loader(
-            source, augment, num_workers=workers
+            source, augment, batch, num_workers=workers
         )
+    makers["writing zeros"] = lambda: written(source, batch)
     arms = {name: Arm(make, count) for name, make in makers.items()}
     rivals = {name: arm for name, arm in arms.items() if name != "ours in FFCV"}
-    ratios = compare(arms["ours in FFCV"], rivals, num_pairs=num_pairs)
+    ratios = compare(arms["ours in FFCV"], rivals, num_pairs=NUM_PAIRS)
 
     def costs(arm: Arm) -> dict[str, float]:
         return {
@@ -227,7 +240,7 @@ def measure(source: Source, folder: Path, augment: AugmentConfig, num_pairs: int
             "first_batch_ever_s": arm.seconds_to_first,
         }
 
-    common = {"num_examples": count, "num_jpegs": facts["num_jpegs"], "threads": THREADS, "batch": BATCH}
+    common = {"num_examples": count, "num_jpegs": facts["num_jpegs"], "threads": THREADS, "batch": batch}
     mine = arms["ours in FFCV"]
     return [
         as_row(
@@ -252,8 +265,8 @@ def main() -> int:
     quick = "--quick" in sys.argv[1:]
     load = os.getloadavg()
     with tempfile.TemporaryDirectory() as folder:
-        rows = measure(cifar(2000 if quick else 10_000), Path(folder), AugmentConfig(padding=4, flip=True), NUM_PAIRS)
-        rows += measure(synthetic(64 if quick else 256), Path(folder), AugmentConfig(padding=16, flip=True), NUM_PAIRS)
+        rows = measure(cifar(2000 if quick else 10_000), Path(folder), AugmentConfig(padding=4, flip=True), 256)
+        rows += measure(synthetic(128 if quick else 1024), Path(folder), AugmentConfig(padding=16, flip=True), 64)
     for row in rows:
         row["load_average"] = [round(load[0], 2), round(os.getloadavg()[0], 2)]
         row["quick"] = quick

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import signal
 import socket
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
+from ray._private import services
 
 from ungan_dist.config import FleetConfig
 from ungan_dist.errors import ConfigError
@@ -29,14 +31,13 @@ def connected(address: str) -> Iterator[None]:
     handler = signal.getsignal(signal.SIGTERM)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
-        if address != "auto":
+        if address == "auto":
+            address = os.environ.get("RAY_ADDRESS", "auto")
+        if address == "auto":
+            address = at_hand() or "local"
+        if address != "local" and "://" not in address:
             _answers(address)
-            ray.init(address=address, **options)
-        else:
-            try:
-                ray.init(address="auto", **options)
-            except ConnectionError:
-                ray.init(address="local", **options)
+        ray.init(address=address, **options)
     except (OSError, ValueError, RuntimeError) as error:
         raise ConfigError(f"no Ray cluster at {address!r}: {error}") from error
     # Ray puts a handler of its own in place, which would end the run without its partial report
@@ -45,6 +46,20 @@ def connected(address: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def at_hand() -> str | None:
+    """Of the cluster that was last started on this machine; none where nothing listens there any more.
+
+    A head that was killed leaves its address behind, at which Ray would try for 14 minutes.
+    """
+    try:
+        found = services.canonicalize_bootstrap_address("auto")
+        if found is not None:
+            _answers(found)
+    except OSError:
+        return None
+    return found
 
 
 def _answers(address: str) -> None:
