@@ -16,6 +16,7 @@ from ungan_dist.cluster.policy import (
     Action,
     Complete,
     Died,
+    Dismiss,
     Ended,
     Event,
     Hire,
@@ -48,9 +49,6 @@ class _Call:
     unit: str = ""
 
 
-_ORDER = {"hello": 0, "begin": 1, "work": 2}
-
-
 @dataclass(frozen=True, kw_only=True)
 class Crew:
     """What a pass needs of its fleet."""
@@ -69,7 +67,9 @@ class Drive:
     def __init__(self, crew: Crew, units: Sequence[Any], actors: Sequence[Any]) -> None:
         self._crew = crew
         self._units = {unit.id: unit for unit in units}
-        self._policy = Policy(self._units, crew.num_workers, crew.limits)
+        self._policy = Policy(
+            self._units, crew.num_workers, crew.limits, kind_of=lambda unit: _kind_of(self._units[unit])
+        )
         self._actors: dict[int, Any] = dict(enumerate(actors))
         self._hellos: dict[int, Hello] = {}
         self._calls: dict[Any, _Call] = {}
@@ -120,6 +120,8 @@ class Drive:
                 case Kill(worker=number, reason=reason):
                     self._kill_reasons[number] = reason
                     ray.kill(self._actors[number])
+                case Dismiss(worker=number):
+                    self._forget(number)
                 case Complete(unit=unit):
                     done = self._units.pop(unit)
                     seconds = time.monotonic() - self._starts.pop(unit, time.monotonic())
@@ -138,11 +140,12 @@ class Drive:
         return Failed(unit=self._units.pop(unit), error=error, kind=kind)
 
     def _events(self) -> Iterator[Event]:
-        """Waits a beat at most; then everything that has come in."""
+        """Waits a beat at most; then everything that has come in, as it was called: a unit begins before it ends."""
         ready, _ = ray.wait(list(self._calls), num_returns=1, timeout=BEAT_SECONDS)
         if ready:
             ready, _ = ray.wait(list(self._calls), num_returns=len(self._calls), timeout=0)
-        for reference in sorted(ready, key=lambda reference: _ORDER[self._calls[reference].kind]):
+        come_in = set(ready)
+        for reference in [reference for reference in self._calls if reference in come_in]:
             call = self._calls.pop(reference, None)
             if call is None:
                 continue  # its worker's death has been seen by another of its calls
@@ -180,15 +183,10 @@ class Drive:
                 return Started(worker=call.worker, unit=call.unit)
 
     def _death(self, call: _Call, error: RayError) -> Died:
-        lost = [reference for reference, other in self._calls.items() if other.worker == call.worker]
-        calls = [call, *(self._calls.pop(reference) for reference in lost)]
-        units = {other.unit for other in calls if other.kind == "work"}
-        hello = self._hellos.pop(call.worker, None)
-        self._crew.metrics.workers(len(self._hellos))
-        # an actor that is merely out of reach must not come back with a unit that another has begun
-        ray.kill(self._actors.pop(call.worker))
+        hello = self._hellos.get(call.worker)
         where = f" on {hello.host}" if hello else ""
-        reason = self._kill_reasons.pop(call.worker, f"{type(error).__name__}{where}: {error}")
+        reason = self._kill_reasons.get(call.worker, f"{type(error).__name__}{where}: {error}")
+        units = {other.unit for other in (call, *self._forget(call.worker)) if other.kind == "work"}
         return Died(
             worker=call.worker,
             reason=reason,
@@ -196,6 +194,18 @@ class Drive:
             # a call may have run to its end although it raised
             committed=frozenset(unit for unit in units if self._crew.is_done(self._units[unit])),
         )
+
+    def _forget(self, worker: int) -> list[_Call]:
+        """Ends a worker and returns its calls that were in flight.
+
+        An actor that is merely out of reach must not come back with a unit that another has begun.
+        """
+        ray.kill(self._actors.pop(worker))
+        self._kill_reasons.pop(worker, None)
+        self._hellos.pop(worker, None)
+        self._crew.metrics.workers(len(self._hellos))
+        lost = [reference for reference, call in self._calls.items() if call.worker == worker]
+        return [self._calls.pop(reference) for reference in lost]
 
     def _say(self) -> None:
         """Workers per node and retries when they change; after a long silence, what everything waits for."""
@@ -228,12 +238,17 @@ class Drive:
             return "waiting for a worker to report its start"
         seconds, unit, number = running[0]
         host = self._hellos[number].host if number in self._hellos else "a node"
-        deadline = self._policy.deadline()
+        deadline = self._policy.deadline(unit)
         limit = f", its deadline is {deadline:.0f} s" if deadline else ""
         return f"slowest: {self._name(unit)} on {host} for {seconds:.0f} s{limit}"
 
     def _name(self, unit: str) -> str:
         return self._units[unit].title
+
+
+def _kind_of(unit: Any) -> str:
+    """Units of a kind take about as long as each other: one method's, or blocks of as many shadow models."""
+    return f"{type(unit).__name__} {unit.num_models} {getattr(unit, 'method', '')}"
 
 
 def _is_alive(node: str) -> bool:

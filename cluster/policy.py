@@ -7,7 +7,7 @@ costs a constant time, whatever the number of units (a tick: the number of worke
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -24,7 +24,7 @@ class Limits:
     max_application_failures: int = 2
     """Exceptions that a unit may raise before it is quarantined."""
     deadline_seconds: float | None = None
-    """From a unit's start to the kill of its worker; none: ``slowness`` times the longest unit so far."""
+    """From a unit's start to the kill of its worker; none: ``slowness`` times the longest unit of its kind so far."""
     slowness: float = 10.0
     min_deadline_seconds: float = 120.0
     """Below which the deadline taken from finished units never falls."""
@@ -102,6 +102,13 @@ class Kill:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Dismiss:
+    """End a worker that has nothing in hand, so that no event will tell of its death."""
+
+    worker: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Complete:
     """A unit is done."""
 
@@ -124,7 +131,7 @@ class Stop:
     reason: str
 
 
-Action = Hire | Submit | Kill | Complete | Quarantine | Stop
+Action = Hire | Submit | Kill | Dismiss | Complete | Quarantine | Stop
 
 
 @dataclass
@@ -132,23 +139,33 @@ class _Worker:
     up: bool = False
     queue: deque[str] = field(default_factory=deque)
     """Units handed over, the one at work first."""
-    started_at: float | None = None
-    """When the first of them began."""
-    doomed: bool = False
+    starts: dict[str, float] = field(default_factory=dict)
+    """When those of them began that have said so: the second one's report may come in before the first one's end."""
+    doomed_for: str | None = None
+    """The unit for whose sake it is being ended."""
+
+
+def _one_kind(unit: str) -> str:
+    del unit
+    return ""
 
 
 class Policy:
     """The state of a fleet, and what follows from each event."""
 
-    def __init__(self, units: Iterable[str], num_workers: int, limits: Limits) -> None:
+    def __init__(
+        self, units: Iterable[str], num_workers: int, limits: Limits, kind_of: Callable[[str], str] = _one_kind
+    ) -> None:
+        """``kind_of`` names those units that take about as long as each other."""
         self._waiting = deque(units)
+        self._kind_of = kind_of
         self._limits = limits
         self._workers: dict[int, _Worker] = {}
         self._next_worker = 0
         self._num_workers = num_workers
         self._in_flight = 0
         self._barren = 0
-        self._longest = 0.0
+        self._longest: dict[str, float] = {}
         self._alone_since: float | None = None
         self._system_failures: dict[str, int] = {}
         self._application_failures: dict[str, int] = {}
@@ -177,9 +194,9 @@ class Policy:
         """Units at work: seconds since their start, id, worker; the longest first."""
         return sorted(
             (
-                (now - worker.started_at, worker.queue[0], number)
+                (now - worker.starts[worker.queue[0]], worker.queue[0], number)
                 for number, worker in self._workers.items()
-                if worker.started_at is not None and worker.queue
+                if worker.queue and worker.queue[0] in worker.starts
             ),
             reverse=True,
         )
@@ -210,8 +227,8 @@ class Policy:
                 return self._feed(number)
             case Started(worker=number, unit=unit):
                 worker = self._workers.get(number)
-                if worker and worker.queue and worker.queue[0] == unit:
-                    worker.started_at = now
+                if worker and unit in worker.queue:
+                    worker.starts[unit] = now
                 return []
             case Ended():
                 return self._ended(event, now)
@@ -235,7 +252,7 @@ class Policy:
         actions: list[Action] = []
         while (
             worker.up
-            and not worker.doomed
+            and worker.doomed_for is None
             and self._waiting
             and len(worker.queue) < (2 if len(self._waiting) > len(self._workers) else 1)
         ):
@@ -253,17 +270,34 @@ class Policy:
         worker = self._workers.get(event.worker)
         if worker is None or event.unit not in worker.queue:
             return []
-        if worker.started_at is not None and worker.queue[0] == event.unit:
-            self._longest = max(self._longest, now - worker.started_at)
-        worker.started_at = None
         worker.queue.remove(event.unit)
+        began = worker.starts.pop(event.unit, None)
+        if worker.queue and worker.queue[0] in worker.starts:
+            worker.starts[worker.queue[0]] = now  # it reported before the one ahead of it had ended
+        if event.kind == "done" and began is not None:
+            # a failure says nothing of how long a unit takes
+            kind = self._kind_of(event.unit)
+            self._longest[kind] = max(self._longest.get(kind, 0.0), now - began)
         self._in_flight -= 1
         self._barren = 0
         num_waiting = len(self._waiting)
-        actions = self._after(event)
+        actions = [*self._after(event), *self._end_worker(event, worker)]
         # a unit that came back may find other workers idle; without one, they would have been fed before
         again = len(self._waiting) > num_waiting
-        return [*actions, *self._feed(event.worker), *(self._feed_idle() if again else ())]
+        if event.worker not in self._workers or again:
+            return [*actions, *self._feed_idle()]
+        return [*actions, *self._feed(event.worker)]
+
+    def _end_worker(self, event: Ended, worker: _Worker) -> list[Action]:
+        """A worker on which a unit has raised is not trusted with another: its device may be what is broken."""
+        if event.kind == "error" and worker.doomed_for is None:
+            worker.doomed_for = event.unit
+            if worker.queue:
+                return [Kill(worker=event.worker, reason=f"{event.unit} raised on it")]
+        if worker.doomed_for is not None and not worker.queue:
+            del self._workers[event.worker]
+            return [Dismiss(worker=event.worker)]
+        return []
 
     def _after(self, event: Ended) -> list[Action]:
         unit = event.unit
@@ -292,6 +326,8 @@ class Policy:
         self._in_flight -= len(worker.queue)
         actions: list[Action] = []
         suspect = worker.queue[0] if worker.queue and not event.node_lost else None
+        if worker.doomed_for not in (None, suspect):
+            suspect = None  # it was ended for another unit's sake
         for unit in reversed(worker.queue):
             if unit in event.committed:
                 self._forget(unit)
@@ -326,26 +362,21 @@ class Policy:
         return [Stop(reason=f"no worker came up in {seconds:.0f} s: the cluster has no room for one")]
 
     def _overdue(self, now: float) -> list[Action]:
-        deadline = self.deadline()
-        if deadline is None:
-            return []
         actions: list[Action] = []
         for seconds, unit, number in self.running(now):
-            if seconds <= deadline:
-                break
-            if not self._workers[number].doomed:
-                self._workers[number].doomed = True
+            deadline = self.deadline(unit)
+            if deadline is not None and seconds > deadline and self._workers[number].doomed_for is None:
+                self._workers[number].doomed_for = unit
                 reason = f"{unit} ran for {seconds:.0f} s, its deadline was {deadline:.0f} s"
                 actions.append(Kill(worker=number, reason=reason))
         return actions
 
-    def deadline(self) -> float | None:
-        """Seconds that a unit may take; none before the first has ended, unless one is given."""
+    def deadline(self, unit: str) -> float | None:
+        """Seconds that a unit may take; none before the first of its kind is done, unless one is given."""
         if self._limits.deadline_seconds is not None:
             return self._limits.deadline_seconds
-        if not self._longest:
-            return None
-        return max(self._limits.min_deadline_seconds, self._limits.slowness * self._longest)
+        longest = self._longest.get(self._kind_of(unit))
+        return None if longest is None else max(self._limits.min_deadline_seconds, self._limits.slowness * longest)
 
     def _forget(self, unit: str) -> None:
         """What is settled leaves no trace, so that memory does not grow with the number of units done."""

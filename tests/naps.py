@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 
@@ -35,3 +37,35 @@ def sleep(nap: Nap) -> Rested:
 
 def always(unit: Any) -> bool:
     return True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hanging:
+    """One unit hangs, the first time."""
+
+    unit: str
+    notes: Path
+
+    def __call__(self, nap: Nap) -> Rested:
+        note = self.notes / "hung"
+        if nap.id == self.unit and not note.exists():
+            note.write_text(str(os.getpid()))
+            while True:
+                time.sleep(1)
+        return sleep(nap)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Breaking:
+    """One unit, the first time, leaves its process broken: whatever comes after it there fails at once."""
+
+    unit: str
+    notes: Path
+
+    def __call__(self, nap: Nap) -> Rested:
+        note = self.notes / "broken"
+        if nap.id == self.unit and not note.exists():
+            note.write_text(str(os.getpid()))
+        if note.exists() and note.read_text() == str(os.getpid()):
+            return Rested(kind="error", error="CUDA error: an illegal memory access was encountered")
+        return sleep(nap)

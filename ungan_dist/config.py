@@ -315,7 +315,9 @@ class FleetConfig:
     wait_for_workers_s: float = 900.0
     """Seconds without a single worker after which the run stops, to be continued by the same command."""
     deadline_s: float | None = None
-    """Seconds a unit may take before its worker is killed; none: ten times the longest so far, at least 120."""
+    """Seconds a unit may take before its worker is killed; none: ten times the longest of its kind so
+    far, at least 120. Kinds are each method, the originals, and blocks of as many shadow models; the first of a kind
+    has no deadline, but a long silence names it."""
     max_system_failures: int = 3
     """Workers that a unit may lose before it is quarantined."""
     max_application_failures: int = 2

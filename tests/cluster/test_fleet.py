@@ -238,5 +238,27 @@ def test_104_sleeping_units_on_8_warm_workers_are_scheduled_at_90_percent_and_mo
     assert efficiency >= 0.90
 
 
+@pytest.mark.parametrize("hanging", range(3))
+def test_a_unit_that_was_handed_ahead_has_its_deadline_too(hanging: int, tmp_path: Path) -> None:
+    units = [naps.Nap(id=str(number), seconds=0.3) for number in range(5)]
+    config = FleetConfig(num_workers=1, gpus_per_worker=0.0, deadline_s=3.0)
+    execute = naps.Hanging(unit=str(hanging), notes=tmp_path)
+    start = time.monotonic()
+    with Fleet(config, execute=execute, is_done=naps.always) as fleet:
+        assert settled(list(fleet.run_units(units))) == {unit.id: 1 for unit in units}
+    assert time.monotonic() - start < 40
+    assert gone(int((tmp_path / "hung").read_text()))
+
+
+def test_a_worker_on_which_a_unit_has_raised_takes_no_other(tmp_path: Path) -> None:
+    units = [naps.Nap(id=str(number), seconds=0.2) for number in range(12)]
+    config = FleetConfig(num_workers=2, gpus_per_worker=0.0)
+    with Fleet(config, execute=naps.Breaking(unit="0", notes=tmp_path), is_done=naps.always) as fleet:
+        outcomes = list(fleet.run_units(units))
+    assert settled(outcomes) == {unit.id: 1 for unit in units}
+    assert not [outcome for outcome in outcomes if isinstance(outcome, Failed)]
+    assert gone(int((tmp_path / "broken").read_text()))
+
+
 def test_ray_is_left_as_it_was() -> None:
     assert ray.is_initialized()

@@ -16,6 +16,7 @@ from ungan_dist.cluster.policy import (
     Action,
     Complete,
     Died,
+    Dismiss,
     Ended,
     Event,
     Hire,
@@ -104,11 +105,59 @@ def test_only_the_unit_at_work_is_charged_with_a_death() -> None:
 
 def test_an_exception_has_a_smaller_budget_of_its_own_and_waits_behind_the_others() -> None:
     policy = begun("ab", 1, max_application_failures=2)
-    assert submitted(policy.on(Ended(worker=0, unit="a", kind="error", error="boom"), 1.0)) == [(0, "b")]
-    assert submitted(policy.on(Ended(worker=0, unit="b", kind="done"), 2.0)) == [(0, "a")]
-    actions = policy.on(Ended(worker=0, unit="a", kind="error", error="boom"), 3.0)
-    assert actions == [Quarantine(unit="a", error="boom")]
+    actions = policy.on(Ended(worker=0, unit="a", kind="error", error="boom"), 1.0)
+    assert actions == [Dismiss(worker=0), Hire(worker=1)]  # another worker is asked: this one's device may be broken
+    assert submitted(policy.on(Joined(worker=1), 2.0)) == [(1, "b")]
+    assert submitted(policy.on(Ended(worker=1, unit="b", kind="done"), 3.0)) == [(1, "a")]
+    actions = policy.on(Ended(worker=1, unit="a", kind="error", error="boom"), 4.0)
+    assert actions == [Quarantine(unit="a", error="boom"), Dismiss(worker=1)]
     assert policy.finished
+
+
+def test_a_unit_handed_ahead_is_not_charged_with_the_end_of_its_worker() -> None:
+    policy = begun("abcd", 1, max_system_failures=1)
+    assert list(policy.on(Ended(worker=0, unit="a", kind="error", error="boom"), 1.0)) == [
+        Kill(worker=0, reason="a raised on it")
+    ]
+    actions = policy.on(Died(worker=0, reason="killed"), 2.0)
+    assert actions == [Hire(worker=1)]
+    assert submitted(policy.on(Joined(worker=1), 3.0))[0] == (1, "b")
+
+
+def test_a_broken_worker_does_not_take_the_whole_queue() -> None:
+    units = [f"unit-{number}" for number in range(40)]
+    policy = Policy(units, 4, Limits())
+    policy.start()
+    queues: dict[int, list[str]] = {worker: [] for worker in range(4)}
+    for worker in range(4):
+        for _, unit in submitted(policy.on(Joined(worker=worker), 0.0)):
+            queues[worker].append(unit)
+    fate: dict[str, str] = {}
+    now = 0.0
+    while not policy.finished:
+        now += 1.0
+        worker = next(number for number in sorted(queues) if queues[number])
+        unit = queues[worker].pop(0)
+        kind: Kind = "error" if worker == 0 else "done"
+        actions = policy.on(Ended(worker=worker, unit=unit, kind=kind), now)
+        while actions:
+            action, *actions = actions
+            match action:
+                case Hire(worker=number):
+                    queues[number] = []
+                    actions += policy.on(Joined(worker=number), now)
+                case Submit(worker=number, unit=handed):
+                    queues[number].append(handed)
+                case Kill(worker=number):
+                    del queues[number]
+                    actions += policy.on(Died(worker=number, reason="killed"), now)
+                case Dismiss(worker=number):
+                    del queues[number]
+                case Complete(unit=ended):
+                    fate[ended] = "done"
+                case _:
+                    pytest.fail(f"unexpected {action}")
+    assert fate == dict.fromkeys(units, "done")
 
 
 @pytest.mark.parametrize("kind", ["out_of_memory", "storage_full"])
@@ -132,14 +181,42 @@ def test_a_deadline_runs_from_the_units_own_start() -> None:
     assert submitted(policy.on(Joined(worker=1), 114.0))[0] == (1, "a")
 
 
-def test_without_a_deadline_of_its_own_the_longest_unit_so_far_sets_it() -> None:
-    policy = begun("abc", 1, slowness=10.0, min_deadline_seconds=20.0)
-    assert policy.deadline() is None
-    policy.on(Ended(worker=0, unit="a", kind="done"), 1.0)
-    assert policy.deadline() == 20.0
-    policy.on(Started(worker=0, unit="b"), 1.0)
-    policy.on(Ended(worker=0, unit="b", kind="done"), 5.0)
-    assert policy.deadline() == 40.0
+def test_a_start_that_is_told_before_the_unit_ahead_has_ended_counts() -> None:
+    policy = begun("abcd", 1, deadline_seconds=10.0)
+    policy.on(Started(worker=0, unit="a"), 0.0)
+    policy.on(Started(worker=0, unit="b"), 4.0)
+    policy.on(Ended(worker=0, unit="a", kind="done"), 5.0)
+    assert policy.running(8.0) == [(3.0, "b", 0)]
+    assert policy.on(Tick(), 14.0) == []
+    assert isinstance(policy.on(Tick(), 16.0)[0], Kill)
+
+
+def test_a_unit_that_ends_while_its_kill_is_on_the_way_leaves_its_slot_to_another() -> None:
+    policy = begun("ab", 1, deadline_seconds=10.0)
+    policy.on(Started(worker=0, unit="a"), 0.0)
+    assert isinstance(policy.on(Tick(), 11.0)[0], Kill)
+    actions = policy.on(Ended(worker=0, unit="a", kind="done"), 12.0)
+    assert actions == [Complete(unit="a"), Dismiss(worker=0), Hire(worker=1)]
+    assert submitted(policy.on(Joined(worker=1), 13.0)) == [(1, "b")]
+
+
+def test_without_a_deadline_of_its_own_the_longest_unit_of_its_kind_sets_it() -> None:
+    limits = Limits(slowness=10.0, min_deadline_seconds=20.0)
+    policy = Policy(["quick 1", "quick 2", "slow 1", "slow 2"], 1, limits, kind_of=lambda unit: unit.split()[0])
+    policy.start()
+    policy.on(Joined(worker=0), 0.0)
+    policy.on(Started(worker=0, unit="quick 1"), 0.0)
+    assert policy.deadline("quick 2") is None
+    policy.on(Ended(worker=0, unit="quick 1", kind="done"), 1.0)
+    assert policy.deadline("quick 2") == 20.0
+    policy.on(Started(worker=0, unit="quick 2"), 1.0)
+    policy.on(Ended(worker=0, unit="quick 2", kind="done"), 5.0)
+    assert policy.deadline("quick 2") == 40.0
+    policy.on(Started(worker=0, unit="slow 1"), 5.0)
+    assert policy.deadline("slow 1") is None
+    assert policy.on(Tick(), 5000.0) == []
+    policy.on(Ended(worker=0, unit="slow 1", kind="error"), 5000.0)
+    assert policy.deadline("slow 2") is None  # a failure says nothing of how long a unit takes
 
 
 def test_a_fleet_whose_workers_die_at_birth_stops() -> None:
@@ -177,6 +254,7 @@ class Simulation:
         self.death_rate, self.error_rate = death_rate, error_rate
         self.settled: Counter[str] = Counter()
         self.alive: dict[int, list[str]] = {}
+        self.killed: set[int] = set()
         self.busy: list[int] = []
         self.now = 0.0
         self.slowest = 0.0
@@ -190,6 +268,10 @@ class Simulation:
                 case Submit(worker=worker, unit=unit):
                     self.alive[worker].append(unit)
                     self.busy.append(worker)
+                case Kill(worker=worker):
+                    self.killed.add(worker)  # soon; what it does until then counts
+                case Dismiss(worker=worker):
+                    assert not self.alive.pop(worker)
                 case Complete(unit=unit) | Quarantine(unit=unit):
                     self.settled[unit] += 1
                 case _:
@@ -209,9 +291,10 @@ class Simulation:
         if not self.alive.get(worker):
             return
         unit = self.alive[worker][0]
-        self.event(Started(worker=worker, unit=unit))
+        for begun in self.alive[worker][: self.random.choice((1, 1, 2))]:
+            self.event(Started(worker=worker, unit=begun))
         draw = self.random.random()
-        if draw < self.death_rate:
+        if draw < (0.5 if worker in self.killed else self.death_rate):
             units = self.alive.pop(worker)
             committed = frozenset(unit for unit in units if self.random.random() < 0.3)
             self.event(Died(worker=worker, reason="x", node_lost=draw < self.death_rate / 2, committed=committed))
