@@ -68,6 +68,52 @@ def test_a_flipped_byte_is_found_and_named(
     assert named in capsys.readouterr().err
 
 
+def edit(path: Path, **fields: object) -> None:
+    store.write_json(path, store.read_json(path) | fields)
+
+
+@pytest.mark.parametrize(
+    "gone", [("run/report.json", "run/table.json", "run/table.md", "run/report.html"), ("run/membership.json",)]
+)
+def test_a_run_without_its_report_or_membership_is_not_complete(output: Path, gone: tuple[str, ...]) -> None:
+    for name in gone:
+        (output / name).unlink()
+    found = verified(output)
+    assert found.state == "PARTIAL"
+    assert found.missing == [str((output / gone[0]).resolve())]
+
+
+def test_a_marker_that_answers_for_nothing_is_found(output: Path) -> None:
+    (data,) = (path for path in output.glob("data/*/*.json") if (path.parent / "images.npy").exists())
+    shadow = next(iter(output.glob("shadows/*.json")))
+    (output / store.read_json(shadow)["files"].popitem()[0]).unlink()
+    (output / "run/membership.npy").write_bytes(b"not an array")
+    (output / "run/table.md").write_text("all is well")
+    edit(shadow, files={})
+    edit(output / "run/membership.json", id="0" * 64)
+    edit(data, id="0" * 64)
+    edit(output / "run/report.json", files={})
+    edit(output / "run/results/0/ungan.json", facts={})
+    found = verified(output)
+    assert found.state == "CORRUPT"
+    text = "\n".join(found.corrupt)
+    for named in ("shadow models", "membership.npy", "images.npy", "report.json", "ungan, seed 0"):
+        assert named in text, text
+
+
+def test_a_marker_without_facts_is_no_traceback(output: Path) -> None:
+    path = output / "run/results/0/ungan.json"
+    store.write_json(path, {name: value for name, value in store.read_json(path).items() if name != "facts"})
+    assert verified(output).state == "CORRUPT"
+
+
+def test_a_purge_cut_short_is_not_complete(output: Path) -> None:
+    store.write_json(output / "run/purging.json", {"removed": ["run/log_odds/0/retrain.npy"]})
+    found = verified(output)
+    assert found.state == "CORRUPT"
+    assert "finishes it" in found.corrupt[0]
+
+
 def test_scores_are_recomputed_from_the_stored_log_odds(output: Path) -> None:
     """A result altered together with its hash: only the recomputation can tell."""
     plan = make_plan(small_config(output))

@@ -87,6 +87,7 @@ def committed(root: Path, marker: str, *, id: str) -> dict[str, Any] | None:
     """The facts of a result that is there and intact, or none: absent, another id's, truncated or altered."""
     try:
         record = read_json(root / marker)
+        facts = record["facts"]
         intact = record["id"] == id and all(
             file_hash(root / name) == expected for name, expected in record["files"].items()
         )
@@ -100,7 +101,7 @@ def committed(root: Path, marker: str, *, id: str) -> dict[str, Any] | None:
         AttributeError,
     ):
         return None
-    return record["facts"] if intact else None
+    return facts if intact else None
 
 
 def condition(root: Path, marker: str, *, id: str) -> Literal["intact", "absent", "corrupt"]:

@@ -14,11 +14,14 @@ from ungan_dist.pipeline import build_report
 from ungan_dist.plan import Plan, make_plan
 from ungan_dist.progress import silent
 from ungan_dist.report import render
-from ungan_dist.runs import RunRecord
+from ungan_dist.runs import PURGED_FILE, PURGING_FILE, RunRecord
+from ungan_dist.shadows import ShadowUnit
 from ungan_dist.split import array_hash
+from ungan_dist.targets import TargetUnit
 from ungan_dist.units import root_of
 
-PURGED_FILE = "purged.json"
+_REPORT_FILES = ("table.json", "table.md", "timings.json", "report.html")
+"""A report without one of them, or that does not answer for it, is not whole."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,22 +41,36 @@ def verify(record: RunRecord, folder: Path) -> Verification:
     Raises:
         ConfigError: the data that the run was made from cannot be read any more.
     """
+    if (folder / PURGING_FILE).is_file():
+        said = f"a purge of {folder} was cut short: `ungan-dist purge {folder}` finishes it"
+        return Verification(state="CORRUPT", corrupt=[said], missing=[])
     if (folder / PURGED_FILE).is_file():
         return Verification(state="PURGED", corrupt=[], missing=[])
     plan = make_plan(record.config, resolved=record.resolved)
     corrupt = [*_identity(record, plan), *_shared(plan)]
     missing: list[str] = []
     for unit in (*plan.targets, *plan.shadows):
-        match store.condition(root_of(unit), unit.marker, id=unit.id):
-            case "absent":
-                missing.append(unit.title)
-            case "corrupt":
-                corrupt.append(f"{unit.title}: {root_of(unit) / unit.marker} or a file that it names was altered")
-            case "intact":
-                pass
-    corrupt += _table(plan, complete=not (missing or corrupt))
+        condition = store.condition(root_of(unit), unit.marker, id=unit.id)
+        if condition == "absent":
+            missing.append(unit.title)
+        elif condition == "corrupt" or not _is_whole(unit):
+            corrupt.append(f"{unit.title}: {root_of(unit) / unit.marker} or a file that it names was altered")
+    computed = not (missing or corrupt)
+    if computed:
+        own = [folder / name for name in ("membership.json", "report.json")]
+        missing += [str(path) for path in own if not path.exists()]
+    corrupt += _table(plan, complete=computed)
     state = "CORRUPT" if corrupt else "PARTIAL" if missing else "COMPLETE"
     return Verification(state=state, corrupt=corrupt, missing=missing)
+
+
+def _is_whole(unit: TargetUnit | ShadowUnit) -> bool:
+    """Whether an intact marker answers for all that its unit leaves behind."""
+    marker = store.read_json(root_of(unit) / unit.marker)
+    if isinstance(unit, ShadowUnit):
+        return unit.log_odds_file in marker["files"]
+    files = {unit.weights_file, unit.log_odds_file, unit.unseen_file}
+    return files <= set(marker["files"]) and {"accuracy", "unlearning_seconds"} <= set(marker["facts"])
 
 
 def _identity(record: RunRecord, plan: Plan) -> Iterator[str]:
@@ -68,16 +85,21 @@ def _identity(record: RunRecord, plan: Plan) -> Iterator[str]:
 def _shared(plan: Plan) -> Iterator[str]:
     """The membership matrix and the prepared data."""
     content_hash = array_hash(plan.membership)
-    if store.condition(plan.folder, "membership.json", id=content_hash) == "corrupt":
+    if _altered(plan.folder, "membership.json", id=content_hash):
         yield f"{plan.folder / 'membership.npy'} is not the matrix that the seed gives"
     half = plan.membership.shape[1] // 2
     if not ((plan.membership.sum(1) == half).all() and (2 * plan.membership.sum(0) == len(plan.membership)).all()):
         yield "the membership matrix is not balanced"
     prepared = plan.originals[0].prepared
-    if store.condition(Path(prepared.output), prepared.marker, id=prepared.data_hash) == "corrupt":
+    if _altered(Path(prepared.output), prepared.marker, id=prepared.data_hash):
         yield f"{Path(prepared.output) / prepared.images} or its labels were altered"
-    if store.condition(Path(prepared.output), prepared.beton.marker, id=prepared.beton.id) == "corrupt":
+    if _altered(Path(prepared.output), prepared.beton.marker, id=prepared.beton.id):
         yield f"{prepared.beton.path} was altered: `ungan-dist prepare {plan.record.config.name} --rebuild` restores it"
+
+
+def _altered(root: Path, marker: str, *, id: str) -> bool:
+    """Whether a marker lies there that is not intact: its name belongs to this id alone."""
+    return (root / marker).exists() and store.condition(root, marker, id=id) != "intact"
 
 
 def _table(plan: Plan, *, complete: bool) -> Iterator[str]:
@@ -86,18 +108,20 @@ def _table(plan: Plan, *, complete: bool) -> Iterator[str]:
     if not path.exists():
         return
     try:
-        id = str(store.read_json(path)["id"])
+        marker = store.read_json(path)
+        id, named = str(marker["id"]), set(marker["files"])
     except (ValueError, KeyError, TypeError):
-        id = ""
-    if store.condition(plan.folder, "report.json", id=id) != "intact":
+        id, named = "", set[str]()
+    if not named >= set(_REPORT_FILES) or store.condition(plan.folder, "report.json", id=id) != "intact":
         yield f"{path}: a file of the report was altered; `ungan-dist report {plan.folder}` writes it anew"
         return
     if not complete:
         return
     try:
-        expected = render(build_report(plan, [], silent))["table.json"]
+        expected = render(build_report(plan, [], silent))
     except (Unfinished, ValueError) as error:
         yield f"the stored log-odds cannot be scored: {error}"
         return
-    if (plan.folder / "table.json").read_bytes() != expected:
-        yield f"{plan.folder / 'table.json'} is not what the stored log-odds give"
+    for name in ("table.json", "table.md"):
+        if (plan.folder / name).read_bytes() != expected[name]:
+            yield f"{plan.folder / name} is not what the stored log-odds give"
