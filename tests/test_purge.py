@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 import shutil
 import subprocess
 from contextlib import redirect_stderr, redirect_stdout
@@ -19,6 +20,7 @@ from small import small_config
 import ungan_dist
 from ungan_dist import cli, store
 from ungan_dist import purge as purging
+from ungan_dist.config import AuditConfig
 from ungan_dist.errors import ConfigError
 from ungan_dist.pipeline import audit
 from ungan_dist.plan import make_plan
@@ -187,6 +189,51 @@ def test_the_last_of_two_runs_takes_the_shared_files_with_it(output: Path) -> No
     assert not [name for name in files(output) if name.endswith(".npy")]
 
 
+def small(output: Path, name: str, num_models: int = 8, **split: int) -> AuditConfig:
+    config = small_config(output)
+    return replace(
+        config,
+        shadows=replace(config.shadows, num_models=num_models),
+        split=replace(config.split, **split),
+        execution=replace(config.execution, run_name=name),
+    )
+
+
+def of_examples(output: Path) -> list[str]:
+    return [name for name in files(output) if name.startswith(("shadows/", "data/"))]
+
+
+def test_shadow_models_that_were_kept_go_too(tmp_path: Path) -> None:
+    config = small(tmp_path, "run")
+    audit(replace(config, execution=replace(config.execution, keep_shadow_models=True)))
+    assert [name for name in of_examples(tmp_path) if name.endswith(".safetensors")]
+    assert purge(tmp_path / "run").in_use == {}
+    assert of_examples(tmp_path) == []
+
+
+@pytest.mark.parametrize("other", ["a longer run", "another split"])
+@pytest.mark.parametrize("first", ["purged", "removed"])
+def test_with_the_last_run_on_the_data_goes_what_earlier_ones_left(output: Path, other: str, first: str) -> None:
+    longer = {"num_models": 16} if other == "a longer run" else {"seed": 5}
+    audit(small(output, "other", **longer))
+    if first == "purged":
+        assert command("purge", output / "other").returncode == 3
+    else:
+        shutil.rmtree(output / "other")
+    assert of_examples(output)
+    done = command("purge", output / "run")
+    assert done.returncode == 0, done.stderr
+    assert of_examples(output) == []
+
+
+def test_what_was_written_aside_goes_whoever_has_the_writers_number_now(output: Path) -> None:
+    asides = [output / place / f".x.npy.{os.getpid()}.deadbeef.tmp" for place in ("shadows", "run")]
+    for aside in asides:
+        aside.write_bytes(b"log-odds")
+    purge(output / "run")
+    assert not any(aside.exists() for aside in asides)
+
+
 def test_it_says_what_it_would_do_and_does_it_not(output: Path) -> None:
     before = {name: (output / name).read_bytes() for name in files(output)}
     done = command("purge", output / "run", "--dry-run")
@@ -236,6 +283,12 @@ def test_without_the_data_the_shadow_models_are_left_and_it_says_so(output: Path
     record = store.read_json(output / "run/config.json")
     record["identity"]["source"]["kind"] = "parquet"
     store.write_json(output / "run/config.json", {**record, "source_path": str(tmp_path / "gone")})
+    told = shutil.copytree(output, tmp_path / "told")
+    assert command("purge", told / "run").returncode == 0
+    assert {name.split("/")[0] for name in files(told)} == {"run"}
+    for marker in output.glob("shadows/*.json"):  # as markers were before they named their data
+        facts = {name: value for name, value in store.read_json(marker)["facts"].items() if name != "data"}
+        store.write_json(marker, {**store.read_json(marker), "facts": facts})
     done = command("purge", output / "run")
     assert done.returncode == 3
     assert "could not be told from others'" in done.stderr

@@ -67,7 +67,8 @@ def plan_purge(folder: Path, *, shared: bool = False, models: bool = False) -> P
     users = _other_runs(folder, record)
     removed, in_use, affected = [], {}, set[str]()
     shadows, notes = _shadow_files(record)
-    for kind, files in (("data", _data_files(output, record)), ("shadows", shadows)):
+    others = sorted(_shadow_files_of_data(output, record.data_hash) - set(shadows))
+    for kind, files in (("data", [*_data_files(output, record), *others]), ("shadows", shadows)):
         for file in files:
             if users[kind] and not shared:
                 in_use[file] = sorted(users[kind])
@@ -100,8 +101,9 @@ def purge(folder: Path, *, shared: bool = False, models: bool = False) -> Purge:
         _shorten_markers(done.folder, models=models)
         for name in done.removed:
             _remove(output / name)
+        at_work = any(store.is_locked(other.parent) for other in _neighbours(done.folder))
         for place in (done.folder, output / "shadows", output / "data"):
-            store.sweep(place)
+            store.sweep(place, whoever=place == done.folder or not at_work)
             _remove_empty(place)
         before = _record(done.folder)
         store.write_json(
@@ -157,6 +159,8 @@ def _shadow_files(record: RunRecord) -> tuple[list[str], list[str]]:
     try:
         plan = make_plan(record.config, resolved=record.resolved)
     except ConfigError as error:
+        if all(_data_of(marker) for marker in (output / "shadows").glob("*.json")):
+            return [], []  # their markers name the data
         note = (
             f"the data cannot be read ({error}), so this run's shadow models could not be told from others': "
             f"{output / 'shadows'} was left as it is. Delete it by hand once no run there needs it"
@@ -164,16 +168,39 @@ def _shadow_files(record: RunRecord) -> tuple[list[str], list[str]]:
         return [], [note]
     whole = plan.shadows
     pairs = in_smaller_blocks(plan, {unit.id for unit in whole}).shadows
-    names = {name for unit in (*whole, *pairs) for name in (unit.log_odds_file, unit.marker)}
+    names = {name for unit in (*whole, *pairs) for name in _files_of_shadows(output, unit.id)}
     return sorted(name for name in names if (output / name).exists()), []
+
+
+def _files_of_shadows(output: Path, id: str) -> Iterator[str]:
+    """Marker and log-odds of a unit of shadow models, and the models where they were kept."""
+    yield from (f"shadows/{id}.json", f"shadows/{id}.npy")
+    yield from (f"shadows/{id}/{name}" for name in _files(output / "shadows" / id))
+
+
+def _data_of(marker: Path) -> str | None:
+    """Hash of the data that a unit of shadow models was trained on; none where its marker does not say."""
+    try:
+        return store.read_json(marker)["facts"]["data"]
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _shadow_files_of_data(output: Path, data_hash: str) -> set[str]:
+    """Files of all shadow models trained on some data, whichever run trained them, and whether it is still there."""
+    names: set[str] = set()
+    for marker in output.glob("shadows/*.json"):
+        if _data_of(marker) == data_hash:
+            names.update(_files_of_shadows(output, marker.stem))
+    return {name for name in names if (output / name).exists()}
 
 
 def _other_runs(folder: Path, record: RunRecord) -> dict[str, set[str]]:
     """Names of the unpurged runs beside this one that use the same data, and the same shadow models."""
     users: dict[str, set[str]] = {"data": set(), "shadows": set()}
-    for config in folder.parent.glob("*/config.json"):
+    for config in _neighbours(folder):
         other = config.parent
-        if other == folder or (other / PURGED_FILE).exists():
+        if (other / PURGED_FILE).exists():
             continue
         try:
             theirs = read_run(other)
@@ -187,6 +214,11 @@ def _other_runs(folder: Path, record: RunRecord) -> dict[str, set[str]]:
         if _fleet(theirs) == _fleet(record):
             users["shadows"].add(other.name)
     return users
+
+
+def _neighbours(folder: Path) -> Iterator[Path]:
+    """The configs of the runs beside this one."""
+    return (config for config in folder.parent.glob("*/config.json") if config.parent != folder)
 
 
 def _fleet(record: RunRecord) -> str:

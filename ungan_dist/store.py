@@ -146,11 +146,15 @@ def read_arrays(paths: Sequence[Path]) -> np.ndarray:
     return joined
 
 
-def sweep(folder: Path) -> None:
-    """Removes what processes that are dead had written aside and never renamed."""
+def sweep(folder: Path, *, whoever: bool = False) -> None:
+    """Removes what processes that are dead had written aside and never renamed.
+
+    Args:
+        whoever: also where a process of that number lives, which may be another one, here or on another machine.
+    """
     for aside in folder.rglob(".*.tmp"):
         pid = aside.name.split(".")[-3]
-        if pid.isdecimal() and not Path(f"/proc/{pid}").exists():
+        if pid.isdecimal() and (whoever or not Path(f"/proc/{pid}").exists()):
             aside.unlink(missing_ok=True)
 
 

@@ -76,7 +76,8 @@ def execute(unit: Unit) -> Done | Failed:
             if unit.keep_models:
                 for shadow, model in zip(unit.shadows, models, strict=True):
                     files[unit.weights_file(shadow)] = weights_bytes(model)
-            _commit(unit, files, {"shadows": list(unit.shadows)})
+            # the data's hash: what a purge knows it by when no run's plan names it any more
+            _commit(unit, files, {"shadows": list(unit.shadows), "data": unit.prepared.data_hash})
         else:
             _commit(unit, *ask_target(unit, train_target(unit)))
 
