@@ -86,3 +86,9 @@ def test_every_other_field_changes_the_hash(tmp_path: Path) -> None:
 def test_equal_identities_do_not_differ() -> None:
     assert differences({"a": {"b": 1}}, {"a": {"b": 1}}) == []
     assert differences({"a": {"b": 1}}, {"a": {"b": 2}}) == ["a.b: 1 → 2"]
+
+
+@pytest.mark.parametrize("name", ["", ".hidden", "a/b", "a?region=b", "a#b", "a%2Fb", "data", "shadows"])
+def test_a_run_name_that_is_no_plain_folder_or_breaks_a_url_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="plain folder name"):
+        ExecutionConfig(run_name=name)

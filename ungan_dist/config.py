@@ -276,12 +276,12 @@ class ExecutionConfig:
         if self.run_name is not None and (
             not self.run_name
             or self.run_name.startswith(".")
-            or set(self.run_name) & set("/\\\0")
+            or set(self.run_name) & set("/\\\0?#%")
             or self.run_name in ("data", "shadows")
         ):
             raise ValueError(
-                f"run_name must be a plain folder name, and neither data nor shadows, which runs share; "
-                f"got {self.run_name!r}"
+                f"run_name must be a plain folder name without ?, # or %, and neither data nor shadows, which runs "
+                f"share; got {self.run_name!r}"
             )
 
 

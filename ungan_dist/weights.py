@@ -1,4 +1,4 @@
-"""Weights as files: safetensors, ours and the user's; nothing is unpickled."""
+"""Weights as files: safetensors, ours and the user's, or a user's plain tensors read with ``weights_only``."""
 
 from __future__ import annotations
 
