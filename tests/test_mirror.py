@@ -23,7 +23,7 @@ from ungan_dist.errors import ConfigError, Unfinished
 from ungan_dist.mirror import Mirror, connect
 from ungan_dist.pipeline import audit
 from ungan_dist.units import Done, Failed, Unit, execute
-from ungan_dist.urls import split_run, within
+from ungan_dist.urls import refuse_credentials, split_run, within
 
 FILES = {"deep/one.bin": b"weights of one", "deep/two.bin": b"log-odds of two"}
 
@@ -207,6 +207,27 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     output = tmp_path_factory.mktemp("plain")
     audit(small_config(output), run_units=InProcess())
     return (output / "run/table.json").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "abfs://c/runs?tenant_id=t&client_id=i&client_secret=hunter2",
+        "abfs://c@account.dfs.core.windows.net/runs?sv=1&sig=hunter2&se=2",
+        "s3://bucket/runs?region=eu-west-1&secret_key=hunter2",
+        "abfs://account:hunter2@host/runs",
+    ],
+)
+def test_a_secret_among_a_urls_options_is_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(ConfigError, match="the URL of the output") as refused:
+        refuse_credentials(url)
+    assert "hunter2" not in str(refused.value)
+
+
+def test_urls_without_a_secret_pass() -> None:
+    for url in ("s3://b/p?region=eu-west-1&endpoint_override=127.0.0.1:9", "abfss://c@account.dfs.core.windows.net/p"):
+        refuse_credentials(url)
+    refuse_credentials("gs://anonymous@bucket/p")
 
 
 def test_a_run_begun_on_one_machine_goes_on_on_another(tmp_path: Path, table: bytes) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit, urlunsplit
+import re
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from ungan_dist.errors import ConfigError
+
+_SECRET = re.compile(r"secret|passw|token|credential|key|^sig$", re.IGNORECASE)
+"""In the name of an option of a file system whose value nobody else may read."""
 
 
 def is_url(place: str) -> bool:
@@ -41,10 +45,18 @@ def refuse_credentials(url: str) -> None:
     """Refuses a URL that holds a key or a password; the message does not repeat it.
 
     Raises:
-        ConfigError: something stands before the bucket's name.
+        ConfigError: something stands before the bucket's name, or a key among the options behind the ``?``.
     """
     parts = urlsplit(url)
-    if "@" in parts.netloc and not parts.netloc.startswith("anonymous@"):
+    telling = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True) if _SECRET.search(name)]
+    if telling:
+        raise ConfigError(
+            f"the URL of the output holds {' and '.join(telling)}, which every list of processes shows: take it out "
+            f"and give it by the environment or the provider's own files"
+        )
+    # Azure's own form has the container there
+    before = parts.netloc.rpartition("@")[0]
+    if before and before != "anonymous" and (parts.scheme not in ("abfs", "abfss") or ":" in before):
         raise ConfigError(
             f"the URL of the output on {parts.netloc.rpartition('@')[2]} holds credentials, which every list of "
             f"processes shows: take them out and give them by the environment or the provider's own files"
