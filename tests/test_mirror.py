@@ -22,6 +22,8 @@ from ungan_dist import cli, launch, store
 from ungan_dist.errors import ConfigError, Unfinished
 from ungan_dist.mirror import Mirror, connect
 from ungan_dist.pipeline import audit
+from ungan_dist.plan import make_plan
+from ungan_dist.remote import ExecuteThere
 from ungan_dist.units import Done, Failed, Unit, execute
 from ungan_dist.urls import refuse_credentials, split_run, within
 
@@ -156,7 +158,7 @@ def test_what_is_damaged_there_is_not_brought_here_and_is_mended_by_a_push(tmp_p
     assert other.pull("run", "result.json", id="a") == "damaged"
     assert not [path for path in tmp_path.glob("other/**/*") if path.is_file()]
     if damage == "flipped":
-        file.unlink()  # of the same size, it is seen by `verify` alone, which says to delete it
+        here.discard("run", "result.json")  # of the same size, it would be taken for what is here
     here.push("run", "result.json")
     assert other.pull("run", "result.json", id="a") == "intact"
 
@@ -258,6 +260,39 @@ def test_a_run_begun_on_one_machine_goes_on_on_another(tmp_path: Path, table: by
     report = audit(small_config(first.folder), run_units=again, mirror=first)
     assert not again.units
     assert report.sizes["seeds"] == 2
+
+
+def test_a_flipped_bit_in_the_storage_is_mended_by_the_run_that_meets_it(tmp_path: Path, table: bytes) -> None:
+    root = tmp_path / "there"
+    machine = [mirrored(fs.LocalFileSystem(), str(root), tmp_path / name) for name in ("first", "second", "third")]
+    audit(small_config(machine[0].folder), run_units=InProcess(), mirror=machine[0])
+    victim = sorted(root.glob("shadows/*.npy"))[0]
+    whole = victim.read_bytes()
+    victim.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    second, nothing = InProcess(), InProcess()
+    assert audit(small_config(machine[1].folder), run_units=second, mirror=machine[1]).status == "COMPLETE"
+    assert [unit.marker for unit in second.units] == [f"shadows/{victim.stem}.json"]
+    assert victim.read_bytes() == whole
+    audit(small_config(machine[2].folder), run_units=nothing, mirror=machine[2])
+    assert not nothing.units
+    assert (machine[2].folder / "run/table.json").read_bytes() == table
+
+
+def test_a_full_working_folder_of_one_worker_is_not_the_drivers(tmp_path: Path) -> None:
+    plan = make_plan(small_config(tmp_path / "driver"))
+
+    def full(unit: Unit) -> Failed:
+        return Failed(unit=unit, error="No space left on device", kind="storage_full")
+
+    there = ExecuteThere(url=f"file://{tmp_path / 'there'}", cache=str(tmp_path / "worker"), execute=full)
+    machine = mirrored(fs.LocalFileSystem(), str(tmp_path / "there"), tmp_path / "driver")
+    audit(small_config(machine.folder, methods=("original",)), run_units=InProcess(), mirror=machine)
+    unit = plan.shadows[0]
+    machine.discard("", unit.marker)
+    outcome = there(unit)
+    assert isinstance(outcome, Failed)
+    assert outcome.kind == "error"  # another worker may have room
+    assert str(tmp_path / "worker") in outcome.error
 
 
 def test_what_a_dead_driver_had_not_pushed_is_pushed_by_the_next_and_not_trained_again(

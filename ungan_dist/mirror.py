@@ -118,6 +118,16 @@ class Mirror:
             store.write_file(here / marker, content)
         return "intact"
 
+    def discard(self, place: str, marker: str) -> None:
+        """Takes back a result that was found damaged: without its marker it is none, and the next push writes it anew.
+
+        Raises:
+            Unfinished: the storage refuses it.
+        """
+        name = _join(place, marker)
+        with self._reached("delete", name), contextlib.suppress(FileNotFoundError):
+            self.filesystem.delete_file(_join(self.root, name))
+
     def push_file(self, name: str) -> None:
         """Copies one file that changes in the course of a run, if it is here."""
         path = self.folder / name

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import socket
 import traceback
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -58,6 +59,8 @@ def in_step(mirror: Mirror, plan: Plan) -> Iterator[Plan]:
     except Unfinished as error:
         raise ConfigError(f"{error} (nothing was computed)") from error
     plan, found = fetch(mirror, plan)
+    for place, marker in found.damaged_markers:
+        mirror.discard(place, marker)
     _push_all(mirror, plan, found.intact)
     try:
         yield plan
@@ -108,6 +111,8 @@ class Found:
     """Ids of units."""
     damaged: list[str]
     """In words."""
+    damaged_markers: list[tuple[str, str]]
+    """Where those lie: place and marker."""
 
 
 def fetch(mirror: Mirror, plan: Plan) -> tuple[Plan, Found]:
@@ -133,7 +138,11 @@ def fetch(mirror: Mirror, plan: Plan) -> tuple[Plan, Found]:
         for unit, state in states
         if state == "damaged"
     ]
-    found = Found(intact={unit.id for unit, state in states if state == "intact"}, damaged=damaged)
+    found = Found(
+        intact={unit.id for unit, state in states if state == "intact"},
+        damaged=damaged,
+        damaged_markers=[place_of(unit) for unit, state in states if state == "damaged"],
+    )
     return in_smaller_blocks(plan, ()), found
 
 
@@ -192,11 +201,18 @@ class ExecuteThere:
             mirror = _connected(self.url, self.cache)
             here = _moved(unit, mirror.folder)
             place, marker = place_of(here)
-            if not is_done(here) and mirror.pull(place, marker, id=here.id) != "intact":
+            state = "here" if is_done(here) else mirror.pull(place, marker, id=here.id)
+            if state == "damaged":
+                mirror.discard(place, marker)
+            if state in ("absent", "damaged"):
                 _need(mirror, "", *data_of(here.prepared))
                 if isinstance(here, TargetUnit) and here.method != "original":
                     _need(mirror, place, target_marker(here.seed, "original"), here.original_id)
                 outcome = self.execute(here)
+                if outcome.kind == "storage_full":
+                    # this machine's folder and not the run's: another worker may have room
+                    where = f"{socket.gethostname()}: its working folder {mirror.folder} is full (--execution.cache)"
+                    return Failed(unit=unit, error=f"{where}: {outcome.error}")
                 if outcome.kind != "done":
                     return dataclasses.replace(outcome, unit=unit)
             mirror.push(place, marker)

@@ -17,7 +17,8 @@ Re-hashes everything that a run has committed, checks the balance of its members
 the stored log-odds, and says COMPLETE, PARTIAL, CORRUPT or PURGED. Changes nothing.
 
 exit codes: 0 complete or purged; 3 partial, `run` continues it; 1 corrupt, `run` computes what is named anew
-            (in object storage: delete the objects that are named first); 2 not a run, or its data cannot be read
+            (in object storage: with an empty --execution.cache, else it trusts its own copy); 2 not a run, or its
+            data cannot be read
 """
 
 
