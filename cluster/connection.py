@@ -111,6 +111,15 @@ def room_for(config: FleetConfig, nodes: list[dict[str, Any]]) -> Room:
     return Room(num_workers=wanted, gpus_per_worker=gpus_per_worker, cpus_per_worker=config.cpus_per_worker)
 
 
+DRIVER_CPUS = "UNGAN_DIST_DRIVER_CPUS"
+"""Environment variable by which a submitted driver knows what its own job holds of its node."""
+
+
+def less(node: dict[str, Any], cpus: float) -> dict[str, Any]:
+    """A node of which a driver holds some CPUs."""
+    return {**node, "Resources": {**node["Resources"], "CPU": node["Resources"].get("CPU", 0.0) - cpus}}
+
+
 def places(resources: dict[str, float], cpus: float, gpus: float) -> int:
     """Workers that fit on one node; a small slack keeps 3 × 1/3 of a GPU at three."""
     fitting = [math.floor(resources.get("CPU", 0.0) / cpus + 1e-6)]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import ray
 
 from ungan_dist import units as local_units
-from ungan_dist.cluster.connection import connected, room_for
+from ungan_dist.cluster.connection import DRIVER_CPUS, connected, less, room_for
 from ungan_dist.cluster.drive import Crew, Drive
 from ungan_dist.cluster.metrics import Metrics
 from ungan_dist.cluster.policy import Limits
@@ -55,7 +56,7 @@ class Fleet:
     def __enter__(self) -> Fleet:
         with contextlib.ExitStack() as stack:
             stack.enter_context(connected(self._address))
-            self.room = room_for(self._config, ray.nodes())
+            self.room = room_for(self._config, _nodes())
             self._metrics = Metrics()
             self._stack = stack.pop_all()
         return self
@@ -103,3 +104,9 @@ class Fleet:
             "scheduling_strategy": "SPREAD",
         }
         return ray.remote(Worker).options(**options).remote(self._execute, self.room.gpus_per_worker)
+
+
+def _nodes() -> list[dict[str, Any]]:
+    """The cluster's nodes, without what this driver's own job holds of the one that it runs on."""
+    held, here = float(os.environ.get(DRIVER_CPUS, "0")), ray.get_runtime_context().get_node_id()
+    return [less(node, held) if node["NodeID"] == here else node for node in ray.nodes()]

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ungan_dist.cluster.connection import DRIVER_CPUS, less, room_for
 from ungan_dist.cluster.job_outcome import ENDED, Job
 from ungan_dist.cluster.secret_lint import find_secrets
-from ungan_dist.config import AuditConfig
+from ungan_dist.config import AuditConfig, FleetConfig
 from ungan_dist.errors import ConfigError, Unfinished
 from ungan_dist.identity import content_hash, identity
 from ungan_dist.urls import is_url, refuse_credentials, within
@@ -104,7 +105,33 @@ def trimmed_code() -> Iterator[Code]:
 
 def driver_cpus(nodes: list[dict[str, Any]]) -> float | None:
     """CPUs for the driver: one where any node has one to give, none where it would wait for ever."""
-    return 1.0 if any(node["Alive"] and node["Resources"].get("CPU", 0) >= 1 for node in nodes) else None
+    return 1.0 if any(_can_hold(node, 1.0) for node in nodes) else None
+
+
+def check_room(config: FleetConfig, nodes: list[dict[str, Any]]) -> None:
+    """Whether a fleet and its driver fit, wherever among the nodes Ray will put the driver.
+
+    Raises:
+        ConfigError: they do not, wherever it is put.
+    """
+    cpus = driver_cpus(nodes)
+    if cpus is None:
+        room_for(config, nodes)
+        return
+    refusal = None
+    hosts = {str(sorted(node["Resources"].items())): at for at, node in enumerate(nodes) if _can_hold(node, cpus)}
+    for host in hosts.values():
+        try:
+            room_for(config, [less(node, cpus) if at == host else node for at, node in enumerate(nodes)])
+        except ConfigError as error:
+            refusal = error
+        else:
+            return
+    raise ConfigError(f"beside the driver, which takes {cpus:g} CPU, {refusal}")
+
+
+def _can_hold(node: dict[str, Any], cpus: float) -> bool:
+    return node["Alive"] and node["Resources"].get("CPU", 0) >= cpus
 
 
 def cluster_nodes(address: str) -> list[dict[str, Any]]:
@@ -148,7 +175,11 @@ def hand_in(client: JobSubmissionClient, submission: Submission, code: Code, nod
     id = f"{submission.hash}-{_attempt(before[-1].id, submission.hash) + 1 if before else 1}"
     environment: dict[str, Any] = {
         "working_dir": str(code.folder),
-        "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS), "PYTHONUNBUFFERED": "1"},
+        "env_vars": {
+            "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS),
+            "PYTHONUNBUFFERED": "1",
+            DRIVER_CPUS: str(driver_cpus(nodes) or 0),
+        },
     }
     secrets = find_secrets(environment, "the runtime environment")
     if secrets:

@@ -15,9 +15,10 @@ import pytest
 from ungan_dist import store
 from ungan_dist.cluster.job_outcome import Job, outcome
 from ungan_dist.cluster.jobs_access import check_access, has_token, is_loopback
-from ungan_dist.cluster.submit import driver_cpus, prepare, trimmed_code
+from ungan_dist.cluster.submit import check_room, driver_cpus, prepare, trimmed_code
 from ungan_dist.commands.options import recipe_config
 from ungan_dist.commands.status import main as status_command
+from ungan_dist.config import FleetConfig
 from ungan_dist.errors import ConfigError
 from ungan_dist.status import State, Status
 
@@ -269,3 +270,17 @@ def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:
         status_command([str(tmp_path)])
     with pytest.raises(ConfigError, match="there is no folder"):
         status_command([str(tmp_path / "gone")])
+
+
+def test_the_drivers_own_cpu_is_no_workers() -> None:
+    def node(cpus: float, gpus: float = 0.0) -> dict[str, object]:
+        return {"Alive": True, "Resources": {"CPU": cpus, "GPU": gpus}}
+
+    check_room(FleetConfig(), [node(2)])
+    with pytest.raises(ConfigError, match=r"beside the driver, which takes 1 CPU.*room for 0 workers"):
+        check_room(FleetConfig(), [node(1)])
+    with pytest.raises(ConfigError, match="beside the driver"):
+        check_room(FleetConfig(cpus_per_worker=2.0), [node(2)])
+    with pytest.raises(ConfigError, match="room for 7 workers; asked are 8"):
+        check_room(FleetConfig(num_workers=8), [node(8, 8)])
+    check_room(FleetConfig(num_workers=8), [node(8, 8), node(2)])  # the driver may lie on the other node

@@ -42,15 +42,13 @@ def main(arguments: list[str]) -> int:
     config = recipe_config([recipe, *options, *output], command="submit")
 
     from ungan_dist.cluster.jobs_access import connect
-    from ungan_dist.cluster.submit import cluster_nodes, follow, get_job, hand_in, prepare, trimmed_code
+    from ungan_dist.cluster.submit import check_room, cluster_nodes, follow, get_job, hand_in, prepare, trimmed_code
 
     submission = prepare(config, recipe, options)
     client = connect(address, without_token=own.without_token)
     nodes = cluster_nodes(address)
 
-    from ungan_dist.cluster.connection import room_for
-
-    room_for(config.fleet, nodes)
+    check_room(config.fleet, nodes)
     with trimmed_code() as code:
         print(f"code: {code.num_files} files, {code.num_bytes / 1024:,.0f} KiB", file=sys.stderr)
         id = hand_in(client, submission, code, nodes)
