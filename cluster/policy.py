@@ -169,6 +169,7 @@ class Policy:
         self._alone_since: float | None = None
         self._system_failures: dict[str, int] = {}
         self._application_failures: dict[str, int] = {}
+        self._apart: set[str] = set()
         self.num_retries = 0
         """Calls that had to be made again."""
         self.stopped = False
@@ -247,7 +248,11 @@ class Policy:
         return actions
 
     def _feed(self, number: int) -> list[Action]:
-        """Hands a worker what it can take: a second unit ahead only while there is plenty for everyone."""
+        """Hands a worker what it can take: a second unit ahead only while there is plenty for everyone.
+
+        Units in whose company a worker died are handed out one by one: the first one's answer may have been lost with
+        a process that the second one ended, and alone, each answers for itself.
+        """
         worker = self._workers[number]
         actions: list[Action] = []
         while (
@@ -255,6 +260,7 @@ class Policy:
             and worker.doomed_for is None
             and self._waiting
             and len(worker.queue) < (2 if len(self._waiting) > len(self._workers) else 1)
+            and not (worker.queue and self._apart & {worker.queue[0], self._waiting[0]})
         ):
             unit = self._waiting.popleft()
             worker.queue.append(unit)
@@ -333,6 +339,8 @@ class Policy:
                 self._forget(unit)
                 actions.append(Complete(unit=unit))
                 continue
+            if suspect is not None:
+                self._apart.add(unit)
             if unit == suspect:
                 failures = self._system_failures[unit] = self._system_failures.get(unit, 0) + 1
                 if failures >= self._limits.max_system_failures:
@@ -382,3 +390,4 @@ class Policy:
         """What is settled leaves no trace, so that memory does not grow with the number of units done."""
         self._system_failures.pop(unit, None)
         self._application_failures.pop(unit, None)
+        self._apart.discard(unit)

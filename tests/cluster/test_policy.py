@@ -66,8 +66,39 @@ def test_a_lost_workers_units_come_first_again() -> None:
     policy = begun("abcdefgh", 2)
     actions = policy.on(Died(worker=0, reason="killed"), 1.0)
     assert actions == [Hire(worker=2)]
-    assert submitted(policy.on(Joined(worker=2), 2.0)) == [(2, "a"), (2, "b")]
+    assert submitted(policy.on(Joined(worker=2), 2.0)) == [(2, "a")]
+    assert submitted(policy.on(Ended(worker=2, unit="a", kind="done"), 3.0)) == [(2, "b")]
+    assert submitted(policy.on(Ended(worker=2, unit="b", kind="done"), 4.0)) == [(2, "e"), (2, "f")]
     assert policy.num_retries == 2
+
+
+def test_units_in_whose_company_a_worker_died_are_told_apart() -> None:
+    """"a" raises at once and "b" then ends the process: every time, "a"'s answer is lost on the way."""
+    policy = begun("abcdefgh", 1, max_system_failures=2)
+    policy.on(Died(worker=0, reason="gone"), 1.0)
+    quarantined: dict[str, str] = {}
+    given: list[tuple[int, str]] = []
+    actions = policy.on(Joined(worker=1), 2.0)
+    for now in range(3, 60):
+        quarantined |= {action.unit: action.error for action in actions if isinstance(action, Quarantine)}
+        given += submitted(actions)
+        hired = [action.worker for action in actions if isinstance(action, Hire)]
+        if hired:
+            actions = policy.on(Joined(worker=hired[0]), now)
+            continue
+        if not given:
+            break
+        worker, unit = given.pop(0)
+        ahead = [other for number, other in given if number == worker]
+        assert unit not in "ab" or not ahead
+        if unit == "a":
+            actions = policy.on(Ended(worker=worker, unit=unit, kind="error", error="not finite"), now)
+        elif unit == "b":
+            actions = policy.on(Died(worker=worker, reason="exit 17"), now)
+        else:
+            actions = policy.on(Ended(worker=worker, unit=unit, kind="done"), now)
+    assert policy.finished
+    assert quarantined == {"a": "not finite", "b": "its worker was lost 2 times, the last time: exit 17"}
 
 
 def test_what_a_lost_worker_had_committed_is_done() -> None:
