@@ -73,7 +73,7 @@ def test_a_lost_workers_units_come_first_again() -> None:
 
 
 def test_units_in_whose_company_a_worker_died_are_told_apart() -> None:
-    """"a" raises at once and "b" then ends the process: every time, "a"'s answer is lost on the way."""
+    """Unit a raises at once and b then ends the process: every time, the answer of a is lost on the way."""
     policy = begun("abcdefgh", 1, max_system_failures=2)
     policy.on(Died(worker=0, reason="gone"), 1.0)
     quarantined: dict[str, str] = {}
