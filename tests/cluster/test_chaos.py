@@ -42,7 +42,7 @@ def test_digits_under_random_kills_gives_the_local_table_byte_for_byte(tmp_path:
     random.seed(0)
 
     def murder() -> None:
-        while not stop.wait(random.uniform(8, 20)):
+        while not stop.wait(random.uniform(4, 10)):
             living = [int(note.stem) for note in tmp_path.glob("*.at") if alive(int(note.stem))]
             if living:
                 victim = random.choice(living)
