@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from triton.runtime.interpreter import GridExecutor
 
-from ungan_dist.kernels import critic_loss, energy_distance, gather_augmented, generator_loss, log_odds
+from ungan_dist.kernels import critic_loss, critic_sgd_step, energy_distance, gather_augmented, generator_loss, log_odds
 from ungan_dist.kernels.impl import Impl
 from ungan_dist.kernels.testing import CANARY, critic_inputs, guarded_buffers
 
@@ -90,6 +90,27 @@ def critic_step(impl: Impl, width: int, batch: int, device: str) -> Step:
     return step
 
 
+def critic_update(impl: Impl, width: int, batch: int, device: str) -> Step:
+    """The whole update of the critic: loss, gradients and SGD's step, torch's own beside the reference."""
+    weights, batches, epsilon = critic_inputs(batch, 20, (width, width, width), device=device)
+    leaves = [weight.float().requires_grad_() for weight in weights]
+    rows = [z.float() for z in (*batches, epsilon)]
+    rates = {"learning_rate": 1e-3, "weight_decay": 5e-4}
+    options = {"penalty": "squared", "penalty_of": "critic", "penalty_weight": 10.0}
+    if impl == "fused":
+        return lambda: (critic_sgd_step(leaves, *rows, **rates, **options, impl=impl), *(w.detach() for w in leaves))
+    optimizer = torch.optim.SGD(leaves, lr=rates["learning_rate"], weight_decay=rates["weight_decay"])
+
+    def step() -> tuple[Tensor, ...]:
+        optimizer.zero_grad(set_to_none=True)
+        loss = critic_loss(leaves, *rows, **options, impl=impl)
+        loss.backward()
+        optimizer.step()
+        return (loss.detach(), *(w.detach() for w in leaves))
+
+    return step
+
+
 def generator_step(impl: Impl, width: int, batch: int, device: str) -> Step:
     """One generator loss and the gradients of the two forget batches, as UnGAN asks."""
     weights, batches, _ = critic_inputs(batch, 20, (width, width, width), device=device)
@@ -135,6 +156,7 @@ def log_odds_step(impl: Impl, models: int, batch: int, classes: int, device: str
 
 SUBJECTS: dict[str, Callable[[Impl], Step]] = {
     "critic step, widths 128, batch 256": lambda impl: critic_step(impl, 128, 256, "cpu"),
+    "critic update with SGD, widths 128, batch 256": lambda impl: critic_update(impl, 128, 256, "cpu"),
     "generator step, widths 128, batch 256": lambda impl: generator_step(impl, 128, 256, "cpu"),
     "energy distance and gradients, 256 × 256 × 64": lambda impl: energy_step(impl, 256, 64, "cpu"),
     "augmented batch, 64 × 32 × 32 × 3": lambda impl: augment_step(impl, 64, "cpu"),

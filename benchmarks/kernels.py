@@ -71,14 +71,24 @@ def measure_critic(deadline: float) -> list[dict[str, object]]:
             rivals["torch.compile"] = compiled
         else:
             rows.append({"subject": subject, "left_out": reason})
-        measured = {
-            "error": error(fused(), expected),
-            "peak_bytes": peak_bytes(fused),
-            "floor_ms": critic_flops(256, 20, (width, width, width)) / rate * 1e3,
-        }
+        floor_ms = critic_flops(256, 20, (width, width, width)) / rate * 1e3
+        measured = {"error": error(fused(), expected), "peak_bytes": peak_bytes(fused), "floor_ms": floor_ms}
         for arm, ours in (("fused", fused), ("fused in a CUDA graph", graphed(fused))):
             rows += [as_row(f"{subject}, {arm}", ratio, **measured) for ratio in compare(ours, rivals, num_pairs=50)]
+        rows += measure_update(width, floor_ms)
     return rows
+
+
+def measure_update(width: int, floor_ms: float) -> list[dict[str, object]]:
+    """The critic's whole update: beside the loss and its gradients, SGD's step."""
+    from kernel_counts import critic_update
+
+    fused, eager = critic_update("fused", width, 256, "cuda"), critic_update("reference", width, 256, "cuda")
+    # both begin with the same weights and go a step: later ones are at other places
+    measured = {"error": error(fused(), eager()), "peak_bytes": peak_bytes(fused), "floor_ms": floor_ms}
+    rivals = {"eager": eager, "eager in a CUDA graph": graphed(eager)}
+    ratios = compare(graphed(fused), rivals, num_pairs=50)
+    return [as_row(f"critic update with SGD, widths {width}, batch 256", ratio, **measured) for ratio in ratios]
 
 
 def measure_memory_bound(deadline: float) -> list[dict[str, object]]:

@@ -4,7 +4,7 @@
 # only where it is bound after its folder was loaded. `import ungan_dist` does not come by here.
 from ungan_dist.kernels.augment import gather_augmented
 from ungan_dist.kernels.blocks import table_hash
-from ungan_dist.kernels.critic import cramer_surrogate, critic_loss, generator_loss, gradient_penalty
+from ungan_dist.kernels.critic import cramer_surrogate, critic_loss, critic_sgd_step, generator_loss, gradient_penalty
 from ungan_dist.kernels.critic.obstacles import obstacle_of_critic, obstacle_of_options
 from ungan_dist.kernels.energy_distance import energy_distance
 from ungan_dist.kernels.impl import Implementation, resolve
@@ -14,6 +14,7 @@ __all__ = [
     "Implementation",
     "cramer_surrogate",
     "critic_loss",
+    "critic_sgd_step",
     "energy_distance",
     "gather_augmented",
     "generator_loss",

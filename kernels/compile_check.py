@@ -70,7 +70,8 @@ class Compiled:
 
 FLOAT32 = {"loss", "row_loss", "partial", "flat", "table", "log_odds", "arriving"}
 """Pointers that are float32 whatever the operands are."""
-SCALARS = {"surrogate_scale": "fp32", "penalty_scale": "fp32", "scale": "fp32", "weight": "fp32", "seed": "i64"}
+REALS = ("surrogate_scale", "penalty_scale", "scale", "weight", "learning_rate", "weight_decay")
+SCALARS = dict.fromkeys(REALS, "fp32") | {"seed": "i64"}
 POINTERS = {
     "embed_kernel": "z_unseen z_forget z_forget2 epsilon w1 b1 w2 b2 w3 b3 r0 r1 r2 h:fp32",
     "critic_kernel": "w1 w2 w3 r0 r1 r2 h:fp32 p1 p2 p3 row_loss",
@@ -78,6 +79,7 @@ POINTERS = {
     "surrogate_kernel": "h_unseen:fp32 h_forget:fp32 h_forget2:fp32 row_loss d_unseen d_forget d_forget2",
     "weights_kernel": "r0 r1 r2 p1 p2 p3 partial",
     "reduce_kernel": "partial flat row_loss loss",
+    "descend_kernel": "partial w1 b1 w2 b2 w3 b3 row_loss loss",
     "mean_kernel": "x y centre:fp32 partial",
     "slope_kernel": "x y centre:fp32 out:fp32",
     "log_odds_kernel": "logits labels:i64 log_odds",
@@ -138,6 +140,11 @@ def _of_any_size() -> Iterator[Variant]:
         module="critic.fused_weights", kernel="reduce_kernel", dtype="fp32",
         constants={"BLOCK": blocks.CRITIC_REDUCE}, num_warps=4,
     )  # fmt: skip
+    for dtype in ("fp32", "bf16"):
+        yield Variant(
+            module="critic.fused_weights", kernel="descend_kernel", dtype=dtype,
+            constants={"BLOCK": blocks.CRITIC_REDUCE}, num_warps=4,
+        )  # fmt: skip
 
 
 def with_dots(module: str, kernel: str, dtype: str, precision: str, table: Blocks, **constants: int | bool) -> Variant:

@@ -14,6 +14,7 @@ FUSED = frozenset(
     {
         "cramer_surrogate",
         "critic_loss",
+        "critic_sgd_step",
         "energy_distance",
         "generator_loss",
         "gather_augmented",

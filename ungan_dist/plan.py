@@ -143,7 +143,7 @@ def views_fit(config: AuditConfig, source: Source) -> None:
         )
 
 
-OPERATIONS = ("critic_loss", "gather_augmented", "generator_loss", "log_odds")
+OPERATIONS = ("critic_loss", "critic_sgd_step", "gather_augmented", "generator_loss", "log_odds")
 """Of the kernels, those that a run comes by."""
 
 

@@ -8,7 +8,6 @@ orders are 0 where x_f and x'_f are the same example.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import get_args
 
 import torch
 from jaxtyping import Float
@@ -16,9 +15,18 @@ from torch import Tensor
 
 from ungan_dist.kernels.blocks import Precision
 from ungan_dist.kernels.critic import reference
+from ungan_dist.kernels.critic.checks import (
+    check_batches,
+    check_columns,
+    check_estimator,
+    check_penalty,
+    check_weights,
+    check_word,
+)
 from ungan_dist.kernels.critic.obstacles import (
     obstacle_of_critic,
     obstacle_of_options,
+    obstacle_of_places,
     obstacle_of_recording,
     obstacle_of_tensors,
 )
@@ -40,7 +48,7 @@ def cramer_surrogate(
 
     Source: eq. 8.
     """
-    _check_batches(h_unseen=h_unseen, h_forget=h_forget, h_forget2=h_forget2)
+    check_batches(h_unseen=h_unseen, h_forget=h_forget, h_forget2=h_forget2)
     obstacle = obstacle_of_tensors(h_unseen, h_forget, h_forget2)
     if resolve("cramer_surrogate", impl, h_unseen.device, obstacle=obstacle).name == "fused":
         from ungan_dist.kernels.critic import fused
@@ -86,10 +94,10 @@ def critic_loss(
     Source: eq. 7 and Algorithm 2; Bellemare et al. 2017, Algorithm 1.
     """
     batches = (z_unseen, z_forget, z_forget2, epsilon)
-    _check_penalty(weights, z_unseen, z_forget, z_forget2, epsilon, penalty, penalty_of, surrogate, z_unseen2)
-    _check_estimator(estimator, surrogate, z_unseen)
-    _check_columns(z_forget, mix_labels)
-    _check_word("precision", precision, Precision)
+    check_penalty(weights, z_unseen, z_forget, z_forget2, epsilon, penalty, penalty_of, surrogate, z_unseen2)
+    check_estimator(estimator, surrogate, z_unseen)
+    check_columns(z_forget, mix_labels)
+    check_word("precision", precision, Precision)
     obstacle = (
         obstacle_of_options(estimator=estimator, surrogate=surrogate, penalty_of=penalty_of)
         or obstacle_of_critic(weights, *batches)
@@ -111,6 +119,72 @@ def critic_loss(
         z_unseen2=z_unseen2,
         mix_labels=mix_labels,
     )
+
+
+def critic_sgd_step(
+    weights: Sequence[Tensor],
+    z_unseen: Float[Tensor, "batch features"],
+    z_forget: Float[Tensor, "batch features"],
+    z_forget2: Float[Tensor, "batch features"],
+    epsilon: Float[Tensor, "batch 1"],
+    *,
+    learning_rate: float,
+    weight_decay: float = 0.0,
+    penalty: Penalty,
+    penalty_of: PenaltyOf,
+    penalty_weight: float,
+    mix_labels: bool = True,
+    impl: Impl = "auto",
+    precision: Precision = "tf32x3",
+) -> Float[Tensor, ""]:
+    """One step of SGD on :func:`critic_loss`, in the weights' place: ``w ← w − η (∇w + weight_decay · w)``.
+
+    Args:
+        learning_rate: η.
+        impl: ``fused`` is five launches in all: no gradient is written, scaled or read again.
+
+    Returns:
+        The loss before the step, without a graph.
+
+    Raises:
+        ValueError: as :func:`critic_loss`, or for ``fused`` weights that are not contiguous.
+
+    Source: Algorithm 2; torch.optim.SGD without momentum.
+    """
+    batches = tuple(z.detach() for z in (z_unseen, z_forget, z_forget2, epsilon))
+    check_penalty(weights, z_unseen, z_forget, z_forget2, epsilon, penalty, penalty_of, "cramer", None)
+    check_columns(z_forget, mix_labels)
+    check_word("precision", precision, Precision)
+    obstacle = (
+        obstacle_of_options(penalty_of=penalty_of)
+        or obstacle_of_critic(weights, *batches)
+        or obstacle_of_places(weights)
+    )
+    if resolve("critic_sgd_step", impl, z_forget.device, obstacle=obstacle).name == "fused":
+        from ungan_dist.kernels.critic import fused
+
+        w1, b1, w2, b2, w3, b3 = weights
+        with torch.no_grad():
+            return fused.critic_sgd_step(
+                w1, b1, w2, b2, w3, b3, *batches, penalty == "squared", penalty_of == "critic", -1.0, penalty_weight,
+                z_forget.shape[1] if mix_labels else z_forget.shape[1] // 2, precision, learning_rate, weight_decay,
+            )  # fmt: skip
+    leaves = [weight.detach().requires_grad_() for weight in weights]
+    with torch.enable_grad():
+        loss = critic_loss(
+            leaves,
+            *batches,
+            penalty=penalty,
+            penalty_of=penalty_of,
+            penalty_weight=penalty_weight,
+            mix_labels=mix_labels,
+            impl="reference",
+        )
+        gradients = torch.autograd.grad(loss, leaves)
+    with torch.no_grad():
+        for weight, gradient in zip(weights, gradients, strict=True):
+            weight.sub_(gradient.add(weight, alpha=weight_decay), alpha=learning_rate)
+    return loss.detach()
 
 
 def gradient_penalty(
@@ -143,9 +217,9 @@ def gradient_penalty(
     Source: Algorithm 2; Bellemare et al. 2017, Algorithm 1.
     """
     batches = (z_unseen, z_forget, z_forget2, epsilon)
-    _check_penalty(weights, z_unseen, z_forget, z_forget2, epsilon, penalty, penalty_of, surrogate, z_unseen2)
-    _check_columns(z_forget, mix_labels)
-    _check_word("precision", precision, Precision)
+    check_penalty(weights, z_unseen, z_forget, z_forget2, epsilon, penalty, penalty_of, surrogate, z_unseen2)
+    check_columns(z_forget, mix_labels)
+    check_word("precision", precision, Precision)
     obstacle = (
         obstacle_of_options(surrogate=surrogate, penalty_of=penalty_of)
         or obstacle_of_critic(weights, *batches)
@@ -188,11 +262,11 @@ def generator_loss(
 
     Source: eq. 6 and Algorithm 3.
     """
-    _check_batches(z_unseen=z_unseen, z_forget=z_forget, z_forget2=z_forget2)
-    _check_weights(weights, z_forget)
-    _check_word("surrogate", surrogate, Surrogate)
-    _check_estimator(estimator, surrogate, z_unseen)
-    _check_word("precision", precision, Precision)
+    check_batches(z_unseen=z_unseen, z_forget=z_forget, z_forget2=z_forget2)
+    check_weights(weights, z_forget)
+    check_word("surrogate", surrogate, Surrogate)
+    check_estimator(estimator, surrogate, z_unseen)
+    check_word("precision", precision, Precision)
     # eq. 6 is one for both surrogates
     obstacle = obstacle_of_options(estimator=estimator) or obstacle_of_critic(weights, z_unseen, z_forget, z_forget2)
     if resolve("generator_loss", impl, z_forget.device, obstacle=obstacle).name == "fused":
@@ -228,66 +302,3 @@ def _fused_loss(
         z_forget.shape[1] if mix_labels else z_forget.shape[1] // 2,
         precision, torch.is_grad_enabled() and any(weight.requires_grad for weight in weights),
     )[0]  # fmt: skip
-
-
-def _check_batches(**batches: Tensor) -> None:
-    (first, expected), *_ = ((name, batch.shape) for name, batch in batches.items())
-    if len(expected) != 2 or expected[0] == 0:
-        raise ValueError(f"{first} must be [batch, columns] with at least one row, got {list(expected)}")
-    for name, batch in batches.items():
-        if batch.shape != expected:
-            raise ValueError(f"{name} must have {first}'s shape {list(expected)}, got {list(batch.shape)}")
-
-
-def _check_weights(weights: Sequence[Tensor], z: Tensor) -> None:
-    shapes = [list(weight.shape) for weight in weights]
-    width = z.shape[1]
-    if len(shapes) != 6:
-        raise ValueError(f"weights must be W1, b1, W2, b2, W3, b3, got {len(shapes)} tensors")
-    for layer in range(3):
-        matrix, bias = shapes[2 * layer : 2 * layer + 2]
-        if len(matrix) != 2 or matrix[1] != width or bias != matrix[:1]:
-            raise ValueError(
-                f"layer {layer + 1} must have a matrix [out, {width}] and a bias [out], got {matrix} and {bias}"
-            )
-        width = matrix[0]
-
-
-def _check_penalty(
-    weights: Sequence[Tensor],
-    z_unseen: Tensor,
-    z_forget: Tensor,
-    z_forget2: Tensor,
-    epsilon: Tensor,
-    penalty: Penalty,
-    penalty_of: PenaltyOf,
-    surrogate: Surrogate,
-    z_unseen2: Tensor | None,
-) -> None:
-    _check_word("penalty", penalty, Penalty)
-    _check_word("penalty_of", penalty_of, PenaltyOf)
-    _check_word("surrogate", surrogate, Surrogate)
-    if (z_unseen2 is not None) != (surrogate == "energy"):
-        given = "none" if z_unseen2 is None else "one"
-        raise ValueError(f"z_unseen2 belongs to surrogate='energy' and to it alone, got {given} with {surrogate!r}")
-    second = {} if z_unseen2 is None else {"z_unseen2": z_unseen2}
-    _check_batches(z_unseen=z_unseen, z_forget=z_forget, z_forget2=z_forget2, **second)
-    _check_weights(weights, z_forget)
-    if list(epsilon.shape) != [len(z_forget), 1]:
-        raise ValueError(f"epsilon must be [batch, 1] = [{len(z_forget)}, 1], got {list(epsilon.shape)}")
-
-
-def _check_columns(z: Tensor, mix_labels: bool) -> None:
-    if not mix_labels and z.shape[1] % 2:
-        raise ValueError(f"mix_labels=False needs as many label columns as outputs, got {z.shape[1]} columns in all")
-
-
-def _check_estimator(estimator: Estimator, surrogate: Surrogate, z_unseen: Tensor) -> None:
-    _check_word("estimator", estimator, Estimator)
-    if estimator == "all_pairs" and surrogate == "energy" and len(z_unseen) < 2:
-        raise ValueError("estimator='all_pairs' with surrogate='energy' needs at least 2 rows a batch, got 1")
-
-
-def _check_word(name: str, word: str, allowed: object) -> None:
-    if word not in get_args(allowed):
-        raise ValueError(f"{name} must be one of {', '.join(get_args(allowed))}, got {word!r}")

@@ -15,7 +15,7 @@ from torch import Tensor
 from ungan_dist.kernels.blocks import CRITIC_REDUCE, CRITIC_ROWS, CRITIC_SPLIT_ROWS, Blocks, critic_weights
 from ungan_dist.kernels.critic.fused_rows import backward_kernel, embed_kernel
 from ungan_dist.kernels.critic.fused_terms import critic_kernel, surrogate_kernel
-from ungan_dist.kernels.critic.fused_weights import reduce_kernel, weights_kernel
+from ungan_dist.kernels.critic.fused_weights import descend_kernel, reduce_kernel, weights_kernel
 from ungan_dist.kernels.gradients import scale_gradients, unflatten
 
 
@@ -40,30 +40,12 @@ def critic_loss(
     gradient: bool,
 ) -> tuple[Tensor, Tensor]:
     """``surrogate_weight · L_sur + penalty_weight · penalty``, and its gradients with respect to the weights, flat."""
-    weights = _contiguous(w1, b1, w2, b2, w3, b3)
-    w1, b1, w2, b2, w3, b3 = weights
-    z_unseen, z_forget, z_forget2, epsilon = _contiguous(z_unseen, z_forget, z_forget2, epsilon)
-    batch, (features, *widths) = len(z_forget), _widths(weights)
-    blocks = _constants(CRITIC_ROWS, precision, z_forget)
-    tiles = triton.cdiv(batch, CRITIC_ROWS.rows)
-    r0, r1, r2, p1, p2, p3 = (z_forget.new_empty(5 * batch, width) for width in (features, *widths[:2], *widths))
-    h = z_forget.new_empty(5 * batch, widths[2], dtype=torch.float32)
-    row_loss = h.new_empty(batch)
-    embed_kernel[tiles, 4](
-        z_unseen, z_forget, z_forget2, epsilon, *weights, r0, r1, r2, h,
-        batch, features, *widths, mixed_columns, **blocks,
-    )  # fmt: skip
-    critic_kernel[tiles,](
-        w1, w2, w3, r0, r1, r2, h, p1, p2, p3, row_loss, batch, features, *widths,
-        surrogate_weight / batch, penalty_weight / batch,
-        CRITIC=of_critic, SQUARED=squared, GRADIENT=gradient, **blocks,
-    )  # fmt: skip
-    if gradient:
-        backward_kernel[tiles, 4](
-            w1, w2, w3, r1, r2, p1, p2, p3, p3, batch, features, *widths, INPUT_GRADIENT=False, **blocks
-        )
-    stacked = (r0, r1, r2, p1, p2, p3) if gradient else None
-    return _reduce(stacked, row_loss, 5 * batch, 4 * batch, features, widths, precision)
+    weights, batches = _contiguous(w1, b1, w2, b2, w3, b3), _contiguous(z_unseen, z_forget, z_forget2, epsilon)
+    stacked, row_loss = _critic_rows(
+        weights, batches, squared, of_critic, surrogate_weight, penalty_weight, mixed_columns, precision, gradient
+    )
+    batch = len(z_forget)
+    return _sum(_partial(stacked, 5 * batch, 4 * batch, precision) if gradient else None, row_loss)
 
 
 @critic_loss.register_fake
@@ -91,6 +73,52 @@ def _critic_backward(
 
 
 critic_loss.register_autograd(_critic_backward, setup_context=_keep_weights)
+
+
+@torch.library.custom_op("ungan_dist::critic_sgd_step", mutates_args=("w1", "b1", "w2", "b2", "w3", "b3"))
+def critic_sgd_step(
+    w1: Tensor,
+    b1: Tensor,
+    w2: Tensor,
+    b2: Tensor,
+    w3: Tensor,
+    b3: Tensor,
+    z_unseen: Tensor,
+    z_forget: Tensor,
+    z_forget2: Tensor,
+    epsilon: Tensor,
+    squared: bool,
+    of_critic: bool,
+    surrogate_weight: float,
+    penalty_weight: float,
+    mixed_columns: int,
+    precision: str,
+    learning_rate: float,
+    weight_decay: float,
+) -> Tensor:
+    """The same loss; the weights, which must be contiguous, go a step down its gradient, which is never written whole."""
+    weights, batches = [w1, b1, w2, b2, w3, b3], _contiguous(z_unseen, z_forget, z_forget2, epsilon)
+    stacked, row_loss = _critic_rows(
+        weights, batches, squared, of_critic, surrogate_weight, penalty_weight, mixed_columns, precision, True
+    )
+    partial = _partial(stacked, 5 * len(z_forget), 4 * len(z_forget), precision)
+    loss = row_loss.new_empty(())
+    num_splits, size = partial.shape
+    descend_kernel[triton.cdiv(size, CRITIC_REDUCE) + 1,](
+        partial, num_splits, size, *weights, *_widths(weights), row_loss, len(row_loss), loss,
+        learning_rate, weight_decay, BLOCK=CRITIC_REDUCE,
+    )  # fmt: skip
+    return loss
+
+
+@critic_sgd_step.register_fake
+def _(
+    w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, w3: Tensor, b3: Tensor,
+    z_unseen: Tensor, z_forget: Tensor, z_forget2: Tensor, epsilon: Tensor,
+    squared: bool, of_critic: bool, surrogate_weight: float, penalty_weight: float, mixed_columns: int,
+    precision: str, learning_rate: float, weight_decay: float,
+) -> Tensor:  # fmt: skip
+    return z_forget.new_empty((), dtype=torch.float32)
 
 
 @torch.library.custom_op("ungan_dist::generator_loss", mutates_args=())
@@ -131,8 +159,8 @@ def generator_loss(
             w1, w2, w3, r1, r2, p1, p2, p3, gradients, batch, features, *widths,
             INPUT_GRADIENT=input_gradient, **blocks,
         )  # fmt: skip
-    stacked = (r0, r1, r2, p1, p2, p3) if weight_gradient else None
-    loss, flat = _reduce(stacked, row_loss, 3 * batch, 3 * batch, features, widths, precision)
+    stacked = (r0, r1, r2, p1, p2, p3)
+    loss, flat = _sum(_partial(stacked, 3 * batch, 3 * batch, precision) if weight_gradient else None, row_loss)
     return loss, gradients, flat
 
 
@@ -180,8 +208,7 @@ def cramer_surrogate(h_unseen: Tensor, h_forget: Tensor, h_forget2: Tensor) -> t
         h_unseen, h_forget, h_forget2, row_loss, *gradients.unbind(), batch, width, 1 / batch,
         GENERATOR=False, ROWS=blocks.rows, COLUMNS=blocks.columns, num_warps=blocks.num_warps,
     )  # fmt: skip
-    loss, _ = _reduce(None, row_loss, 0, 0, 0, [0, 0, 0], "ieee")
-    return loss, gradients
+    return _sum(None, row_loss)[0], gradients
 
 
 @cramer_surrogate.register_fake
@@ -205,35 +232,65 @@ def _surrogate_backward(
 cramer_surrogate.register_autograd(_surrogate_backward, setup_context=_keep_embeddings)
 
 
-def _reduce(
-    stacked: Sequence[Tensor] | None,
-    row_loss: Tensor,
-    num_rows: int,
-    num_bias_rows: int,
-    features: int,
-    widths: Sequence[int],
+def _critic_rows(
+    weights: Sequence[Tensor],
+    batches: Sequence[Tensor],
+    squared: bool,
+    of_critic: bool,
+    surrogate_weight: float,
+    penalty_weight: float,
+    mixed_columns: int,
     precision: str,
-) -> tuple[Tensor, Tensor]:
-    """Launches 4 and 5: the loss, and the flat gradient if the stacked rows are given."""
-    loss = row_loss.new_empty(())
-    size, num_splits, partial = 0, 0, row_loss
-    if stacked is not None:
-        size = sum(outputs * (inputs + 1) for inputs, outputs in zip((features, *widths), widths, strict=False))
-        num_splits = triton.cdiv(num_rows, CRITIC_SPLIT_ROWS)
-        partial = row_loss.new_empty(num_splits, size)
-        blocks = critic_weights(max(features, *widths))
-        tiles = sum(
-            triton.cdiv(outputs, blocks.rows) * triton.cdiv(inputs, blocks.columns)
-            for inputs, outputs in zip((features, *widths), widths, strict=False)
+    gradient: bool,
+) -> tuple[tuple[Tensor, ...], Tensor]:
+    """Launches 1 to 3: what the weights' gradients are made of, five stacked batches, and the loss of each row."""
+    w1, _, w2, _, w3, _ = weights
+    z_forget = batches[1]
+    batch, (features, *widths) = len(z_forget), _widths(weights)
+    blocks = _constants(CRITIC_ROWS, precision, z_forget)
+    tiles = triton.cdiv(batch, CRITIC_ROWS.rows)
+    r0, r1, r2, p1, p2, p3 = (z_forget.new_empty(5 * batch, width) for width in (features, *widths[:2], *widths))
+    h = z_forget.new_empty(5 * batch, widths[2], dtype=torch.float32)
+    row_loss = h.new_empty(batch)
+    embed_kernel[tiles, 4](*batches, *weights, r0, r1, r2, h, batch, features, *widths, mixed_columns, **blocks)
+    critic_kernel[tiles,](
+        w1, w2, w3, r0, r1, r2, h, p1, p2, p3, row_loss, batch, features, *widths,
+        surrogate_weight / batch, penalty_weight / batch,
+        CRITIC=of_critic, SQUARED=squared, GRADIENT=gradient, **blocks,
+    )  # fmt: skip
+    if gradient:
+        backward_kernel[tiles, 4](
+            w1, w2, w3, r1, r2, p1, p2, p3, p3, batch, features, *widths, INPUT_GRADIENT=False, **blocks
         )
-        weights_kernel[tiles, num_splits](
-            *stacked, partial, num_rows, num_bias_rows, features, *widths,
-            SPLIT=CRITIC_SPLIT_ROWS, **_constants(blocks, precision, stacked[0]),
-        )  # fmt: skip
+    return (r0, r1, r2, p1, p2, p3), row_loss
+
+
+def _partial(stacked: Sequence[Tensor], num_rows: int, num_bias_rows: int, precision: str) -> Tensor:
+    """Launch 4: the weights' flat gradient of each span of rows."""
+    features, *widths = (part.shape[1] for part in (stacked[0], *stacked[3:]))
+    layers = list(zip((features, *widths), widths, strict=False))
+    num_splits = triton.cdiv(num_rows, CRITIC_SPLIT_ROWS)
+    partial = stacked[0].new_empty(
+        num_splits, sum(outputs * (inputs + 1) for inputs, outputs in layers), dtype=torch.float32
+    )
+    blocks = critic_weights(max(features, *widths))
+    tiles = sum(triton.cdiv(outputs, blocks.rows) * triton.cdiv(inputs, blocks.columns) for inputs, outputs in layers)
+    weights_kernel[tiles, num_splits](
+        *stacked, partial, num_rows, num_bias_rows, features, *widths,
+        SPLIT=CRITIC_SPLIT_ROWS, **_constants(blocks, precision, stacked[0]),
+    )  # fmt: skip
+    return partial
+
+
+def _sum(partial: Tensor | None, row_loss: Tensor) -> tuple[Tensor, Tensor]:
+    """Launch 5: the loss, and the flat gradient where there are parts of one."""
+    loss = row_loss.new_empty(())
+    num_splits, size = (0, 0) if partial is None else partial.shape
     flat = row_loss.new_empty(size)
     reduce_kernel[triton.cdiv(size, CRITIC_REDUCE) + 1,](
-        partial, num_splits, size, flat, row_loss, len(row_loss), loss, BLOCK=CRITIC_REDUCE
-    )
+        row_loss if partial is None else partial, num_splits, size, flat, row_loss, len(row_loss), loss,
+        BLOCK=CRITIC_REDUCE,
+    )  # fmt: skip
     return loss, flat
 
 

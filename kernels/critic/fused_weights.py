@@ -76,18 +76,68 @@ def weights_kernel(
 
 @triton.jit
 @no_type_check
+def sum_of_rows(row_loss, batch, BLOCK: tl.constexpr):
+    """The rows' losses, in a fixed order."""
+    total = tl.zeros([BLOCK], dtype=tl.float32)
+    lanes = tl.arange(0, BLOCK)
+    for start in range(0, batch, BLOCK):
+        total += tl.load(row_loss + start + lanes, mask=start + lanes < batch, other=0.0)
+    return tl.sum(total, 0)
+
+
+@triton.jit
+@no_type_check
+def sum_of_splits(partial, entries, num_splits, size, BLOCK: tl.constexpr):
+    """A few entries of the gradient, their partial sums added in a fixed order."""
+    total = tl.zeros([BLOCK], dtype=tl.float32)
+    for _ in range(num_splits):
+        total += tl.load(partial + entries, mask=entries < size, other=0.0)
+        partial += size
+    return total
+
+
+@triton.jit
+@no_type_check
 def reduce_kernel(partial, num_splits, size, flat, row_loss, batch, loss, BLOCK: tl.constexpr):
     """Sums the partial gradients; the last program sums the rows' losses."""
     block = tl.program_id(0)
-    lanes = tl.arange(0, BLOCK)
-    total = tl.zeros([BLOCK], dtype=tl.float32)
     if block == tl.num_programs(0) - 1:
-        for start in range(0, batch, BLOCK):
-            total += tl.load(row_loss + start + lanes, mask=start + lanes < batch, other=0.0)
-        tl.store(loss, tl.sum(total, 0))
+        tl.store(loss, sum_of_rows(row_loss, batch, BLOCK))
     else:
-        entries = block.to(tl.int64) * BLOCK + lanes
-        for _ in range(num_splits):
-            total += tl.load(partial + entries, mask=entries < size, other=0.0)
-            partial += size
-        tl.store(flat + entries, total, mask=entries < size)
+        entries = block.to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+        tl.store(flat + entries, sum_of_splits(partial, entries, num_splits, size, BLOCK), mask=entries < size)
+
+
+@triton.jit
+@no_type_check
+def descend(w, place, size, gradient, learning_rate, weight_decay):
+    """Those of a few entries that one tensor holds, from ``place`` 0 on, go a step down."""
+    is_own = (place >= 0) & (place < size)
+    before = tl.load(w + place, mask=is_own, other=0.0).to(tl.float32)
+    tl.store(w + place, before - learning_rate * (gradient + weight_decay * before), mask=is_own)
+
+
+@triton.jit
+@no_type_check
+def descend_kernel(
+    partial, num_splits, size, w1, b1, w2, b2, w3, b3, features, width1, width2, width3, row_loss, batch, loss,
+    learning_rate, weight_decay, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """As ``reduce_kernel``, but what is summed goes straight into the weights, as one step of SGD."""
+    block = tl.program_id(0)
+    if block == tl.num_programs(0) - 1:
+        tl.store(loss, sum_of_rows(row_loss, batch, BLOCK))
+    else:
+        place = block.to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+        gradient = sum_of_splits(partial, place, num_splits, size, BLOCK)
+        descend(w1, place, width1 * features, gradient, learning_rate, weight_decay)
+        place -= width1 * features
+        descend(b1, place, width1, gradient, learning_rate, weight_decay)
+        place -= width1
+        descend(w2, place, width2 * width1, gradient, learning_rate, weight_decay)
+        place -= width2 * width1
+        descend(b2, place, width2, gradient, learning_rate, weight_decay)
+        place -= width2
+        descend(w3, place, width3 * width2, gradient, learning_rate, weight_decay)
+        place -= width3 * width2
+        descend(b3, place, width3, gradient, learning_rate, weight_decay)

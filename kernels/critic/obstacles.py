@@ -46,3 +46,10 @@ def obstacle_of_recording(*batches: Tensor) -> str | None:
     if torch.is_grad_enabled() and any(z.requires_grad for z in batches):
         return "it differentiates with respect to the weights alone: detach z and epsilon"
     return None
+
+
+def obstacle_of_places(weights: Sequence[Tensor]) -> str | None:
+    """Why these weights cannot be changed where they lie, or none."""
+    if not all(weight.is_contiguous() for weight in weights):
+        return "it changes the weights where they lie, which must be contiguous"
+    return None

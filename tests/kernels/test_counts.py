@@ -21,6 +21,7 @@ RESULTS = json.loads((ROOT / "benchmarks/results/kernels.json").read_text())
 COMMITTED = {row["subject"]: row for row in RESULTS["counts"]}
 SMALL = {
     "critic step, widths 128, batch 256": lambda impl: kernel_counts.critic_step(impl, 8, 5, "cpu"),
+    "critic update with SGD, widths 128, batch 256": lambda impl: kernel_counts.critic_update(impl, 8, 5, "cpu"),
     "generator step, widths 128, batch 256": lambda impl: kernel_counts.generator_step(impl, 8, 5, "cpu"),
     "energy distance and gradients, 256 × 256 × 64": lambda impl: kernel_counts.energy_step(impl, 10, 6, "cpu"),
     "augmented batch, 64 × 32 × 32 × 3": lambda impl: kernel_counts.augment_step(impl, 2, "cpu"),
@@ -48,6 +49,7 @@ def test_launches_and_operations_are_those_committed(subject):
 def test_a_critic_step_takes_at_most_six_launches():
     """Five kernels, and the product with the arriving gradient."""
     assert COMMITTED["critic step, widths 128, batch 256"]["fused_kernels"] + 1 <= 6
+    assert COMMITTED["critic update with SGD, widths 128, batch 256"]["fused_kernels"] == 5
 
 
 def test_memory_of_the_energy_distance_grows_with_its_rows_and_not_with_pairs():

@@ -13,6 +13,7 @@ from ungan_dist.data import normalisation_table
 from ungan_dist.kernels import (
     cramer_surrogate,
     critic_loss,
+    critic_sgd_step,
     energy_distance,
     gather_augmented,
     generator_loss,
@@ -36,8 +37,15 @@ def operations(device):
     images = torch.arange(4 * 5 * 3 * 2, dtype=torch.uint8, device=device).view(4, 5, 3, 2)
     table = normalisation_table((0.5, 0.4), (0.2, 0.3)).to(device)
     labels = torch.tensor([0, 2, 1, 5, 3], device=device)
+
+    def step():
+        changed = [weight.clone() for weight in weights]
+        loss = critic_sgd_step(changed, *batches, epsilon, learning_rate=0.1, penalty_weight=10.0, **penalty)
+        return torch.cat([loss.view(1), *(weight.flatten() for weight in changed)])
+
     return {
         "critic_loss": (lambda *w: critic_loss(w, *batches, epsilon, penalty_weight=10.0, **penalty), weights),
+        "critic_sgd_step": (step, []),
         "gradient_penalty": (lambda *w: gradient_penalty(w, *batches, epsilon, **penalty), weights),
         "generator_loss": (lambda *t: generator_loss(t[:6], *t[6:], impl="fused"), [*weights, *batches]),
         "cramer_surrogate": (lambda *h: cramer_surrogate(*h, impl="fused"), batches),
@@ -51,7 +59,7 @@ def operations(device):
 
 
 ONCE = {"check_undefined_grad": False, "check_batched_grad": False, "nondet_tol": 0.0}
-DIFFERENTIABLE = sorted(FUSED - {"gather_augmented", "log_odds"})
+DIFFERENTIABLE = sorted(FUSED - {"critic_sgd_step", "gather_augmented", "log_odds"})
 
 
 def test_every_fused_operation_is_here():
@@ -105,7 +113,8 @@ def registered(device):
     from ungan_dist.kernels.log_odds import fused as odds
 
     weights, batches, epsilon = critic_inputs(3, 4, (5, 6, 7), device=device)
-    leaves = [weight.float().requires_grad_() for weight in weights]
+    plain = [weight.float() for weight in weights]
+    leaves = [weight.clone().requires_grad_() for weight in plain]
     rows = [z.float() for z in batches]
     alive = [z.clone().requires_grad_() for z in rows]
     images = torch.arange(4 * 5 * 3 * 2, dtype=torch.uint8, device=device).view(4, 5, 3, 2)
@@ -114,6 +123,10 @@ def registered(device):
     arriving = torch.tensor(2.0, device=device)
     return {
         "critic_loss": (critic.critic_loss, (*leaves, *rows, epsilon.float(), True, True, -1.0, 10.0, 4, "ieee", True)),
+        "critic_sgd_step": (
+            critic.critic_sgd_step,
+            (*plain, *rows, epsilon.float(), True, True, -1.0, 10.0, 4, "ieee", 0.1, 0.01),
+        ),
         "generator_loss": (critic.generator_loss, (*leaves, *alive, "ieee", True, True)),
         "cramer_surrogate": (critic.cramer_surrogate, tuple(alive)),
         "energy_distance": (energy.energy_distance, (*alive[:2], True, "ieee")),

@@ -56,7 +56,8 @@ def weights(given, config=TWENTY_STEPS):
     return torch.cat([value.flatten() for value in ungan(given, config).model.state_dict().values()])
 
 
-def test_twenty_steps_give_the_references_weights(fused_device):
+@pytest.mark.parametrize("critic", [("critic_loss",), ("critic_loss", "critic_sgd_step")], ids=" ".join)
+def test_twenty_steps_give_the_references_weights(fused_device, critic):
     exact = weights(request(torch.float64, fused_device))
     start = torch.cat([value.flatten() for value in request(torch.float64).original.state_dict().values()])
     assert float((exact - start.to(exact.device)).abs().max()) > 1e-3  # there is something to agree on
@@ -66,14 +67,14 @@ def test_twenty_steps_give_the_references_weights(fused_device):
     for seed in (8, 9, 10):
         single, double = (weights(request(dtype, seed=seed)) for dtype in (torch.float32, torch.float64))
         errors.append(float((single.double() - double).abs().max()))
-    fused = weights(request(torch.float32, fused_device, fused=("critic_loss", "generator_loss")))
+    fused = weights(request(torch.float32, fused_device, fused=(*critic, "generator_loss")))
     assert not torch.equal(fused, low)  # other additions, other last bits: the kernels did run
     assert_within_budget(fused, low, exact, "weights after 20 steps", low_error=max(errors))
 
 
 def test_what_has_no_fused_form_takes_the_reference(fused_device):
     config = dataclasses.replace(TWENTY_STEPS, epochs=1, penalty_of="jacobian", estimator="all_pairs")
-    fused = weights(request(device=fused_device, fused=("critic_loss", "generator_loss")), config)
+    fused = weights(request(device=fused_device, fused=("critic_loss", "critic_sgd_step", "generator_loss")), config)
     assert torch.equal(fused, weights(request(device=fused_device), config))
 
 

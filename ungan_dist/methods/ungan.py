@@ -18,7 +18,7 @@ from ungan_dist.checkpoint import Epochs
 from ungan_dist.config import AugmentConfig, UnGANConfig
 from ungan_dist.critic import critic_rows, critic_weights
 from ungan_dist.data import derive_seed, gather
-from ungan_dist.kernels import critic_loss, generator_loss, obstacle_of_critic, obstacle_of_options
+from ungan_dist.kernels import critic_loss, critic_sgd_step, generator_loss, obstacle_of_critic, obstacle_of_options
 from ungan_dist.methods.request import Request, Unlearned
 from ungan_dist.models import trainable_copy
 from ungan_dist.streams import Stream
@@ -81,6 +81,21 @@ def critic_step(
     with torch.no_grad():
         z_forget, z_forget2 = (draws.forget(name, generator) for name in ("forget", "forget 2"))
     epsilon = draws.epsilon()
+    if draws.descends_in_one(critic):
+        return critic_sgd_step(
+            critic,
+            z_unseen,
+            z_forget,
+            z_forget2,
+            epsilon,
+            learning_rate=config.critic_learning_rate,
+            weight_decay=config.critic_weight_decay,
+            penalty=config.penalty,
+            penalty_of=config.penalty_of,
+            penalty_weight=config.penalty_weight,
+            mix_labels=config.mix_labels,
+            impl="fused",
+        )
     z_unseen2 = draws.unseen("unseen 2") if config.surrogate == "energy" else None
     loss = draws.part(
         lambda: critic_loss(
@@ -282,6 +297,11 @@ class Draws:
         if obstacle is not None or obstacle_of_critic(critic) is not None:
             return "reference"
         return self._request.data.implementation(operation)
+
+    def descends_in_one(self, critic: list[Tensor]) -> bool:
+        """Whether loss, gradients and the optimizer's step are one operation: no other process adds to the gradient."""
+        fused = {self.implementation(operation, critic) for operation in ("critic_loss", "critic_sgd_step")}
+        return fused == {"fused"} and self._request.world.size == 1
 
     def _images(
         self, name: str, epoch: int, indices: Int[Tensor, " batch"], augment: AugmentConfig | None
