@@ -447,6 +447,7 @@ BAD = {
     ),
     "an index out of range": (_write("forget.csv", f"3\n{LAST + 1}\n"), [str(LAST + 1), f"0 … {LAST}"]),
     "a negative index": (_write("forget.csv", "-1"), ["-1", f"0 … {LAST}"]),
+    "a number only to Python": (_write("forget.csv", "1_0"), ["no example '1_0'"]),
     "a repeated example": (_write("forget.csv", "3\n4\n3\n"), ["example 3", "once"]),
     "an empty list": (_write("forget.csv", "index\n"), ["lists no example"]),
     "everything": (_write("forget.csv", "\n".join(map(str, range(LAST + 1)))), ["to retain", "shorten the list"]),

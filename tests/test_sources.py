@@ -374,6 +374,24 @@ def test_faulty_image_folders_are_refused(tmp_path):
         load("image_folder", tmp_path)
 
 
+@pytest.mark.parametrize("left_out", ["cat/more/1.png", "cat/1.TIFF", "cat/1.gif"])
+def test_no_picture_is_left_out_in_silence(tmp_path, left_out):
+    for folder in ("cat", "dog"):
+        fill(tmp_path / folder, pictures(1, (4, 4, 3)))
+    file = tmp_path / left_out
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(b"a picture")
+    with refused(str(file if file.parent.name == "cat" else file.parent), "would not be read", "move it"):
+        load("image_folder", tmp_path)
+
+
+def test_a_set_of_another_name_is_not_left_out_in_silence(tmp_path):
+    for folder in ("train/cat", "train/dog", "val/cat", "val/dog"):
+        fill(tmp_path / folder, pictures(1))
+    with refused("holds val beside train", "train and test alone"):
+        load("image_folder", tmp_path)
+
+
 def test_a_test_class_that_training_lacks_is_refused(tmp_path):
     for folder in ("train/cat", "train/dog", "test/fish"):
         fill(tmp_path / folder, pictures(1))

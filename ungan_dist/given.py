@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -224,11 +225,11 @@ def _indices(path: Path, words: list[str], source: Source) -> Int[np.ndarray, " 
 
 
 def _index(path: Path, entry: int, word: str, source: Source) -> int:
-    try:
-        index = int(word)
-    except ValueError:
+    # int() would read "1_0" too
+    if re.fullmatch(r"[+-]?[0-9]+", word) is None:
         known = f"it has ids such as {source.ids[0]!r}" if source.ids else "it has no ids: list indices"
-        raise ValueError(f"{path}, entry {entry}: the data has no example {word!r}; {known}") from None
+        raise ValueError(f"{path}, entry {entry}: the data has no example {word!r}; {known}")
+    index = int(word)
     if not 0 <= index < len(source.images):
         raise ValueError(f"{path}, entry {entry}: index {index} is out of range, must be 0 … {len(source.images) - 1}")
     return index

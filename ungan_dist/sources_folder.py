@@ -9,20 +9,28 @@ import numpy as np
 
 from ungan_dist.sources_decode import Pictures, decode
 
-SUFFIXES = (".png", ".jpg", ".jpeg")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+OTHER_SUFFIXES = (".avif", ".gif", ".heic", ".jp2", ".pgm", ".ppm", ".tif", ".tiff")
+"""Pictures that are not read: left out in silence, they would make another data set of it."""
 
 
 def read_image_folder(root: Path) -> Pictures:
     """``root/<class>/*.png``, or ``root/train/<class>/*.png`` and ``root/test/<class>/*.png``; classes by name.
 
     Raises:
-        ValueError: no such folder, fewer than two classes, a class without pictures, a test class that training
-            lacks, or pictures that cannot be decoded or differ in size.
+        ValueError: no such folder, fewer than two classes, a class without pictures or with folders in it, a set beside
+            train and test, a test class that training lacks, or pictures that cannot be decoded or differ in size.
     """
     if not root.is_dir():
         raise ValueError(f"{root} is no folder: source.path must name one that holds a folder a class")
     # A class may be called "train": only a folder of folders is a set.
     has_sets = (root / "train").is_dir() and bool(_folders(root / "train"))
+    others = [folder.name for folder in _folders(root) if folder.name not in ("train", "test")]
+    if has_sets and others:
+        raise ValueError(
+            f"{root} holds {', '.join(others)} beside train: pictures are read from train and test alone; rename or "
+            f"move the others"
+        )
     train_root = root / "train" if has_sets else root
     class_names = tuple(folder.name for folder in _folders(train_root))
     if len(class_names) < 2:
@@ -51,9 +59,14 @@ def _pictures_by_class(root: Path, class_names: tuple[str, ...]) -> list[tuple[P
     for folder in _folders(root):
         if folder.name not in class_names:
             raise ValueError(f"{folder} is a class that training lacks: it has {', '.join(class_names)}")
-        files = sorted(
-            file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
-        )
+        entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+        for entry in entries:
+            if entry.is_dir() or entry.suffix.lower() in OTHER_SUFFIXES:
+                raise ValueError(
+                    f"{entry} would not be read: a class is one folder of pictures ({', '.join(SUFFIXES)}); convert "
+                    f"or move it"
+                )
+        files = [entry for entry in entries if entry.suffix.lower() in SUFFIXES]
         if not files:
             raise ValueError(f"{folder} holds no picture ({', '.join(SUFFIXES)}): fill it or remove it")
         pictures += [(file, class_names.index(folder.name)) for file in files]
