@@ -341,6 +341,15 @@ def test_an_image_folder_is_read_by_class_and_name(tmp_path):
     assert source.title == f"{tmp_path.name} (image folder)"
 
 
+@pytest.mark.parametrize("format", ["BMP", "WEBP"])
+def test_every_format_that_is_decoded_is_found_in_a_folder(tmp_path, format):
+    images = pictures(2, (4, 5, 3))
+    for name, image in zip(("cat", "dog"), images, strict=True):
+        (tmp_path / name).mkdir()
+        Image.fromarray(image).save(tmp_path / name / f"1.{format.lower()}", format, lossless=True)
+    np.testing.assert_array_equal(load("image_folder", tmp_path).images, images)
+
+
 def test_train_and_test_folders_give_the_official_test_set(tmp_path):
     images = pictures(4, (4, 4, 3))
     for number, folder in enumerate(("train/cat", "train/dog", "test/dog", "test/cat")):

@@ -164,11 +164,9 @@ def critic_sgd_step(
         from ungan_dist.kernels.critic import fused
 
         w1, b1, w2, b2, w3, b3 = weights
+        words = _fused_words(z_forget, -1.0, penalty_weight, penalty, penalty_of, mix_labels, precision)
         with torch.no_grad():
-            return fused.critic_sgd_step(
-                w1, b1, w2, b2, w3, b3, *batches, penalty == "squared", penalty_of == "critic", -1.0, penalty_weight,
-                z_forget.shape[1] if mix_labels else z_forget.shape[1] // 2, precision, learning_rate, weight_decay,
-            )  # fmt: skip
+            return fused.critic_sgd_step(w1, b1, w2, b2, w3, b3, *batches, *words, learning_rate, weight_decay)
     leaves = [weight.detach().requires_grad_() for weight in weights]
     with torch.enable_grad():
         loss = critic_loss(
@@ -296,9 +294,20 @@ def _fused_loss(
 
     z_unseen, z_forget, z_forget2, epsilon = batches
     w1, b1, w2, b2, w3, b3 = weights
-    return fused.critic_loss(
-        w1, b1, w2, b2, w3, b3, z_unseen, z_forget, z_forget2, epsilon,
-        penalty == "squared", penalty_of == "critic", surrogate_weight, penalty_weight,
-        z_forget.shape[1] if mix_labels else z_forget.shape[1] // 2,
-        precision, torch.is_grad_enabled() and any(weight.requires_grad for weight in weights),
-    )[0]  # fmt: skip
+    words = _fused_words(z_forget, surrogate_weight, penalty_weight, penalty, penalty_of, mix_labels, precision)
+    gradient = torch.is_grad_enabled() and any(weight.requires_grad for weight in weights)
+    return fused.critic_loss(w1, b1, w2, b2, w3, b3, z_unseen, z_forget, z_forget2, epsilon, *words, gradient)[0]
+
+
+def _fused_words(
+    z: Tensor,
+    surrogate_weight: float,
+    penalty_weight: float,
+    penalty: Penalty,
+    penalty_of: PenaltyOf,
+    mix_labels: bool,
+    precision: Precision,
+) -> tuple[bool, bool, float, float, int, str]:
+    """The options as the fused operations take them, in their order."""
+    mixed_columns = z.shape[1] if mix_labels else z.shape[1] // 2
+    return penalty == "squared", penalty_of == "critic", surrogate_weight, penalty_weight, mixed_columns, precision

@@ -6,16 +6,22 @@
 
 # Annotations are not lazy here: torch reads an operation's schema from them, also through a type checker's wrapper.
 
-from collections.abc import Sequence
-
 import torch
 import triton
 from torch import Tensor
 
-from ungan_dist.kernels.blocks import CRITIC_REDUCE, CRITIC_ROWS, CRITIC_SPLIT_ROWS, Blocks, critic_weights
+from ungan_dist.kernels.blocks import CRITIC_ROWS
+from ungan_dist.kernels.critic.fused_launches import (
+    constants,
+    contiguous,
+    launch_critic_rows,
+    launch_descent,
+    launch_partial_gradients,
+    launch_sum,
+    widths_of,
+)
 from ungan_dist.kernels.critic.fused_rows import backward_kernel, embed_kernel
-from ungan_dist.kernels.critic.fused_terms import critic_kernel, surrogate_kernel
-from ungan_dist.kernels.critic.fused_weights import descend_kernel, reduce_kernel, weights_kernel
+from ungan_dist.kernels.critic.fused_terms import surrogate_kernel
 from ungan_dist.kernels.gradients import scale_gradients, unflatten
 
 
@@ -40,12 +46,14 @@ def critic_loss(
     gradient: bool,
 ) -> tuple[Tensor, Tensor]:
     """``surrogate_weight · L_sur + penalty_weight · penalty``, and its gradients with respect to the weights, flat."""
-    weights, batches = _contiguous(w1, b1, w2, b2, w3, b3), _contiguous(z_unseen, z_forget, z_forget2, epsilon)
-    stacked, row_loss = _critic_rows(
+    weights, batches = contiguous(w1, b1, w2, b2, w3, b3), contiguous(z_unseen, z_forget, z_forget2, epsilon)
+    stacked, row_loss = launch_critic_rows(
         weights, batches, squared, of_critic, surrogate_weight, penalty_weight, mixed_columns, precision, gradient
     )
     batch = len(z_forget)
-    return _sum(_partial(stacked, 5 * batch, 4 * batch, precision) if gradient else None, row_loss)
+    return launch_sum(
+        launch_partial_gradients(stacked, 5 * batch, 4 * batch, precision) if gradient else None, row_loss
+    )
 
 
 @critic_loss.register_fake
@@ -97,18 +105,12 @@ def critic_sgd_step(
     weight_decay: float,
 ) -> Tensor:
     """The same loss; the weights, which must be contiguous, go a step down its gradient, which is never written whole."""
-    weights, batches = [w1, b1, w2, b2, w3, b3], _contiguous(z_unseen, z_forget, z_forget2, epsilon)
-    stacked, row_loss = _critic_rows(
+    weights, batches = [w1, b1, w2, b2, w3, b3], contiguous(z_unseen, z_forget, z_forget2, epsilon)
+    stacked, row_loss = launch_critic_rows(
         weights, batches, squared, of_critic, surrogate_weight, penalty_weight, mixed_columns, precision, True
     )
-    partial = _partial(stacked, 5 * len(z_forget), 4 * len(z_forget), precision)
-    loss = row_loss.new_empty(())
-    num_splits, size = partial.shape
-    descend_kernel[triton.cdiv(size, CRITIC_REDUCE) + 1,](
-        partial, num_splits, size, *weights, *_widths(weights), row_loss, len(row_loss), loss,
-        learning_rate, weight_decay, BLOCK=CRITIC_REDUCE,
-    )  # fmt: skip
-    return loss
+    partial = launch_partial_gradients(stacked, 5 * len(z_forget), 4 * len(z_forget), precision)
+    return launch_descent(partial, row_loss, weights, learning_rate, weight_decay)
 
 
 @critic_sgd_step.register_fake
@@ -137,11 +139,11 @@ def generator_loss(
     weight_gradient: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """eq. 6, its gradients with respect to the three inputs, stacked, and to the weights, flat."""
-    weights = _contiguous(w1, b1, w2, b2, w3, b3)
+    weights = contiguous(w1, b1, w2, b2, w3, b3)
     w1, b1, w2, b2, w3, b3 = weights
-    z_unseen, z_forget, z_forget2 = _contiguous(z_unseen, z_forget, z_forget2)
-    batch, (features, *widths) = len(z_forget), _widths(weights)
-    blocks = _constants(CRITIC_ROWS, precision, z_forget)
+    z_unseen, z_forget, z_forget2 = contiguous(z_unseen, z_forget, z_forget2)
+    batch, (features, *widths) = len(z_forget), widths_of(weights)
+    blocks = constants(CRITIC_ROWS, precision, z_forget)
     tiles = triton.cdiv(batch, CRITIC_ROWS.rows)
     r0, r1, r2, p1, p2, p3 = (z_forget.new_empty(3 * batch, width) for width in (features, *widths[:2], *widths))
     h = z_forget.new_empty(3 * batch, widths[2], dtype=torch.float32)
@@ -160,7 +162,9 @@ def generator_loss(
             INPUT_GRADIENT=input_gradient, **blocks,
         )  # fmt: skip
     stacked = (r0, r1, r2, p1, p2, p3)
-    loss, flat = _sum(_partial(stacked, 3 * batch, 3 * batch, precision) if weight_gradient else None, row_loss)
+    loss, flat = launch_sum(
+        launch_partial_gradients(stacked, 3 * batch, 3 * batch, precision) if weight_gradient else None, row_loss
+    )
     return loss, gradients, flat
 
 
@@ -199,7 +203,7 @@ generator_loss.register_autograd(_generator_backward, setup_context=_keep_all)
 @torch.library.custom_op("ungan_dist::cramer_surrogate", mutates_args=())
 def cramer_surrogate(h_unseen: Tensor, h_forget: Tensor, h_forget2: Tensor) -> tuple[Tensor, Tensor]:
     """eq. 8 and its gradients with respect to the three embeddings, stacked."""
-    h_unseen, h_forget, h_forget2 = _contiguous(h_unseen, h_forget, h_forget2)
+    h_unseen, h_forget, h_forget2 = contiguous(h_unseen, h_forget, h_forget2)
     batch, width = h_forget.shape
     blocks = CRITIC_ROWS
     gradients = h_forget.new_empty(3, batch, width, dtype=torch.float32)
@@ -208,7 +212,7 @@ def cramer_surrogate(h_unseen: Tensor, h_forget: Tensor, h_forget2: Tensor) -> t
         h_unseen, h_forget, h_forget2, row_loss, *gradients.unbind(), batch, width, 1 / batch,
         GENERATOR=False, ROWS=blocks.rows, COLUMNS=blocks.columns, num_warps=blocks.num_warps,
     )  # fmt: skip
-    return _sum(None, row_loss)[0], gradients
+    return launch_sum(None, row_loss)[0], gradients
 
 
 @cramer_surrogate.register_fake
@@ -230,85 +234,3 @@ def _surrogate_backward(
 
 
 cramer_surrogate.register_autograd(_surrogate_backward, setup_context=_keep_embeddings)
-
-
-def _critic_rows(
-    weights: Sequence[Tensor],
-    batches: Sequence[Tensor],
-    squared: bool,
-    of_critic: bool,
-    surrogate_weight: float,
-    penalty_weight: float,
-    mixed_columns: int,
-    precision: str,
-    gradient: bool,
-) -> tuple[tuple[Tensor, ...], Tensor]:
-    """Launches 1 to 3: what the weights' gradients are made of, five stacked batches, and the loss of each row."""
-    w1, _, w2, _, w3, _ = weights
-    z_forget = batches[1]
-    batch, (features, *widths) = len(z_forget), _widths(weights)
-    blocks = _constants(CRITIC_ROWS, precision, z_forget)
-    tiles = triton.cdiv(batch, CRITIC_ROWS.rows)
-    r0, r1, r2, p1, p2, p3 = (z_forget.new_empty(5 * batch, width) for width in (features, *widths[:2], *widths))
-    h = z_forget.new_empty(5 * batch, widths[2], dtype=torch.float32)
-    row_loss = h.new_empty(batch)
-    embed_kernel[tiles, 4](*batches, *weights, r0, r1, r2, h, batch, features, *widths, mixed_columns, **blocks)
-    critic_kernel[tiles,](
-        w1, w2, w3, r0, r1, r2, h, p1, p2, p3, row_loss, batch, features, *widths,
-        surrogate_weight / batch, penalty_weight / batch,
-        CRITIC=of_critic, SQUARED=squared, GRADIENT=gradient, **blocks,
-    )  # fmt: skip
-    if gradient:
-        backward_kernel[tiles, 4](
-            w1, w2, w3, r1, r2, p1, p2, p3, p3, batch, features, *widths, INPUT_GRADIENT=False, **blocks
-        )
-    return (r0, r1, r2, p1, p2, p3), row_loss
-
-
-def _partial(stacked: Sequence[Tensor], num_rows: int, num_bias_rows: int, precision: str) -> Tensor:
-    """Launch 4: the weights' flat gradient of each span of rows."""
-    features, *widths = (part.shape[1] for part in (stacked[0], *stacked[3:]))
-    layers = list(zip((features, *widths), widths, strict=False))
-    num_splits = triton.cdiv(num_rows, CRITIC_SPLIT_ROWS)
-    partial = stacked[0].new_empty(
-        num_splits, sum(outputs * (inputs + 1) for inputs, outputs in layers), dtype=torch.float32
-    )
-    blocks = critic_weights(max(features, *widths))
-    tiles = sum(triton.cdiv(outputs, blocks.rows) * triton.cdiv(inputs, blocks.columns) for inputs, outputs in layers)
-    weights_kernel[tiles, num_splits](
-        *stacked, partial, num_rows, num_bias_rows, features, *widths,
-        SPLIT=CRITIC_SPLIT_ROWS, **_constants(blocks, precision, stacked[0]),
-    )  # fmt: skip
-    return partial
-
-
-def _sum(partial: Tensor | None, row_loss: Tensor) -> tuple[Tensor, Tensor]:
-    """Launch 5: the loss, and the flat gradient where there are parts of one."""
-    loss = row_loss.new_empty(())
-    num_splits, size = (0, 0) if partial is None else partial.shape
-    flat = row_loss.new_empty(size)
-    reduce_kernel[triton.cdiv(size, CRITIC_REDUCE) + 1,](
-        row_loss if partial is None else partial, num_splits, size, flat, row_loss, len(row_loss), loss,
-        BLOCK=CRITIC_REDUCE,
-    )  # fmt: skip
-    return loss, flat
-
-
-def _contiguous(*tensors: Tensor) -> list[Tensor]:
-    return [tensor.contiguous() for tensor in tensors]
-
-
-def _widths(weights: Sequence[Tensor]) -> list[int]:
-    return [weights[0].shape[1], *(len(weight) for weight in weights[::2])]
-
-
-def _constants(blocks: Blocks, precision: str, operand: Tensor) -> dict[str, int | str | None]:
-    return {
-        "ROWS": blocks.rows,
-        "COLUMNS": blocks.columns,
-        "INNER": blocks.inner,
-        "PRECISION": precision if operand.dtype == torch.float32 else "tf32",
-        "num_warps": blocks.num_warps,
-        "num_stages": blocks.num_stages,
-        "maxnreg": blocks.max_registers,
-    }

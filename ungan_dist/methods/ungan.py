@@ -300,8 +300,7 @@ class Draws:
 
     def descends_in_one(self, critic: list[Tensor]) -> bool:
         """Whether loss, gradients and the optimizer's step are one operation: no other process adds to the gradient."""
-        fused = {self.implementation(operation, critic) for operation in ("critic_loss", "critic_sgd_step")}
-        return fused == {"fused"} and self._request.world.size == 1
+        return self._request.world.size == 1 and self.implementation("critic_sgd_step", critic) == "fused"
 
     def _images(
         self, name: str, epoch: int, indices: Int[Tensor, " batch"], augment: AugmentConfig | None
