@@ -1,4 +1,4 @@
-"""Targets under Ray Train: one trainer's processes compute them in turn, every batch shared by all of them."""
+"""Units under Ray Train: one trainer's processes compute them in turn, every batch shared by all of them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from ungan_dist.config import AuditConfig
 from ungan_dist.errors import ConfigError
 from ungan_dist.identity import content_hash
 from ungan_dist.progress import Event, Report, silent
-from ungan_dist.targets import TargetUnit
-from ungan_dist.units import Done, Failed, RunUnits, Unit, execute_together, is_done
+from ungan_dist.shadows import ShadowUnit
+from ungan_dist.units import Done, Failed, RunUnits, Unit, execute_together, is_done, root_of
 from ungan_dist.world import World
 
 MAX_FAILURES = 3
-"""How often a trainer's processes are started anew, from the last epoch's end, before a target is given up."""
+"""How often a trainer's processes are started anew, from the last epoch's end, before a unit is given up."""
 CONTROLLER_FAILURES = 5
 LOOK_SECONDS = 0.5
 """How often the driver looks for results that were committed meanwhile."""
@@ -66,10 +66,10 @@ def refuse_infeasible(workers: Workers, nodes: list[dict[str, Any]]) -> None:
         )
 
 
-def run_targets(units: Sequence[TargetUnit], workers: Workers, *, tell: Report = silent) -> Iterator[Done | Failed]:
-    """Computes targets one after the other and yields what became of each; the contract is that of ``RunUnits``.
+def run_together(units: Sequence[Unit], workers: Workers, *, tell: Report = silent) -> Iterator[Done | Failed]:
+    """Computes units one after the other and yields what became of each; the contract is that of ``RunUnits``.
 
-    A worker that dies costs the epoch that it was in. A target whose workers fail too often is given up, and a new
+    A worker that dies costs the epoch that it was in. A unit whose workers fail too often is given up, and a new
     trainer takes up those after it.
 
     Raises:
@@ -79,7 +79,7 @@ def run_targets(units: Sequence[TargetUnit], workers: Workers, *, tell: Report =
     remaining = list(units)
     total = len(remaining)
     while remaining:
-        note = f"{len(remaining)} targets, {workers.num_workers} processes together"
+        note = f"{len(remaining)} units, {workers.num_workers} processes together"
         tell(Event(stage="trainer", done=total - len(remaining), total=total, seconds=0, seconds_left=None, note=note))
         attempt = _Attempt(_trainer(remaining, workers))
         while attempt.is_running(LOOK_SECONDS):
@@ -98,13 +98,15 @@ def run_targets(units: Sequence[TargetUnit], workers: Workers, *, tell: Report =
             elif unit.id in failed:
                 remaining.remove(unit)
                 yield Failed(unit=unit, error=failed[unit.id].error, kind=failed[unit.id].kind)
-        assert attempt.error is not None or not remaining, "a trainer ended without a word on a target"
+        assert attempt.error is not None or not remaining, "a trainer ended without a word on a unit"
     if units:
         shutil.rmtree(_storage(units[0]), ignore_errors=True)
 
 
 def beside(fleet: Fleet, config: AuditConfig, tell: Report) -> RunUnits:
     """Targets by the processes of a trainer, shadow models by a fleet, in turns: each needs the cluster's room.
+
+    With ``shadows.data_parallel`` the trainer's processes train these too, and the fleet nothing.
 
     Raises:
         ConfigError: the cluster has not what is asked; nothing was computed.
@@ -118,27 +120,28 @@ def beside(fleet: Fleet, config: AuditConfig, tell: Report) -> RunUnits:
     refuse_infeasible(workers, ray.nodes())
 
     def run_units(units: Sequence[Unit]) -> Iterator[Done | Failed]:
-        targets = [unit for unit in units if isinstance(unit, TargetUnit)]
-        shadows = [unit for unit in units if not isinstance(unit, TargetUnit)]
-        if targets:
+        apart = [unit for unit in units if isinstance(unit, ShadowUnit) and not config.shadows.data_parallel]
+        together = [unit for unit in units if unit not in apart]
+        if together:
             fleet.dismiss()
-            yield from run_targets(targets, workers, tell=tell)
-        if shadows:
-            yield from fleet.run_units(shadows)
+            yield from run_together(together, workers, tell=tell)
+        if apart:
+            yield from fleet.run_units(apart)
 
     return run_units
 
 
-def _storage(unit: TargetUnit) -> Path:
-    """Where Ray Train keeps its own books; the state of a training lies with the run, whoever trains."""
-    return Path(unit.run).resolve() / "trainer"
+def _storage(unit: Unit) -> Path:
+    """Where Ray Train keeps its own books; the state of a training lies with its unit, whoever trains."""
+    folder = root_of(unit) / "shadows" if isinstance(unit, ShadowUnit) else root_of(unit)
+    return folder.resolve() / "trainer"
 
 
-def _name(units: Sequence[TargetUnit]) -> str:
-    return f"targets-{content_hash([unit.id for unit in units])[:32]}"
+def _name(units: Sequence[Unit]) -> str:
+    return f"units-{content_hash([unit.id for unit in units])[:32]}"
 
 
-def _trainer(units: Sequence[TargetUnit], workers: Workers) -> TorchTrainer:
+def _trainer(units: Sequence[Unit], workers: Workers) -> TorchTrainer:
     resources = {"CPU": workers.cpus_per_worker}
     if workers.gpus_per_worker:
         resources["GPU"] = workers.gpus_per_worker
@@ -166,19 +169,19 @@ def train_together(config: dict[str, Any]) -> list[tuple[str, str, str]]:
     """What every process of a trainer does.
 
     Returns:
-        Id, error and kind of each target that failed after its training.
+        Id, error and kind of each unit that failed after its training.
     """
     context = ray.train.get_context()
-    units: list[TargetUnit] = config["units"]
+    units: list[Unit] = config["units"]
     # a name that was used before resumes whatever was run under it: Ray compares no configs
     if context.get_experiment_name() != _name(units):
-        raise ConfigError(f"the trainer {context.get_experiment_name()!r} was handed the targets of {_name(units)!r}")
+        raise ConfigError(f"the trainer {context.get_experiment_name()!r} was handed the units of {_name(units)!r}")
     world = World(rank=context.get_world_rank(), size=context.get_world_size(), device=get_device())
     failures: list[tuple[str, str, str]] = []
     for outcome in execute_together(units, world):
         if outcome.kind != "done":
             failures.append((outcome.unit.id, outcome.error, outcome.kind))
-        ray.train.report({"target": outcome.unit.title, "outcome": outcome.kind})
+        ray.train.report({"unit": outcome.unit.title, "outcome": outcome.kind})
     return failures
 
 

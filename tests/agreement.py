@@ -8,10 +8,12 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from tiny_request import tiny_request
 from torch import Tensor, nn
 
+from ungan_dist import shadows
 from ungan_dist.batch_norm import with_global_statistics
 from ungan_dist.checkpoint import Checkpoint
 from ungan_dist.config import (
@@ -26,8 +28,10 @@ from ungan_dist.config import (
     UnGANConfig,
     UNSIRConfig,
 )
-from ungan_dist.data import gather
+from ungan_dist.data import Examples, gather
+from ungan_dist.kernels import log_odds
 from ungan_dist.methods import METHODS, Request
+from ungan_dist.shadows import ShadowUnit, train_shadows
 from ungan_dist.world import World
 
 BATCH = 5
@@ -179,3 +183,24 @@ def resumable(world: World, name: str, folder: Path, *, stop_after: int | None, 
 
 def resumable_together(world: World, name: str, folder: Path, kill_after: int | None) -> Any:
     return resumable(world, name, folder, stop_after=kill_after, kill=True)
+
+
+def log_odds_of_shadows(world: World, unit: ShadowUnit) -> np.ndarray:
+    """Those of a unit that a world trains in float64."""
+    build, open_examples = shadows.build, shadows.open_examples
+
+    def wide_build(*arguments: Any, **named: Any) -> nn.Module:
+        return build(*arguments, **named).double()
+
+    def wide_examples(*arguments: Any) -> Examples:
+        data = open_examples(*arguments)
+        return dataclasses.replace(data, table=data.table.double())
+
+    shadows.build, shadows.open_examples = wide_build, wide_examples
+    try:
+        trained = train_shadows(unit, world)
+        with torch.no_grad():
+            logits = torch.stack([model(gather(trained.data, trained.pool)) for model in trained.models])
+    finally:
+        shadows.build, shadows.open_examples = build, open_examples
+    return log_odds(logits, trained.data.labels[trained.pool]).numpy()

@@ -50,8 +50,45 @@ def _rank(rank: int, size: int, folder: str, function: str, arguments: tuple[Any
     distributed.destroy_process_group()
 
 
-def targets(world: Any, units: list[Any]) -> list[str]:
-    """Computes targets as every world does."""
+def run_together(world: Any, units: list[Any]) -> list[str]:
+    """Computes units as every world does."""
     from ungan_dist.units import execute_together
 
     return [outcome.kind for outcome in execute_together(units, world)]
+
+
+def steps_of(world: Any, units: list[Any]) -> int:
+    """Computes units and returns how many optimizer steps that took; a world of one as the pool's workers do."""
+    from ungan_dist import train
+    from ungan_dist.units import execute
+
+    descend, steps = train.descend, 0
+
+    def counted(*arguments: Any, **named: Any) -> Any:
+        nonlocal steps
+        steps += 1
+        return descend(*arguments, **named)
+
+    train.descend = counted
+    kinds = run_together(world, units) if world.size > 1 else [execute(unit).kind for unit in units]
+    assert set(kinds) == {"done"}, kinds
+    return steps
+
+
+def run_together_until_killed(world: Any, units: list[Any], num_steps: int) -> None:
+    """The last rank is killed after so many optimizer steps."""
+    import signal
+
+    from ungan_dist import train
+
+    descend, steps = train.descend, 0
+
+    def mortal(*arguments: Any, **named: Any) -> Any:
+        nonlocal steps
+        steps += 1
+        if steps > num_steps and world.rank == world.size - 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return descend(*arguments, **named)
+
+    train.descend = mortal
+    run_together(world, units)

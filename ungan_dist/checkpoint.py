@@ -7,6 +7,7 @@ and curves are all there is.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import time
 from collections.abc import Iterable, Iterator
@@ -28,10 +29,20 @@ class Checkpoint:
     one before it.
     """
 
-    def __init__(self, root: Path, name: str, *, id: str, world: World) -> None:
+    def __init__(self, root: Path, name: str, *, id: str, world: World, every_s: float = 0.0) -> None:
+        """Names a state.
+
+        Args:
+            root: folder that names are relative to.
+            name: of the marker, without its ending.
+            id: of what is trained: a state of another one is not read.
+            world: whose processes train.
+            every_s: seconds that must have passed since a state was kept last; 0 keeps every epoch's.
+        """
         self._root, self._name, self._id, self._world = root, name, id, world
         self._turn = 0
         self._began = time.perf_counter()
+        self._every_s, self._kept_last = every_s, time.monotonic()
         self.off_the_clock = 0.0
         """Seconds to take from a time measured around the training: reading and writing, less earlier attempts' work"""
 
@@ -61,14 +72,14 @@ class Checkpoint:
 
     def save(self, state: dict[str, Any]) -> None:
         """Keeps a state in place of the one before the last."""
-        if self._world.rank != 0:
+        if self._world.rank != 0 or time.monotonic() - self._kept_last < self._every_s:
             return
         start = time.perf_counter()
         content = io.BytesIO()
         torch.save({"state": state, "seconds": start - self._began}, content)
         files = {self._file(self._turn): content.getvalue()}
         store.commit(self._root, self.marker, id=self._id, files=files, facts={"turn": self._turn})
-        self._turn = 1 - self._turn
+        self._turn, self._kept_last = 1 - self._turn, time.monotonic()
         spent = time.perf_counter() - start
         self.off_the_clock += spent
         self._began += spent
@@ -83,6 +94,8 @@ class Checkpoint:
         if self._world.rank == 0:
             for name in (self.marker, self._file(0), self._file(1)):
                 (self._root / name).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # others' states lie beside it
+                (self._root / self._name).parent.rmdir()
 
     def _file(self, turn: int) -> str:
         return f"{self._name}-{turn}.pt"

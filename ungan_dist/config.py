@@ -158,8 +158,9 @@ class TrainConfig:
     num_threads: int = 1
     """Torch threads of a CPU training. Results depend on it, so it is part of what a result is."""
     num_workers: int = 1
-    """Processes that share every batch of the original's and of each method's training (not of the shadow models').
-    batch_size stays that of all together, so a run may be continued with fewer: no more than rounding changes."""
+    """Processes that share every batch of the original's and of each method's training (the shadow models' as well with
+    shadows.data_parallel). batch_size stays that of all together, so a run may be continued with fewer: no more than
+    rounding changes."""
     sync_batch_norm: bool = True
     """With several workers: batch norm by the statistics of the whole batch, as one process has them. Off: each worker
     by its own rows', which is faster and another training; the number of workers is then part of what a result is."""
@@ -189,12 +190,20 @@ class ShadowConfig:
     """Fixes the membership matrix and every shadow model's training."""
     engine: Literal["auto", "serial", "stacked"] = "auto"
     """serial: one model after another. stacked: all of a unit at once (torch.func). auto: serial on a CPU."""
+    data_parallel: bool = field(default=False, metadata=ADDED)
+    """Each shadow model is trained by all of train.num_workers processes, as the original is: for models that are too
+    large or too slow for one. Off: one process trains a unit, as many units at once as there are workers."""
 
     def __post_init__(self) -> None:
         if self.num_models < 2 or self.num_models % 2:
             raise ValueError(f"num_models must be even and at least 2, got {self.num_models}")
         if self.unit_size < 2 or self.unit_size % 2:
             raise ValueError(f"unit_size must be even and at least 2, got {self.unit_size}")
+        if self.data_parallel and self.engine == "stacked":
+            raise ValueError(
+                "shadows.data_parallel trains one model after another by several processes, shadows.engine stacked all "
+                "of a unit at once by one: choose one of the two"
+            )
         not_negative(**{"shadows.seed": self.seed})
         if not self.queries or len(set(self.queries)) != len(self.queries):
             raise ValueError(f"queries must name at least one view, each once, got {self.queries}")

@@ -26,6 +26,7 @@ def identity(config: AuditConfig) -> dict[str, Any]:
         del owner[leaf]
     if config.train.num_workers == 1 or config.train.sync_batch_norm:
         del values["train"]["num_workers"], values["train"]["sync_batch_norm"]
+        values["shadows"].pop("data_parallel", None)
     # the path says where data lies, not what it is: its content is hashed apart
     del values["source"]["path"]
     return json.loads(json.dumps(values))

@@ -114,8 +114,9 @@ def make_plan(config: AuditConfig, *, resolved: dict[str, Any] | None = None, de
 
 def _engine(config: AuditConfig, device: str) -> str:
     # on a CPU stacking gains nothing over one process a core; a model of the user's may hold layers that vmap refuses,
-    # such as dropout
-    return "serial" if device == "cpu" or config.model.factory is not None else "stacked"
+    # such as dropout; several processes share one model's batches
+    alone = device == "cpu" or config.model.factory is not None or config.shadows.data_parallel
+    return "serial" if alone else "stacked"
 
 
 def _code(config: AuditConfig) -> str | None:
@@ -208,14 +209,15 @@ def _targets(
 def fleet_identity(record: RunRecord) -> dict[str, Any]:
     """What the shadow models of a run share with those of every run that can use them, but for the pool."""
     config = record.config
-    alone = plain(config.train)
-    # a shadow model is trained by one process, however many share the training of a target
-    del alone["num_workers"], alone["sync_batch_norm"]
+    train = plain(config.train)
+    # with statistics of the whole batch, or by one process, a shadow model is the same whoever trains it
+    if config.train.sync_batch_norm or not config.shadows.data_parallel:
+        del train["num_workers"], train["sync_batch_norm"]
     return {
         "results_version": RESULTS_VERSION,
         "data": record.data_hash,
         "model": plain(config.model),
-        "train": alone,
+        "train": train,
         "queries": list(config.shadows.queries),
         "seed": config.shadows.seed,
         "resolved": record.resolved,

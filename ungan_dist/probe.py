@@ -24,7 +24,7 @@ from ungan_dist.checkpoint import Checkpoint
 from ungan_dist.config import UnGANConfig
 from ungan_dist.methods.ungan import turns_of
 from ungan_dist.resident import open_examples
-from ungan_dist.shadows import ShadowUnit, train_shadows
+from ungan_dist.shadows import ShadowUnit, train_unit
 from ungan_dist.targets import Target, TargetUnit, ask_target, train_target
 from ungan_dist.units import Done, Failed
 from ungan_dist.world import ALONE
@@ -257,7 +257,7 @@ def _shadow_cost(unit: ProbeUnit) -> tuple[Cost, int]:
 def _run(shadow: ShadowUnit, epochs: int) -> Cost:
     shadow = dataclasses.replace(shadow, train=dataclasses.replace(shadow.train, epochs=epochs))
     begin = now(shadow.device)
-    train_shadows(shadow)
+    train_unit(shadow)
     return now(shadow.device).minus(begin)
 
 

@@ -169,11 +169,12 @@ def _shadow_files(record: RunRecord) -> tuple[list[str], list[str]]:
     whole = plan.shadows
     pairs = in_smaller_blocks(plan, {unit.id for unit in whole}).shadows
     names = {name for unit in (*whole, *pairs) for name in _files_of_shadows(output, unit.id)}
+    names |= {f"shadows/trainer/{name}" for name in _files(output / "shadows/trainer")}
     return sorted(name for name in names if (output / name).exists()), []
 
 
 def _files_of_shadows(output: Path, id: str) -> Iterator[str]:
-    """Marker and log-odds of a unit of shadow models, and the models where they were kept."""
+    """Marker and log-odds of a unit of shadow models, models where they were kept, states of an unfinished training."""
     yield from (f"shadows/{id}.json", f"shadows/{id}.npy")
     yield from (f"shadows/{id}/{name}" for name in _files(output / "shadows" / id))
 

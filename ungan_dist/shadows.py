@@ -1,22 +1,30 @@
-"""Shadow models: a unit of them in, log-odds out; the same unit, the same bits on the same kind of device."""
+"""Shadow models: a unit of them in, log-odds out; the same unit, the same bits on the same kind of device.
+
+Those of a large model may be trained by several processes that share every batch, one after another.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import nn
+from torch import Tensor, nn
 
+from ungan_dist.batch_norm import with_global_statistics
+from ungan_dist.checkpoint import Checkpoint
 from ungan_dist.config import ModelConfig, QueryView, TrainConfig
-from ungan_dist.data import derive_seed, layer_draws
+from ungan_dist.data import Examples, derive_seed, layer_draws
 from ungan_dist.evaluate import query
 from ungan_dist.models import build, import_from
 from ungan_dist.resident import Prepared, open_examples
 from ungan_dist.split import membership_matrix
 from ungan_dist.stacked import train_stacked
 from ungan_dist.train import threads, train
+from ungan_dist.world import ALONE, World
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -68,43 +76,70 @@ class ShadowUnit:
     def weights_file(self, shadow: int) -> str:
         return f"shadows/{self.id}/{shadow}.safetensors"
 
+    @property
+    def checkpoints(self) -> list[str]:
+        """Names of the states that are kept while several processes train it, one a model."""
+        return [f"shadows/{self.id}/{shadow}-checkpoint" for shadow in self.shadows]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Shadows:
+    """A unit's models, trained, and the data that they shall be asked about."""
+
+    models: list[nn.Module]
+    data: Examples
+    pool: Int[Tensor, " pool"]
+
 
 def train_unit(unit: ShadowUnit) -> Float[np.ndarray, "models examples queries"]:
-    """The log-odds of :func:`train_shadows`."""
-    return train_shadows(unit)[1]
+    """The log-odds of a unit's shadow models, which this process trains."""
+    return ask_shadows(unit, train_shadows(unit))
 
 
-def train_shadows(unit: ShadowUnit) -> tuple[list[nn.Module], Float[np.ndarray, "models examples queries"]]:
-    """Trains a unit's shadow models and asks each for the log-odds of the whole pool, float32.
+def train_shadows(unit: ShadowUnit, world: World = ALONE, checkpoints: Sequence[Checkpoint] = ()) -> Shadows:
+    """Trains a unit's shadow models; the processes of a world train each together.
 
-    Raises:
-        FloatingPointError: a shadow model has diverged; its scores would poison every likelihood ratio.
+    Args:
+        checkpoints: one a model, where its state is kept after each epoch and continued from; none: nothing is kept.
     """
     import_from(unit.code)
-    data = open_examples(unit.prepared, unit.device, unit.fused)
+    data = open_examples(unit.prepared, unit.device if world.size == 1 else str(world.device), unit.fused)
+    world = dataclasses.replace(world, device=data.device)
     pool = torch.from_numpy(unit.pool).to(data.device)
     membership = membership_matrix(max(unit.shadows) // 2 * 2 + 2, len(pool), unit.seed)
     sets = [pool[torch.from_numpy(membership[shadow]).to(data.device)] for shadow in unit.shadows]
     seeds = [derive_seed("shadow", unit.seed, shadow) for shadow in unit.shadows]
-    models = [
-        build(
-            unit.model,
-            channels=data.images.shape[-1],
-            num_classes=data.num_classes,
-            seed=seed,
-            device=data.device,
-        )
-        for seed in seeds
-    ]
+    models = [_fresh(unit, data, seed, world) for seed in seeds]
     with threads(unit.train.num_threads):
         if unit.engine == "stacked":
+            assert world.size == 1, "stacked models are one process's"
             train_stacked(models, data, sets, unit.train, seeds=seeds)
         else:
-            for model, members, seed in zip(models, sets, seeds, strict=True):
+            kept = checkpoints or [None] * len(models)
+            for model, members, seed, checkpoint in zip(models, sets, seeds, kept, strict=True):
                 with layer_draws("shadow", seed):
-                    train(model, data, members, unit.train, seed=seed)
-        log_odds = np.stack([query(model, data, pool, unit.queries) for model in models])
+                    train(model, data, members, unit.train, seed=seed, world=world, checkpoint=checkpoint)
+                if not world.agrees(model.parameters()):
+                    raise RuntimeError(f"the {world.size} processes that trained {unit.title} hold different weights")
+    return Shadows(models=models, data=data, pool=pool)
+
+
+def ask_shadows(unit: ShadowUnit, trained: Shadows) -> Float[np.ndarray, "models examples queries"]:
+    """Each model's log-odds of the whole pool, float32.
+
+    Raises:
+        FloatingPointError: a shadow model has diverged; its scores would poison every likelihood ratio.
+    """
+    with threads(unit.train.num_threads):
+        log_odds = np.stack([query(model, trained.data, trained.pool, unit.queries) for model in trained.models])
     broken = [shadow for shadow, values in zip(unit.shadows, log_odds, strict=True) if not np.isfinite(values).all()]
     if broken:
         raise FloatingPointError(f"log-odds of shadow models {broken} are not finite: lower train.learning_rate")
-    return models, log_odds
+    return log_odds
+
+
+def _fresh(unit: ShadowUnit, data: Examples, seed: int, world: World) -> nn.Module:
+    model = build(
+        unit.model, channels=data.images.shape[-1], num_classes=data.num_classes, seed=seed, device=data.device
+    )
+    return with_global_statistics(model, world) if world.size > 1 and unit.train.sync_batch_norm else model

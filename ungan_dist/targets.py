@@ -70,9 +70,9 @@ class TargetUnit:
         return target_marker(self.seed, self.method)
 
     @property
-    def checkpoint(self) -> str:
+    def checkpoints(self) -> list[str]:
         """Name of the state that is kept while it is computed."""
-        return f"checkpoints/{self.seed}/{self.method}"
+        return [f"checkpoints/{self.seed}/{self.method}"]
 
     @property
     def weights_file(self) -> str:

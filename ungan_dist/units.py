@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import functools
+import math
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,10 +16,10 @@ import torch
 from ungan_dist import store
 from ungan_dist.checkpoint import Checkpoint
 from ungan_dist.runs import versions
-from ungan_dist.shadows import ShadowUnit, train_shadows
+from ungan_dist.shadows import Shadows, ShadowUnit, ask_shadows, train_shadows
 from ungan_dist.targets import Target, TargetUnit, ask_target, train_target
 from ungan_dist.weights import weights_bytes
-from ungan_dist.world import World
+from ungan_dist.world import ALONE, World
 
 Unit = ShadowUnit | TargetUnit
 
@@ -66,26 +68,26 @@ def missing(units: Iterable[Unit]) -> list[Unit]:
     return [unit for unit in units if not is_done(unit)]
 
 
+KEEP_EVERY_S = 30.0
+"""Seconds of one process's work on a target that a kill may cost; short trainings keep nothing. Shadow models keep
+none: a kill costs their unit, whose states would be as many as its models."""
+
+
 def execute(unit: Unit) -> Done | Failed:
-    """Computes a unit and commits its result; runs in a worker."""
+    """Computes a unit and commits its result; runs in a worker.
+
+    It goes on from what an attempt before it has kept, that of several processes as well.
+    """
 
     def compute() -> None:
-        if isinstance(unit, ShadowUnit):
-            models, log_odds = train_shadows(unit)
-            files = {unit.log_odds_file: store.array_bytes(log_odds)}
-            if unit.keep_models:
-                for shadow, model in zip(unit.shadows, models, strict=True):
-                    files[unit.weights_file(shadow)] = weights_bytes(model)
-            # the data's hash: what a purge knows it by when no run's plan names it any more
-            _commit(unit, files, {"shadows": list(unit.shadows), "data": unit.prepared.data_hash})
-        else:
-            _commit(unit, *ask_target(unit, train_target(unit)))
+        kept = _kept(unit, ALONE, every_s=math.inf if isinstance(unit, ShadowUnit) else KEEP_EVERY_S)
+        _commit(unit, _train(unit, ALONE, kept), kept)
 
     return _outcome(unit, compute)
 
 
-def execute_together(units: Iterable[TargetUnit], world: World) -> Iterator[Done | Failed]:
-    """Computes targets one after the other, every process of a world on each; rank 0 commits.
+def execute_together(units: Iterable[Unit], world: World) -> Iterator[Done | Failed]:
+    """Computes units one after the other, every process of a world on each; rank 0 asks the models and commits.
 
     The state is kept after each epoch: a restart, under any number of processes, goes on from there. What a process
     raises while it trains ends it, and must end the others, which wait for it; torchrun and Ray Train see to that.
@@ -94,18 +96,36 @@ def execute_together(units: Iterable[TargetUnit], world: World) -> Iterator[Done
         if world.tell_all(world.rank == 0 and is_done(unit)):
             yield Done(unit=unit)
             continue
-        checkpoint = Checkpoint(root_of(unit), unit.checkpoint, id=unit.id, world=world)
-        target = train_target(unit, world, checkpoint)
-
-        def compute(unit: TargetUnit = unit, target: Target = target, checkpoint: Checkpoint = checkpoint) -> None:
-            _commit(unit, *ask_target(unit, target))
-            checkpoint.remove()
-
-        yield world.tell_all(_outcome(unit, compute) if world.rank == 0 else None)
+        kept = _kept(unit, world)
+        commit = functools.partial(_commit, unit, _train(unit, world, kept), kept)
+        yield world.tell_all(_outcome(unit, commit) if world.rank == 0 else None)
 
 
-def _commit(unit: Unit, files: dict[str, bytes], facts: dict[str, Any]) -> None:
+def _kept(unit: Unit, world: World, *, every_s: float = 0.0) -> list[Checkpoint]:
+    root = root_of(unit)
+    return [Checkpoint(root, name, id=unit.id, world=world, every_s=every_s) for name in unit.checkpoints]
+
+
+def _train(unit: Unit, world: World, kept: list[Checkpoint]) -> Shadows | Target:
+    return train_shadows(unit, world, kept) if isinstance(unit, ShadowUnit) else train_target(unit, world, *kept)
+
+
+def _commit(unit: Unit, trained: Shadows | Target, kept: list[Checkpoint]) -> None:
+    """Asks what was trained for all that the audit needs, commits it, and forgets what was kept on the way."""
+    if isinstance(unit, ShadowUnit):
+        assert isinstance(trained, Shadows)
+        files = {unit.log_odds_file: store.array_bytes(ask_shadows(unit, trained))}
+        if unit.keep_models:
+            for shadow, model in zip(unit.shadows, trained.models, strict=True):
+                files[unit.weights_file(shadow)] = weights_bytes(model)
+        # the data's hash: what a purge knows it by when no run's plan names it any more
+        facts: dict[str, Any] = {"shadows": list(unit.shadows), "data": unit.prepared.data_hash}
+    else:
+        assert isinstance(trained, Target)
+        files, facts = ask_target(unit, trained)
     store.commit(root_of(unit), unit.marker, id=unit.id, files=files, facts={**facts, "versions": versions()})
+    for checkpoint in kept:
+        checkpoint.remove()
 
 
 def _outcome(unit: Unit, compute: Callable[[], None]) -> Done | Failed:

@@ -18,7 +18,7 @@ from processes import alive
 from small import small_config
 
 from ungan_dist import launch, store
-from ungan_dist.cluster.ddp import Workers, refuse_infeasible, run_targets
+from ungan_dist.cluster.ddp import Workers, refuse_infeasible, run_together
 from ungan_dist.config import AuditConfig, FleetConfig
 from ungan_dist.errors import ConfigError
 from ungan_dist.pipeline import opened
@@ -94,7 +94,7 @@ def test_an_audit_whose_targets_two_workers_train_one_of_which_is_killed(ray_clu
     """Ray Train, the fleet and the pipeline together, against the same targets of two processes without Ray."""
     expected = config_for(tmp_path / "alone")
     with opened(expected) as plan:
-        in_world(2, "parallel:targets", plan.targets)
+        in_world(2, "parallel:run_together", plan.targets)
     config = config_for(tmp_path / "ray", cluster="auto")
     killer = Killer(tmp_path / "ray/run/checkpoints/0/original.json")
     report = launch.audit(config)
@@ -123,8 +123,8 @@ def test_a_target_that_cannot_be_trained_is_named_and_the_others_are_done(
     config = config_for(tmp_path, methods=("original", "cf_k", "retrain"))
     config = dataclasses.replace(config, cf_k=dataclasses.replace(config.cf_k, k=9))
     with opened(config) as plan:
-        in_world(2, "parallel:targets", plan.originals)
-        outcomes = {outcome.unit.method: outcome for outcome in run_targets(plan.unlearning, Workers(num_workers=2))}
+        in_world(2, "parallel:run_together", plan.originals)
+        outcomes = {outcome.unit.method: outcome for outcome in run_together(plan.unlearning, Workers(num_workers=2))}
     assert outcomes["cf_k"].kind == "error"
     assert "cf_k.k 9 exceeds" in outcomes["cf_k"].error
     assert outcomes["retrain"].kind == "done"

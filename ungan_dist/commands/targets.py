@@ -1,4 +1,5 @@
-"""``ungan-dist targets``: the originals and what every method makes of them; under torchrun, by several processes."""
+"""``ungan-dist targets``: the originals and what every method makes of them, and shadow models of large ones; under
+torchrun, by several processes."""
 
 from __future__ import annotations
 
@@ -10,9 +11,10 @@ from ungan_dist.commands.options import recipe_config
 from ungan_dist.errors import ConfigError, Unfinished
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ungan_dist.config import AuditConfig
-    from ungan_dist.targets import TargetUnit
-    from ungan_dist.units import Failed
+    from ungan_dist.units import Failed, Unit
     from ungan_dist.world import World
 
 _HELP = """\
@@ -20,7 +22,9 @@ usage: ungan-dist targets RECIPE [OPTIONS]
        torchrun --nproc-per-node N -m ungan_dist targets RECIPE [OPTIONS]
 
 Trains the originals and runs every method, and leaves shadow models and report to `ungan-dist run`. Under torchrun all
-processes share every batch. A killed run continues at the last epoch, with as many processes or fewer.
+processes share every batch. A killed run continues at the last epoch, with as many processes or fewer. With
+--shadows.data-parallel the shadow models are trained in the same way, one after another: for models that are too large
+or too slow for one process each.
 
 options: targets RECIPE --help
 """
@@ -42,7 +46,7 @@ def main(arguments: list[str]) -> int:
                 f"out, or give it to torchrun's --nproc-per-node"
             )
         config = dataclasses.replace(config, train=dataclasses.replace(config.train, num_workers=world.size))
-        failures = _lead(config, world) if world.rank == 0 else _follow(world)
+        failures = _lead(config, world) if world.rank == 0 else _follow(config, world)
         if world.rank == 0:
             for failure in failures:
                 print(failure.error, file=sys.stderr)
@@ -61,20 +65,23 @@ def _lead(config: AuditConfig, world: World) -> list[Failed]:
         failures = _together(plan.originals, world)
         ready = {unit.seed for unit in plan.originals if is_done(unit)}
         failures += _together([unit for unit in plan.unlearning if unit.seed in ready], world)
+        if config.shadows.data_parallel:
+            failures += _together(plan.shadows, world)
         print(f"targets: {plan.folder}")
     return failures
 
 
-def _follow(world: World) -> list[Failed]:
-    return [*_together([], world), *_together([], world)]
+def _follow(config: AuditConfig, world: World) -> list[Failed]:
+    rounds = 3 if config.shadows.data_parallel else 2
+    return [failure for _ in range(rounds) for failure in _together([], world)]
 
 
-def _together(targets: list[TargetUnit], world: World) -> list[Failed]:
-    """Computes the targets that rank 0 names."""
+def _together(units: Sequence[Unit], world: World) -> list[Failed]:
+    """Computes the units that rank 0 names."""
     from ungan_dist.units import Failed, execute_together
 
     failures: list[Failed] = []
-    for outcome in execute_together(world.tell_all(targets), world):
+    for outcome in execute_together(world.tell_all(units), world):
         if isinstance(outcome, Failed):
             failures.append(outcome)
         if world.rank == 0:
