@@ -22,6 +22,7 @@ from ungan_dist.errors import ConfigError
 from ungan_dist.identity import content_hash
 from ungan_dist.progress import Event, Report, silent
 from ungan_dist.shadows import ShadowUnit
+from ungan_dist.torchrun import PATIENCE
 from ungan_dist.units import Done, Failed, RunUnits, Unit, execute_together, is_done, root_of
 from ungan_dist.world import World
 
@@ -148,7 +149,9 @@ def _trainer(units: Sequence[Unit], workers: Workers) -> TorchTrainer:
     return TorchTrainer(
         train_together,
         train_loop_config={"units": list(units)},
-        torch_config=TorchConfig(backend="nccl" if workers.gpus_per_worker else "gloo"),
+        torch_config=TorchConfig(
+            backend="nccl" if workers.gpus_per_worker else "gloo", timeout_s=int(PATIENCE.total_seconds())
+        ),
         scaling_config=ray.train.ScalingConfig(
             num_workers=workers.num_workers,
             use_gpu=workers.gpus_per_worker > 0,

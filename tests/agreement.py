@@ -8,14 +8,15 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import given_shared
 import numpy as np
 import torch
 from tiny_request import tiny_request
 from torch import Tensor, nn
 
 from ungan_dist import shadows
-from ungan_dist.batch_norm import with_global_statistics
-from ungan_dist.checkpoint import Checkpoint
+from ungan_dist.batch_norm import refuse_disagreement, with_global_statistics
+from ungan_dist.checkpoint import Checkpoint, Epochs
 from ungan_dist.config import (
     AdvNegGradsConfig,
     CFkConfig,
@@ -152,7 +153,15 @@ class Interrupted(Exception):
     """Stands for whatever ends a process in the middle of a step."""
 
 
-def resumable(world: World, name: str, folder: Path, *, stop_after: int | None, kill: bool = False) -> Any:
+def resumable(
+    world: World,
+    name: str,
+    folder: Path,
+    *,
+    stop_after: int | None,
+    kill: bool = False,
+    statistics: str = "global",
+) -> Any:
     """Weights and curves of a method that keeps its state after each epoch, and how many steps this attempt took.
 
     Args:
@@ -171,7 +180,7 @@ def resumable(world: World, name: str, folder: Path, *, stop_after: int | None, 
 
     World.reduce = counted
     try:
-        given = request(world, "global")
+        given = request(world, statistics)
         checkpoint = Checkpoint(folder, "checkpoints/0/method", id="an id", world=world)
         given = dataclasses.replace(given, checkpoint=checkpoint)
         unlearned = METHODS[type(CONFIGS[name])](given, CONFIGS[name])
@@ -204,3 +213,43 @@ def log_odds_of_shadows(world: World, unit: ShadowUnit) -> np.ndarray:
     finally:
         shadows.build, shadows.open_examples = build, open_examples
     return log_odds(logits, trained.data.labels[trained.pool]).numpy()
+
+
+def resumable_on_own_statistics(world: World, folder: Path, kill_after: int | None) -> Any:
+    return resumable(world, "unsir, class", folder, stop_after=kill_after, kill=True, statistics="own")
+
+
+def of_model(world: World, name: str) -> dict[str, Tensor]:
+    """What Retrain makes of a user's model, with statistics of the global batch."""
+    torch.manual_seed(0)
+    model = getattr(given_shared, name)(tiny_request().data.num_classes).double()
+    if world.size > 1:
+        with_global_statistics(model, world)
+    given = tiny_request()
+    train = dataclasses.replace(given.train, batch_size=BATCH, epochs=4, learning_rate=0.05)
+    given = dataclasses.replace(given, fresh=model, world=world, train=train)
+    return METHODS[RetrainConfig](given, RetrainConfig()).model.state_dict()
+
+
+def dropped(world: World) -> Tensor:
+    """A mask that a layer draws in an epoch."""
+    (mask,) = (torch.rand(8) for _ in Epochs(None, world, 3).of("epochs", 1))
+    return mask
+
+
+def refused_for_buffers(world: World) -> bool:
+    """Whether a model is refused one of whose buffers follows the rows that each process sees."""
+    torch.manual_seed(0)
+    model = given_shared.Counting(3)
+    refuse_disagreement(model, world, "a model")
+    model(torch.full((2, 1, 8, 8), float(world.rank)))
+    try:
+        refuse_disagreement(model, world, "a model")
+    except RuntimeError as error:
+        return "moves a buffer by the rows" in str(error)
+    return False
+
+
+def agrees_on_nan(world: World) -> tuple[bool, bool]:
+    nan = torch.tensor([float("nan"), 1.0])
+    return world.agrees([nan]), world.agrees([nan, torch.tensor([float("nan") if world.rank else 0.0])])

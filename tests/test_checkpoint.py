@@ -11,10 +11,13 @@ import pytest
 import torch
 from agreement import CONFIGS, Interrupted, resumable
 from parallel import in_world
+from small import small_config
 from torch import Tensor
 
-from ungan_dist import store
+from ungan_dist import store, train
 from ungan_dist.checkpoint import Checkpoint, Epochs
+from ungan_dist.pipeline import opened
+from ungan_dist.units import execute
 from ungan_dist.world import World
 
 
@@ -56,7 +59,7 @@ def test_a_killed_worker_costs_no_bit_and_fewer_workers_no_more_than_rounding(tm
 def kept(folder: Path, id: str = "an id") -> tuple[Checkpoint, Tensor, list[int]]:
     """A state of one tensor, taken through as many epochs as are left of three."""
     checkpoint, weights, seen = Checkpoint(folder, "state", id=id, world=World()), torch.zeros(2), []
-    for epoch in Epochs(checkpoint, 0, weights=weights).of("epochs", 3):
+    for epoch in Epochs(checkpoint, World(), 0, weights=weights).of("epochs", 3):
         weights += epoch + 1
         seen.append(epoch)
     return checkpoint, weights, seen
@@ -67,7 +70,7 @@ def test_draws_of_a_models_layers_go_on_as_if_nothing_had_happened(tmp_path: Pat
 
     def drawn(folder: Path, stop_after: int, seed: int = 3) -> Tensor:
         weights = torch.zeros(2)
-        epochs = Epochs(Checkpoint(folder, "state", id="an id", world=World()), seed, weights=weights)
+        epochs = Epochs(Checkpoint(folder, "state", id="an id", world=World()), World(), seed, weights=weights)
         for epoch in epochs.of("epochs", 3):
             if epoch == stop_after:
                 break
@@ -102,7 +105,7 @@ def test_a_damaged_or_foreign_state_is_not_read(tmp_path: Path, damage: str) -> 
 
 def test_a_kill_between_file_and_marker_leaves_the_epoch_before(tmp_path: Path) -> None:
     checkpoint, weights = Checkpoint(tmp_path, "state", id="an id", world=World()), torch.zeros(2)
-    for epoch in Epochs(checkpoint, 0, weights=weights).of("epochs", 3):
+    for epoch in Epochs(checkpoint, World(), 0, weights=weights).of("epochs", 3):
         weights += epoch + 1
         if epoch == 1:
             break  # epoch 0 is kept; the file of epoch 1 is whole or not, its marker was never written
@@ -131,7 +134,7 @@ def test_earlier_attempts_count_and_keeping_does_not(tmp_path: Path, monkeypatch
     def attempt(num_epochs: int) -> float:
         checkpoint = Checkpoint(tmp_path, "state", id="an id", world=World())
         start = time.perf_counter()
-        for epochs_done, _ in enumerate(Epochs(checkpoint, 0, weights=torch.zeros(1)).of("epochs", 3)):
+        for epochs_done, _ in enumerate(Epochs(checkpoint, World(), 0, weights=torch.zeros(1)).of("epochs", 3)):
             if epochs_done == num_epochs:
                 break
             time.sleep(0.1)
@@ -140,3 +143,42 @@ def test_earlier_attempts_count_and_keeping_does_not(tmp_path: Path, monkeypatch
     assert 0.1 <= attempt(1) < 0.3
     time.sleep(0.5)
     assert 0.3 <= attempt(3) < 0.5
+
+
+def test_one_process_keeps_what_takes_long_and_goes_on_from_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a pool's worker: of seconds of work nothing is kept; with every epoch kept, an attempt is taken up."""
+    descend, steps = train.descend, 0
+    last: int | None = None
+
+    def counted(*arguments: Any, **named: Any) -> Tensor:
+        nonlocal steps
+        steps += 1
+        if last is not None and steps > last:
+            raise Interrupted
+        return descend(*arguments, **named)
+
+    monkeypatch.setattr("ungan_dist.train.descend", counted)
+
+    def original(name: str) -> tuple[str, bytes, set[str]]:
+        nonlocal steps
+        steps = 0
+        with opened(small_config(tmp_path / name)) as plan:
+            (unit,) = plan.originals
+            outcome = execute(unit)
+        weights = plan.folder / unit.weights_file
+        kept = {str(path.relative_to(plan.folder)) for path in plan.folder.glob("checkpoints/*/*")}
+        return outcome.kind, weights.read_bytes() if weights.exists() else b"", kept
+
+    kind, expected, _ = original("whole")
+    assert kind == "done"
+    whole, last = steps, steps - 1
+    assert original("nothing kept") == ("error", b"", set())
+    monkeypatch.setattr("ungan_dist.units.KEEP_EVERY_S", 0.0)
+    kind, _, kept = original("kept")
+    assert kind == "error"
+    assert "checkpoints/0/original.json" in kept
+    last = None
+    assert original("kept") == ("done", expected, set())
+    assert steps == whole // 3

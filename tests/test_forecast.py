@@ -20,7 +20,7 @@ from small import small_config
 from ungan_dist import launch
 from ungan_dist.errors import ConfigError
 from ungan_dist.forecast import makespan
-from ungan_dist.probe import now
+from ungan_dist.probe import NOTHING, now
 
 pytestmark = pytest.mark.alone
 
@@ -136,3 +136,11 @@ def test_the_makespan_is_what_a_pool_would_take() -> None:
         for one in seconds:
             ends[ends.index(min(ends))] += one
         assert makespan(seconds, num_workers) == pytest.approx(max(ends))
+
+
+def test_processes_that_share_batches_are_not_forecast(tmp_path: Path) -> None:
+    config = small_config(tmp_path)
+    train = dataclasses.replace(config.train, num_workers=2)
+    config = dataclasses.replace(config, train=train, cluster="auto")
+    with pytest.raises(ConfigError, match=r"train\.num_workers 2 .*--no-probe"):
+        launch.forecast(config, seconds=1, begun=NOTHING)

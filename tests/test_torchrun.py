@@ -15,6 +15,7 @@ from small import SMALL_OPTIONS
 from ungan_dist import store
 from ungan_dist.commands.targets import main
 from ungan_dist.errors import ConfigError
+from ungan_dist.torchrun import joined
 
 
 def torchrun(num_processes: int, output: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -63,3 +64,10 @@ def test_more_workers_than_were_started_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"num_workers is 2, but 1 process"):
         main(["digits", "--train.num-workers", "2", "--output", str(tmp_path)])
     assert not list(tmp_path.iterdir())
+
+
+def test_a_schedulers_world_size_alone_makes_no_world(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    with joined() as world:
+        assert world.size == 1

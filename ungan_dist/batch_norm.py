@@ -61,14 +61,58 @@ class GlobalBatchNorm(BatchNorm):
         self.running_var.lerp_(variance.to(self.running_var), share)
 
 
+REPLACED = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+"""What does exactly what a :class:`GlobalBatchNorm` does for a whole batch; a subclass may do more."""
+
+
 def with_global_statistics(model: nn.Module, world: World) -> nn.Module:
-    """Puts a :class:`GlobalBatchNorm` in the place of every batch norm, weights and names unchanged; in place."""
-    for name, child in model.named_children():
-        if isinstance(child, BatchNorm):
-            setattr(model, name, GlobalBatchNorm(child, world))
-        else:
-            with_global_statistics(child, world)
+    """Puts a :class:`GlobalBatchNorm` in the place of every batch norm, weights and names unchanged; in place.
+
+    Raises:
+        ValueError: a batch norm that does something else, which its replacement would not do.
+    """
+    replaced: dict[BatchNorm, GlobalBatchNorm] = {}
+    for name, module in list(model.named_modules(remove_duplicate=False)):
+        if not isinstance(module, BatchNorm) or isinstance(module, GlobalBatchNorm):
+            continue
+        _refuse_other(name, module)
+        # one that has two places stays one
+        if module not in replaced:
+            replaced[module] = GlobalBatchNorm(module, world)
+        place, _, last = name.rpartition(".")
+        setattr(model.get_submodule(place), last, replaced[module])
     return model
+
+
+def _refuse_other(name: str, module: BatchNorm) -> None:
+    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)  # pyright: ignore[reportPrivateUsage]
+    if type(module) not in REPLACED:
+        reason = f"{type(module).__name__} may do more than a batch norm"
+    elif any(hooks):
+        reason = "it has hooks"
+    elif module.running_mean is None:
+        reason = "it keeps no running statistics, so that it normalises each share by itself in eval mode too"
+    elif not name:
+        reason = "the model itself is one"
+    else:
+        return
+    raise ValueError(
+        f"statistics of the whole batch cannot take the place of the batch norm {name!r} ({reason}): use a plain "
+        f"BatchNorm there, or --train.num-workers 1, or --train.no-sync-batch-norm, which is another training"
+    )
+
+
+def refuse_disagreement(model: nn.Module, world: World, title: str) -> None:
+    """Refuses what several processes have trained to different weights or statistics.
+
+    Raises:
+        RuntimeError: a fault of ours, or a layer that moves a buffer by its own rows.
+    """
+    if not world.agrees([*model.parameters(), *model.buffers()]):
+        raise RuntimeError(
+            f"the {world.size} processes that trained {title} hold different weights or buffers: a layer that moves "
+            f"a buffer by the rows it sees cannot share them; take --train.num-workers 1"
+        )
 
 
 def own_statistics(*models: nn.Module) -> Iterator[Tensor]:

@@ -94,8 +94,10 @@ class Checkpoint:
         if self._world.rank == 0:
             for name in (self.marker, self._file(0), self._file(1)):
                 (self._root / name).unlink(missing_ok=True)
+            folder = (self._root / self._name).parent
             with contextlib.suppress(OSError):  # others' states lie beside it
-                (self._root / self._name).parent.rmdir()
+                if folder != self._root:
+                    folder.rmdir()
 
     def _file(self, turn: int) -> str:
         return f"{self._name}-{turn}.pt"
@@ -104,14 +106,14 @@ class Checkpoint:
 class Epochs:
     """The epochs of a training's stages, less those that a checkpoint says are done.
 
-    Draws inside a model's layers follow from ``seed``, stage and epoch. The state is named once: modules, optimizers
-    and what else has ``state_dict``; tensors, generators, lists and dicts. All of it is restored in place on
-    construction, and kept after every epoch.
+    Draws inside a model's layers follow from ``seed``, stage and epoch, and differ from process to process: each has
+    rows of its own. The state is named once: modules, optimizers and what else has ``state_dict``; tensors, generators,
+    lists and dicts. All of it is restored in place on construction, and kept after every epoch.
     """
 
-    def __init__(self, checkpoint: Checkpoint | None, seed: int, **state: Any) -> None:
+    def __init__(self, checkpoint: Checkpoint | None, world: World, seed: int, **state: Any) -> None:
         self._checkpoint, self._state = checkpoint, state
-        self._seed = seed
+        self._layer_words = (seed, f"rank {world.rank}") if world.rank else (seed,)
         self._done: dict[str, int] = {}
         saved = None if checkpoint is None else checkpoint.load()
         if saved is not None:
@@ -125,7 +127,7 @@ class Epochs:
         kept = self._checkpoint
         for epoch in range(first, epochs) if kept is None else kept.epochs(stage, first, epochs):
             # dropout inside a model draws from the global generator, which no checkpoint holds
-            with layer_draws(stage, self._seed, epoch):
+            with layer_draws(stage, *self._layer_words, epoch):
                 yield epoch
             self._done[stage] = epoch + 1
             if self._checkpoint is not None:

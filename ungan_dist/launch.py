@@ -80,6 +80,11 @@ def forecast(config: AuditConfig, *, seconds: float, begun: Cost) -> Forecast:
     Raises:
         ConfigError: wrong config or input, no such cluster, too few resources, or a probe that failed.
     """
+    if config.train.num_workers > 1:
+        raise ConfigError(
+            f"plan times what each unit takes one process, not what train.num_workers {config.train.num_workers} take "
+            f"that share its batches: plan without it, or with --no-probe for models and power alone"
+        )
     from ungan_dist.forecast import forecast, plan_of
     from ungan_dist.forecast_pool import run_probes
     from ungan_dist.pool import num_processes

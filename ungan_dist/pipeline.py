@@ -306,6 +306,7 @@ def _forget_files(plan: Plan) -> list[str]:
         prepared.labels,
         prepared.beton.name,
         f"{name}/models/*/original.safetensors",
+        f"{name}/checkpoints/*/*.pt",
         f"{name}/log_odds/*/*.npy",
         "shadows/*.npy",
     ]

@@ -22,6 +22,7 @@ from ungan_dist.loaders import resolve_loader
 from ungan_dist.resident import Prepared
 from ungan_dist.runs import RunRecord, folder_of
 from ungan_dist.shadows import ShadowUnit
+from ungan_dist.shares import check_shares
 from ungan_dist.sources import Source, load_source
 from ungan_dist.split import Draw, Split, array_hash, draw_sets, make_split, membership_matrix
 from ungan_dist.targets import TargetUnit
@@ -68,6 +69,7 @@ def make_plan(config: AuditConfig, *, resolved: dict[str, Any] | None = None, de
     try:
         source = load_source(config.source)
         check_models(config, source)
+        shared = check_shares(config, source)
         sets = None if config.given.forget is None else given_sets(config, source)
         split = sets.split if sets else make_split(config.split, len(source.images), source.test)
         views_fit(config, source)
@@ -108,7 +110,7 @@ def make_plan(config: AuditConfig, *, resolved: dict[str, Any] | None = None, de
         originals=originals,
         unlearning=unlearning,
         shadows=_shadows(record, prepared, split, membership),
-        assumed=sets.notes if sets else [],
+        assumed=[*(sets.notes if sets else []), *shared],
     )
 
 

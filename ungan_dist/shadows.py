@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ungan_dist.batch_norm import with_global_statistics
+from ungan_dist.batch_norm import refuse_disagreement, with_global_statistics
 from ungan_dist.checkpoint import Checkpoint
 from ungan_dist.config import ModelConfig, QueryView, TrainConfig
 from ungan_dist.data import Examples, derive_seed, layer_draws
@@ -119,8 +119,7 @@ def train_shadows(unit: ShadowUnit, world: World = ALONE, checkpoints: Sequence[
             for model, members, seed, checkpoint in zip(models, sets, seeds, kept, strict=True):
                 with layer_draws("shadow", seed):
                     train(model, data, members, unit.train, seed=seed, world=world, checkpoint=checkpoint)
-                if not world.agrees(model.parameters()):
-                    raise RuntimeError(f"the {world.size} processes that trained {unit.title} hold different weights")
+                refuse_disagreement(model, world, unit.title)
     return Shadows(models=models, data=data, pool=pool)
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ungan_dist import store
-from ungan_dist.batch_norm import with_global_statistics
+from ungan_dist.batch_norm import refuse_disagreement, with_global_statistics
 from ungan_dist.checkpoint import Checkpoint
 from ungan_dist.config import Method, ModelConfig, QueryView, TrainConfig
 from ungan_dist.data import Examples, derive_seed, layer_draws
@@ -117,8 +117,7 @@ def train_target(unit: TargetUnit, world: World = ALONE, checkpoint: Checkpoint 
         original, curves = _original(unit, data, world, checkpoint)
         request = _request(unit, data, original, world, checkpoint)
         unlearned, seconds = timed(request, unit.method_config)
-        if not world.agrees(unlearned.model.parameters()):
-            raise RuntimeError(f"the {world.size} processes that trained {unit.method} hold different weights")
+        refuse_disagreement(unlearned.model, world, unit.title)
     return Target(request=request, model=unlearned.model, curves=curves | unlearned.curves, seconds=seconds)
 
 

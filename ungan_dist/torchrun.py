@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import os
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,9 @@ from torch import distributed
 
 from ungan_dist.world import World
 
+PATIENCE = datetime.timedelta(hours=2)
+"""What processes wait for rank 0, which prepares the data and asks the models; one that dies ends them at once."""
+
 
 @contextlib.contextmanager
 def joined() -> Iterator[World]:
@@ -19,7 +23,8 @@ def joined() -> Iterator[World]:
 
     NCCL connects GPUs. Where a machine has fewer of them than processes, all run on its CPUs over gloo.
     """
-    if "WORLD_SIZE" not in os.environ:
+    # job schedulers set WORLD_SIZE too
+    if "WORLD_SIZE" not in os.environ or "LOCAL_RANK" not in os.environ:
         yield World()
         return
     local_rank, local_size = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
@@ -27,7 +32,7 @@ def joined() -> Iterator[World]:
     device = torch.device("cuda", local_rank) if on_gpus else torch.device("cpu")
     if on_gpus:
         torch.cuda.set_device(device)
-    distributed.init_process_group("nccl" if on_gpus else "gloo")
+    distributed.init_process_group("nccl" if on_gpus else "gloo", timeout=PATIENCE)
     yield World(rank=distributed.get_rank(), size=distributed.get_world_size(), device=device)
     # not after an error: other processes may wait in the middle of a step, and torchrun ends them with this one
     distributed.destroy_process_group()

@@ -119,7 +119,7 @@ def train(
     )
     model.train()
     losses: list[float] = []
-    epochs = Epochs(checkpoint, seed, model=model, optimizer=optimizer, losses=losses)
+    epochs = Epochs(checkpoint, world, seed, model=model, optimizer=optimizer, losses=losses)
     for epoch in epochs.of("train", config.epochs):
         optimizer.param_groups[0]["lr"] = cosine(config.learning_rate, epoch, config.epochs)
         losses.append(

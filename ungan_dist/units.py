@@ -93,10 +93,12 @@ def execute_together(units: Iterable[Unit], world: World) -> Iterator[Done | Fai
     raises while it trains ends it, and must end the others, which wait for it; torchrun and Ray Train see to that.
     """
     for unit in units:
+        kept = _kept(unit, world)
         if world.tell_all(world.rank == 0 and is_done(unit)):
+            for checkpoint in kept:  # its process was killed between the two
+                checkpoint.remove()
             yield Done(unit=unit)
             continue
-        kept = _kept(unit, world)
         commit = functools.partial(_commit, unit, _train(unit, world, kept), kept)
         yield world.tell_all(_outcome(unit, commit) if world.rank == 0 else None)
 

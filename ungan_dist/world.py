@@ -88,19 +88,20 @@ class World:
             parameters: whose gradients; functionally used weights just as a module's.
             statistics: running statistics of each process's own rows; become their mean, weighted by rows.
 
-        Raises:
-            AssertionError: a parameter without gradient on a process that has rows.
+        A parameter that took part in no process's loss stays without gradient, as it does in one process's.
         """
         if self.size == 1:
             return
         parameters, statistics = list(parameters), list(statistics)
-        for parameter in parameters:
-            assert parameter.grad is not None or not share, "a parameter of the optimizer took no part in the loss"
+        if not parameters and not statistics:
+            return
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
         weighted = [value * (share / num_rows) for value in statistics]
-        sums = self._sum_flat([*gradients, *weighted])
-        for parameter, gradient in zip(parameters, sums, strict=False):
-            parameter.grad = gradient
+        like = [*gradients, *weighted][0]
+        took_part = like.new_tensor([float(p.grad is not None) for p in parameters])
+        *sums, took_part = self._sum_flat([*gradients, *weighted, took_part])
+        for parameter, gradient, count in zip(parameters, sums, took_part, strict=False):
+            parameter.grad = gradient if float(count) else None
         for value, mean in zip(statistics, sums[len(parameters) :], strict=True):
             value.copy_(mean)
 
@@ -108,7 +109,10 @@ class World:
         flat = torch.cat([tensor.flatten() for tensor in tensors])
         distributed.all_reduce(flat)
         ends = itertools.accumulate(tensor.numel() for tensor in tensors)
-        return [flat[end - tensor.numel() : end].view(tensor.shape) for tensor, end in zip(tensors, ends, strict=True)]
+        return [
+            flat[end - tensor.numel() : end].view(tensor.shape).to(tensor.dtype)
+            for tensor, end in zip(tensors, ends, strict=True)
+        ]
 
     def tell_all(self, value: Any) -> Any:
         """What rank 0 says, on every process: plain values and bytes."""
@@ -126,7 +130,8 @@ class World:
         for tensor in tensors:
             first = tensor.detach().clone()
             distributed.broadcast(first, src=0)
-            differing += (first != tensor).any()
+            both_nan = first.isnan() & tensor.isnan()  # a model that has diverged has done so everywhere
+            differing += ((first != tensor) & ~both_nan).any()
         return float(self.sum(differing)) == 0
 
     def synchronize(self) -> None:

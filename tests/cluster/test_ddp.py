@@ -118,16 +118,23 @@ def test_an_audit_whose_targets_two_workers_train_one_of_which_is_killed(ray_clu
 def test_a_target_that_cannot_be_trained_is_named_and_the_others_are_done(
     ray_cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """CF-k of more stages than the model has raises on every worker."""
+    """CF-k of more stages than the model has raises on every worker; shadow models are trained together as well."""
     monkeypatch.setattr("ungan_dist.cluster.ddp.MAX_FAILURES", 0)
     config = config_for(tmp_path, methods=("original", "cf_k", "retrain"))
     config = dataclasses.replace(config, cf_k=dataclasses.replace(config.cf_k, k=9))
     with opened(config) as plan:
         in_world(2, "parallel:run_together", plan.originals)
-        outcomes = {outcome.unit.method: outcome for outcome in run_together(plan.unlearning, Workers(num_workers=2))}
-    assert outcomes["cf_k"].kind == "error"
-    assert "cf_k.k 9 exceeds" in outcomes["cf_k"].error
-    assert outcomes["retrain"].kind == "done"
+        todo = [*plan.unlearning, plan.shadows[0]]
+        outcomes = {outcome.unit.title: outcome for outcome in run_together(todo, Workers(num_workers=2))}
+    assert outcomes["cf_k, seed 0"].kind == "error"
+    assert "cf_k.k 9 exceeds" in outcomes["cf_k, seed 0"].error
+    assert outcomes["retrain, seed 0"].kind == "done"
+    assert outcomes["shadow models 0–1"].kind == "done"
+    with opened(config_for(tmp_path / "without Ray", methods=("original",))) as alone:
+        in_world(2, "parallel:run_together", alone.shadows[:1])
+    ours, theirs = (root / plan.shadows[0].log_odds_file for root in (tmp_path, tmp_path / "without Ray"))
+    assert ours.read_bytes() == theirs.read_bytes()
+    assert not (tmp_path / "shadows" / plan.shadows[0].id).exists()
 
 
 def test_a_cluster_that_is_too_small_is_refused_before_anything_is_computed(ray_cluster: Any, tmp_path: Path) -> None:

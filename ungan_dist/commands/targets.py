@@ -61,7 +61,7 @@ def _lead(config: AuditConfig, world: World) -> list[Failed]:
     from ungan_dist.pipeline import opened
     from ungan_dist.units import is_done
 
-    with opened(config) as plan:
+    with opened(config, device=world.device.type) as plan:
         failures = _together(plan.originals, world)
         ready = {unit.seed for unit in plan.originals if is_done(unit)}
         failures += _together([unit for unit in plan.unlearning if unit.seed in ready], world)

@@ -33,7 +33,13 @@ def adv_neg_grads(request: Request, config: AdvNegGradsConfig) -> Unlearned:
 
     curves: dict[str, list[float]] = {"retain cross-entropy": [], "forget cross-entropy": []}
     epochs = Epochs(
-        request.checkpoint, request.seed, model=model, optimizer=optimizer, forget_batches=forget_batches, curves=curves
+        request.checkpoint,
+        request.world,
+        request.seed,
+        model=model,
+        optimizer=optimizer,
+        forget_batches=forget_batches,
+        curves=curves,
     )
     for epoch in epochs.of("adv neg grads", config.epochs):
         losses: list[Tensor] = []

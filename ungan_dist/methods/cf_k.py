@@ -33,7 +33,7 @@ def cf_k(request: Request, config: CFkConfig) -> Unlearned:
     free = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(free, lr=config.learning_rate)
     losses: list[float] = []
-    epochs = Epochs(request.checkpoint, request.seed, model=model, optimizer=optimizer, losses=losses)
+    epochs = Epochs(request.checkpoint, request.world, request.seed, model=model, optimizer=optimizer, losses=losses)
     for epoch in epochs.of("cf-k", config.epochs):
         loss = pass_over(
             model,

@@ -17,7 +17,7 @@ def fine_tuning(request: Request, config: FineTuningConfig) -> Unlearned:
     model = trainable_copy(request.original)
     optimizer = torch.optim.SGD(model.parameters(), lr=config.learning_rate, momentum=config.momentum)
     losses: list[float] = []
-    epochs = Epochs(request.checkpoint, request.seed, model=model, optimizer=optimizer, losses=losses)
+    epochs = Epochs(request.checkpoint, request.world, request.seed, model=model, optimizer=optimizer, losses=losses)
     for epoch in epochs.of("fine-tuning", config.epochs):
         loss = pass_over(
             model,

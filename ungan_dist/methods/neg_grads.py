@@ -20,7 +20,9 @@ def neg_grads(request: Request, config: NegGradsConfig) -> Unlearned:
     optimizer = torch.optim.SGD(model.parameters(), lr=config.learning_rate)
     ascent: list[float] = []
     repair: list[float] = []
-    epochs = Epochs(request.checkpoint, request.seed, model=model, optimizer=optimizer, ascent=ascent, repair=repair)
+    epochs = Epochs(
+        request.checkpoint, request.world, request.seed, model=model, optimizer=optimizer, ascent=ascent, repair=repair
+    )
     for epoch in epochs.of("ascent", config.epochs):
         loss = pass_over(
             model,

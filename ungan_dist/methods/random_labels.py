@@ -24,7 +24,7 @@ def random_labels(request: Request, config: RandomLabelsConfig) -> Unlearned:
     model = trainable_copy(request.original)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     losses: list[float] = []
-    epochs = Epochs(request.checkpoint, request.seed, model=model, optimizer=optimizer, losses=losses)
+    epochs = Epochs(request.checkpoint, request.world, request.seed, model=model, optimizer=optimizer, losses=losses)
     for epoch in epochs.of("random labels", config.epochs):
         loss = pass_over(
             model,

@@ -40,7 +40,13 @@ def scrub(request: Request, config: SCRUBConfig) -> Unlearned:
         return settings.gamma * functional.cross_entropy(logits[0], labels) + settings.alpha * kd
 
     epochs = Epochs(
-        request.checkpoint, request.seed, student=student, optimizer=optimizer, curves=curves, history=history
+        request.checkpoint,
+        request.world,
+        request.seed,
+        student=student,
+        optimizer=optimizer,
+        curves=curves,
+        history=history,
     )
     for epoch in (done + 1 for done in epochs.of("scrub", settings.epochs)):
         optimizer.param_groups[0]["lr"] = _learning_rate(settings, epoch)

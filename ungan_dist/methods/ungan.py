@@ -48,6 +48,7 @@ def ungan(request: Request, config: UnGANConfig) -> Unlearned:
     curves: dict[str, list[float]] = {"critic": [], "generator": [], "fine_tuning": []}
     epochs = Epochs(
         request.checkpoint,
+        request.world,
         request.seed,
         generator=generator,
         of_critic=of_critic,

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ungan_dist.batch_norm import own_statistics
 from ungan_dist.checkpoint import Epochs
 from ungan_dist.config import UNSIRConfig
 from ungan_dist.data import batches, derive_seed, epoch_order, gather
@@ -42,6 +43,7 @@ def unsir(request: Request, config: UNSIRConfig) -> Unlearned:
     optimizer = _optimizer(model, settings, settings.repair_learning_rate)
     epochs = Epochs(
         request.checkpoint,
+        request.world,
         request.seed,
         model=model,
         impairing_optimizer=state.optimizer,
@@ -167,6 +169,9 @@ def _learn_noise_of_classes(state: _State) -> None:
         for labels in state.noise_labels.split(num_rows)
     ]
     state.noise.copy_(torch.cat(learnt))
+    # each process's own rows have moved its running statistics, and what is kept next is one process's
+    own = world.rows(num_rows)
+    world.reduce([], share=own.stop - own.start, num_rows=num_rows, statistics=own_statistics(state.model))
 
 
 def _impair_by_class(state: _State, kept: Int[Tensor, " kept"], epoch: int) -> float:
