@@ -132,7 +132,13 @@ def frozen_copy(model: nn.Module) -> nn.Module:
     return duplicate.eval().requires_grad_(False)
 
 
-def trainable_copy(model: nn.Module) -> nn.Module:
-    """A copy in training mode whose parameters take gradients."""
-    duplicate = cast(nn.Module, copy.deepcopy(model))
-    return duplicate.train().requires_grad_(True)
+def trainable_copy(model: nn.Module, like: nn.Module | None = None) -> nn.Module:
+    """A copy in training mode; what the user's factory froze, as a pretrained backbone, is trained nowhere.
+
+    Args:
+        like: the same architecture as it was built; the copy's parameters take gradients where its do. None: the model.
+    """
+    duplicate = cast(nn.Module, copy.deepcopy(model)).train()
+    for parameter, built in zip(duplicate.parameters(), (model if like is None else like).parameters(), strict=True):
+        parameter.requires_grad_(built.requires_grad)
+    return duplicate
