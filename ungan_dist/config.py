@@ -118,7 +118,7 @@ class ModelConfig:
     factory: str | None = field(default=None, metadata=ADDED)
     """``module:function`` of your own, called with ``num_classes=`` and, where it takes one, ``channels=``; returns an
     nn.Module that maps [batch, channels, height, width] to [batch, num_classes]. Overrides the name. A run is known by
-    this text, not by the code behind it."""
+    this text and by the names and shapes of the model's weights, not by the code behind them."""
 
     def __post_init__(self) -> None:
         positive(width=self.width)

@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from ungan_dist.config import AuditConfig
 from ungan_dist.data import layer_draws
 from ungan_dist.identity import content_hash
-from ungan_dist.models import build
+from ungan_dist.models import architecture, build, users_code
 from ungan_dist.sources import Source
 from ungan_dist.split import Draw, Split, array_hash
 from ungan_dist.weights import given_weights, load_given
@@ -93,8 +94,9 @@ def given_sets(config: AuditConfig, source: Source) -> GivenSets:
         notes += [_recipe_note(config, list(brought)), _pixels_note(source)]
     if config.model.factory is not None:
         notes.append(
-            f"The model is what {config.model.factory} returns. The run is known by this name, not by the code behind "
-            f"it: after a change of the code take another --output."
+            f"The model is what {config.model.factory} returns. The run is known by this name and by the names and "
+            f"shapes of the model's weights, not by the code behind it: after a change of the code that leaves those "
+            f"as they are take another --output."
         )
     return GivenSets(split=split, draw=draw, given_hash=content_hash(facts | brought), notes=notes)
 
@@ -121,36 +123,64 @@ def _pixels_note(source: Source) -> str:
     )
 
 
-def check_models(config: AuditConfig, source: Source) -> None:
+def check_models(config: AuditConfig, source: Source) -> str:
     """Builds the classifier, loads every given file and asks it for outputs once, before anything is written.
 
+    Returns:
+        The architecture of the user's own model; empty where it is one of ours, which its config names whole.
+
     Raises:
-        ValueError: a factory that fails, a model that does not map pictures to one logit a class, weights that do not
-            fit or give no numbers.
+        ValueError: a factory that fails, a model that cannot be trained or does not map pictures to one finite logit a
+            class, weights that do not fit or give no numbers.
     """
     files = [path for path in (config.given.original, config.given.unlearned) if path is not None]
     if config.model.factory is None and not files:
-        return
+        return ""
     channels, classes = source.images.shape[-1], source.num_classes
     model = build(config.model, channels=channels, num_classes=classes, seed=0, device=torch.device("cpu"))
-    pictures = torch.zeros(2, channels, *source.images.shape[1:3])
+    _check_parameters(model)
+    pictures = torch.randn(2, channels, *source.images.shape[1:3], generator=torch.Generator().manual_seed(0))
     # in training mode some models return more than logits
-    _outputs(model.train(), pictures, classes)
+    for mode in (True, False):
+        if not torch.isfinite(_outputs(model.train(mode), pictures, classes)).all():
+            raise ValueError(
+                f"the outputs of the model ({type(model).__name__}) are not finite with the weights that it begins "
+                f"with: look for what gives infinities or NaN in its layers or its initialisation"
+            )
     for path in files:
         loaded = load_given(model, given_weights(path))
         if not torch.isfinite(_outputs(loaded, pictures, classes)).all():
             raise ValueError(f"{path}: with these weights the model's outputs are not finite: the file is no model")
+    return "" if config.model.factory is None else architecture(model)
+
+
+def _check_parameters(model: nn.Module) -> None:
+    """Refuses what no optimizer can train."""
+    name = type(model).__name__
+    parameters = dict(model.named_parameters())
+    lazy = [own for own, parameter in parameters.items() if is_lazy(parameter)]
+    if lazy:
+        raise ValueError(
+            f"{lazy[0]} of the model ({name}) has no shape yet, as in nn.LazyLinear: give its layer all sizes, or let "
+            f"the factory pass one batch through the model before it returns it"
+        )
+    if not parameters:
+        raise ValueError(f"the model ({name}) has no parameters, so there is nothing to train or to unlearn")
+    if not any(parameter.requires_grad for parameter in parameters.values()):
+        raise ValueError(
+            f"every parameter of the model ({name}) is frozen, {next(iter(parameters))} the first: let the factory "
+            f"leave requires_grad True where the model was trained, in its head at least"
+        )
 
 
 def _outputs(model: nn.Module, pictures: Float[Tensor, "2 channels height width"], classes: int) -> Tensor:
-    try:
-        with torch.no_grad(), layer_draws("check"):
-            outputs: object = model(pictures)
-    except Exception as error:  # whatever the user's code raises is told as theirs
-        raise ValueError(
-            f"the model cannot take pictures of shape {tuple(pictures.shape[1:])} (channels, height, width): "
-            f"{type(error).__name__}: {error}"
-        ) from error
+    shape = tuple(pictures.shape[1:])
+    with (
+        users_code(f"the model cannot take pictures of shape {shape} (channels, height, width): it"),
+        torch.no_grad(),
+        layer_draws("check"),
+    ):
+        outputs: object = model(pictures)
     if not isinstance(outputs, Tensor):
         raise ValueError(
             f"the model returns {type(outputs).__name__}; logits [batch, {classes}] are needed: let the factory "

@@ -70,10 +70,13 @@ def content_hash(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def run_hash(config: AuditConfig, data_hash: str, given_hash: str = "") -> str:
-    """Names a run: the identity, the data's content, that of what was given, and the version of results."""
+def run_hash(config: AuditConfig, data_hash: str, given_hash: str = "", architecture: str = "") -> str:
+    """Names a run: the identity, the content of the data and of what was given, a user's own architecture, and the
+    version of results.
+    """
     facts = {"identity": identity(config), "data": data_hash, "results_version": RESULTS_VERSION}
-    return content_hash(facts | ({"given": given_hash} if given_hash else {}))
+    more = {"given": given_hash, "architecture": architecture}
+    return content_hash(facts | {name: value for name, value in more.items() if value})
 
 
 def differences(before: Any, after: Any, prefix: str = "") -> list[str]:

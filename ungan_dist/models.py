@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import importlib
 import inspect
 import os
 import sys
+from collections.abc import Iterator
 from typing import cast
 
 import torch
@@ -15,6 +17,7 @@ from torch import Tensor, nn
 
 from ungan_dist.config import ModelConfig
 from ungan_dist.data import derive_seed
+from ungan_dist.identity import content_hash
 
 
 class SmallCNN(nn.Module):
@@ -76,28 +79,55 @@ def _made_by(factory: str, channels: int, num_classes: int) -> nn.Module:
     """What the user's own function returns.
 
     Raises:
-        ValueError: no such module or function, one that raises, or that returns no module.
+        ValueError: no such module or function, one that raises or exits, or that returns no module.
     """
     module, _, name = factory.partition(":")
     import_from(os.getcwd())
-    try:
-        function = getattr(importlib.import_module(module), name)
+    with users_code(f"model.factory {factory}: importing {module}"):
+        imported = importlib.import_module(module)
+    function = getattr(imported, name, None)
+    if not callable(function):
+        place = getattr(imported, "__file__", None) or "Python itself"
+        raise ValueError(f"model.factory {factory}: {module}, imported from {place}, has no function {name!r}")
+    with users_code(f"model.factory {factory}, called with num_classes={num_classes} and perhaps channels={channels},"):
         takes = inspect.signature(function).parameters.values()
         takes_channels = any(one.name == "channels" or one.kind is one.VAR_KEYWORD for one in takes)
         model = function(num_classes=num_classes, **({"channels": channels} if takes_channels else {}))
-    except ModuleNotFoundError as error:
-        raise ValueError(
-            f"model.factory {factory} cannot be imported ({error}): run from the folder that holds {error.name}, or "
-            f"install it; so must every worker find it"
-        ) from error
-    except Exception as error:  # whatever the user's code raises is told as theirs
-        raise ValueError(
-            f"model.factory {factory} failed: {type(error).__name__}: {error}: it is called with num_classes="
-            f"{num_classes} and, where it takes one, channels={channels}"
-        ) from error
     if not isinstance(model, nn.Module):
         raise ValueError(f"model.factory {factory} must return an nn.Module, got {type(model).__name__}")
     return model
+
+
+@contextlib.contextmanager
+def users_code(what: str) -> Iterator[None]:
+    """Runs code of the user's: what it prints goes to stderr, what it raises is told as theirs.
+
+    Args:
+        what: what is being run, the subject of the message.
+
+    Raises:
+        ValueError: it raised, or called ``sys.exit``: a command that ended as it says would look like a success.
+    """
+    try:
+        # stdout is a command's own answer, which may be JSON
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"{what} needs {error.name}, which cannot be imported ({error}): run from the folder that holds it, or "
+            f"install it; so must every worker find it"
+        ) from error
+    except SystemExit as error:
+        raise ValueError(f"{what} called sys.exit({error.code!r}): leave that out") from error
+    except Exception as error:  # whatever the user's code raises is told as theirs
+        raise ValueError(f"{what} raised {type(error).__name__}: {error}") from error
+
+
+def architecture(model: nn.Module) -> str:
+    """Hash of names, shapes and types of all that a model holds, and of which of it is frozen."""
+    state = {name: [list(value.shape), str(value.dtype)] for name, value in model.state_dict().items()}
+    frozen = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
+    return content_hash({"state": state, "frozen": frozen})
 
 
 def import_from(folder: str | None) -> None:
@@ -132,7 +162,13 @@ def frozen_copy(model: nn.Module) -> nn.Module:
     return duplicate.eval().requires_grad_(False)
 
 
-def trainable_copy(model: nn.Module) -> nn.Module:
-    """A copy in training mode whose parameters take gradients."""
-    duplicate = cast(nn.Module, copy.deepcopy(model))
-    return duplicate.train().requires_grad_(True)
+def trainable_copy(model: nn.Module, like: nn.Module | None = None) -> nn.Module:
+    """A copy in training mode; what the user's factory froze, as a pretrained backbone, is trained nowhere.
+
+    Args:
+        like: the same architecture as it was built; the copy's parameters take gradients where its do. None: the model.
+    """
+    duplicate = cast(nn.Module, copy.deepcopy(model)).train()
+    for parameter, built in zip(duplicate.parameters(), (model if like is None else like).parameters(), strict=True):
+        parameter.requires_grad_(built.requires_grad)
+    return duplicate

@@ -24,7 +24,7 @@ from ungan_dist.pool import LocalPool
 from ungan_dist.remote import fetch_record, in_step, publish_status, publishing
 from ungan_dist.report import render
 from ungan_dist.resident import prepare
-from ungan_dist.runs import RunRecord, extended, open_run
+from ungan_dist.runs import RunRecord, changes, extended, open_run
 from ungan_dist.score import score_rows
 from ungan_dist.shadows import ShadowUnit
 from ungan_dist.split import array_hash
@@ -118,6 +118,8 @@ def report_of(record: RunRecord, *, tell: progress.Report = progress.silent) -> 
     The run may have been computed elsewhere: what was resolved there, such as the device, holds here too.
     """
     plan = make_plan(record.config, resolved=record.resolved)
+    if found := changes(record, plan.record):
+        raise ConfigError(f"{plan.folder} cannot be reported anew, {found[0]}: restore that; its report stays as it is")
     with _writable(plan.folder), store.run_lock(plan.folder):
         report = build_report(plan, [], tell)
         _write(plan, report)

@@ -68,7 +68,7 @@ def make_plan(config: AuditConfig, *, resolved: dict[str, Any] | None = None, de
     """
     try:
         source = load_source(config.source)
-        check_models(config, source)
+        architecture = check_models(config, source)
         shared = check_shares(config, source)
         sets = None if config.given.forget is None else given_sets(config, source)
         split = sets.split if sets else make_split(config.split, len(source.images), source.test)
@@ -82,12 +82,13 @@ def make_plan(config: AuditConfig, *, resolved: dict[str, Any] | None = None, de
     loader, note = resolve_loader(config.data.loader, source.images.nbytes, str(resolved["device"]))
     record = RunRecord(
         config=config,
-        run_hash=run_hash(config, source.content_hash, sets.given_hash if sets else ""),
+        run_hash=run_hash(config, source.content_hash, sets.given_hash if sets else "", architecture),
         data_hash=source.content_hash,
         channels=source.images.shape[-1],
         num_classes=source.num_classes,
         resolved=resolved,
         given_hash=sets.given_hash if sets else "",
+        architecture=architecture,
     )
     folder = folder_of(config, record.run_hash)
     prepared = Prepared(
@@ -223,7 +224,7 @@ def fleet_identity(record: RunRecord) -> dict[str, Any]:
         "queries": list(config.shadows.queries),
         "seed": config.shadows.seed,
         "resolved": record.resolved,
-    }
+    } | ({"architecture": record.architecture} if record.architecture else {})
 
 
 def _shadows(

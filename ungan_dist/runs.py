@@ -39,6 +39,8 @@ class RunRecord:
     resolved: dict[str, Any]
     given_hash: str = ""
     """Over the files that were given; empty where none was."""
+    architecture: str = ""
+    """Of what a factory returns; empty where there is none."""
 
 
 def folder_of(config: AuditConfig, run_hash: str) -> Path:
@@ -92,7 +94,7 @@ def refuse_purged(folder: Path) -> None:
         )
 
 
-_UNCHANGEABLE = ("identity", "data_hash", "given_hash", "resolved", "results_version")
+_UNCHANGEABLE = ("identity", "data_hash", "given_hash", "architecture", "resolved", "results_version")
 
 
 def extended(config: AuditConfig, folder: Path, record: RunRecord) -> AuditConfig:
@@ -108,6 +110,23 @@ def extended(config: AuditConfig, folder: Path, record: RunRecord) -> AuditConfi
             config.shadows, num_models=max(before.shadows.num_models, config.shadows.num_models)
         ),
     )
+
+
+def changes(before: RunRecord, now: RunRecord) -> list[str]:
+    """Why what a run was made from is no longer what lies there, in words; nothing where it still is.
+
+    Args:
+        before: the record of the run.
+        now: that of a plan of the same config.
+    """
+    if now.data_hash != before.data_hash:
+        return [f"the data is not what the run was made from: hash {now.data_hash[:12]}"]
+    if now.given_hash != before.given_hash:
+        return ["the weights or lists that were given are not what the run was made from"]
+    if now.architecture != before.architecture:
+        factory = before.config.model.factory
+        return [f"the model that {factory} returns has another architecture than the one that the run was made with"]
+    return []
 
 
 def _data_path(config: AuditConfig) -> str | None:
@@ -129,6 +148,7 @@ def _plain(record: RunRecord) -> dict[str, Any]:
         "num_classes": record.num_classes,
         "resolved": record.resolved,
         "results_version": identities.RESULTS_VERSION,
+        **({"architecture": record.architecture} if record.architecture else {}),
     } | _given(record)
 
 
@@ -173,7 +193,8 @@ def read_run(folder: Path) -> RunRecord:
             execution=dataclasses.replace(config.execution, run_name=folder.resolve().name),
         )
         names = ("run_hash", "data_hash", "channels", "num_classes", "resolved")
-        return RunRecord(config=config, given_hash=plain.get("given_hash", ""), **{name: plain[name] for name in names})
+        later = {name: plain.get(name, "") for name in ("given_hash", "architecture")}
+        return RunRecord(config=config, **later, **{name: plain[name] for name in names})
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"{folder / _CONFIG} cannot be read by this version ({error!r})") from error
 

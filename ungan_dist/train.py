@@ -54,7 +54,8 @@ def descend(
     optimizer.zero_grad(set_to_none=True)
     if loss.requires_grad:  # an empty share's part may hang on nothing
         loss.backward()
-    parameters = (parameter for group in optimizer.param_groups for parameter in group["params"])
+    everything = (parameter for group in optimizer.param_groups for parameter in group["params"])
+    parameters = (parameter for parameter in everything if parameter.requires_grad)  # others have no gradient to sum
     world.reduce(parameters, share=share, num_rows=num_rows, statistics=own_statistics(*models))
     optimizer.step()
     return loss.detach()

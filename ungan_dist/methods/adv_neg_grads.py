@@ -18,7 +18,7 @@ from ungan_dist.train import descend
 
 def adv_neg_grads(request: Request, config: AdvNegGradsConfig) -> Unlearned:
     """SGD on CE_r − CE_f, or on α·CE_r − (1 − α)·CE_f: NegGrad+ (Kurmanji et al. 2023)."""
-    model = trainable_copy(request.original)
+    model = trainable_copy(request.original, like=request.fresh)
     optimizer = torch.optim.SGD(model.parameters(), lr=config.learning_rate)
     retain_weight, forget_weight = (1.0, 1.0) if config.alpha is None else (config.alpha, 1 - config.alpha)
     batch_size, data, world = request.train.batch_size, request.data, request.world

@@ -16,21 +16,28 @@ def cf_k(request: Request, config: CFkConfig) -> Unlearned:
     """SGD on the cross-entropy of D_r, over the last stages' parameters alone.
 
     Raises:
-        ValueError: the model has fewer than k stages, or none that are known.
+        ValueError: the model has fewer than k stages, or none that are known; all that is trained is frozen.
 
     Source: Goel et al. 2022.
     """
-    model = trainable_copy(request.original)
+    model = trainable_copy(request.original, like=request.fresh)
     parts = stages(model)
     k = len(parts) // 2 if config.k is None else config.k
     if k > len(parts):
         raise ValueError(f"cf_k.k {k} exceeds the {len(parts)} stages of {type(model).__name__}: lower it")
+    trainable = {parameter for parameter in model.parameters() if parameter.requires_grad}
     model.requires_grad_(False)
     if not config.update_frozen_statistics:
         model.eval()
     for part in parts[-k:] if config.train_classifier else parts[-k:-1]:
-        part.train().requires_grad_(True)
+        for parameter in part.train().parameters():
+            parameter.requires_grad_(parameter in trainable)
     free = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not free:
+        raise ValueError(
+            f"cf_k trains {k} of the {len(parts)} stages of {type(model).__name__}, all of whose parameters are frozen "
+            f"there: raise cf_k.k, or leave cf_k out"
+        )
     optimizer = torch.optim.SGD(free, lr=config.learning_rate)
     losses: list[float] = []
     epochs = Epochs(request.checkpoint, request.world, request.seed, model=model, optimizer=optimizer, losses=losses)

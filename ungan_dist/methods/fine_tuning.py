@@ -14,7 +14,7 @@ from ungan_dist.train import pass_over
 
 def fine_tuning(request: Request, config: FineTuningConfig) -> Unlearned:
     """SGD on the cross-entropy of the retain set, with the original's augmentation."""
-    model = trainable_copy(request.original)
+    model = trainable_copy(request.original, like=request.fresh)
     optimizer = torch.optim.SGD(model.parameters(), lr=config.learning_rate, momentum=config.momentum)
     losses: list[float] = []
     epochs = Epochs(request.checkpoint, request.world, request.seed, model=model, optimizer=optimizer, losses=losses)

@@ -16,7 +16,7 @@ from ungan_dist.train import pass_over
 
 def neg_grads(request: Request, config: NegGradsConfig) -> Unlearned:
     """SGD that maximises the cross-entropy of D_f, which has no upper bound; then minimises that of D_r."""
-    model = trainable_copy(request.original)
+    model = trainable_copy(request.original, like=request.fresh)
     optimizer = torch.optim.SGD(model.parameters(), lr=config.learning_rate)
     ascent: list[float] = []
     repair: list[float] = []

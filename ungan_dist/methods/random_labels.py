@@ -21,7 +21,7 @@ def random_labels(request: Request, config: RandomLabelsConfig) -> Unlearned:
     Source: Golatkar et al. 2020; redrawn labels as in SalUn (Fan et al. 2024), wrong ones only as in amnesiac
     unlearning (Graves et al. 2021).
     """
-    model = trainable_copy(request.original)
+    model = trainable_copy(request.original, like=request.fresh)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     losses: list[float] = []
     epochs = Epochs(request.checkpoint, request.world, request.seed, model=model, optimizer=optimizer, losses=losses)

@@ -25,7 +25,7 @@ from ungan_dist.train import pass_over
 def scrub(request: Request, config: SCRUBConfig) -> Unlearned:
     """In each epoch a pass over D_f that maximises KD_T, while e ≤ msteps, then one over D_r on γ·CE + α·KD_T."""
     settings = config.settings()
-    student = trainable_copy(request.original)
+    student = trainable_copy(request.original, like=request.fresh)
     both = _Beside(student, request.original)
     optimizer = _optimizer(student, settings)
     curves: dict[str, list[float]] = {"forget divergence": [], "retain loss": []}

@@ -33,7 +33,7 @@ def ungan(request: Request, config: UnGANConfig) -> Unlearned:
     """
     turns = num_turns(request, config)
     draws = Draws(request, config)
-    generator = trainable_copy(request.original)
+    generator = trainable_copy(request.original, like=request.fresh)
     critic = critic_weights(
         request.data.num_classes,
         config.critic_widths,

@@ -33,7 +33,7 @@ def unsir(request: Request, config: UNSIRConfig) -> Unlearned:
     and batch norms' running statistics see the noise.
     """
     settings = config.settings()
-    model = trainable_copy(request.original)
+    model = trainable_copy(request.original, like=request.fresh)
     seed = derive_seed("unsir", request.seed)
     impairing: list[float] = []
     repairing: list[float] = []

@@ -1,0 +1,74 @@
+"""What a factory freezes is trained nowhere: not in shadow models, not in the original, by no method."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from parallel import in_world
+from small import small_config
+from tiny_request import tiny_request
+
+from ungan_dist.config import CFkConfig, ModelConfig, method_config
+from ungan_dist.data import derive_seed
+from ungan_dist.methods import METHODS
+from ungan_dist.models import build
+from ungan_dist.plan import Plan, make_plan
+from ungan_dist.recipes import custom
+from ungan_dist.resident import prepare
+from ungan_dist.shadows import train_shadows
+from ungan_dist.targets import train_target
+
+FROZEN_BODY = ModelConfig(factory="odd_models:frozen_body")
+FROZEN = {"0.0.weight", "0.0.bias", "0.1.weight", "0.1.bias"}
+
+
+def moved(before: torch.nn.Module, after: torch.nn.Module) -> set[str]:
+    own = dict(after.named_parameters())
+    return {name for name, value in before.named_parameters() if not torch.equal(value, own[name])}
+
+
+def built(seed: int, classes: int = 10) -> torch.nn.Module:
+    return build(FROZEN_BODY, channels=1, num_classes=classes, seed=seed, device=torch.device("cpu"))
+
+
+def planned(output: Path, **train: object) -> Plan:
+    config = small_config(output, model=FROZEN_BODY, methods=("original", "retrain"))
+    plan = make_plan(dataclasses.replace(config, train=dataclasses.replace(config.train, **train)))
+    prepare(plan.source, output)
+    return plan
+
+
+@pytest.mark.parametrize("engine", ["serial", "stacked"])
+def test_original_and_shadow_models_leave_the_same_parameters_alone(tmp_path: Path, engine: str) -> None:
+    plan = planned(tmp_path)
+    trainable = {name for name, _ in built(0).named_parameters()} - FROZEN
+    (shadow, *_) = train_shadows(dataclasses.replace(plan.shadows[0], engine=engine)).models
+    assert moved(built(derive_seed("shadow", plan.shadows[0].seed, 0)), shadow) == trainable
+    assert moved(built(derive_seed("original", 0)), train_target(plan.originals[0]).model) == trainable
+
+
+@pytest.mark.parametrize(
+    "method",
+    ["retrain", "fine_tuning", "random_labels", "neg_grads", "adv_neg_grads", "unsir", "scrub", "cf_k", "ungan"],
+)
+def test_no_method_trains_what_is_frozen(method: str) -> None:
+    request = tiny_request(model=FROZEN_BODY)
+    settings = method_config(custom(), method)
+    unlearned = METHODS[type(settings)](request, settings).model
+    changed = moved(request.fresh if method == "retrain" else request.original, unlearned)
+    assert changed
+    assert not changed & FROZEN
+
+
+def test_stages_that_are_frozen_altogether_leave_cf_k_nothing_to_train() -> None:
+    request = tiny_request(model=ModelConfig(factory="odd_models:frozen_head"))
+    with pytest.raises(ValueError, match=r"cf_k trains 1 of the 4 stages of Sequential.*frozen.*raise cf_k.k"):
+        METHODS[CFkConfig](request, CFkConfig(k=1))
+
+
+def test_several_processes_sum_the_gradients_of_the_rest(tmp_path: Path) -> None:
+    plan = planned(tmp_path, num_workers=2)
+    assert in_world(2, "parallel:run_together", plan.originals) == [["done"], ["done"]]

@@ -1,0 +1,145 @@
+"""A user's factory: what is refused before anything is written, and what of it a run and a fleet are known by."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from small import SMALL_OPTIONS, small_config
+
+from ungan_dist.cli import main
+from ungan_dist.config import AuditConfig, ModelConfig
+from ungan_dist.errors import ConfigError
+from ungan_dist.pipeline import opened, report_of
+from ungan_dist.plan import Plan, make_plan
+from ungan_dist.runs import read_run
+from ungan_dist.verify import verify
+
+
+def command(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    return int(ended.value.code or 0)
+
+
+def with_factory(factory: str) -> list[str]:
+    return ["digits", *SMALL_OPTIONS, "--model.factory", factory]
+
+
+@pytest.mark.parametrize(
+    ("factory", "words"),
+    [
+        ("odd_models:lazy", ["1.weight", "no shape yet", "LazyLinear"]),
+        ("odd_models:without_parameters", ["no parameters"]),
+        ("odd_models:not_finite", ["not finite", "Sequential", "begins"]),
+        ("odd_models:all_frozen", ["every parameter", "frozen", "0.0.weight", "requires_grad"]),
+        ("odd_models:leaving", ["odd_models:leaving", "called sys.exit(0)", "leave that out"]),
+        ("odd_models:leaving_when_asked", ["cannot take pictures", "called sys.exit(0)"]),
+        ("odd_models:absent", ["odd_models.py", "no function 'absent'"]),
+        ("leaves_at_import:f", ["importing leaves_at_import", "called sys.exit(0)"]),
+        ("broken:f", ["importing broken", "SyntaxError", "broken.py, line 1"]),
+        ("needy:f", ["importing needy needs no_such_library", "install it"]),
+    ],
+)
+@pytest.mark.parametrize("name", ["run", "plan"])
+def test_what_cannot_be_trained_is_refused_at_once(
+    name: str,
+    factory: str,
+    words: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    module: Callable[[str, str], None],
+) -> None:
+    module("leaves_at_import", "import sys; sys.exit(0)")
+    module("broken", "def f(:")
+    module("needy", "import no_such_library")
+    more = ["--no-probe"] if name == "plan" else []
+    assert command(name, *with_factory(factory), "--output", str(tmp_path / "out"), *more) == 2
+    said = capsys.readouterr()
+    for word in words:
+        assert word in said.err
+    assert ("num_classes" in said.err) == (factory == "odd_models:leaving")
+    assert not said.out
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_a_factory_prints_is_no_part_of_the_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [*with_factory("odd_models:talking"), "--output", str(tmp_path / "out"), "--no-probe", "--json"]
+    assert command("plan", *arguments) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)
+    assert "a factory speaks" in said.err
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], None]]:
+    """Writes a user's module anew, as another process would find it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # two versions within a second look alike to its cache
+    written: set[str] = set()
+
+    def write(name: str, text: str) -> None:
+        (tmp_path / f"{name}.py").write_text(text)
+        sys.modules.pop(name, None)
+        written.add(name)
+
+    yield write
+    for name in written:
+        sys.modules.pop(name, None)
+
+
+NET = """
+from torch import nn
+
+def build(num_classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, {width}), nn.{activation}(), nn.Linear({width}, num_classes))
+"""
+
+
+def own(output: Path, **changes: object) -> AuditConfig:
+    return small_config(output, model=ModelConfig(factory="net:build"), **changes)
+
+
+def names(plan: Plan) -> tuple[str, list[str], list[str]]:
+    return plan.record.run_hash, [unit.id for unit in plan.targets], [unit.id for unit in plan.shadows]
+
+
+def test_a_run_and_a_fleet_are_known_by_the_architecture_behind_the_name(
+    tmp_path: Path, module: Callable[[str, str], None]
+) -> None:
+    def planned(text: str) -> tuple[str, list[str], list[str]]:
+        module("net", text)
+        return names(make_plan(own(tmp_path)))
+
+    narrow = planned(NET.format(width=8, activation="ReLU"))
+    wide = planned(NET.format(width=9, activation="ReLU"))
+    assert narrow[0] != wide[0]
+    assert not {*narrow[1], *narrow[2]} & {*wide[1], *wide[2]}
+    assert planned("# a comment\n" + NET.format(width=8, activation="GELU")) == narrow
+    frozen = NET.replace("return ", "net = ") + "    net[1].requires_grad_(False)\n    return net\n"
+    assert planned(frozen.format(width=8, activation="ReLU"))[0] not in (narrow[0], wide[0])
+
+
+def test_a_run_of_another_architecture_is_told_apart(tmp_path: Path, module: Callable[[str, str], None]) -> None:
+    module("net", NET.format(width=8, activation="ReLU"))
+    config = own(tmp_path)
+    with opened(config) as plan:
+        folder = plan.folder
+    record = read_run(folder)
+    assert dataclasses.replace(record.config, output=config.output) == dataclasses.replace(
+        config, execution=record.config.execution
+    )
+    assert record.run_hash == plan.record.run_hash
+    assert not any("architecture" in line for line in verify(record, folder).corrupt)
+
+    module("net", NET.format(width=9, activation="ReLU"))
+    assert any("net:build returns has another architecture" in line for line in verify(record, folder).corrupt)
+    with pytest.raises(ConfigError, match=r"cannot be reported anew, the model that net:build returns has another"):
+        report_of(record)
+    with pytest.raises(ConfigError, match=r"holds a run of another config: architecture"), opened(config):
+        pass
