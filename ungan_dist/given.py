@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ungan_dist.config import AuditConfig
 from ungan_dist.data import layer_draws
+from ungan_dist.evidence import Levers
 from ungan_dist.given_lists import read_entries
 from ungan_dist.given_split import split_around, split_in_fixed_pool
 from ungan_dist.identity import content_hash
@@ -73,6 +74,12 @@ def given_sets(config: AuditConfig, source: Source) -> GivenSets:
             f"it: after a change of the code take another --output."
         )
     return GivenSets(split=split, draw=draw, given_hash=content_hash(facts | brought), notes=notes)
+
+
+def levers_of(config: AuditConfig) -> Levers:
+    """What could be more of, given what was given."""
+    given = config.given
+    return Levers(more_seeds=given.original is None and given.unlearned is None, forget_list=given.forget is not None)
 
 
 _STAND_IN = (

@@ -112,6 +112,15 @@ def make_plan(config: AuditConfig, *, resolved: dict[str, Any] | None = None, de
     )
 
 
+def other_input(record: RunRecord, plan: Plan) -> str | None:
+    """In words, what a run's plan, made anew from its record, finds another than the run was made from."""
+    if plan.source.content_hash != record.data_hash:
+        return f"the data is not what the run was made from: hash {plan.source.content_hash[:12]}"
+    if plan.record.given_hash != record.given_hash:
+        return "the weights or lists that were given are not what the run was made from"
+    return None
+
+
 def _engine(config: AuditConfig, device: str) -> str:
     # on a CPU stacking gains nothing over one process a core; a model of the user's may hold layers that vmap refuses,
     # such as dropout; several processes share one model's batches

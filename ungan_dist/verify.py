@@ -11,7 +11,7 @@ from ungan_dist import store
 from ungan_dist.errors import Unfinished
 from ungan_dist.identity import run_hash
 from ungan_dist.pipeline import build_report
-from ungan_dist.plan import Plan, make_plan
+from ungan_dist.plan import Plan, make_plan, other_input
 from ungan_dist.progress import silent
 from ungan_dist.report import render
 from ungan_dist.runs import PURGED_FILE, PURGING_FILE, RunRecord
@@ -74,10 +74,9 @@ def _is_whole(unit: TargetUnit | ShadowUnit) -> bool:
 
 
 def _identity(record: RunRecord, plan: Plan) -> Iterator[str]:
-    if plan.source.content_hash != record.data_hash:
-        yield f"the data is not what the run was made from: hash {plan.source.content_hash[:12]}"
-    elif plan.record.given_hash != record.given_hash:
-        yield "the weights or lists that were given are not what the run was made from"
+    other = other_input(record, plan)
+    if other is not None:
+        yield other
     elif run_hash(record.config, record.data_hash, record.given_hash) != record.run_hash:
         yield "config.json: its hash is not that of its identity"
 
