@@ -26,7 +26,9 @@ from ungan_dist.cli import main
 from ungan_dist.commands.options import recipe_config
 from ungan_dist.config import AuditConfig, SourceConfig
 from ungan_dist.errors import ConfigError
-from ungan_dist.given import MEMBERS_SHARE, given_sets, read_list
+from ungan_dist.given import given_sets
+from ungan_dist.given_lists import read_list
+from ungan_dist.given_split import MEMBERS_SHARE
 from ungan_dist.identity import content_hash, identity, run_hash
 from ungan_dist.launch import audit
 from ungan_dist.plan import make_plan
@@ -207,6 +209,15 @@ def test_parquet_with_ids_and_a_model_trained_here(project: Path, capsys: pytest
     Path("forget.csv").write_text("person-7\n")
     assert command("verify", "out/run") == 1
     assert "lists that were given are not what the run was made from" in capsys.readouterr().err
+    table = Path("out/run/table.json").read_bytes()
+    assert command("report", "out/run") == 2
+    said = capsys.readouterr().err
+    assert f"lists that were given are not what the run was made from ({project}/forget.csv): put it back" in said
+    Path("forget.csv").unlink()
+    assert command("report", "out/run") == 2
+    assert "forget.csv does not exist" in (said := capsys.readouterr().err)
+    assert "A report needs what the run was made from: put it back" in said
+    assert Path("out/run/table.json").read_bytes() == table
     Path("mypackage/models.py").unlink()
     for name in [name for name in sys.modules if name.partition(".")[0] == "mypackage"]:
         del sys.modules[name]
@@ -254,7 +265,7 @@ def test_numbers_are_ids_where_ids_are_numbers(project: Path) -> None:
     np.save("ids.npy", np.array([1003, 1001]))
     assert read_list(Path("ids.npy"), source).tolist() == [1, 3]
     Path("ids.txt").write_text("5\n")
-    with pytest.raises(ValueError, match="entry 1: the data has no example '5'"):
+    with pytest.raises(ValueError, match="line 1: the data has no example '5'"):
         read_list(Path("ids.txt"), source)
 
 
@@ -262,10 +273,10 @@ def test_an_id_of_two_examples_and_a_mixture_are_refused(project: Path) -> None:
     parquet(Path("data.parquet"), ["twin", "twin", *(f"one-{number}" for number in range(100))])
     source = load_source(SourceConfig(kind="auto", path="data.parquet"))
     Path("ids.txt").write_text("one-3\ntwin\n")
-    with pytest.raises(ValueError, match="entry 2: more than one example of the data has the id 'twin'"):
+    with pytest.raises(ValueError, match="line 2: more than one example of the data has the id 'twin'"):
         read_list(Path("ids.txt"), source)
     Path("ids.txt").write_text("one-3\n4\n")
-    with pytest.raises(ValueError, match=r"entry 2: the data has no example '4'.*ids or indices, not both"):
+    with pytest.raises(ValueError, match=r"line 2: the data has no example '4'.*ids or indices, not both"):
         read_list(Path("ids.txt"), source)
     Path("ids.txt").write_text("3\n4\n")
     assert read_list(Path("ids.txt"), source).tolist() == [3, 4]
@@ -349,6 +360,25 @@ def test_the_sets_are_what_the_lists_say(pictures: Path, lists: Path, weights: P
     # at most one example is left over, so that the pool can be halved
     assert len(np.unique(together)) == len(together) >= len(source.images) - 1
     assert len(pool) % 2 == 0
+
+
+def test_the_next_list_inside_of_the_pool_trains_no_shadow_model(pictures: Path, lists: Path) -> None:
+    """Although neither weights nor members are given."""
+
+    def shadows(indices: list[int]) -> tuple[list[str], list[str]]:
+        (lists / "forget.csv").write_text("\n".join(map(str, indices)))
+        plan = make_plan(configured(*options(pictures, lists)))
+        return [unit.id for unit in plan.shadows], plan.assumed
+
+    (lists / "forget.csv").write_text("0")
+    pool = make_plan(configured(*options(pictures, lists))).split.pool
+    stranger = int(np.setdiff1d(np.arange(NUM_CLASSES * PER_CLASS), pool)[0])
+    first, notes = shadows(pool[:5].tolist())
+    assert not any("outside of the fixed pool" in note for note in notes)
+    assert shadows(pool[3::9].tolist())[0] == first
+    other, notes = shadows([*pool[:5].tolist(), stranger])
+    assert other != first
+    assert any("1 of the 6 listed examples lie outside of the fixed pool" in note for note in notes)
 
 
 def test_a_run_is_known_by_the_content_of_given_weights(pictures: Path, lists: Path, weights: Path) -> None:
@@ -462,9 +492,9 @@ BAD = {
     ),
     "a model trained on everything": (
         lambda folder: _weights(folder, given_models.linear(NUM_CLASSES, 3).state_dict())[:2],
-        ["never seen", "given.members"],
+        ["never seen", "--members"],
     ),
-    "unlearned without its weights": (lambda folder: ["--methods", "original,unlearned"], ["given.unlearned"]),
+    "unlearned without its weights": (lambda folder: ["--methods", "original,unlearned"], ["by --unlearned"]),
 }
 
 
@@ -476,7 +506,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
     arguments = [*options(pictures, lists), *prepare_files(lists)]
     before = everything_in(lists)
     assert command("run", *arguments) == 2
-    said = capsys.readouterr().err
+    said = " ".join(capsys.readouterr().err.replace("│", " ").split())
     for word in words:
         assert word in said
     assert everything_in(lists) == before
@@ -513,7 +543,7 @@ def test_labels_as_strings_are_refused(lists: Path, tmp_path: Path, capsys: pyte
     [
         ([], ["--unlearned FILE"]),
         (["--unlearned", "w.safetensors", "--methods", "original,retrain"], ["original,retrain", "add it"]),
-        (["--unlearned", "w.safetensors"], ["given.members", "given.original"]),
+        (["--unlearned", "w.safetensors"], ["by --members", "give --original"]),
     ],
 )
 def test_an_audit_that_would_audit_something_else_is_refused(

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from math import sqrt
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.stats import norm
 
+from ungan_dist.evidence import Levers
+from ungan_dist.given import levers_of
 from ungan_dist.intervals import bootstrap, bootstrap_interval, resample_counts, resampled_auc, seeded_interval, verdict
 from ungan_dist.lira import fit_shadows
 from ungan_dist.metrics import auc
+from ungan_dist.outlook import Outlook, lines, more
 from ungan_dist.power import (
     Design,
     auc_deviation,
@@ -20,6 +24,7 @@ from ungan_dist.power import (
     power,
     smallest_delta,
 )
+from ungan_dist.recipes import custom
 from ungan_dist.split import membership_matrix
 
 DIGITS = Design(num_forget=135, num_never_seen=675, num_seeds=5, num_shadows=64)
@@ -103,6 +108,53 @@ def test_what_more_of_everything_buys() -> None:
     assert more_seeds.smallest_delta < more_forget.smallest_delta < now.smallest_delta
     # the intervals of the published run on digits are 0.031 to 0.051 on each side
     assert 0.03 < now.half_width < 0.045
+
+
+@pytest.mark.parametrize(
+    ("levers", "advice", "rows"),
+    [
+        (Levers(), "raise num_seeds or forget_fraction,", ["seeds × 2", "shadow models × 2", "forget set × 2"]),
+        (
+            Levers(forget_list=True),
+            "raise num_seeds or give a longer forget list,",
+            ["seeds × 2", "shadow models × 2", "forget list × 2"],
+        ),
+        (
+            Levers(forget_list=True, more_seeds=False),
+            ": give a longer forget list,",
+            ["shadow models × 2", "forget list × 2"],
+        ),
+    ],
+)
+def test_advice_can_be_followed(levers: Levers, advice: str, rows: list[str]) -> None:
+    known = Outlook(
+        folder=Path("runs/r"),
+        num_models=4,
+        num_models_done=0,
+        num_shadows_done=0,
+        num_units=4,
+        num_units_done=0,
+        delta=0.001,
+        design=DIGITS,
+        power=power(DIGITS, 0.001),
+        spread_from="",
+        levers=levers,
+    )
+    _, line = lines(known)
+    assert line.endswith(f"{advice} or expect inconclusive verdicts")
+    assert list(more(DIGITS, 0.05, levers)) == rows
+
+
+def test_what_was_given_says_what_there_can_be_more_of() -> None:
+    assert levers_of(custom()) == Levers()
+    assert levers_of(custom(forget="f")) == Levers(forget_list=True)
+    assert levers_of(custom(forget="f", members="m")) == Levers(forget_list=True)
+    fixed = Levers(forget_list=True, more_seeds=False)
+    assert (
+        levers_of(custom(forget="f", original="o"))
+        == levers_of(custom(forget="f", members="m", unlearned="u"))
+        == fixed
+    )
 
 
 def test_designs_that_are_none_are_refused() -> None:

@@ -138,6 +138,57 @@ def test_a_truncated_parquet_file_is_refused_wherever_it_ends(tmp_path):
             load("parquet", file)
 
 
+def with_ids(path, **columns):
+    """A Parquet file of two pictures with more columns; None: with none."""
+    file = write(path, [encode(image) for image in pictures(2)], [0, 1])
+    table = pq.read_table(file)
+    for name, values in columns.items():
+        table = table.append_column(name, values if isinstance(values, pa.Array) else pa.array(values))
+    pq.write_table(table, file)
+    return file
+
+
+@pytest.mark.parametrize(
+    ("columns", "ids"),
+    [
+        ({}, None),
+        ({"id": [7, 5]}, ("7", "5")),
+        ({"id": ["b", "a"]}, ("b", "a")),
+        ({"id": pa.array(["b", "a"], pa.large_string())}, ("b", "a")),
+        ({"id": pa.array(["b", "a"]).dictionary_encode()}, ("b", "a")),
+        ({"ID": [7, 5]}, ("7", "5")),
+        ({"Id": [1.5, None], "id": ["b", "a"]}, ("b", "a")),
+        ({"image_id": [7, 5]}, None),
+    ],
+)
+def test_ids_are_the_integers_or_strings_of_a_column(tmp_path, columns, ids):
+    assert load("parquet", with_ids(tmp_path / "a.parquet", **columns)).ids == ids
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({"id": [7.0, 5.0]}, ["column id holds double", "strings or integers: cast it"]),
+        ({"ID": [b"b", b"a"]}, ["column ID holds binary", "cast it"]),
+        ({"id": [True, False]}, ["column id holds bool"]),
+        ({"id": [[1], [2]]}, ["column id holds list"]),
+        ({"id": [7, None]}, ["row 1: the id .column id, int64. is missing"]),
+        ({"id": pa.array([None, None], pa.null())}, ["column id holds null"]),
+        ({"ID": [1, 2], "Id": [3, 4]}, ["columns ID and Id"]),
+    ],
+)
+def test_a_column_of_ids_that_a_list_could_not_name_is_refused(tmp_path, columns, words):
+    with refused("a.parquet", *words):
+        load("parquet", with_ids(tmp_path / "a.parquet", **columns))
+
+
+def test_ids_in_some_files_alone_are_refused(tmp_path):
+    with_ids(tmp_path / "train.parquet", id=[7, 5])
+    with_ids(tmp_path / "test.parquet")
+    with refused("test.parquet has no column id", "train.parquet has one"):
+        load("parquet", tmp_path)
+
+
 def test_a_hole_in_a_parquet_file_is_refused(tmp_path):
     file = write(tmp_path / "train.parquet", [encode(image) for image in pictures(20)], [0, 1] * 10)
     content = bytearray(file.read_bytes())

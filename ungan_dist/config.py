@@ -247,8 +247,9 @@ class GivenConfig:
     original: str | None = None
     """Weights of the original (safetensors, or a checkpoint of plain tensors); none: it is trained here."""
     forget: str | None = None
-    """The examples to be forgotten: indices or ids, one a line (text, CSV) or an array (.npy). The sets then follow
-    from the lists: of split, only the seed counts. None: drawn at random, sizes as split says."""
+    """The examples to be forgotten: indices or ids, one a line (text), a column named id or index (CSV) or an array
+    (.npy). The sets then follow from the lists: of split, only the seed counts. None: drawn at random, sizes as split
+    says."""
     members: str | None = None
     """The examples that the original was trained on, likewise. None: with given weights, all but the official test
     examples; without, a random share that holds the forget set."""
@@ -413,13 +414,13 @@ class AuditConfig:
         if "original" not in self.methods:
             raise ValueError(f"methods must include original, from which the others start, got {self.methods}")
         if "unlearned" in self.methods and self.given.unlearned is None:
-            raise ValueError("the row unlearned needs its weights: name them by given.unlearned")
+            raise ValueError("the row unlearned needs its weights: name them by --unlearned")
         if self.given.forget is None and (self.given.original or self.given.members or self.given.unlearned):
-            raise ValueError("given weights or members need a forget list: name it by given.forget")
+            raise ValueError("given weights or members need a forget list: name it by --forget")
         if self.given.unlearned and not (self.given.original or self.given.members):
             raise ValueError(
-                "given.unlearned needs to know what the model was trained on before: name it by given.members, or give "
-                "given.original if that was all of the training data"
+                "--unlearned needs to know what the model was trained on before: name it by --members, or give "
+                "--original if that was all of the training data"
             )
         if self.num_seeds > 1 and (self.given.original or self.given.unlearned):
             raise ValueError(

@@ -91,6 +91,16 @@ class ForgetExample:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Levers:
+    """What can be turned up for a narrower interval: advice must be such as can be followed."""
+
+    more_seeds: bool = True
+    """Not with given weights, which are one model under every seed."""
+    forget_list: bool = False
+    """The forget set is that of a list; else a share of the data."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """Everything a report shows."""
 
@@ -119,3 +129,6 @@ class Report:
     """What a reader must know about what was given, and about defaults that stood in for it."""
     examples: list[ForgetExample] = field(default_factory=list)
     """Only of a public bundled data set, or where it was asked for."""
+    levers: Levers = Levers()
+    num_classes: int | None = None
+    """Of the data: chance is its inverse."""

@@ -171,7 +171,7 @@ def forecast(
         "seeds × 2": known.design.num_seeds * whole_seed,
         "shadow models × 2": known.design.num_shadows * shadow.seconds,
         # another run, of the same shadow models
-        "forget set × 2": known.design.num_seeds * whole_seed,
+        "forget list × 2" if known.levers.forget_list else "forget set × 2": known.design.num_seeds * whole_seed,
     }
     return Forecast(
         outlook=known,
@@ -186,7 +186,7 @@ def forecast(
         free_disk_bytes=shutil.disk_usage(_existing(plan.folder)).free,
         more={
             name: More(power=gained, device_hours=extra[name] * hours)
-            for name, (_, gained) in more(known.design, known.delta).items()
+            for name, (_, gained) in more(known.design, known.delta, known.levers).items()
         },
         probe_seconds=elapsed,
         cpu_share=float(np.mean([one.elapsed.cpu_seconds / one.elapsed.seconds for one in measured])),

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import csv
-import re
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from ungan_dist.config import AuditConfig
 from ungan_dist.data import layer_draws
+from ungan_dist.evidence import Levers
+from ungan_dist.given_lists import read_entries
+from ungan_dist.given_split import split_around, split_in_fixed_pool
 from ungan_dist.identity import content_hash
 from ungan_dist.models import architecture, build, users_code
 from ungan_dist.sources import Source
 from ungan_dist.split import Draw, Split, array_hash
 from ungan_dist.weights import given_weights, load_given
-
-MEMBERS_SHARE = 0.4
-"""Of all examples, trained on where neither weights nor members are given; as many stay never seen."""
-UNSEEN_SHARE = 1 / 6
-"""Of the examples that the model has not seen: D_u, and as many to test on; the rest are never-seen ones, D^s."""
-MIN_OUTSIDE = 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,47 +45,30 @@ def given_sets(config: AuditConfig, source: Source) -> GivenSets:
     """
     given = config.given
     assert given.forget is not None
-    num_examples = len(source.images)
-    forget = read_list(Path(given.forget), source)
-    notes: list[str] = []
-    members = _members(config, source, forget, notes)
-    if not np.isin(forget, members).all():
-        odd = forget[~np.isin(forget, members)][0]
-        raise ValueError(
-            f"{given.forget}: example {odd} was not trained on (it is not in {given.members}): leave it out"
-        )
-    retain = np.setdiff1d(members, forget)
-    _check_retain(config, source, retain, forget)
-    outside = np.setdiff1d(np.arange(num_examples), members)
-    if len(outside) < MIN_OUTSIDE:
-        raise ValueError(
-            f"{len(outside)} examples are left that the model has never seen, at least {MIN_OUTSIDE} are needed: LiRA "
-            f"compares the forget set with such examples. Name by given.members what it was trained on, or add a test "
-            f"set"
-        )
-    outside = np.random.default_rng(config.split.seed).permutation(outside)
-    num_unseen = max(2, round(len(outside) * UNSEEN_SHARE))
-    num_never_seen = min(len(outside) - 2 * num_unseen, len(members))
-    # shadow models take complementary halves of the pool
-    num_never_seen -= (len(members) + num_never_seen) % 2
-    unseen, never_seen, test = np.split(outside, [num_unseen, num_unseen + num_never_seen])
-    pool = np.sort(np.concatenate([members, never_seen]))
-    if len(never_seen) != len(members):
-        notes.append(
-            f"Only {len(never_seen):,} examples were never seen, {len(members):,} were trained on: each shadow model "
-            f"is trained on {len(pool) // 2:,}, fewer than the original, and overfits differently."
-        )
-    split = Split(pool=pool, unseen=np.sort(unseen), test=np.sort(test))
+    forget = read_entries(Path(given.forget), source)
+    trained_here = given.original is None and given.members is None
+    sets = (split_in_fixed_pool if trained_here else split_around)(config, source, forget)
+    notes = [*sets.notes]
+    members = np.union1d(sets.retain, forget.indices)
+    pool = np.union1d(members, sets.never_seen)
+    split = Split(pool=pool, unseen=sets.unseen, test=sets.test)
     draw = Draw(
-        retain=np.searchsorted(pool, retain),
-        forget=np.searchsorted(pool, forget),
-        never_seen=np.searchsorted(pool, np.sort(never_seen)),
+        retain=np.searchsorted(pool, sets.retain),
+        forget=np.searchsorted(pool, forget.indices),
+        never_seen=np.searchsorted(pool, sets.never_seen),
     )
-    facts = {"forget": array_hash(forget), "members": array_hash(members)}
+    facts = {"forget": array_hash(forget.indices), "members": array_hash(members)} | sets.hashes
     weights = {"original": given.original, "unlearned": given.unlearned}
     brought = {name: given_weights(path).sha256 for name, path in weights.items() if path is not None}
     if brought:
         notes += [_recipe_note(config, list(brought)), _pixels_note(source)]
+    if given.unlearned is not None and given.original is None:
+        notes.append(_STAND_IN)
+    if config.num_seeds > 1:
+        notes.append(
+            f"The {config.num_seeds} seeds differ in training alone: every one has the same sets, those of the list. "
+            f"Intervals over seeds speak of these examples, and do not say how much others would differ."
+        )
     if config.model.factory is not None:
         notes.append(
             f"The model is what {config.model.factory} returns. The run is known by this name and by the names and "
@@ -99,6 +76,18 @@ def given_sets(config: AuditConfig, source: Source) -> GivenSets:
             f"as they are take another --output."
         )
     return GivenSets(split=split, draw=draw, given_hash=content_hash(facts | brought), notes=notes)
+
+
+def levers_of(config: AuditConfig) -> Levers:
+    """What could be more of, given what was given."""
+    given = config.given
+    return Levers(more_seeds=given.original is None and given.unlearned is None, forget_list=given.forget is not None)
+
+
+_STAND_IN = (
+    "The row Original is a stand-in: it was trained here by this run's recipe and is not the model that was unlearned, "
+    "whose weights --original would name. What the row shows of the attack is shown for the stand-in alone."
+)
 
 
 def _recipe_note(config: AuditConfig, brought: list[str]) -> str:
@@ -192,109 +181,3 @@ def _outputs(model: nn.Module, pictures: Float[Tensor, "2 channels height width"
             f"let the factory heed num_classes"
         )
     return outputs
-
-
-def read_list(path: Path, source: Source) -> Int[np.ndarray, " listed"]:
-    """Indices from a list of indices or ids: one a line (text; CSV, first column), or an integer array (.npy).
-
-    Raises:
-        ValueError: unreadable, empty, repeated, or naming what the data lacks.
-    """
-    if not path.is_file():
-        raise ValueError(f"{path} does not exist: name a list of examples (CSV, text or .npy)")
-    if path.suffix == ".npy":
-        try:
-            array = np.load(path, allow_pickle=False)
-        except (ValueError, EOFError) as error:
-            raise ValueError(f"{path} is no array that can be read without unpickling: {error}") from error
-        if array.ndim != 1 or array.dtype.kind not in "iu":
-            raise ValueError(f"{path} must be one row of integers, got {array.dtype} of shape {array.shape}")
-        words = [str(value) for value in array.tolist()]
-    else:
-        words = _words(path)
-    if not words:
-        raise ValueError(f"{path} lists no example: name at least one")
-    indices = _indices(path, words, source)
-    values, counts = np.unique(indices, return_counts=True)
-    if (counts > 1).any():
-        raise ValueError(f"{path} lists example {values[counts > 1][0]} more than once: list each once")
-    return values
-
-
-def _words(path: Path) -> list[str]:
-    """The first column, without a heading that is neither number nor id."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not text: a list is CSV, text or .npy") from error
-    words = [row[0].strip() for row in csv.reader(text.splitlines()) if row and row[0].strip()]
-    return words[1:] if words and words[0].lower() in ("id", "ids", "index", "indices", "example", "forget") else words
-
-
-def _indices(path: Path, words: list[str], source: Source) -> Int[np.ndarray, " listed"]:
-    """Positions of ids where the data has any of them, else the numbers themselves; never a mixture.
-
-    Where ids are numbers too, a number is an id: read as an index it would name somebody else.
-    """
-    ids: tuple[str, ...] = source.ids or ()
-    positions = {id: position for position, id in enumerate(ids)}
-    if any(word in positions for word in words) or (ids and all(id.lstrip("-").isdecimal() for id in ids)):
-        repeated = {id for id, count in Counter(ids).items() if count > 1} if len(positions) < len(ids) else set()
-        for entry, word in enumerate(words, 1):
-            if word not in positions:
-                raise ValueError(
-                    f"{path}, entry {entry}: the data has no example {word!r}; it has ids such as {next(iter(ids))!r}, "
-                    f"and a list holds ids or indices, not both"
-                )
-            if word in repeated:
-                raise ValueError(
-                    f"{path}, entry {entry}: more than one example of the data has the id {word!r}: make ids unique"
-                )
-        return np.array([positions[word] for word in words], dtype=np.int64)
-    return np.array([_index(path, entry, word, source) for entry, word in enumerate(words, 1)], dtype=np.int64)
-
-
-def _index(path: Path, entry: int, word: str, source: Source) -> int:
-    # int() would read "1_0" too
-    if re.fullmatch(r"[+-]?[0-9]+", word) is None:
-        known = f"it has ids such as {source.ids[0]!r}" if source.ids else "it has no ids: list indices"
-        raise ValueError(f"{path}, entry {entry}: the data has no example {word!r}; {known}")
-    index = int(word)
-    if not 0 <= index < len(source.images):
-        raise ValueError(f"{path}, entry {entry}: index {index} is out of range, must be 0 … {len(source.images) - 1}")
-    return index
-
-
-def _members(
-    config: AuditConfig, source: Source, forget: Int[np.ndarray, " forget"], notes: list[str]
-) -> Int[np.ndarray, " members"]:
-    given = config.given
-    everything = np.arange(len(source.images))
-    if given.members is not None:
-        return read_list(Path(given.members), source)
-    if given.original is not None:
-        members = everything if source.test is None else np.setdiff1d(everything, source.test)
-        notes.append(
-            f"The original is taken to have been trained on all {len(members):,} training examples of the data."
-        )
-        return members
-    others = np.random.default_rng(config.split.seed).permutation(np.setdiff1d(everything, forget))
-    num_members = max(round(MEMBERS_SHARE * len(everything)), len(forget))
-    return np.sort(np.concatenate([forget, others[: num_members - len(forget)]]))
-
-
-def _check_retain(
-    config: AuditConfig, source: Source, retain: Int[np.ndarray, " retain"], forget: Int[np.ndarray, " forget"]
-) -> None:
-    name = config.given.forget
-    if len(retain) * config.attack.fnr < 1:
-        raise ValueError(
-            f"{name} leaves {len(retain)} examples to retain; attack.fnr {config.attack.fnr} needs at least "
-            f"{round(1 / config.attack.fnr)}: shorten the list, or raise attack.fnr"
-        )
-    orphans = np.setdiff1d(source.labels[forget], source.labels[retain])
-    if len(orphans):
-        raise ValueError(
-            f"{name} holds every example of class {source.class_names[orphans[0]]!r}: the retained data has none left "
-            f"to keep the class alive; leave some out, or remove the class from the data"
-        )

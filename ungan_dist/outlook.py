@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from ungan_dist import store
+from ungan_dist.evidence import Levers
+from ungan_dist.given import levers_of
 from ungan_dist.intervals import SEEDS_FOR_T
 from ungan_dist.plan import Plan
 from ungan_dist.power import Design, Power, auc_deviation, power
@@ -33,6 +35,7 @@ class Outlook:
     power: Power
     spread_from: str
     """Where the spread between seeds is taken from, in words."""
+    levers: Levers
 
 
 def outlook(plan: Plan) -> Outlook:
@@ -62,6 +65,7 @@ def outlook(plan: Plan) -> Outlook:
         design=design,
         power=power(design, config.attack.delta),
         spread_from=spread_from,
+        levers=levers_of(config),
     )
 
 
@@ -75,17 +79,24 @@ def lines(known: Outlook) -> Iterator[str]:
     yield (
         f"the gap's 90 % interval will be about ±{known.power.half_width:.3f} wide; a method equal to Retrain passes "
         f"δ ≥ {known.power.smallest_delta:.3f} in four runs of five, asked is {known.delta:g}"
-        + ("" if within else ": raise num_seeds or forget_fraction, or expect inconclusive verdicts")
+        + ("" if within else f": {_remedy(known.levers)}, or expect inconclusive verdicts")
     )
 
 
-def more(design: Design, delta: float) -> dict[str, tuple[Design, Power]]:
-    """What twice as much of one thing would buy, by its name."""
+def _remedy(levers: Levers) -> str:
+    if not levers.forget_list:
+        return "raise num_seeds or forget_fraction"
+    return "raise num_seeds or give a longer forget list" if levers.more_seeds else "give a longer forget list"
+
+
+def more(design: Design, delta: float, levers: Levers) -> dict[str, tuple[Design, Power]]:
+    """What twice as much of one thing would buy, by its name; of what there can be more."""
     changes = {
-        "seeds × 2": {"num_seeds": 2 * design.num_seeds},
         "shadow models × 2": {"num_shadows": 2 * design.num_shadows},
-        "forget set × 2": {"num_forget": 2 * design.num_forget},
+        "forget list × 2" if levers.forget_list else "forget set × 2": {"num_forget": 2 * design.num_forget},
     }
+    if levers.more_seeds:
+        changes = {"seeds × 2": {"num_seeds": 2 * design.num_seeds}} | changes
     designs = {name: dataclasses.replace(design, **change) for name, change in changes.items()}
     return {name: (changed, power(changed, delta)) for name, changed in designs.items()}
 

@@ -15,6 +15,7 @@ from ungan_dist.config import MIN_SHADOWS, AuditConfig
 from ungan_dist.errors import ConfigError, Unfinished
 from ungan_dist.evidence import Evidence, Report
 from ungan_dist.examples import forget_examples
+from ungan_dist.given import levers_of
 from ungan_dist.identity import appended, identity
 from ungan_dist.lira import ShadowFits, fit_shadows, resolve_variance
 from ungan_dist.metrics import auc
@@ -116,10 +117,19 @@ def report_of(record: RunRecord, *, tell: progress.Report = progress.silent) -> 
     """The report of what a run has committed so far, written anew; nothing is trained.
 
     The run may have been computed elsewhere: what was resolved there, such as the device, holds here too.
+
+    Raises:
+        ConfigError: data, lists or weights that cannot be read any more, or are not those that the run was made from.
+        Unfinished: too little was committed for a report.
     """
-    plan = make_plan(record.config, resolved=record.resolved)
+    try:
+        plan = make_plan(record.config, resolved=record.resolved)
+    except ConfigError as error:
+        raise ConfigError(f"{error}. A report needs what the run was made from: put it back") from error
     if found := changes(record, plan.record):
-        raise ConfigError(f"{plan.folder} cannot be reported anew, {found[0]}: restore that; its report stays as it is")
+        lists = ", ".join(str(path) for path in vars(record.config.given).values() if path is not None)
+        where = f" ({lists})" if lists and plan.source.content_hash == record.data_hash else ""
+        raise ConfigError(f"{plan.folder}: {found[0]}{where}: put it back, or run anew with what there is now")
     with _writable(plan.folder), store.run_lock(plan.folder):
         report = build_report(plan, [], tell)
         _write(plan, report)
@@ -265,6 +275,8 @@ def build_report(plan: Plan, failures: list[Failed], tell: progress.Report) -> R
         forget_files=_forget_files(plan),
         notes=plan.assumed,
         examples=forget_examples(plan.source, plan.split, evidence) if _may_show(plan) else [],
+        levers=levers_of(config),
+        num_classes=plan.source.num_classes,
     )
 
 

@@ -46,7 +46,7 @@ def read_parquet(train: list[Path], test: list[Path], *, num_classes: int | None
 
     Raises:
         ValueError: a file that is damaged or lacks a column, a row without a picture or label, a picture that cannot
-            be decoded, or a label out of range.
+            be decoded, a label out of range, or a column ``id`` that holds no ids.
     """
     tables = [_open(file) for file in [*train, *test]]
     counts = [table.metadata.num_rows for table in tables]
@@ -64,7 +64,7 @@ def read_parquet(train: list[Path], test: list[Path], *, num_classes: int | None
         labels=labels,
         class_names=names if len(names) == num_classes else tuple(str(label) for label in range(num_classes)),
         num_test=sum(counts[len(train) :]),
-        ids=_ids(tables),
+        ids=_ids(files),
         jpegs=jpegs,
     )
 
@@ -97,11 +97,46 @@ def _column(file: Path, table: pq.ParquetFile, names: tuple[str, ...]) -> str:
     )
 
 
-def _ids(tables: list[pq.ParquetFile]) -> tuple[str, ...] | None:
-    """The column ``id`` as text; none unless every file has one."""
-    if any("id" not in table.schema_arrow.names for table in tables):
+def _ids(files: list[tuple[Path, pq.ParquetFile]]) -> tuple[str, ...] | None:
+    """The column ``id`` as text; none where no file has one.
+
+    Only integers and strings name an example: the text of another type is not what a list would hold ("5.0", "None").
+    """
+    found = [(file, table, _id_column(file, table)) for file, table in files]
+    if all(name is None for _, _, name in found):
         return None
-    return tuple(str(id) for table in tables for id in table.read(columns=["id"])["id"].to_pylist())
+    ids: list[str] = []
+    for file, table, name in found:
+        if name is None:
+            with_ids = next(file for file, _, name in found if name is not None)
+            raise ValueError(f"{file} has no column id, {with_ids} has one: give it to every file, or to none")
+        kind = table.schema_arrow.field(name).type
+        values = kind.value_type if pa.types.is_dictionary(kind) else kind
+        if not (pa.types.is_integer(values) or pa.types.is_string(values) or pa.types.is_large_string(values)):
+            raise ValueError(
+                f"{file}: column {name} holds {kind}, ids must be strings or integers: cast it, or rename the column "
+                f"if it does not name examples"
+            )
+        try:
+            column = table.read(columns=[name])[name].to_pylist()
+        except (pa.ArrowException, OSError) as error:
+            raise _damaged(file, error) from error
+        if None in column:
+            raise ValueError(
+                f"{file}, row {column.index(None)}: the id (column {name}, {kind}) is missing: give it one, drop the "
+                f"row, or rename the column if it does not name examples"
+            )
+        ids += map(str, column)
+    return tuple(ids)
+
+
+def _id_column(file: Path, table: pq.ParquetFile) -> str | None:
+    """``id``, or else the one column that is so called but for its case."""
+    present = table.schema_arrow.names
+    names = ["id"] if "id" in present else [name for name in present if name.lower() == "id"]
+    if len(names) > 1:
+        raise ValueError(f"{file} has columns {' and '.join(names)}: name the one that holds ids id, and rename others")
+    return names[0] if names else None
 
 
 def _labels(file: Path, table: pq.ParquetFile) -> Int64[np.ndarray, " rows"]:

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 from report.synthetic import make_report
 
-from ungan_dist.evidence import Interval, Report, Verdict
+from ungan_dist.evidence import Interval, Levers, Report, Verdict
 from ungan_dist.intervals import verdict
 from ungan_dist.report.conclusions import caveats, conclusion, margin, reading
 from ungan_dist.report.markdown import markdown
@@ -83,6 +83,39 @@ def test_blind_attack_is_said_first(plain: Report) -> None:
     blind = _with_gap(plain, -0.02, 0.02, method="original")
     assert caveats(blind)[0].startswith("This attack does not show the forget set even in the untouched original")
     assert caveats(blind)[0] in markdown(blind)
+
+
+@pytest.mark.parametrize(
+    ("levers", "needed"),
+    [
+        (Levers(), "so more seeds or more forget examples are needed ("),
+        (Levers(forget_list=True), "so more seeds or a longer forget list are needed ("),
+        (Levers(forget_list=True, more_seeds=False), "so a longer forget list is needed ("),
+    ],
+)
+def test_what_is_needed_can_be_had(plain: Report, levers: Levers, needed: str) -> None:
+    report = dataclasses.replace(_with_gap(plain, -0.01, 0.06), levers=levers)
+    assert needed in conclusion(report, report.rows[-1])
+
+
+def test_a_model_at_chance_is_said_to_be(plain: Report) -> None:
+    """Of 320 retain examples, 10 % + 2 standard errors are 13.35 %."""
+
+    def with_retain(accuracy: float) -> Report:
+        *others, row = plain.rows
+        retain = dataclasses.replace(row.accuracy["retain"], mean=accuracy)
+        low = dataclasses.replace(row, accuracy=row.accuracy | {"retain": retain})
+        return dataclasses.replace(plain, num_classes=10, rows=[*others, low])
+
+    assert plain.sizes["retain"] == 320
+    assert caveats(dataclasses.replace(plain, num_classes=10)) == []
+    assert caveats(with_retain(0.134)) == []
+    [said] = caveats(with_retain(0.133))
+    assert said.startswith(
+        "UnGAN classifies 13.3 % of retain examples correctly, which is no better than chance (10.0 %): its verdict "
+        "says nothing of a working model."
+    )
+    assert "class order" in said
 
 
 def test_one_seed_cannot_rank() -> None:

@@ -113,7 +113,7 @@ def _power(known: Outlook, found: Forecast | None = None) -> list[str]:
     lines = [head + ("  more device-hours" if found else "")]
     for name, power in {
         "as asked": known.power,
-        **{name: gained for name, (_, gained) in more(design, delta).items()},
+        **{name: gained for name, (_, gained) in more(design, delta, known.levers).items()},
     }.items():
         line = f"  {'  ' + name:<24} {f'±{power.half_width:.3f}':>9} {power.smallest_delta:>9.3f} {power.seen:>10.3f}"
         extra = found.more.get(name) if found else None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import sqrt
 
-from ungan_dist.evidence import Report, Row
+from ungan_dist.evidence import Levers, Report, Row
 from ungan_dist.report.cells import delta as shown_delta
 from ungan_dist.report.cells import gap as shown_gap
 from ungan_dist.report.cells import number, rate, rates, signed
@@ -69,11 +70,17 @@ def conclusion(report: Report, row: Row) -> str:
         "over-forgotten": f"Over-forgotten: forget examples look less seen than examples that never were, beyond "
         f"{within}, and that is a trace too ({found}; {passed}).",
         "inconclusive": f"Inconclusive, which is no pass: the interval neither stays within {within} nor lies wholly "
-        f"beyond it, so more seeds or more forget examples are needed ({found}; {passed}).",
+        f"beyond it, so {_needed(report.levers)} ({found}; {passed}).",
     }
     if verdict.outcome not in sentences:
         raise ValueError(f"unknown verdict {verdict.outcome!r} of {row.method}: expected one of {sorted(sentences)}")
     return sentences[verdict.outcome] + tail
+
+
+def _needed(levers: Levers) -> str:
+    if not levers.forget_list:
+        return "more seeds or more forget examples are needed"
+    return "more seeds or a longer forget list are needed" if levers.more_seeds else "a longer forget list is needed"
 
 
 def caveats(report: Report) -> list[str]:
@@ -85,11 +92,34 @@ def caveats(report: Report) -> list[str]:
         for row in report.rows
         if row.method == "original" and row.verdict.outcome != "under-forgotten"
     ]
+    found += _at_chance(report)
     if report.rows and not any(row.method == "original" for row in report.rows):
         found.append("The original is not in the table: whether the attack sees anything at all was not checked.")
     if len(seeds(report)) == 1:
         found.append("One seed cannot rank methods: how much another draw and training would differ is not known.")
     return [*report.notes, *found]
+
+
+def _at_chance(report: Report) -> list[str]:
+    """A caveat a row whose accuracy on what it should know is not above chance by two standard errors."""
+    if report.num_classes is None:
+        return []
+    chance = 1 / report.num_classes
+    found: list[str] = []
+    for row in report.rows:
+        low: list[str] = []
+        for name in ("retain", "test"):
+            error = sqrt(chance * (1 - chance) / max(1, report.sizes[name]))
+            accuracy = row.accuracy[name].mean if name in row.accuracy else 1.0
+            if accuracy <= chance + 2 * error:
+                low.append(f"{accuracy * 100:.1f} % of {name}")
+        if low:
+            found.append(
+                f"{row.title} classifies {' and '.join(low)} examples correctly, which is no better than chance "
+                f"({chance * 100:.1f} %): its verdict says nothing of a working model. Other class order, pixels "
+                f"normalised otherwise, or a model that was destroyed are likely causes."
+            )
+    return found
 
 
 def reading(report: Report) -> list[str]:

@@ -1,0 +1,172 @@
+"""The sets around a forget list: what was trained on, what stays unseen, and which pool other lists share."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ungan_dist.config import AttackConfig, AuditConfig
+from ungan_dist.given import GivenSets, given_sets
+from ungan_dist.given_split import MEMBERS_SHARE, MEMBERS_SHARE_BESIDE_TEST
+from ungan_dist.recipes import custom
+from ungan_dist.sources import Source
+
+NUM, NUM_TEST = 200, 60
+
+
+def source(num_test: int = 0) -> Source:
+    """200 examples, and official test examples before the last hundred of them."""
+    count = NUM + num_test
+    return Source(
+        images=np.zeros((count, 4, 4, 1), np.uint8),
+        labels=np.arange(count) % 4,
+        num_classes=4,
+        class_names=("a", "b", "c", "d"),
+        title="nothing",
+        bundled=False,
+        test=np.arange(100, 100 + num_test) if num_test else None,
+        mean=(0.5,),
+        std=(1.0,),
+        ids=tuple(f"person {number}" for number in range(count)),
+    )
+
+
+def config(folder: Path, forget: list[int], **more: str) -> AuditConfig:
+    (folder / "forget.csv").write_text("\n".join(map(str, forget)))
+    attack = AttackConfig(fnr=0.1)
+    return replace(custom(data="nothing", forget=str(folder / "forget.csv"), **more), attack=attack)
+
+
+def members(folder: Path, indices: list[int]) -> str:
+    (folder / "members.csv").write_text("\n".join(map(str, indices)))
+    return str(folder / "members.csv")
+
+
+def parts(sets: GivenSets) -> dict[str, set[int]]:
+    pool = sets.split.pool
+    return {
+        "retain": set(pool[sets.draw.retain]),
+        "forget": set(pool[sets.draw.forget]),
+        "never_seen": set(pool[sets.draw.never_seen]),
+        "unseen": set(sets.split.unseen),
+        "test": set(sets.split.test),
+    }
+
+
+def check(sets: GivenSets) -> None:
+    """No example in two sets, and a pool that can be halved."""
+    found = parts(sets)
+    assert sum(map(len, found.values())) == len(set().union(*found.values()))
+    assert len(sets.split.pool) % 2 == 0
+    assert all(found.values())
+
+
+def fixed_pool(folder: Path, data: Source) -> np.ndarray:
+    """The pool of a list that lies inside of it."""
+    found = (given_sets(config(folder, [number]), data) for number in range(NUM))
+    return next(sets.split.pool for sets in found if not sets.notes)
+
+
+@pytest.mark.parametrize("num_test", [0, NUM_TEST])
+def test_lists_inside_of_the_pool_share_it(tmp_path: Path, num_test: int) -> None:
+    data = source(num_test)
+    pool = fixed_pool(tmp_path, data)
+    lists = [pool[:1].tolist(), pool[5:25].tolist(), pool[::4].tolist()]
+    found = [given_sets(config(tmp_path, some), data) for some in lists]
+    share = MEMBERS_SHARE_BESIDE_TEST if num_test else MEMBERS_SHARE
+    for some, sets in zip(lists, found, strict=True):
+        check(sets)
+        assert parts(sets)["forget"] == set(some)
+        assert np.array_equal(sets.split.pool, found[0].split.pool)
+        assert np.array_equal(sets.split.unseen, found[0].split.unseen)
+        assert np.array_equal(sets.split.test, found[0].split.test)
+        assert len(sets.draw.train) == len(sets.draw.never_seen) == round(share * NUM)
+        assert not any("outside of the fixed pool" in note for note in sets.notes)
+    assert len({sets.given_hash for sets in found}) == 3
+
+
+def test_listed_outsiders_are_exchanged_and_that_is_said(tmp_path: Path) -> None:
+    inside = fixed_pool(tmp_path, source())[:10].tolist()
+    base = given_sets(config(tmp_path, inside), source())
+    outsiders = [int(base.split.unseen[0]), int(base.split.test[0]), int(base.split.test[1])]
+    sets = given_sets(config(tmp_path, [*inside, *outsiders]), source())
+    check(sets)
+    assert parts(sets)["forget"] == {*inside, *outsiders}
+    assert len(np.setdiff1d(base.split.pool, sets.split.pool)) == 3
+    assert len(sets.split.pool) == len(base.split.pool)
+    assert sum(map(len, parts(sets).values())) == NUM
+    assert any("3 of the 13 listed examples lie outside of the fixed pool" in note for note in sets.notes)
+
+
+def test_models_trained_here_never_see_official_test_examples(tmp_path: Path) -> None:
+    data = source(NUM_TEST)
+    assert data.test is not None
+    sets = given_sets(config(tmp_path, [0, 1, 250]), data)
+    check(sets)
+    assert parts(sets)["test"] == set(data.test)
+    assert len(sets.split.pool) == 2 * round(MEMBERS_SHARE_BESIDE_TEST * NUM)
+    with pytest.raises(ValueError, match=r"line 2: example 100 is one of the official test examples.*--members"):
+        given_sets(config(tmp_path, [0, 100]), data)
+
+
+def test_a_list_of_more_than_half_of_the_pool_is_told_the_truth(tmp_path: Path) -> None:
+    said = r"lists 90 of 200 examples; without --members the original is trained on 80, which leaves 0 to retain"
+    with pytest.raises(ValueError, match=said):
+        given_sets(config(tmp_path, list(range(90))), source())
+
+
+def test_official_test_examples_are_tested_on_where_members_are_given(tmp_path: Path) -> None:
+    data = source(NUM_TEST)
+    assert data.test is not None
+    train = np.setdiff1d(np.arange(NUM + NUM_TEST), data.test)
+    chosen = config(tmp_path, [0, 1], members=members(tmp_path, train[:80].tolist()))
+    sets = given_sets(chosen, data)
+    check(sets)
+    # 120 others were not trained on: enough for D^s and D_u
+    assert parts(sets)["test"] == set(data.test)
+    assert parts(sets)["never_seen"] <= set(train[80:])
+    assert parts(sets)["unseen"] <= set(train[80:])
+    assert not any("stand in" in note for note in sets.notes)
+
+    chosen = config(tmp_path, [0, 1], members=members(tmp_path, train[:180].tolist()))
+    sets = given_sets(chosen, data)
+    check(sets)
+    found = parts(sets)
+    assert found["test"] < set(data.test)
+    assert set(train[180:]) <= found["never_seen"] | found["unseen"]
+    lent = NUM_TEST - len(found["test"])
+    assert any(f"{lent} of its 60 stand in D^s and D_u" in note for note in sets.notes)
+
+
+def test_who_was_not_trained_on_is_named_as_listed(tmp_path: Path) -> None:
+    data = source(NUM_TEST)
+    listed = config(tmp_path, [0], members=members(tmp_path, list(range(50))))
+    (tmp_path / "forget.csv").write_text("person 3\nperson 77\n")
+    with pytest.raises(
+        ValueError, match=r"line 2: example 'person 77' was not trained on \(it is not in .*members.csv"
+    ):
+        given_sets(listed, data)
+    taken = config(tmp_path, [0], original="weights.safetensors")
+    (tmp_path / "forget.csv").write_text("person 3\nperson 107\n")
+    said = r"'person 107' was not trained on \(without --members .* all but the official test examples\).* by --members"
+    with pytest.raises(ValueError, match=said):
+        given_sets(taken, data)
+
+
+def test_seeds_of_one_list_are_said_to_share_its_sets(tmp_path: Path) -> None:
+    chosen = config(tmp_path, [0, 1])
+    assert not any("seeds" in note for note in given_sets(chosen, source()).notes)
+    notes = given_sets(replace(chosen, num_seeds=3), source()).notes
+    assert any("The 3 seeds differ in training alone" in note for note in notes)
+
+
+def test_a_stand_in_for_the_original_is_called_one(tmp_path: Path) -> None:
+    (tmp_path / "u.safetensors").write_bytes(b"weights")
+    more = {"unlearned": str(tmp_path / "u.safetensors"), "members": members(tmp_path, list(range(100)))}
+    notes = given_sets(config(tmp_path, [0, 1], **more), source()).notes
+    assert any("The row Original is a stand-in" in note for note in notes)
+    notes = given_sets(config(tmp_path, [0, 1], original=more["unlearned"], **more), source()).notes
+    assert not any("stand-in" in note for note in notes)
