@@ -1,4 +1,4 @@
-"""A purge finds the forget pictures in prepared data of every hash, whoever prepared them and however they are stored."""
+"""A purge finds the forget pictures in prepared data of every hash, however they are stored."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def begun(config: AuditConfig, name: str, **source: object) -> Plan:
     """A run as its driver leaves it at the start: its record and the prepared data."""
     config = replace(
         config,
-        source=replace(config.source, **source),  # pyright: ignore[reportArgumentType]
+        source=replace(config.source, **source),
         execution=replace(config.execution, run_name=name),
     )
     plan = make_plan(config)
@@ -41,7 +41,7 @@ def files(folder: Path, below: str) -> set[str]:
 
 @pytest.fixture
 def two(tmp_path: Path) -> tuple[Path, Plan]:
-    """An output folder with a run, and another run on the same pictures, normalised otherwise, and its shadow models."""
+    """An output folder with a run, another run on the same pictures, normalised otherwise, and its shadow models."""
     config = small_config(tmp_path)
     begun(config, "run")
     other = begun(config, "other", mean=(0.5,), std=(0.5,))
@@ -68,7 +68,7 @@ def test_pictures_prepared_for_another_run_under_another_hash_are_left_and_named
 
 def test_shared_takes_them_and_a_run_at_work_on_them_is_respected(two: tuple[Path, Plan]) -> None:
     output, _ = two
-    with store.run_lock(output / "other"), pytest.raises(ValueError, match="at work on .*other"):
+    with store.run_lock(output / "other"), pytest.raises(ValueError, match=r"at work on .*other"):
         purge(output / "run", shared=True)
     done = purge(output / "run", shared=True)
     assert (done.affected, done.complete) == (["other"], True)

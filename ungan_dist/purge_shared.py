@@ -73,6 +73,7 @@ def _copies(
     before = _found_before(folder)
     for name in sorted(there | trained_on):
         users = _users_of_data(folder, name)
+        why = ""
         if name in before:
             held = True
         elif name not in there:
@@ -81,15 +82,15 @@ def _copies(
             held, why = None, f"this run's forget pictures are not known any more: {obstacle}"
         else:
             try:
-                held, why = holds(output / "data" / name, wanted), ""
+                held = holds(output / "data" / name, wanted)
             except ValueError as error:
                 held, why = None, str(error)
         if held is None:
             what = "" if name in there else "shadow models trained on "
+            used = f"used by {', '.join(sorted(users)) or 'no run'}"
             doubts.append(
-                f"{what}{output}/data/{name} (used by {', '.join(sorted(users)) or 'no run'}) could not be judged: {why}. "
-                f"It may hold pictures that this run is to forget, or what was derived from them: delete it by hand "
-                f"once no run there needs it"
+                f"{what}{output}/data/{name} ({used}) could not be judged: {why}. It may hold pictures "
+                f"that this run is to forget, or what was derived from them: delete it by hand once no run needs it"
             )
         elif held:
             files = [*_below(output, f"data/{name}"), *sorted(_shadow_files_of_data(output, name))]
