@@ -94,4 +94,7 @@ def connect(address: str, *, without_token: bool = False) -> JobSubmissionClient
             f"the head prints it), RAY_AUTH_TOKEN_PATH or RAY_AUTH_TOKEN"
         ) from error
     except (ConnectionError, RequestException, RuntimeError) as error:
-        raise ConfigError(f"no Jobs API answers at {address}: {str(error).splitlines()[0]}") from error
+        raise ConfigError(
+            f"no Jobs API answers at {address}: {str(error).splitlines()[0]}. Start a head on this machine "
+            f"(RAY_AUTH_MODE=token ray start --head; stop it with ray stop), or name that of a cluster by --address"
+        ) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 import tomllib
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pyarrow import fs
+from storage import S3Server
 
 from ungan_dist import cli, doctor, store
 from ungan_dist.doctor import GIB, Finding
@@ -199,4 +202,89 @@ def test_a_torch_that_computes_otherwise(stub: Path) -> None:
 def test_a_library_that_hangs(stub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (stub / "torch.py").write_text("import time; time.sleep(600)")
     monkeypatch.setattr(doctor, "PATIENCE_S", 0.5)
-    says(doctor.check_torch(), "failure", "no answer")
+    for name in ("triton", "ffcv"):
+        (stub / f"{name}.py").write_text("import time; time.sleep(600)")
+    # slow is not broken
+    for check in CHECKS.values():
+        found = check()
+        says(found, "warning", "no answer", "load average")
+        assert found.remedy == "try again when the machine is idle"
+
+
+@pytest.mark.parametrize(("load", "at_once"), [(0.0, 3), (1e6, 1)])
+def test_on_a_busy_machine_libraries_are_tried_one_after_another(
+    load: float, at_once: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, load, load))
+    running, most, guard = [0], [0], threading.Lock()
+
+    def slow() -> Finding:
+        with guard:
+            running[0] += 1
+            most[0] = max(most[0], running[0])
+        time.sleep(0.3)
+        with guard:
+            running[0] -= 1
+        return Finding(name="slow", state="ok", detail="")
+
+    for name in CHECKS:
+        monkeypatch.setattr(doctor, f"check_{name}", slow)
+    told: list[str] = []
+    assert len(list(doctor.local_findings(tmp_path, tell=told.append))) == 9
+    assert most == [at_once]
+    assert any("torch" in what for what in told)
+
+
+def test_a_name_that_is_too_long_is_a_failure(tmp_path: Path) -> None:
+    folder = tmp_path / ("x" * 300) / "runs"
+    says(doctor.check_output(folder), "failure", "too long")
+    says(doctor.check_clock(folder), "ok")
+    assert str(tmp_path) in doctor.check_disk(folder).detail
+    says(doctor.check_data(folder), "ok", "none yet")
+
+
+def test_the_systems_own_folders_have_a_remedy_of_their_own() -> None:
+    found = doctor.check_output(Path("/proc/runs"))
+    says(found, "failure", "/proc")
+    assert "the system's own" in found.remedy
+    found = doctor.check_disk(Path("/proc/runs"))
+    says(found, "failure", "/proc")
+    assert "--remove" not in found.remedy
+
+
+def test_storage_behind_a_url(tmp_path: Path) -> None:
+    url = f"file://{tmp_path}/new/prefix"
+    says(doctor.check_storage(url), "ok", url)
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "file").write_text("in the way")
+    says(doctor.check_storage(f"file://{tmp_path}/file/prefix"), "failure", "file/prefix")
+    says(doctor.check_storage("nothing://here"), "failure", "nothing")
+
+
+def test_object_storage(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    server = S3Server()
+    try:
+        says(doctor.check_storage(server.url("bucket/prefix")), "ok", "s3://bucket/prefix")
+        assert server.filesystem.get_file_info(fs.FileSelector("bucket", recursive=True)) == []
+        says(doctor.check_storage(server.url("absent/prefix")), "failure", "no bucket")
+    finally:
+        server.stop()
+
+
+def test_the_command_tries_the_storage_of_a_url_and_the_folder_behind_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], stub: Path
+) -> None:
+    for name in CHECKS:
+        (stub / f"{name}.py").write_text("raise ImportError('not today')")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    monkeypatch.chdir(tmp_path)
+    command("--output", f"file://{tmp_path}/store")
+    lines = capfd.readouterr().out.splitlines()
+    assert lines[0].startswith(f"ok       storage: file://{tmp_path}/store")
+    assert any("output folder" in line and str(tmp_path / "home") in line for line in lines)
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+    assert command("--output", "s3://user:password@bucket/prefix") == 2

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +19,11 @@ from typing import Literal
 
 from ungan_dist import store
 from ungan_dist.doctor_probes import ABSENT
+from ungan_dist.errors import ConfigError
 
 MINIMUM_PYTHON = (3, 11)
 GIB = 1 << 30
-PATIENCE_S = 180.0
+PATIENCE_S = 300.0
 """For a library that is tried; the first use of one compiles."""
 
 
@@ -42,21 +43,36 @@ class Finding:
         return " ".join(text.splitlines())
 
 
-def local_findings(output: Path) -> Iterator[Finding]:
+def local_findings(
+    output: Path, *, storage: str | None = None, tell: Callable[[str], None] = lambda _: None
+) -> Iterator[Finding]:
     """Every check of this machine, each as soon as it is done.
 
     Args:
         output: the folder that holds runs and prepared data; need not exist.
+        storage: the URL of the object storage that the folder works for, if there is one.
+        tell: is told what is being checked, before a check begins.
     """
+    if storage is not None:
+        tell(f"storage {storage}")
+        yield check_storage(storage)
+    tell("this machine and the output folder")
     yield check_python()
     yield check_clock(output)
     yield check_output(output)
     yield check_disk(output)
     yield check_memory()
+    tell("prepared data")
     yield check_data(output)
-    # at once: each mostly waits for the disk
-    with ThreadPoolExecutor() as pool:
-        yield from pool.map(lambda check: check(), (check_torch, check_triton, check_ffcv))
+    probes = (check_torch, check_triton, check_ffcv)
+    tell("torch, triton and ffcv, which takes up to some minutes")
+    # at once: each mostly waits for the disk; on a busy machine they would only keep each other waiting
+    with ThreadPoolExecutor(1 if _is_busy() else len(probes)) as pool:
+        yield from pool.map(lambda check: check(), probes)
+
+
+def _is_busy() -> bool:
+    return os.getloadavg()[0] > (os.cpu_count() or 1)
 
 
 def check_python(minimum: tuple[int, int] = MINIMUM_PYTHON) -> Finding:
@@ -94,7 +110,14 @@ def _probed(name: str, *, absent: Literal["warning", "failure"], remedy: str) ->
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE_S)
     except subprocess.TimeoutExpired:
-        return Finding(name=name, state="failure", detail=f"no answer in {PATIENCE_S:g} s", remedy=remedy)
+        # slow is not broken: what works on an idle machine must not be taken off
+        load, cores = os.getloadavg()[0], os.cpu_count() or 1
+        return Finding(
+            name=name,
+            state="warning",
+            detail=f"no answer in {PATIENCE_S:g} s, load average {load:.1f} on {cores} cores",
+            remedy="try again when the machine is idle",
+        )
     if done.returncode == 0:
         return Finding(name=name, state="ok", detail=_last_line(done.stdout))
     if done.returncode == ABSENT:
@@ -111,8 +134,12 @@ def _last_line(text: str) -> str:
 def check_output(folder: Path) -> Finding:
     """The output folder, or the nearest folder above it that exists: write, fsync, lock, rename, read, delete."""
     name = "output folder"
-    # a link that leads nowhere is in the way of the folder
-    there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    try:
+        # a link that leads nowhere is in the way of the folder
+        there = _nearest(folder, os.lstat)
+    except OSError as error:
+        remedy = "name another folder with --output"
+        return Finding(name=name, state="failure", detail=f"{folder}: {error.strerror or error}", remedy=remedy)
     aside = there / f".doctor.{os.getpid()}.{secrets.token_hex(4)}.tmp"
     final = aside.with_suffix(".txt")
     content = secrets.token_bytes(64)
@@ -131,15 +158,56 @@ def check_output(folder: Path) -> Finding:
             aside.unlink(missing_ok=True)
             final.unlink(missing_ok=True)
     except OSError as error:
-        remedy = "name a folder that you may write to with --output, or mount it anew"
+        system = there.is_relative_to("/proc") or there.is_relative_to("/sys") or there.is_relative_to("/dev")
+        remedy = "name a folder that you may write to with --output"
+        remedy += ", not one of the system's own" if system else ", or mount it anew"
         return Finding(name=name, state="failure", detail=f"{there}: {error.strerror or error}", remedy=remedy)
     made = "" if there == folder else f" ({folder} will be made)"
     return Finding(name=name, state="ok", detail=f"{there} can be written, locked and renamed in{made}")
 
 
+def check_storage(url: str) -> Finding:
+    """Object storage: connect, write, read and delete, as a run does."""
+    name = "storage"
+    # pyarrow is wanted for storage alone
+    import pyarrow
+
+    from ungan_dist.mirror import connect
+
+    try:
+        connect(url).try_out()
+    except ConfigError as error:
+        detail, _, remedy = str(error).partition(". Check ")
+        return Finding(name=name, state="failure", detail=detail, remedy=f"check {remedy or 'the URL'}")
+    except (OSError, pyarrow.ArrowException) as error:
+        remedy = "check that the credentials in the environment may write, read and delete there"
+        return Finding(name=name, state="failure", detail=f"{url}: {error}", remedy=remedy)
+    return Finding(name=name, state="ok", detail=f"{url} can be written, read and deleted in")
+
+
+def _nearest(folder: Path, look: Callable[[Path], object]) -> Path:
+    """The folder, or the nearest path above it that a look finds.
+
+    Raises:
+        OSError: it cannot be looked for, for example because its name is too long.
+    """
+    for path in (folder, *folder.parents):
+        try:
+            look(path)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        return path
+    raise FileNotFoundError(f"nothing of {folder} is there")
+
+
 def _existing(folder: Path) -> Path:
-    """The folder, or the nearest path above it that is there."""
-    return next(path for path in (folder, *folder.parents) if path.exists())
+    """The nearest path that is there; below one that cannot be looked for, which another check says, the one above."""
+    for path in (folder, *folder.parents):
+        try:
+            return _nearest(path, os.stat)
+        except OSError:
+            continue
+    return Path("/")
 
 
 def check_disk(folder: Path, *, needed: int = GIB, wanted: int = 10 * GIB) -> Finding:
@@ -151,7 +219,12 @@ def check_disk(folder: Path, *, needed: int = GIB, wanted: int = 10 * GIB) -> Fi
         wanted: bytes below which it is a warning: what hundreds of shadow models and a data set take.
     """
     there = _existing(folder)
-    free = shutil.disk_usage(there).free
+    usage = shutil.disk_usage(there)
+    if not usage.total:
+        detail = f"nothing can be stored at {there}: it is no file system of a disk"
+        remedy = "name a folder on a disk with --output"
+        return Finding(name="disk", state="failure", detail=detail, remedy=remedy)
+    free = usage.free
     remedy = "ungan-dist runs --remove RUN frees space; or name another folder with --output"
     return _amount("disk", free, f"free at {there}", needed=needed, wanted=wanted, remedy=remedy)
 
@@ -197,8 +270,11 @@ def _amount(name: str, free: int, what: str, *, needed: int, wanted: int, remedy
 def check_data(output: Path) -> Finding:
     """The hashes of all prepared data of an output folder."""
     name = "prepared data"
-    # as arrays, and as FFCV's file
-    markers = sorted([*output.glob("data/*/manifest.json"), *output.glob("data/*/beton.json")])
+    try:
+        # as arrays, and as FFCV's file
+        markers = sorted([*output.glob("data/*/manifest.json"), *output.glob("data/*/beton.json")])
+    except OSError:
+        markers = []  # what cannot be looked into is another check's word
     altered = [marker for marker in markers if not _intact(output, marker)]
     if altered:
         names = ", ".join(map(str, altered))

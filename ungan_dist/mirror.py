@@ -153,6 +153,38 @@ class Mirror:
         prefix = f"{base}/" if base else ""
         return {info.path.removeprefix(prefix): info.size for info in found if info.type == fs.FileType.File}
 
+    def try_out(self) -> None:
+        """Writes, reads and deletes a small object, as a run does, and leaves nothing behind.
+
+        Raises:
+            OSError, pyarrow.ArrowException: the storage refuses it.
+        """
+        name, content = f".doctor.{secrets.token_hex(8)}", secrets.token_bytes(64)
+        made = self._absent_folder()
+        try:
+            self._write(name, content)
+            if self._read(name) != content:
+                raise OSError("what was written does not come back")
+            self.filesystem.delete_file(_join(self.root, name))
+        except Unfinished as error:
+            raise (error.__cause__ or error) from None
+        finally:
+            if made is not None:
+                with contextlib.suppress(OSError):
+                    there = self.filesystem.get_file_info(fs.FileSelector(made, recursive=True))
+                    # somebody else may have begun to write there
+                    if not any(info.type == fs.FileType.File for info in there):
+                        self.filesystem.delete_dir(made)
+
+    def _absent_folder(self) -> str | None:
+        """The highest folder at or above the root that is not there; S3 too leaves one where an object is deleted."""
+        parts = self.root.split("/")
+        for count in range(1, len(parts) + 1):
+            path = "/".join(parts[:count])
+            if path and self.filesystem.get_file_info(path).type == fs.FileType.NotFound:
+                return path
+        return None
+
     def _sizes_agree(self, place: str, hashes: Mapping[str, str], sizes: Mapping[str, int] | None = None) -> bool:
         here = self.folder / place
         if sizes is None:

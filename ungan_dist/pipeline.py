@@ -29,7 +29,7 @@ from ungan_dist.runs import RunRecord, changes, extended, open_run
 from ungan_dist.score import score_rows
 from ungan_dist.shadows import ShadowUnit
 from ungan_dist.split import array_hash
-from ungan_dist.status import stated, write_status
+from ungan_dist.status import stated, telling_status, write_status
 from ungan_dist.targets import TargetUnit
 from ungan_dist.units import Failed, RunUnits, Unit, facts_of, is_done, missing
 
@@ -64,6 +64,7 @@ def audit(
     with opened(config, device=device, mirror=mirror) as plan, stated(plan.folder):
         if missing([*plan.targets, *plan.shadows]):
             write_status(plan.folder, "RUNNING")
+            tell = telling_status(plan.folder, tell)
             for line in outlook.lines(outlook.outlook(plan)):
                 tell(progress.remark("plan", line))
             if mirror is not None:

@@ -85,7 +85,10 @@ def _json_line(event: Event) -> None:
     values["seconds"] = round(event.seconds, 1)
     values["seconds_left"] = None if event.seconds_left is None else round(event.seconds_left, 1)
     values["per_hour"] = None if event.per_hour is None else round(event.per_hour, 1)
-    print(json.dumps(values), file=sys.stderr, flush=True)
+    if not event.total:
+        # words alone
+        values = {"stage": event.stage, "note": event.note}
+    print(json.dumps(values, ensure_ascii=False), file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
@@ -98,6 +101,7 @@ def _live() -> Iterator[Report]:
         BarColumn(bar_width=32),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
+        TextColumn("elapsed", style="dim"),
         TextColumn("{task.fields[left]}", style="dim"),
         TextColumn("{task.fields[note]}", style="dim"),
     )
@@ -111,8 +115,10 @@ def _live() -> Iterator[Report]:
             if event.stage not in tasks:
                 tasks[event.stage] = display.add_task(event.stage, total=event.total, left="", note="")
             finished = event.done >= event.total
-            left = "" if finished or event.seconds_left is None else f"{_clock(event.seconds_left)} left"
-            if left and event.per_hour is not None:
+            left = "" if finished else "time left: known after the first"
+            if event.seconds_left is not None and not finished:
+                left = f"{clock(event.seconds_left)} left"
+            if not finished and event.per_hour is not None:
                 left += f", {event.per_hour:,.0f}/h"
             note = "" if finished else event.note
             display.update(tasks[event.stage], completed=event.done, total=event.total, left=left, note=note)
@@ -120,7 +126,8 @@ def _live() -> Iterator[Report]:
         yield tell
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Hours, minutes and seconds, as a clock shows them."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import platform
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from ungan_dist import store
+from ungan_dist.progress import Event, Report
 
 STATUS_FILE = "status.json"
+EVERY_S = 5.0
+"""Between two steps that are written down; a write waits for the disk."""
 
 State = Literal["RUNNING", "COMPLETE", "PARTIAL", "FAILED"]
 
@@ -30,6 +34,8 @@ class Status:
     missing: list[str] = field(default_factory=list)
     """What a partial run lacks, in words."""
     error: str = ""
+    progress: Event | None = None
+    """The driver's last step, while it is at work."""
 
 
 def write_status(folder: Path, state: State, *, missing: list[str] | None = None, error: str = "") -> None:
@@ -44,11 +50,32 @@ def write_status(folder: Path, state: State, *, missing: list[str] | None = None
         store.write_json(folder / STATUS_FILE, asdict(status))
 
 
+def telling_status(folder: Path, tell: Report) -> Report:
+    """Tells a run's steps on, and leaves the last one in its status for who asks from elsewhere."""
+    written = -math.inf
+
+    def told(event: Event) -> None:
+        nonlocal written
+        tell(event)
+        now = time.monotonic()
+        if not event.total or (now - written < EVERY_S and event.done < event.total):
+            return
+        written = now
+        status = read_status(folder)
+        if status is not None and status.state == "RUNNING":
+            with contextlib.suppress(OSError):
+                store.write_json(folder / STATUS_FILE, asdict(replace(status, progress=event)))
+
+    return told
+
+
 def read_status(folder: Path) -> Status | None:
     """The status of a run folder; none where no driver has left one, or where it is damaged."""
     try:
-        return Status(**store.read_json(folder / STATUS_FILE))
-    except (FileNotFoundError, NotADirectoryError, ValueError, TypeError):
+        values = store.read_json(folder / STATUS_FILE)
+        event = values.pop("progress", None)
+        return Status(**values, progress=None if event is None else Event(**event))
+    except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, AttributeError):
         return None
 
 

@@ -1,13 +1,30 @@
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from report.synthetic import make_report
+from rich.console import Console
 
+from ungan_dist.commands.runs import listing
 from ungan_dist.evidence import Interval
-from ungan_dist.report.cells import delta, number, percent, rate, seconds, signed, spread
+from ungan_dist.report import render
+from ungan_dist.report.cells import (
+    answered_rates,
+    columns,
+    delta,
+    left_out,
+    number,
+    percent,
+    rate,
+    rates,
+    seconds,
+    signed,
+    spread,
+)
 from ungan_dist.report.figures import _rate_at
 from ungan_dist.report.terminal import WIDTH, render_table
 
@@ -47,6 +64,53 @@ def test_curve_is_read_at_the_highest_rate_allowed() -> None:
     grid = np.array([0.1, 0.25 * (1 - 1e-15), 0.3, 0.5, 1.0])
     brute = [max(t for f, t in zip(fpr, tpr, strict=True) if f <= g * (1 + 1e-12)) for g in grid]
     assert _rate_at(fpr, tpr, grid).tolist() == brute == [0.5, 0.5, 0.5, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 110, 120])
+def test_a_narrow_terminal_loses_columns_and_breaks_no_row(width: int) -> None:
+    report = make_report(3)
+    lines = render_table(report, width).splitlines()
+    assert max(map(len, lines)) <= width
+    text = " ".join(" ".join(lines).split())
+    assert all(heading in text for heading in ("Forget %", "Test %", "AUC", "Verdict"))
+    assert [word in text for word in ("TPR", "TNR", "Retain")] == [width >= 100, width >= 100, width >= 80]
+    assert ("more columns" in text) == (width < 100)
+    if width >= 80:
+        for row in report.rows:
+            # the row's name, its AUC and its verdict stand in one line
+            assert any(
+                row.title.split()[0] in line and f"{row.auc.mean:.3f}" in line and row.verdict.outcome in line
+                for line in lines
+            )
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_runs_on_a_narrow_terminal(width: int) -> None:
+    rows = [[f"digits-{'0' * 20}", "INTERRUPTED", "digits", "3", "128", "12", "12.3 MB"], ["data/", *[""] * 5, "1 B"]]
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    with console.capture() as capture:
+        console.print(listing(rows, width))
+    lines = capture.get().splitlines()
+    assert len(lines) == 3
+    assert max(map(len, lines)) <= width
+    assert "INTERRUPTED" in lines[1]
+    assert lines[1].rstrip().endswith("12.3 MB")
+    assert ("recipe" in lines[0]) == (width > 80)
+
+
+def test_a_column_of_reasons_is_a_line_below_the_table() -> None:
+    report = make_report(1)
+    assert rates(report, "tpr_at_fpr") == ["0.01", "0.001"]
+    assert answered_rates(report, "tpr_at_fpr") == ["0.01"]
+    assert not any("0.1 %" in column.heading for column in columns(report))
+    assert left_out(report) == [
+        "Left out: (a) TNR @ 0.1 % FNR: n/a (needs ≥ 1,000 retain examples).",
+        "Left out: (b) TPR @ 0.1 % FPR, (b) flipped TPR @ 0.1 % FPR: n/a (needs ≥ 1,000 never-seen examples).",
+    ]
+    files = render(report)
+    for name in ("report.html", "table.md"):
+        assert files[name].decode().count("never-seen examples)") == 1
+    assert files["table.json"].count(b"never-seen examples)") > 1
 
 
 @pytest.mark.parametrize("num_seeds", [1, 3])

@@ -16,6 +16,7 @@ from ungan_dist.urls import is_url, split_run
 
 if TYPE_CHECKING:
     from ungan_dist.cluster.job_outcome import Job
+    from ungan_dist.progress import Event
     from ungan_dist.status import Status
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
@@ -84,6 +85,8 @@ def say_status(run: str, folder: Path, status: Status) -> int:
     if state == "RUNNING" and status.host == platform.node() and not _alive(status.pid):
         state = "PARTIAL (its driver is gone: run the same command again)"
     print(f"{run}: {state}")
+    if state == "RUNNING" and status.progress is not None:
+        print(f"  {step(status.progress)}")
     if status.error:
         print(f"  {status.error}")
     for name in status.missing:
@@ -91,6 +94,14 @@ def say_status(run: str, folder: Path, status: Status) -> int:
     if (folder / "report.html").exists():
         print(f"  report: {folder / 'report.html'}")
     return code
+
+
+def step(event: Event) -> str:
+    """A run's last step in words: what is going on, how much of it is done, and what is left at its pace."""
+    from ungan_dist.progress import clock
+
+    left = "" if event.seconds_left is None else f", about {clock(event.seconds_left)} left of this stage"
+    return f"{event.stage}: {event.done} of {event.total} done{left}"
 
 
 def _alive(pid: int) -> bool:

@@ -15,11 +15,17 @@ Removes the forget data, pictures, scores and log-odds of single examples, and t
 forget data. Keeps the aggregates (table.json, table.md, report.html without pictures), the unlearned models, and
 purged.json, the record of it. It cannot be undone, and the run cannot go on.
 
+Beside the run it looks into all prepared data of the output folder: where any of them holds a picture of the forget
+set, pixel for pixel, they go too, with what was derived from them by shadow models, unless other runs use them.
+
   --shared    remove prepared data and shadow models' log-odds even where other runs beside this one use them
   --models    remove the unlearned models too: one that did not forget still holds what it should not
   --dry-run   say what would be removed
 
-exit codes: 0 nothing of the forget data is left in the output folder; 3 something is, and is named; 2 no such run
+Folders of other runs are never touched: a model that was trained there on the same people is purged there.
+
+exit codes: 0 nothing of the forget data is left of this run, nor beside it in data/ and shadows/; 3 something is, or
+may be and could not be judged, and is named; 2 no such run
 """
 
 
@@ -50,11 +56,10 @@ def main(arguments: list[str]) -> int:
         print(f"  {name}")
     if done.affected:
         print(f"runs that lose shared files: {', '.join(done.affected)}")
-    for note in done.notes:
+    for note in (*done.doubts, *done.notes):
         print(f"note: {note}", file=sys.stderr)
     if done.in_use:
         print("left, because other runs use it (--shared removes it all the same):", file=sys.stderr)
         for name, users in done.in_use.items():
             print(f"  {name}: {', '.join(users)}", file=sys.stderr)
-    complete = not done.in_use and not any("could not be told" in note for note in done.notes)
-    return 0 if complete else Unfinished.exit_code
+    return 0 if done.complete else Unfinished.exit_code

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ungan_dist.errors import ConfigError
 from ungan_dist.urls import is_url
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 USAGE = """\
 usage: ungan-dist runs [DIR]                 list the runs of an output folder (default: runs) with state and size
@@ -42,18 +47,31 @@ def main(arguments: list[str]) -> int:
 
 def _list(output: Path) -> int:
     from rich.console import Console
+
+    rows = [[config.parent.name, *_facts(config.parent)] for config in sorted(output.glob("*/config.json"))]
+    shared = [output / name for name in ("shadows", "data") if (output / name).is_dir()]
+    rows += [[f"{folder.name}/", "shared", "", "", "", "", _human(_size(folder))] for folder in shared]
+    console = Console()
+    if not console.is_terminal:
+        console.width = max(console.width, 100)
+    console.print(listing(rows, console.width) if rows else f"no runs in {output}")
+    return 0
+
+
+def listing(rows: Sequence[Sequence[str]], width: int) -> Table:
+    """The table of runs; on a narrow terminal without what matters least."""
     from rich.table import Table
 
-    table = Table("run", "state", "recipe", "seeds", "shadow models", "rows", "size", box=None, pad_edge=False)
-    for config in sorted(output.glob("*/config.json")):
-        table.add_row(config.parent.name, *_facts(config.parent))
-    shared = [output / name for name in ("shadows", "data") if (output / name).is_dir()]
-    for folder in shared:
-        table.add_row(f"{folder.name}/", "shared", "", "", "", "", _human(_size(folder)))
-    console = Console()
-    console.width = max(console.width, 100)
-    console.print(table if table.row_count else f"no runs in {output}")
-    return 0
+    names = ["run", "state", "recipe", "seeds", "shadow models", "rows", "size"]
+    widths = {name: max(map(len, [name, *column])) for name, *column in zip(names, *rows, strict=True)}
+    for name in ("recipe", "rows", "shadow models", "seeds"):
+        if sum(widths.values()) + len(widths) - 1 > width:
+            del widths[name]
+    table = Table(*widths, box=None, pad_edge=False)
+    table.columns[0].overflow = "fold"
+    for row in rows:
+        table.add_row(*(cell for name, cell in zip(names, row, strict=True) if name in widths))
+    return table
 
 
 def _facts(folder: Path) -> list[str]:

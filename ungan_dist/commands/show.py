@@ -19,9 +19,10 @@ def show(report: Report, folder: Path, *, url: str | None = None) -> int:
     from ungan_dist.report.terminal import WIDTH, table
 
     console = Console()
-    # a narrow window or a pipe wraps lines rather than losing the verdicts
-    console.width = max(console.width, WIDTH)
-    console.print(table(report))
+    if not console.is_terminal:
+        # a file has no width; rich would take 80
+        console.width = max(console.width, WIDTH)
+    console.print(table(report, min(console.width, WIDTH)))
     print(f"report: {folder / 'report.html'}")
     if url is not None:
         print(f"run: {url}")

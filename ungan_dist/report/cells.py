@@ -85,12 +85,18 @@ def columns(report: Report) -> list[Column]:
     mean_time = mean_seconds(report)
     return [
         *(shares("Accuracy, %", name.capitalize(), "accuracy", name) for name in ("retain", "forget", "test")),
-        *(shares(PAPER_GROUP, f"TNR, % @ {rate(fnr)} FNR", "tnr_at_fnr", fnr) for fnr in rates(report, "tnr_at_fnr")),
+        *(
+            shares(PAPER_GROUP, f"TNR, % @ {rate(fnr)} FNR", "tnr_at_fnr", fnr)
+            for fnr in answered_rates(report, "tnr_at_fnr")
+        ),
         Column(group=AUDIT_GROUP, heading="AUC", cell=lambda row: " ".join(spread(row.auc, 3))),
-        *(shares(AUDIT_GROUP, f"TPR, % @ {rate(fpr)} FPR", "tpr_at_fpr", fpr) for fpr in rates(report, "tpr_at_fpr")),
+        *(
+            shares(AUDIT_GROUP, f"TPR, % @ {rate(fpr)} FPR", "tpr_at_fpr", fpr)
+            for fpr in answered_rates(report, "tpr_at_fpr")
+        ),
         *(
             shares(AUDIT_GROUP, f"Flipped TPR, % @ {rate(fpr)} FPR", "tpr_at_fpr_flipped", fpr)
-            for fpr in rates(report, "tpr_at_fpr_flipped")
+            for fpr in answered_rates(report, "tpr_at_fpr_flipped")
         ),
         Column(group=VERDICT_GROUP, heading="Verdict", cell=lambda row: row.verdict.outcome),
         Column(group=VERDICT_GROUP, heading="Gap in AUC, 90 % interval", cell=lambda row: gap(row.verdict.gap)),
@@ -106,3 +112,28 @@ def columns(report: Report) -> list[Column]:
 def rates(report: Report, field: str) -> list[str]:
     """The error rates that a family of cells was asked at, the largest first."""
     return sorted({key for row in report.rows for key in getattr(row, field)}, key=float, reverse=True)
+
+
+def answered_rates(report: Report, field: str) -> list[str]:
+    """Those at which any row has a number: a column of nothing but reasons is a line below the table instead."""
+    return [
+        key
+        for key in rates(report, field)
+        if any(not isinstance(getattr(row, field).get(key), str | None) for row in report.rows)
+    ]
+
+
+def left_out(report: Report) -> list[str]:
+    """One line a reason for the columns that no row has a number in."""
+    families = {
+        "tnr_at_fnr": ("(a) TNR", "FNR"),
+        "tpr_at_fpr": ("(b) TPR", "FPR"),
+        "tpr_at_fpr_flipped": ("(b) flipped TPR", "FPR"),
+    }
+    columns_of: dict[str, list[str]] = {}
+    for field, (name, of) in families.items():
+        answered = answered_rates(report, field)
+        for key in (key for key in rates(report, field) if key not in answered):
+            reason = next(str(getattr(row, field)[key]) for row in report.rows if getattr(row, field).get(key))
+            columns_of.setdefault(reason, []).append(f"{name} @ {rate(key)} {of}")
+    return [f"Left out: {', '.join(names)}: {reason}." for reason, names in columns_of.items()]

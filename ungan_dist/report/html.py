@@ -17,6 +17,7 @@ from ungan_dist.report.cells import (
     columns,
     delta,
     gap,
+    left_out,
     number,
     seconds,
     signed,
@@ -121,7 +122,7 @@ def _results(report: Report) -> str:
         f'<tr><th rowspan="2" scope="col">Method</th>'
         f'<th rowspan="2" scope="col" class="first verdict">{escape(VERDICT_GROUP)}</th>{heads}</tr>'
         f"<tr>{headings}</tr></thead><tbody>{body}</tbody></table></div>"
-        f'<div class="small quiet">{_bullets(reading(report))}{_quality(report)}</div>'
+        f'<div class="small quiet">{_bullets([*left_out(report), *reading(report)])}{_quality(report)}</div>'
     )
 
 

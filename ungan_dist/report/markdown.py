@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from ungan_dist.evidence import Report
-from ungan_dist.report.cells import PAPER_GROUP, PAPER_NOTE, columns
+from ungan_dist.report.cells import PAPER_GROUP, PAPER_NOTE, columns, left_out
 from ungan_dist.report.conclusions import LIMITS, NOT_TESTED, caveats, conclusion, reading
 
 
@@ -20,7 +20,7 @@ def markdown(report: Report) -> str:
         blocks += [
             "\n".join(f"- **{escape(row.title)}.** {escape(conclusion(report, row))}" for row in report.rows),
             _table(report),
-            f"{PAPER_GROUP}: {PAPER_NOTE}. All shares in per cent.",
+            " ".join([f"{PAPER_GROUP}: {PAPER_NOTE}. All shares in per cent.", *map(escape, left_out(report))]),
         ]
     else:
         blocks.append("No method has been scored yet.")

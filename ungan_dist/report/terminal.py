@@ -1,18 +1,25 @@
-"""The table on a terminal of some 110 columns."""
+"""The table on a terminal: whole on some 110 columns, below that without what matters least."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
+from itertools import compress
 from typing import TYPE_CHECKING
 
 from ungan_dist.evidence import Interval, Report
-from ungan_dist.report.cells import delta, gap, number, rate, rates, seconds, spread
+from ungan_dist.report.cells import answered_rates, delta, gap, left_out, number, rate, seconds, spread
 from ungan_dist.report.timings import mean_seconds
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 WIDTH = 110
+"""Of the whole table, also where it is written to a file."""
+DROPPED_FIRST = ("TPR", "TNR", "T_U", "Retain")
+"""Columns that give way on a narrow terminal, in this order, by the words in their headings."""
+METHOD_WIDTH = 18
+"""To which the rows' names are folded before a column gives way."""
 STYLES = {
     "equivalent": "green",
     "under-forgotten": "red",
@@ -22,55 +29,84 @@ STYLES = {
 }
 
 
-def table(report: Report) -> Table:
-    """Each cell's interval below its mean; the flipped TPR and the smaller rates are in the report only."""
+def table(report: Report, width: int = WIDTH) -> Table:
+    """Each cell's interval below its mean; the flipped TPR and the smaller rates are in the report only.
+
+    Args:
+        width: columns of the terminal; no line is longer.
+    """
+    for count in range(len(DROPPED_FIRST)):
+        drawn = _drawn(report, width, DROPPED_FIRST[:count])
+        if _fits(drawn, width):
+            return drawn
+    return _drawn(report, width, DROPPED_FIRST)
+
+
+def _fits(drawn: Table, width: int) -> bool:
+    from rich.console import Console
+    from rich.measure import measure_renderables
+
+    console = Console(width=10 * WIDTH)
+    widths = [
+        measure_renderables(console, console.options, [*column.cells, column.header]).maximum
+        for column in drawn.columns
+    ]
+    widths[0] = min(widths[0], METHOD_WIDTH)
+    # a space behind each, and one at either edge
+    return sum(widths) + len(widths) + 2 <= width
+
+
+def _drawn(report: Report, width: int, without: Sequence[str]) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    fnr, fpr = (rates(report, field)[:1] for field in ("tnr_at_fnr", "tpr_at_fpr"))
+    fnr, fpr = (answered_rates(report, field)[:1] for field in ("tnr_at_fnr", "tpr_at_fpr"))
     missing = f"; missing: {', '.join(report.missing)}" if report.missing else ""
     drawn = Table(
         title=Text(report.title if report.status == "COMPLETE" else f"{report.title}: {report.status}{missing}"),
         caption=Text(
             "(a) retain against forget, the paper's column: confounded, nothing is concluded from it. "
             "(b) forget against never seen."
+            + "".join(f" {line}" for line in ([] if fnr and fpr else left_out(report)))
+            + (" The report has more columns." if without else "")
         ),
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
-        width=WIDTH,
+        width=width,
         title_justify="left",
         caption_justify="left",
     )
     drawn.add_column("Method", overflow="fold")
     headings = ["Retain %", "Forget %", "Test %", *(f"(a) TNR\n@ {rate(key)}" for key in fnr), "(b) AUC"]
     headings += [*(f"(b) TPR\n@ {rate(key)}" for key in fpr), "Verdict, gap in AUC", "T_U s"]
-    for heading in headings:
+    shown = [not any(word in heading for word in without) for heading in headings]
+    for heading in compress(headings, shown):
         drawn.add_column(heading, justify="left" if heading.startswith("Verdict") else "right")
     times = mean_seconds(report)
     for row in report.rows:
         outcome = Text(row.verdict.outcome, STYLES.get(row.verdict.outcome, ""))
         if row.verdict.gap is not None:
             outcome.append(f"\n{gap(row.verdict.gap)}\nδ ≥ {delta(row.verdict.smallest_delta)}", "not bold default")
-        drawn.add_row(
-            Text(row.title),
+        cells = [
             *(_two_lines(row.accuracy.get(name)) for name in ("retain", "forget", "test")),
             *(_two_lines(row.tnr_at_fnr.get(key)) for key in fnr),
             _two_lines(row.auc, digits=3, scale=1),
             *(_two_lines(row.tpr_at_fpr.get(key)) for key in fpr),
             outcome,
             seconds(times.get(row.method)),
-        )
+        ]
+        drawn.add_row(Text(row.title), *compress(cells, shown))
     return drawn
 
 
-def render_table(report: Report) -> str:
+def render_table(report: Report, width: int = WIDTH) -> str:
     """The same as plain text."""
     from rich.console import Console
 
-    console = Console(file=io.StringIO(), width=WIDTH, color_system=None, force_terminal=False)
+    console = Console(file=io.StringIO(), width=width, color_system=None, force_terminal=False)
     with console.capture() as capture:
-        console.print(table(report))
+        console.print(table(report, width))
     return capture.get()
 
 

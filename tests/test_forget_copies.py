@@ -1,0 +1,179 @@
+"""A purge finds the forget pictures in prepared data of every hash, however they are stored."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from small import small_config
+
+from ungan_dist import cli, forget_copies, store
+from ungan_dist.beton_write import beton_bytes
+from ungan_dist.config import AuditConfig
+from ungan_dist.forget_copies import ForgetPictures, forget_pictures, holds
+from ungan_dist.plan import Plan, make_plan
+from ungan_dist.purge import plan_purge, purge
+from ungan_dist.resident import prepare
+from ungan_dist.runs import open_run
+
+
+def begun(config: AuditConfig, name: str, **source: object) -> Plan:
+    """A run as its driver leaves it at the start: its record and the prepared data."""
+    config = replace(
+        config,
+        source=replace(config.source, **source),
+        execution=replace(config.execution, run_name=name),
+    )
+    plan = make_plan(config)
+    open_run(plan.folder, plan.record)
+    prepare(plan.source, plan.folder.parent)
+    return plan
+
+
+def files(folder: Path, below: str) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in (folder / below).rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> tuple[Path, Plan]:
+    """An output folder with a run, another run on the same pictures, normalised otherwise, and its shadow models."""
+    config = small_config(tmp_path)
+    begun(config, "run")
+    other = begun(config, "other", mean=(0.5,), std=(0.5,))
+    shadow = {"shadows/abc.npy": store.array_bytes(np.zeros(3))}
+    store.commit(tmp_path, "shadows/abc.json", id="abc", files=shadow, facts={"data": other.record.data_hash})
+    return tmp_path, other
+
+
+def test_pictures_prepared_for_another_run_under_another_hash_are_left_and_named(
+    two: tuple[Path, Plan], capfd: pytest.CaptureFixture[str]
+) -> None:
+    output, other = two
+    place = f"data/{other.record.data_hash[:16]}"
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["purge", str(output / "run")])
+    assert ended.value.code == 3
+    assert "other" in capfd.readouterr().err
+    left = files(output, "data") | files(output, "shadows")
+    assert left == {f"{place}/{name}" for name in ("images.npy", "labels.npy", "manifest.json")} | {
+        *("shadows/abc.json", "shadows/abc.npy"),
+    }
+    assert set(store.read_json(output / "run/purged.json")["remaining"]) == left
+
+
+def test_shared_takes_them_and_a_run_at_work_on_them_is_respected(two: tuple[Path, Plan]) -> None:
+    output, _ = two
+    with store.run_lock(output / "other"), pytest.raises(ValueError, match=r"at work on .*other"):
+        purge(output / "run", shared=True)
+    done = purge(output / "run", shared=True)
+    assert (done.affected, done.complete) == (["other"], True)
+    assert not files(output, "data") | files(output, "shadows")
+    assert any("folders of other runs" in note and "other" in note for note in done.notes)
+
+
+def test_what_no_run_uses_goes(two: tuple[Path, Plan]) -> None:
+    output, _ = two
+    shutil.rmtree(output / "other")
+    assert purge(output / "run").complete
+    assert not files(output, "data") | files(output, "shadows")
+
+
+def test_other_pictures_stay(two: tuple[Path, Plan]) -> None:
+    output, other = two
+    images = output / f"data/{other.record.data_hash[:16]}/images.npy"
+    np.save(images, 255 - np.load(images))
+    done = plan_purge(output / "run")
+    assert done.complete
+    assert not [name for name in done.removed if other.record.data_hash[:16] in name or "abc" in name]
+
+
+def test_what_cannot_be_read_could_not_be_judged(two: tuple[Path, Plan]) -> None:
+    output, other = two
+    folder = output / f"data/{other.record.data_hash[:16]}"
+    (folder / "images.npy").write_bytes(b"no array")
+    done = plan_purge(output / "run")
+    assert not done.complete
+    assert any(folder.name in doubt and "used by other" in doubt for doubt in done.doubts)
+    shutil.rmtree(folder)
+    assert any("shadow models trained on" in doubt for doubt in plan_purge(output / "run").doubts)
+
+
+def test_without_the_source_the_forget_pictures_are_unknown_unless_found_before(
+    two: tuple[Path, Plan], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    output, other = two
+    gone = {"kind": "parquet"}
+    fresh = shutil.copytree(output, tmp_path_factory.mktemp("fresh") / "runs")
+    purge(output / "run")
+    for place in (output, fresh):
+        record = store.read_json(place / "run/config.json")
+        record["identity"]["source"] |= gone
+        store.write_json(place / "run/config.json", {**record, "source_path": str(output / "gone")})
+    unknown = plan_purge(fresh / "run")
+    assert any("not known any more" in doubt for doubt in unknown.doubts)
+    known = plan_purge(output / "run")
+    assert known.doubts == []
+    assert any(other.record.data_hash[:16] in name for name in known.remaining)
+
+
+def jpeg_of(picture: np.ndarray) -> tuple[bytes, np.ndarray]:
+    """A picture as a JPEG file, and the pixels that it gives back."""
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "JPEG")
+    with Image.open(file) as opened:
+        return file.getvalue(), np.asarray(opened)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_records_of_ffcvs_file(tmp_path: Path, channels: int) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (6, 8, 8, channels), dtype=np.uint8)
+    labels = np.arange(6)
+    wanted = pictures_of(images[4])
+    (tmp_path / "data.beton").write_bytes(beton_bytes(images, labels))
+    assert holds(tmp_path, wanted)
+    (tmp_path / "data.beton").write_bytes(beton_bytes(images[:4], labels[:4]))
+    assert not holds(tmp_path, wanted)
+    (tmp_path / "data.beton").write_bytes(b"short")
+    with pytest.raises(ValueError, match="cannot hold"):
+        holds(tmp_path, wanted)
+
+
+def pictures_of(picture: np.ndarray, jpeg: bytes | None = None, label: int = 4) -> ForgetPictures:
+    digest = forget_copies._digest  # pyright: ignore[reportPrivateUsage]
+    return ForgetPictures(
+        shape=picture.shape,
+        pixels=frozenset({digest(picture.tobytes())}),
+        jpegs=frozenset({digest(jpeg)} if jpeg else ()),
+        labels=frozenset({label}),
+    )
+
+
+def test_jpeg_records_of_ffcvs_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures = np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3), dtype=np.uint8)
+    encoded, decoded = zip(*map(jpeg_of, pictures), strict=True)
+    (tmp_path / "data.beton").write_bytes(beton_bytes(np.stack(decoded), np.arange(6), encoded))
+    assert holds(tmp_path, pictures_of(decoded[4], encoded[4]))
+    monkeypatch.setattr(forget_copies, "obstacle", lambda: "FFCV is not installed")
+    with pytest.raises(ValueError, match="1 of its pictures are JPEG files"):
+        holds(tmp_path, pictures_of(decoded[4]))
+    assert not holds(tmp_path, pictures_of(decoded[4], label=9))
+
+
+def test_jpeg_records_are_decoded_where_ffcv_is(tmp_path: Path) -> None:
+    pytest.importorskip("ffcv.libffcv", reason="FFCV is not installed")
+    pictures = np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3), dtype=np.uint8)
+    encoded, decoded = zip(*map(jpeg_of, pictures), strict=True)
+    (tmp_path / "data.beton").write_bytes(beton_bytes(np.stack(decoded), np.arange(6), encoded))
+    assert holds(tmp_path, pictures_of(decoded[4]))
+    assert not holds(tmp_path, pictures_of(255 - decoded[4]))
+
+
+def test_the_forget_sets_of_all_seeds_are_looked_for(tmp_path: Path) -> None:
+    one = forget_pictures(make_plan(small_config(tmp_path)))
+    two = forget_pictures(make_plan(small_config(tmp_path, num_seeds=2)))
+    assert one.pixels < two.pixels

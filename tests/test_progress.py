@@ -1,0 +1,56 @@
+"""What a run says of itself: JSON lines that people read too, and a status that knows the last step."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ungan_dist.commands.status import main as status_command
+from ungan_dist.progress import Event, Stage, progress, remark, silent
+from ungan_dist.status import read_status, telling_status, write_status
+
+
+def test_json_lines_are_legible_and_words_alone_have_no_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("json") as tell:
+        tell(remark("plan", "δ ≥ 0.05 ± 0.01"))
+        Stage("shadows", 4, tell).advance()
+    words, *steps = capsys.readouterr().err.splitlines()
+    assert "δ ≥ 0.05 ± 0.01" in words
+    assert json.loads(words) == {"stage": "plan", "note": "δ ≥ 0.05 ± 0.01"}
+    assert [(json.loads(step)["done"], json.loads(step)["total"]) for step in steps] == [(0, 4), (1, 4)]
+
+
+def test_the_live_display_says_which_time_is_which(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("rich") as tell:
+        stage = Stage("shadows", 4, tell)
+        stage.advance()
+    shown = " ".join(capsys.readouterr().err.split())
+    assert "elapsed" in shown
+    assert "left" in shown
+
+
+def event(done: int, left: float | None) -> Event:
+    return Event(stage="unlearning", done=done, total=9, seconds=60.0, seconds_left=left)
+
+
+def test_status_of_a_run_at_work_says_how_far_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_status(tmp_path, "RUNNING")
+    tell = telling_status(tmp_path, silent)
+    tell(remark("plan", "words"))
+    tell(event(3, 125.0))
+    assert status_command([str(tmp_path)]) == 3
+    assert "unlearning: 3 of 9 done, about 2:05 left of this stage" in capsys.readouterr().out
+    tell(event(4, 100.0))  # too soon after the last to be worth a write
+    status = read_status(tmp_path)
+    assert status is not None
+    assert status.progress == event(3, 125.0)
+    tell(event(9, None))
+    status_command([str(tmp_path)])
+    assert "unlearning: 9 of 9 done\n" in capsys.readouterr().out
+    write_status(tmp_path, "COMPLETE")
+    tell(event(9, None))
+    status = read_status(tmp_path)
+    assert status is not None
+    assert (status.state, status.progress) == ("COMPLETE", None)
