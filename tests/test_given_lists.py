@@ -79,7 +79,7 @@ def test_the_column_that_is_named_is_read(
         ("id,note\n3,x\n,y\n", None, r"line 3 names no example \(its cell is blank\)"),
         ('3\n""\n', None, "line 2 names no example"),
         ("id,note\n3,x\n4\n", None, "line 3 has 1 cells, line 1 has 2"),
-        ("3\n4,5\n", None, "line 1 has 1 columns and no heading|2 columns"),
+        ("3\n4,5\n", None, "line 2 has 2 columns and no heading"),
         ("id,note\n3,x,y\n", None, "line 2 has 3 cells, line 1 has 2.*in quotes"),
         ("id,id\n3,4\n", None, "two columns are named 'id'"),
         ('3\n"4\n5\n6\n', None, "line 2: .*close its quotes"),

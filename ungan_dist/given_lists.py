@@ -147,8 +147,9 @@ def _column(path: Path, rows: list[tuple[int, list[str]]], first: list[str], pos
     """Which of several columns names the examples; of several such, one that holds ids of the data."""
     named = sorted((column for column, name in enumerate(first) if name in HEADINGS), key=lambda at: _rank(first[at]))
     if not named:
+        line, row = max(rows, key=lambda numbered: len(numbered[1]))
         raise ValueError(
-            f"{path}, line {rows[0][0]} has {len(first)} columns and no heading that says which is meant: name one "
+            f"{path}, line {line} has {len(row)} columns and no heading that says which is meant: name one "
             f'"id" or "index" in the first line, or list one example a line (ids that hold a comma in quotes)'
         )
     repeated = [name for name, count in Counter(first[at] for at in named).items() if count > 1]
