@@ -66,8 +66,8 @@ def given_sets(config: AuditConfig, source: Source) -> GivenSets:
     if len(outside) < MIN_OUTSIDE:
         raise ValueError(
             f"{len(outside)} examples are left that the model has never seen, at least {MIN_OUTSIDE} are needed: LiRA "
-            f"compares the forget set with such examples. Name by given.members what it was trained on, or add a test "
-            f"set"
+            f"compares the forget set with such examples. Name by given.members (--members) what it was trained on, or "
+            f"add a test set"
         )
     outside = np.random.default_rng(config.split.seed).permutation(outside)
     num_unseen = max(2, round(len(outside) * UNSEEN_SHARE))
