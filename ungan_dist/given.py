@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
 from ungan_dist.config import AuditConfig
 from ungan_dist.data import layer_draws
@@ -17,7 +16,7 @@ from ungan_dist.evidence import Levers
 from ungan_dist.given_lists import read_entries
 from ungan_dist.given_split import split_around, split_in_fixed_pool
 from ungan_dist.identity import content_hash
-from ungan_dist.models import architecture, build, users_code
+from ungan_dist.models import architecture, build, check_trainable, users_code
 from ungan_dist.sources import Source
 from ungan_dist.split import Draw, Split, array_hash
 from ungan_dist.weights import given_weights, load_given
@@ -127,7 +126,7 @@ def check_models(config: AuditConfig, source: Source) -> str:
         return ""
     channels, classes = source.images.shape[-1], source.num_classes
     model = build(config.model, channels=channels, num_classes=classes, seed=0, device=torch.device("cpu"))
-    _check_parameters(model)
+    check_trainable(model)
     pictures = torch.randn(2, channels, *source.images.shape[1:3], generator=torch.Generator().manual_seed(0))
     # in training mode some models return more than logits
     for mode in (True, False):
@@ -141,25 +140,6 @@ def check_models(config: AuditConfig, source: Source) -> str:
         if not torch.isfinite(_outputs(loaded, pictures, classes)).all():
             raise ValueError(f"{path}: with these weights the model's outputs are not finite: the file is no model")
     return "" if config.model.factory is None else architecture(model)
-
-
-def _check_parameters(model: nn.Module) -> None:
-    """Refuses what no optimizer can train."""
-    name = type(model).__name__
-    parameters = dict(model.named_parameters())
-    lazy = [own for own, parameter in parameters.items() if is_lazy(parameter)]
-    if lazy:
-        raise ValueError(
-            f"{lazy[0]} of the model ({name}) has no shape yet, as in nn.LazyLinear: give its layer all sizes, or let "
-            f"the factory pass one batch through the model before it returns it"
-        )
-    if not parameters:
-        raise ValueError(f"the model ({name}) has no parameters, so there is nothing to train or to unlearn")
-    if not any(parameter.requires_grad for parameter in parameters.values()):
-        raise ValueError(
-            f"every parameter of the model ({name}) is frozen, {next(iter(parameters))} the first: let the factory "
-            f"leave requires_grad True where the model was trained, in its head at least"
-        )
 
 
 def _outputs(model: nn.Module, pictures: Float[Tensor, "2 channels height width"], classes: int) -> Tensor:

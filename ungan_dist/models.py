@@ -14,6 +14,7 @@ from typing import cast
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from ungan_dist.config import ModelConfig
 from ungan_dist.data import derive_seed
@@ -121,6 +122,25 @@ def users_code(what: str) -> Iterator[None]:
         raise ValueError(f"{what} called sys.exit({error.code!r}): leave that out") from error
     except Exception as error:  # whatever the user's code raises is told as theirs
         raise ValueError(f"{what} raised {type(error).__name__}: {error}") from error
+
+
+def check_trainable(model: nn.Module) -> None:
+    """Refuses what no optimizer can train."""
+    name = type(model).__name__
+    parameters = dict(model.named_parameters())
+    lazy = [own for own, parameter in parameters.items() if is_lazy(parameter)]
+    if lazy:
+        raise ValueError(
+            f"{lazy[0]} of the model ({name}) has no shape yet, as in nn.LazyLinear: give its layer all sizes, or pass "
+            f"one batch through the model where it is made"
+        )
+    if not parameters:
+        raise ValueError(f"the model ({name}) has no parameters, so there is nothing to train or to unlearn")
+    if not any(parameter.requires_grad for parameter in parameters.values()):
+        raise ValueError(
+            f"every parameter of the model ({name}) is frozen, {next(iter(parameters))} the first: set requires_grad "
+            f"to True where the model was trained, in its head at least"
+        )
 
 
 def architecture(model: nn.Module) -> str:

@@ -19,9 +19,14 @@ def recipe_config(arguments: list[str], *, command: str) -> AuditConfig:
     from ungan_dist.recipes import RECIPES
 
     name = arguments[0] if arguments else ""
+    if not name or name.startswith("-"):
+        raise ConfigError(f"name a recipe first: {', '.join(RECIPES)}")
     if name not in RECIPES:
         raise ConfigError(f"unknown recipe {name!r}; known: {', '.join(RECIPES)}")
-    options = [_in_full(option) for option in arguments[1:]] if name == "custom" else arguments[1:]
+    options = arguments[1:]
+    if name == "custom":
+        options = [_in_full(option) for option in options]
+        _refuse_repeats(options)
     return parse_config(RECIPES[name](), options, program=f"ungan-dist {command} {name}", more=MORE.get(name, ""))
 
 
@@ -48,6 +53,17 @@ MORE = {
 def _in_full(option: str) -> str:
     name, equals, value = option.partition("=")
     return SHORT.get(name, name) + equals + value
+
+
+def _refuse_repeats(options: list[str]) -> None:
+    """The last one would count, and the others be dropped without a word."""
+    named = [option.partition("=")[0] for option in options]
+    for short, full in SHORT.items():
+        if named.count(full) > 1:
+            raise ConfigError(
+                f"{short} was given {named.count(full)} times, one value is taken: give it once, and the others each "
+                f"in a run of their own, which shares the shadow models"
+            )
 
 
 def parse_config(default: AuditConfig, arguments: list[str], *, program: str, more: str = "") -> AuditConfig:
