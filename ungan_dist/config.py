@@ -56,7 +56,7 @@ class SourceConfig:
 
     kind: Literal["digits", "cifar10", "cifar100", "parquet", "image_folder", "auto"] = "digits"
     """auto: Parquet or an image folder, as the path is. digits: bundled with scikit-learn. cifar10, cifar100: Parquet
-    where a path is given, else downloaded by torchvision."""
+    where a path is given, else its authors' archive, downloaded once and checked against its checksum."""
     path: str | None = None
     """Folder or file to read; for CIFAR-10 the environment variable CIFAR10_PARQUET is the second choice."""
     mean: tuple[float, ...] | None = field(default=None, metadata=ADDED)
@@ -189,7 +189,8 @@ class ShadowConfig:
     seed: int = 0
     """Fixes the membership matrix and every shadow model's training."""
     engine: Literal["auto", "serial", "stacked"] = "auto"
-    """serial: one model after another. stacked: all of a unit at once (torch.func). auto: serial on a CPU."""
+    """serial: one model after another. stacked: all of a unit at once (torch.func). auto: serial on a CPU, for a model
+    of your own and with shadows.data_parallel; stacked on a GPU otherwise."""
     data_parallel: bool = field(default=False, metadata=ADDED)
     """Each shadow model is trained by all of train.num_workers processes, as the original is: for models that are too
     large or too slow for one. Off: one process trains a unit, as many units at once as there are workers."""
@@ -312,7 +313,7 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class FleetConfig:
-    """Workers on a Ray cluster, and how patient it is with them; without meaning where ``cluster`` is ``local``."""
+    """Workers on a Ray cluster, and how patient it is with them; without meaning where --cluster is local."""
 
     num_workers: int | None = None
     """Workers; none: as many as the cluster has room for."""
@@ -376,7 +377,12 @@ class AuditConfig:
         "ungan",
         *CONTROLS,
     )
-    """Rows of the table, in order; a longer list extends a run."""
+    """Rows of the table, in order; a longer list extends a run. Known: original, retrain, fine_tuning, random_labels,
+    neg_grads, adv_neg_grads, unsir, scrub, cf_k, ungan, unlearned, ungan_no_adversary, ungan_random_critic,
+    ungan_penalty_as_written, ungan_penalty_of_embedding_sum, ungan_penalty_of_embedding_norm,
+    ungan_penalty_of_jacobian, ungan_penalty_weight_1, ungan_epsilon_per_batch, ungan_labels_not_mixed,
+    ungan_all_pairs, ungan_energy, ungan_energy_all_pairs, ungan_softmax, ungan_inclusive_loops,
+    ungan_separate_optimizers, ungan_teacher_first, ungan_batch_norm_train, ungan_augmented."""
     num_seeds: int = 1
     """Audit seeds 0 … num_seeds − 1; each redraws D and D_f from the pool. A larger number extends a run."""
     original: OriginalConfig = field(default_factory=OriginalConfig)

@@ -171,19 +171,19 @@ class UNSIRConfig:
     """sample: noise against each forget batch's labels. mufac: against its outputs, labelled as the retain batch.
     class: noise against each class of the forget set (Tarun et al.)."""
     noise_learning_rate: float | None = None
-    """Adam on the noise."""
+    """Adam on the noise; none: as the variant has it."""
     noise_steps: int | None = None
-    """Steps a noise is learnt for."""
+    """Steps a noise is learnt for; none: as the variant has it."""
     impair_epochs: int | None = None
-    """Passes of steps with noise."""
+    """Passes of steps with noise; none: as the variant has it."""
     repair_epochs: int | None = None
     """Passes over retain examples alone."""
     learning_rate: float | None = None
-    """Of the model while it is impaired."""
+    """Of the model while it is impaired; none: as the variant has it."""
     repair_learning_rate: float | None = None
-    """Of the model while it is repaired."""
+    """Of the model while it is repaired; none: as the variant has it."""
     optimizer: Literal["sgd", "adam"] | None = None
-    """On the model."""
+    """On the model; none: as the variant has it."""
     impair_pass: Literal["retain", "forget"] = "retain"
     """sample, mufac: an impair epoch has a step for each retain batch, forget batches cycled (what the times in Table 1
     fit), or for each forget batch, retain batches cycled."""
@@ -274,29 +274,29 @@ class SCRUBConfig:
     preset: Literal["large_scale", "small_scale", "mia"] = "large_scale"
     """The published code's settings; a field below that is not none takes the place of the preset's."""
     gamma: float | None = None
-    """Weight of cross-entropy on the retain set."""
+    """Weight of cross-entropy on the retain set; none: as the preset has it."""
     alpha: float | None = None
-    """Weight of the divergence from the original on the retain set."""
+    """Weight of the divergence from the original on the retain set; none: as the preset has it."""
     temperature: float | None = None
-    """T of the divergence."""
+    """T of the divergence; none: as the preset has it."""
     msteps: int | None = None
-    """The first so many epochs begin with a pass over the forget set."""
+    """The first so many epochs begin with a pass over the forget set; none: as the preset has it."""
     epochs: int | None = None
-    """Passes over the retain set."""
+    """Passes over the retain set; none: as the preset has it."""
     optimizer: Literal["sgd", "adam"] | None = None
-    """On the student; Adam's weight decay is L2, not decoupled."""
+    """On the student; Adam's weight decay is L2, not decoupled; none: as the preset has it."""
     momentum: float | None = None
-    """SGD momentum."""
+    """SGD momentum; none: as the preset has it."""
     weight_decay: float | None = None
-    """L2 penalty."""
+    """L2 penalty; none: as the preset has it."""
     learning_rate: float | None = None
-    """Before any decay."""
+    """Before any decay; none: as the preset has it."""
     decay_epochs: tuple[int, ...] | None = None
-    """Epochs, counted from 1, after each of which the rate is divided by 10."""
+    """Epochs, counted from 1, after each of which the rate is divided by 10; none: as the preset has it."""
     retain_batch_size: int | None = None
-    """large_scale: 128. Elsewhere the training recipe's."""
+    """None: 128 with large_scale, elsewhere the training recipe's."""
     forget_batch_size: int | None = None
-    """large_scale: 32. Elsewhere the training recipe's."""
+    """None: 32 with large_scale, elsewhere the training recipe's."""
     rewind: bool = False
     """SCRUB+R: give back the epoch whose forget error is nearest the final error on unseen examples."""
 

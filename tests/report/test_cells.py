@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import io
 
 import numpy as np
@@ -123,3 +124,13 @@ def test_terminal_table_fits_and_holds_every_method(num_seeds: int) -> None:
         assert row.title.split(",")[0] in text
         assert row.verdict.outcome in text
         assert f"{row.auc.mean:.3f}" in text
+
+
+def test_a_column_writes_all_its_intervals_alike() -> None:
+    report = make_report(3)
+    odd = dataclasses.replace(report.rows[0], auc=interval(0.7, 0.5, 0.75))
+    report = dataclasses.replace(report, rows=[odd, *report.rows[1:]])
+    auc = next(column for column in columns(report) if column.heading == "AUC")
+    assert all("[" in auc.cell(row) for row in report.rows)
+    retain = next(column for column in columns(report) if column.heading == "Retain")
+    assert all("±" in retain.cell(row) for row in report.rows)

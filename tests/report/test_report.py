@@ -252,3 +252,36 @@ def test_nothing_global_is_left_set() -> None:
     # the user's own settings do not reach the figures
     assert render(make_report(1, methods=("original",))) == files
     assert "matplotlib.pyplot" not in sys.modules
+
+
+def test_the_page_begins_with_the_verdicts_counted_and_what_made_it(three: tuple) -> None:
+    page = Elements(three[1]["report.html"]).text
+    head = page[: page.index("What may be concluded")]
+    assert "1 under-forgotten, 0 inconclusive, 0 over-forgotten, 1 equivalent; δ = 0.05" in head
+    assert "torch 2.14.0" in head
+
+
+def test_the_attacks_own_check_is_explained_with_a_real_superscript() -> None:
+    report = make_report(1, methods=TWO)
+    report = dataclasses.replace(report, shadow_quality={"LiRA AUC of the original, D against D^s": 0.622})
+    page = render(report)["report.html"].decode()
+    assert "D against D<sup>s</sup>: 0.622" in page
+    assert ".5 where it sees nothing" in page
+
+
+def test_curves_are_labelled_in_words_without_an_offset() -> None:
+    report = make_report(1, methods=("retrain", "ungan"))
+    flat = [1.0 + 1e-6 * step for step in range(12)]
+    evidence = [dataclasses.replace(e, curves={"fine_tuning": flat, "critic": flat}) for e in report.evidence]
+    files = render(dataclasses.replace(report, evidence=evidence))
+    svg = files["figures/curve_ungan_fine_tuning.svg"].decode()
+    assert "fine tuning loss" in svg
+    assert "critic loss" in files["figures/curve_ungan_critic.svg"].decode()
+    assert not re.search(r">\s*(\+1|1e)", svg)
+
+
+def test_every_row_of_the_largest_recipe_has_a_colour_of_its_own() -> None:
+    from ungan_dist.recipes import digits
+    from ungan_dist.report.figures import COLOURS
+
+    assert len(set(COLOURS)) == len(COLOURS) >= len(digits().methods)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import textwrap
 from typing import TYPE_CHECKING, Any, get_args
 
 from ungan_dist.errors import ConfigError
@@ -41,10 +43,10 @@ SHORT = {
 
 MORE = {
     "custom": (
-        "Mostly told: --model MODULE:FUNCTION (called with num_classes= and, where it takes one, channels=; found from "
-        "the current folder), --source.path DATA, --forget LIST, --original WEIGHTS, --members LIST; short for "
-        "--model.factory and --given.…. Shadow models are trained by --train.…: set it to what the original was "
-        "trained with."
+        "It audits a model of your own. Name the model (--model MODULE:FUNCTION, found from the current folder), the "
+        "data (--source.path) and who is to be forgotten (--forget LIST); where they exist, the trained weights "
+        "(--original) and what they were trained on (--members). Shadow models are trained as --train.… says: set it "
+        "to what the original was trained with."
     )
 }
 """What is told of a recipe beside its options."""
@@ -74,9 +76,12 @@ def parse_config(default: AuditConfig, arguments: list[str], *, program: str, mo
     """
     import tyro
 
+    from ungan_dist.commands.help_text import add_rule
     from ungan_dist.config import AuditConfig, Method
 
+    about = f"Runs the recipe {default.name!r}; the defaults below are the recipe's. {more}"
     registry = tyro.constructors.ConstructorRegistry()
+    add_rule(registry, SHORT if default.name == "custom" else {})
 
     @registry.primitive_rule
     def _(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec[Any] | None:
@@ -96,7 +101,8 @@ def parse_config(default: AuditConfig, arguments: list[str], *, program: str, mo
             default=default,
             args=arguments,
             prog=program,
-            description=f"Runs the recipe {default.name!r}; the defaults below are the recipe's. {more}".strip(),
+            # tyro wraps options, not this, and keeps the breaks before lines that are indented
+            description=textwrap.fill(about, min(shutil.get_terminal_size().columns, 100), subsequent_indent="  "),
             registry=registry,
         )
     except ValueError as error:

@@ -65,7 +65,7 @@ def listing(rows: Sequence[Sequence[str]], width: int) -> Table:
     names = ["run", "state", "recipe", "seeds", "shadow models", "rows", "size"]
     widths = {name: max(map(len, [name, *column])) for name, *column in zip(names, *rows, strict=True)}
     for name in ("recipe", "rows", "shadow models", "seeds"):
-        if sum(widths.values()) + len(widths) - 1 > width:
+        if sum(widths.values()) + 2 * (len(widths) - 1) > width:
             del widths[name]
     table = Table(*widths, box=None, pad_edge=False)
     table.columns[0].overflow = "fold"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ungan_dist.evidence import Interval, Report, Row
@@ -36,19 +36,28 @@ def signed(value: float, digits: int = 3) -> str:
     return text if value <= 0 or not float(text) else f"+{text}"
 
 
-def spread(interval: Interval, digits: int, scale: float = 1) -> tuple[str, str]:
-    """Mean and what surrounds it: ``± half`` where both sides print the same, ``[low, high]`` otherwise."""
+def spread(interval: Interval, digits: int, scale: float = 1, *, bounds: bool = False) -> tuple[str, str]:
+    """Mean and what surrounds it: ``± half`` where both sides print the same, ``[low, high]`` otherwise.
+
+    Args:
+        bounds: ``[low, high]`` always.
+    """
     mean, low, high = (scale * value for value in (interval.mean, interval.low, interval.high))
     above, below = number(high - mean, digits), number(mean - low, digits)
-    around = f"± {above}" if above == below else f"[{number(low, digits)}, {number(high, digits)}]"
-    return number(mean, digits), around
+    is_even = above == below and not bounds
+    return number(mean, digits), f"± {above}" if is_even else f"[{number(low, digits)}, {number(high, digits)}]"
 
 
-def percent(value: Interval | str | None) -> str:
+def percent(value: Interval | str | None, *, bounds: bool = False) -> str:
     """A share as per cent with its interval; the reason where there is none."""
     if value is None:
         return "–"
-    return value if isinstance(value, str) else " ".join(spread(value, 1, scale=100))
+    return value if isinstance(value, str) else " ".join(spread(value, 1, scale=100, bounds=bounds))
+
+
+def uneven(values: Iterable[Interval | str | None], digits: int, scale: float = 1) -> bool:
+    """Whether any interval of a column needs its bounds: all of the column are written with theirs then."""
+    return any(spread(value, digits, scale)[1][0] == "[" for value in values if not isinstance(value, str | None))
 
 
 def rate(as_written: str) -> str:
@@ -80,7 +89,12 @@ def columns(report: Report) -> list[Column]:
     """Every column after the method's name."""
 
     def shares(group: str, heading: str, field: str, key: str) -> Column:
-        return Column(group=group, heading=heading, cell=lambda row: percent(getattr(row, field).get(key)))
+        bounds = uneven((getattr(row, field).get(key) for row in report.rows), 1, 100)
+        return Column(
+            group=group, heading=heading, cell=lambda row: percent(getattr(row, field).get(key), bounds=bounds)
+        )
+
+    auc_bounds = uneven((row.auc for row in report.rows), 3)
 
     mean_time = mean_seconds(report)
     return [
@@ -89,7 +103,7 @@ def columns(report: Report) -> list[Column]:
             shares(PAPER_GROUP, f"TNR, % @ {rate(fnr)} FNR", "tnr_at_fnr", fnr)
             for fnr in answered_rates(report, "tnr_at_fnr")
         ),
-        Column(group=AUDIT_GROUP, heading="AUC", cell=lambda row: " ".join(spread(row.auc, 3))),
+        Column(group=AUDIT_GROUP, heading="AUC", cell=lambda row: " ".join(spread(row.auc, 3, bounds=auc_bounds))),
         *(
             shares(AUDIT_GROUP, f"TPR, % @ {rate(fpr)} FPR", "tpr_at_fpr", fpr)
             for fpr in answered_rates(report, "tpr_at_fpr")

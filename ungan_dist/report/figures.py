@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 
 INK = "#7a7f87"
 """Text and axes: a grey that both a white and a black page carry."""
-COLOURS = ("#3b82c4", "#d9772f", "#3a9a6a", "#9a6fd0", "#d0568e", "#2a9d9d", "#a08a1f", "#cc4b4b", "#9a6a4a", "#808891")
+COLOURS = (
+    *("#3b82c4", "#d9772f", "#3a9a6a", "#9a6fd0", "#d0568e", "#2a9d9d", "#a08a1f"),
+    *("#cc4b4b", "#9a6a4a", "#6f7f22", "#5b5bd0", "#c78fd6", "#1f6f8b"),
+)
+"""As many as a recipe has rows and one more; what lies beyond them is dashed."""
 SETS = {"forget": "#d9772f", "retain": "#3a9a6a", "unseen": "#9a6fd0", "never seen": "#3b82c4"}
 RATES_PER_CURVE = 161
 
@@ -150,11 +154,19 @@ def _curves(found: dict[str, list[Evidence]], titles: dict[str, str]) -> list[Dr
                 _line(axes, run, colour=COLOURS[position % len(COLOURS)], alpha=0.4 if len(runs) > 1 else 1)
             if len(runs) > 1 and len({len(run) for run in runs}) == 1:
                 _line(axes, np.mean(runs, axis=0), colour=COLOURS[position % len(COLOURS)], alpha=1)
-            axes.set(xlabel="epoch or round", ylabel=loss, title=titles[method])
+            axes.set(xlabel="epoch or round", ylabel=_in_words(loss), title=titles[method])
             axes.locator_params(axis="x", integer=True)
+            # an offset in a corner is read as part of the title
+            axes.ticklabel_format(axis="y", useOffset=False)
             name = f"curve_{_slug(method)}_{_slug(loss)}"
             drawings.append(_drawing(figure, name, "curves", f"{titles[method]}: {loss}."))
     return drawings
+
+
+def _in_words(loss: str) -> str:
+    words = loss.replace("_", " ")
+    measures = ("loss", "entropy", "divergence", "distance", "accuracy", "penalty", "gap")
+    return words if any(measure in words for measure in measures) else f"{words} loss"
 
 
 def _line(axes: Axes, values: Float[np.ndarray, " epochs"], *, colour: str, alpha: float) -> None:

@@ -22,7 +22,7 @@ from ungan_dist.report.cells import (
     seconds,
     signed,
 )
-from ungan_dist.report.conclusions import LIMITS, NOT_TESTED, caveats, conclusion, reading, seeds
+from ungan_dist.report.conclusions import LIMITS, NOT_TESTED, caveats, conclusion, margin, reading, seeds
 from ungan_dist.report.figures import Drawing, inline
 from ungan_dist.report.style import CSS
 from ungan_dist.report.timings import mean_seconds, unlearning_seconds
@@ -80,9 +80,30 @@ def _header(report: Report) -> str:
         )
     return (
         f"<header><h1>{escape(report.title)}: what was forgotten</h1>"
-        f'<p class="quiet">Recipe <code>{escape(report.recipe)}</code>, run <code>{escape(report.run_hash)}</code></p>'
+        f"{_summary(report)}"
+        f'<p class="quiet">Recipe <code>{escape(report.recipe)}</code>, run '
+        f'<code title="{escape(report.run_hash)}">{escape(report.run_hash[:16])}</code>{_made_with(report)}</p>'
         f'<ul class="sizes small">{sizes}</ul>{notice}</header>\n'
     )
+
+
+def _summary(report: Report) -> str:
+    """The verdicts counted."""
+    outcomes = ("under-forgotten", "inconclusive", "over-forgotten", "equivalent")
+    if not report.rows:
+        return ""
+    found = [row.verdict.outcome for row in report.rows]
+    counts = ", ".join(
+        f'<span class="{outcome}"><b class="badge">{found.count(outcome)} {outcome}</b></span>' for outcome in outcomes
+    )
+    value = margin(report)
+    return f'<p class="summary">{counts}{"" if value is None else f"; δ = {value:g}"}</p>'
+
+
+def _made_with(report: Report) -> str:
+    """Versions of what counts; no date, so that the same run gives the same page."""
+    named = [(name, report.versions[name]) for name in ("ungan-dist", "ungan_dist", "torch") if name in report.versions]
+    return "".join(f", {escape(name)} {escape(version)}" for name, version in named)
 
 
 def _conclusions(report: Report) -> str:
@@ -129,8 +150,19 @@ def _results(report: Report) -> str:
 def _quality(report: Report) -> str:
     if not report.shadow_quality:
         return ""
-    checks = ((name.replace("_", " "), number(value, 3)) for name, value in sorted(report.shadow_quality.items()))
-    return f"<p>Checks of the attack itself:</p>{_bullets(f'{name}: {value}' for name, value in checks)}"
+    items = "".join(
+        f"<li>{_raised(name.replace('_', ' '))}: {escape(number(value, 3))}</li>"
+        for name, value in sorted(report.shadow_quality.items())
+    )
+    return (
+        "<p>Checks of the attack itself, its strength on what it must be able to see: 1 where it tells all examples "
+        f"that the original was trained on from those that it never saw, .5 where it sees nothing:</p><ul>{items}</ul>"
+    )
+
+
+def _raised(text: str) -> str:
+    """Escaped, with D^s as it is printed."""
+    return escape(text).replace("D^s", "D<sup>s</sup>")
 
 
 def _heading(text: str) -> str:

@@ -30,7 +30,9 @@ def markdown(report: Report) -> str:
     ]
     if report.shadow_quality:
         quality = [f"{name.replace('_', ' ')}: {value:.3f}" for name, value in sorted(report.shadow_quality.items())]
-        blocks.append("\n".join(["Checks of the attack itself:", "", *_list(quality)]))
+        blocks.append(
+            "\n".join(["Checks of the attack itself (1: it tells all; .5: it sees nothing):", "", *_list(quality)])
+        )
     files = report.forget_files or ["none"]
     blocks.append("\n".join(["Files that still hold forget data, relative to the output folder:", "", *_list(files)]))
     return "\n\n".join(blocks) + "\n"

@@ -23,6 +23,7 @@ h2 { font-size: 1.2rem; margin: 2.6rem 0 .7rem; padding-top: 1.1rem; border-top:
 p, ul { margin: .5rem 0; max-width: 46rem; }
 ul { padding-left: 1.2rem; } li { margin: .25rem 0; }
 code, .mono { font: .875em/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; overflow-wrap: anywhere; }
+.summary { font-size: 1.05rem; max-width: none; margin: .2rem 0 .5rem; }
 .quiet { color: var(--quiet); } .small { font-size: .875rem; }
 .notice { background: var(--warn); border-left: 4px solid var(--open); padding: .7rem 1rem; border-radius: 4px;
   margin: 1rem 0; max-width: 52rem; }
@@ -41,7 +42,7 @@ code, .mono { font: .875em/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, mo
 .scroll { overflow-x: auto; background: var(--card); border: 1px solid var(--line); border-radius: 6px; }
 table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
 .results { min-width: 100%; }
-th, td { padding: .45rem .55rem; text-align: right; vertical-align: top; border-bottom: 1px solid var(--line); }
+th, td { padding: .45rem .5rem; text-align: right; vertical-align: top; border-bottom: 1px solid var(--line); }
 tbody tr:last-child > * { border-bottom: 0; }
 thead th { background: var(--head); font-weight: 600; vertical-align: bottom; line-height: 1.3; }
 thead .group { text-align: center; } .first { border-left: 1px solid var(--line); }

@@ -1,0 +1,57 @@
+"""``--help`` on narrow terminals: flowing text, no half-empty lines, every name a reader needs."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import re
+from contextlib import redirect_stdout
+from typing import get_args
+
+import pytest
+
+from ungan_dist.commands.help_text import field_texts, flowing
+from ungan_dist.commands.options import SHORT, recipe_config
+from ungan_dist.config import Method, SourceConfig
+
+
+def help_of(recipe: str, width: int, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("COLUMNS", str(width))
+    shown = io.StringIO()
+    with redirect_stdout(shown), pytest.raises(SystemExit):
+        recipe_config([recipe, "--help"], command="run")
+    return shown.getvalue()
+
+
+def test_paragraphs_flow_and_names_lose_their_backticks() -> None:
+    assert flowing("One ``name``\n    goes on.\n\n    Another.") == "One name goes on.\n\nAnother."
+    assert "checked against its checksum" in field_texts(SourceConfig)["kind"]
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_help_fits_and_breaks_no_line_early(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = help_of("custom", width, monkeypatch)
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= width
+    assert "``" not in text
+    inside = [line.strip("│ ") if line.startswith("│") else "" for line in lines]
+    for line, after in itertools.pairwise(inside):
+        # a line is left early only where the next word would not have fitted, or a paragraph ends
+        if after and not after.startswith("-") and not line.startswith(("-", "─")) and line and "─" not in after:
+            assert len(line) + 1 + len(after.split()[0]) > width - 12 or line.endswith((")", ".")), (line, after)
+
+
+def test_help_names_the_short_options_and_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = help_of("custom", 100, monkeypatch)
+    for short, full in SHORT.items():
+        assert re.search(rf"{short} \S+, {full} ", text)
+    flat = re.sub(r"[│\s]+", " ", text)
+    assert all(f" {name}," in flat or f" {name}." in flat for name in get_args(Method))
+    assert not re.search(r"--model \S+,", help_of("digits", 100, monkeypatch))
+
+
+def test_options_are_still_understood_in_both_spellings() -> None:
+    config = recipe_config(["custom", "--model", "a:b", "--given.forget", "list.csv"], command="run")
+    assert (config.model.factory, config.given.forget) == ("a:b", "list.csv")
+    config = recipe_config(["digits", "--unsir.noise-steps", "3", "--train.augment.flip"], command="run")
+    assert (config.unsir.noise_steps, config.train.augment.flip) == (3, True)

@@ -1,0 +1,71 @@
+"""What ``--help`` says of an option: its docstring as flowing text, whatever lines it was written in."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import functools
+import inspect
+import textwrap
+import typing
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import tyro
+
+
+def add_rule(registry: tyro.constructors.ConstructorRegistry, short: Mapping[str, str]) -> None:
+    """Has tyro take frozen configs field by field, with their flowing docstrings.
+
+    Args:
+        registry: of the command line.
+        short: short name → option in full, each listed beside the other.
+    """
+    named = {full.rpartition(".")[2]: alias for alias, full in short.items()}
+    owners = {full.removeprefix("--").partition(".")[0] for full in short.values()}
+
+    @registry.struct_rule
+    def _(info: tyro.constructors.StructTypeInfo) -> tyro.constructors.StructConstructorSpec | None:
+        kind = info.type
+        if not dataclasses.is_dataclass(kind) or not isinstance(info.default, kind):
+            return None
+        hints = typing.get_type_hints(kind, include_extras=True)
+        is_owner = kind.__name__.removesuffix("Config").lower() in owners
+        fields: list[tyro.constructors.StructFieldSpec] = []
+        for field in dataclasses.fields(kind):
+            hint: Any = hints[field.name]
+            if is_owner and field.name in named:
+                hint = Annotated[hint, tyro.conf.arg(aliases=[named[field.name]])]
+            fields.append(
+                tyro.constructors.StructFieldSpec(
+                    name=field.name,
+                    type=hint,
+                    default=getattr(info.default, field.name),
+                    helptext=functools.partial(_help_of, kind, field.name),
+                )
+            )
+        return tyro.constructors.StructConstructorSpec(instantiate=kind, fields=tuple(fields))
+
+
+def _help_of(kind: type, name: str) -> str | None:
+    return field_texts(kind).get(name)
+
+
+@functools.cache
+def field_texts(kind: type) -> dict[str, str]:
+    """Field → the docstring under it."""
+    (body,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+    assert isinstance(body, ast.ClassDef)
+    texts: dict[str, str] = {}
+    for field, text in zip(body.body, body.body[1:], strict=False):
+        if not isinstance(field, ast.AnnAssign) or not isinstance(field.target, ast.Name):
+            continue
+        if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant) and isinstance(text.value.value, str):
+            texts[field.target.id] = flowing(text.value.value)
+    return texts
+
+
+def flowing(text: str) -> str:
+    """Paragraphs without line breaks of their own, and names without their backticks."""
+    paragraphs = inspect.cleandoc(text).split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs).replace("``", "")
