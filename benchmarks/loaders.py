@@ -3,7 +3,8 @@
 CIFAR-10's first 10,000 training pictures (Parquet, in the folder that CIFAR10_PARQUET names) and 256-pixel
 pictures drawn here and stored as JPEG. Every arm delivers float32 batches [batch, channels, height, width],
 randomly cropped and mirrored, in a new random order at each pass; FFCV's stock arm is also timed as it is published,
-with pixels left as bytes. The last arm writes zeros in place of pictures: no loader can be faster than that.
+with pixels left as bytes. FFCV's stock arms leave channels last, as is its default: a view, where the other order would
+cost it two copies. The last arm writes zeros in place of pictures: no loader can be faster than that.
 ``--quick`` takes fewer pictures.
 All arms of a data set take turns in one process; a pass over the set is one sample.
 """
@@ -85,7 +86,9 @@ def ours(source: Source, place: BetonPlace, augment: AugmentConfig, batch: int, 
         from ungan_dist.ffcv_pictures import FfcvPictures
 
         beton, _ = sound_tables(place)
-        images = FfcvPictures(place.path, beton, table, device=torch.device("cpu"), num_threads=THREADS)
+        images = FfcvPictures(
+            place.path, beton, source.mean, source.std, device=torch.device("cpu"), num_threads=THREADS
+        )
     data = Examples(images=images, labels=torch.from_numpy(source.labels), table=table, num_classes=10)  # pyright: ignore
     members = torch.arange(len(source.images))
 
@@ -105,7 +108,7 @@ def stock(place: BetonPlace, augment: AugmentConfig, batch: int, *, as_float: bo
     operations = [SimpleRGBImageDecoder(), RandomHorizontalFlip(), RandomTranslate(padding=augment.padding)]
     if as_float:
         operations += [NormalizeImage(mean, std, np.float32)]
-    operations += [ToTensor(), ToTorchImage(channels_last=False)]
+    operations += [ToTensor(), ToTorchImage()]
     with torch_threads_kept():
         loader = Loader(
             str(place.path),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ungan_dist.beton import ALLOCATION, FIELD, HEADER, DamagedBeton, read_tables, record_type
-from ungan_dist.beton_write import beton_bytes
+from ungan_dist.beton_write import beton_bytes, beton_parts
 
 RECORDS = HEADER.itemsize + 2 * FIELD.itemsize
 
@@ -109,6 +110,20 @@ def test_what_cannot_be_written_is_refused() -> None:
         beton_bytes(np.zeros((0, 2, 2, 3), np.uint8), np.zeros(0, np.int64))
     with pytest.raises(ValueError, match="70000"):
         beton_bytes(np.zeros((1, 1, 70000, 3), np.uint8), np.zeros(1, np.int64))
+    with pytest.raises(ValueError, match="5 channels"):
+        beton_bytes(np.zeros((1, 2, 2, 5), np.uint8), np.zeros(1, np.int64))
+
+
+def test_parts_hold_no_second_copy_of_the_pixels() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (4, 1000, 600, 3), dtype=np.uint8)
+    tracemalloc.start()
+    try:
+        length = sum(len(part) for part in beton_parts(images, np.zeros(4, np.int64)))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert length > images.nbytes
+    assert peak < 2.5e6, "a page of zeros before the first picture, and little else"
 
 
 def header(name: str, value: int):

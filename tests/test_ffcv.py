@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import itertools
+import os
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +26,7 @@ pytest.importorskip("ffcv", reason="FFCV is not installed")
 
 ROOT = Path(__file__).parent.parent
 NUM_EXAMPLES = 50
-TABLES = {
-    1: normalisation_table((0.3,), (0.4,)),
-    3: normalisation_table((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
-}
+MOMENTS = {1: ((0.3,), (0.4,)), 3: ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))}
 CROP_AND_FLIP = AugmentConfig(padding=3, flip=True)
 
 
@@ -53,9 +52,8 @@ def both(folder: Path, kind: str) -> tuple[Examples, Examples]:
     path = folder / "data.beton"
     path.write_bytes(beton_bytes(images, labels, jpegs))
     beton = read_tables(path, num_classes=4)
-    table = TABLES[channels]
-    in_file = FfcvPictures(path, beton, table, device=torch.device("cpu"))
-    common = {"labels": torch.from_numpy(labels), "table": table, "num_classes": 4}
+    in_file = FfcvPictures(path, beton, *MOMENTS[channels], device=torch.device("cpu"))
+    common = {"labels": torch.from_numpy(labels), "table": normalisation_table(*MOMENTS[channels]), "num_classes": 4}
     return Examples(images=in_file, **common), Examples(images=torch.from_numpy(images), **common)
 
 
@@ -125,6 +123,45 @@ def test_passes_may_run_side_by_side_and_be_left_halfway(loaders) -> None:
     first.close()
     for part in parts[5:]:
         assert same(next(second), gather(resident, part, **views[1]))
+
+
+def reading_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if type(thread).__name__ == "EpochIterator"]
+
+
+def test_a_pass_left_at_any_batch_leaves_no_thread(loaders) -> None:
+    in_file, resident = loaders
+    parts = list(torch.arange(NUM_EXAMPLES).split(5))
+    for kept in range(len(parts) + 1):
+        pictures = gather_ahead(in_file, parts)
+        for part in parts[:kept]:
+            assert same(next(pictures), gather(resident, part))
+        pictures.close()
+        assert not reading_threads(), kept
+
+
+def test_a_pass_takes_the_buffers_of_the_last_one_and_a_batch_alone_keeps_its_own(loaders) -> None:
+    in_file, resident = loaders
+    parts = list(torch.arange(NUM_EXAMPLES).split(5))
+    first, second = ({images.data_ptr() for images in gather_ahead(in_file, parts)} for _ in range(2))
+    assert first == second
+    one, other = gather(in_file, parts[0]), gather(in_file, parts[1])
+    for _ in gather_ahead(in_file, parts):
+        pass
+    assert same(one, gather(resident, parts[0]))
+    assert same(other, gather(resident, parts[1]))
+
+
+@pytest.mark.parametrize("options", [{"seed": -1}, {"seed": 2**64}, {"epoch": -1}, {"epoch": 2**32}])
+def test_seeds_and_epochs_that_have_no_word_are_refused_by_either_loader(loaders, options: dict[str, int]) -> None:
+    (name,) = options
+    said = []
+    for data in loaders:
+        with pytest.raises(ValueError, match=f"{name} must lie in") as raised:
+            gather(data, torch.tensor([0]), augment=CROP_AND_FLIP, **options)
+        said.append(str(raised.value))
+        assert len(gather(data, torch.tensor([0]), **options)) == 1  # nothing is drawn
+    assert said[0] == said[1]
 
 
 def test_empty_batches_are_empty(loaders) -> None:
@@ -199,17 +236,75 @@ def test_a_picture_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
     assert gather(in_file, torch.tensor([2])).isfinite().all()
 
 
+@pytest.mark.parametrize("size", [(100, 30), (16, 16), (512, 512), (257, 256)])
+def test_a_jpeg_of_another_size_is_refused_not_scaled(size: tuple[int, int]) -> None:
+    from ungan_dist.ffcv_operation import decode_jpeg
+
+    height, width = size
+    other = jpeg(np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8))
+    pixels = np.full((256, 256, 3), 77, np.uint8)
+    assert decode_jpeg(np.frombuffer(other, np.uint8), pixels) != 0
+    assert (pixels == 77).all()
+    own = np.empty((height, width, 3), np.uint8)
+    assert decode_jpeg(np.frombuffer(other, np.uint8), own) == 0
+    assert (own == np.asarray(Image.open(io.BytesIO(other)))).all()
+
+
 def test_more_threads_give_the_same_bits(tmp_path: Path) -> None:
     from ungan_dist.ffcv_pictures import FfcvPictures
 
     in_file, resident = both(tmp_path, "colour")
     path = tmp_path / "data.beton"
     beton = read_tables(path, num_classes=4)
-    images = FfcvPictures(path, beton, TABLES[3], device=torch.device("cpu"), num_threads=2)
-    threaded = Examples(images=images, labels=resident.labels, table=TABLES[3], num_classes=4)
+    images = FfcvPictures(path, beton, *MOMENTS[3], device=torch.device("cpu"), num_threads=2)
+    threaded = Examples(images=images, labels=resident.labels, table=resident.table, num_classes=4)
     indices = torch.arange(NUM_EXAMPLES)
     options = {"augment": CROP_AND_FLIP, "seed": 5, "epoch": 6}
     assert same(gather(threaded, indices, **options), gather(in_file, indices, **options))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pictures_of_one_pixel_have_the_resident_strides(tmp_path: Path, channels: int) -> None:
+    from ungan_dist.ffcv_pictures import FfcvPictures
+
+    images = np.arange(4 * channels, dtype=np.uint8).reshape(4, 1, 1, channels)
+    path = tmp_path / "data.beton"
+    path.write_bytes(beton_bytes(images, np.arange(4)))
+    in_file = FfcvPictures(path, read_tables(path, num_classes=4), *MOMENTS[channels], device=torch.device("cpu"))
+    common = {"labels": torch.arange(4), "table": normalisation_table(*MOMENTS[channels]), "num_classes": 4}
+    for indices in (torch.tensor([2]), torch.tensor([3, 0, 1])):
+        ours = gather(Examples(images=in_file, **common), indices)
+        assert same(ours, gather(Examples(images=torch.from_numpy(images), **common), indices))
+
+
+def test_two_threads_where_numba_can_serve_one_pass_at_a_time(tmp_path: Path) -> None:
+    """Its workqueue layer ends the process when two passes run side by side."""
+    both(tmp_path, "colour")
+    code = f"""
+        from pathlib import Path
+        import numba, torch
+        from ungan_dist.beton import read_tables
+        from ungan_dist.data import View
+        from ungan_dist.ffcv_pictures import FfcvPictures
+        path = Path({str(tmp_path / "data.beton")!r})
+        pictures = FfcvPictures(
+            path, read_tables(path, num_classes=4), *{MOMENTS[3]!r}, device=torch.device("cpu"), num_threads=2
+        )
+        assert numba.threading_layer() == "workqueue"
+        batches = list(torch.arange({NUM_EXAMPLES}).repeat(40).split(10))
+        passes = [pictures.read(batches, View()) for _ in range(3)]
+        for first, second, third in zip(*passes, strict=True):
+            assert torch.equal(first, second) and torch.equal(second, third)
+        print("done")
+    """
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "NUMBA_THREADING_LAYER": "workqueue", "NUMBA_NUM_THREADS": "2"},
+    )
+    assert (result.returncode, result.stdout.strip()) == (0, "done"), result.stderr
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])

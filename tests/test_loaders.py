@@ -8,7 +8,10 @@ import io
 import json
 import os
 import re
+import signal
+import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -161,6 +164,37 @@ def test_the_memory_is_this_machines() -> None:
     assert 0 < loaders.memory_bytes("cpu") <= stated * 1.1
 
 
+@pytest.mark.parametrize(
+    ("membership", "limits", "expected"),
+    [
+        ("0::/a/b\n", {"a/b/memory.max": "700", "a/memory.max": "max", "memory.max": "900"}, [700, 900]),
+        ("0::/a/b\n", {"a/b/memory.max": "max", "a/memory.max": "500\n"}, [500]),
+        ("0::/\n", {"memory.max": "300"}, [300]),
+        ("0::/elsewhere/above\n", {"memory.max": "300"}, [300]),
+        ("0::/../sibling\n", {"memory.max": "300", "sibling/memory.max": "200"}, [300, 200]),
+        (
+            "4:memory:/job/task\n2:cpu,cpuacct:/job\n0::/\n",
+            {
+                "memory/job/task/memory.limit_in_bytes": "9223372036854771712",
+                "memory/job/memory.limit_in_bytes": "400",
+                "memory.limit_in_bytes": "1",
+            },
+            [400, 9223372036854771712],
+        ),
+        ("2:cpu:/job\n", {"job/memory.max": "5"}, []),
+        ("", {}, []),
+    ],
+)
+def test_limits_of_control_groups(tmp_path: Path, membership: str, limits: dict[str, str], expected: list[int]) -> None:
+    (tmp_path / "membership").write_text(membership)
+    for name, stated in limits.items():
+        (tmp_path / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "tree" / name).write_text(stated)
+    found = loaders._cgroup_limits(tmp_path / "membership", tmp_path / "tree")
+    assert sorted(found) == sorted(expected)
+    assert list(loaders._cgroup_limits(tmp_path / "absent", tmp_path / "tree")) == []
+
+
 def test_threads_for_reading() -> None:
     assert reading_threads(None, "cpu") == 1
     assert reading_threads(3, "cpu") == 3
@@ -213,6 +247,42 @@ def test_a_damaged_file_is_left_until_a_rebuild_is_asked_for(tmp_path: Path, len
     assert place.path.read_bytes() == damaged
     prepare_beton(source, place, rebuild=True)
     assert place.path.read_bytes() == content
+
+
+def test_what_a_killed_prepare_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    code = f"""
+        import os, signal
+        from pathlib import Path
+        from ungan_dist.beton_file import BetonPlace, prepare_beton
+        from ungan_dist.config import SourceConfig
+        from ungan_dist.sources import load_source
+        source = load_source(SourceConfig())
+        os.fsync = lambda file: os.kill(os.getpid(), signal.SIGKILL)
+        prepare_beton(source, BetonPlace(output=Path({str(tmp_path)!r}), data_hash=source.content_hash))
+    """
+    killed = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], cwd=Path(__file__).parents[1])
+    assert killed.returncode == -signal.SIGKILL
+    assert len(list(tmp_path.rglob(".data.beton.*.tmp"))) == 1
+    source = load_source(SourceConfig())
+    place = BetonPlace(output=tmp_path, data_hash=source.content_hash)
+    prepare_beton(source, place)
+    sound_tables(place)
+    assert sorted(path.name for path in place.path.parent.iterdir()) == ["beton.json", "data.beton"]
+
+
+def test_a_folder_in_the_files_place_is_named(tmp_path: Path) -> None:
+    source = load_source(SourceConfig())
+    place = BetonPlace(output=tmp_path, data_hash=source.content_hash)
+    prepare_beton(source, place)
+    place.path.unlink()
+    place.path.mkdir()
+    for attempt in (
+        lambda: prepare_beton(source, place),
+        lambda: prepare_beton(source, place, rebuild=True),
+        lambda: sound_tables(place),
+    ):
+        with pytest.raises(ConfigError, match=r"data\.beton is a folder .* remove it"):
+            attempt()
 
 
 @needs_ffcv

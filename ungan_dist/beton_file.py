@@ -12,7 +12,7 @@ import torch
 
 from ungan_dist import store
 from ungan_dist.beton import Beton, DamagedBeton, read_tables
-from ungan_dist.beton_write import beton_bytes
+from ungan_dist.beton_write import beton_parts
 from ungan_dist.data import Examples, normalisation_table
 from ungan_dist.errors import ConfigError
 from ungan_dist.ffcv_installed import obstacle
@@ -50,8 +50,9 @@ def prepare_beton(source: Source, place: BetonPlace, *, rebuild: bool = False) -
     """Writes a source's file, unless it lies there intact, and returns the facts in its manifest.
 
     Raises:
-        ConfigError: the file was damaged since it was written.
+        ConfigError: the file was damaged since it was written, or a folder lies in its place.
     """
+    _check_no_folder(place)
     condition = store.condition(place.output, place.marker, id=place.id)
     if condition == "corrupt" and not rebuild:
         raise damaged(place, "it does not have the hash that its manifest says, or is missing")
@@ -66,7 +67,8 @@ def prepare_beton(source: Source, place: BetonPlace, *, rebuild: bool = False) -
         "shape": list(source.images.shape),
         "num_jpegs": sum(jpeg is not None for jpeg in jpegs),
     }
-    content = beton_bytes(source.images, source.labels.astype(np.int64), jpegs)
+    store.sweep(place.path.parent)  # what killed prepares left is as large as the data
+    content = beton_parts(source.images, source.labels.astype(np.int64), jpegs)
     store.commit(place.output, place.marker, id=place.id, files={place.name: content}, facts=facts)
     return facts
 
@@ -92,6 +94,7 @@ def sound_tables(place: BetonPlace) -> tuple[Beton, dict[str, Any]]:
     Raises:
         ConfigError: they are not, with what to do.
     """
+    _check_no_folder(place)
     facts = store.committed(place.output, place.marker, id=place.id)
     if facts is None:
         raise damaged(place, "it is absent, or does not have the hash that its manifest says")
@@ -102,6 +105,11 @@ def sound_tables(place: BetonPlace) -> tuple[Beton, dict[str, Any]]:
     if list(beton.shape) != facts["shape"]:
         raise damaged(place, f"it holds pictures of shape {list(beton.shape)}, its manifest says {facts['shape']}")
     return beton, facts
+
+
+def _check_no_folder(place: BetonPlace) -> None:
+    if place.path.is_dir():
+        raise ConfigError(f"{place.path} is a folder where a file must be: remove it and run again")
 
 
 def damaged(place: BetonPlace, reason: str) -> ConfigError:
@@ -122,12 +130,12 @@ def open_beton(place: BetonPlace, device: str, *, num_threads: int, fused: tuple
     from ungan_dist.ffcv_pictures import FfcvPictures
 
     beton, facts = sound_tables(place)
-    table = normalisation_table(tuple(facts["mean"]), tuple(facts["std"]))
-    images = FfcvPictures(place.path, beton, table, device=torch.device(device), num_threads=num_threads)
+    mean, std = tuple(facts["mean"]), tuple(facts["std"])
+    images = FfcvPictures(place.path, beton, mean, std, device=torch.device(device), num_threads=num_threads)
     return Examples(
         images=images,
         labels=torch.from_numpy(beton.labels).to(device),
-        table=table.to(device),
+        table=normalisation_table(mean, std).to(device),
         num_classes=facts["num_classes"],
         fused=frozenset(fused),
     )

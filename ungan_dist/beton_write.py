@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Int64, UInt8
@@ -34,17 +34,28 @@ def beton_bytes(
     labels: Int64[np.ndarray, " examples"],
     jpegs: Sequence[bytes | None] = (),
 ) -> bytes:
-    """The file's content.
+    """The file's content; arguments and errors are those of :func:`beton_parts`."""
+    return b"".join(beton_parts(images, labels, jpegs))
+
+
+def beton_parts(
+    images: UInt8[np.ndarray, "examples height width channels"],
+    labels: Int64[np.ndarray, " examples"],
+    jpegs: Sequence[bytes | None] = (),
+) -> Iterator[bytes | memoryview]:
+    """The file's content in parts, so that no second copy of the pixels lies in memory.
 
     Args:
         jpegs: the pictures' own JPEG files in place of their pixels, where there are some; only of three channels.
 
     Raises:
-        ValueError: no example, or a picture too large for the format.
+        ValueError: no example, more channels than pictures have, or a picture too large for the format.
     """
     num_samples, height, width, channels = images.shape
     if not num_samples:
         raise ValueError("a data set without examples cannot be written")
+    if not 1 <= channels <= 4:
+        raise ValueError(f"pictures of {channels} channels cannot be written: 1 to 4")
     if max(height, width) >= 1 << 16:
         raise ValueError(f"pictures of {height} × {width} pixels are too large for FFCV's format: at most 65535 a side")
     stored = [jpegs[example] if example < len(jpegs) else None for example in range(num_samples)]
@@ -58,7 +69,6 @@ def beton_bytes(
     kind = record_type(channels)
     records_end = HEADER.itemsize + 2 * FIELD.itemsize + num_samples * kind.itemsize
     pointers, table_begin = _places(sizes, -(-records_end // page_size) * page_size, page_size)
-    content = np.zeros(table_begin + num_samples * ALLOCATION.itemsize, np.uint8)
 
     header = np.zeros((), HEADER)
     header["version"], header["num_fields"], header["page_size"] = VERSION, len(NAMES), page_size
@@ -75,16 +85,16 @@ def beton_bytes(
     table = np.zeros(num_samples, ALLOCATION)
     table["sample_id"], table["ptr"], table["size"] = np.arange(num_samples), pointers, sizes
 
-    begin = 0
+    written = 0
     for part in (header, fields, records):
-        encoded = np.frombuffer(part.tobytes(), np.uint8)
-        content[begin : begin + len(encoded)] = encoded
-        begin += len(encoded)
+        yield part.tobytes()
+        written += part.nbytes
     for example, jpeg in enumerate(stored):
-        pixels = np.ascontiguousarray(images[example]).reshape(-1) if jpeg is None else np.frombuffer(jpeg, np.uint8)
-        content[pointers[example] : pointers[example] + sizes[example]] = pixels
-    content[table_begin:] = np.frombuffer(table.tobytes(), np.uint8)
-    return content.tobytes()
+        yield bytes(int(pointers[example]) - written)
+        yield np.ascontiguousarray(images[example]).data.cast("B") if jpeg is None else jpeg
+        written = int(pointers[example] + sizes[example])
+    yield bytes(table_begin - written)
+    yield table.tobytes()
 
 
 def _places(sizes: Int64[np.ndarray, " examples"], begin: int, page_size: int) -> tuple[np.ndarray, int]:

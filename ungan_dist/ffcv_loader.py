@@ -19,7 +19,7 @@ from ffcv.loader.epoch_iterator import EpochIterator
 from ffcv.pipeline.operation import Operation
 from ffcv.transforms import ToTensor
 from ffcv.traversal_order.base import TraversalOrder
-from numba import config
+from numba import config, threading_layer
 from torch import Tensor
 
 from ungan_dist.ffcv_installed import torch_threads_kept
@@ -60,11 +60,31 @@ class _LivingOrder(TraversalOrder):
         return self.batches
 
 
+class _KeptMemory:
+    """The buffers of the last pass that has ended, in place of new ones, whose every page would fault anew.
+
+    It stands where a Loader has its graph, of which a pass asks nothing else.
+    """
+
+    def __init__(self, graph: Any) -> None:
+        self._graph = graph
+        self._kept: dict[tuple[int, int], Any] = {}
+
+    def allocate_memory(self, batch_size: int, num_buffers: int) -> Any:
+        kept = self._kept.pop((batch_size, num_buffers), None)
+        return self._graph.allocate_memory(batch_size, num_buffers) if kept is None else kept
+
+    def give_back(self, batch_size: int, num_buffers: int, memory: Any) -> None:
+        self._kept = {(batch_size, num_buffers): memory}
+
+
 class LivingLoader:
     """One compiled pipeline over the field ``image`` of a file."""
 
     def __init__(self, path: Path, operation: Operation, *, num_threads: int) -> None:
         self._order = _LivingOrder()
+        if threading_layer() == "workqueue":
+            num_threads = 1  # its threads serve one pass at a time: a second one ends the process
         with torch_threads_kept():
             self._loader = Loader(
                 str(path),
@@ -75,6 +95,7 @@ class LivingLoader:
                 drop_last=False,
                 pipelines={"image": [operation, ToTensor()], "label": None},
             )
+        self._memory = _KeptMemory(self._loader.graph)
 
     @contextlib.contextmanager
     def reading(self, batches: Sequence[np.ndarray], *, num_buffers: int) -> Iterator[Iterator[Tensor]]:
@@ -83,20 +104,33 @@ class LivingLoader:
         Args:
             batches: none of them empty.
             num_buffers: that are allocated: one being used, one being filled, the others filled ahead. A single one
-                suffices for a single batch.
+                suffices for a single batch, which then keeps it; several are taken for the next pass.
         """
         self._order.batches = _Batches(batches)
         # sizes belong to a pass, and its thread looks at them as long as it lives: so each pass has a shallow copy,
         # which shares all that is compiled
         loader = copy.copy(self._loader)
         loader.first_traversal_order = self._order.batches
-        loader.batch_size, loader.batches_ahead = self._order.batches.batch_size, num_buffers - 2
+        batch_size = loader.batch_size = self._order.batches.batch_size
+        loader.batches_ahead, loader.graph = num_buffers - 2, self._memory
         with torch_threads_kept():
             iterator = iter(loader)
         try:
             yield _results(iterator, len(batches))
         finally:
             iterator.close()
+            _end(iterator)
+            if num_buffers > 1:
+                self._memory.give_back(batch_size, num_buffers, iterator.memory_allocations)
+
+
+def _end(iterator: EpochIterator) -> None:
+    """Lets the thread read no further and waits for it; it may itself wait for ever to end a queue that is full."""
+    iterator.iter_ixes = iter(())
+    while iterator.is_alive():
+        with contextlib.suppress(queue.Empty):
+            iterator.output_queue.get_nowait()
+        iterator.join(0.001)
 
 
 def _results(iterator: EpochIterator, num_batches: int) -> Iterator[Tensor]:

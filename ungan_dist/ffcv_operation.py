@@ -2,14 +2,13 @@
 
 They take the place of FFCV's decoders, so that no copy of the pixels is written in between. Which random draws a
 picture gets stands in its index: the low 32 bits are the example, the high 32 bits a row of the settings, which live as
-long as the Loader and change under its compiled code. Values are read from the normalisation table, never computed:
-FFCV compiles with fastmath.
+long as the Loader and change under its compiled code.
 """
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, no_type_check
 
@@ -23,6 +22,8 @@ from ffcv.pipeline.state import State
 from numba import carray, njit, types
 from numba.extending import intrinsic
 
+from ungan_dist.ffcv_pixels import exact_lines, write_normalised
+
 SEED_LOW, SEED_HIGH, EPOCH, POSITIONS, RANDOM_FLIP, SHIFT, FLIP, NUM_SETTINGS = range(8)
 """Columns of the settings, int64: the draws' seed and epoch, 2 · padding + 1, and the moves without chance."""
 
@@ -33,6 +34,9 @@ _tj_init.argtypes, _tj_init.restype = [], ctypes.c_uint64
 _tj_decompress = _LIBRARY.tjDecompress2
 _tj_decompress.argtypes = [ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_void_p, *[ctypes.c_int32] * 5]
 _tj_decompress.restype = ctypes.c_int32
+_tj_header = _LIBRARY.tjDecompressHeader3
+_tj_header.argtypes = [ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64, *[ctypes.c_void_p] * 4]
+_tj_header.restype = ctypes.c_int32
 _tj_destroy = _LIBRARY.tjDestroy
 _tj_destroy.argtypes, _tj_destroy.restype = [ctypes.c_uint64], ctypes.c_int32
 
@@ -52,10 +56,23 @@ def _int64_pointer(typing_context, address):
 @njit(nogil=True)
 @no_type_check
 def decode_jpeg(encoded, pixels):
-    """Decodes a JPEG into RGB pixels of its size; 0 when it succeeded. Never writes beyond the pixels."""
+    """Decodes a JPEG into RGB pixels; 0 when it succeeded. One of another size is refused, not scaled."""
     handle = _tj_init()
     height, width, _ = pixels.shape
-    status = _tj_decompress(handle, encoded.ctypes.data, encoded.size, pixels.ctypes.data, width, 0, height, 0, 0)
+    stated = np.zeros(4, np.int32)  # width, height, subsampling, colour space
+    status = _tj_header(
+        handle,
+        encoded.ctypes.data,
+        encoded.size,
+        stated[0:].ctypes.data,
+        stated[1:].ctypes.data,
+        stated[2:].ctypes.data,
+        stated[3:].ctypes.data,
+    )
+    if status == 0 and (stated[0] != width or stated[1] != height):
+        status = np.int32(-1)
+    if status == 0:
+        status = _tj_decompress(handle, encoded.ctypes.data, encoded.size, pixels.ctypes.data, width, 0, height, 0, 0)
     _tj_destroy(handle)
     return status
 
@@ -99,34 +116,6 @@ def _placement(settings, example, width):
     return down - settings[SHIFT], first - settings[SHIFT], mirrored
 
 
-@njit(nogil=True)
-@no_type_check
-def _write_normalised(pixels, table, out, down, first, mirrored):
-    """One picture [h, w, c] into its place [c, h, w]; what enters from outside is a pixel of value 0."""
-    height, width, channels = pixels.shape
-    begin = max(0, first - width + 1) if mirrored else max(0, -first)
-    end = min(width, first + 1) if mirrored else min(width, width - first)
-    # flat and unsigned, so that no index is looked at for being negative: twice as fast
-    values, flat = table.reshape(-1), pixels.reshape(-1)
-    step = -channels if mirrored else channels
-    for channel in range(channels):
-        zero, column = table[channel, 0], np.uint64(channel * 256)
-        for y in range(height):
-            row, source = out[channel, y], y + down
-            if source < 0 or source >= height or begin >= end:
-                for x in range(width):
-                    row[x] = zero
-                continue
-            for x in range(begin):
-                row[x] = zero
-            place = (source * width + (first - begin if mirrored else first + begin)) * channels + channel
-            for x in range(begin, end):
-                row[x] = values[column + np.uint64(flat[np.uint64(place)])]
-                place += step
-            for x in range(end, width):
-                row[x] = zero
-
-
 class _Fused:
     """What both operations share: live settings, the table, and output that is [channels, height, width] float32."""
 
@@ -137,6 +126,8 @@ class _Fused:
         table: np.ndarray,
         shape: tuple[int, ...],
         *,
+        mean: Sequence[float],
+        std: Sequence[float],
         has_jpeg: bool = False,
     ) -> None:
         """Arrays that stay where they are: compiled code reads them by address.
@@ -146,12 +137,14 @@ class _Fused:
             failures: int64 [1]; becomes the number of an example that could not be decoded, plus 1.
             table: float32 [channels, 256].
             shape: height, width and channels of a picture.
+            mean: that the table was made of, as ``std``.
             has_jpeg: some pictures are stored as JPEG.
         """
         assert settings.dtype == np.int64
         assert settings.flags.c_contiguous
         self._settings, self._failures = settings, failures
         self._table, self._shape, self._has_jpeg = np.ascontiguousarray(table), shape, has_jpeg
+        self._lines, self._live_shape = exact_lines(mean, std, self._table), np.array(shape, np.int64)
 
     def declare_state_and_memory(self, previous_state: State) -> tuple[State, AllocationQuery]:
         height, width, channels = self._shape
@@ -165,14 +158,16 @@ class FusedImageDecoder(_Fused, SimpleRGBImageDecoder):
     def generate_code(self) -> Callable[..., Any]:
         many = Compiler.get_iterator()
         read = self.memory_read
-        table, (height, width, channels) = self._table, self._shape
+        table, lines, (height, width, channels) = self._table, self._lines, self._shape
         num_rows = len(self._settings)
         address, failures_address = self._settings.ctypes.data, self._failures.ctypes.data
+        shape_address = self._live_shape.ctypes.data
         has_jpeg = self._has_jpeg
 
         @no_type_check
         def decode(indices, destination, metadata, storage_state):
             settings = carray(_int64_pointer(address), num_rows * NUM_SETTINGS)
+            shape = carray(_int64_pointer(shape_address), 3)
             for position in many(len(indices)):
                 example = indices[position] & np.uint64(0xFFFFFFFF)
                 begin = np.int64(indices[position] >> np.uint64(32)) * NUM_SETTINGS
@@ -183,12 +178,12 @@ class FusedImageDecoder(_Fused, SimpleRGBImageDecoder):
                     if decode_jpeg(read(field["data_ptr"], storage_state), pixels) != 0:
                         failures = carray(_int64_pointer(failures_address), 1)
                         failures[0] = np.int64(example) + 1
-                    _write_normalised(pixels, table, destination[position], down, first, mirrored)
+                    write_normalised(pixels, shape, table, lines, destination[position], down, first, mirrored)
                 else:
                     pointer = field["data_ptr"]
                     raw = storage_state[0][pointer : pointer + np.uint64(height * width * channels)]
                     pixels = raw.reshape(height, width, channels)
-                    _write_normalised(pixels, table, destination[position], down, first, mirrored)
+                    write_normalised(pixels, shape, table, lines, destination[position], down, first, mirrored)
             return destination[: len(indices)]
 
         decode.is_parallel = True
@@ -200,12 +195,14 @@ class FusedArrayDecoder(_Fused, NDArrayDecoder):
 
     def generate_code(self) -> Callable[..., Any]:
         many = Compiler.get_iterator()
-        table, (height, width, channels) = self._table, self._shape
+        table, lines, (height, width, channels) = self._table, self._lines, self._shape
         num_rows, address = len(self._settings), self._settings.ctypes.data
+        shape_address = self._live_shape.ctypes.data
 
         @no_type_check
         def decode(indices, destination, metadata, storage_state):
             settings = carray(_int64_pointer(address), num_rows * NUM_SETTINGS)
+            shape = carray(_int64_pointer(shape_address), 3)
             for position in many(len(indices)):
                 example = indices[position] & np.uint64(0xFFFFFFFF)
                 begin = np.int64(indices[position] >> np.uint64(32)) * NUM_SETTINGS
@@ -213,7 +210,7 @@ class FusedArrayDecoder(_Fused, NDArrayDecoder):
                 pointer = metadata[example]
                 raw = storage_state[0][pointer : pointer + np.uint64(height * width * channels)]
                 pixels = raw.reshape(height, width, channels)
-                _write_normalised(pixels, table, destination[position], down, first, mirrored)
+                write_normalised(pixels, shape, table, lines, destination[position], down, first, mirrored)
             return destination[: len(indices)]
 
         decode.is_parallel = True

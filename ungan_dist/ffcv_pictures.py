@@ -12,8 +12,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ungan_dist.beton import Beton
-from ungan_dist.data import View
+from ungan_dist.data import View, normalisation_table
 from ungan_dist.ffcv_installed import import_ffcv
+from ungan_dist.philox import check_draw
 
 NUM_VIEWS = 1024
 """Passes that may be under way at once."""
@@ -30,7 +31,8 @@ class FfcvPictures:
         self,
         path: Path,
         beton: Beton,
-        table: Float[Tensor, "256 channels"],
+        mean: Sequence[float],
+        std: Sequence[float],
         *,
         device: torch.device,
         num_threads: int = 1,
@@ -39,7 +41,7 @@ class FfcvPictures:
 
         Args:
             path: the file whose tables ``beton`` was read from.
-            table: normalisation.
+            mean: of each channel, as ``std``: the normalisation.
             device: where batches go.
             num_threads: that read and augment.
 
@@ -58,8 +60,10 @@ class FfcvPictures:
         operation.configure(
             self._settings,
             self._failures,
-            table.cpu().numpy().astype(np.float32).T,
+            normalisation_table(tuple(mean), tuple(std)).numpy().T,
             self.shape[1:],
+            mean=mean,
+            std=std,
             has_jpeg=bool(beton.is_jpeg.any()),
         )
         self._loader = LivingLoader(path, operation, num_threads=num_threads)
@@ -76,7 +80,7 @@ class FfcvPictures:
 
         Raises:
             IndexError: an index outside of the data.
-            ValueError: a picture that cannot be decoded.
+            ValueError: a picture that cannot be decoded; a seed or an epoch out of its range.
         """
         num_examples, height, width, channels = self.shape
         wanted = [batch.cpu().numpy().astype(np.int64) for batch in batches]
@@ -115,12 +119,20 @@ class FfcvPictures:
 def _in_resident_order(
     images: Float[Tensor, "batch channels height width"],
 ) -> Float[Tensor, "batch channels height width"]:
-    """The strides that the resident loader's pictures have: by those of one channel torch chooses its convolution."""
-    return images[:, 0, :, :, None].permute(0, 3, 1, 2) if images.shape[1] == 1 else images
+    """The strides that the resident loader's pictures have: by these torch chooses its convolution.
+
+    It lays them out with channels last, and copies only where that order is another one.
+    """
+    count, channels, height, width = images.shape
+    one_order = channels == 1 or height * width == 1
+    return images.reshape(count, height, width, channels).permute(0, 3, 1, 2) if one_order else images
 
 
 def _settings(view: View) -> list[int]:
     """In the order of the operation's columns."""
     padding, flip = (view.augment.padding, view.augment.flip) if view.augment else (0, False)
-    low, high = view.seed & 0xFFFFFFFF, view.seed >> 32
-    return [low, high, view.epoch, 2 * padding + 1, int(flip), view.shift, int(view.flip)]
+    low = high = epoch = 0
+    if padding or flip:
+        check_draw(view.seed, view.epoch)
+        low, high, epoch = view.seed & 0xFFFFFFFF, view.seed >> 32, view.epoch
+    return [low, high, epoch, 2 * padding + 1, int(flip), view.shift, int(view.flip)]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -52,9 +54,34 @@ def memory_bytes(device: str) -> int:
     if device == "cuda" and torch.cuda.is_available():
         return min(torch.cuda.get_device_properties(gpu).total_memory for gpu in range(torch.cuda.device_count()))
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = Path("/sys/fs/cgroup/memory.max")  # a container's
-    stated = limit.read_text().strip() if limit.is_file() else "max"
-    return machine if stated == "max" else min(machine, int(stated))
+    return min([machine, *_cgroup_limits(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))])
+
+
+def _cgroup_limits(membership: Path, mounted: Path) -> Iterator[int]:
+    """Limits that control groups, version 1 and 2, set to a process: its own group's and those above it.
+
+    Args:
+        membership: the process's ``/proc/PID/cgroup``, lines of ``number:controllers:path``.
+        mounted: where the tree of groups is mounted. In a container its root may be the container's own group, below
+            which the path that the process is told does not exist: then the root's limit is what counts.
+    """
+    if not membership.is_file():
+        return
+    for line in membership.read_text().splitlines():
+        _, controllers, group = line.split(":", 2)
+        if not controllers:
+            root, name = mounted, "memory.max"
+        elif "memory" in controllers.split(","):
+            root, name = mounted / "memory", "memory.limit_in_bytes"
+        else:
+            continue
+        # no ".." leads out of the tree, as of a process that was moved out of its namespace's root
+        parts = [part for part in group.split("/") if part not in ("", "..")]
+        for depth in range(len(parts) + 1):
+            with contextlib.suppress(OSError):
+                stated = root.joinpath(*parts[:depth], name).read_text().strip()
+                if stated.isdecimal():  # or "max"; version 1 says so by a number beyond every machine's memory
+                    yield int(stated)
 
 
 def reading_threads(wanted: int | None, device: str) -> int:

@@ -26,14 +26,28 @@ def philox(
         examples: example ids in [0, 2³²).
         epoch: second counter word.
         purpose: third counter word; draws of different purposes are independent.
+
+    Raises:
+        ValueError: a seed or an epoch that has no word.
     """
-    if not 0 <= seed < 2**64:
-        raise ValueError(f"seed must lie in [0, 2**64), got {seed}")
+    check_draw(seed, epoch)
     counter_0 = examples.astype(np.uint64) & _MASK
     counter_1 = np.full_like(counter_0, epoch)
     counter_2 = np.full_like(counter_0, purpose)
     counter_3 = np.zeros_like(counter_0)
     return philox_words(seed, counter_0, counter_1, counter_2, counter_3)
+
+
+def check_draw(seed: int, epoch: int) -> None:
+    """Refuses a seed or an epoch that does not fit into its words: another one would draw the same.
+
+    Raises:
+        ValueError: outside of its range.
+    """
+    if not 0 <= seed < 2**64:
+        raise ValueError(f"seed must lie in [0, 2**64), got {seed}")
+    if not 0 <= epoch < 2**32:
+        raise ValueError(f"epoch must lie in [0, 2**32), got {epoch}")
 
 
 def philox_words(

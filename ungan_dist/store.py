@@ -13,7 +13,7 @@ import io
 import json
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,13 +30,23 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_file(path: Path, content: bytes) -> None:
-    """Writes a file so that a reader sees all of it or none: aside, fsync, rename, fsync of the folder."""
+def write_file(path: Path, content: bytes | Iterable[bytes | memoryview]) -> str:
+    """Writes a file so that a reader sees all of it or none: aside, fsync, rename, fsync of the folder.
+
+    Args:
+        content: whole, or in parts of which one is in memory at a time.
+
+    Returns:
+        SHA-256 of the content.
+    """
+    digest = hashlib.sha256()
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
         with aside.open("xb") as file:
-            file.write(content)
+            for part in [content] if isinstance(content, bytes) else content:
+                file.write(part)
+                digest.update(part)
             file.flush()
             os.fsync(file.fileno())
         aside.rename(path)
@@ -48,6 +58,7 @@ def write_file(path: Path, content: bytes) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+    return digest.hexdigest()
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -67,19 +78,24 @@ def array_bytes(array: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def commit(root: Path, marker: str, *, id: str, files: dict[str, bytes], facts: dict[str, Any] | None = None) -> None:
+def commit(
+    root: Path,
+    marker: str,
+    *,
+    id: str,
+    files: Mapping[str, bytes | Iterable[bytes | memoryview]],
+    facts: dict[str, Any] | None = None,
+) -> None:
     """Commits a result: its files first, the marker with their hashes last.
 
     Args:
         root: folder that all names are relative to.
         marker: name of the marker file.
         id: hash of everything that determines the result.
-        files: name → content.
+        files: name → content, as :func:`write_file` takes it.
         facts: plain data kept in the marker.
     """
-    for name, content in files.items():
-        write_file(root / name, content)
-    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    hashes = {name: write_file(root / name, content) for name, content in files.items()}
     write_json(root / marker, {"id": id, "files": hashes, "facts": facts or {}})
 
 
