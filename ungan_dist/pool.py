@@ -69,8 +69,7 @@ class LocalPool:
                 if deaths[unit.id] < MAX_DEATHS:
                     waiting.append(unit)
                 else:
-                    reason = f"the process at work on {unit.title} died {MAX_DEATHS} times, last with exit code"
-                    yield Failed(unit=unit, error=f"{reason} {worker.exit_code()} (-9: killed, often for memory)")
+                    yield Failed(unit=unit, error=f"the process at work on {unit.title} {worker.end()}")
 
 
 class _Worker:
@@ -80,6 +79,7 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.slot = slot
         self.unit: Unit | None = None
+        self._last_words = ""
         self.connection, theirs = context.Pipe()
         self._process: SpawnProcess = context.Process(target=_serve, args=(theirs, slot), daemon=True)
         self._process.start()
@@ -95,13 +95,21 @@ class _Worker:
         """What became of the unit; none when the process died over it."""
         self.unit = None
         try:
-            return self.connection.recv()
+            outcome = self.connection.recv()
         except (EOFError, ConnectionResetError):
             return None
+        if isinstance(outcome, str):
+            self._last_words = outcome
+            return None
+        return outcome
 
-    def exit_code(self) -> int | None:
+    def end(self) -> str:
+        """How the process died, in words."""
         self._process.join()
-        return self._process.exitcode
+        code = self._process.exitcode
+        why = " (killed, often for memory)" if code == -signal.SIGKILL else ""
+        words = f": {self._last_words}" if self._last_words else ""
+        return f"died {MAX_DEATHS} times, last with exit code {code}{why}{words}"
 
     def stop(self) -> None:
         """Ends the process at once: what it had not committed is computed again by the next run."""
@@ -124,6 +132,10 @@ def _serve(connection: Connection, slot: int) -> None:
             connection.send(execute(unit))
         except (EOFError, BrokenPipeError, ConnectionResetError):
             return
+        except BaseException as error:  # a unit that cannot be read here, or code of the user's that exits
+            with contextlib.suppress(OSError):
+                connection.send(f"{type(error).__name__}: {error}")
+            raise
 
 
 def _die_with_driver() -> None:

@@ -1,0 +1,47 @@
+"""What is said of a unit whose process dies time and again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from ungan_dist.pool import LocalPool
+from ungan_dist.shadows import ShadowUnit
+
+
+def _leave() -> None:
+    sys.exit(1)
+
+
+def _be_killed() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Deadly(ShadowUnit):
+    """Whoever reads it dies of it."""
+
+    def __init__(self, how: Callable[[], None]) -> None:
+        for name, value in {"how": how, "id": "deadly", "shadows": (0, 1)}.items():
+            object.__setattr__(self, name, value)
+
+    def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
+        return self.how, ()
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        (_leave, "died 3 times, last with exit code 1: SystemExit: 1"),
+        (_be_killed, "died 3 times, last with exit code -9 (killed, often for memory)"),
+    ],
+)
+def test_the_last_words_of_a_process_are_told_and_memory_is_blamed_for_kills_alone(
+    how: Callable[[], None], words: str
+) -> None:
+    with LocalPool(1) as pool:
+        (failed,) = pool.run_units([Deadly(how)])
+    assert failed.error == f"the process at work on shadow models 0–1 {words}"
