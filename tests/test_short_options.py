@@ -28,7 +28,7 @@ def test_what_is_missing_is_named_as_it_is_typed(capsys: pytest.CaptureFixture[s
         recipe_config(["custom", "--unlearned", "w", "--forget", "f"], command="run")
     assert ended.value.code == 2
     said = capsys.readouterr().err
-    assert "(--members)" in said
+    assert "--members (given.members)" in said
     assert "(--original)" in said
 
 

@@ -420,13 +420,13 @@ class AuditConfig:
         if "original" not in self.methods:
             raise ValueError(f"methods must include original, from which the others start, got {self.methods}")
         if "unlearned" in self.methods and self.given.unlearned is None:
-            raise ValueError("the row unlearned needs its weights: name them by given.unlearned (--unlearned)")
+            raise ValueError("the row unlearned needs its weights: name them by --unlearned (given.unlearned)")
         if self.given.forget is None and (self.given.original or self.given.members or self.given.unlearned):
-            raise ValueError("given weights or members need a forget list: name it by given.forget (--forget)")
+            raise ValueError("given weights or members need a forget list: name it by --forget (given.forget)")
         if self.given.unlearned and not (self.given.original or self.given.members):
             raise ValueError(
-                "given.unlearned needs to know what the model was trained on before: name it by given.members "
-                "(--members), or give given.original (--original) if that was all of the training data"
+                "--unlearned needs to know what the model was trained on before: name it by --members (given.members), "
+                "or give --original if that was all of the training data"
             )
         if self.num_seeds > 1 and (self.given.original or self.given.unlearned):
             raise ValueError(
