@@ -139,7 +139,7 @@ def test_a_run_of_another_architecture_is_told_apart(tmp_path: Path, module: Cal
 
     module("net", NET.format(width=9, activation="ReLU"))
     assert any("net:build returns has another architecture" in line for line in verify(record, folder).corrupt)
-    with pytest.raises(ConfigError, match=r"cannot be reported anew, the model that net:build returns has another"):
+    with pytest.raises(ConfigError, match=r"the model that net:build returns has another architecture .*put it back"):
         report_of(record)
     with pytest.raises(ConfigError, match=r"holds a run of another config: architecture"), opened(config):
         pass
