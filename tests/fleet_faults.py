@@ -94,10 +94,10 @@ def short_of_memory(unit: Any) -> Any:
     """Blocks of more than a pair ask for more memory than there is."""
     real = shadows.train_shadows
 
-    def train_shadows(unit: Any) -> Any:
+    def train_shadows(unit: Any, *arguments: Any) -> Any:
         if len(unit.shadows) > 2:
             torch.empty(2**58, dtype=torch.uint8)
-        return real(unit)
+        return real(unit, *arguments)
 
     units.train_shadows = train_shadows
     return units.execute(unit)
