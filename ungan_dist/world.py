@@ -101,7 +101,8 @@ class World:
         took_part = like.new_tensor([float(p.grad is not None) for p in parameters])
         *sums, took_part = self._sum_flat([*gradients, *weighted, took_part])
         for parameter, gradient, count in zip(parameters, sums, took_part, strict=False):
-            parameter.grad = gradient if float(count) else None
+            # its own gradient says that it took part: reading the count would make a GPU wait at every step
+            parameter.grad = gradient if parameter.grad is not None or float(count) else None
         for value, mean in zip(statistics, sums[len(parameters) :], strict=True):
             value.copy_(mean)
 
