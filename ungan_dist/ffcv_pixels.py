@@ -1,12 +1,11 @@
 """A picture's bytes [height, width, channels] into normalised float32 [channels, height, width], moved and mirrored.
 
-First the channels are taken apart into planes of bytes, then each plane becomes float32 in one run, and last what
-entered from outside is overwritten with the pixel of value 0. The first two steps are vectorised, which they cannot be
-as one: 2.0 µs a 32 × 32 picture with a look-up a value, 1.3 µs so (one thread of a busy EPYC, the best of many).
+First the channels are taken apart into planes of bytes, then each row of a plane is read where it shows, mirrored if it
+is to be, and becomes float32: both steps are vector code, which they cannot be as one.
 
 Normalisation is arithmetic only where it gives the table's bits for all 256 values, which is looked at beforehand;
-elsewhere it is a look-up. ``fastmath=False`` stands in every function because FFCV compiles its callers with fastmath,
-and numba hands that down: sums would be regrouped.
+elsewhere, and in rows too short for a vector, it is a look-up. ``fastmath=False`` stands in every function because FFCV
+compiles its callers with fastmath, and numba hands that down: sums would be regrouped.
 """
 
 from __future__ import annotations
@@ -17,6 +16,8 @@ from typing import no_type_check
 import numpy as np
 from jaxtyping import Float32
 from numba import njit
+
+from ungan_dist.ffcv_lanes import LANES, WIDEST, normalise_lanes, normalise_lanes_mirrored
 
 _EXACT_BITS = 24
 """Of a float32's significand."""
@@ -55,56 +56,50 @@ def _gives(line: Float32[np.ndarray, " 4"], column: Float32[np.ndarray, " 256"])
 
 @njit(nogil=True, fastmath=False)
 @no_type_check
-def _take_apart(flat, source, planes, target, num_pixels, num_channels, size, mirrored):
-    """A run of pixels into planes that lie ``size`` bytes apart, backwards if mirrored. Indices are unsigned: numba
-    then does not look whether they are negative."""
-    one = np.uint64(1)
+def _take_apart(flat, planes, before, size, num_channels):
+    """Pixels into planes of ``size`` bytes that follow one another, the first at ``before``.
+
+    Indices are unsigned: numba then does not look whether they are negative.
+    """
+    one, three, many = np.uint64(1), np.uint64(3), np.uint64(num_channels)
+    first, size = np.uint64(before), np.uint64(size)
     if num_channels == 3:
-        green, blue = target + size, target + size + size
-        if mirrored:
-            for x in range(num_pixels):
-                at, to = source + np.uint64(3 * x), np.uint64(num_pixels - 1 - x)
-                planes[0, target + to] = flat[at]
-                planes[0, green + to] = flat[at + one]
-                planes[0, blue + to] = flat[at + one + one]
-        else:
-            for x in range(num_pixels):
-                at, to = source + np.uint64(3 * x), np.uint64(x)
-                planes[0, target + to] = flat[at]
-                planes[0, green + to] = flat[at + one]
-                planes[0, blue + to] = flat[at + one + one]
+        second, third = first + size, first + size + size
+        for x in range(size):
+            planes[0, first + x] = flat[three * x]
+            planes[0, second + x] = flat[three * x + one]
+            planes[0, third + x] = flat[three * x + one + one]
         return
-    for channel in range(num_channels):
-        start, plane = source + np.uint64(channel), target + np.uint64(channel) * size
+    for channel in range(many):
+        for x in range(size):
+            planes[0, first + channel * size + x] = flat[many * x + channel]
+
+
+@njit(nogil=True, fastmath=False)
+@no_type_check
+def _look_up(planes, source, step, out, target, width, begin, end, column):
+    """One row, by a table's column: pixel x lies ``step`` · x behind the first."""
+    for x in range(width):
+        out[target + x] = column[planes[0, source + step * x]] if begin <= x < end else column[0]
+
+
+@njit(nogil=True, fastmath=False)
+@no_type_check
+def compute_row(source, target, width, begin, end, mirrored, slope, offset, slope_rest, offset_rest):
+    """One row of ``LANES`` … ``WIDEST`` pixels, by arithmetic: :func:`normalise_lanes` from the first pixel's address
+    on or, if mirrored, back. The last lanes overlap those before them, which gives the same twice.
+    """
+    x, last = 0, width - LANES
+    while True:  # a range with a step would cost a division a row
         if mirrored:
-            for x in range(num_pixels):
-                planes[0, plane + np.uint64(num_pixels - 1 - x)] = flat[start + np.uint64(num_channels * x)]
+            normalise_lanes_mirrored(
+                source - x - (LANES - 1), target + 4 * x, x, begin, end, slope, offset, slope_rest, offset_rest
+            )
         else:
-            for x in range(num_pixels):
-                planes[0, plane + np.uint64(x)] = flat[start + np.uint64(num_channels * x)]
-
-
-@njit(nogil=True, fastmath=False)
-@no_type_check
-def _compute(planes, source, out, target, count, line):
-    slope, offset, slope_rest, offset_rest = line[0], line[1], line[2], line[3]
-    for x in range(count):
-        value = np.float32(planes[0, source + np.uint64(x)])
-        out[target + np.uint64(x)] = (value * slope + offset) + (value * slope_rest + offset_rest)
-
-
-@njit(nogil=True, fastmath=False)
-@no_type_check
-def _look_up(planes, source, out, target, count, column):
-    for x in range(count):
-        out[target + np.uint64(x)] = column[np.uint64(planes[0, source + np.uint64(x)])]
-
-
-@njit(nogil=True, fastmath=False)
-@no_type_check
-def _fill(out, target, count, value):
-    for x in range(count):
-        out[target + np.uint64(x)] = value
+            normalise_lanes(source + x, target + 4 * x, x, begin, end, slope, offset, slope_rest, offset_rest)
+        if x == last:
+            return
+        x = min(x + LANES, last)
 
 
 @njit(nogil=True, fastmath=False)
@@ -113,41 +108,35 @@ def write_normalised(pixels, shape, table, lines, place, down, first, mirrored):
     """One picture into its place [c, h, w]: output (y, x) is read in row y + ``down``, column ``first`` + x, or
     ``first`` − x if mirrored; what enters from outside is a pixel of value 0.
 
-    ``shape`` is the picture's, as an array that the compiler cannot see into: loops over a row's 32 pixels would be
-    unrolled before they are vectorised, and never are.
+    ``shape`` is the picture's, as an array that the compiler cannot see into: loops over known lengths are unrolled
+    before they could become vectors, and never do.
     """
     height, width, channels = shape[0], shape[1], shape[2]
     size = height * width
-    flat, out = pixels.reshape(-1), place.reshape(-1)
     begin = max(0, first - width + 1) if mirrored else max(0, -first)
     end = min(width, first + 1) if mirrored else min(width, width - first)
-    top, bottom = min(height, max(0, -down)), max(0, min(height, height - down))
-    if begin >= end or top >= bottom:
-        for channel in range(channels):
-            _fill(out, np.uint64(channel * size), size, table[channel, 0])
-        return
-    # a row on either side, so that a run that begins left of the first pixel or ends right of the last stays inside;
-    # two dimensions, since FFCV turns flat arrays of bytes read-only for the whole process
+    if begin >= end:  # nothing shows, and what is read must still lie inside
+        begin, end, first, mirrored = 0, 0, 0, False
+    # a row on either side, so that lanes that begin left of the first pixel or end right of the last stay inside; two
+    # dimensions, since FFCV turns flat arrays of bytes read-only for the whole process
     planes = np.empty((1, channels * size + 2 * width), np.uint8)
-    if mirrored:
-        for y in range(top + down, bottom + down):
-            at = np.uint64(y * width * channels)
-            _take_apart(flat, at, planes, np.uint64((y + 1) * width), width, channels, np.uint64(size), True)
-    else:
-        _take_apart(flat, np.uint64(0), planes, np.uint64(width), size, channels, np.uint64(size), False)
-    shift = width - 1 - first if mirrored else first
+    _take_apart(pixels.reshape(-1), planes, width, size, channels)
+    out = place.reshape(-1)
+    # that look-ups use the arrays themselves, below, keeps both alive as long as their addresses are used
+    planes_address, out_address = np.int64(planes.ctypes.data), np.int64(place.ctypes.data)
     for channel in range(channels):
-        start, zero = channel * size, table[channel, 0]
-        source, target = np.uint64(start + (top + down + 1) * width + shift), np.uint64(start + top * width)
-        if lines[channel, 0] != 0:
-            _compute(planes, source, out, target, (bottom - top) * width, lines[channel])
-        else:
-            _look_up(planes, source, out, target, (bottom - top) * width, table[channel])
-        _fill(out, np.uint64(start), top * width, zero)
-        _fill(out, np.uint64(start + bottom * width), (height - bottom) * width, zero)
-        if begin > 0:
-            for y in range(top, bottom):
-                _fill(out, np.uint64(start + y * width), begin, zero)
-        if end < width:
-            for y in range(top, bottom):
-                _fill(out, np.uint64(start + y * width + end), width - end, zero)
+        # scalars, since the compiler cannot know that what is written is not these
+        slope, offset = lines[channel, 0], lines[channel, 1]
+        slope_rest, offset_rest = lines[channel, 2], lines[channel, 3]
+        computed = slope != 0 and LANES <= width <= WIDEST
+        for y in range(height):
+            row, row_end = y + down, end
+            if not 0 <= row < height:
+                row, row_end = y, begin
+            source, target = width + channel * size + row * width + first, channel * size + y * width
+            if computed:
+                read, written = planes_address + source, out_address + 4 * target
+                compute_row(read, written, width, begin, row_end, mirrored, slope, offset, slope_rest, offset_rest)
+            else:
+                step = -1 if mirrored else 1
+                _look_up(planes, source, step, out, target, width, begin, row_end, table[channel])
