@@ -4,7 +4,7 @@ CIFAR-10's first 10,000 training pictures (Parquet, in the folder that CIFAR10_P
 pictures drawn here and stored as JPEG. Every arm delivers float32 batches [batch, channels, height, width],
 randomly cropped and mirrored, in a new random order at each pass; FFCV's stock arm is also timed as it is published,
 with pixels left as bytes. FFCV's stock arms leave channels last, as is its default: a view, where the other order would
-cost it two copies. The last arm writes zeros in place of pictures: no loader can be faster than that.
+cost it two copies. What limits ours is taken apart by ``loader_limits.py``.
 ``--quick`` takes fewer pictures.
 All arms of a data set take turns in one process; a pass over the set is one sample.
 """
@@ -43,6 +43,8 @@ Pass = Callable[[int], Iterator[Tensor]]
 
 def cifar(count: int) -> Source:
     """CIFAR-10's first training pictures."""
+    if "CIFAR10_PARQUET" not in os.environ:
+        raise SystemExit("set CIFAR10_PARQUET to the folder of CIFAR-10's train.parquet")
     rows = pq.read_table(Path(os.environ["CIFAR10_PARQUET"]) / "train.parquet").slice(0, count)
     pictures, labels = (rows[next(name for name in rows.column_names if name in names)] for names in COLUMNS)
     files = (io.BytesIO(picture["bytes"]) for picture in pictures.to_pylist())
@@ -61,6 +63,10 @@ def synthetic(count: int) -> Source:
         jpegs.append(buffer.getvalue())
     images = np.stack([np.asarray(Image.open(io.BytesIO(jpeg))) for jpeg in jpegs])
     return _source(images, np.arange(count) % 10, "synthetic JPEG, 256 × 256", tuple(jpegs))
+
+
+SUBJECTS = ((cifar, 10_000, 4, 256), (synthetic, 1024, 16, 64))
+"""Pictures, how many, the crop's padding and the batch size."""
 
 
 def _source(images: np.ndarray, labels: np.ndarray, title: str, jpegs: tuple[bytes, ...]) -> Source:
@@ -165,18 +171,6 @@ def data_loader(source: Source, augment: AugmentConfig, batch: int, *, num_worke
     return lambda epoch: iter(loader)
 
 
-def written(source: Source, batch: int) -> Pass:
-    """Zeros in place of pictures, into as many buffers in turn as FFCV has."""
-    height, width = source.images.shape[1:3]
-    buffers = [torch.empty(batch, 3, height, width) for _ in range(5)]
-
-    def one_pass(epoch: int) -> Iterator[Tensor]:
-        for number, start in enumerate(range(0, len(source.images), batch)):
-            yield buffers[number % len(buffers)][: len(source.images) - start].zero_()
-
-    return one_pass
-
-
 class Arm:
     """A loader being timed: passes, what the first one cost, and the processor's seconds."""
 
@@ -231,7 +225,6 @@ def measure(source: Source, folder: Path, augment: AugmentConfig, batch: int) ->
         makers[f"torch DataLoader, {workers} workers"] = lambda workers=workers: data_loader(
             source, augment, batch, num_workers=workers
         )
-    makers["writing zeros"] = lambda: written(source, batch)
     arms = {name: Arm(make, count) for name, make in makers.items()}
     rivals = {name: arm for name, arm in arms.items() if name != "ours in FFCV"}
     ratios = compare(arms["ours in FFCV"], rivals, num_pairs=NUM_PAIRS)
@@ -261,15 +254,15 @@ def measure(source: Source, folder: Path, augment: AugmentConfig, batch: int) ->
 
 def main() -> int:
     """Measures and writes ``results/loaders.json``."""
-    if "CIFAR10_PARQUET" not in os.environ:
-        raise SystemExit("set CIFAR10_PARQUET to the folder of CIFAR-10's train.parquet")
     import_ffcv()
     torch.set_num_threads(THREADS)
     quick = "--quick" in sys.argv[1:]
     load = os.getloadavg()
     with tempfile.TemporaryDirectory() as folder:
-        rows = measure(cifar(2000 if quick else 10_000), Path(folder), AugmentConfig(padding=4, flip=True), 256)
-        rows += measure(synthetic(128 if quick else 1024), Path(folder), AugmentConfig(padding=16, flip=True), 64)
+        rows: list[dict[str, object]] = []
+        for make, count, padding, batch in SUBJECTS:
+            source = make(count // (8 if quick else 1))
+            rows += measure(source, Path(folder), AugmentConfig(padding=padding, flip=True), batch)
     for row in rows:
         row["load_average"] = [round(load[0], 2), round(os.getloadavg()[0], 2)]
         row["quick"] = quick

@@ -1,0 +1,143 @@
+"""What limits our loader: ``python benchmarks/loader_limits.py``, two minutes on two idle cores.
+
+Our compiled pixels without a loader, into as many buffers as FFCV has and into a few places that stay in the cache;
+JPEG decoded alone; zeros written in place of pictures. On the data of ``loaders.py``, but in a process of its own: numba
+finds no end in compiling our pixels for other arrays once FFCV has Loaders.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from harness import as_row, compare, write
+from loaders import NUM_PAIRS, SUBJECTS, THREADS
+from numba import njit, prange, set_num_threads
+from publish import hardware
+
+from ungan_dist.config import AugmentConfig
+from ungan_dist.data import normalisation_table
+from ungan_dist.ffcv_installed import import_ffcv
+from ungan_dist.sources import Source
+
+Pass = Callable[[], None]
+"""Over a whole set."""
+NUM_BUFFERS = 5
+"""FFCV's, in turn."""
+IN_CACHE = 8
+"""Places in turn of each thread, which then stay in its cache."""
+
+
+def written(source: Source, batch: int) -> Pass:
+    """Zeros in place of pictures, into as many buffers in turn as FFCV has."""
+    height, width = source.images.shape[1:3]
+    buffers = [torch.empty(batch, 3, height, width) for _ in range(NUM_BUFFERS)]
+
+    def one_pass() -> None:
+        for number, start in enumerate(range(0, len(source.images), batch)):
+            buffers[number % NUM_BUFFERS][: len(source.images) - start].zero_()
+
+    return one_pass
+
+
+def computed(source: Source, augment: AugmentConfig, batch: int, *, num_threads: int, in_cache: bool) -> Pass:
+    """Our compiled pixels in a random order, without FFCV: into its buffers in turn, or always into a few places.
+
+    Moves are drawn beforehand.
+    """
+    from ungan_dist.ffcv_pixels import exact_lines, write_normalised
+
+    count, height, width, channels = source.images.shape
+    table = np.ascontiguousarray(normalisation_table(source.mean, source.std).numpy().T)
+    lines, shape = exact_lines(source.mean, source.std, table), np.array((height, width, channels))
+    buffers = np.empty((NUM_BUFFERS, batch, channels, height, width), np.float32)
+    generator = np.random.default_rng(0)
+    down, right = generator.integers(-augment.padding, augment.padding + 1, (2, count))
+    mirrored = generator.random(count) < 0.5
+    first = right + (width - 1) * mirrored
+
+    @njit(parallel=True, nogil=True)
+    def compute(images, order, out, places, shape, table, lines, down, first, mirrored):  # noqa: ANN001, ANN202
+        for position in prange(len(order)):
+            example, place = order[position], places[position]
+            write_normalised(
+                images[example], shape, table, lines, out[place], down[example], first[example], mirrored[example]
+            )
+
+    everywhere = np.arange(batch)
+    # a thread takes one run of positions after another
+    places = everywhere // (batch // num_threads) * IN_CACHE + everywhere % IN_CACHE if in_cache else everywhere
+
+    order = generator.permutation(count)
+
+    def one_pass() -> None:
+        set_num_threads(num_threads)
+        for number, start in enumerate(range(0, count, batch)):
+            out, some = buffers[0 if in_cache else number % NUM_BUFFERS], order[start : start + batch]
+            compute(source.images, some, out, places, shape, table, lines, down, first, mirrored)
+
+    return one_pass
+
+
+def decoded(source: Source, batch: int, *, num_threads: int) -> Pass:
+    """JPEG files decoded into the same few places, in a random order; nothing is moved or normalised."""
+    from ungan_dist.ffcv_operation import decode_jpeg
+
+    files = np.concatenate([np.frombuffer(jpeg, np.uint8) for jpeg in source.jpegs])
+    ends = np.cumsum([0, *map(len, source.jpegs)])
+    out = np.empty((batch, *source.images.shape[1:]), np.uint8)
+
+    @njit(parallel=True, nogil=True)
+    def decode(files, ends, order, out):  # noqa: ANN001, ANN202
+        failed = 0
+        for position in prange(len(order)):
+            example = order[position]
+            failed += decode_jpeg(files[ends[example] : ends[example + 1]], out[position]) != 0
+        return failed
+
+    order = np.random.default_rng(0).permutation(len(source.jpegs))
+
+    def one_pass() -> None:
+        set_num_threads(num_threads)
+        for start in range(0, len(order), batch):
+            assert not decode(files, ends, order[start : start + batch], out)
+
+    return one_pass
+
+
+def main() -> int:
+    """Measures and writes ``results/loader_limits.json``."""
+    import_ffcv()
+    torch.set_num_threads(THREADS)
+    load, rows = os.getloadavg(), []
+    for make, count, padding, batch in SUBJECTS:
+        source, augment = make(count), AugmentConfig(padding=padding, flip=True)
+        alone, cached = (
+            computed(source, augment, batch, num_threads=THREADS, in_cache=in_cache) for in_cache in (False, True)
+        )
+        rivals = {"our pixels alone, kept in the cache": cached, "writing zeros": written(source, batch)}
+        if source.jpegs:
+            rivals["decoding alone"] = decoded(source, batch, num_threads=THREADS)
+        rows += [
+            as_row(
+                source.title,
+                ratio,
+                num_examples=count,
+                threads=THREADS,
+                batch=batch,
+                rival_images_per_s=count / ratio.rival_ms * 1e3,
+                ours_images_per_s=count / ratio.ours_ms * 1e3,
+                load_average=[round(load[0], 2), round(os.getloadavg()[0], 2)],
+            )
+            for ratio in compare(alone, rivals, num_pairs=NUM_PAIRS)
+        ]
+    path = write("loader_limits", rows, hardware=hardware())
+    print(f"written to {path}; `python benchmarks/publish.py` puts it into README.md")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
