@@ -1,8 +1,8 @@
 """What limits our loader: ``python benchmarks/loader_limits.py``, two minutes on two idle cores.
 
 Our compiled pixels without a loader, into as many buffers as FFCV has and into a few places that stay in the cache;
-JPEG decoded alone; zeros written in place of pictures. The data of ``loaders.py``, but a process of its own: numba finds
-no end in compiling our pixels for other arrays once FFCV has Loaders.
+JPEG decoded alone; zeros written in place of pictures. The data of ``loaders.py``, but a process of its own: numba
+finds no end in compiling our pixels for other arrays once FFCV has Loaders.
 """
 
 from __future__ import annotations
