@@ -1,8 +1,8 @@
 """What limits our loader: ``python benchmarks/loader_limits.py``, two minutes on two idle cores.
 
-Our compiled pixels without a loader, into as many buffers as FFCV has and into a few places that stay in the cache;
-JPEG decoded alone; zeros written in place of pictures. The data of ``loaders.py``, but a process of its own: numba
-finds no end in compiling our pixels for other arrays once FFCV has Loaders.
+Our compiled pixels without a loader, into as many buffers as it has and into a few places only, by which small pictures
+stay in the cache; JPEG decoded alone; zeros written in place of pictures. The data of ``loaders.py``, but a process of
+its own: numba finds no end in compiling our pixels for other arrays once FFCV has Loaders.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ from publish import hardware
 from ungan_dist.config import AugmentConfig
 from ungan_dist.data import normalisation_table
 from ungan_dist.ffcv_installed import import_ffcv
+from ungan_dist.ffcv_pictures import MAX_BUFFERS
 from ungan_dist.sources import Source
 
 Pass = Callable[[], None]
 """Over a whole set."""
-NUM_BUFFERS = 5
-"""FFCV's, in turn."""
-IN_CACHE = 8
-"""Places in turn of each thread, which then stay in its cache."""
+FEW = 8
+"""Places of each thread, in turn."""
 
 
 def written(source: Source, batch: int) -> Pass:
-    """Zeros in place of pictures, into as many buffers in turn as FFCV has."""
+    """Zeros in place of pictures, into as many buffers in turn as our loader has."""
     height, width = source.images.shape[1:3]
-    buffers = [torch.empty(batch, 3, height, width) for _ in range(NUM_BUFFERS)]
+    buffers = [torch.empty(batch, 3, height, width) for _ in range(MAX_BUFFERS)]
 
     def one_pass() -> None:
         for number, start in enumerate(range(0, len(source.images), batch)):
-            buffers[number % NUM_BUFFERS][: len(source.images) - start].zero_()
+            buffers[number % MAX_BUFFERS][: len(source.images) - start].zero_()
 
     return one_pass
 
 
-def computed(source: Source, augment: AugmentConfig, batch: int, *, num_threads: int, in_cache: bool) -> Pass:
-    """Our compiled pixels in a random order, without FFCV: into its buffers in turn, or always into a few places.
+def computed(source: Source, augment: AugmentConfig, batch: int, *, num_threads: int, few: bool) -> Pass:
+    """Our compiled pixels in a random order, without FFCV: into as many buffers in turn as our loader has, or into
+    a few places.
 
     Moves are drawn beforehand.
     """
@@ -53,7 +53,7 @@ def computed(source: Source, augment: AugmentConfig, batch: int, *, num_threads:
     count, height, width, channels = source.images.shape
     table = np.ascontiguousarray(normalisation_table(source.mean, source.std).numpy().T)
     lines, shape = exact_lines(source.mean, source.std, table), np.array((height, width, channels))
-    buffers = np.empty((NUM_BUFFERS, batch, channels, height, width), np.float32)
+    buffers = np.empty((MAX_BUFFERS, batch, channels, height, width), np.float32)
     generator = np.random.default_rng(0)
     down, right = generator.integers(-augment.padding, augment.padding + 1, (2, count))
     mirrored = generator.random(count) < 0.5
@@ -69,21 +69,21 @@ def computed(source: Source, augment: AugmentConfig, batch: int, *, num_threads:
 
     everywhere = np.arange(batch)
     # a thread takes one run of positions after another
-    places = everywhere // (batch // num_threads) * IN_CACHE + everywhere % IN_CACHE if in_cache else everywhere
+    places = everywhere // (batch // num_threads) * FEW + everywhere % FEW if few else everywhere
 
     order = generator.permutation(count)
 
     def one_pass() -> None:
         set_num_threads(num_threads)
         for number, start in enumerate(range(0, count, batch)):
-            out, some = buffers[0 if in_cache else number % NUM_BUFFERS], order[start : start + batch]
+            out, some = buffers[0 if few else number % MAX_BUFFERS], order[start : start + batch]
             compute(source.images, some, out, places, shape, table, lines, down, first, mirrored)
 
     return one_pass
 
 
 def decoded(source: Source, batch: int, *, num_threads: int) -> Pass:
-    """JPEG files decoded into the same few places, in a random order; nothing is moved or normalised."""
+    """JPEG files decoded into one batch's memory, in a random order; nothing is moved or normalised."""
     from ungan_dist.ffcv_operation import decode_jpeg
 
     files = np.concatenate([np.frombuffer(jpeg, np.uint8) for jpeg in source.jpegs])
@@ -115,10 +115,8 @@ def main() -> int:
     load, rows = os.getloadavg(), []
     for make, count, padding, batch in SUBJECTS:
         source, augment = make(count), AugmentConfig(padding=padding, flip=True)
-        alone, cached = (
-            computed(source, augment, batch, num_threads=THREADS, in_cache=in_cache) for in_cache in (False, True)
-        )
-        rivals = {"our pixels alone, kept in the cache": cached, "writing zeros": written(source, batch)}
+        alone, into_few = (computed(source, augment, batch, num_threads=THREADS, few=few) for few in (False, True))
+        rivals = {"our pixels alone, into few places": into_few, "writing zeros": written(source, batch)}
         if source.jpegs:
             rivals["decoding alone"] = decoded(source, batch, num_threads=THREADS)
         rows += [
