@@ -9,13 +9,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from here import InProcess
 from small import SMALL_OPTIONS, small_config
 
 import ungan_dist
@@ -27,22 +28,9 @@ from ungan_dist.plan import make_plan
 from ungan_dist.resident import open_examples
 from ungan_dist.runs import read_run
 from ungan_dist.shadows import ShadowUnit
-from ungan_dist.units import Done, Failed, Unit, execute
 from ungan_dist.weights import load_weights
 
 ROOT = Path(__file__).parent.parent
-
-
-class InProcess:
-    """Runs units here, one after another, and remembers them."""
-
-    def __init__(self) -> None:
-        self.units: list[Unit] = []
-
-    def __call__(self, units: Sequence[Unit]) -> Iterator[Done | Failed]:
-        for unit in units:
-            self.units.append(unit)
-            yield execute(unit)
 
 
 @pytest.fixture(scope="module")

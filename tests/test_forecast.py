@@ -56,32 +56,39 @@ def planned(recipe: list[str], output: Path, temporary: Path) -> dict[str, Any]:
 def agrees(recipe: list[str], tmp_path: Path) -> tuple[subprocess.CompletedProcess[str], str]:
     """Runs a recipe; its forecast must be within 30 % of the wall time and of the CPU time.
 
-    Others may be at work on the machine. CPU time depends on them little: that is judged always. Where the forecast of
-    before misses, one of afterwards is asked, and the truth must lie between the two. The wall time of a machine that
-    others share is theirs as much as ours (seen, at a load of 11 on two cores: planned 140 and 128 s, took 59 s, with
-    CPU times of 30, 28 and 28 s): it is judged where every probe had its core nearly to itself.
+    Others may be at work on the machine, and come or go between a forecast and its run. So a miss is one that repeats:
+    where a forecast misses, another forecast and another run follow, in a folder of their own, and have to agree. The
+    wall time of a machine that others share is theirs as much as ours (seen, at a load of 11 on two cores: planned 140
+    and 128 s, took 59 s, with CPU times of 30, 28 and 28 s): it is judged where the probe had nearly a core to itself.
 
     Returns:
-        The run, and why its wall time could not be judged; empty where it was.
+        The first run, in ``tmp_path / "runs"``, and why no wall time could be judged; empty where one was.
     """
-    temporary = tmp_path / "temporary"
+    first, misses, not_judged = attempt(recipe, tmp_path, "runs")
+    if misses:
+        _, again, not_judged = attempt(recipe, tmp_path, "again")
+        assert not again, f"{misses}, and once more: {again}"
+    return first, not_judged
+
+
+def attempt(recipe: list[str], tmp_path: Path, output: str) -> tuple[subprocess.CompletedProcess[str], list[str], str]:
+    """One forecast and its run: the run, what of its times was missed, and why the wall time could not be judged."""
+    temporary = tmp_path / f"temporary-{output}"
     temporary.mkdir()
-    forecasts = [planned(recipe, tmp_path / "runs", temporary)]
-    assert not (tmp_path / "runs").exists(), "a plan writes nothing"
-    done, wall, cpu = command("run", *recipe, "--output", tmp_path / "runs", temporary=temporary)
+    forecast = planned(recipe, tmp_path / output, temporary)
+    assert not (tmp_path / output).exists(), "a plan writes nothing"
+    done, wall, cpu = command("run", *recipe, "--output", tmp_path / output, temporary=temporary)
+    written = sum(file.stat().st_size for file in (tmp_path / output).rglob("*.[ns][pa][yf]*"))
+    assert forecast["disk_bytes"] == pytest.approx(written, rel=0.1)
     real = {"wall_seconds": wall, "cpu_seconds": cpu}
-    if any(forecasts[0][kind] != pytest.approx(seconds, rel=0.3) for kind, seconds in real.items()):
-        forecasts.append(planned(recipe, tmp_path / "others", temporary))
-    said = {kind: [round(one[kind]) for one in forecasts] for kind in real}
-    print(f"took {wall:.0f} s, planned {said['wall_seconds']}; CPU {cpu:.0f} s, planned {said['cpu_seconds']}")
-    assert 0.7 * min(said["cpu_seconds"]) < cpu < 1.3 * max(said["cpu_seconds"])
-    written = sum(file.stat().st_size for file in (tmp_path / "runs").rglob("*.[ns][pa][yf]*"))
-    assert forecasts[0]["disk_bytes"] == pytest.approx(written, rel=0.1)
-    share = min(one["cpu_share"] for one in forecasts)
+    told = {kind: f"{kind} {seconds:.1f}, planned {forecast[kind]:.1f}" for kind, seconds in real.items()}
+    print("; ".join(told.values()))
+    share, not_judged = forecast["cpu_share"], ""
     if share < STEADY:
-        return done, f"others left a probe {share:.0%} of a core; took {wall:.0f} s, planned {said['wall_seconds']}"
-    assert 0.7 * min(said["wall_seconds"]) < wall < 1.3 * max(said["wall_seconds"])
-    return done, ""
+        not_judged = f"others left a probe {share:.0%} of a core; {told['wall_seconds']}"
+        del real["wall_seconds"]
+    misses = [told[kind] for kind, seconds in real.items() if forecast[kind] != pytest.approx(seconds, rel=0.3)]
+    return done, misses, not_judged
 
 
 @pytest.mark.timeout(400)

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 import safetensors.torch
 import torch
+from here import InProcess
 from PIL import Image
 
 from ungan_dist.cli import main
@@ -30,7 +31,7 @@ from ungan_dist.given import given_sets
 from ungan_dist.given_lists import read_list
 from ungan_dist.given_split import MEMBERS_SHARE
 from ungan_dist.identity import content_hash, identity, run_hash
-from ungan_dist.launch import audit
+from ungan_dist.pipeline import audit
 from ungan_dist.plan import make_plan
 from ungan_dist.purge import plan_purge
 from ungan_dist.recipes import cifar10_small, custom, digits
@@ -327,7 +328,7 @@ def test_given_weights_are_the_original_and_what_was_assumed_is_said(
     pictures: Path, lists: Path, weights: Path
 ) -> None:
     more = ("--original", str(weights), "--members", str(lists / "members.npy"), "--methods", "original")
-    report = audit(configured(*options(pictures, lists, *more)))
+    report = audit(configured(*options(pictures, lists, *more)), run_units=InProcess())
     loaded = load(lists / "out/run", "original").state_dict()
     for name, value in safetensors.torch.load_file(weights).items():
         assert torch.equal(loaded[name], value)
@@ -340,7 +341,9 @@ def test_given_weights_are_the_original_and_what_was_assumed_is_said(
     fleet = {path: path.stat().st_mtime_ns for path in (lists / "out/shadows").iterdir()}
     assert len(fleet) == 4
     (lists / "forget.csv").write_text("\n".join(str(2 + PER_CLASS * label) for label in range(NUM_CLASSES)))
-    following = audit(configured(*options(pictures, lists, *more), "--execution.run-name", "next"))
+    following = audit(
+        configured(*options(pictures, lists, *more), "--execution.run-name", "next"), run_units=InProcess()
+    )
     assert following.status == "COMPLETE"
     assert following.sizes["forget"] == NUM_CLASSES
     assert following.run_hash != report.run_hash

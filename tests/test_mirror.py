@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from here import InProcess
 from pyarrow import fs
 from small import SMALL_OPTIONS, small_config
 from storage import S3Server, Watched
@@ -185,22 +186,6 @@ def test_a_url_with_credentials_is_refused_without_repeating_them() -> None:
     with pytest.raises(ConfigError, match="holds credentials") as refused:
         connect("s3://AKIA123:geheim@bucket/x")
     assert "geheim" not in str(refused.value)
-
-
-class InProcess:
-    """Runs units here, one after another; interrupted after so many of them."""
-
-    def __init__(self, interrupted_after: int = 1000) -> None:
-        self.units: list[Unit] = []
-        self._left = interrupted_after
-
-    def __call__(self, units: Sequence[Unit]) -> Iterator[Done | Failed]:
-        for unit in units:
-            if not self._left:
-                raise KeyboardInterrupt
-            self._left -= 1
-            self.units.append(unit)
-            yield execute(unit)
 
 
 @pytest.fixture(scope="module")

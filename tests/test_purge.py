@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
 import os
 import shutil
-import subprocess
-from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from here import InProcess, command
 from small import small_config
 
 import ungan_dist
-from ungan_dist import cli, store
 from ungan_dist import purge as purging
+from ungan_dist import store
 from ungan_dist.config import AuditConfig
 from ungan_dist.errors import ConfigError
 from ungan_dist.pipeline import audit
@@ -33,7 +31,7 @@ from ungan_dist.runs import read_run
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An output folder with a finished run of digits, pictures of its forget set in the report."""
     output = tmp_path_factory.mktemp("original")
-    audit(small_config(output))
+    audit(small_config(output), run_units=InProcess())
     assert "data:image/png" in (output / "run/report.html").read_text()
     return output
 
@@ -51,15 +49,6 @@ def add_run(output: Path, name: str, **changes: object) -> None:
     """Another run beside the first, its folder as its driver leaves it at the start."""
     record = store.read_json(output / "run/config.json")
     store.write_json(output / name / "config.json", {**record, **changes})
-
-
-def command(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    """The command line, in this process."""
-    stdout, stderr = io.StringIO(), io.StringIO()
-    with redirect_stdout(stdout), redirect_stderr(stderr), pytest.raises(SystemExit) as ended:
-        cli.main([str(word) for word in words])
-    assert isinstance(ended.value.code, int)
-    return subprocess.CompletedProcess(words, ended.value.code, stdout.getvalue(), stderr.getvalue())
 
 
 def needles(output: Path) -> list[bytes]:
@@ -130,7 +119,7 @@ def test_a_purged_run_neither_reports_nor_goes_on(output: Path) -> None:
     assert "was purged on 20" in done.stderr
     assert "table.json" in done.stderr
     with pytest.raises(ConfigError, match="was purged on"):
-        audit(small_config(output))
+        audit(small_config(output), run_units=InProcess())
     assert files(output) == before
 
 
@@ -181,7 +170,7 @@ def test_only_runs_that_really_share_keep_shared_files(output: Path) -> None:
 
 def test_the_last_of_two_runs_takes_the_shared_files_with_it(output: Path) -> None:
     config = small_config(output)
-    audit(replace(config, num_seeds=2, execution=replace(config.execution, run_name="second")))
+    audit(replace(config, num_seeds=2, execution=replace(config.execution, run_name="second")), run_units=InProcess())
     assert plan_purge(output / "run").in_use
     purge(output / "run")
     done = purge(output / "second")
@@ -205,7 +194,7 @@ def of_examples(output: Path) -> list[str]:
 
 def test_shadow_models_that_were_kept_go_too(tmp_path: Path) -> None:
     config = small(tmp_path, "run")
-    audit(replace(config, execution=replace(config.execution, keep_shadow_models=True)))
+    audit(replace(config, execution=replace(config.execution, keep_shadow_models=True)), run_units=InProcess())
     assert [name for name in of_examples(tmp_path) if name.endswith(".safetensors")]
     assert purge(tmp_path / "run").in_use == {}
     assert of_examples(tmp_path) == []
@@ -215,7 +204,7 @@ def test_shadow_models_that_were_kept_go_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize("first", ["purged", "removed"])
 def test_with_the_last_run_on_the_data_goes_what_earlier_ones_left(output: Path, other: str, first: str) -> None:
     longer = {"num_models": 16} if other == "a longer run" else {"seed": 5}
-    audit(small(output, "other", **longer))
+    audit(small(output, "other", **longer), run_units=InProcess())
     if first == "purged":
         assert command("purge", output / "other").returncode == 3
     else:
@@ -264,7 +253,7 @@ def test_a_purge_cut_short_anywhere_is_finished_by_the_next(
         monkeypatch.setattr(purging, "_remove", remove)
         assert not (output / "run/purged.json").exists()
         with pytest.raises(ConfigError, match="purge was cut short"):
-            audit(small_config(output))
+            audit(small_config(output), run_units=InProcess())
         purge(output / "run")
         assert files(output) == files(whole)
 

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from here import InProcess
 from small import small_config
 
 from ungan_dist import store
 from ungan_dist.commands import runs as runs_command
 from ungan_dist.commands import verify as verify_command
 from ungan_dist.errors import ConfigError
-from ungan_dist.launch import audit
+from ungan_dist.pipeline import audit
 from ungan_dist.plan import make_plan
 from ungan_dist.runs import read_run
 from ungan_dist.verify import Verification, verify
@@ -22,7 +23,7 @@ from ungan_dist.verify import Verification, verify
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("finished")
-    audit(small_config(output))
+    audit(small_config(output), run_units=InProcess())
     return output
 
 

@@ -1,6 +1,6 @@
 """``python -m ungan_dist`` is the command ``ungan-dist``."""
 
-from ungan_dist.cli import main
+from ungan_dist.cli import script
 
 if __name__ == "__main__":
-    main()
+    script()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
@@ -43,6 +44,15 @@ examples:
 exit codes: 0 complete; 3 partial or interrupted, run the same command again;
             2 wrong config or input; 1 an error of ours
 """
+
+
+def script() -> NoReturn:
+    """The whole process of a command."""
+    try:
+        main()
+    finally:
+        # at the end Python looks for garbage in all that was imported, which takes a second and frees nothing
+        gc.freeze()
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -1,0 +1,56 @@
+"""In this process what users run in processes of its own: starting one takes seconds."""
+
+from __future__ import annotations
+
+import io
+import signal
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+
+import pytest
+
+from ungan_dist import cli
+from ungan_dist.units import Done, Failed, Unit, execute
+
+
+class InProcess:
+    """Runs units here, one after another, and remembers them; interrupted after so many."""
+
+    def __init__(self, interrupted_after: int = 1000) -> None:
+        self.units: list[Unit] = []
+        self._left = interrupted_after
+
+    def __call__(self, units: Sequence[Unit]) -> Iterator[Done | Failed]:
+        for unit in units:
+            if not self._left:
+                raise KeyboardInterrupt
+            self._left -= 1
+            self.units.append(unit)
+            yield execute(unit)
+
+
+def command(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    """The command line; what it handles signals by ends with it."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    stdout, stderr = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(stdout), redirect_stderr(stderr):
+        patch.setenv("COLUMNS", "200")
+        try:
+            with pytest.raises(SystemExit) as ended:
+                cli.main([str(word) for word in words])
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+    code = ended.value.code
+    assert isinstance(code, int)
+    return subprocess.CompletedProcess(words, code, stdout.getvalue(), stderr.getvalue())
+
+
+def refused(result: subprocess.CompletedProcess[str], *words: str) -> None:
+    """The input was wrong, and said so in words that users can act on."""
+    assert result.returncode == 2, result.stderr
+    for word in words:
+        assert word in result.stderr
+    assert "Traceback" not in result.stderr
