@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 
+import pytest
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
@@ -29,3 +30,9 @@ install_import_hook("ungan_dist", "shapes.checked")
 
 settings.register_profile("ungan_dist", deadline=None, max_examples=50)
 settings.load_profile("ungan_dist")
+
+
+@pytest.fixture
+def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports of audits in this process have no figures: drawing them takes most of a small audit's time."""
+    monkeypatch.setattr("ungan_dist.report.figures.figures", lambda _: [])

@@ -30,6 +30,7 @@ from ungan_dist.runs import read_run
 from ungan_dist.shadows import ShadowUnit
 from ungan_dist.weights import load_weights
 
+without_figures = pytest.mark.usefixtures("without_figures")
 ROOT = Path(__file__).parent.parent
 
 
@@ -93,7 +94,7 @@ def test_killed_five_times_at_random_and_continued(finished: Path, tmp_path: Pat
     generator = random.Random(20)
     for _ in range(5):
         process = start(tmp_path)
-        time.sleep(generator.uniform(2, 9))
+        time.sleep(generator.uniform(1, 7))
         process.kill()
         process.communicate()
     assert run(tmp_path).returncode == 0
@@ -136,6 +137,7 @@ def test_a_disk_that_fills_up_ends_with_3_and_the_run_goes_on_with_space(finishe
     assert table(small_disk) == table(finished)
 
 
+@without_figures
 def test_more_seeds_and_methods_train_no_shadow(tmp_path: Path) -> None:
     config = small_config(tmp_path)
     audit(config, run_units=InProcess())
@@ -147,6 +149,7 @@ def test_more_seeds_and_methods_train_no_shadow(tmp_path: Path) -> None:
     assert [row.method for row in report.rows] == list(longer.methods)
 
 
+@without_figures
 def test_another_forget_request_on_the_same_pool_trains_no_shadow(tmp_path: Path) -> None:
     config = small_config(tmp_path)
     audit(config, run_units=InProcess())
@@ -161,6 +164,7 @@ def test_another_forget_request_on_the_same_pool_trains_no_shadow(tmp_path: Path
     assert not [unit for unit in runner.units if isinstance(unit, ShadowUnit)]
 
 
+@without_figures
 def test_more_shadow_models_train_only_the_missing_ones(tmp_path: Path) -> None:
     config = small_config(tmp_path)
     audit(config, run_units=InProcess())
@@ -171,6 +175,7 @@ def test_more_shadow_models_train_only_the_missing_ones(tmp_path: Path) -> None:
     assert report.sizes["shadows"] == 8
 
 
+@without_figures
 def test_an_audit_that_ended_within_a_block_is_extended_without_training_anything_twice(tmp_path: Path) -> None:
     config = small_config(tmp_path)
     blocks = replace(config, shadows=replace(config.shadows, num_models=6, unit_size=4))
@@ -182,6 +187,7 @@ def test_an_audit_that_ended_within_a_block_is_extended_without_training_anythin
     assert report.sizes["shadows"] == 12
 
 
+@without_figures
 def test_a_run_never_shrinks(tmp_path: Path) -> None:
     config = small_config(tmp_path)
     larger = replace(config, num_seeds=2, shadows=replace(config.shadows, num_models=6))
@@ -205,6 +211,7 @@ def test_a_report_can_be_written_where_the_run_was_not_computed(
     assert table(finished) == before
 
 
+@without_figures
 def test_what_a_dead_process_wrote_aside_is_swept_away(tmp_path: Path) -> None:
     config = small_config(tmp_path)
     audit(config, run_units=InProcess())
@@ -215,6 +222,7 @@ def test_what_a_dead_process_wrote_aside_is_swept_away(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*.tmp"))
 
 
+@without_figures
 def test_an_altered_result_is_computed_again(tmp_path: Path) -> None:
     config = small_config(tmp_path)
     audit(config, run_units=InProcess())
@@ -228,6 +236,7 @@ def test_an_altered_result_is_computed_again(tmp_path: Path) -> None:
     assert table(tmp_path) == before
 
 
+@without_figures
 def test_failed_units_give_a_partial_report_that_names_them(tmp_path: Path) -> None:
     config = small_config(tmp_path)
     config = replace(config, shadows=replace(config.shadows, num_models=6))
@@ -244,6 +253,7 @@ def test_failed_units_give_a_partial_report_that_names_them(tmp_path: Path) -> N
     assert len(runner.units) == 1
 
 
+@without_figures
 def test_a_method_that_diverges_is_named_and_the_rest_is_reported(tmp_path: Path) -> None:
     config = small_config(tmp_path)
     wild = replace(config, fine_tuning=replace(config.fine_tuning, learning_rate=1e30, epochs=2))

@@ -28,6 +28,7 @@ from ungan_dist.remote import ExecuteThere
 from ungan_dist.units import Done, Failed, Unit, execute
 from ungan_dist.urls import refuse_credentials, split_run, within
 
+pytestmark = pytest.mark.usefixtures("without_figures")
 FILES = {"deep/one.bin": b"weights of one", "deep/two.bin": b"log-odds of two"}
 
 

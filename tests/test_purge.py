@@ -26,6 +26,8 @@ from ungan_dist.purge import plan_purge, purge
 from ungan_dist.report.redact import without_forget_data
 from ungan_dist.runs import read_run
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:

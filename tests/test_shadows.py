@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from agreement import log_odds_of_shadows
+from here import InProcess
 from parallel import in_world
 from small import small_config
 
@@ -62,7 +63,7 @@ def test_a_killed_worker_costs_no_bit_and_one_process_goes_on_with_the_run(tmp_p
 
     stamps = {path: path.stat().st_mtime_ns for path in tmp_path.glob("killed/shadows/*")}
     alone = dataclasses.replace(killed, train=dataclasses.replace(killed.train, num_workers=1))
-    assert audit(alone).status == "COMPLETE"
+    assert audit(alone, run_units=InProcess()).status == "COMPLETE"
     assert stamps == {path: path.stat().st_mtime_ns for path in tmp_path.glob("killed/shadows/*")}
 
 

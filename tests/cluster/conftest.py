@@ -1,4 +1,4 @@
-"""One Ray cluster of simulated nodes for all tests here: logical GPUs, a token, nothing of this machine's user."""
+"""One Ray cluster of simulated nodes a process of tests: logical GPUs, a token, nothing of this machine's user."""
 
 from __future__ import annotations
 
@@ -17,10 +17,14 @@ os.environ["RAY_AUTH_MODE"] = "token"
 os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
+ALONE = "chaos", "ddp", "doctor", "driver", "fleet", "forecast", "policy", "slurm", "storage", "submit"
+"""Files of tests that have a Ray cluster or time themselves."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All that lies here has a Ray cluster, or is quick enough to run with what has."""
+    """Nothing runs beside what has a cluster."""
     for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
+        if item.path.is_relative_to(Path(__file__).parent) and item.path.stem.removeprefix("test_") in ALONE:
             item.add_marker(pytest.mark.alone)
 
 
