@@ -38,16 +38,25 @@ def table(results: dict[str, Any]) -> str:
 def _limits(results: dict[str, Any], subject: str) -> str:
     """One sentence on what a loader of ours is made of."""
     rows = {row["rival"]: row for row in results["rows"] if row["subject"] == subject}
-    few, zeros, decoding = rows["our pixels alone, into few places"], rows["writing zeros"], rows.get("decoding alone")
+    ours = [row["ours_images_per_s"] for row in rows.values()]
+    decoding = rows.get("decoding alone")
     parts = [
-        f"our compiled pixels make {few['ours_images_per_s']:,.0f} images/s into as many buffers as it has",
-        f"{few['rival_images_per_s']:,.0f} into a few places only",
+        f"our compiled pixels make {min(ours):,.0f} to {max(ours):,.0f} images/s into as many buffers as it has (the "
+        f"medians beside each of what follows)",
+        f"{_times(rows['our pixels alone, into few places'])} as many into a few places only",
+        f"writing zeros in their place makes {_times(rows['writing zeros'])} as many",
     ]
     if decoding:
-        parts.append(f"decoding these files without doing anything else makes {decoding['rival_images_per_s']:,.0f}")
-    parts.append(f"writing zeros in their place {zeros['rival_images_per_s']:,.0f}")
+        speed = decoding["rival_images_per_s"]
+        parts.append(f"decoding these files without doing anything else {_times(decoding)} as many, {speed:,.0f}")
     commit = results["measured_on"]["commit"][:12]
     return f"Without a loader, {'; '.join(parts)} (`benchmarks/loader_limits.py`, commit `{commit}`)."
+
+
+def _times(row: dict[str, Any]) -> str:
+    """How many times as fast as our pixels something else is, with its interval."""
+    low, high = row["interval"]
+    return f"{1 / row['ratio']:.2f} times [{1 / high:.2f}, {1 / low:.2f}]"
 
 
 def _cells(name: str, speed: float, ratio: str, costs: dict[str, float]) -> str:

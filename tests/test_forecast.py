@@ -30,7 +30,7 @@ CUT_DOWN = [
 ]
 """The real digits, models and steps; fewer of them."""
 STEADY = 0.8
-"""Of a core: what every probe must have had for a wall time to be judged."""
+"""Of a core: what the probes must have had, on average, for a wall time to be judged."""
 
 
 def command(*arguments: str | Path, temporary: Path) -> tuple[subprocess.CompletedProcess[str], float, float]:
@@ -62,12 +62,14 @@ def agrees(recipe: list[str], tmp_path: Path) -> tuple[subprocess.CompletedProce
     and 128 s, took 59 s, with CPU times of 30, 28 and 28 s): it is judged where the probe had nearly a core to itself.
 
     Returns:
-        The first run, in ``tmp_path / "runs"``, and why no wall time could be judged; empty where one was.
+        The first run, in ``tmp_path / "runs"``, and why the last wall time could not be judged, with what was missed
+        before; empty where it was.
     """
     first, misses, not_judged = attempt(recipe, tmp_path, "runs")
     if misses:
         _, again, not_judged = attempt(recipe, tmp_path, "again")
         assert not again, f"{misses}, and once more: {again}"
+        not_judged = not_judged and f"{not_judged}, after {', '.join(misses)}"
     return first, not_judged
 
 
@@ -91,7 +93,7 @@ def attempt(recipe: list[str], tmp_path: Path, output: str) -> tuple[subprocess.
     return done, misses, not_judged
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(800)
 def test_a_run_takes_what_its_plan_says(tmp_path: Path) -> None:
     done, not_judged = agrees(CUT_DOWN, tmp_path)
     remarks = [json.loads(line) for line in done.stderr.splitlines() if '"stage": "plan"' in line]
@@ -103,7 +105,7 @@ def test_a_run_takes_what_its_plan_says(tmp_path: Path) -> None:
     assert "0 to train or unlearn, 14 done" in again.stdout
     assert "shadow models × 2" in again.stdout
     if not_judged:
-        pytest.skip(f"all but the wall time agrees: {not_judged}")
+        pytest.skip(f"the wall time was not judged: {not_judged}")
 
 
 @pytest.mark.chaos
@@ -118,7 +120,7 @@ def test_a_whole_recipe_takes_what_its_plan_says(recipe: str, tmp_path: Path) ->
         options += ["--source.path", str(data)]
     _, not_judged = agrees(options, tmp_path)
     if not_judged:
-        pytest.skip(f"all but the wall time agrees: {not_judged}")
+        pytest.skip(f"the wall time was not judged: {not_judged}")
 
 
 def test_a_probe_that_fails_is_told_with_its_reason(tmp_path: Path) -> None:

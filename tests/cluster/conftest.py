@@ -18,13 +18,16 @@ os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
 ALONE = "chaos", "ddp", "doctor", "driver", "fleet", "forecast", "policy", "slurm", "storage", "submit"
-"""Files of tests that have a Ray cluster or time themselves."""
+"""Files of tests that time themselves or have a Ray cluster, be it one that they bring along."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Nothing runs beside what has a cluster."""
     for item in items:
-        if item.path.is_relative_to(Path(__file__).parent) and item.path.stem.removeprefix("test_") in ALONE:
+        if not item.path.is_relative_to(Path(__file__).parent):
+            continue
+        fixtures: list[str] = getattr(item, "fixturenames", [])
+        if item.path.stem.removeprefix("test_") in ALONE or "ray_environment" in fixtures:
             item.add_marker(pytest.mark.alone)
 
 
