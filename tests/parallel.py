@@ -19,8 +19,8 @@ def in_world(size: int, function: str, *arguments: Any) -> list[Any]:
     import torch
 
     context = multiprocessing.get_context("forkserver")
-    # imported once for all processes of all tests: each would need seconds
-    context.set_forkserver_preload(["torch", "ungan_dist.units", "agreement"])
+    # imported once for all processes of all tests: each would need seconds (the last when it makes an optimizer)
+    context.set_forkserver_preload(["torch", "ungan_dist.units", "agreement", "torch._dynamo"])
     with tempfile.TemporaryDirectory() as folder:
         processes = [
             context.Process(target=_rank, args=(rank, size, folder, function, arguments)) for rank in range(size)
