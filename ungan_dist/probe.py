@@ -98,7 +98,7 @@ class Probed:
     shadows: Cost
     """One shadow model, in a unit of its kind."""
     opening: Cost
-    """Reading the data, once a process."""
+    """What comes once a process: reading the data, and what torch does before its first step alone."""
     memory_bytes: int
     """The most that the process has held."""
     device_memory_bytes: int
@@ -146,7 +146,7 @@ def measure(unit: ProbeUnit) -> Probed:
     for one in (unit.shadow, unit.targets[0]):
         open_examples(one.prepared, one.device, one.fused)
     opening = now(device).minus(start)
-    shadows, divisor = _shadow_cost(unit)
+    shadows, divisor, first_step = _shadow_cost(unit)
     root = Path(unit.folder)
     targets: dict[str, Cost] = {}
     num_bytes, asking = 0, NOTHING
@@ -166,7 +166,7 @@ def measure(unit: ProbeUnit) -> Probed:
     return Probed(
         targets=targets,
         shadows=shadows,
-        opening=opening,
+        opening=opening.plus(first_step),
         memory_bytes=_peak_memory(),
         device_memory_bytes=torch.cuda.max_memory_allocated() if device == "cuda" else 0,
         weights_bytes=num_bytes,
@@ -229,10 +229,11 @@ def _training_cost(unit: TargetUnit, divisor: int) -> tuple[Target, Cost]:
     return trained, around.plus(watch.whole.times(divisor))
 
 
-def _shadow_cost(unit: ProbeUnit) -> tuple[Cost, int]:
-    """One shadow model's cost, and how far all sets must be thinned for the probe to end in time.
+def _shadow_cost(unit: ProbeUnit) -> tuple[Cost, int, Cost]:
+    """One shadow model's cost, how far all sets must be thinned for the probe to end in time, and what the first took.
 
-    From two trainings of different length: what an epoch costs, and what comes but once a model.
+    From two trainings of different length: what an epoch costs, and what comes but once a model. The first training
+    of a process takes longer than the same once more: torch imports its compiler for the first optimizer.
     """
     shadow = unit.shadow
     if shadow.engine == "serial":
@@ -240,8 +241,8 @@ def _shadow_cost(unit: ProbeUnit) -> tuple[Cost, int]:
     # a first look, which also warms up: on as few examples as make two batches a model
     smallest = max(1, len(shadow.pool) // (4 * shadow.train.batch_size))
     thinned = _fewer_examples(shadow, smallest)
-    _run(thinned, 1)
-    epoch = _run(thinned, 2).minus(_run(thinned, 1)).seconds * smallest / len(shadow.shadows)
+    first, again = _run(thinned, 1), _run(thinned, 1)
+    epoch = _run(thinned, 2).minus(again).seconds * smallest / len(shadow.shadows)
     wanted = epoch * (2 * len(shadow.shadows) + EPOCHS_OF_A_METHOD * len(unit.targets)) / unit.seconds
     divisor = min(max(1, math.ceil(wanted)), smallest, max(1, len(unit.targets[0].draw.forget) // 2))
     thinned = _fewer_examples(shadow, divisor)
@@ -251,7 +252,7 @@ def _shadow_cost(unit: ProbeUnit) -> tuple[Cost, int]:
     each = long.minus(short).times(1 / (more - 1))
     once = short.minus(each)
     cost = each.times(shadow.train.epochs).plus(once).times(divisor / len(shadow.shadows))
-    return cost, divisor
+    return cost, divisor, first.minus(again)
 
 
 def _run(shadow: ShadowUnit, epochs: int) -> Cost:
