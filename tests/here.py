@@ -1,4 +1,4 @@
-"""In this process what users run in processes of its own: starting one takes seconds."""
+"""In this process what users run in processes of their own: starting one takes seconds."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ class Probed:
     shadows: Cost
     """One shadow model, in a unit of its kind."""
     opening: Cost
-    """What comes once a process: reading the data, and what torch does before its first step alone."""
+    """What comes once a process: reading the data, and what torch does before the first step only."""
     memory_bytes: int
     """The most that the process has held."""
     device_memory_bytes: int

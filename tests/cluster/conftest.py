@@ -22,7 +22,7 @@ ALONE = "chaos", "ddp", "doctor", "driver", "fleet", "forecast", "policy", "slur
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Nothing runs beside what has a cluster."""
+    """Nothing runs beside what has a cluster or times itself."""
     for item in items:
         if not item.path.is_relative_to(Path(__file__).parent):
             continue
