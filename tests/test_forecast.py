@@ -53,7 +53,7 @@ def command(*arguments: str | Path, temporary: Path) -> tuple[subprocess.Complet
 
 
 def planned(recipe: list[str], output: Path, temporary: Path) -> dict[str, Any]:
-    done, _, _ = command("plan", *recipe, "--json", "--seconds", "5", "--output", output, temporary=temporary)
+    done, _, _ = command("plan", *recipe, "--json", "--output", output, temporary=temporary)
     assert not list(temporary.iterdir()), "the probe's scratch folder was left behind"
     return json.loads(done.stdout)
 
