@@ -18,11 +18,11 @@ from loaders import NUM_PAIRS, SUBJECTS, THREADS
 from numba import njit, prange, set_num_threads
 from publish import hardware
 
-from ungan_dist.config import AugmentConfig
-from ungan_dist.data import normalisation_table
-from ungan_dist.ffcv_installed import import_ffcv
-from ungan_dist.ffcv_pictures import MAX_BUFFERS
-from ungan_dist.sources import Source
+from ungan_dist.config.training import AugmentConfig
+from ungan_dist.data.examples import normalisation_table
+from ungan_dist.data.ffcv.installed import import_ffcv
+from ungan_dist.data.ffcv.pictures import MAX_BUFFERS
+from ungan_dist.data.sources.source import Source
 
 Pass = Callable[[], None]
 """Over a whole set."""
@@ -48,7 +48,7 @@ def computed(source: Source, augment: AugmentConfig, batch: int, *, num_threads:
 
     Moves are drawn beforehand.
     """
-    from ungan_dist.ffcv_pixels import exact_lines, write_normalised
+    from ungan_dist.data.ffcv.pixels import exact_lines, write_normalised
 
     count, height, width, channels = source.images.shape
     table = np.ascontiguousarray(normalisation_table(source.mean, source.std).numpy().T)
@@ -84,7 +84,7 @@ def computed(source: Source, augment: AugmentConfig, batch: int, *, num_threads:
 
 def decoded(source: Source, batch: int, *, num_threads: int) -> Pass:
     """JPEG files decoded into one batch's memory, in a random order; nothing is moved or normalised."""
-    from ungan_dist.ffcv_operation import decode_jpeg
+    from ungan_dist.data.ffcv.operation import decode_jpeg
 
     files = np.concatenate([np.frombuffer(jpeg, np.uint8) for jpeg in source.jpegs])
     ends = np.cumsum([0, *map(len, source.jpegs)])

@@ -28,11 +28,11 @@ from PIL import Image
 from publish import hardware
 from torch import Tensor
 
-from ungan_dist.beton_file import BetonPlace, prepare_beton, sound_tables
-from ungan_dist.config import AugmentConfig
-from ungan_dist.data import Examples, batches, gather_ahead, normalisation_table
-from ungan_dist.ffcv_installed import import_ffcv, torch_threads_kept
-from ungan_dist.sources import CIFAR10_MEAN, CIFAR10_STD, Source
+from ungan_dist.config.training import AugmentConfig
+from ungan_dist.data.examples import Examples, batches, gather_ahead, normalisation_table
+from ungan_dist.data.ffcv.file import BetonPlace, prepare_beton, sound_tables
+from ungan_dist.data.ffcv.installed import import_ffcv, torch_threads_kept
+from ungan_dist.data.sources.source import CIFAR10_MEAN, CIFAR10_STD, Source
 
 NUM_PAIRS = 20
 THREADS = 2
@@ -89,7 +89,7 @@ def ours(source: Source, place: BetonPlace, augment: AugmentConfig, batch: int, 
     table = normalisation_table(source.mean, source.std)
     images: object = torch.from_numpy(source.images)
     if in_file:
-        from ungan_dist.ffcv_pictures import FfcvPictures
+        from ungan_dist.data.ffcv.pictures import FfcvPictures
 
         beton, _ = sound_tables(place)
         images = FfcvPictures(

@@ -18,8 +18,8 @@ import kernel_table
 import loader_table
 
 from ungan_dist import store
-from ungan_dist.intervals import seeded_interval
-from ungan_dist.runs import read_run, versions
+from ungan_dist.attack.intervals import seeded_interval
+from ungan_dist.runs.record import read_run, versions
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks/results"

@@ -14,7 +14,7 @@ from typing import Any
 import ray
 from ray._private import services
 
-from ungan_dist.config import FleetConfig
+from ungan_dist.config.execution import FleetConfig
 from ungan_dist.errors import ConfigError
 
 

@@ -17,14 +17,14 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from ungan_dist.cluster.connection import places
 from ungan_dist.cluster.fleet import Fleet
-from ungan_dist.config import AuditConfig
+from ungan_dist.config.audit import AuditConfig
+from ungan_dist.config.identity import content_hash
 from ungan_dist.errors import ConfigError
-from ungan_dist.identity import content_hash
-from ungan_dist.progress import Event, Report, silent
-from ungan_dist.shadows import ShadowUnit
-from ungan_dist.torchrun import PATIENCE
-from ungan_dist.units import Done, Failed, RunUnits, Unit, execute_together, is_done, root_of
-from ungan_dist.world import World
+from ungan_dist.runs.progress import Event, Report, silent
+from ungan_dist.runs.shadows import ShadowUnit
+from ungan_dist.runs.units import Done, Failed, RunUnits, Unit, execute_together, is_done, root_of
+from ungan_dist.training.torchrun import PATIENCE
+from ungan_dist.training.world import World
 
 MAX_FAILURES = 3
 """How often a trainer's processes are started anew, from the last epoch's end, before a unit is given up."""

@@ -23,8 +23,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from ungan_dist import __version__
 from ungan_dist.cluster.connection import connected
 from ungan_dist.cluster.jobs_access import is_loopback
-from ungan_dist.doctor import Finding
 from ungan_dist.errors import ConfigError
+from ungan_dist.runs.upkeep.doctor import Finding
 
 LIBRARIES = ("torch", "ray")
 

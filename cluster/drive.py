@@ -32,9 +32,9 @@ from ungan_dist.cluster.policy import (
     Tick,
 )
 from ungan_dist.cluster.worker import Hello, Verdict
-from ungan_dist.progress import Event as Progress
-from ungan_dist.progress import Report
-from ungan_dist.units import Done, Failed
+from ungan_dist.runs.progress import Event as Progress
+from ungan_dist.runs.progress import Report
+from ungan_dist.runs.units import Done, Failed
 
 BEAT_SECONDS = 1.0
 """How often overdue units and silence are looked for."""

@@ -9,15 +9,15 @@ from typing import Any
 
 import ray
 
-from ungan_dist import units as local_units
 from ungan_dist.cluster.connection import DRIVER_CPUS, connected, less, room_for
 from ungan_dist.cluster.drive import Crew, Drive
 from ungan_dist.cluster.metrics import Metrics
 from ungan_dist.cluster.policy import Limits
 from ungan_dist.cluster.worker import Outcome, Worker
-from ungan_dist.config import FleetConfig
-from ungan_dist.progress import Report, silent
-from ungan_dist.units import Done, Failed
+from ungan_dist.config.execution import FleetConfig
+from ungan_dist.runs import units as local_units
+from ungan_dist.runs.progress import Report, silent
+from ungan_dist.runs.units import Done, Failed
 
 
 class Fleet:

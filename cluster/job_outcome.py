@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ungan_dist.status import Status
+from ungan_dist.runs.status import Status
 
 ENDED = ("STOPPED", "SUCCEEDED", "FAILED")
 _WORDS = {0: "COMPLETE", 3: "PARTIAL", 2: "REFUSED"}

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from ungan_dist.cluster.secret_lint import find_secrets
-from ungan_dist.config import AuditConfig
+from ungan_dist.config.audit import AuditConfig
 from ungan_dist.errors import ConfigError
 from ungan_dist.urls import is_url
 

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 from ungan_dist.cluster.connection import DRIVER_CPUS, less, room_for
 from ungan_dist.cluster.job_outcome import ENDED, Job
 from ungan_dist.cluster.secret_lint import find_secrets
-from ungan_dist.config import AuditConfig, FleetConfig
+from ungan_dist.config.audit import AuditConfig
+from ungan_dist.config.execution import FleetConfig
+from ungan_dist.config.identity import content_hash, identity
 from ungan_dist.errors import ConfigError, Unfinished
-from ungan_dist.identity import content_hash, identity
 from ungan_dist.urls import is_url, refuse_credentials, within
 
 if TYPE_CHECKING:

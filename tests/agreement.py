@@ -14,10 +14,7 @@ import torch
 from tiny_request import tiny_request
 from torch import Tensor, nn
 
-from ungan_dist import shadows
-from ungan_dist.batch_norm import refuse_disagreement, with_global_statistics
-from ungan_dist.checkpoint import Checkpoint, Epochs
-from ungan_dist.config import (
+from ungan_dist.config.methods import (
     AdvNegGradsConfig,
     CFkConfig,
     FineTuningConfig,
@@ -29,11 +26,14 @@ from ungan_dist.config import (
     UnGANConfig,
     UNSIRConfig,
 )
-from ungan_dist.data import Examples, gather
+from ungan_dist.data.examples import Examples, gather
 from ungan_dist.kernels import log_odds
 from ungan_dist.methods import METHODS, Request
-from ungan_dist.shadows import ShadowUnit, train_shadows
-from ungan_dist.world import World
+from ungan_dist.runs import shadows
+from ungan_dist.runs.shadows import ShadowUnit, train_shadows
+from ungan_dist.training.batch_norm import refuse_disagreement, with_global_statistics
+from ungan_dist.training.checkpoint import Checkpoint, Epochs
+from ungan_dist.training.world import World
 
 BATCH = 5
 """Two processes have 3 and 2 rows of it, of three the last has none: a share has two rows at least."""

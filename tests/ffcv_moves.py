@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ungan_dist.data import normalisation_table
+from ungan_dist.data.examples import normalisation_table
 
 MOMENTS = {
     "CIFAR-10": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
@@ -31,7 +31,7 @@ def expected(pixels: np.ndarray, table: np.ndarray, down: int, first: int, mirro
 
 def wrong_moves(world: Any) -> dict[tuple[tuple[int, int, int], bool], list[tuple[int, int, bool]]]:
     """By shape, and whether values are looked up: the moves whose bits are not the definition's."""
-    from ungan_dist.ffcv_pixels import exact_lines, write_normalised
+    from ungan_dist.data.ffcv.pixels import exact_lines, write_normalised
 
     wrong: dict[tuple[tuple[int, int, int], bool], list[tuple[int, int, bool]]] = {}
     for (height, width, channels), looked_up in itertools.product(SHAPES, [False, True]):
@@ -58,7 +58,7 @@ def called_with_fastmath(world: Any) -> tuple[bool, list[str]]:
     """Whether a caller that is compiled with fastmath gets the definition's bits, and the sums in its code."""
     from numba import njit
 
-    from ungan_dist.ffcv_pixels import exact_lines, write_normalised
+    from ungan_dist.data.ffcv.pixels import exact_lines, write_normalised
 
     @njit(fastmath=True)
     def caller(pixels, shape, table, lines, out):

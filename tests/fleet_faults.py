@@ -13,7 +13,8 @@ from typing import Any
 import ray
 import torch
 
-from ungan_dist import shadows, store, units
+from ungan_dist import store
+from ungan_dist.runs import shadows, units
 
 DEATHS = ("step", "before commit", "in commit", "after commit")
 

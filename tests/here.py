@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ungan_dist import cli
-from ungan_dist.units import Done, Failed, Unit, execute
+from ungan_dist.runs.units import Done, Failed, Unit, execute
 
 
 class InProcess:

@@ -20,7 +20,7 @@ def in_world(size: int, function: str, *arguments: Any) -> list[Any]:
 
     context = multiprocessing.get_context("forkserver")
     # imported once for all processes of all tests: each would need seconds (the last when it makes an optimizer)
-    context.set_forkserver_preload(["torch", "ungan_dist.units", "agreement", "torch._dynamo"])
+    context.set_forkserver_preload(["torch", "ungan_dist.runs.units", "agreement", "torch._dynamo"])
     with tempfile.TemporaryDirectory() as folder:
         processes = [
             context.Process(target=_rank, args=(rank, size, folder, function, arguments)) for rank in range(size)
@@ -41,7 +41,7 @@ def _rank(rank: int, size: int, folder: str, function: str, arguments: tuple[Any
     import torch
     from torch import distributed
 
-    from ungan_dist.world import World
+    from ungan_dist.training.world import World
 
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{folder}/group", rank=rank, world_size=size)
@@ -54,15 +54,15 @@ def _rank(rank: int, size: int, folder: str, function: str, arguments: tuple[Any
 
 def run_together(world: Any, units: list[Any]) -> list[str]:
     """Computes units as every world does."""
-    from ungan_dist.units import execute_together
+    from ungan_dist.runs.units import execute_together
 
     return [outcome.kind for outcome in execute_together(units, world)]
 
 
 def steps_of(world: Any, units: list[Any]) -> int:
     """Computes units and returns how many optimizer steps that took; a world of one as the pool's workers do."""
-    from ungan_dist import train
-    from ungan_dist.units import execute
+    from ungan_dist.runs.units import execute
+    from ungan_dist.training import train
 
     descend, steps = train.descend, 0
 
@@ -81,7 +81,7 @@ def run_together_until_killed(world: Any, units: list[Any], num_steps: int) -> N
     """The last rank is killed after so many optimizer steps."""
     import signal
 
-    from ungan_dist import train
+    from ungan_dist.training import train
 
     descend, steps = train.descend, 0
 

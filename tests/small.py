@@ -5,8 +5,12 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from ungan_dist.config import AuditConfig, ExecutionConfig, ModelConfig, ShadowConfig, SplitConfig, UnGANConfig
-from ungan_dist.recipes import digits
+from ungan_dist.config.audit import AuditConfig
+from ungan_dist.config.data import SplitConfig
+from ungan_dist.config.execution import ExecutionConfig
+from ungan_dist.config.methods import UnGANConfig
+from ungan_dist.config.recipes import digits
+from ungan_dist.config.training import ModelConfig, ShadowConfig
 
 
 def small_config(output: Path, **changes: object) -> AuditConfig:

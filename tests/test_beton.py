@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from ungan_dist.beton import ALLOCATION, FIELD, HEADER, DamagedBeton, read_tables, record_type
-from ungan_dist.beton_write import beton_bytes, beton_parts
+from ungan_dist.data.ffcv.format import ALLOCATION, FIELD, HEADER, DamagedBeton, read_tables, record_type
+from ungan_dist.data.ffcv.write import beton_bytes, beton_parts
 
 RECORDS = HEADER.itemsize + 2 * FIELD.itemsize
 

@@ -14,11 +14,12 @@ from parallel import in_world
 from small import small_config
 from torch import Tensor
 
-from ungan_dist import store, train
-from ungan_dist.checkpoint import Checkpoint, Epochs
-from ungan_dist.pipeline import opened
-from ungan_dist.units import execute
-from ungan_dist.world import World
+from ungan_dist import store
+from ungan_dist.runs.pipeline import opened
+from ungan_dist.runs.units import execute
+from ungan_dist.training import train
+from ungan_dist.training.checkpoint import Checkpoint, Epochs
+from ungan_dist.training.world import World
 
 
 def same(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> bool:
@@ -129,7 +130,7 @@ def test_earlier_attempts_count_and_keeping_does_not(tmp_path: Path, monkeypatch
         commit(*arguments, **named)
         time.sleep(0.3)
 
-    monkeypatch.setattr("ungan_dist.checkpoint.store.commit", slow_commit)
+    monkeypatch.setattr("ungan_dist.training.checkpoint.store.commit", slow_commit)
 
     def attempt(num_epochs: int) -> float:
         checkpoint = Checkpoint(tmp_path, "state", id="an id", world=World())
@@ -159,7 +160,7 @@ def test_one_process_keeps_what_takes_long_and_goes_on_from_there(
             raise Interrupted
         return descend(*arguments, **named)
 
-    monkeypatch.setattr("ungan_dist.train.descend", counted)
+    monkeypatch.setattr("ungan_dist.training.train.descend", counted)
 
     def original(name: str) -> tuple[str, bytes, set[str]]:
         nonlocal steps
@@ -175,7 +176,7 @@ def test_one_process_keeps_what_takes_long_and_goes_on_from_there(
     assert kind == "done"
     whole, last = steps, steps - 1
     assert original("nothing kept") == ("error", b"", set())
-    monkeypatch.setattr("ungan_dist.units.KEEP_EVERY_S", 0.0)
+    monkeypatch.setattr("ungan_dist.runs.units.KEEP_EVERY_S", 0.0)
     kind, _, kept = original("kept")
     assert kind == "error"
     assert "checkpoints/0/original.json" in kept

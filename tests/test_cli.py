@@ -111,6 +111,6 @@ def test_a_folder_that_cannot_be_written_is_refused(read_only: Path, tmp_path: P
 
 def test_a_package_import_brings_in_nothing_heavy() -> None:
     heavy = "torch", "ray", "triton", "ffcv", "matplotlib", "numpy"
-    code = f"import sys, ungan_dist, ungan_dist.recipes; print([n for n in {heavy} if n in sys.modules])"
+    code = f"import sys, ungan_dist, ungan_dist.config.recipes; print([n for n in {heavy} if n in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert result.stdout.strip() == "[]"

@@ -8,17 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from ungan_dist.config import AugmentConfig
-from ungan_dist.data import (
-    Examples,
-    augment_draws,
-    batches,
-    derive_seed,
-    gather,
-    normalisation_table,
-    num_batches,
-    stream,
-)
+from ungan_dist.config.training import AugmentConfig
+from ungan_dist.data.examples import Examples, augment_draws, batches, gather, normalisation_table, num_batches, stream
+from ungan_dist.data.seeds import derive_seed
 
 
 @pytest.fixture

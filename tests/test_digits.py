@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ungan_dist.evidence import Evidence, Report, Row
-from ungan_dist.pipeline import audit
-from ungan_dist.recipes import digits
+from ungan_dist.attack.evidence import Evidence, Report, Row
+from ungan_dist.config.recipes import digits
+from ungan_dist.runs.pipeline import audit
 
 
 @pytest.fixture(scope="module")

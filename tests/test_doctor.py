@@ -16,8 +16,9 @@ import pytest
 from pyarrow import fs
 from storage import S3Server
 
-from ungan_dist import cli, doctor, store
-from ungan_dist.doctor import GIB, Finding
+from ungan_dist import cli, store
+from ungan_dist.runs.upkeep import doctor
+from ungan_dist.runs.upkeep.doctor import GIB, Finding
 
 ROOT = Path(__file__).parent.parent
 
@@ -117,7 +118,7 @@ def test_a_full_disk(small_disk: Path) -> None:
 
 def test_memory_under_a_limit() -> None:
     says(doctor.check_memory(needed=1, wanted=2), "ok", "available")
-    code = "from ungan_dist.doctor import check_memory; print(check_memory())"
+    code = "from ungan_dist.runs.upkeep.doctor import check_memory; print(check_memory())"
     limited = ["bash", "-c", f"ulimit -v {GIB // 1024}; exec {sys.executable} -c '{code}'"]
     line = subprocess.run(limited, capture_output=True, text=True, check=True, cwd=ROOT, timeout=60).stdout
     assert line.startswith("failure  memory: ")

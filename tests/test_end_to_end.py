@@ -21,14 +21,14 @@ from small import SMALL_OPTIONS, small_config
 
 import ungan_dist
 from ungan_dist import store
-from ungan_dist.data import gather
+from ungan_dist.data.examples import gather
+from ungan_dist.data.prepared import open_examples
 from ungan_dist.errors import ConfigError
-from ungan_dist.pipeline import audit, report_of
-from ungan_dist.plan import make_plan
-from ungan_dist.resident import open_examples
-from ungan_dist.runs import read_run
-from ungan_dist.shadows import ShadowUnit
-from ungan_dist.weights import load_weights
+from ungan_dist.runs.pipeline import audit, report_of
+from ungan_dist.runs.plan import make_plan
+from ungan_dist.runs.record import read_run
+from ungan_dist.runs.shadows import ShadowUnit
+from ungan_dist.training.weights import load_weights
 
 without_figures = pytest.mark.usefixtures("without_figures")
 ROOT = Path(__file__).parent.parent

@@ -10,11 +10,12 @@ import numpy as np
 from PIL import Image
 from small import small_config
 
-from ungan_dist.pipeline import audit, build_report
-from ungan_dist.plan import make_plan
-from ungan_dist.progress import silent
 from ungan_dist.report import render
-from ungan_dist.units import execute
+from ungan_dist.runs.pipeline import audit
+from ungan_dist.runs.plan import make_plan
+from ungan_dist.runs.progress import silent
+from ungan_dist.runs.reporting import build_report
+from ungan_dist.runs.units import execute
 
 
 def test_pictures_are_of_the_forget_set_and_only_of_public_or_released_data(tmp_path: Path) -> None:

@@ -12,12 +12,13 @@ import pytest
 from small import SMALL_OPTIONS, small_config
 
 from ungan_dist.cli import main
-from ungan_dist.config import AuditConfig, ModelConfig
+from ungan_dist.config.audit import AuditConfig
+from ungan_dist.config.training import ModelConfig
 from ungan_dist.errors import ConfigError
-from ungan_dist.pipeline import opened, report_of
-from ungan_dist.plan import Plan, make_plan
-from ungan_dist.runs import read_run
-from ungan_dist.verify import verify
+from ungan_dist.runs.pipeline import opened, report_of
+from ungan_dist.runs.plan import Plan, make_plan
+from ungan_dist.runs.record import read_run
+from ungan_dist.runs.upkeep.verify import verify
 
 
 def command(*arguments: str) -> int:

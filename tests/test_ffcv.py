@@ -16,11 +16,11 @@ import pytest
 import torch
 from PIL import Image
 
-from ungan_dist.beton import MODE_JPEG, read_tables
-from ungan_dist.beton_write import beton_bytes
-from ungan_dist.config import AugmentConfig
-from ungan_dist.data import Examples, batches, gather, gather_ahead, normalisation_table
-from ungan_dist.world import World
+from ungan_dist.config.training import AugmentConfig
+from ungan_dist.data.examples import Examples, batches, gather, gather_ahead, normalisation_table
+from ungan_dist.data.ffcv.format import MODE_JPEG, read_tables
+from ungan_dist.data.ffcv.write import beton_bytes
+from ungan_dist.training.world import World
 
 pytest.importorskip("ffcv", reason="FFCV is not installed")
 
@@ -38,7 +38,7 @@ def jpeg(pixels: np.ndarray) -> bytes:
 
 def both(folder: Path, kind: str) -> tuple[Examples, Examples]:
     """The same data behind FFCV and resident; one thread, since every loader with more compiles for longer."""
-    from ungan_dist.ffcv_pictures import FfcvPictures
+    from ungan_dist.data.ffcv.pictures import FfcvPictures
 
     channels = 1 if kind == "grey" else 3
     images = np.random.default_rng(0).integers(0, 256, (NUM_EXAMPLES, 9, 12, channels), dtype=np.uint8)
@@ -207,7 +207,7 @@ def test_importing_ffcv_keeps_torchs_threads() -> None:
     code = """
         import torch
         torch.set_num_threads(2)
-        from ungan_dist.ffcv_installed import import_ffcv
+        from ungan_dist.data.ffcv.installed import import_ffcv
         import_ffcv()
         import ffcv.loader
         print(torch.get_num_threads())
@@ -238,7 +238,7 @@ def test_a_picture_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [(100, 30), (16, 16), (512, 512), (257, 256)])
 def test_a_jpeg_of_another_size_is_refused_not_scaled(size: tuple[int, int]) -> None:
-    from ungan_dist.ffcv_operation import decode_jpeg
+    from ungan_dist.data.ffcv.operation import decode_jpeg
 
     height, width = size
     other = jpeg(np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8))
@@ -251,7 +251,7 @@ def test_a_jpeg_of_another_size_is_refused_not_scaled(size: tuple[int, int]) -> 
 
 
 def test_more_threads_give_the_same_bits(tmp_path: Path) -> None:
-    from ungan_dist.ffcv_pictures import FfcvPictures
+    from ungan_dist.data.ffcv.pictures import FfcvPictures
 
     in_file, resident = both(tmp_path, "colour")
     path = tmp_path / "data.beton"
@@ -265,7 +265,7 @@ def test_more_threads_give_the_same_bits(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_pictures_of_one_pixel_have_the_resident_strides(tmp_path: Path, channels: int) -> None:
-    from ungan_dist.ffcv_pictures import FfcvPictures
+    from ungan_dist.data.ffcv.pictures import FfcvPictures
 
     images = np.arange(4 * channels, dtype=np.uint8).reshape(4, 1, 1, channels)
     path = tmp_path / "data.beton"

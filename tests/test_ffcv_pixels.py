@@ -7,11 +7,11 @@ import pytest
 from ffcv_moves import MOMENTS, SHAPES
 from parallel import in_world
 
-from ungan_dist.data import normalisation_table
+from ungan_dist.data.examples import normalisation_table
 
 pytest.importorskip("ffcv", reason="FFCV is not installed")
 
-from ungan_dist.ffcv_pixels import compute_row, exact_lines
+from ungan_dist.data.ffcv.pixels import compute_row, exact_lines
 
 
 @pytest.mark.parametrize("name", MOMENTS)

@@ -19,8 +19,8 @@ from small import small_config
 
 from ungan_dist import launch
 from ungan_dist.errors import ConfigError
-from ungan_dist.forecast import makespan
-from ungan_dist.probe import NOTHING, now
+from ungan_dist.runs.forecast.forecast import makespan
+from ungan_dist.runs.forecast.probe import NOTHING, now
 
 pytestmark = pytest.mark.alone
 

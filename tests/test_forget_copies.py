@@ -12,14 +12,15 @@ import pytest
 from PIL import Image
 from small import small_config
 
-from ungan_dist import cli, forget_copies, store
-from ungan_dist.beton_write import beton_bytes
-from ungan_dist.config import AuditConfig
-from ungan_dist.forget_copies import ForgetPictures, forget_pictures, holds
-from ungan_dist.plan import Plan, make_plan
-from ungan_dist.purge import plan_purge, purge
-from ungan_dist.resident import prepare
-from ungan_dist.runs import open_run
+from ungan_dist import cli, store
+from ungan_dist.config.audit import AuditConfig
+from ungan_dist.data.ffcv.write import beton_bytes
+from ungan_dist.data.prepared import prepare
+from ungan_dist.runs.plan import Plan, make_plan
+from ungan_dist.runs.record import open_run
+from ungan_dist.runs.upkeep import forget_copies
+from ungan_dist.runs.upkeep.forget_copies import ForgetPictures, forget_pictures, holds
+from ungan_dist.runs.upkeep.purge import plan_purge, purge
 
 
 def begun(config: AuditConfig, name: str, **source: object) -> Plan:

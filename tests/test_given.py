@@ -25,22 +25,23 @@ from PIL import Image
 
 from ungan_dist.cli import main
 from ungan_dist.commands.options import recipe_config
-from ungan_dist.config import AuditConfig, SourceConfig
+from ungan_dist.config.audit import AuditConfig
+from ungan_dist.config.data import SourceConfig
+from ungan_dist.config.identity import content_hash, identity, run_hash
+from ungan_dist.config.recipes import cifar10_small, custom, digits
+from ungan_dist.data.list_split import MEMBERS_SHARE
+from ungan_dist.data.lists import read_list
+from ungan_dist.data.prepared import prepare
+from ungan_dist.data.sources.source import load_source
 from ungan_dist.errors import ConfigError
-from ungan_dist.given import given_sets
-from ungan_dist.given_lists import read_list
-from ungan_dist.given_split import MEMBERS_SHARE
-from ungan_dist.identity import content_hash, identity, run_hash
-from ungan_dist.pipeline import audit
-from ungan_dist.plan import make_plan
-from ungan_dist.purge import plan_purge
-from ungan_dist.recipes import cifar10_small, custom, digits
-from ungan_dist.resident import prepare
-from ungan_dist.runs import load
-from ungan_dist.shadows import train_unit
-from ungan_dist.sources import load_source
-from ungan_dist.targets import train_target
-from ungan_dist.weights import load_weights, weights_bytes
+from ungan_dist.loading import load
+from ungan_dist.runs.given import given_sets
+from ungan_dist.runs.pipeline import audit
+from ungan_dist.runs.plan import make_plan
+from ungan_dist.runs.shadows import train_unit
+from ungan_dist.runs.targets import train_target
+from ungan_dist.runs.upkeep.purge import plan_purge
+from ungan_dist.training.weights import load_weights, weights_bytes
 
 NUM_CLASSES = 20
 PER_CLASS = 16

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ungan_dist.given_lists import read_entries, read_list
-from ungan_dist.sources import Source
+from ungan_dist.data.lists import read_entries, read_list
+from ungan_dist.data.sources.source import Source
 
 NUM = 40
 PATHS = tuple(f"c{number % 4}/{number:04}.png" for number in range(NUM))

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ungan_dist.config import AttackConfig, AuditConfig
-from ungan_dist.given import GivenSets, given_sets
-from ungan_dist.given_split import MEMBERS_SHARE, MEMBERS_SHARE_BESIDE_TEST
-from ungan_dist.recipes import custom
-from ungan_dist.sources import Source
+from ungan_dist.config.attack import AttackConfig
+from ungan_dist.config.audit import AuditConfig
+from ungan_dist.config.recipes import custom
+from ungan_dist.data.list_split import MEMBERS_SHARE, MEMBERS_SHARE_BESIDE_TEST
+from ungan_dist.data.sources.source import Source
+from ungan_dist.runs.given import GivenSets, given_sets
 
 NUM, NUM_TEST = 200, 60
 

@@ -12,7 +12,8 @@ import pytest
 
 from ungan_dist.commands.help_text import field_texts, flowing
 from ungan_dist.commands.options import SHORT, recipe_config
-from ungan_dist.config import Method, SourceConfig
+from ungan_dist.config.audit import Method
+from ungan_dist.config.data import SourceConfig
 
 
 def help_of(recipe: str, width: int, monkeypatch: pytest.MonkeyPatch) -> str:

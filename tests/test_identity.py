@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 from small import small_config
 
-from ungan_dist.config import AuditConfig, ExecutionConfig, ReportConfig
-from ungan_dist.identity import content_hash, differences, identity, run_hash
-from ungan_dist.plan import make_plan
-from ungan_dist.recipes import RECIPES
+from ungan_dist.config.attack import ReportConfig
+from ungan_dist.config.audit import AuditConfig
+from ungan_dist.config.execution import ExecutionConfig
+from ungan_dist.config.identity import content_hash, differences, identity, run_hash
+from ungan_dist.config.recipes import RECIPES
+from ungan_dist.runs.plan import make_plan
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest, norm, t
 
-from ungan_dist.evidence import Interval
-from ungan_dist.intervals import (
+from ungan_dist.attack.evidence import Interval
+from ungan_dist.attack.intervals import (
     bootstrap,
     bootstrap_interval,
     resample_counts,
@@ -22,7 +22,7 @@ from ungan_dist.intervals import (
     seeded_interval,
     verdict,
 )
-from ungan_dist.metrics import auc, tnr_at_fnr, tnr_rank, tpr_at_fpr, tpr_rank
+from ungan_dist.attack.metrics import auc, tnr_at_fnr, tnr_rank, tpr_at_fpr, tpr_rank
 
 
 def interval(low: float, high: float) -> Interval:
@@ -132,7 +132,7 @@ def test_resamples_do_not_depend_on_how_many_are_held_at_once(monkeypatch):
     counts = [resample_counts(50, 101, seed) for seed in (1, 2)]
     whole = bootstrap(lambda p, n: resampled_auc(p, n)[None], scores, counts)
     assert whole.shape == (1, 101)
-    monkeypatch.setattr("ungan_dist.intervals.RESAMPLES_AT_ONCE", 7)
+    monkeypatch.setattr("ungan_dist.attack.intervals.RESAMPLES_AT_ONCE", 7)
     np.testing.assert_array_equal(bootstrap(lambda p, n: resampled_auc(p, n)[None], scores, counts), whole)
 
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from ungan_dist.lira import (
+from ungan_dist.attack.lira import (
     Moments,
     likelihood_ratio,
     log_odds,
@@ -22,7 +22,7 @@ from ungan_dist.lira import (
     moments_of_both,
     resolve_variance,
 )
-from ungan_dist.metrics import auc
+from ungan_dist.attack.metrics import auc
 
 
 def complementary(num_models: int, num_examples: int, rng: np.random.Generator) -> np.ndarray:
@@ -83,7 +83,7 @@ def loop(shadow, membership, target, *, center, variance, mode, sigma_floor, lea
 @pytest.mark.parametrize("center", ["mean", "median"])
 @pytest.mark.parametrize("leave_out", [(), (2, 3)])
 def test_likelihood_ratio_is_its_definition(center, variance, mode, leave_out, monkeypatch):
-    monkeypatch.setattr("ungan_dist.lira.CHUNK_BYTES", 8 * 8 * 2 * 7)  # 7 examples a chunk do not divide 40
+    monkeypatch.setattr("ungan_dist.attack.lira.CHUNK_BYTES", 8 * 8 * 2 * 7)  # 7 examples a chunk do not divide 40
     options = {"center": center, "variance": variance, "mode": mode, "sigma_floor": 1e-3, "leave_out": leave_out}
     arrays = fleet()
     np.testing.assert_allclose(likelihood_ratio(*arrays, **options), loop(*arrays, **options), rtol=1e-10, atol=1e-10)

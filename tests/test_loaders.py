@@ -21,27 +21,22 @@ from here import InProcess, command, refused
 from PIL import Image
 from small import SMALL_OPTIONS, small_config
 
-from ungan_dist import loaders
-from ungan_dist.beton import HEADER
-from ungan_dist.beton_file import BetonPlace, prepare_beton, sound_tables
-from ungan_dist.config import (
-    AuditConfig,
-    DataConfig,
-    ExecutionConfig,
-    ModelConfig,
-    ShadowConfig,
-    SourceConfig,
-    SplitConfig,
-)
+from ungan_dist.config.audit import AuditConfig
+from ungan_dist.config.data import DataConfig, SourceConfig, SplitConfig
+from ungan_dist.config.execution import ExecutionConfig
+from ungan_dist.config.recipes import cifar10_small
+from ungan_dist.config.training import ModelConfig, ShadowConfig
+from ungan_dist.data import loader_choice
+from ungan_dist.data.ffcv.file import BetonPlace, prepare_beton, sound_tables
+from ungan_dist.data.ffcv.format import HEADER
+from ungan_dist.data.loader_choice import reading_threads, resolve_loader
+from ungan_dist.data.prepared import open_examples, prepare
+from ungan_dist.data.sources.source import load_source
 from ungan_dist.errors import ConfigError
-from ungan_dist.loaders import reading_threads, resolve_loader
-from ungan_dist.pipeline import audit
-from ungan_dist.recipes import cifar10_small
-from ungan_dist.resident import open_examples, prepare
-from ungan_dist.sources import load_source
+from ungan_dist.runs.pipeline import audit
 
 try:
-    import ungan_dist.ffcv_loader as installed
+    import ungan_dist.data.ffcv.loader as installed
 except ImportError:
     installed = None
 needs_ffcv = pytest.mark.skipif(installed is None, reason="FFCV is not installed")
@@ -126,7 +121,7 @@ def test_large_jpegs_are_kept_as_files_and_lose_nothing(tmp_path: Path, quality:
     assert beton.is_jpeg.tolist() == [False, True, True, False, True, True]
     assert facts["num_jpegs"] == 4
     indices = open_examples(resident, "cpu").labels.argsort()
-    from ungan_dist.data import gather
+    from ungan_dist.data.examples import gather
 
     expected = gather(open_examples(resident, "cpu"), indices)
     assert (gather(open_examples(in_file, "cpu"), indices) == expected).all()
@@ -152,8 +147,8 @@ def test_a_jpeg_that_does_not_decode_to_the_pixels_is_not_kept(tmp_path: Path) -
 
 
 def test_auto_is_resident_up_to_a_quarter_of_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loaders, "memory_bytes", lambda device: 4000)
-    monkeypatch.setattr(loaders, "obstacle", lambda: None)
+    monkeypatch.setattr(loader_choice, "memory_bytes", lambda device: 4000)
+    monkeypatch.setattr(loader_choice, "obstacle", lambda: None)
     assert resolve_loader("auto", 1000, "cpu") == ("resident", None)
     assert resolve_loader("auto", 1001, "cpu") == ("ffcv", None)
     assert resolve_loader("ffcv", 1, "cpu") == ("ffcv", None)
@@ -162,7 +157,7 @@ def test_auto_is_resident_up_to_a_quarter_of_the_memory(monkeypatch: pytest.Monk
 
 def test_the_memory_is_this_machines() -> None:
     stated = int(re.findall(r"MemTotal: *(\d+) kB", Path("/proc/meminfo").read_text())[0]) * 1024
-    assert 0 < loaders.memory_bytes("cpu") <= stated * 1.1
+    assert 0 < loader_choice.memory_bytes("cpu") <= stated * 1.1
 
 
 @pytest.mark.parametrize(
@@ -191,9 +186,9 @@ def test_limits_of_control_groups(tmp_path: Path, membership: str, limits: dict[
     for name, stated in limits.items():
         (tmp_path / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "tree" / name).write_text(stated)
-    found = loaders._cgroup_limits(tmp_path / "membership", tmp_path / "tree")
+    found = loader_choice._cgroup_limits(tmp_path / "membership", tmp_path / "tree")
     assert sorted(found) == sorted(expected)
-    assert list(loaders._cgroup_limits(tmp_path / "absent", tmp_path / "tree")) == []
+    assert list(loader_choice._cgroup_limits(tmp_path / "absent", tmp_path / "tree")) == []
 
 
 def test_threads_for_reading() -> None:
@@ -207,7 +202,7 @@ def test_without_ffcv_auto_says_so_and_ffcv_names_the_packages(monkeypatch: pyte
     assert resolve_loader("auto", 10, "cpu") == ("resident", None)
     with pytest.raises(ConfigError, match=r"libturbojpeg0-dev.*ungan_dist\[ffcv\]"):
         resolve_loader("ffcv", 10, "cpu")
-    monkeypatch.setattr(loaders, "memory_bytes", lambda device: 1000)
+    monkeypatch.setattr(loader_choice, "memory_bytes", lambda device: 1000)
     config = small_config(tmp_path, methods=("original",))
     with pytest.warns(UserWarning, match="libturbojpeg0-dev") as told:
         audit(config, run_units=InProcess())

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ungan_dist.config import (
+from ungan_dist.config.methods import (
     AdvNegGradsConfig,
     CFkConfig,
     NegGradsConfig,

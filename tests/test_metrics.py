@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn import metrics as sklearn_metrics
 
-from ungan_dist.metrics import (
+from ungan_dist.attack.metrics import (
     accuracy,
     auc,
     examples_needed,

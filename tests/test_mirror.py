@@ -21,11 +21,11 @@ from storage import S3Server, Watched
 import ungan_dist
 from ungan_dist import cli, launch, store
 from ungan_dist.errors import ConfigError, Unfinished
-from ungan_dist.mirror import Mirror, connect
-from ungan_dist.pipeline import audit
-from ungan_dist.plan import make_plan
-from ungan_dist.remote import ExecuteThere
-from ungan_dist.units import Done, Failed, Unit, execute
+from ungan_dist.runs.pipeline import audit
+from ungan_dist.runs.plan import make_plan
+from ungan_dist.runs.storage.mirror import Mirror, connect
+from ungan_dist.runs.storage.remote import ExecuteThere
+from ungan_dist.runs.units import Done, Failed, Unit, execute
 from ungan_dist.urls import refuse_credentials, split_run, within
 
 pytestmark = pytest.mark.usefixtures("without_figures")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ungan_dist.philox import philox, philox_words
+from ungan_dist.data.philox import philox, philox_words
 
 # counter, key, output: Random123's known-answer tests of philox4x32 with 10 rounds
 VECTORS = [

@@ -18,13 +18,13 @@ from processes import alive, workers
 from small import small_config
 
 from ungan_dist import store
-from ungan_dist.evaluate import query
-from ungan_dist.models import build
-from ungan_dist.plan import Plan, make_plan
-from ungan_dist.pool import LocalPool
-from ungan_dist.resident import open_examples, prepare
-from ungan_dist.units import Done, Failed, execute, is_done
-from ungan_dist.weights import load_weights
+from ungan_dist.data.prepared import open_examples, prepare
+from ungan_dist.runs.plan import Plan, make_plan
+from ungan_dist.runs.pool import LocalPool
+from ungan_dist.runs.units import Done, Failed, execute, is_done
+from ungan_dist.training.evaluate import query
+from ungan_dist.training.models import build
+from ungan_dist.training.weights import load_weights
 
 
 @pytest.fixture
@@ -87,10 +87,10 @@ import sys
 from pathlib import Path
 sys.path[:0] = {paths!r}
 from small import small_config
-from ungan_dist.plan import make_plan
-from ungan_dist.pool import LocalPool
-from ungan_dist.resident import open_examples, prepare
-from ungan_dist.weights import load_weights
+from ungan_dist.runs.plan import make_plan
+from ungan_dist.runs.pool import LocalPool
+from ungan_dist.data.prepared import open_examples, prepare
+from ungan_dist.training.weights import load_weights
 import dataclasses
 if __name__ == "__main__":
     config = small_config(Path({output!r}))

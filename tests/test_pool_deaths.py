@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
-from ungan_dist.pool import LocalPool
-from ungan_dist.shadows import ShadowUnit
+from ungan_dist.runs.pool import LocalPool
+from ungan_dist.runs.shadows import ShadowUnit
 
 
 def _leave() -> None:

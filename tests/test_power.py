@@ -9,13 +9,18 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from ungan_dist.evidence import Levers
-from ungan_dist.given import levers_of
-from ungan_dist.intervals import bootstrap, bootstrap_interval, resample_counts, resampled_auc, seeded_interval, verdict
-from ungan_dist.lira import fit_shadows
-from ungan_dist.metrics import auc
-from ungan_dist.outlook import Outlook, lines, more
-from ungan_dist.power import (
+from ungan_dist.attack.evidence import Levers
+from ungan_dist.attack.intervals import (
+    bootstrap,
+    bootstrap_interval,
+    resample_counts,
+    resampled_auc,
+    seeded_interval,
+    verdict,
+)
+from ungan_dist.attack.lira import fit_shadows
+from ungan_dist.attack.metrics import auc
+from ungan_dist.attack.power import (
     Design,
     auc_deviation,
     chance_of_equivalence,
@@ -24,8 +29,10 @@ from ungan_dist.power import (
     power,
     smallest_delta,
 )
-from ungan_dist.recipes import custom
-from ungan_dist.split import membership_matrix
+from ungan_dist.config.recipes import custom
+from ungan_dist.data.split import membership_matrix
+from ungan_dist.runs.forecast.outlook import Outlook, lines, more
+from ungan_dist.runs.given import levers_of
 
 DIGITS = Design(num_forget=135, num_never_seen=675, num_seeds=5, num_shadows=64)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from ungan_dist.commands.status import main as status_command
-from ungan_dist.progress import Event, Stage, progress, remark, silent
-from ungan_dist.status import read_status, telling_status, write_status
+from ungan_dist.runs.progress import Event, Stage, progress, remark, silent
+from ungan_dist.runs.status import read_status, telling_status, write_status
 
 
 def test_json_lines_are_legible_and_words_alone_have_no_numbers(capsys: pytest.CaptureFixture[str]) -> None:

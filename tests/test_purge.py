@@ -16,15 +16,15 @@ from here import InProcess, command
 from small import small_config
 
 import ungan_dist
-from ungan_dist import purge as purging
 from ungan_dist import store
-from ungan_dist.config import AuditConfig
+from ungan_dist.config.audit import AuditConfig
 from ungan_dist.errors import ConfigError
-from ungan_dist.pipeline import audit
-from ungan_dist.plan import make_plan
-from ungan_dist.purge import plan_purge, purge
 from ungan_dist.report.redact import without_forget_data
-from ungan_dist.runs import read_run
+from ungan_dist.runs.pipeline import audit
+from ungan_dist.runs.plan import make_plan
+from ungan_dist.runs.record import read_run
+from ungan_dist.runs.upkeep import purge as purging
+from ungan_dist.runs.upkeep.purge import plan_purge, purge
 
 pytestmark = pytest.mark.usefixtures("without_figures")
 

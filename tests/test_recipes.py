@@ -9,12 +9,13 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
-from ungan_dist.config import ShadowConfig, SplitConfig
-from ungan_dist.method_configs import UnGANConfig, UNSIRConfig
-from ungan_dist.pipeline import audit
-from ungan_dist.readings import CHANGES, CONTROLS, title
-from ungan_dist.recipes import RECIPES, cifar10_resnet18, fidelity, paper
-from ungan_dist.units import execute
+from ungan_dist.config.data import SplitConfig
+from ungan_dist.config.methods import UnGANConfig, UNSIRConfig
+from ungan_dist.config.recipes import RECIPES, cifar10_resnet18, fidelity, paper
+from ungan_dist.config.training import ShadowConfig
+from ungan_dist.config.variants import CHANGES, CONTROLS, title
+from ungan_dist.runs.pipeline import audit
+from ungan_dist.runs.units import execute
 
 PARQUET = Path(os.environ.get("CIFAR10_PARQUET", Path(__file__).parents[2] / "shared/data/cifar10-jpeg"))
 

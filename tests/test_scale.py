@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import norm
 from ungan_dist import store
-from ungan_dist.lira import fit_shadows
-from ungan_dist.split import membership_matrix
+from ungan_dist.attack.lira import fit_shadows
+from ungan_dist.data.split import membership_matrix
 
 folder = Path(sys.argv[1])
 membership = membership_matrix(512, 45_000, 0)

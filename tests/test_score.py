@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from ungan_dist.config import AttackConfig
-from ungan_dist.evidence import Evidence, Interval
-from ungan_dist.intervals import seeded_interval
-from ungan_dist.metrics import auc, tnr_at_fnr, tpr_at_fpr
-from ungan_dist.score import score_rows
+from ungan_dist.attack.evidence import Evidence, Interval
+from ungan_dist.attack.intervals import seeded_interval
+from ungan_dist.attack.metrics import auc, tnr_at_fnr, tpr_at_fpr
+from ungan_dist.attack.score import score_rows
+from ungan_dist.config.attack import AttackConfig
 
 ATTACK = AttackConfig(num_resamples=200)
 

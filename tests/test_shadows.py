@@ -13,12 +13,13 @@ from parallel import in_world
 from small import small_config
 
 from ungan_dist import store
-from ungan_dist.config import AuditConfig, ShadowConfig
-from ungan_dist.identity import identity
-from ungan_dist.pipeline import audit, opened
-from ungan_dist.plan import make_plan
-from ungan_dist.shadows import ShadowUnit
-from ungan_dist.world import World
+from ungan_dist.config.audit import AuditConfig
+from ungan_dist.config.identity import identity
+from ungan_dist.config.training import ShadowConfig
+from ungan_dist.runs.pipeline import audit, opened
+from ungan_dist.runs.plan import make_plan
+from ungan_dist.runs.shadows import ShadowUnit
+from ungan_dist.training.world import World
 
 
 def together(output: Path, **changes: object) -> AuditConfig:

@@ -12,10 +12,11 @@ from agreement import of_model
 from parallel import in_world
 from small import small_config
 
-from ungan_dist.config import AuditConfig, ModelConfig
+from ungan_dist.config.audit import AuditConfig
+from ungan_dist.config.training import ModelConfig
 from ungan_dist.errors import ConfigError
-from ungan_dist.plan import make_plan
-from ungan_dist.world import World
+from ungan_dist.runs.plan import make_plan
+from ungan_dist.training.world import World
 
 
 def brought(output: Path, factory: str, **train: Any) -> AuditConfig:

@@ -17,12 +17,12 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from ungan_dist import sources_cifar
-from ungan_dist.config import SourceConfig
-from ungan_dist.sources import Source, _channel_moments, load_source
-from ungan_dist.sources_cifar import CIFAR10_CLASSES, Archive, read_cifar
-from ungan_dist.sources_decode import decode
-from ungan_dist.sources_parquet import read_parquet, sha256_of
+from ungan_dist.config.data import SourceConfig
+from ungan_dist.data.sources import cifar
+from ungan_dist.data.sources.cifar import CIFAR10_CLASSES, Archive, read_cifar
+from ungan_dist.data.sources.decode import decode
+from ungan_dist.data.sources.parquet import read_parquet, sha256_of
+from ungan_dist.data.sources.source import Source, _channel_moments, load_source
 
 JPEG75 = Path(os.environ.get("CIFAR10_PARQUET") or Path(__file__).parents[2] / "shared/data/cifar10-jpeg")
 needs_cifar10 = pytest.mark.skipif(
@@ -357,14 +357,14 @@ def test_a_download_that_fails_names_the_remedy(tmp_path, monkeypatch):
     monkeypatch.delenv("CIFAR10_PARQUET", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     missing = Archive(url=(tmp_path / "gone.tar.gz").as_uri(), md5="0", train=(), test="", label_bytes=1, names=None)
-    monkeypatch.setattr("ungan_dist.sources.CIFAR10", missing)
+    monkeypatch.setattr("ungan_dist.data.sources.source.CIFAR10", missing)
     with refused("gone.tar.gz could not be downloaded", "source.path or CIFAR10_PARQUET"):
         load("cifar10")
 
 
 def test_the_published_layouts_add_up():
-    assert len(sources_cifar.CIFAR10.train) == 5
-    for archive in (sources_cifar.CIFAR10, sources_cifar.CIFAR100):
+    assert len(cifar.CIFAR10.train) == 5
+    for archive in (cifar.CIFAR10, cifar.CIFAR100):
         assert archive.url.startswith("https://")
         assert len(bytes.fromhex(archive.md5)) == 16
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ungan_dist.config import SplitConfig
-from ungan_dist.split import array_hash, draw_sets, make_split, membership_matrix
+from ungan_dist.config.data import SplitConfig
+from ungan_dist.data.split import array_hash, draw_sets, make_split, membership_matrix
 
 EVEN = st.integers(1, 20).map(lambda half: 2 * half)
 

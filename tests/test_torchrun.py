@@ -15,7 +15,7 @@ from small import SMALL_OPTIONS
 from ungan_dist import store
 from ungan_dist.commands.targets import main
 from ungan_dist.errors import ConfigError
-from ungan_dist.torchrun import joined
+from ungan_dist.training.torchrun import joined
 
 
 def torchrun(num_processes: int, output: Path, *options: str) -> subprocess.CompletedProcess[str]:

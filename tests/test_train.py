@@ -12,11 +12,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ungan_dist.config import AugmentConfig, ModelConfig, TrainConfig
-from ungan_dist.data import Examples, batches, derive_seed, gather, normalisation_table
-from ungan_dist.models import build, stages
-from ungan_dist.stacked import train_stacked
-from ungan_dist.train import threads, train
+from ungan_dist.config.training import AugmentConfig, ModelConfig, TrainConfig
+from ungan_dist.data.examples import Examples, batches, gather, normalisation_table
+from ungan_dist.data.seeds import derive_seed
+from ungan_dist.training.models import build, stages
+from ungan_dist.training.stacked import train_stacked
+from ungan_dist.training.train import threads, train
 
 CONFIG = TrainConfig(epochs=4, batch_size=16, learning_rate=0.1, weight_decay=1e-3, augment=AugmentConfig(padding=1))
 

@@ -13,8 +13,9 @@ import torch
 from small import small_config
 
 import ungan_dist
-from ungan_dist.config import ExecutionConfig, FineTuningConfig
-from ungan_dist.recipes import custom
+from ungan_dist.config.execution import ExecutionConfig
+from ungan_dist.config.methods import FineTuningConfig
+from ungan_dist.config.recipes import custom
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -43,7 +44,7 @@ def test_the_readmes_audit_runs_and_its_model_is_loaded(tmp_path: Path, monkeypa
     (code,) = re.findall(r"```python\n(import ungan_dist\n.*?)```", README.read_text(), flags=re.S)
     assert len(code.strip().splitlines()) <= 10
     small = replace(small_config(tmp_path), output="runs", execution=ExecutionConfig(num_processes=1, progress="none"))
-    monkeypatch.setattr("ungan_dist.recipes.digits", lambda: small)
+    monkeypatch.setattr("ungan_dist.config.recipes.digits", lambda: small)
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {"__name__": "__main__"}
     exec(code, names)

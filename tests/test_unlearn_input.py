@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 import ungan_dist
-from ungan_dist.config import FineTuningConfig, Method, NegGradsConfig
-from ungan_dist.recipes import custom
+from ungan_dist.config.audit import Method
+from ungan_dist.config.methods import FineTuningConfig, NegGradsConfig
+from ungan_dist.config.recipes import custom
 from ungan_dist.unlearning import ForgetData
 
 RNG = np.random.default_rng(0)

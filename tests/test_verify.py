@@ -14,10 +14,10 @@ from ungan_dist import store
 from ungan_dist.commands import runs as runs_command
 from ungan_dist.commands import verify as verify_command
 from ungan_dist.errors import ConfigError
-from ungan_dist.pipeline import audit
-from ungan_dist.plan import make_plan
-from ungan_dist.runs import read_run
-from ungan_dist.verify import Verification, verify
+from ungan_dist.runs.pipeline import audit
+from ungan_dist.runs.plan import make_plan
+from ungan_dist.runs.record import read_run
+from ungan_dist.runs.upkeep.verify import Verification, verify
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from ungan_dist.weights import given_weights, load_given
+from ungan_dist.training.weights import given_weights, load_given
 
 
 def net() -> nn.Module:

@@ -8,7 +8,7 @@ from agreement import CONFIGS, OF_THREE, outcome
 from parallel import in_world
 from torch import Tensor
 
-from ungan_dist.world import World
+from ungan_dist.training.world import World
 
 Outcomes = dict[tuple[str, str], dict[str, Tensor]]
 ASKED = [

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ungan_dist.config import AugmentConfig, ModelConfig, TrainConfig
-from ungan_dist.data import Examples, normalisation_table
+from ungan_dist.config.training import AugmentConfig, ModelConfig, TrainConfig
+from ungan_dist.data.examples import Examples, normalisation_table
 from ungan_dist.methods.request import Request
-from ungan_dist.models import build, frozen_copy
-from ungan_dist.world import World
+from ungan_dist.training.models import build, frozen_copy
+from ungan_dist.training.world import World
 
 NUM_CLASSES = 5
 

@@ -9,22 +9,22 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ungan_dist import recipes as recipes
-    from ungan_dist.config import AuditConfig as AuditConfig
-    from ungan_dist.evidence import Report as Report
+    from ungan_dist.attack.evidence import Report as Report
+    from ungan_dist.config import recipes as recipes
+    from ungan_dist.config.audit import AuditConfig as AuditConfig
     from ungan_dist.launch import audit as audit
-    from ungan_dist.runs import load as load
+    from ungan_dist.loading import load as load
     from ungan_dist.unlearning import ForgetData as ForgetData
     from ungan_dist.unlearning import unlearn as unlearn
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "AuditConfig": "ungan_dist.config",
-    "Report": "ungan_dist.evidence",
+    "AuditConfig": "ungan_dist.config.audit",
+    "Report": "ungan_dist.attack.evidence",
     "audit": "ungan_dist.launch",
     "ForgetData": "ungan_dist.unlearning",
-    "load": "ungan_dist.runs",
+    "load": "ungan_dist.loading",
     "unlearn": "ungan_dist.unlearning",
 }
 
@@ -33,7 +33,7 @@ __all__ = ["AuditConfig", "ForgetData", "Report", "audit", "load", "recipes", "u
 
 def __getattr__(name: str) -> Any:
     if name == "recipes":
-        return importlib.import_module("ungan_dist.recipes")
+        return importlib.import_module("ungan_dist.config.recipes")
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

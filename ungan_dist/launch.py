@@ -7,17 +7,17 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ungan_dist import pipeline, progress
-from ungan_dist.config import AuditConfig
+from ungan_dist.attack.evidence import Report
+from ungan_dist.config.audit import AuditConfig
 from ungan_dist.errors import ConfigError
-from ungan_dist.evidence import Report
+from ungan_dist.runs import pipeline, progress
 from ungan_dist.urls import is_url
 
 if TYPE_CHECKING:
-    from ungan_dist.forecast import Forecast
-    from ungan_dist.mirror import Mirror
-    from ungan_dist.probe import Cost, ProbeUnit
-    from ungan_dist.units import Done, Failed
+    from ungan_dist.runs.forecast.forecast import Forecast
+    from ungan_dist.runs.forecast.probe import Cost, ProbeUnit
+    from ungan_dist.runs.storage.mirror import Mirror
+    from ungan_dist.runs.units import Done, Failed
 
 
 def audit(config: AuditConfig, *, tell: progress.Report = progress.silent) -> Report:
@@ -39,7 +39,7 @@ def audit(config: AuditConfig, *, tell: progress.Report = progress.silent) -> Re
             f"train.num_workers {config.train.num_workers} keeps the state of a training in a folder that all nodes "
             f"share, which {config.output} is not: give --output such a folder, or train.num_workers 1"
         )
-    from ungan_dist.mirror import connect
+    from ungan_dist.runs.storage.mirror import connect
 
     mirror = connect(config.output, cache=config.execution.cache)
     return _audit(dataclasses.replace(config, output=str(mirror.folder)), mirror, tell)
@@ -62,7 +62,7 @@ def _audit(config: AuditConfig, mirror: Mirror | None, tell: progress.Report) ->
 
 def _by_way_of(mirror: Mirror, config: AuditConfig) -> dict[str, Any]:
     """How workers that share no folder with the driver compute, and how it sees what they have done."""
-    from ungan_dist.remote import ArrivedFrom, ExecuteThere
+    from ungan_dist.runs.storage.remote import ArrivedFrom, ExecuteThere
 
     return {
         "execute": ExecuteThere(url=mirror.url, cache=config.execution.cache),
@@ -85,16 +85,16 @@ def forecast(config: AuditConfig, *, seconds: float, begun: Cost) -> Forecast:
             f"plan times what each unit takes one process, not what train.num_workers {config.train.num_workers} take "
             f"that share its batches: plan without it, or with --no-probe for models and power alone"
         )
-    from ungan_dist.forecast import forecast, plan_of
-    from ungan_dist.forecast_pool import run_probes
-    from ungan_dist.pool import num_processes
+    from ungan_dist.runs.forecast.forecast import forecast, plan_of
+    from ungan_dist.runs.forecast.pool import run_probes
+    from ungan_dist.runs.pool import num_processes
 
     if config.cluster == "local":
         plan = plan_of(config, None)
         workers = num_processes(config.execution.num_processes)
         return forecast(plan, run_probes, num_workers=workers, seconds=seconds, begun=begun)
     from ungan_dist.cluster.fleet import Fleet
-    from ungan_dist.probe import Cost, execute, is_done, read
+    from ungan_dist.runs.forecast.probe import Cost, execute, is_done, read
 
     with Fleet(config.fleet, address=config.cluster, execute=execute, is_done=is_done) as fleet:
         room = fleet.room

@@ -12,12 +12,14 @@ import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor, nn
 
-from ungan_dist import recipes
-from ungan_dist.config import AuditConfig, Method, method_config
-from ungan_dist.data import Examples, layer_draws, normalisation_table
+from ungan_dist.config import recipes
+from ungan_dist.config.audit import AuditConfig, Method, method_config
+from ungan_dist.data.examples import Examples, normalisation_table
+from ungan_dist.data.seeds import layer_draws
 from ungan_dist.methods import METHODS, Request
-from ungan_dist.models import check_trainable, frozen_copy, trainable_copy
-from ungan_dist.world import World
+from ungan_dist.training.factories import check_trainable
+from ungan_dist.training.models import frozen_copy, trainable_copy
+from ungan_dist.training.world import World
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -14,10 +14,11 @@ import fleet_faults as faults
 import pytest
 from processes import alive
 
-from ungan_dist import pipeline
 from ungan_dist.cluster.fleet import Fleet
-from ungan_dist.config import AuditConfig, ExecutionConfig, FleetConfig
-from ungan_dist.recipes import digits
+from ungan_dist.config.audit import AuditConfig
+from ungan_dist.config.execution import ExecutionConfig, FleetConfig
+from ungan_dist.config.recipes import digits
+from ungan_dist.runs import pipeline
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1500), pytest.mark.usefixtures("ray_cluster")]
 

@@ -19,10 +19,11 @@ from small import small_config
 
 from ungan_dist import launch, store
 from ungan_dist.cluster.ddp import Workers, refuse_infeasible, run_together
-from ungan_dist.config import AuditConfig, FleetConfig
+from ungan_dist.config.audit import AuditConfig
+from ungan_dist.config.execution import FleetConfig
 from ungan_dist.errors import ConfigError
-from ungan_dist.pipeline import opened
-from ungan_dist.plan import Plan
+from ungan_dist.runs.pipeline import opened
+from ungan_dist.runs.plan import Plan
 
 # Ray Train trips over deprecated names of Ray Data's
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context")

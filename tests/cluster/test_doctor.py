@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ungan_dist.doctor import Finding
+from ungan_dist.runs.upkeep.doctor import Finding
 
 ROOT = Path(__file__).parents[2]
 

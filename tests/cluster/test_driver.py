@@ -14,7 +14,7 @@ import pytest
 from processes import alive
 
 from ungan_dist import store
-from ungan_dist.status import read_status
+from ungan_dist.runs.status import read_status
 
 OPTIONS = [
     *("--model.width", "4", "--train.epochs", "3", "--shadows.num-models", "32", "--shadows.unit-size", "2"),

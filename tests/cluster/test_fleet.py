@@ -19,17 +19,20 @@ import ray
 from processes import alive
 from small import small_config
 
-from ungan_dist import pipeline, store
+from ungan_dist import store
 from ungan_dist.cluster import drive
 from ungan_dist.cluster.fleet import Fleet
-from ungan_dist.config import AuditConfig, FleetConfig, ModelConfig, ShadowConfig
+from ungan_dist.config.audit import AuditConfig
+from ungan_dist.config.execution import FleetConfig
+from ungan_dist.config.recipes import digits
+from ungan_dist.config.training import ModelConfig, ShadowConfig
+from ungan_dist.data.prepared import prepare
 from ungan_dist.errors import ConfigError
-from ungan_dist.plan import Plan, make_plan
-from ungan_dist.pool import LocalPool
-from ungan_dist.progress import Event
-from ungan_dist.recipes import digits
-from ungan_dist.resident import prepare
-from ungan_dist.units import Done, Failed
+from ungan_dist.runs import pipeline
+from ungan_dist.runs.plan import Plan, make_plan
+from ungan_dist.runs.pool import LocalPool
+from ungan_dist.runs.progress import Event
+from ungan_dist.runs.units import Done, Failed
 
 # a busy machine takes long to start workers anew
 pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.timeout(400)]

@@ -9,8 +9,8 @@ import pytest
 from small import small_config
 
 from ungan_dist import launch
-from ungan_dist.config import FleetConfig
-from ungan_dist.probe import now
+from ungan_dist.config.execution import FleetConfig
+from ungan_dist.runs.forecast.probe import now
 
 pytestmark = [pytest.mark.timeout(240)]
 

@@ -18,9 +18,9 @@ from ungan_dist.cluster.jobs_access import check_access, has_token, is_loopback
 from ungan_dist.cluster.submit import check_room, driver_cpus, prepare, trimmed_code
 from ungan_dist.commands.options import recipe_config
 from ungan_dist.commands.status import main as status_command
-from ungan_dist.config import FleetConfig
+from ungan_dist.config.execution import FleetConfig
 from ungan_dist.errors import ConfigError
-from ungan_dist.status import State, Status
+from ungan_dist.runs.status import State, Status
 
 START, END = 1000.0, 1100.0
 
@@ -232,7 +232,7 @@ def test_the_code_is_the_package_alone_and_runs(tmp_path: Path) -> None:
         assert not [path for path in code.folder.rglob("*") if path.is_symlink() or path.name == "__pycache__"]
         assert code.num_bytes < 2 * 2**20
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        script = "import ungan_dist.recipes, ungan_dist.cluster.policy as policy; print(policy.__file__)"
+        script = "import ungan_dist.config.recipes, ungan_dist.cluster.policy as policy; print(policy.__file__)"
         done = subprocess.run(
             [sys.executable, "-c", script], cwd=code.folder, env=environment, capture_output=True, text=True, check=True
         )

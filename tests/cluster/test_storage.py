@@ -12,12 +12,13 @@ import pytest
 from processes import alive
 from small import small_config
 
-from ungan_dist import launch, pipeline, store
+from ungan_dist import launch, store
 from ungan_dist.cluster.fleet import Fleet
-from ungan_dist.config import FleetConfig
-from ungan_dist.mirror import connect, working_folder
-from ungan_dist.plan import make_plan
-from ungan_dist.remote import ArrivedFrom, ExecuteThere
+from ungan_dist.config.execution import FleetConfig
+from ungan_dist.runs import pipeline
+from ungan_dist.runs.plan import make_plan
+from ungan_dist.runs.storage.mirror import connect, working_folder
+from ungan_dist.runs.storage.remote import ArrivedFrom, ExecuteThere
 
 TWO = FleetConfig(num_workers=2, gpus_per_worker=0.0)
 

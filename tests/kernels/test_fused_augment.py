@@ -7,8 +7,8 @@ import torch
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from ungan_dist.config import AugmentConfig
-from ungan_dist.data import Examples, gather, normalisation_table
+from ungan_dist.config.training import AugmentConfig
+from ungan_dist.data.examples import Examples, gather, normalisation_table
 from ungan_dist.kernels import gather_augmented
 from ungan_dist.kernels.testing import guarded_buffers
 

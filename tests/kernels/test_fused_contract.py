@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch
 
-from ungan_dist.data import normalisation_table
+from ungan_dist.data.examples import normalisation_table
 from ungan_dist.kernels import (
     cramer_surrogate,
     critic_loss,

@@ -8,7 +8,7 @@ import torch
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from ungan_dist import lira
+from ungan_dist.attack import lira
 from ungan_dist.kernels import log_odds
 from ungan_dist.kernels.testing import assert_within_budget, guarded_buffers
 

@@ -10,17 +10,18 @@ import torch
 from small import small_config
 from torch import nn
 
-from ungan_dist import lira
-from ungan_dist.config import AugmentConfig, TrainConfig, UnGANConfig
-from ungan_dist.data import Examples, gather, normalisation_table
-from ungan_dist.evaluate import query
+from ungan_dist.attack import lira
+from ungan_dist.config.methods import UnGANConfig
+from ungan_dist.config.training import AugmentConfig, TrainConfig
+from ungan_dist.data.examples import Examples, gather, normalisation_table
 from ungan_dist.kernels import impl
 from ungan_dist.kernels.testing import assert_within_budget
 from ungan_dist.methods.request import Request
-from ungan_dist.methods.ungan import ungan
-from ungan_dist.models import frozen_copy
-from ungan_dist.plan import OPERATIONS, implementations, make_plan
-from ungan_dist.world import World
+from ungan_dist.methods.ungan.algorithm import ungan
+from ungan_dist.runs.plan import OPERATIONS, implementations, make_plan
+from ungan_dist.training.evaluate import query
+from ungan_dist.training.models import frozen_copy
+from ungan_dist.training.world import World
 
 TWENTY_STEPS = UnGANConfig(
     epochs=2, critic_steps=5, generator_steps=5, finetune_steps=0, critic_widths=(8, 7, 6), critic_learning_rate=0.05

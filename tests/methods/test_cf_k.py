@@ -9,10 +9,11 @@ import torch
 from tiny_request import tiny_request
 from torch import nn
 
-from ungan_dist.config import CFkConfig, ModelConfig
+from ungan_dist.config.methods import CFkConfig
+from ungan_dist.config.training import ModelConfig
 from ungan_dist.methods.cf_k import cf_k
 from ungan_dist.methods.request import Request
-from ungan_dist.models import stages
+from ungan_dist.training.models import stages
 
 PARAMETERS, STATISTICS = "parameters", "statistics"
 

@@ -12,9 +12,9 @@ import torch
 from tiny_request import tiny_request
 from torch import Tensor, nn
 
-from ungan_dist.config import (
+from ungan_dist.config.audit import AuditConfig, method_config
+from ungan_dist.config.methods import (
     AdvNegGradsConfig,
-    AuditConfig,
     CFkConfig,
     FineTuningConfig,
     OriginalConfig,
@@ -24,7 +24,6 @@ from ungan_dist.config import (
     UnGANConfig,
     UnlearnedConfig,
     UNSIRConfig,
-    method_config,
 )
 from ungan_dist.methods import METHODS, Request
 

@@ -11,7 +11,7 @@ import torch
 from tiny_request import NUM_CLASSES, tiny_request
 from torch import Tensor, nn
 
-from ungan_dist.config import (
+from ungan_dist.config.methods import (
     AdvNegGradsConfig,
     CFkConfig,
     FineTuningConfig,
@@ -20,7 +20,8 @@ from ungan_dist.config import (
     SCRUBConfig,
     UNSIRConfig,
 )
-from ungan_dist.data import batches, derive_seed, epoch_order, gather, stream
+from ungan_dist.data.examples import batches, epoch_order, gather, stream
+from ungan_dist.data.seeds import derive_seed
 from ungan_dist.methods import METHODS, Request
 
 REQUEST = tiny_request()

@@ -11,15 +11,17 @@ from parallel import in_world
 from small import small_config
 from tiny_request import tiny_request
 
-from ungan_dist.config import CFkConfig, ModelConfig, method_config
-from ungan_dist.data import derive_seed
+from ungan_dist.config.audit import method_config
+from ungan_dist.config.methods import CFkConfig
+from ungan_dist.config.recipes import custom
+from ungan_dist.config.training import ModelConfig
+from ungan_dist.data.prepared import prepare
+from ungan_dist.data.seeds import derive_seed
 from ungan_dist.methods import METHODS
-from ungan_dist.models import build
-from ungan_dist.plan import Plan, make_plan
-from ungan_dist.recipes import custom
-from ungan_dist.resident import prepare
-from ungan_dist.shadows import train_shadows
-from ungan_dist.targets import train_target
+from ungan_dist.runs.plan import Plan, make_plan
+from ungan_dist.runs.shadows import train_shadows
+from ungan_dist.runs.targets import train_target
+from ungan_dist.training.models import build
 
 FROZEN_BODY = ModelConfig(factory="odd_models:frozen_body")
 FROZEN = {"0.0.weight", "0.0.bias", "0.1.weight", "0.1.bias"}

@@ -11,7 +11,7 @@ from scipy.stats import chisquare
 from tiny_request import NUM_CLASSES, tiny_request
 from torch import Tensor
 
-from ungan_dist.config import RandomLabelsConfig
+from ungan_dist.config.methods import RandomLabelsConfig
 from ungan_dist.methods.request import Request
 
 module = importlib.import_module("ungan_dist.methods.random_labels")  # as an attribute it is the function

@@ -9,7 +9,7 @@ import torch
 from tiny_request import tiny_request
 from torch import Tensor
 
-from ungan_dist.config import SCRUBConfig
+from ungan_dist.config.methods import SCRUBConfig
 from ungan_dist.methods.request import Request
 from ungan_dist.methods.scrub import scrub
 

@@ -12,13 +12,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ungan_dist.config import AugmentConfig, TrainConfig, UnGANConfig
-from ungan_dist.critic import critic_rows, critic_weights
-from ungan_dist.data import Examples, derive_seed, gather, normalisation_table, stream
+from ungan_dist.config.methods import UnGANConfig
+from ungan_dist.config.training import AugmentConfig, TrainConfig
+from ungan_dist.data.examples import Examples, gather, normalisation_table, stream
+from ungan_dist.data.seeds import derive_seed
 from ungan_dist.methods.request import Request, Unlearned
-from ungan_dist.methods.ungan import Draws, critic_step, fine_tuning_step, generator_step, num_turns, ungan
-from ungan_dist.models import frozen_copy
-from ungan_dist.world import World
+from ungan_dist.methods.ungan.algorithm import critic_step, fine_tuning_step, generator_step, num_turns, ungan
+from ungan_dist.methods.ungan.critic import critic_rows, critic_weights
+from ungan_dist.methods.ungan.draws import Draws
+from ungan_dist.training.models import frozen_copy
+from ungan_dist.training.world import World
 
 CLASSES, BATCH, SEED = 3, 4, 7
 SMALL = UnGANConfig(

@@ -6,9 +6,9 @@ from typing import Literal
 
 import numpy as np
 
-from ungan_dist.config import AttackConfig
-from ungan_dist.evidence import Evidence, Report
-from ungan_dist.score import score_rows
+from ungan_dist.attack.evidence import Evidence, Report
+from ungan_dist.attack.score import score_rows
+from ungan_dist.config.attack import AttackConfig
 
 SHIFTS = {"original": 0.9, "retrain": 0.0, "fine_tuning": 0.45, "ungan": 0.01, "ungan_no_adversary": -0.5}
 """How far forget scores lie above never-seen ones, in standard deviations."""

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from report.synthetic import make_report
 from rich.console import Console
 
+from ungan_dist.attack.evidence import Interval
 from ungan_dist.commands.runs import listing
-from ungan_dist.evidence import Interval
 from ungan_dist.report import render
 from ungan_dist.report.cells import (
     answered_rates,

@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 from report.synthetic import make_report
 
-from ungan_dist.evidence import Interval, Levers, Report, Verdict
-from ungan_dist.intervals import verdict
+from ungan_dist.attack.evidence import Interval, Levers, Report, Verdict
+from ungan_dist.attack.intervals import verdict
 from ungan_dist.report.conclusions import caveats, conclusion, margin, reading
 from ungan_dist.report.markdown import markdown
 

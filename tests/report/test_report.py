@@ -15,7 +15,7 @@ import pytest
 from report.synthetic import make_report
 
 import ungan_dist.report
-from ungan_dist.evidence import Report
+from ungan_dist.attack.evidence import Report
 from ungan_dist.report import render
 from ungan_dist.report.html import POLICY
 
@@ -281,7 +281,7 @@ def test_curves_are_labelled_in_words_without_an_offset() -> None:
 
 
 def test_every_row_of_the_largest_recipe_has_a_colour_of_its_own() -> None:
-    from ungan_dist.recipes import digits
+    from ungan_dist.config.recipes import digits
     from ungan_dist.report.figures import COLOURS
 
     assert len(set(COLOURS)) == len(COLOURS) >= len(digits().methods)

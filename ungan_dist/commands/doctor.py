@@ -12,7 +12,7 @@ from ungan_dist.errors import ConfigError
 from ungan_dist.urls import is_url, refuse_credentials
 
 if TYPE_CHECKING:
-    from ungan_dist.doctor import Finding
+    from ungan_dist.runs.upkeep.doctor import Finding
 
 USAGE = """\
 usage: ungan-dist doctor [--output DIR|URL] [--cluster local|auto|HOST:PORT]
@@ -66,12 +66,12 @@ def _findings(where: str, cluster: str) -> Iterator[Finding]:
     storage = where if is_url(where) else None
     if storage is not None:
         refuse_credentials(storage)
-    from ungan_dist.doctor import local_findings
+    from ungan_dist.runs.upkeep.doctor import local_findings
 
     if storage is None:
         output = Path(where).absolute()
     else:
-        from ungan_dist.mirror import working_folder
+        from ungan_dist.runs.storage.mirror import working_folder
 
         output = working_folder(storage, None)
     yield from local_findings(output, storage=storage, tell=_say)

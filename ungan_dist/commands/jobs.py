@@ -16,8 +16,8 @@ from ungan_dist.urls import is_url, split_run
 
 if TYPE_CHECKING:
     from ungan_dist.cluster.job_outcome import Job
-    from ungan_dist.progress import Event
-    from ungan_dist.status import Status
+    from ungan_dist.runs.progress import Event
+    from ungan_dist.runs.status import Status
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 
@@ -36,7 +36,7 @@ class Options(argparse.ArgumentParser):
 
 def visible_status(run: str) -> Status | None:
     """The status of a run folder, where this machine sees it."""
-    from ungan_dist.status import read_status
+    from ungan_dist.runs.status import read_status
 
     if not run:
         return None
@@ -58,9 +58,9 @@ def seen(run: str) -> Iterator[Path]:
     if not is_url(run):
         yield Path(run)
         return
-    from ungan_dist.mirror import connect
-    from ungan_dist.runs import PURGED_FILE, PURGING_FILE
-    from ungan_dist.status import STATUS_FILE
+    from ungan_dist.runs.record import PURGED_FILE, PURGING_FILE
+    from ungan_dist.runs.status import STATUS_FILE
+    from ungan_dist.runs.storage.mirror import connect
 
     output, name = split_run(run)
     # not the working folder: a driver on this machine may be at work there
@@ -73,7 +73,7 @@ def seen(run: str) -> Iterator[Path]:
 
 def say_status(run: str, folder: Path, status: Status) -> int:
     """Prints a run's own word; returns the exit code that says the same."""
-    from ungan_dist.runs import PURGED_FILE, PURGING_FILE
+    from ungan_dist.runs.record import PURGED_FILE, PURGING_FILE
 
     if (folder / PURGING_FILE).exists():
         print(f"{run}: its purge was cut short: finish it with ungan-dist purge")
@@ -98,7 +98,7 @@ def say_status(run: str, folder: Path, status: Status) -> int:
 
 def step(event: Event) -> str:
     """A run's last step in words: what is going on, how much of it is done, and what is left at its pace."""
-    from ungan_dist.progress import clock
+    from ungan_dist.runs.progress import clock
 
     left = "" if event.seconds_left is None else f", about {clock(event.seconds_left)} left of this stage"
     return f"{event.stage}: {event.done} of {event.total} done{left}"

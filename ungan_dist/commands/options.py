@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from ungan_dist.errors import ConfigError
 
 if TYPE_CHECKING:
-    from ungan_dist.config import AuditConfig
+    from ungan_dist.config.audit import AuditConfig
 
 
 def recipe_config(arguments: list[str], *, command: str) -> AuditConfig:
@@ -18,7 +18,7 @@ def recipe_config(arguments: list[str], *, command: str) -> AuditConfig:
     Raises:
         ConfigError: no such recipe, or a value out of range.
     """
-    from ungan_dist.recipes import RECIPES
+    from ungan_dist.config.recipes import RECIPES
 
     name = arguments[0] if arguments else ""
     if not name or name.startswith("-"):
@@ -77,7 +77,7 @@ def parse_config(default: AuditConfig, arguments: list[str], *, program: str, mo
     import tyro
 
     from ungan_dist.commands.help_text import add_rule
-    from ungan_dist.config import AuditConfig, Method
+    from ungan_dist.config.audit import AuditConfig, Method
 
     about = f"Runs the recipe {default.name!r}; the defaults below are the recipe's. {more}"
     registry = tyro.constructors.ConstructorRegistry()
@@ -110,7 +110,7 @@ def parse_config(default: AuditConfig, arguments: list[str], *, program: str, mo
 
 
 def _method_names(text: str) -> tuple[str, ...]:
-    from ungan_dist.config import Method
+    from ungan_dist.config.audit import Method
 
     names = tuple(text.split(","))
     unknown = [name for name in names if name not in get_args(Method)]

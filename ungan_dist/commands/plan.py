@@ -11,8 +11,8 @@ from ungan_dist.commands.options import recipe_config
 from ungan_dist.errors import ConfigError
 
 if TYPE_CHECKING:
-    from ungan_dist.forecast import Forecast
-    from ungan_dist.outlook import Outlook
+    from ungan_dist.runs.forecast.forecast import Forecast
+    from ungan_dist.runs.forecast.outlook import Outlook
 
 USAGE = """\
 usage: ungan-dist plan RECIPE [--no-probe] [--seconds S] [--json] [OPTIONS of run]
@@ -53,15 +53,15 @@ def main(arguments: list[str]) -> int:
     config = recipe_config([recipe, *options], command="plan")
 
     if own.no_probe:
-        from ungan_dist.forecast import plan_of
-        from ungan_dist.outlook import outlook
+        from ungan_dist.runs.forecast.forecast import plan_of
+        from ungan_dist.runs.forecast.outlook import outlook
 
         known = outlook(plan_of(config, None))
         print(_json(known) if own.json else "\n".join([*_counts(known), *_power(known)]))
         return 0
 
     from ungan_dist.launch import forecast
-    from ungan_dist.probe import Cost
+    from ungan_dist.runs.forecast.probe import Cost
 
     found = forecast(config, seconds=own.seconds, begun=Cost(*begun))
     print(
@@ -106,7 +106,7 @@ def _cost(found: Forecast) -> list[str]:
 
 
 def _power(known: Outlook, found: Forecast | None = None) -> list[str]:
-    from ungan_dist.outlook import more
+    from ungan_dist.runs.forecast.outlook import more
 
     design, delta = known.design, known.delta
     head = f"  {'power, for δ = ' + format(delta, 'g'):<24} {'90 % gap':>9} {'δ passed':>9} {'leak seen':>10}"

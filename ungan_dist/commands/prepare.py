@@ -27,9 +27,9 @@ def main(arguments: list[str]) -> int:
     rebuild = "--rebuild" in arguments
     config = recipe_config([word for word in arguments if word != "--rebuild"], command="prepare")
 
-    from ungan_dist.beton_file import BetonPlace, prepare_beton
+    from ungan_dist.data.ffcv.file import BetonPlace, prepare_beton
+    from ungan_dist.data.sources.source import load_source
     from ungan_dist.errors import ConfigError
-    from ungan_dist.sources import load_source
 
     try:
         source = load_source(config.source)

@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> int:
             f"of every machine that worked on it (~/.cache/ungan_dist unless --execution.cache was given)"
         )
 
-    from ungan_dist.purge import plan_purge, purge
+    from ungan_dist.runs.upkeep.purge import plan_purge, purge
 
     act = plan_purge if "--dry-run" in flags else purge
     done = act(Path(runs[0]), shared="--shared" in flags, models="--models" in flags)

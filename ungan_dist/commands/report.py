@@ -28,13 +28,13 @@ def main(arguments: list[str]) -> int:
             raise ConfigError(f"report takes one run folder, got {' '.join(arguments)!r}")
 
     from ungan_dist.commands.show import show
-    from ungan_dist.pipeline import report_of
-    from ungan_dist.progress import progress
-    from ungan_dist.runs import read_run, refuse_purged
+    from ungan_dist.runs.pipeline import report_of
+    from ungan_dist.runs.progress import progress
+    from ungan_dist.runs.record import read_run, refuse_purged
 
     mirror, here = None, Path(folder)
     if is_url(folder):
-        from ungan_dist.remote import fetch_run
+        from ungan_dist.runs.storage.remote import fetch_run
 
         mirror, here, damaged = fetch_run(folder)
         for line in damaged:

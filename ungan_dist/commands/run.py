@@ -14,7 +14,7 @@ from ungan_dist.errors import Terminated
 def main(arguments: list[str]) -> int:
     """Runs a recipe, or continues it."""
     if arguments[:1] in (["-h"], ["--help"]):
-        from ungan_dist.recipes import RECIPES
+        from ungan_dist.config.recipes import RECIPES
 
         print(f"usage: ungan-dist run RECIPE [OPTIONS]\n\nrecipes: {', '.join(RECIPES)}\noptions: run RECIPE --help")
         return 0
@@ -23,8 +23,8 @@ def main(arguments: list[str]) -> int:
 
     from ungan_dist.commands.show import show
     from ungan_dist.launch import audit
-    from ungan_dist.progress import progress
-    from ungan_dist.runs import folder_of
+    from ungan_dist.runs.progress import progress
+    from ungan_dist.runs.record import folder_of
     from ungan_dist.urls import is_url, within
 
     with progress(config.execution.progress) as tell:
@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> int:
     if not is_url(config.output):
         return show(report, folder_of(config, report.run_hash))
 
-    from ungan_dist.mirror import working_folder
+    from ungan_dist.runs.storage.mirror import working_folder
 
     folder = folder_of(
         dataclasses.replace(config, output=str(working_folder(config.output, config.execution.cache))), report.run_hash

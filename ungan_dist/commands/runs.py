@@ -75,7 +75,7 @@ def listing(rows: Sequence[Sequence[str]], width: int) -> Table:
 
 
 def _facts(folder: Path) -> list[str]:
-    from ungan_dist.runs import read_run
+    from ungan_dist.runs.record import read_run
 
     try:
         config = read_run(folder).config
@@ -88,7 +88,7 @@ def _facts(folder: Path) -> list[str]:
 def state(folder: Path) -> str:
     """A run's state: what its driver said last, or that it has died since."""
     from ungan_dist import store
-    from ungan_dist.status import read_status
+    from ungan_dist.runs.status import read_status
 
     if (folder / "purged.json").is_file():
         return "PURGED"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ungan_dist.errors import Unfinished
 
 if TYPE_CHECKING:
-    from ungan_dist.evidence import Report
+    from ungan_dist.attack.evidence import Report
 
 
 def show(report: Report, folder: Path, *, url: str | None = None) -> int:

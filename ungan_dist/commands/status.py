@@ -29,7 +29,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--follow", action="store_true")
     own = parser.parse_args(arguments)
     if is_url(own.what) or (own.address is None and Path(own.what).is_dir()):
-        from ungan_dist.status import read_status
+        from ungan_dist.runs.status import read_status
 
         with seen(own.what) as folder:
             status = read_status(folder)

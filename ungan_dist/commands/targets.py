@@ -13,9 +13,9 @@ from ungan_dist.errors import ConfigError, Unfinished
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ungan_dist.config import AuditConfig
-    from ungan_dist.units import Failed, Unit
-    from ungan_dist.world import World
+    from ungan_dist.config.audit import AuditConfig
+    from ungan_dist.runs.units import Failed, Unit
+    from ungan_dist.training.world import World
 
 _HELP = """\
 usage: ungan-dist targets RECIPE [OPTIONS]
@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
         return 0
     config = recipe_config(arguments, command="targets")
 
-    from ungan_dist.torchrun import joined, leave
+    from ungan_dist.training.torchrun import joined, leave
 
     with joined() as world:
         if config.train.num_workers not in (1, world.size):
@@ -58,8 +58,8 @@ def main(arguments: list[str]) -> int:
 
 def _lead(config: AuditConfig, world: World) -> list[Failed]:
     """Rank 0 reads the data, holds the run folder and names what is computed: originals first."""
-    from ungan_dist.pipeline import opened
-    from ungan_dist.units import is_done
+    from ungan_dist.runs.pipeline import opened
+    from ungan_dist.runs.units import is_done
 
     with opened(config, device=world.device.type) as plan:
         failures = _together(plan.originals, world)
@@ -78,7 +78,7 @@ def _follow(config: AuditConfig, world: World) -> list[Failed]:
 
 def _together(units: Sequence[Unit], world: World) -> list[Failed]:
     """Computes the units that rank 0 names."""
-    from ungan_dist.units import Failed, execute_together
+    from ungan_dist.runs.units import Failed, execute_together
 
     failures: list[Failed] = []
     for outcome in execute_together(world.tell_all(units), world):

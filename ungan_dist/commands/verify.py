@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> int:
     if not is_url(folder):
         return _verify(Path(folder), [])
 
-    from ungan_dist.remote import fetch_run
+    from ungan_dist.runs.storage.remote import fetch_run
 
     # not the working folder, where intact copies may lie of what is damaged there
     with tempfile.TemporaryDirectory(prefix="ungan_dist-verify-") as aside:
@@ -45,8 +45,8 @@ def main(arguments: list[str]) -> int:
 
 
 def _verify(folder: Path, damaged: list[str]) -> int:
-    from ungan_dist.runs import read_run
-    from ungan_dist.verify import verify
+    from ungan_dist.runs.record import read_run
+    from ungan_dist.runs.upkeep.verify import verify
 
     found = verify(read_run(folder), folder.resolve())
     for line in (*damaged, *found.corrupt):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ungan_dist.config import (
+from ungan_dist.config.methods import (
     AdvNegGradsConfig,
     CFkConfig,
     FineTuningConfig,
@@ -27,7 +27,7 @@ from ungan_dist.methods.random_labels import random_labels
 from ungan_dist.methods.request import Request, Unlearned
 from ungan_dist.methods.retrain import retrain
 from ungan_dist.methods.scrub import scrub
-from ungan_dist.methods.ungan import ungan
+from ungan_dist.methods.ungan.algorithm import ungan
 from ungan_dist.methods.unlearned import unlearned
 from ungan_dist.methods.unsir import unsir
 

@@ -7,13 +7,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from ungan_dist.checkpoint import Epochs
-from ungan_dist.config import AdvNegGradsConfig
-from ungan_dist.data import batches, derive_seed, gather
+from ungan_dist.config.methods import AdvNegGradsConfig
+from ungan_dist.data.examples import batches, gather
+from ungan_dist.data.seeds import derive_seed
 from ungan_dist.methods.request import Request, Unlearned
-from ungan_dist.models import trainable_copy
-from ungan_dist.streams import Stream
-from ungan_dist.train import descend
+from ungan_dist.training.checkpoint import Epochs
+from ungan_dist.training.models import trainable_copy
+from ungan_dist.training.streams import Stream
+from ungan_dist.training.train import descend
 
 
 def adv_neg_grads(request: Request, config: AdvNegGradsConfig) -> Unlearned:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from ungan_dist.checkpoint import Epochs
-from ungan_dist.config import CFkConfig
-from ungan_dist.data import derive_seed
+from ungan_dist.config.methods import CFkConfig
+from ungan_dist.data.seeds import derive_seed
 from ungan_dist.methods.request import Request, Unlearned
-from ungan_dist.models import stages, trainable_copy
-from ungan_dist.train import pass_over
+from ungan_dist.training.checkpoint import Epochs
+from ungan_dist.training.models import stages, trainable_copy
+from ungan_dist.training.train import pass_over
 
 
 def cf_k(request: Request, config: CFkConfig) -> Unlearned:

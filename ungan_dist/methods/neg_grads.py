@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ungan_dist.checkpoint import Epochs
-from ungan_dist.config import NegGradsConfig
-from ungan_dist.data import derive_seed
+from ungan_dist.config.methods import NegGradsConfig
+from ungan_dist.data.seeds import derive_seed
 from ungan_dist.methods.request import Request, Unlearned
-from ungan_dist.models import trainable_copy
-from ungan_dist.train import pass_over
+from ungan_dist.training.checkpoint import Epochs
+from ungan_dist.training.models import trainable_copy
+from ungan_dist.training.train import pass_over
 
 
 def neg_grads(request: Request, config: NegGradsConfig) -> Unlearned:

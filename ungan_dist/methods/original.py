@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ungan_dist.config import OriginalConfig
+from ungan_dist.config.methods import OriginalConfig
 from ungan_dist.methods.request import Request, Unlearned
-from ungan_dist.models import trainable_copy
+from ungan_dist.training.models import trainable_copy
 
 
 def original(request: Request, config: OriginalConfig) -> Unlearned:

@@ -7,12 +7,12 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from ungan_dist.checkpoint import Epochs
-from ungan_dist.config import RandomLabelsConfig
-from ungan_dist.data import derive_seed
+from ungan_dist.config.methods import RandomLabelsConfig
+from ungan_dist.data.seeds import derive_seed
 from ungan_dist.methods.request import Request, Unlearned
-from ungan_dist.models import trainable_copy
-from ungan_dist.train import pass_over
+from ungan_dist.training.checkpoint import Epochs
+from ungan_dist.training.models import trainable_copy
+from ungan_dist.training.train import pass_over
 
 
 def random_labels(request: Request, config: RandomLabelsConfig) -> Unlearned:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from ungan_dist.checkpoint import Checkpoint
-from ungan_dist.config import TrainConfig
-from ungan_dist.data import Examples
-from ungan_dist.world import World
+from ungan_dist.config.training import TrainConfig
+from ungan_dist.data.examples import Examples
+from ungan_dist.training.checkpoint import Checkpoint
+from ungan_dist.training.world import World
 
 
 @dataclass(frozen=True, kw_only=True)

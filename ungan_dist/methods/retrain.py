@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ungan_dist.config import RetrainConfig
-from ungan_dist.data import derive_seed
+from ungan_dist.config.methods import RetrainConfig
+from ungan_dist.data.seeds import derive_seed
 from ungan_dist.methods.request import Request, Unlearned
-from ungan_dist.models import trainable_copy
-from ungan_dist.train import train
+from ungan_dist.training.models import trainable_copy
+from ungan_dist.training.train import train
 
 
 def retrain(request: Request, config: RetrainConfig) -> Unlearned:

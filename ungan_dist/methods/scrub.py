@@ -12,14 +12,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ungan_dist.checkpoint import Epochs
-from ungan_dist.config import SCRUBConfig
-from ungan_dist.data import derive_seed
-from ungan_dist.evaluate import accuracy
-from ungan_dist.method_configs import SCRUBSettings
+from ungan_dist.config.methods import SCRUBConfig, SCRUBSettings
+from ungan_dist.data.seeds import derive_seed
 from ungan_dist.methods.request import Request, Unlearned
-from ungan_dist.models import trainable_copy
-from ungan_dist.train import pass_over
+from ungan_dist.training.checkpoint import Epochs
+from ungan_dist.training.evaluate import accuracy
+from ungan_dist.training.models import trainable_copy
+from ungan_dist.training.train import pass_over
 
 
 def scrub(request: Request, config: SCRUBConfig) -> Unlearned:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ungan_dist.config import UnlearnedConfig
+from ungan_dist.config.methods import UnlearnedConfig
 from ungan_dist.methods.request import Request, Unlearned
-from ungan_dist.models import trainable_copy
-from ungan_dist.weights import GivenWeights, load_given
+from ungan_dist.training.models import trainable_copy
+from ungan_dist.training.weights import GivenWeights, load_given
 
 
 def unlearned(request: Request, config: UnlearnedConfig) -> Unlearned:

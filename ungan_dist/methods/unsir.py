@@ -14,16 +14,16 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ungan_dist.batch_norm import own_statistics
-from ungan_dist.checkpoint import Epochs
-from ungan_dist.config import UNSIRConfig
-from ungan_dist.data import batches, derive_seed, epoch_order, gather
-from ungan_dist.method_configs import UNSIRSettings
+from ungan_dist.config.methods import UNSIRConfig, UNSIRSettings
+from ungan_dist.data.examples import batches, epoch_order, gather
+from ungan_dist.data.seeds import derive_seed
 from ungan_dist.methods.request import Request, Unlearned
-from ungan_dist.models import trainable_copy
-from ungan_dist.streams import Stream
-from ungan_dist.train import descend, pass_over
-from ungan_dist.world import World
+from ungan_dist.training.batch_norm import own_statistics
+from ungan_dist.training.checkpoint import Epochs
+from ungan_dist.training.models import trainable_copy
+from ungan_dist.training.streams import Stream
+from ungan_dist.training.train import descend, pass_over
+from ungan_dist.training.world import World
 
 
 def unsir(request: Request, config: UNSIRConfig) -> Unlearned:

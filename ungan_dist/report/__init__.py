@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ungan_dist.evidence import Report
+from ungan_dist.attack.evidence import Report
 
 
 def render(report: Report) -> dict[str, bytes]:

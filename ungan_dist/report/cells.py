@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from ungan_dist.evidence import Interval, Report, Row
+from ungan_dist.attack.evidence import Interval, Report, Row
 from ungan_dist.report.timings import mean_seconds
 
 PAPER_GROUP = "(a) Retain against forget"

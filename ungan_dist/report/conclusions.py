@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import sqrt
 
-from ungan_dist.evidence import Levers, Report, Row
+from ungan_dist.attack.evidence import Levers, Report, Row
 from ungan_dist.report.cells import delta as shown_delta
 from ungan_dist.report.cells import gap as shown_gap
 from ungan_dist.report.cells import number, rate, rates, signed

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from ungan_dist.evidence import Evidence, Report
-from ungan_dist.metrics import roc_curve
+from ungan_dist.attack.evidence import Evidence, Report
+from ungan_dist.attack.metrics import roc_curve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,7 +8,7 @@ from html import escape
 from itertools import groupby
 from typing import Any
 
-from ungan_dist.evidence import Report, Row
+from ungan_dist.attack.evidence import Report, Row
 from ungan_dist.report.cells import (
     PAPER_GROUP,
     PAPER_NOTE,

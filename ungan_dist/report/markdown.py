@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ungan_dist.evidence import Report
+from ungan_dist.attack.evidence import Report
 from ungan_dist.report.cells import PAPER_GROUP, PAPER_NOTE, columns, left_out
 from ungan_dist.report.conclusions import LIMITS, NOT_TESTED, caveats, conclusion, reading
 

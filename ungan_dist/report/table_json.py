@@ -11,7 +11,7 @@ from dataclasses import asdict
 from math import isfinite
 from typing import Any
 
-from ungan_dist.evidence import Report
+from ungan_dist.attack.evidence import Report
 from ungan_dist.report.conclusions import NOT_TESTED, margin, seeds
 
 SCHEMA_VERSION = 1

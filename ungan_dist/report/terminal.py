@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import compress
 from typing import TYPE_CHECKING
 
-from ungan_dist.evidence import Interval, Report
+from ungan_dist.attack.evidence import Interval, Report
 from ungan_dist.report.cells import answered_rates, delta, gap, left_out, number, rate, seconds, spread
 from ungan_dist.report.timings import mean_seconds
 

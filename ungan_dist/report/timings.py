@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ungan_dist.evidence import Report
+from ungan_dist.attack.evidence import Report
 
 SCHEMA_VERSION = 1
 

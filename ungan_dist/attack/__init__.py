@@ -1,0 +1,1 @@
+"""The LiRA attack, and what may be concluded from it."""

@@ -1,0 +1,183 @@
+"""How sure a number is: Student's t over seeds, a bootstrap over examples where seeds are few, and the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import isfinite, sqrt
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Float64, Int, UInt8
+from scipy.stats import binomtest
+from scipy.stats import t as student_t
+
+from ungan_dist.attack.evidence import Interval, Verdict
+
+SEEDS_FOR_T = 3
+"""Seeds from which on their spread is estimated; a bootstrap of so few seeds would cover 74–89 % for a nominal 95."""
+RESAMPLES_AT_ONCE = 100
+"""Keeps the cumulative counts of a large audit at some ten megabytes."""
+
+
+def seeded_interval(per_seed: Sequence[float], level: float) -> Interval:
+    """Student's t interval of the mean over seeds: what another seed would have shown is part of it.
+
+    Raises:
+        ValueError: fewer than three seeds, values that are not finite, or a level outside (0, 1).
+    """
+    _check(per_seed, level)
+    if len(per_seed) < SEEDS_FOR_T:
+        raise ValueError(f"Student's t needs at least {SEEDS_FOR_T} seeds, got {len(per_seed)}: use bootstrap_interval")
+    mean = float(np.mean(per_seed))
+    error = float(np.std(per_seed, ddof=1)) / sqrt(len(per_seed))
+    half = float(student_t.ppf((1 + level) / 2, len(per_seed) - 1)) * error
+    return Interval(
+        mean=mean,
+        low=mean - half,
+        high=mean + half,
+        level=level,
+        kind="student_t",
+        per_seed=[float(value) for value in per_seed],
+    )
+
+
+def bootstrap_interval(
+    per_seed: Sequence[float],
+    resamples: Float[np.ndarray, "seeds resamples"],
+    level: float,
+    *,
+    num_examples: int | None = None,
+) -> Interval:
+    """Percentile interval of the mean over one or two seeds, over the examples: these models only.
+
+    Args:
+        per_seed: the statistic on the examples themselves.
+        resamples: the statistic on resampled examples, seed by seed, from :func:`bootstrap`. For a gap between two
+            methods, the difference of the two's resamples under the same counts: paired by example.
+        num_examples: where the statistic is a share, of how many examples over all seeds: the interval is widened to
+            Clopper and Pearson's, because a bootstrap of 0 in n is certain of 0 (it covered 18–43 % at n = 34).
+    """
+    _check(per_seed, level)
+    if resamples.ndim != 2 or len(resamples) != len(per_seed) or not np.isfinite(resamples).all():
+        raise ValueError(f"one row of finite resamples a seed is needed: {len(per_seed)} seeds, {resamples.shape}")
+    low, high = np.quantile(resamples.mean(0), [(1 - level) / 2, (1 + level) / 2])
+    if num_examples is not None:
+        num_hits = round(float(np.mean(per_seed)) * num_examples)
+        exact = binomtest(num_hits, num_examples).proportion_ci(level, "exact")
+        low, high = min(low, exact.low), max(high, exact.high)
+    return Interval(
+        mean=float(np.mean(per_seed)),
+        low=float(low),
+        high=float(high),
+        level=level,
+        kind="bootstrap",
+        per_seed=[float(value) for value in per_seed],
+    )
+
+
+def resample_counts(num_examples: int, num_resamples: int, seed: int) -> UInt8[np.ndarray, "resamples examples"]:
+    """How often each example of a set is drawn in each resample, with replacement.
+
+    Whatever is evaluated under the same counts is paired by example.
+    """
+    generator = np.random.Generator(np.random.Philox(seed))
+    # Eight bits hold any count that occurs: a count is Poisson of mean 1 where there are more than 255 examples.
+    counts = np.empty((num_resamples, num_examples), dtype=np.uint8)
+    for row in counts:
+        row[:] = np.bincount(generator.integers(num_examples, size=num_examples), minlength=num_examples)
+    return counts
+
+
+class Resampled(NamedTuple):
+    """A set of scores under resampling, as what order statistics and ranks are read from."""
+
+    values: Float64[np.ndarray, " examples"]
+    """Ascending."""
+    below: Int[np.ndarray, "resamples examples_plus_1"]
+    """Draws among the first i values, i = 0 … examples."""
+
+
+Statistics = Callable[..., Float64[np.ndarray, "statistics resamples"]]
+
+
+def bootstrap(
+    statistics: Statistics,
+    sets: Sequence[Float64[np.ndarray, " _"]],
+    counts: Sequence[UInt8[np.ndarray, "resamples _"]],
+) -> Float64[np.ndarray, "statistics resamples"]:
+    """Statistics of sets of scores, each set resampled within itself and all of them together.
+
+    Args:
+        statistics: takes one :class:`Resampled` a set.
+        sets: the scores.
+        counts: of :func:`resample_counts`, one array a set.
+    """
+    for scores, drawn in zip(sets, counts, strict=True):
+        if drawn.shape[1:] != scores.shape or drawn.shape[0] != counts[0].shape[0]:
+            raise ValueError(f"counts of shape {drawn.shape} do not resample {scores.shape} scores")
+    orders = [np.argsort(scores) for scores in sets]
+    parts: list[np.ndarray] = []
+    for start in range(0, len(counts[0]), RESAMPLES_AT_ONCE):
+        resampled: list[Resampled] = []
+        for scores, order, drawn in zip(sets, orders, counts, strict=True):
+            chunk = drawn[start : start + RESAMPLES_AT_ONCE]
+            below = np.zeros((len(chunk), len(scores) + 1), dtype=np.int32)
+            np.cumsum(np.take(chunk, order, axis=1), axis=1, dtype=np.int32, out=below[:, 1:])
+            resampled.append(Resampled(scores[order], below))
+        parts.append(statistics(*resampled))
+    return np.concatenate(parts, axis=1)
+
+
+def resampled_auc(positive: Resampled, negative: Resampled) -> Float64[np.ndarray, " resamples"]:
+    """:func:`metrics.auc` in each resample."""
+    left, right = (np.searchsorted(negative.values, positive.values, side) for side in ("left", "right"))
+    twice_wins = np.take(negative.below, left, axis=1) + np.take(negative.below, right, axis=1)
+    drawn = np.diff(positive.below, axis=1)
+    total = np.einsum("rp,rp->r", drawn, twice_wins, dtype=np.float64)
+    return total / (2 * len(positive.values) * len(negative.values))
+
+
+def resampled_share_below(scores: Resampled, reference: Resampled, rank: int) -> Float64[np.ndarray, " resamples"]:
+    """Share of the scores below the reference's rank-th smallest, from 1, in each resample."""
+    return _num_up_to(scores, reference, rank, "left") / len(scores.values)
+
+
+def resampled_share_above(scores: Resampled, reference: Resampled, rank: int) -> Float64[np.ndarray, " resamples"]:
+    """Share of the scores above the reference's rank-th smallest, from 1, in each resample."""
+    return (len(scores.values) - _num_up_to(scores, reference, rank, "right")) / len(scores.values)
+
+
+def verdict(gap: Interval | None, delta: float) -> Verdict:
+    """What a gap in AUC to Retrain allows to conclude: an interval that reaches out of every region says nothing.
+
+    Args:
+        gap: AUC (b) minus Retrain's; none for Retrain itself, the reference.
+        delta: equivalence margin, > 0.
+    """
+    if not delta > 0:
+        raise ValueError(f"delta must be greater than 0, got {delta}")
+    if gap is None:
+        return Verdict(outcome="reference", gap=None, smallest_delta=None)
+    if -delta < gap.low and gap.high < delta:
+        outcome = "equivalent"
+    elif gap.low >= delta:
+        outcome = "under-forgotten"
+    elif gap.high <= -delta:
+        outcome = "over-forgotten"
+    else:
+        outcome = "inconclusive"
+    return Verdict(outcome=outcome, gap=gap, smallest_delta=max(abs(gap.low), abs(gap.high)))
+
+
+def _num_up_to(scores: Resampled, reference: Resampled, rank: int, side: Literal["left", "right"]) -> np.ndarray:
+    """Scores drawn below the threshold (left), or not above it (right)."""
+    threshold = reference.values[(reference.below[:, 1:] < rank).sum(1)]
+    places = np.searchsorted(scores.values, threshold, side)
+    return scores.below[np.arange(len(places)), places]
+
+
+def _check(per_seed: Sequence[float], level: float) -> None:
+    if not per_seed or not all(isfinite(value) for value in per_seed):
+        raise ValueError(f"an interval needs finite values, one a seed, got {list(per_seed)}")
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie between 0 and 1, both excluded, got {level}")

@@ -1,0 +1,273 @@
+"""From what the methods showed to the rows of the table: both columns, their intervals, the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float64
+
+from ungan_dist.attack.evidence import Evidence, Interval, Row
+from ungan_dist.attack.intervals import (
+    SEEDS_FOR_T,
+    Resampled,
+    bootstrap,
+    bootstrap_interval,
+    resample_counts,
+    resampled_auc,
+    resampled_share_above,
+    resampled_share_below,
+    seeded_interval,
+    verdict,
+)
+from ungan_dist.attack.metrics import auc, examples_needed, operating_point, tnr_rank, tpr_at_fpr, tpr_rank
+from ungan_dist.config import variants
+from ungan_dist.config.attack import AttackConfig
+from ungan_dist.data.seeds import derive_seed
+
+TITLES = {
+    "original": "Original",
+    "retrain": "Retrain",
+    "fine_tuning": "Fine-Tuning",
+    "random_labels": "Random Labels",
+    "neg_grads": "Neg Grads",
+    "adv_neg_grads": "Adv. Neg Grads",
+    "cf_k": "CF-k",
+    "unsir": "UNSIR",
+    "scrub": "SCRUB",
+    "ungan": "UnGAN",
+    "unlearned": "Unlearned elsewhere",
+    **{variant: variants.title(variant) for variant in variants.CHANGES},
+}
+REFERENCE = "retrain"
+AUC = ("auc", "")
+FURTHER_FNR = 0.001
+"""Reported beside the headline false negative rate where there are enough retain examples."""
+LEVEL = 0.95
+"""Of every cell's interval."""
+VERDICT_LEVEL = 0.90
+"""Of the gap's interval: two one-sided tests at 5 % each."""
+
+Key = tuple[str, int]
+"""Method and seed."""
+Cell = tuple[str, str]
+"""A statistic and what it is taken at: an error rate as written, or for accuracy a set."""
+Cells = dict[Cell, float]
+"""One method's estimates under one seed; what cannot be computed is absent."""
+
+
+class Drawn(NamedTuple):
+    """A cell on resampled examples."""
+
+    values: Float64[np.ndarray, " resamples"]
+    num_examples: int | None
+    """Of how many examples it is a share; none for the AUC."""
+
+
+Resamples = dict[Cell, Drawn]
+"""One method's cells under one seed, resampled."""
+
+
+def score_rows(evidence: Sequence[Evidence], attack: AttackConfig, *, num_test: int | None = None) -> list[Row]:
+    """The table's rows, one a method, in the order in which the methods first appear.
+
+    A method scored under fewer seeds than others is scored on those it has, and compared with Retrain on those
+    that both have; where it shares none with Retrain, with .5, which is Retrain's AUC by construction.
+
+    Args:
+        evidence: every method under every seed, as far as the run got.
+        num_test: test examples behind ``accuracy["test"]``; needed for its interval below three seeds.
+
+    Raises:
+        ValueError: no evidence, evidence twice, methods of one seed that do not share their sets, scores that are
+            not finite, or fewer than 1/fnr retain examples for the headline FNR.
+    """
+    _check(evidence)
+    seeds_of: dict[str, list[int]] = {}
+    for item in evidence:
+        seeds_of[item.method] = sorted([*seeds_of.get(item.method, []), item.seed])
+    cells = {(item.method, item.seed): _cells(item, attack) for item in evidence}
+    few = _keys_of_few_seeds(seeds_of)
+    resamples = _resample([item for item in evidence if (item.method, item.seed) in few], cells, attack, num_test)
+    return [_row(method, seeds_of, cells, resamples, attack) for method in seeds_of]
+
+
+def _row(
+    method: str,
+    seeds_of: dict[str, list[int]],
+    cells: dict[Key, Cells],
+    resamples: dict[Key, Resamples],
+    attack: AttackConfig,
+) -> Row:
+    keys = [(method, seed) for seed in seeds_of[method]]
+    shared = [cell for cell in cells[keys[0]] if all(cell in cells[key] for key in keys)]
+
+    def interval(cell: Cell) -> Interval:
+        return _interval([cells[key][cell] for key in keys], [resamples[key][cell] for key in keys if key in resamples])
+
+    def by_rate(statistic: str, rates: Sequence[float], examples: str) -> dict[str, Interval | str]:
+        return {
+            str(rate): interval((statistic, str(rate)))
+            if (statistic, str(rate)) in shared
+            else f"n/a (needs ≥ {examples_needed(rate):,} {examples} examples)"
+            for rate in rates
+        }
+
+    gap = None if method == REFERENCE else _gap(method, seeds_of, cells, resamples)
+    return Row(
+        method=method,
+        title=TITLES.get(method, method),
+        accuracy={name: interval((statistic, name)) for statistic, name in shared if statistic == "accuracy"},
+        tnr_at_fnr=by_rate("tnr", _fnrs(attack), "retain"),
+        achieved_fnr={
+            str(fnr): [cells[key]["fnr", str(fnr)] for key in keys if ("fnr", str(fnr)) in shared]
+            for fnr in _fnrs(attack)
+        },
+        auc=interval(AUC),
+        tpr_at_fpr=by_rate("tpr", attack.fprs, "never-seen"),
+        tpr_at_fpr_flipped=by_rate("flipped tpr", attack.fprs, "never-seen"),
+        verdict=verdict(gap, attack.delta),
+    )
+
+
+def _gap(
+    method: str, seeds_of: dict[str, list[int]], cells: dict[Key, Cells], resamples: dict[Key, Resamples]
+) -> Interval:
+    """AUC minus Retrain's, paired by seed; in the bootstrap by example too, since both were resampled alike."""
+    common = _common_seeds(seeds_of, method)
+    estimates: list[float] = []
+    drawn: list[Drawn] = []
+    for seed in common or seeds_of[method]:
+        key, reference = (method, seed), (REFERENCE, seed)
+        estimates.append(cells[key][AUC] - (cells[reference][AUC] if common else 0.5))
+        if key in resamples and (not common or reference in resamples):
+            values = resamples[key][AUC].values - (resamples[reference][AUC].values if common else 0.5)
+            drawn.append(Drawn(values, None))
+    return _interval(estimates, drawn, VERDICT_LEVEL)
+
+
+def _interval(estimates: list[float], drawn: list[Drawn], level: float = LEVEL) -> Interval:
+    if len(estimates) >= SEEDS_FOR_T:
+        return seeded_interval(estimates, level)
+    sizes = [one.num_examples for one in drawn if one.num_examples is not None]
+    values = np.stack([one.values for one in drawn])
+    return bootstrap_interval(estimates, values, level, num_examples=sum(sizes) if sizes else None)
+
+
+def _cells(item: Evidence, attack: AttackConfig) -> Cells:
+    """Every cell of the table that this evidence has enough examples for."""
+    retain, forget, never_seen = _scores(item)
+    cells: Cells = {("accuracy", name): share for name, share in item.accuracy.items()}
+    cells[AUC] = auc(forget, never_seen)
+    for fnr in _fnrs(attack):
+        # A retain set too small for the headline is an error, which the metric raises.
+        if fnr == attack.fnr or len(retain) >= examples_needed(fnr):
+            point = operating_point(retain, forget, fnr)
+            cells["tnr", str(fnr)], cells["fnr", str(fnr)] = point.tnr, point.fnr
+    for fpr in attack.fprs:
+        if len(never_seen) >= examples_needed(fpr):
+            cells["tpr", str(fpr)] = tpr_at_fpr(forget, never_seen, fpr)
+            cells["flipped tpr", str(fpr)] = tpr_at_fpr(-forget, -never_seen, fpr)
+    return cells
+
+
+def _resample(
+    evidence: Sequence[Evidence], cells: dict[Key, Cells], attack: AttackConfig, num_test: int | None
+) -> dict[Key, Resamples]:
+    """Cells on resampled examples, of which all methods of a seed share the draws."""
+    resamples: dict[Key, Resamples] = {}
+    for seed in sorted({item.seed for item in evidence}):
+        items = [item for item in evidence if item.seed == seed]
+        counts = [
+            resample_counts(len(scores), attack.num_resamples, derive_seed("bootstrap", name, seed))
+            for name, scores in zip(("retain", "forget", "never_seen"), _scores(items[0]), strict=True)
+        ]
+        for item in items:
+            of_scores = [cell for cell in cells[item.method, seed] if cell[0] not in ("accuracy", "fnr")]
+            values = bootstrap(partial(_resampled_cells, of_scores), _scores(item), counts)
+            resamples[item.method, seed] = {
+                cell: Drawn(drawn, None if cell == AUC else len(item.forget))
+                for cell, drawn in zip(of_scores, values, strict=True)
+            } | {
+                ("accuracy", name): _resampled_accuracy(item, name, num_test, attack.num_resamples)
+                for name in item.accuracy
+            }
+    return resamples
+
+
+def _resampled_cells(
+    cells: Sequence[Cell], retain: Resampled, forget: Resampled, never_seen: Resampled
+) -> Float64[np.ndarray, "cells resamples"]:
+    num_retain, num_never_seen = len(retain.values), len(never_seen.values)
+    values: list[np.ndarray] = []
+    for statistic, rate in cells:
+        if statistic == "auc":
+            values.append(resampled_auc(forget, never_seen))
+        elif statistic == "tnr":
+            values.append(resampled_share_below(forget, retain, tnr_rank(float(rate), num_retain)))
+        elif statistic == "tpr":
+            values.append(resampled_share_above(forget, never_seen, tpr_rank(float(rate), num_never_seen)))
+        else:
+            # Flipped: with the sign turned, the r-th smallest is the r-th largest and above is below.
+            rank = num_never_seen + 1 - tpr_rank(float(rate), num_never_seen)
+            values.append(resampled_share_below(forget, never_seen, rank))
+    return np.stack(values)
+
+
+def _resampled_accuracy(item: Evidence, name: str, num_test: int | None, num_resamples: int) -> Drawn:
+    """Resampling examples that are right or wrong is a binomial draw."""
+    sizes = {"retain": len(item.retain), "forget": len(item.forget), "unseen": len(item.log_odds_unseen)}
+    num_examples = num_test if name == "test" else sizes.get(name)
+    if not num_examples:
+        raise ValueError(
+            f"below {SEEDS_FOR_T} seeds the interval of accuracy on {name!r} needs its number of examples: "
+            "pass num_test for the test set"
+        )
+    generator = np.random.default_rng(derive_seed("bootstrap accuracy", name, item.seed))
+    return Drawn(generator.binomial(num_examples, item.accuracy[name], num_resamples) / num_examples, num_examples)
+
+
+def _fnrs(attack: AttackConfig) -> tuple[float, ...]:
+    return tuple(dict.fromkeys((attack.fnr, FURTHER_FNR)))
+
+
+def _scores(item: Evidence) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Scores of retain, forget and never seen, in float64."""
+    scores = np.asarray(item.scores, dtype=np.float64)
+    return scores[item.retain], scores[item.forget], scores[item.never_seen]
+
+
+def _common_seeds(seeds_of: dict[str, list[int]], method: str) -> list[int]:
+    return [seed for seed in seeds_of[method] if seed in seeds_of.get(REFERENCE, [])]
+
+
+def _keys_of_few_seeds(seeds_of: dict[str, list[int]]) -> set[Key]:
+    """What an interval or a gap over fewer than three seeds is made of."""
+    keys: set[Key] = set()
+    for method, seeds in seeds_of.items():
+        common = _common_seeds(seeds_of, method)
+        if len(seeds) < SEEDS_FOR_T:
+            keys |= {(method, seed) for seed in seeds}
+        if len(common) < SEEDS_FOR_T:
+            keys |= {(name, seed) for seed in common for name in (method, REFERENCE)}
+    return keys
+
+
+def _check(evidence: Sequence[Evidence]) -> None:
+    if not evidence:
+        raise ValueError("there is no evidence to score: no method has finished under any seed")
+    first_of_seed: dict[int, Evidence] = {}
+    seen: set[Key] = set()
+    for item in evidence:
+        name = f"{item.method} under seed {item.seed}"
+        if (item.method, item.seed) in seen:
+            raise ValueError(f"evidence of {name} appears twice")
+        seen.add((item.method, item.seed))
+        if not np.isfinite(item.scores).all():
+            raise ValueError(f"scores of {name} are not finite: the unlearned model has diverged")
+        first = first_of_seed.setdefault(item.seed, item)
+        for field in ("retain", "forget", "never_seen"):
+            if not np.array_equal(getattr(item, field), getattr(first, field)):
+                raise ValueError(f"{name} and {first.method} differ in {field}: methods of one seed share their sets")

@@ -1,0 +1,1 @@
+"""What a user asks for: frozen configs, recipes and identity."""

@@ -1,0 +1,1 @@
+"""FFCV's file format and a loader for it."""

@@ -1,0 +1,185 @@
+"""The sets that follow from a forget list: who the model was trained on, who it never saw, whom it is tested on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int
+
+from ungan_dist.config.audit import AuditConfig
+from ungan_dist.data.lists import Listed, read_list
+from ungan_dist.data.sources.source import Source
+from ungan_dist.data.split import array_hash
+
+MEMBERS_SHARE = 0.4
+"""Of the examples that may be trained on, the share that is, where neither weights nor members are given; as many stay
+never seen, and the rest is D_u and what to test on."""
+MEMBERS_SHARE_BESIDE_TEST = 0.45
+"""The same where there is an official test set: the rest is D_u alone."""
+UNSEEN_SHARE = 1 / 6
+"""Of the examples that a given model has not seen: D_u, and as many to test on; the rest are never-seen ones, D^s."""
+MIN_OUTSIDE = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenSplit:
+    """The sets as indices into the source, each in increasing order; without the forget set, which is the list."""
+
+    retain: Int[np.ndarray, " retain"]
+    never_seen: Int[np.ndarray, " never_seen"]
+    """D^s."""
+    unseen: Int[np.ndarray, " unseen"]
+    """D_u."""
+    test: Int[np.ndarray, " test"]
+    notes: list[str]
+    """What was assumed, for the report."""
+    hashes: dict[str, str]
+    """What a run is to be known by beside its lists: the sets, where they do not follow from them by the first rule
+    that there was (finished runs keep their names)."""
+
+
+def split_around(config: AuditConfig, source: Source, forget: Listed) -> GivenSplit:
+    """The sets around members that are given, or that are all but the official test examples.
+
+    Of what the model has not seen, those that are no official test examples become D^s and D_u first, so that the
+    test set is the official one where that suffices.
+
+    Raises:
+        ValueError: a list that cannot be read; a listed example that is no member; too little left to retain, or that
+            the model has never seen.
+    """
+    notes: list[str] = []
+    members = _members(config, source, forget, notes)
+    retain = np.setdiff1d(members, forget.indices)
+    _check_retain(config, source, forget, retain)
+    outside = np.setdiff1d(np.arange(len(source.images)), members)
+    _check_outside(len(outside))
+    official = np.array([], dtype=np.int64) if source.test is None else np.setdiff1d(source.test, members)
+    outside = np.random.default_rng(config.split.seed).permutation(outside)
+    outside = outside[np.argsort(np.isin(outside, official), kind="stable")]
+    num_unseen = max(2, round(len(outside) * UNSEEN_SHARE))
+    num_never_seen = min(len(outside) - 2 * num_unseen, len(members))
+    # shadow models take complementary halves of the pool
+    num_never_seen -= (len(members) + num_never_seen) % 2
+    unseen, never_seen, test = np.split(outside, [num_unseen, num_unseen + num_never_seen])
+    if len(never_seen) != len(members):
+        notes.append(
+            f"Only {len(never_seen):,} examples were never seen, {len(members):,} were trained on: each shadow model "
+            f"is trained on {(len(members) + len(never_seen)) // 2:,}, fewer than the original, and overfits "
+            f"differently."
+        )
+    hashes: dict[str, str] = {}
+    if 0 < len(official) < len(outside):
+        # at least as many come last as D_u has, so only where there are fewer does another one stay among them
+        test = np.intersect1d(test, official)
+        lent = len(official) - len(test)
+        if lent:
+            notes.append(
+                f"Too few examples beside the official test set were never seen: {lent:,} of its {len(official):,} "
+                f"stand in D^s and D_u, and Test % is of the other {len(test):,}."
+            )
+        hashes = {"never_seen": array_hash(np.sort(never_seen)), "test": array_hash(test)}
+    return GivenSplit(
+        retain=retain,
+        never_seen=np.sort(never_seen),
+        unseen=np.sort(unseen),
+        test=np.sort(test),
+        notes=notes,
+        hashes=hashes,
+    )
+
+
+def split_in_fixed_pool(config: AuditConfig, source: Source, forget: Listed) -> GivenSplit:
+    """The sets of a model that is trained here, where only the forget list is given.
+
+    Data and ``split.seed`` alone fix the pool D ∪ D^s, D_u and the test set: the official one, or a share. D is the
+    half of the pool that holds the forget set, so that every list inside of the pool has the same shadow models. Listed
+    examples outside of it are exchanged with others inside: such a list has a pool, and shadow models, of its own.
+
+    Raises:
+        ValueError: too few examples; a list that is too long, or holds official test examples.
+    """
+    everything = np.arange(len(source.images))
+    candidates = everything if source.test is None else np.setdiff1d(everything, source.test)
+    if not np.isin(forget.indices, candidates).all():
+        odd = forget.indices[~np.isin(forget.indices, candidates)][0]
+        raise ValueError(
+            f"{forget.tell(int(odd))} is one of the official test examples, which nothing is trained on unless "
+            f"--members says so: leave it out"
+        )
+    num_members = round((MEMBERS_SHARE if source.test is None else MEMBERS_SHARE_BESIDE_TEST) * len(candidates))
+    _check_outside(len(candidates) - num_members)
+    num_listed = len(forget.indices)
+    if (num_members - num_listed) * config.attack.fnr < 1:
+        raise ValueError(
+            f"{forget.path} lists {num_listed:,} of {len(candidates):,} examples; without --members the original is "
+            f"trained on {num_members:,}, which leaves {max(0, num_members - num_listed)} to retain, and attack.fnr "
+            f"{config.attack.fnr} needs {round(1 / config.attack.fnr)}: name by --members what it is to be trained on, "
+            f"or shorten the list"
+        )
+    pool, rest = np.split(np.random.default_rng(config.split.seed).permutation(candidates), [2 * num_members])
+    others = pool[~np.isin(pool, forget.indices)]
+    strangers = rest[np.isin(rest, forget.indices)]
+    notes: list[str] = []
+    if len(strangers):
+        others, exchanged = np.split(others, [len(others) - len(strangers)])
+        rest[np.isin(rest, strangers)] = exchanged
+        notes.append(
+            f"{len(strangers):,} of the {num_listed:,} listed examples lie outside of the fixed pool that other lists "
+            f"share, and were exchanged with examples inside: the shadow models of this run serve this list alone. "
+            f"Members that are named by --members, the same for every list, keep one pool for all."
+        )
+    retain, never_seen = np.split(others, [num_members - num_listed])
+    retain = np.sort(retain)
+    _check_orphans(source, forget, retain)
+    unseen, test = (rest, source.test) if source.test is not None else np.split(rest, [max(2, len(rest) // 2)])
+    sets = {"never_seen": np.sort(never_seen), "unseen": np.sort(unseen), "test": np.sort(test)}
+    hashes = {name: array_hash(indices) for name, indices in sets.items()}
+    return GivenSplit(retain=retain, notes=notes, hashes=hashes, **sets)
+
+
+def _members(config: AuditConfig, source: Source, forget: Listed, notes: list[str]) -> Int[np.ndarray, " members"]:
+    given = config.given
+    everything = np.arange(len(source.images))
+    if given.members is not None:
+        members = read_list(Path(given.members), source)
+        why, remedy = f"it is not in {given.members}", "leave it out, or add it there"
+    else:
+        members = everything if source.test is None else np.setdiff1d(everything, source.test)
+        notes.append(
+            f"The original is taken to have been trained on all {len(members):,} training examples of the data."
+        )
+        why = "without --members the original is taken to have been trained on all but the official test examples"
+        remedy = "leave it out, or name by --members what it was trained on"
+    if not np.isin(forget.indices, members).all():
+        odd = forget.indices[~np.isin(forget.indices, members)][0]
+        raise ValueError(f"{forget.tell(int(odd))} was not trained on ({why}): {remedy}")
+    return members
+
+
+def _check_outside(num_outside: int) -> None:
+    if num_outside < MIN_OUTSIDE:
+        raise ValueError(
+            f"{num_outside} examples are left that the model has never seen, at least {MIN_OUTSIDE} are needed: LiRA "
+            f"compares the forget set with such examples. Name by --members what it was trained on, or add a test set"
+        )
+
+
+def _check_retain(config: AuditConfig, source: Source, forget: Listed, retain: Int[np.ndarray, " retain"]) -> None:
+    if len(retain) * config.attack.fnr < 1:
+        raise ValueError(
+            f"{forget.path} leaves {len(retain)} examples to retain; attack.fnr {config.attack.fnr} needs at least "
+            f"{round(1 / config.attack.fnr)}: shorten the list, or raise attack.fnr"
+        )
+    _check_orphans(source, forget, retain)
+
+
+def _check_orphans(source: Source, forget: Listed, retain: Int[np.ndarray, " retain"]) -> None:
+    orphans = np.setdiff1d(source.labels[forget.indices], source.labels[retain])
+    if len(orphans):
+        raise ValueError(
+            f"{forget.path} holds every example of class {source.class_names[orphans[0]]!r} that is trained on: the "
+            f"retained data has none left to keep the class alive; leave some out, or remove the class from the data"
+        )

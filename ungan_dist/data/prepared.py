@@ -1,0 +1,97 @@
+"""The prepared data set in the output folder, opened once a process: arrays in memory, or a file that FFCV reads."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ungan_dist import store
+from ungan_dist.data.examples import Examples, normalisation_table
+from ungan_dist.data.ffcv.file import BetonPlace, open_beton, prepare_beton
+from ungan_dist.data.loader_choice import Loader, reading_threads
+
+if TYPE_CHECKING:
+    from ungan_dist.data.sources.source import Source
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """Where a prepared data set lies and what it is: plain values, so that any process can open it."""
+
+    output: str
+    """The output folder, absolute."""
+    data_hash: str
+    loader: Loader = "resident"
+    num_threads: int | None = None
+    """Threads that read with FFCV; none: as fits the device."""
+
+    @property
+    def marker(self) -> str:
+        """Relative to the output folder."""
+        return f"data/{self.data_hash[:16]}/manifest.json"
+
+    @property
+    def images(self) -> str:
+        return f"data/{self.data_hash[:16]}/images.npy"
+
+    @property
+    def labels(self) -> str:
+        return f"data/{self.data_hash[:16]}/labels.npy"
+
+    @property
+    def beton(self) -> BetonPlace:
+        """FFCV's file."""
+        return BetonPlace(output=Path(self.output), data_hash=self.data_hash)
+
+
+def prepare(source: Source, output: Path, *, loader: Loader = "resident") -> Prepared:
+    """Writes what a loader reads of a source, unless it lies there intact.
+
+    Raises:
+        ConfigError: FFCV's file was damaged since it was written.
+    """
+    prepared = Prepared(output=str(output), data_hash=source.content_hash, loader=loader)
+    if loader == "ffcv":
+        prepare_beton(source, prepared.beton)
+    elif store.committed(output, prepared.marker, id=prepared.data_hash) is None:
+        facts: dict[str, Any] = {
+            "num_classes": source.num_classes,
+            "mean": list(source.mean),
+            "std": list(source.std),
+            "title": source.title,
+        }
+        files = {
+            prepared.images: store.array_bytes(source.images),
+            prepared.labels: store.array_bytes(source.labels.astype(np.int64)),
+        }
+        store.commit(output, prepared.marker, id=prepared.data_hash, files=files, facts=facts)
+    return prepared
+
+
+@functools.lru_cache(maxsize=1)
+def open_examples(prepared: Prepared, device: str, fused: tuple[str, ...] = ()) -> Examples:
+    """The prepared data on a device, with the operations that run fused there; its hashes are checked.
+
+    Raises:
+        CorruptResult: the files are absent or not what their manifest says.
+        ConfigError: so is FFCV's file.
+    """
+    if prepared.loader == "ffcv":
+        num_threads = reading_threads(prepared.num_threads, device)
+        return open_beton(prepared.beton, device, num_threads=num_threads, fused=fused)
+    output = Path(prepared.output)
+    facts = store.committed(output, prepared.marker, id=prepared.data_hash)
+    if facts is None:
+        raise store.CorruptResult(f"{output / prepared.marker} does not match its files: delete it and run again")
+    return Examples(
+        images=torch.from_numpy(store.read_array(output / prepared.images)).to(device),
+        labels=torch.from_numpy(store.read_array(output / prepared.labels)).to(device),
+        table=normalisation_table(tuple(facts["mean"]), tuple(facts["std"])).to(device),
+        num_classes=facts["num_classes"],
+        fused=frozenset(fused),
+    )

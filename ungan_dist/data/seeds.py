@@ -1,0 +1,26 @@
+"""Seeds derived from what they are for."""
+
+from __future__ import annotations
+
+import contextlib
+import zlib
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+
+def derive_seed(*words: int | str) -> int:
+    """A 63-bit seed from what it is for, equal on every machine."""
+    numbers = [zlib.crc32(word.encode()) if isinstance(word, str) else word for word in words]
+    low, high = np.random.SeedSequence(numbers).generate_state(2, np.uint32)
+    return (int(high) << 32 | int(low)) & (2**63 - 1)
+
+
+@contextlib.contextmanager
+def layer_draws(*words: int | str) -> Iterator[None]:
+    """Draws inside a model's own layers, such as dropout, follow from these words; the global state is restored."""
+    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(derive_seed("layers", *words))
+        yield

@@ -1,0 +1,1 @@
+"""Readers of data sets: digits, CIFAR, Parquet and image folders."""

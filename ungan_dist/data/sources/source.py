@@ -1,0 +1,208 @@
+"""Where examples come from: digits, CIFAR, Parquet, image folders, all as uint8 arrays in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int64, UInt8
+
+from ungan_dist.config.data import SourceConfig
+from ungan_dist.data.sources.cifar import CIFAR10, CIFAR10_CLASSES, CIFAR100, cache_folder, read_cifar
+from ungan_dist.data.sources.decode import Pictures
+from ungan_dist.data.sources.folder import read_image_folder
+from ungan_dist.data.sources.parquet import parquet_files, read_parquet, sha256_of
+
+CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
+"""The field's usual constants; the deviation is the mean over pictures of each picture's own."""
+
+DIGITS_MEAN, DIGITS_STD = (0.3053,), (0.3759,)
+
+CIFAR10_JPEG75_SHA256 = frozenset(
+    (
+        "d7adb90882786781128c5b26b0c9eeff0a77bcdb11935ffdac64c4a0fde57b89",  # train.parquet
+        "2a769ed483ed386892112a67cab8088cf14af58b2460883fb5a6993edc00d1c7",  # test.parquet
+    )
+)
+"""Files whose pixels went through JPEG of quality 75: their figures must never stand under the plain name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A labelled data set in memory."""
+
+    images: UInt8[np.ndarray, "examples height width channels"]
+    labels: Int64[np.ndarray, " examples"]
+    """In [0, num_classes)."""
+    num_classes: int
+    class_names: tuple[str, ...]
+    title: str
+    """Names the data in every table, for example "CIFAR-10 (JPEG 75)"."""
+    bundled: bool
+    """Public and shipped with a package, so that its pictures may be shown."""
+    test: Int64[np.ndarray, " test"] | None
+    """The official test examples; none where the source has no such set."""
+    mean: tuple[float, ...]
+    """A channel, of pixels divided by 255."""
+    std: tuple[float, ...]
+    ids: tuple[str, ...] | None = None
+    """A name for each example: the path of a picture in its folder, a Parquet file's column ``id``."""
+    jpegs: tuple[bytes | None, ...] = ()
+    """Large colour pictures as the JPEG files they came from, by example; empty where there are none."""
+
+    @cached_property
+    def content_hash(self) -> str:
+        """SHA-256 over everything here that a result depends on; names and title are left out."""
+        facts = (
+            self.images.shape,
+            self.num_classes,
+            self.mean,
+            self.std,
+            None if self.test is None else len(self.test),
+        )
+        digest = hashlib.sha256(repr(facts).encode())
+        digest.update(np.ascontiguousarray(self.images).data)
+        digest.update(self.labels.astype("<i8").data)
+        if self.test is not None:
+            digest.update(self.test.astype("<i8").data)
+        return digest.hexdigest()
+
+
+def load_source(config: SourceConfig) -> Source:
+    """Reads the examples that a config names, normalised as it says.
+
+    Raises:
+        ValueError: a path that is missing, unknown or unused; data that is damaged, unlabelled or of mixed sizes; a
+            download that fails; normalisation for another number of channels.
+    """
+    source = _read(config)
+    if config.mean is None or config.std is None:
+        return source
+    channels = source.images.shape[-1]
+    if {len(config.mean), len(config.std)} != {channels}:
+        raise ValueError(
+            f"source.mean {config.mean} and source.std {config.std} must have a number for each of the {channels} "
+            f"channels of {source.title}"
+        )
+    return replace(source, mean=config.mean, std=config.std)
+
+
+def _read(config: SourceConfig) -> Source:
+    path = Path(config.path).expanduser() if config.path else None
+    match config.kind:
+        case "digits":
+            if path is not None:
+                raise ValueError(f"source.path {path} would be ignored: digits come with scikit-learn; leave it out")
+            return _digits()
+        case "cifar10":
+            from_environment = os.environ.get("CIFAR10_PARQUET")
+            return _cifar10(path or (Path(from_environment).expanduser() if from_environment else None))
+        case "cifar100":
+            return _cifar100(path)
+        case _:
+            if path is None:
+                raise ValueError(f"source.kind {config.kind} needs source.path: name the data's file or folder")
+            name = path.resolve().name
+            is_parquet = path.is_file() or (path.is_dir() and bool(list(path.glob("*.parquet"))))
+            if config.kind == "parquet" or (config.kind == "auto" and is_parquet):
+                train, test = parquet_files(path)
+                return _source(read_parquet(train, test), _parquet_title([*train, *test], name))
+            return _source(read_image_folder(path), f"{name} (image folder)")
+
+
+def _digits() -> Source:
+    """1,797 handwritten digits of 8 × 8 pixels, whose 17 levels are spread over a byte."""
+    from sklearn.datasets import load_digits
+
+    bunch: Any = load_digits()
+    levels = bunch.images.astype(np.int64)
+    pictures = Pictures(
+        images=((levels * 255 + 8) // 16).astype(np.uint8)[..., None],
+        labels=bunch.target.astype(np.int64),
+        class_names=tuple(map(str, bunch.target_names)),
+        num_test=0,
+    )
+    return _source(pictures, "Digits (scikit-learn)", (DIGITS_MEAN, DIGITS_STD), bundled=True)
+
+
+def _cifar10(path: Path | None) -> Source:
+    if path is None:
+        remedy = "name a Parquet copy by source.path or CIFAR10_PARQUET"
+        pictures, title = read_cifar(CIFAR10, cache_folder(), remedy=remedy), "CIFAR-10"
+    else:
+        train, test = parquet_files(path)
+        pictures, title = read_parquet(train, test, num_classes=10), _parquet_title([*train, *test], "CIFAR-10")
+        pictures = _with_cifar_shape(pictures, path)
+    return _source(pictures, title, (CIFAR10_MEAN, CIFAR10_STD), class_names=CIFAR10_CLASSES)
+
+
+def _cifar100(path: Path | None) -> Source:
+    if path is None:
+        remedy = "name a Parquet copy by source.path"
+        return _source(read_cifar(CIFAR100, cache_folder(), remedy=remedy), "CIFAR-100")
+    pictures = read_parquet(*parquet_files(path), num_classes=100)
+    return _source(_with_cifar_shape(pictures, path), "CIFAR-100 (Parquet)")
+
+
+def _with_cifar_shape(pictures: Pictures, path: Path) -> Pictures:
+    if (shape := pictures.images.shape[1:]) != (32, 32, 3):
+        raise ValueError(
+            f"{path} holds pictures of {shape[1]}×{shape[0]} pixels and {shape[2]} channels, CIFAR has 32×32 and 3: "
+            "use source.kind parquet"
+        )
+    return pictures
+
+
+def _parquet_title(files: list[Path], name: str) -> str:
+    if all(sha256_of(file) in CIFAR10_JPEG75_SHA256 for file in files):
+        return "CIFAR-10 (JPEG 75)"
+    return f"{name} (Parquet)"
+
+
+def _source(
+    pictures: Pictures,
+    title: str,
+    moments: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
+    *,
+    class_names: tuple[str, ...] | None = None,
+    bundled: bool = False,
+) -> Source:
+    if len(pictures.class_names) < 2:
+        raise ValueError(f"{title} has {len(pictures.class_names)} class: a classifier needs at least 2")
+    count = len(pictures.labels)
+    # of what may be trained on: the official test examples have no part in what the models see
+    mean, std = moments or _channel_moments(pictures.images[: count - pictures.num_test])
+    return Source(
+        images=pictures.images,
+        labels=pictures.labels,
+        num_classes=len(pictures.class_names),
+        class_names=class_names or pictures.class_names,
+        title=title,
+        bundled=bundled,
+        test=np.arange(count - pictures.num_test, count) if pictures.num_test else None,
+        mean=mean,
+        std=std,
+        ids=pictures.ids,
+        jpegs=pictures.jpegs,
+    )
+
+
+def _channel_moments(
+    images: UInt8[np.ndarray, "examples height width channels"],
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation a channel, in units of the whole range; from counts of each value, so exact in any order."""
+    values = np.arange(256) / 255
+    counts = np.zeros((images.shape[3], 256), np.int64)
+    for start in range(0, len(images), 1024):  # bincount widens its input eightfold
+        for channel, pixels in enumerate(np.moveaxis(images[start : start + 1024], 3, 0)):
+            counts[channel] += np.bincount(pixels.reshape(-1), minlength=256)
+    shares = counts / counts.sum(axis=1, keepdims=True)
+    means = shares @ values
+    deviations = np.sqrt(np.sum(shares * (values - means[:, None]) ** 2, axis=1))
+    # A channel of one value carries nothing; dividing by 1 leaves it at 0.
+    return tuple(means.tolist()), tuple(np.where(deviations > 0, deviations, 1.0).tolist())

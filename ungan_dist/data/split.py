@@ -1,0 +1,105 @@
+"""Who is in which set: forget, retain, unseen, shadow pool, test; and the membership matrix of the shadow models.
+
+Source: section 4.1 and 4.2 of the UnGAN paper; the split that the paper leaves out is its authors' published one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from ungan_dist.config.data import SplitConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """The sets that are fixed for every audit seed, as indices into the source."""
+
+    pool: Int[np.ndarray, " pool"]
+    """D ∪ D^s: what every seed draws D from, and what shadow models are drawn from."""
+    unseen: Int[np.ndarray, " unseen"]
+    """D_u."""
+    test: Int[np.ndarray, " test"]
+    """Never used by any training step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draw:
+    """One audit seed's sets, as positions in the pool, each in increasing order."""
+
+    retain: Int[np.ndarray, " retain"]
+    forget: Int[np.ndarray, " forget"]
+    never_seen: Int[np.ndarray, " never_seen"]
+    """D^s."""
+
+    @property
+    def train(self) -> Int[np.ndarray, " train"]:
+        """D = D_r ∪ D_f."""
+        return np.sort(np.concatenate([self.retain, self.forget]))
+
+
+def _generator(*words: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(words)))
+
+
+def make_split(config: SplitConfig, num_examples: int, test: Int[np.ndarray, " test"] | None) -> Split:
+    """Draws unseen and pool from the examples that are not official test examples.
+
+    Args:
+        config: sizes and seed.
+        num_examples: examples in the source, official test examples included.
+        test: the source's own test examples; none where it has none, and what is left over becomes the test set.
+
+    Raises:
+        ValueError: the source has too few examples for the sizes asked for.
+    """
+    candidates = np.arange(num_examples) if test is None else np.setdiff1d(np.arange(num_examples), test)
+    num_pool = config.train + config.shadow_pool
+    num_needed = num_pool + config.unseen + (test is None)
+    if num_needed > len(candidates):
+        raise ValueError(
+            f"the split asks for {num_needed} examples (train {config.train} + shadow_pool {config.shadow_pool} + "
+            f"unseen {config.unseen}{' + at least 1 to test on' if test is None else ''}), "
+            f"the source has {len(candidates)}: lower split.train and split.shadow_pool, or split.unseen"
+        )
+    order = _generator(config.seed).permutation(candidates)
+    pool, unseen, rest = np.split(order, [num_pool, num_pool + config.unseen])
+    return Split(pool=np.sort(pool), unseen=np.sort(unseen), test=np.sort(rest if test is None else test))
+
+
+def draw_sets(config: SplitConfig, seed: int) -> Draw:
+    """D, its forget set and D^s for one audit seed, drawn anew from the fixed pool."""
+    order = _generator(config.seed, 1, seed).permutation(config.train + config.shadow_pool)
+    forget, retain, never_seen = np.split(order, [config.num_forget, config.train])
+    return Draw(retain=np.sort(retain), forget=np.sort(forget), never_seen=np.sort(never_seen))
+
+
+def membership_matrix(num_models: int, num_examples: int, seed: int) -> Bool[np.ndarray, "models examples"]:
+    """Which examples each shadow model is trained on.
+
+    Models 2j and 2j + 1 are complementary halves drawn from (seed, j) alone: every model has exactly half of the
+    examples, every example is in exactly half of the models, and more models extend the matrix of fewer.
+
+    Raises:
+        ValueError: an odd number of models or of examples, which cannot be halved.
+    """
+    if num_models < 2 or num_models % 2:
+        raise ValueError(f"num_models must be even and at least 2, got {num_models}")
+    if num_examples < 2 or num_examples % 2:
+        raise ValueError(f"num_examples must be even and at least 2, got {num_examples}")
+    membership = np.zeros((num_models, num_examples), dtype=bool)
+    for pair in range(num_models // 2):
+        half = _generator(seed, 2, pair).permutation(num_examples)[: num_examples // 2]
+        membership[2 * pair, half] = True
+        membership[2 * pair + 1] = ~membership[2 * pair]
+    return membership
+
+
+def array_hash(array: np.ndarray) -> str:
+    """SHA-256 over an array's type, shape and content."""
+    digest = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
+    digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()

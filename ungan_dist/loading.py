@@ -1,0 +1,70 @@
+"""The model that a run left behind, loaded from its folder or from object storage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ungan_dist import store
+from ungan_dist.errors import ConfigError
+from ungan_dist.urls import is_url, split_run, within
+
+if TYPE_CHECKING:
+    from torch import nn
+from ungan_dist.runs.record import CONFIG_FILE, read_run
+
+
+def load(run: str | Path, method: str, *, seed: int = 0) -> nn.Module:
+    """The model that a method left behind, in eval mode on the CPU.
+
+    Args:
+        run: the run folder, or its URL in object storage.
+        method: a row of the table, for example ``"ungan"``.
+        seed: the audit seed.
+
+    Raises:
+        ConfigError: not a run folder, or the run has no such model.
+        CorruptResult: the weights are not those that were committed.
+    """
+    import torch
+
+    from ungan_dist.runs.targets import target_marker
+    from ungan_dist.training.models import build
+    from ungan_dist.training.weights import load_weights
+
+    url = run if isinstance(run, str) and is_url(run) else None
+    folder = Path(run) if url is None else _fetched(url, target_marker(seed, method))
+    record = read_run(folder)
+    path = folder / f"models/{seed}/{method}.safetensors"
+    if not path.is_file():
+        there = sorted(str(p.relative_to(folder / "models"))[: -len(p.suffix)] for p in folder.glob("models/*/*"))
+        raise ConfigError(f"{folder} has no model of {method!r} for seed {seed}; it has (seed/method): {there}")
+    marker = folder / target_marker(seed, method)
+    id = store.read_json(marker)["id"] if marker.is_file() else ""
+    if store.committed(folder, target_marker(seed, method), id=id) is None:
+        raise store.CorruptResult(f"{path} is not the file that was committed: run the audit again to restore it")
+    try:
+        model = build(
+            record.config.model,
+            channels=record.channels,
+            num_classes=record.num_classes,
+            seed=0,
+            device=torch.device("cpu"),
+        )
+        return load_weights(model, path)
+    except ValueError as error:
+        # only a factory of the user's can fail: it is called anew, and may have changed
+        raise ConfigError(str(error)) from error
+
+
+def _fetched(url: str, marker: str) -> Path:
+    """The folder on this machine with the record and one result of a run in object storage."""
+    from ungan_dist.runs.storage.mirror import connect
+
+    output, name = split_run(url)
+    mirror = connect(output)
+    if not mirror.pull_json(f"{name}/{CONFIG_FILE}"):
+        raise ConfigError(f"{url} is not a run: it has no readable {CONFIG_FILE}")
+    if mirror.pull(name, marker) == "damaged":
+        raise store.CorruptResult(f"{within(url, marker)} or a file that it names is damaged: run the audit again")
+    return mirror.folder / name

@@ -1,0 +1,1 @@
+"""UnGAN: the algorithm, its draws and its critic."""

@@ -1,0 +1,154 @@
+"""Endless batches of every set that UnGAN draws from, and the mixing coefficients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from ungan_dist.config.methods import UnGANConfig
+from ungan_dist.config.training import AugmentConfig
+from ungan_dist.data.examples import gather
+from ungan_dist.data.seeds import derive_seed
+from ungan_dist.kernels import obstacle_of_critic, obstacle_of_options
+from ungan_dist.methods.request import Request
+from ungan_dist.methods.ungan.critic import critic_rows
+from ungan_dist.training.streams import Stream
+from ungan_dist.training.train import descend
+
+
+class Draws:
+    """Endless batches of every set, each from a shuffled stream of its own, and the mixing coefficients.
+
+    Processes of a world share every batch. Paired losses are computed row by row, on each process's own; the losses
+    over all pairs need every row, so their z are gathered, with gradients.
+    """
+
+    def __init__(self, request: Request, config: UnGANConfig) -> None:
+        sets = {
+            "forget": request.forget,
+            "forget 2": request.forget,
+            "unseen": request.unseen,
+            "unseen 2": request.unseen,
+            "retain": request.retain,
+        }
+        for name, indices in sets.items():
+            if len(indices) == 0:
+                raise ValueError(f"the set behind {name!r} is empty; UnGAN needs forget, unseen and retain examples")
+        self._request = request
+        self._config = config
+        self._batch_size = config.batch_size or request.train.batch_size
+        self._augment = request.train.augment if config.augment_adversarial else None
+        self._together = config.estimator == "all_pairs"
+        self._share = len(range(self._batch_size)[request.world.rows(self._batch_size)])
+        self._streams = {
+            name: Stream(indices, self._batch_size, seed=derive_seed("ungan", name, request.seed))
+            for name, indices in sets.items()
+        }
+        self._num_epsilons = 0
+        self._original_logits: Float[Tensor, "examples classes"] | None = None
+
+    def forget(self, name: str, generator: nn.Module) -> Float[Tensor, "batch features"]:
+        """z_f = G(x_f)‖y_f, or z'_f where the name is that of the second stream."""
+        epoch, indices = self._next(name)
+        logits = generator(self._images(name, epoch, indices, self._augment))
+        return self._critic_rows(logits, indices)
+
+    def unseen(self, name: str) -> Float[Tensor, "batch features"]:
+        """z_u = Ĝ(x_u)‖y_u."""
+        epoch, indices = self._next(name)
+        if self._augment is None:
+            logits = self._logits_of_unseen()[indices]
+        else:
+            with torch.no_grad():
+                logits = self._request.original(self._images(name, epoch, indices, self._augment))
+        return self._critic_rows(logits, indices)
+
+    def retain(self) -> tuple[Float[Tensor, "batch channels height width"], Int[Tensor, " batch"]]:
+        """x_r, augmented as the original's training examples were, and y_r."""
+        epoch, indices = self._next("retain")
+        images = self._images("retain", epoch, indices, self._request.train.augment)
+        return images, self._request.data.labels[indices]
+
+    def epsilon(self) -> Float[Tensor, "batch 1"]:
+        """ε ~ U(0, 1), one a row or one a batch, from the seed and the number of the step alone."""
+        seed = derive_seed("ungan epsilon", self._request.seed, self._num_epsilons)
+        self._num_epsilons += 1
+        num_draws = self._batch_size if self._config.epsilon_per == "row" else 1
+        draw = torch.rand((num_draws, 1), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        table = self._request.data.table
+        epsilon = draw.to(table.device, table.dtype).expand(self._batch_size, 1)
+        return epsilon if self._together else self._request.world.share(epsilon)
+
+    def part(self, loss: Callable[[], Tensor], *z: Tensor) -> Float[Tensor, ""]:
+        """This process's part of an adversarial loss, whose every process knows the whole where rows are gathered."""
+        return loss() / self._request.world.size if self._together else self.part_of_rows(loss, *z)
+
+    def part_of_rows(self, loss: Callable[[], Tensor], *outputs: Tensor) -> Float[Tensor, ""]:
+        """This process's part of a mean over the batch's rows."""
+        return self._request.world.part(loss, self._share, self._batch_size, *outputs)
+
+    def descend(
+        self, part: Float[Tensor, ""], optimizer: torch.optim.Optimizer, generator: nn.Module
+    ) -> Float[Tensor, ""]:
+        """One step on the sum of all processes' parts; returns this one's."""
+        world = self._request.world
+        return descend(part, optimizer, generator, share=self._share, num_rows=self._batch_size, world=world)
+
+    def state_dict(self) -> dict[str, int]:
+        """How many batches of each stream, and how many mixing coefficients, were drawn."""
+        return {name: one.num_drawn for name, one in self._streams.items()} | {"epsilons": self._num_epsilons}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Goes on where another one stopped."""
+        for name, one in self._streams.items():
+            one.skip_to(state[name])
+        self._num_epsilons = state["epsilons"]
+
+    def _next(self, name: str) -> tuple[int, Int[Tensor, " share"]]:
+        epoch, indices = next(self._streams[name])
+        return epoch, self._request.world.share(indices)
+
+    def _critic_rows(
+        self, logits: Float[Tensor, "share classes"], indices: Int[Tensor, " share"]
+    ) -> Float[Tensor, "rows features"]:
+        z = critic_rows(logits, self._request.data.labels[indices], self._config.critic_input)
+        return self._request.world.gather(z, self._batch_size) if self._together else z
+
+    def implementation(self, operation: str, critic: list[Tensor]) -> Literal["reference", "fused"]:
+        """As the plan resolved it, where the config has a fused form; a unit's id holds both."""
+        config = self._config
+        if operation == "generator_loss":
+            obstacle = obstacle_of_options(estimator=config.estimator)
+        else:
+            obstacle = obstacle_of_options(
+                estimator=config.estimator, surrogate=config.surrogate, penalty_of=config.penalty_of
+            )
+        if obstacle is not None or obstacle_of_critic(critic) is not None:
+            return "reference"
+        return self._request.data.implementation(operation)
+
+    def descends_in_one(self, critic: list[Tensor]) -> bool:
+        """Whether loss, gradients and the optimizer's step are one operation: no other process adds to the gradient."""
+        return self._request.world.size == 1 and self.implementation("critic_sgd_step", critic) == "fused"
+
+    def _images(
+        self, name: str, epoch: int, indices: Int[Tensor, " batch"], augment: AugmentConfig | None
+    ) -> Float[Tensor, "batch channels height width"]:
+        seed = derive_seed("ungan augment", name, self._request.seed)
+        return gather(self._request.data, indices, augment=augment, seed=seed, epoch=epoch)
+
+    def _logits_of_unseen(self) -> Float[Tensor, "examples classes"]:
+        """Ĝ(x_u), which never changes: asked once, at the examples' own places."""
+        if self._original_logits is None:
+            request, data = self._request, self._request.data
+            logits = data.table.new_full((len(data.labels), data.num_classes), torch.nan)
+            with torch.no_grad():
+                for indices in request.unseen.split(self._batch_size):
+                    own = request.original(gather(data, request.world.share(indices)))
+                    logits[indices] = request.world.gather(own, len(indices))
+            self._original_logits = logits
+        return self._original_logits

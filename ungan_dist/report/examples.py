@@ -1,0 +1,39 @@
+"""Pictures of the forget set for the report: those that the attack is surest of in the original."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from ungan_dist.attack.evidence import Evidence, ForgetExample
+from ungan_dist.attack.score import TITLES
+from ungan_dist.data.sources.source import Source
+from ungan_dist.data.split import Split
+
+NUM_SHOWN = 12
+
+
+def forget_examples(source: Source, split: Split, evidence: list[Evidence]) -> list[ForgetExample]:
+    """The first seed's forget examples with the highest scores in the original, and every row's score of them."""
+    seed = min(item.seed for item in evidence if item.method == "original")
+    items = {item.method: item for item in evidence if item.seed == seed}
+    forget, scores = items["original"].forget, items["original"].scores
+    surest = forget[np.argsort(-scores[forget], kind="stable")[:NUM_SHOWN]]
+    return [
+        ForgetExample(
+            id=int(split.pool[position]),
+            label=source.class_names[source.labels[split.pool[position]]],
+            png=_png(source.images[split.pool[position]]),
+            scores={TITLES.get(name, name): float(item.scores[position]) for name, item in items.items()},
+        )
+        for position in surest
+    ]
+
+
+def _png(pixels: UInt8[np.ndarray, "height width channels"]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(buffer, "PNG")
+    return buffer.getvalue()

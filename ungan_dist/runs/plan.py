@@ -1,0 +1,272 @@
+"""From a config and its data to every unit of work, before anything is trained: ids, sets, membership, autos."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool
+
+from ungan_dist.config.audit import AuditConfig, method_config
+from ungan_dist.config.identity import RESULTS_VERSION, content_hash, plain, run_hash
+from ungan_dist.config.methods import UnlearnedConfig
+from ungan_dist.data.loader_choice import resolve_loader
+from ungan_dist.data.prepared import Prepared
+from ungan_dist.data.sources.source import Source, load_source
+from ungan_dist.data.split import Draw, Split, array_hash, draw_sets, make_split, membership_matrix
+from ungan_dist.errors import ConfigError
+from ungan_dist.kernels import resolve, table_hash
+from ungan_dist.runs.given import check_models, given_sets
+from ungan_dist.runs.record import RunRecord, folder_of
+from ungan_dist.runs.shadows import ShadowUnit
+from ungan_dist.runs.targets import TargetUnit
+from ungan_dist.runs.units import is_done
+from ungan_dist.training.shareable import check_shares
+from ungan_dist.training.weights import given_weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """All that a run will do."""
+
+    record: RunRecord
+    folder: Path
+    source: Source
+    split: Split
+    draws: list[Draw]
+    """By audit seed."""
+    notes: tuple[str, ...]
+    """What the user should know of how "auto" was resolved."""
+    membership: Bool[np.ndarray, "models pool"]
+    originals: list[TargetUnit]
+    unlearning: list[TargetUnit]
+    """Every other method, after its seed's original."""
+    shadows: list[ShadowUnit]
+    assumed: list[str]
+    """What was assumed of what was given, for the report."""
+
+    @property
+    def targets(self) -> list[TargetUnit]:
+        return [*self.originals, *self.unlearning]
+
+
+def make_plan(config: AuditConfig, *, resolved: dict[str, Any] | None = None, device: str | None = None) -> Plan:
+    """Reads the data, draws the sets and names every unit; nothing is written.
+
+    Args:
+        config: what is asked.
+        resolved: how a run resolved its "auto" fields before; none: as fits the device.
+        device: what the units run on, ``cpu`` or ``cuda``; none: this machine's.
+
+    Raises:
+        ConfigError: the data cannot be read, or does not suffice for what is asked; or FFCV is, and is not installed.
+    """
+    try:
+        source = load_source(config.source)
+        architecture = check_models(config, source)
+        shared = check_shares(config, source)
+        sets = None if config.given.forget is None else given_sets(config, source)
+        split = sets.split if sets else make_split(config.split, len(source.images), source.test)
+        views_fit(config, source)
+    except (ValueError, OSError) as error:
+        raise ConfigError(str(error)) from error
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    engine = _engine(config, device) if config.shadows.engine == "auto" else config.shadows.engine
+    # "loader" names the bits, and every loader gives those of the resident one; it stays for the ids' sake
+    resolved = resolved or {"device": device, "engine": engine, "loader": "resident", **_fused(device)}
+    loader, note = resolve_loader(config.data.loader, source.images.nbytes, str(resolved["device"]))
+    record = RunRecord(
+        config=config,
+        run_hash=run_hash(config, source.content_hash, sets.given_hash if sets else "", architecture),
+        data_hash=source.content_hash,
+        channels=source.images.shape[-1],
+        num_classes=source.num_classes,
+        resolved=resolved,
+        given_hash=sets.given_hash if sets else "",
+        architecture=architecture,
+    )
+    folder = folder_of(config, record.run_hash)
+    prepared = Prepared(
+        output=str(folder.parent),
+        data_hash=source.content_hash,
+        loader=loader,
+        num_threads=config.data.num_threads,
+    )
+    draws = [sets.draw if sets else draw_sets(config.split, seed) for seed in range(config.num_seeds)]
+    membership = membership_matrix(config.shadows.num_models, len(split.pool), config.shadows.seed)
+    originals, unlearning = _targets(record, folder, prepared, split, draws)
+    return Plan(
+        record=record,
+        folder=folder,
+        source=source,
+        split=split,
+        draws=draws,
+        membership=membership,
+        notes=(note,) if note else (),
+        originals=originals,
+        unlearning=unlearning,
+        shadows=_shadows(record, prepared, split, membership),
+        assumed=[*(sets.notes if sets else []), *shared],
+    )
+
+
+def _engine(config: AuditConfig, device: str) -> str:
+    # on a CPU stacking gains nothing over one process a core; a model of the user's may hold layers that vmap refuses,
+    # such as dropout; several processes share one model's batches
+    alone = device == "cpu" or config.model.factory is not None or config.shadows.data_parallel
+    return "serial" if alone else "stacked"
+
+
+def _code(config: AuditConfig) -> str | None:
+    """Workers may run in another folder than the one that the factory was found from."""
+    return None if config.model.factory is None else os.getcwd()
+
+
+def in_smaller_blocks(plan: Plan, too_large: Collection[str]) -> Plan:
+    """The plan with some units of shadow models, by their ids, cut into pairs: the smallest balanced blocks."""
+    prepared = plan.originals[0].prepared
+    return dataclasses.replace(
+        plan, shadows=_shadows(plan.record, prepared, plan.split, plan.membership, too_large=too_large)
+    )
+
+
+def views_fit(config: AuditConfig, source: Source) -> None:
+    """Refuses pictures that the classifier is too deep for."""
+    height, width = source.images.shape[1:3]
+    if min(height, width) < 4:
+        raise ValueError(f"pictures are {height} × {width} pixels; the classifiers need at least 4 × 4")
+    if config.train.augment.padding >= min(height, width):
+        raise ValueError(
+            f"train.augment.padding must be smaller than the pictures ({height} × {width}), "
+            f"got {config.train.augment.padding}"
+        )
+
+
+OPERATIONS = ("critic_loss", "critic_sgd_step", "gather_augmented", "generator_loss", "log_odds")
+"""Of the kernels, those that a run comes by."""
+
+
+def implementations(resolved: dict[str, Any]) -> dict[str, str]:
+    """For the report: what each operation of the kernels ran as in a run, and why."""
+    told: dict[str, str] = {}
+    for operation in OPERATIONS:
+        here = resolve(operation, "auto", torch.device(resolved["device"]))
+        name = "fused" if operation in resolved.get("fused", ()) else "reference"
+        told[operation] = f"{name}: {here.reason if here.name == name else 'as resolved where the run was planned'}"
+    return told
+
+
+def _fused(device: str) -> dict[str, Any]:
+    """What runs fused, with the table of blocks that its bits depend on.
+
+    Nothing where everything is the reference: the ids of such units are those from before there were fused kernels.
+    """
+    fused = [name for name in OPERATIONS if resolve(name, "auto", torch.device(device)).name == "fused"]
+    return {"fused": fused, "blocks": table_hash()} if fused else {}
+
+
+def _targets(
+    record: RunRecord, folder: Path, prepared: Prepared, split: Split, draws: list[Draw]
+) -> tuple[list[TargetUnit], list[TargetUnit]]:
+    config = record.config
+    common = {"run": record.run_hash, "resolved": record.resolved}
+    given = None if config.given.original is None else given_weights(config.given.original)
+    originals: list[TargetUnit] = []
+    unlearning: list[TargetUnit] = []
+    for seed, draw in enumerate(draws):
+        original_id = content_hash({**common, "method": "original", "seed": seed})
+        for method in config.methods:
+            settings = method_config(config, method)
+            content = {**common, "method": method, "seed": seed}
+            if isinstance(settings, UnlearnedConfig):
+                weights = given_weights(settings.weights)
+                content["weights"] = weights.sha256
+                settings = UnlearnedConfig(weights=weights.path, sha256=weights.sha256)
+            unit = TargetUnit(
+                id=content_hash(content),
+                original_id=original_id,
+                run=str(folder),
+                method=method,
+                method_config=settings,
+                seed=seed,
+                prepared=prepared,
+                split=split,
+                draw=draw,
+                model=config.model,
+                train=config.train,
+                queries=config.shadows.queries,
+                device=str(record.resolved["device"]),
+                fused=tuple(record.resolved.get("fused", ())),
+                given_original=given,
+                code=_code(config),
+            )
+            (originals if method == "original" else unlearning).append(unit)
+    return originals, unlearning
+
+
+def fleet_identity(record: RunRecord) -> dict[str, Any]:
+    """What the shadow models of a run share with those of every run that can use them, but for the pool."""
+    config = record.config
+    train = plain(config.train)
+    # with statistics of the whole batch, or by one process, a shadow model is the same whoever trains it
+    if config.train.sync_batch_norm or not config.shadows.data_parallel:
+        del train["num_workers"], train["sync_batch_norm"]
+    return {
+        "results_version": RESULTS_VERSION,
+        "data": record.data_hash,
+        "model": plain(config.model),
+        "train": train,
+        "queries": list(config.shadows.queries),
+        "seed": config.shadows.seed,
+        "resolved": record.resolved,
+    } | ({"architecture": record.architecture} if record.architecture else {})
+
+
+def _shadows(
+    record: RunRecord,
+    prepared: Prepared,
+    split: Split,
+    membership: Bool[np.ndarray, "models pool"],
+    *,
+    too_large: Collection[str] = (),
+) -> list[ShadowUnit]:
+    """Fixed blocks of whole pairs; the id does not know of methods or seeds, so that every run can share a fleet.
+
+    What does not fill a block is trained pair by pair, and stays so when more models fill it: nothing is trained twice.
+    """
+    config = record.config
+    common = fleet_identity(record) | {"pool": array_hash(split.pool)}
+
+    def unit(shadows: tuple[int, ...]) -> ShadowUnit:
+        content = {**common, "shadows": list(shadows), "membership": array_hash(membership[list(shadows)])}
+        return ShadowUnit(
+            id=content_hash(content)[:32],
+            shadows=shadows,
+            seed=config.shadows.seed,
+            prepared=prepared,
+            pool=split.pool,
+            model=config.model,
+            train=config.train,
+            queries=config.shadows.queries,
+            keep_models=config.execution.keep_shadow_models,
+            engine=str(record.resolved["engine"]),
+            device=str(record.resolved["device"]),
+            fused=tuple(record.resolved.get("fused", ())),
+            code=_code(config),
+        )
+
+    units: list[ShadowUnit] = []
+    for start in range(0, config.shadows.num_models, config.shadows.unit_size):
+        block = tuple(range(start, min(start + config.shadows.unit_size, config.shadows.num_models)))
+        pairs = [unit(block[first : first + 2]) for first in range(0, len(block), 2)]
+        whole = unit(block)
+        begun_in_pairs = not is_done(whole) and any(map(is_done, pairs))
+        in_pairs = len(block) < config.shadows.unit_size or whole.id in too_large or begun_in_pairs
+        units += pairs if in_pairs else [whole]
+    return units

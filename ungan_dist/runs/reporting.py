@@ -1,0 +1,139 @@
+"""Score what a run has committed and build its report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ungan_dist import store
+from ungan_dist.attack.evidence import Evidence, Report
+from ungan_dist.attack.lira import ShadowFits, fit_shadows, resolve_variance
+from ungan_dist.attack.metrics import auc
+from ungan_dist.attack.score import score_rows
+from ungan_dist.config.attack import MIN_SHADOWS
+from ungan_dist.config.identity import appended, identity
+from ungan_dist.errors import Unfinished
+from ungan_dist.report.examples import forget_examples
+from ungan_dist.runs import progress
+from ungan_dist.runs.given import levers_of
+from ungan_dist.runs.plan import Plan, implementations
+from ungan_dist.runs.targets import TargetUnit
+from ungan_dist.runs.units import Failed, Unit, facts_of, is_done
+
+
+def build_report(plan: Plan, failures: list[Failed], tell: progress.Report) -> Report:
+    """Scores what is committed.
+
+    Raises:
+        Unfinished: fewer than two pairs of shadow models, or no original, have a result yet.
+    """
+    config = plan.record.config
+    present = [unit for unit in plan.shadows if is_done(unit)]
+    targets = [unit for unit in plan.targets if is_done(unit)]
+    if sum(unit.num_models for unit in present) < MIN_SHADOWS or not any(unit.method == "original" for unit in targets):
+        errors = "\n".join(failure.error for failure in failures[:3])
+        raise Unfinished(f"nothing can be scored yet in {plan.folder}; run the same command again. {errors}")
+    output = plan.folder.parent
+    log_odds = store.read_arrays([output / unit.log_odds_file for unit in present])
+    membership = plan.membership[[shadow for unit in present for shadow in unit.shadows]]
+    attack = config.attack
+    fits = fit_shadows(
+        log_odds,
+        membership,
+        center=attack.center,
+        variance=attack.variance,
+        mode=attack.mode,
+        sigma_floor=attack.sigma_floor,
+    )
+    del log_odds
+    stage = progress.Stage("scoring", len(targets), tell)
+    evidence: list[Evidence] = []
+    for unit in sorted(targets, key=lambda unit: (config.methods.index(unit.method), unit.seed)):
+        evidence.append(_evidence(plan, unit, fits))
+        stage.advance()
+    reasons = {failure.unit.id: f": {failure.error.strip().splitlines()[-1]}" for failure in failures}
+    done = {unit.id for unit in (*targets, *present)}
+    units: Sequence[Unit] = [*plan.targets, *plan.shadows]
+    absent = [f"{unit.title}{reasons.get(unit.id, '')}" for unit in units if unit.id not in done]
+    originals = [item for item in evidence if item.method == "original"]
+    aucs = [auc(np.delete(item.scores, item.never_seen), item.scores[item.never_seen]) for item in originals]
+    draw = plan.draws[0]
+    return Report(
+        title=plan.source.title,
+        recipe=config.name,
+        run_hash=plan.record.run_hash,
+        config={"identity": identity(config), **appended(config)},
+        resolved={
+            **plan.record.resolved,
+            "kernels": implementations(plan.record.resolved),
+            "variance": resolve_variance(config.attack.variance, len(membership)),
+        },
+        versions=_versions_of([*targets, *present]),
+        sizes={
+            "train": len(draw.train),
+            "retain": len(draw.retain),
+            "forget": len(draw.forget),
+            "unseen": len(plan.split.unseen),
+            "shadow_pool": len(draw.never_seen),
+            "test": len(plan.split.test),
+            "shadows": len(membership),
+            "seeds": config.num_seeds,
+        },
+        rows=score_rows(evidence, config.attack, num_test=len(plan.split.test)),
+        evidence=evidence,
+        shadow_quality={"LiRA AUC of the original, D against D^s": float(np.mean(aucs))},
+        status="PARTIAL" if absent else "COMPLETE",
+        missing=absent,
+        forget_files=_forget_files(plan),
+        notes=plan.assumed,
+        examples=forget_examples(plan.source, plan.split, evidence) if _may_show(plan) else [],
+        levers=levers_of(config),
+        num_classes=plan.source.num_classes,
+    )
+
+
+def _evidence(plan: Plan, unit: TargetUnit, fits: ShadowFits) -> Evidence:
+    facts = store.committed(plan.folder, unit.marker, id=unit.id)
+    assert facts is not None
+    target = store.read_array(plan.folder / unit.log_odds_file)
+    return Evidence(
+        method=unit.method,
+        seed=unit.seed,
+        accuracy=facts["accuracy"],
+        log_odds=target,
+        log_odds_unseen=store.read_array(plan.folder / unit.unseen_file),
+        scores=fits.score(target),
+        retain=unit.draw.retain,
+        forget=unit.draw.forget,
+        never_seen=unit.draw.never_seen,
+        curves=facts["curves"],
+        unlearning_seconds=facts["unlearning_seconds"],
+    )
+
+
+def _versions_of(units: Sequence[Unit]) -> dict[str, str]:
+    """What computed the results: several versions of a package stand beside one another."""
+    found: dict[str, set[str]] = {}
+    for unit in units:
+        for package, version in facts_of(unit).get("versions", {}).items():
+            found.setdefault(package, set()).add(version)
+    return {package: ", ".join(sorted(some)) for package, some in sorted(found.items())}
+
+
+def _may_show(plan: Plan) -> bool:
+    return plan.source.bundled or plan.record.config.report.show_examples
+
+
+def _forget_files(plan: Plan) -> list[str]:
+    """What still holds data of the people to be forgotten: pixels, the models that saw them, per-example scores."""
+    prepared, name = plan.originals[0].prepared, plan.folder.name
+    return [
+        prepared.images,
+        prepared.labels,
+        prepared.beton.name,
+        f"{name}/models/*/original.safetensors",
+        f"{name}/checkpoints/*/*.pt",
+        f"{name}/log_odds/*/*.npy",
+        "shadows/*.npy",
+    ]

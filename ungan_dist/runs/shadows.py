@@ -1,0 +1,147 @@
+"""Shadow models: a unit of them in, log-odds out; the same unit, the same bits on the same kind of device.
+
+Those of a large model may be trained by several processes that share every batch, one after another.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from ungan_dist.config.attack import QueryView
+from ungan_dist.config.training import ModelConfig, TrainConfig
+from ungan_dist.data.examples import Examples
+from ungan_dist.data.prepared import Prepared, open_examples
+from ungan_dist.data.seeds import derive_seed, layer_draws
+from ungan_dist.data.split import membership_matrix
+from ungan_dist.training.batch_norm import refuse_disagreement, with_global_statistics
+from ungan_dist.training.checkpoint import Checkpoint
+from ungan_dist.training.evaluate import query
+from ungan_dist.training.factories import import_from
+from ungan_dist.training.models import build
+from ungan_dist.training.stacked import train_stacked
+from ungan_dist.training.train import threads, train
+from ungan_dist.training.world import ALONE, World
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ShadowUnit:
+    """A fixed block of shadow models trained together; a retry repeats it exactly."""
+
+    id: str
+    """Hash of everything below but the output folder."""
+    shadows: tuple[int, ...]
+    """Ids of whole complementary pairs: from them alone come membership, weights and every draw."""
+    seed: int
+    """The fleet's seed."""
+    prepared: Prepared
+    pool: Int[np.ndarray, " pool"]
+    """Indices of D ∪ D^s in the data set."""
+    model: ModelConfig
+    train: TrainConfig
+    queries: tuple[QueryView, ...]
+    engine: str
+    """``serial`` or ``stacked``."""
+    device: str
+    """Type of device: ``cpu`` or ``cuda``."""
+    fused: tuple[str, ...] = ()
+    """Operations that run fused, as the plan resolved them."""
+    code: str | None = None
+    """Folder that a user's factory is imported from; none where there is no factory. No part of the id."""
+    keep_models: bool = False
+    """Whether the models are committed beside their log-odds; no part of the id."""
+
+    @property
+    def title(self) -> str:
+        """In words, for progress and for lists of what is missing."""
+        return f"shadow models {self.shadows[0]}–{self.shadows[-1]}"
+
+    @property
+    def num_models(self) -> int:
+        """Models that this unit trains."""
+        return len(self.shadows)
+
+    @property
+    def marker(self) -> str:
+        """Relative to the output folder, which every run of this fleet shares."""
+        return f"shadows/{self.id}.json"
+
+    @property
+    def log_odds_file(self) -> str:
+        return f"shadows/{self.id}.npy"
+
+    def weights_file(self, shadow: int) -> str:
+        return f"shadows/{self.id}/{shadow}.safetensors"
+
+    @property
+    def checkpoints(self) -> list[str]:
+        """Names of the states that are kept while several processes train it, one a model."""
+        return [f"shadows/{self.id}/{shadow}-checkpoint" for shadow in self.shadows]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Shadows:
+    """A unit's models, trained, and the data that they shall be asked about."""
+
+    models: list[nn.Module]
+    data: Examples
+    pool: Int[Tensor, " pool"]
+
+
+def train_unit(unit: ShadowUnit) -> Float[np.ndarray, "models examples queries"]:
+    """The log-odds of a unit's shadow models, which this process trains."""
+    return ask_shadows(unit, train_shadows(unit))
+
+
+def train_shadows(unit: ShadowUnit, world: World = ALONE, checkpoints: Sequence[Checkpoint] = ()) -> Shadows:
+    """Trains a unit's shadow models; the processes of a world train each together.
+
+    Args:
+        checkpoints: one a model, where its state is kept after each epoch and continued from; none: nothing is kept.
+    """
+    import_from(unit.code)
+    data = open_examples(unit.prepared, unit.device if world.size == 1 else str(world.device), unit.fused)
+    world = dataclasses.replace(world, device=data.device)
+    pool = torch.from_numpy(unit.pool).to(data.device)
+    membership = membership_matrix(max(unit.shadows) // 2 * 2 + 2, len(pool), unit.seed)
+    sets = [pool[torch.from_numpy(membership[shadow]).to(data.device)] for shadow in unit.shadows]
+    seeds = [derive_seed("shadow", unit.seed, shadow) for shadow in unit.shadows]
+    models = [_fresh(unit, data, seed, world) for seed in seeds]
+    with threads(unit.train.num_threads):
+        if unit.engine == "stacked":
+            assert world.size == 1, "stacked models are one process's"
+            train_stacked(models, data, sets, unit.train, seeds=seeds)
+        else:
+            kept = checkpoints or [None] * len(models)
+            for model, members, seed, checkpoint in zip(models, sets, seeds, kept, strict=True):
+                with layer_draws("shadow", seed):
+                    train(model, data, members, unit.train, seed=seed, world=world, checkpoint=checkpoint)
+                refuse_disagreement(model, world, unit.title)
+    return Shadows(models=models, data=data, pool=pool)
+
+
+def ask_shadows(unit: ShadowUnit, trained: Shadows) -> Float[np.ndarray, "models examples queries"]:
+    """Each model's log-odds of the whole pool, float32.
+
+    Raises:
+        FloatingPointError: a shadow model has diverged; its scores would poison every likelihood ratio.
+    """
+    with threads(unit.train.num_threads):
+        log_odds = np.stack([query(model, trained.data, trained.pool, unit.queries) for model in trained.models])
+    broken = [shadow for shadow, values in zip(unit.shadows, log_odds, strict=True) if not np.isfinite(values).all()]
+    if broken:
+        raise FloatingPointError(f"log-odds of shadow models {broken} are not finite: lower train.learning_rate")
+    return log_odds
+
+
+def _fresh(unit: ShadowUnit, data: Examples, seed: int, world: World) -> nn.Module:
+    model = build(
+        unit.model, channels=data.images.shape[-1], num_classes=data.num_classes, seed=seed, device=data.device
+    )
+    return with_global_statistics(model, world) if world.size > 1 and unit.train.sync_batch_norm else model

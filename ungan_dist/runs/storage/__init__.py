@@ -1,0 +1,1 @@
+"""Runs whose output folder is object storage."""

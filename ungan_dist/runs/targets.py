@@ -1,0 +1,219 @@
+"""Targets: the original of one audit seed, and what each method makes of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ungan_dist import store
+from ungan_dist.config.attack import QueryView
+from ungan_dist.config.audit import Method
+from ungan_dist.config.training import ModelConfig, TrainConfig
+from ungan_dist.data.examples import Examples
+from ungan_dist.data.prepared import Prepared, open_examples
+from ungan_dist.data.seeds import derive_seed, layer_draws
+from ungan_dist.data.split import Draw, Split
+from ungan_dist.methods import METHODS, Request, Unlearned
+from ungan_dist.training.batch_norm import refuse_disagreement, with_global_statistics
+from ungan_dist.training.checkpoint import Checkpoint
+from ungan_dist.training.evaluate import accuracy, query
+from ungan_dist.training.factories import import_from
+from ungan_dist.training.models import build, frozen_copy, trainable_copy
+from ungan_dist.training.train import threads, train
+from ungan_dist.training.weights import GivenWeights, load_given, load_weights, weights_bytes
+from ungan_dist.training.world import ALONE, World
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TargetUnit:
+    """One method under one audit seed; the original is trained by its own unit, which comes first."""
+
+    id: str
+    """Hash of everything that determines the result."""
+    original_id: str
+    """Id of the same seed's original."""
+    run: str
+    """The run folder, absolute."""
+    method: Method
+    method_config: Any
+    seed: int
+    prepared: Prepared
+    split: Split
+    draw: Draw
+    model: ModelConfig
+    train: TrainConfig
+    queries: tuple[QueryView, ...]
+    device: str
+    fused: tuple[str, ...] = ()
+    """Operations that run fused, as the plan resolved them."""
+    code: str | None = None
+    """Folder that a user's factory is imported from; none where there is no factory. No part of the id."""
+    given_original: GivenWeights | None = None
+    """The user's weights for the original; none: it is trained."""
+
+    @property
+    def title(self) -> str:
+        """In words, for progress and for lists of what is missing."""
+        return f"{self.method}, seed {self.seed}"
+
+    @property
+    def num_models(self) -> int:
+        """Models that this unit trains or unlearns."""
+        return 1
+
+    @property
+    def marker(self) -> str:
+        """Relative to the run folder."""
+        return target_marker(self.seed, self.method)
+
+    @property
+    def checkpoints(self) -> list[str]:
+        """Name of the state that is kept while it is computed."""
+        return [f"checkpoints/{self.seed}/{self.method}"]
+
+    @property
+    def weights_file(self) -> str:
+        return f"models/{self.seed}/{self.method}.safetensors"
+
+    @property
+    def log_odds_file(self) -> str:
+        return f"log_odds/{self.seed}/{self.method}.npy"
+
+    @property
+    def unseen_file(self) -> str:
+        return f"log_odds/{self.seed}/{self.method}-unseen.npy"
+
+
+def target_marker(seed: int, method: str) -> str:
+    """Name of a target's marker in the run folder."""
+    return f"results/{seed}/{method}.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A model that was trained or unlearned."""
+
+    request: Request
+    """What its method was given."""
+    model: nn.Module
+    curves: dict[str, list[float]]
+    seconds: float
+    """T_U."""
+
+
+def train_target(unit: TargetUnit, world: World = ALONE, checkpoint: Checkpoint | None = None) -> Target:
+    """Trains or unlearns one model; the processes of a world do it together.
+
+    Args:
+        checkpoint: where the state is kept after each epoch and continued from.
+    """
+    import_from(unit.code)
+    data = open_examples(unit.prepared, unit.device if world.size == 1 else str(world.device), unit.fused)
+    world = dataclasses.replace(world, device=data.device)
+    with threads(unit.train.num_threads), layer_draws(unit.method, unit.seed):
+        original, curves = _original(unit, data, world, checkpoint)
+        request = _request(unit, data, original, world, checkpoint)
+        unlearned, seconds = timed(request, unit.method_config)
+        refuse_disagreement(unlearned.model, world, unit.title)
+    return Target(request=request, model=unlearned.model, curves=curves | unlearned.curves, seconds=seconds)
+
+
+def ask_target(unit: TargetUnit, target: Target) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """Asks a target all that the audit needs; one process does.
+
+    Returns:
+        The files to commit, by their names in the run folder, and the facts for their marker.
+    """
+    request, model, data = target.request, target.model, target.request.data
+    with threads(unit.train.num_threads):
+        sets = {
+            "retain": request.retain,
+            "forget": request.forget,
+            "unseen": request.unseen,
+            "test": torch.tensor(unit.split.test, device=data.device),
+        }
+        pool = torch.tensor(unit.split.pool, device=data.device)
+        files = {
+            unit.weights_file: weights_bytes(model),
+            unit.log_odds_file: store.array_bytes(query(model, data, pool, unit.queries)),
+            unit.unseen_file: store.array_bytes(query(model, data, request.unseen, unit.queries)),
+        }
+        facts = {
+            "accuracy": {name: accuracy(model, data, indices) for name, indices in sets.items()},
+            "curves": target.curves,
+            "num_workers": request.world.size,
+            "unlearning_seconds": target.seconds,
+        }
+    return files, facts
+
+
+def timed(request: Request, config: Any) -> tuple[Unlearned, float]:
+    """Runs a method; T_U is its own time alone, in seconds, the device synchronised at both ends.
+
+    Keeping checkpoints is no part of it, what was done before a restart is.
+    """
+    checkpoint = request.checkpoint
+    excluded = 0.0 if checkpoint is None else checkpoint.off_the_clock
+    request.world.synchronize()
+    start = time.perf_counter()
+    unlearned = METHODS[type(config)](request, config)
+    request.world.synchronize()
+    excluded = excluded if checkpoint is None else checkpoint.off_the_clock - excluded
+    return unlearned, time.perf_counter() - start - excluded
+
+
+def _fresh(unit: TargetUnit, data: Examples, purpose: str, world: World) -> nn.Module:
+    model = build(
+        unit.model,
+        channels=data.images.shape[-1],
+        num_classes=data.num_classes,
+        seed=derive_seed(purpose, unit.seed),
+        device=data.device,
+    )
+    return with_global_statistics(model, world) if world.size > 1 and unit.train.sync_batch_norm else model
+
+
+def _original(
+    unit: TargetUnit, data: Examples, world: World, checkpoint: Checkpoint | None
+) -> tuple[nn.Module, dict[str, list[float]]]:
+    """Trains the original in its own unit, reads it back in every other."""
+    model = _fresh(unit, data, "original", world)
+    if unit.method != "original":
+        path = Path(unit.run) / f"models/{unit.seed}/original.safetensors"
+        if store.committed(Path(unit.run), target_marker(unit.seed, "original"), id=unit.original_id) is None:
+            raise store.CorruptResult(f"{path} is absent or altered: run again to train the original anew")
+        return frozen_copy(load_weights(model, path)), {}
+    if unit.given_original is not None:
+        return frozen_copy(load_given(model, unit.given_original)), {}
+    members = torch.from_numpy(unit.split.pool[unit.draw.train]).to(data.device)
+    model = trainable_copy(model)
+    seed = derive_seed("original", unit.seed)
+    losses = train(model, data, members, unit.train, seed=seed, world=world, checkpoint=checkpoint)
+    return frozen_copy(model), {"training cross-entropy": losses}
+
+
+def _request(
+    unit: TargetUnit, data: Examples, original: nn.Module, world: World, checkpoint: Checkpoint | None
+) -> Request:
+    def indices(positions: np.ndarray) -> Tensor:
+        return torch.from_numpy(unit.split.pool[positions]).to(data.device)
+
+    return Request(
+        original=original,
+        fresh=_fresh(unit, data, "retrain", world),
+        data=data,
+        retain=indices(unit.draw.retain),
+        forget=indices(unit.draw.forget),
+        unseen=torch.tensor(unit.split.unseen, device=data.device),
+        train=unit.train,
+        seed=unit.seed,
+        world=world,
+        checkpoint=checkpoint,
+    )

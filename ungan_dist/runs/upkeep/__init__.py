@@ -1,0 +1,1 @@
+"""Verify, purge and diagnose what lies on disk."""

@@ -1,0 +1,103 @@
+"""The classifiers."""
+
+from __future__ import annotations
+
+import copy
+from typing import cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ungan_dist.config.training import ModelConfig
+from ungan_dist.data.seeds import derive_seed
+from ungan_dist.training.factories import model_from_factory
+
+
+class SmallCNN(nn.Module):
+    """Three convolutions with batch norm, global average pooling, one linear layer: ordered in ``stages``."""
+
+    def __init__(self, channels: int, num_classes: int, width: int) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(
+            [
+                _convolution(channels, width, pool=True),
+                _convolution(width, 2 * width, pool=True),
+                _convolution(2 * width, 4 * width, pool=False),
+                nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4 * width, num_classes)),
+            ]
+        )
+
+    def forward(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
+        for stage in self.stages:
+            images = stage(images)
+        return images
+
+
+def _convolution(channels_in: int, channels_out: int, *, pool: bool) -> nn.Sequential:
+    layers = [
+        nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False),
+        nn.BatchNorm2d(channels_out),
+        nn.ReLU(),
+    ]
+    return nn.Sequential(*layers, *([nn.MaxPool2d(2)] if pool else []))
+
+
+def _resnet18(channels: int, num_classes: int, *, cifar_stem: bool) -> nn.Module:
+    """Torchvision's own ResNet-18; the CIFAR stem is 3×3 with stride 1 and no max-pool."""
+    import torchvision  # four seconds that only a ResNet is worth
+
+    model = torchvision.models.resnet18(weights=None, num_classes=num_classes)
+    if cifar_stem:
+        model.conv1 = nn.Conv2d(channels, 64, 3, stride=1, padding=1, bias=False)
+        model.maxpool = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
+    elif channels != 3:
+        model.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
+    return model
+
+
+def build(config: ModelConfig, *, channels: int, num_classes: int, seed: int, device: torch.device) -> nn.Module:
+    """A classifier with the initial weights of one seed; the global random state is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed("weights", seed))
+        if config.factory is not None:
+            model: nn.Module = model_from_factory(config.factory, channels, num_classes)
+        elif config.name == "small_cnn":
+            model = SmallCNN(channels, num_classes, config.width)
+        else:
+            model = _resnet18(channels, num_classes, cifar_stem=config.name == "resnet18_cifar")
+    return model.to(device)
+
+
+def stages(model: nn.Module) -> list[nn.Module]:
+    """The parts of a classifier in the order of the forward pass, the last one its classifying layer."""
+    if isinstance(model, SmallCNN):
+        return list(model.stages)
+    names = ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4", "fc")
+    if all(hasattr(model, name) for name in names):
+        stem, rest = names[:2], names[2:]
+        return [nn.ModuleList(map(model.get_submodule, stem)), *map(model.get_submodule, rest)]
+    # a model of the user's: its parts in the order of their definition, containers opened once
+    parts = [part for child in model.children() for part in (child if isinstance(child, nn.Sequential) else [child])]
+    parts = [part for part in parts if any(True for _ in part.parameters())]
+    if not parts:
+        raise ValueError(f"{type(model).__name__} has no parts with parameters: CF-k cannot tell its last ones")
+    return parts
+
+
+def frozen_copy(model: nn.Module) -> nn.Module:
+    """A copy in eval mode whose parameters take no gradient."""
+    duplicate = cast(nn.Module, copy.deepcopy(model))
+    return duplicate.eval().requires_grad_(False)
+
+
+def trainable_copy(model: nn.Module, like: nn.Module | None = None) -> nn.Module:
+    """A copy in training mode; what the user's factory froze, as a pretrained backbone, is trained nowhere.
+
+    Args:
+        like: the same architecture as it was built; the copy's parameters take gradients where its do. None: the model.
+    """
+    duplicate = cast(nn.Module, copy.deepcopy(model)).train()
+    for parameter, built in zip(duplicate.parameters(), (model if like is None else like).parameters(), strict=True):
+        parameter.requires_grad_(built.requires_grad)
+    return duplicate

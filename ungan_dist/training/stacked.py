@@ -1,0 +1,77 @@
+"""Many models trained at once: their weights stacked, one step for all (``torch.func``)."""
+
+from __future__ import annotations
+
+import copy
+from typing import cast
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state
+from torch.nn import functional
+
+from ungan_dist.config.training import TrainConfig
+from ungan_dist.data.examples import Examples, batches, gather
+from ungan_dist.data.seeds import derive_seed
+from ungan_dist.training.train import cosine
+
+
+def train_stacked(
+    models: list[nn.Module],
+    data: Examples,
+    indices: list[Int[Tensor, " set"]],
+    config: TrainConfig,
+    *,
+    seeds: list[int],
+) -> None:
+    """Trains models of one architecture in place, each on its own set of the same size, each as if alone.
+
+    Raises:
+        ValueError: sets of different sizes, whose steps could not be taken together.
+    """
+    if len({len(members) for members in indices}) != 1:
+        raise ValueError(f"stacked models need sets of one size, got {sorted({len(members) for members in indices})}")
+    skeleton = cast(nn.Module, copy.deepcopy(models[0])).train().to("meta")
+    parameters, buffers = stack_module_state(models)
+    optimizer = torch.optim.SGD(
+        list(parameters.values()), lr=config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
+    )
+
+    def loss_of_one(
+        weights: dict[str, Tensor], statistics: dict[str, Tensor], images: Tensor, labels: Tensor
+    ) -> Tensor:
+        logits = functional_call(skeleton, (weights, statistics), (images,))
+        return functional.cross_entropy(logits, labels)
+
+    losses_of_all = torch.vmap(loss_of_one)
+    for epoch in range(config.epochs):
+        optimizer.param_groups[0]["lr"] = cosine(config.learning_rate, epoch, config.epochs)
+        passes = [
+            batches(members, config.batch_size, seed=seed, epoch=epoch)
+            for members, seed in zip(indices, seeds, strict=True)
+        ]
+        for step in zip(*passes, strict=True):
+            images = torch.stack(
+                [
+                    gather(data, batch, augment=config.augment, seed=derive_seed("augment", seed), epoch=epoch)
+                    for batch, seed in zip(step, seeds, strict=True)
+                ]
+            )
+            labels = torch.stack([data.labels[batch] for batch in step])
+            # the sum, so that each model's gradient is that of its own loss
+            loss = losses_of_all(parameters, buffers, images, labels).sum()
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+    _unstack(models, parameters, buffers)
+
+
+@torch.no_grad()
+def _unstack(models: list[nn.Module], parameters: dict[str, Tensor], buffers: dict[str, Tensor]) -> None:
+    for position, model in enumerate(models):
+        for name, parameter in model.named_parameters():
+            parameter.copy_(parameters[name][position])
+        for name, buffer in model.named_buffers():
+            buffer.copy_(buffers[name][position])
+        model.eval()
