@@ -35,10 +35,10 @@ check: $(READY)  ## ruff, basedpyright, the floors between the modules, and ever
 
 kernels: $(READY)  ## of check and test what concerns the kernels: compiled without a GPU, run in Triton's interpreter
 	.venv/bin/python -m ungan_dist.kernels.compile_check
-	.venv/bin/python -m pytest -q tests/kernels
+	.venv/bin/python -m pytest -q tests/unit/kernels
 
 mutants: $(READY)  ## break each fused kernel in three ways: the tests must go red, minutes each
-	.venv/bin/python tests/kernels/run_mutants.py
+	.venv/bin/python tests/unit/kernels/run_mutants.py
 
 lock: $(UV)  ## bring requirements.lock up to pyproject.toml, keeping the pins that still fit
 	$(COMPILE) --extra dev pyproject.toml -o requirements.lock

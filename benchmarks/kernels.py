@@ -201,7 +201,7 @@ def main() -> int:
         print(f"no CUDA GPU: counts only, in {write('kernels', [], counts=counts())}")
         return 0
     deadline = time.monotonic() + BUDGET_S
-    tests = subprocess.run([sys.executable, "-m", "pytest", "-q", "tests/kernels"]).returncode
+    tests = subprocess.run([sys.executable, "-m", "pytest", "-q", "tests/unit/kernels"]).returncode
     if tests:
         print("the kernels' tests are red on this device: nothing is timed", file=sys.stderr)
         return tests

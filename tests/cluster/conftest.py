@@ -41,7 +41,7 @@ def ray_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[s
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         # workers import the tests' helpers by name
-        patch.setenv("PYTHONPATH", str(TESTS))
+        patch.setenv("PYTHONPATH", str(TESTS / "helpers"))
         yield dict(os.environ)
 
 

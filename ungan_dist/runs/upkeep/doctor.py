@@ -104,7 +104,7 @@ def check_ffcv() -> Finding:
 def _probed(name: str, *, absent: Literal["warning", "failure"], remedy: str) -> Finding:
     """What became of a probe in a process of its own."""
     # the package may be a copy that only this process's path knows; last, so that it shadows nothing
-    path = [*filter(None, [os.environ.get("PYTHONPATH")]), str(Path(__file__).parents[1])]
+    path = [*filter(None, [os.environ.get("PYTHONPATH")]), str(Path(__file__).parents[3])]
     command = [sys.executable, "-P", "-m", "ungan_dist.runs.upkeep.doctor_probes", name]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
     try:

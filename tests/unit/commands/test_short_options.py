@@ -1,0 +1,45 @@
+"""The short options of the recipe ``custom``, and what a command says that was told no recipe."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ungan_dist.commands.options import recipe_config
+from ungan_dist.errors import ConfigError
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.mark.parametrize("name", ["--model", "--original", "--forget", "--members", "--unlearned"])
+@pytest.mark.parametrize("again", ["short", "equals", "long"])
+def test_an_option_given_twice_is_refused(name: str, again: str) -> None:
+    full = "--model.factory" if name == "--model" else name.replace("--", "--given.")
+    second = {"short": [name, "n:b"], "equals": [f"{name}=n:b"], "long": [full, "n:b"]}[again]
+    with pytest.raises(ConfigError, match=f"{name} was given 2 times"):
+        recipe_config(["custom", name, "m:a", *second], command="run")
+
+
+def test_what_is_missing_is_named_as_it_is_typed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        recipe_config(["custom", "--unlearned", "w", "--forget", "f"], command="run")
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert "--members (given.members)" in said
+    assert "give --original if" in " ".join(said.split())
+
+
+@pytest.mark.parametrize("arguments", [[], ["--output", "runs"]])
+def test_a_command_without_a_recipe_is_told_the_recipes(arguments: list[str]) -> None:
+    with pytest.raises(ConfigError, match="name a recipe first: digits, cifar10-small"):
+        recipe_config(arguments, command="run")
+
+
+def test_the_package_shows_its_public_names_alone() -> None:
+    code = "import ungan_dist; print([name for name in dir(ungan_dist) if not name.startswith('__')])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    names = ["AuditConfig", "ForgetData", "Report", "audit", "load", "recipes", "unlearn"]
+    assert done.stdout.strip() == str(names)

@@ -1,0 +1,115 @@
+"""CI guards counts, not seconds: launches and operations are those in the committed results, memory is O(n + m)."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[3]
+sys.path.append(str(ROOT / "benchmarks"))
+
+pytest.importorskip("triton")
+import floors  # noqa: E402
+import kernel_counts  # noqa: E402
+import kernel_table  # noqa: E402
+
+RESULTS = json.loads((ROOT / "benchmarks/results/kernels.json").read_text())
+COMMITTED = {row["subject"]: row for row in RESULTS["counts"]}
+SMALL = {
+    "critic step, widths 128, batch 256": lambda impl: kernel_counts.critic_step(impl, 8, 5, "cpu"),
+    "critic update with SGD, widths 128, batch 256": lambda impl: kernel_counts.critic_update(impl, 8, 5, "cpu"),
+    "generator step, widths 128, batch 256": lambda impl: kernel_counts.generator_step(impl, 8, 5, "cpu"),
+    "energy distance and gradients, 256 × 256 × 64": lambda impl: kernel_counts.energy_step(impl, 10, 6, "cpu"),
+    "augmented batch, 64 × 32 × 32 × 3": lambda impl: kernel_counts.augment_step(impl, 2, "cpu"),
+    "log-odds, 8 × 256 × 10": lambda impl: kernel_counts.log_odds_step(impl, 2, 3, 10, "cpu"),
+}
+
+pytestmark = [
+    pytest.mark.skipif(torch.cuda.is_available(), reason="launches are counted in the interpreter"),
+    pytest.mark.filterwarnings("ignore::RuntimeWarning"),  # numpy's, in the interpreter
+]
+
+
+def test_every_subject_is_counted():
+    assert list(COMMITTED) == list(kernel_counts.SUBJECTS) == list(SMALL)
+
+
+@pytest.mark.parametrize("subject", SMALL)
+def test_launches_and_operations_are_those_committed(subject):
+    """At small shapes: neither depends on the shape."""
+    found = kernel_counts.count(SMALL[subject])
+    for name in ("reference_operations", "fused_kernels", "fused_calls"):
+        assert found[name] == COMMITTED[subject][name], name
+
+
+def test_a_critic_step_takes_at_most_six_launches():
+    """Five kernels, and the product with the arriving gradient."""
+    assert COMMITTED["critic step, widths 128, batch 256"]["fused_kernels"] + 1 <= 6
+    assert COMMITTED["critic update with SGD, widths 128, batch 256"]["fused_kernels"] == 5
+
+
+def test_memory_of_the_energy_distance_grows_with_its_rows_and_not_with_pairs():
+    small, large = (
+        kernel_counts.count_fused(kernel_counts.energy_step("fused", size, 4, "cpu"))["fused_bytes"]
+        for size in (64, 128)
+    )
+    assert large <= 4.2 * small  # rows double, and so may the parts that columns are dealt into, up to 8
+
+
+def test_the_readme_holds_the_committed_table():
+    assert kernel_table.table(RESULTS) in (ROOT / "README.md").read_text()
+
+
+@pytest.fixture
+def dots(monkeypatch):
+    """Floating-point operations of every dot done in the interpreter."""
+    from triton.runtime.interpreter import InterpreterBuilder
+
+    done, original = [], InterpreterBuilder.create_dot
+
+    def counted(self, a, b, *rest):
+        done.append(2 * a.data.shape[0] * a.data.shape[1] * b.data.shape[1])
+        return original(self, a, b, *rest)
+
+    monkeypatch.setattr(InterpreterBuilder, "create_dot", counted)
+    return done
+
+
+def test_the_floor_of_a_critic_step_is_what_its_dots_are(dots):
+    """Where no tile is padded: 32 features, widths of 32, 128 stacked rows a span."""
+    from ungan_dist.kernels.testing import critic_inputs
+
+    weights, batches, epsilon = critic_inputs(128, 32, (32, 32, 32))
+    leaves = [weight.float().requires_grad_() for weight in weights]
+    loss = kernel_counts.critic_loss(
+        leaves, *(z.float() for z in (*batches, epsilon)),
+        penalty="squared", penalty_of="critic", penalty_weight=10.0, impl="fused",
+    )  # fmt: skip
+    loss.backward()
+    assert sum(dots) == floors.critic_flops(128, 32, (32, 32, 32))
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_the_floor_of_the_energy_distance_is_no_more_than_its_dots(dots, backward):
+    """Tiles on the diagonal are whole, and the gradient takes both triangles."""
+    x, y = (torch.randn(64, 48, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    value = kernel_counts.energy_distance(x.requires_grad_(backward), y.requires_grad_(backward), impl="fused")
+    if backward:
+        value.backward()
+    assert 1 <= sum(dots) / floors.energy_flops(64, 64, 48, backward=backward) < 2
+
+
+def test_a_measured_row_tells_its_fraction_of_the_floor():
+    row = {
+        "subject": "critic step", "rival": "eager", "rival_ms": 8.0, "ours_ms": 0.5, "ratio": 16.0,
+        "interval": [15, 17], "error": 1e-6, "floor_ms": 0.05, "peak_bytes": 2_000_000,
+    }  # fmt: skip
+    cells = kernel_table.timed(row).split(" | ")
+    assert cells[-2:] == ["10%", "2.0 |"]
+    header = kernel_table.table(RESULTS | {"rows": [row]}).splitlines()[-3]
+    assert header.count("|") == kernel_table.timed(row).count("|")
+    assert header.count("|") == kernel_table.timed({"subject": "one", "left_out": "no time"}).count("|")

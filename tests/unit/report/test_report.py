@@ -1,0 +1,287 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from html.parser import HTMLParser
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+from synthetic import make_report
+
+import ungan_dist.report
+from ungan_dist.attack.evidence import Report
+from ungan_dist.report import render
+from ungan_dist.report.html import POLICY
+
+SCHEMA = json.loads((Path(ungan_dist.report.__file__).parent / "table.schema.json").read_text())
+HOSTILE = '<script>alert("x")</script> & $\\frac | `rm` [a](http://evil.example)'
+TWO = ("original", "retrain")
+THREE = ("original", "retrain", "ungan")
+VOID = {"meta", "br"}
+
+
+@pytest.fixture(scope="module")
+def three() -> tuple[Report, dict[str, bytes]]:
+    report = make_report(3, methods=THREE)
+    return report, render(report)
+
+
+@pytest.fixture(scope="module")
+def partial() -> tuple[Report, dict[str, bytes]]:
+    report = make_report(1, status="PARTIAL", missing=["shadow unit 7", "ungan <seed 2>"], methods=TWO)
+    return report, render(report)
+
+
+@pytest.fixture(scope="module")
+def hostile() -> dict[str, bytes]:
+    report = make_report(1, title=HOSTILE, methods=TWO)
+    rows = [dataclasses.replace(row, title=f"{row.title} {HOSTILE}") for row in report.rows]
+    evidence = [dataclasses.replace(e, curves={HOSTILE: [2.0, 1.0]}) for e in report.evidence]
+    return render(
+        dataclasses.replace(
+            report,
+            rows=rows,
+            evidence=evidence,
+            recipe=HOSTILE,
+            config={"identity": {HOSTILE: HOSTILE}},
+            resolved={HOSTILE: [HOSTILE]},
+            versions={HOSTILE: HOSTILE},
+            shadow_quality={HOSTILE: 0.5},
+            forget_files=[HOSTILE],
+            status="PARTIAL",
+            missing=[HOSTILE],
+        )
+    )
+
+
+class Elements(HTMLParser):
+    """Every start tag with its attributes; unbalanced tags fail."""
+
+    def __init__(self, page: bytes) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.stack: list[str] = []
+        self.text = ""
+        self.feed(page.decode())
+        assert not self.stack, self.stack
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.stack.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.stack.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_same_report_same_bytes(three: tuple[Report, dict[str, bytes]]) -> None:
+    assert render(make_report(3, methods=THREE)) == three[1]
+
+
+@pytest.mark.parametrize("num_seeds", [1, 3])
+def test_table_json_follows_its_schema(num_seeds: int, three: tuple, partial: tuple) -> None:
+    report, files = three if num_seeds == 3 else partial
+    table = json.loads(files["table.json"])
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    jsonschema.validate(table, SCHEMA)
+    assert [row["method"] for row in table["rows"]] == [row.method for row in report.rows]
+    for shown, row in zip(table["rows"], report.rows, strict=True):
+        assert shown["auc"]["mean"] == pytest.approx(row.auc.mean, abs=5e-7)
+        assert shown["tpr_at_fpr"]["0.001"] == "n/a (needs ≥ 1,000 never-seen examples)"
+
+
+def test_schema_refuses_a_missing_or_unknown_field(partial: tuple) -> None:
+    table = json.loads(partial[1]["table.json"])
+    for wrong in ({**table, "more": 1}, {key: value for key, value in table.items() if key != "rows"}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(wrong, SCHEMA)
+
+
+def test_table_json_knows_nothing_of_the_machine(three: tuple) -> None:
+    report, files = three
+    changed = dataclasses.replace(
+        report,
+        versions={"torch": "0"},
+        resolved={},
+        forget_files=["elsewhere"],
+        evidence=[dataclasses.replace(e, unlearning_seconds=e.unlearning_seconds + 1) for e in report.evidence],
+        shadow_quality={key: value + 1e-12 for key, value in report.shadow_quality.items()},
+    )
+    from ungan_dist.report.table_json import table, to_json
+
+    assert to_json(table(changed)) == files["table.json"]
+
+
+def test_json_is_sorted_finite_and_without_negative_zero() -> None:
+    from ungan_dist.report.table_json import to_json
+
+    written = to_json({"b": [-1e-9, 0.12345649, float("nan")], "a": np.float64(0.5), "δ": 1})
+    assert written.decode() == '{\n  "a": 0.5,\n  "b": [\n    0.0,\n    0.123456,\n    null\n  ],\n  "δ": 1\n}\n'
+
+
+def test_timings_are_apart(three: tuple) -> None:
+    report, files = three
+    timings = json.loads(files["timings.json"])
+    seconds = [e.unlearning_seconds for e in report.evidence if e.method == "ungan"]
+    shown = timings["methods"]["ungan"]
+    assert shown["per_seed"] == {str(seed): pytest.approx(value, abs=1e-6) for seed, value in enumerate(seconds)}
+    assert shown["mean"] == pytest.approx(np.mean(seconds), abs=1e-6)
+    assert b"second" not in files["table.json"]
+
+
+def test_page_loads_nothing_and_is_balanced(three: tuple, hostile: dict[str, bytes]) -> None:
+    for page in (three[1]["report.html"], hostile["report.html"]):
+        elements = Elements(page)
+        assert ("meta", {"http-equiv": "Content-Security-Policy", "content": POLICY}) in elements.found
+        for tag, attributes in elements.found:
+            assert tag not in {"script", "img", "link", "iframe", "object", "base"}
+            for name, value in attributes.items():
+                assert not name.startswith("on"), (tag, name)
+                if name.endswith("href") or name == "src":
+                    assert value is not None
+                    assert value.startswith("#"), (tag, value)
+        assert not re.search(rb"@import|url\((?!#)", page)
+
+
+def test_ids_on_the_page_are_unique_and_referred_to(three: tuple) -> None:
+    elements = Elements(three[1]["report.html"])
+    ids = [attributes["id"] for _, attributes in elements.found if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    references = set(re.findall(rb'(?:href="|url\()#([^")]+)', three[1]["report.html"]))
+    assert references
+    assert {reference.decode() for reference in references} <= set(ids)
+
+
+def test_hostile_text_is_shown_not_run(hostile: dict[str, bytes]) -> None:
+    elements = Elements(hostile["report.html"])
+    assert elements.text.count('<script>alert("x")</script>') > 10
+    markdown = hostile["table.md"].decode()
+    assert "<script" not in markdown
+    for line in markdown.splitlines():
+        if line.startswith("|"):
+            assert len(re.findall(r"(?<!\\)\|", line)) == len(re.findall(r"(?<!\\)\|", _header_line(markdown)))
+    for name, content in hostile.items():
+        if name.endswith(".svg"):
+            assert re.fullmatch(r"figures/[A-Za-z0-9_]+\.svg", name)
+            assert not [e for e in ElementTree.fromstring(content).iter() if e.tag.endswith("script")]
+
+
+def _header_line(markdown: str) -> str:
+    return next(line for line in markdown.splitlines() if line.startswith("| Method"))
+
+
+def test_every_figure_is_a_file_and_on_the_page(three: tuple) -> None:
+    report, files = three
+    names = {name for name in files if name.startswith("figures/")}
+    assert {"figures/roc_a.svg", "figures/roc_b.svg", "figures/roc_b_flipped.svg"} <= names
+    assert {f"figures/log_odds_{row.method}.svg" for row in report.rows} <= names
+    losses = {(e.method, loss) for e in report.evidence for loss in e.curves}
+    assert sum(name.startswith("figures/curve_") for name in names) == len(losses)
+    for name in names:
+        assert ElementTree.fromstring(files[name]).tag.endswith("svg")
+        assert b"<dc:date>" not in files[name]
+    assert files["report.html"].count(b"<svg ") == len(names)
+
+
+def test_partial_run_says_what_is_missing(partial: tuple, three: tuple) -> None:
+    files = partial[1]
+    page = Elements(files["report.html"]).text
+    assert page.index("PARTIAL") < page.index("What may be concluded")
+    assert "ungan <seed 2>" in page
+    assert "> - ungan &lt;seed 2&gt;" in files["table.md"].decode()
+    assert json.loads(files["table.json"])["missing"] == ["shadow unit 7", "ungan <seed 2>"]
+    assert b"PARTIAL" not in b"".join(three[1].values())
+
+
+def test_what_is_not_finished_at_all_still_renders() -> None:
+    files = render(make_report(1, status="PARTIAL", methods=()))
+    assert b"No method has been scored yet" in files["report.html"]
+    assert b"No method has been scored yet" in files["table.md"]
+    jsonschema.validate(json.loads(files["table.json"]), SCHEMA)
+    assert not any(name.startswith("figures/") for name in files)
+
+
+def test_no_file_names_an_example(partial: tuple) -> None:
+    # were a position printed anywhere, moving them all would be seen
+    report, files = partial
+    moved = []
+    for e in report.evidence:
+        padded = np.zeros(987_000)
+        far = {name: getattr(e, name) + 986_000 for name in ("retain", "forget", "never_seen")}
+        log_odds = np.zeros((987_000, 2), dtype=np.float32)
+        padded[986_000 : 986_000 + len(e.scores)] = e.scores
+        log_odds[986_000 : 986_000 + len(e.scores)] = e.log_odds
+        moved.append(dataclasses.replace(e, scores=padded, log_odds=log_odds, **far))
+    assert render(dataclasses.replace(report, evidence=moved)) == files
+
+
+def test_forget_files_are_listed(three: tuple) -> None:
+    report, files = three
+    for name in report.forget_files:
+        assert name in Elements(files["report.html"]).text
+        assert name.split("/")[-1].split("_")[0] in files["table.md"].decode()
+
+
+def test_importing_the_package_brings_no_matplotlib() -> None:
+    code = (
+        "import sys, ungan_dist, ungan_dist.report, ungan_dist.report.html, ungan_dist.report.terminal;"
+        "sys.exit('matplotlib' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_nothing_global_is_left_set() -> None:
+    import matplotlib as mpl
+
+    with mpl.rc_context({"font.size": 31, "axes.grid": False}):
+        before = {key: mpl.rcParams[key] for key in mpl.rcParams if key != "backend"}
+        files = render(make_report(1, methods=("original",)))
+        assert {key: mpl.rcParams[key] for key in before} == before
+    # the user's own settings do not reach the figures
+    assert render(make_report(1, methods=("original",))) == files
+    assert "matplotlib.pyplot" not in sys.modules
+
+
+def test_the_page_begins_with_the_verdicts_counted_and_what_made_it(three: tuple) -> None:
+    page = Elements(three[1]["report.html"]).text
+    head = page[: page.index("What may be concluded")]
+    assert "1 under-forgotten, 0 inconclusive, 0 over-forgotten, 1 equivalent; δ = 0.05" in head
+    assert "torch 2.14.0" in head
+
+
+def test_the_attacks_own_check_is_explained_with_a_real_superscript() -> None:
+    report = make_report(1, methods=TWO)
+    report = dataclasses.replace(report, shadow_quality={"LiRA AUC of the original, D against D^s": 0.622})
+    page = render(report)["report.html"].decode()
+    assert "D against D<sup>s</sup>: 0.622" in page
+    assert ".5 where it sees nothing" in page
+
+
+def test_curves_are_labelled_in_words_without_an_offset() -> None:
+    report = make_report(1, methods=("retrain", "ungan"))
+    flat = [1.0 + 1e-6 * step for step in range(12)]
+    evidence = [dataclasses.replace(e, curves={"fine_tuning": flat, "critic": flat}) for e in report.evidence]
+    files = render(dataclasses.replace(report, evidence=evidence))
+    svg = files["figures/curve_ungan_fine_tuning.svg"].decode()
+    assert "fine tuning loss" in svg
+    assert "critic loss" in files["figures/curve_ungan_critic.svg"].decode()
+    assert not re.search(r">\s*(\+1|1e)", svg)
+
+
+def test_every_row_of_the_largest_recipe_has_a_colour_of_its_own() -> None:
+    from ungan_dist.config.recipes import digits
+    from ungan_dist.report.figures import COLOURS
+
+    assert len(set(COLOURS)) == len(COLOURS) >= len(digits().methods)

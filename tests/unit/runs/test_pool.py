@@ -1,0 +1,138 @@
+"""The local pool: a killed process is replaced, a poisoned unit is given up, no process outlives its driver."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from processes import alive, workers
+from small import small_config
+
+from ungan_dist import store
+from ungan_dist.data.prepared import open_examples, prepare
+from ungan_dist.runs.plan import Plan, make_plan
+from ungan_dist.runs.pool import LocalPool
+from ungan_dist.runs.units import Done, Failed, execute, is_done
+from ungan_dist.training.evaluate import query
+from ungan_dist.training.models import build
+from ungan_dist.training.weights import load_weights
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Plan:
+    plan = make_plan(small_config(tmp_path))
+    prepare(plan.source, tmp_path)
+    return plan
+
+
+def test_units_run_and_are_committed_the_same_in_any_number_of_processes(plan: Plan, tmp_path: Path) -> None:
+    log_odds = []
+    for num_processes in (1, 2):
+        with LocalPool(num_processes) as pool:
+            outcomes = list(pool.run_units(plan.shadows))
+        assert all(isinstance(outcome, Done) for outcome in outcomes)
+        assert all(map(is_done, plan.shadows))
+        log_odds.append([store.read_array(tmp_path / unit.log_odds_file) for unit in plan.shadows])
+        for unit in plan.shadows:
+            (tmp_path / unit.marker).unlink()
+    assert (np.array(log_odds[0]) == np.array(log_odds[1])).all()
+    assert not workers(os.getpid())
+
+
+def test_a_killed_process_is_replaced_and_its_unit_done(plan: Plan) -> None:
+    killed: list[int] = []
+
+    def kill_one() -> None:
+        deadline = time.monotonic() + 60
+        while not workers(os.getpid()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        victim = workers(os.getpid())[0]
+        os.kill(victim, signal.SIGKILL)
+        killed.append(victim)
+
+    killer = threading.Thread(target=kill_one)
+    killer.start()
+    with LocalPool(1) as pool:
+        outcomes = list(pool.run_units(plan.shadows))
+        killer.join()
+        assert killed
+        assert killed[0] not in workers(os.getpid())
+    assert len(outcomes) == len(plan.shadows)
+    assert all(isinstance(outcome, Done) for outcome in outcomes)
+    assert all(map(is_done, plan.shadows))
+
+
+def test_a_unit_that_raises_is_named_and_the_rest_go_on(plan: Plan, tmp_path: Path) -> None:
+    # a folder stands where this unit's file must go: a real failure of a real write
+    (tmp_path / plan.shadows[0].log_odds_file).mkdir(parents=True)
+    with LocalPool(1) as pool:
+        outcomes = {outcome.unit.id: outcome for outcome in pool.run_units(plan.shadows)}
+    first = outcomes[plan.shadows[0].id]
+    assert isinstance(first, Failed)
+    assert "IsADirectoryError" in first.error
+    assert isinstance(outcomes[plan.shadows[1].id], Done)
+
+
+_DRIVER = """
+import sys
+from pathlib import Path
+sys.path[:0] = {paths!r}
+from small import small_config
+from ungan_dist.runs.plan import make_plan
+from ungan_dist.runs.pool import LocalPool
+from ungan_dist.data.prepared import open_examples, prepare
+from ungan_dist.training.weights import load_weights
+import dataclasses
+if __name__ == "__main__":
+    config = small_config(Path({output!r}))
+    config = dataclasses.replace(config, train=dataclasses.replace(config.train, epochs=100000))
+    plan = make_plan(config)
+    prepare(plan.source, Path({output!r}))
+    with LocalPool(2) as pool:
+        list(pool.run_units(plan.shadows))
+"""
+
+
+def test_no_process_outlives_a_killed_driver(tmp_path: Path) -> None:
+    script = tmp_path / "driver.py"
+    tests = Path(__file__).parents[2]
+    script.write_text(_DRIVER.format(paths=[str(tests / "helpers"), str(tests.parent)], output=str(tmp_path)))
+    driver = subprocess.Popen([sys.executable, str(script)])
+    deadline = time.monotonic() + 60
+    while len(victims := workers(driver.pid)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert len(victims) == 2
+    time.sleep(6)  # into the training, past the imports
+    driver.kill()
+    driver.wait()
+    deadline = time.monotonic() + 20
+    while any(alive(pid) for pid in victims) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(alive(pid) for pid in victims)
+
+
+def test_shadow_models_are_kept_only_on_request_and_are_those_that_were_asked(tmp_path: Path) -> None:
+    config = small_config(tmp_path)
+    plan = make_plan(
+        dataclasses.replace(config, execution=dataclasses.replace(config.execution, keep_shadow_models=True))
+    )
+    prepare(plan.source, tmp_path)
+    assert [unit.id for unit in plan.shadows] == [unit.id for unit in make_plan(config).shadows]
+    unit = plan.shadows[0]
+    execute(unit)
+    execute(make_plan(config).shadows[1])
+    assert sorted(path.name for path in tmp_path.glob("shadows/*/*")) == ["0.safetensors", "1.safetensors"]
+    data = open_examples(unit.prepared, "cpu")
+    model = build(unit.model, channels=1, num_classes=10, seed=0, device=data.device)
+    load_weights(model, tmp_path / unit.weights_file(1))
+    asked = query(model, data, torch.from_numpy(unit.pool), unit.queries)
+    assert (asked == store.read_array(tmp_path / unit.log_odds_file)[1]).all()

@@ -1,0 +1,116 @@
+"""The command line: what it teaches, what it refuses and how, and how fast it answers."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from here import command, refused
+from small import SMALL_OPTIONS
+
+ROOT = Path(__file__).parents[2]
+
+
+def process(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "ungan_dist", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "COLUMNS": "200"},
+        timeout=100,
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(["--help"], ["recipes"], ["run", "digits", "--help"], ["--version"]),
+        *([command, "--help"] for command in ("doctor", "plan", "submit", "status", "cancel", "manifest", "purge")),
+    ],
+)
+def test_help_answers_within_a_second(arguments: list[str]) -> None:
+    seconds = []
+    for _ in range(3):
+        start = time.monotonic()
+        result = process(*arguments)
+        seconds.append(time.monotonic() - start)
+        assert result.returncode == 0
+        assert result.stdout.strip()
+    assert min(seconds) < 1
+
+
+def test_recipes_are_listed_with_what_they_are() -> None:
+    listed = command("recipes").stdout
+    for name in ("digits", "cifar10-small", "paper", "cifar10-resnet18"):
+        assert name in listed
+
+
+def test_unknown_names_are_refused_with_the_known_ones(tmp_path: Path) -> None:
+    refused(process("run", "digitz"), "digitz", "cifar10-small")
+    refused(command("dance"), "dance", "report")
+    refused(command("run", "digits", "--methods", "magic"), "magic", "retrain")
+    refused(command("run", "digits", "--ungan.penalty", "cubed"), "cubed", "as_written")
+    refused(command("run", "digits", "--ungan.penalti", "squared"), "--ungan.penalti", "--ungan.penalty")
+    refused(command("report", tmp_path), str(tmp_path), "not a run folder")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--shadows.num-models", "7"], ["even", "7"]),
+        (["--split.forget-fraction", "0"], ["forget_fraction", "0"]),
+        (["--split.forget-fraction", "1"], ["forget_fraction", "1"]),
+        (["--split.train", "100", "--split.shadow-pool", "100"], ["retain examples", "80", "100"]),
+        (["--split.train", "10000", "--split.shadow-pool", "10000"], ["20151", "1797"]),
+        (["--train.augment.padding", "8"], ["padding", "8 × 8"]),
+        (["--train.learning-rate", "nan"], ["learning_rate", "nan"]),
+        (["--train.learning-rate", "inf"], ["learning_rate", "inf"]),
+        (["--shadows.seed", "-1"], ["shadows.seed", "-1"]),
+        (["--shadows.num-models", "2"], ["num_models", "2", "4"]),
+        (["--execution.run-name", "shadows"], ["run_name", "shadows"]),
+        (["--source.kind", "parquet", "--source.path", "/nowhere"], ["/nowhere"]),
+    ],
+)
+def test_bad_values_are_refused_and_nothing_is_written(tmp_path: Path, options: list[str], words: list[str]) -> None:
+    output = tmp_path / "out"
+    refused(command("run", "digits", "--output", output, *options), *words)
+    assert not output.exists()
+
+
+def test_a_damaged_parquet_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "train.parquet").write_bytes(b"PAR1 and then nothing")
+    output = tmp_path / "out"
+    result = process("run", "cifar10-small", "--source.path", tmp_path, "--output", output)
+    refused(result, "train.parquet")
+    assert not output.exists()
+
+
+@pytest.fixture
+def read_only(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "read-only"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", folder], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"cannot mount a read-only file system: {mounted.stderr.decode().strip()}")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_folder_that_cannot_be_written_is_refused(read_only: Path, tmp_path: Path) -> None:
+    refused(command("run", "digits", *SMALL_OPTIONS, "--output", read_only), str(read_only), "--output")
+    (tmp_path / "file").write_text("in the way")
+    refused(command("run", "digits", *SMALL_OPTIONS, "--output", tmp_path / "file"), "--output")
+
+
+def test_a_package_import_brings_in_nothing_heavy() -> None:
+    heavy = "torch", "ray", "triton", "ffcv", "matplotlib", "numpy"
+    code = f"import sys, ungan_dist, ungan_dist.config.recipes; print([n for n in {heavy} if n in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert result.stdout.strip() == "[]"
