@@ -19,7 +19,7 @@ def evidence_of(
 ) -> Evidence:
     shared = np.random.default_rng([7, seed])
     order = shared.permutation(2 * num_train)
-    forget, retain, never_seen = (np.sort(part) for part in np.split(order, [num_forget, num_train]))
+    forget, retain, non_members = (np.sort(part) for part in np.split(order, [num_forget, num_train]))
     noise = shared.normal(size=2 * num_train)  # the same examples are easy for every method
     rng = np.random.default_rng([seed, *method.encode()])
     scores = noise + 0.2 * rng.normal(size=2 * num_train)
@@ -40,7 +40,7 @@ def evidence_of(
         scores=scores,
         retain=retain,
         forget=forget,
-        never_seen=never_seen,
+        non_members=non_members,
         curves={} if method == "original" else curves,
         unlearning_seconds=0.0 if method == "original" else float(rng.uniform(3, 120)),
     )

@@ -238,9 +238,9 @@ def test_without_members_a_given_model_was_trained_on_all_but_the_official_test_
     pool, draw = sets.split.pool, sets.draw
     assert pool[draw.train].tolist() == list(range(120))
     assert pool[draw.forget].tolist() == [3, 4]
-    outside = np.concatenate([pool[draw.never_seen], sets.split.unseen, sets.split.test])
+    outside = np.concatenate([pool[draw.non_members], sets.split.unseen, sets.split.test])
     assert sorted(outside) == list(range(120, 180))
-    assert len(draw.never_seen) == 40
+    assert len(draw.non_members) == 40
     assert any("Only 40 examples were never seen, 120 were trained on" in note for note in sets.notes)
 
 
@@ -359,7 +359,7 @@ def test_the_sets_are_what_the_lists_say(pictures: Path, lists: Path, weights: P
     pool, draw = sets.split.pool, sets.draw
     assert (pool[draw.forget] % PER_CLASS < 2).all()
     assert sorted(pool[draw.train]) == np.load(lists / "members.npy").tolist()
-    parts = [pool[draw.retain], pool[draw.forget], pool[draw.never_seen], sets.split.unseen, sets.split.test]
+    parts = [pool[draw.retain], pool[draw.forget], pool[draw.non_members], sets.split.unseen, sets.split.test]
     together = np.concatenate(parts)
     # at most one example is left over, so that the pool can be halved
     assert len(np.unique(together)) == len(together) >= len(source.images) - 1

@@ -25,7 +25,7 @@ class Evidence:
     retain: Int[np.ndarray, " retain"]
     """Positions in the pool."""
     forget: Int[np.ndarray, " forget"]
-    never_seen: Int[np.ndarray, " never_seen"]
+    non_members: Int[np.ndarray, " non_members"]
     """D^s of this seed, positions in the pool."""
     curves: dict[str, list[float]]
     """Mean loss an epoch (or a round), by the loss's name."""

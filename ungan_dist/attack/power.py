@@ -31,7 +31,7 @@ class Design:
 
     num_forget: int
     """|D_f|."""
-    num_never_seen: int
+    num_non_members: int
     """|D^s|."""
     num_seeds: int
     num_shadows: int
@@ -42,7 +42,7 @@ class Design:
     def __post_init__(self) -> None:
         positive(
             num_forget=self.num_forget,
-            num_never_seen=self.num_never_seen,
+            num_non_members=self.num_non_members,
             num_seeds=self.num_seeds,
             num_shadows=self.num_shadows,
         )
@@ -70,9 +70,9 @@ def power(design: Design, delta: float) -> Power:
     )
 
 
-def auc_deviation(num_forget: int, num_never_seen: int) -> float:
+def auc_deviation(num_forget: int, num_non_members: int) -> float:
     """Standard deviation of an AUC at .5, over draws of the examples."""
-    return sqrt((num_forget + num_never_seen + 1) / (12 * num_forget * num_never_seen))
+    return sqrt((num_forget + num_non_members + 1) / (12 * num_forget * num_non_members))
 
 
 def expected_half_width(design: Design) -> float:
@@ -128,7 +128,7 @@ def leak_seen(delta: float, num_shadows: int) -> float:
 
 
 def _of_examples(design: Design) -> float:
-    return sqrt(2) * auc_deviation(design.num_forget, design.num_never_seen)
+    return sqrt(2) * auc_deviation(design.num_forget, design.num_non_members)
 
 
 def _of_gap(design: Design) -> float:

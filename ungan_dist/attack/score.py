@@ -158,18 +158,18 @@ def _interval(estimates: list[float], drawn: list[Drawn], level: float = LEVEL) 
 
 def _cells(item: Evidence, attack: AttackConfig) -> Cells:
     """Every cell of the table that this evidence has enough examples for."""
-    retain, forget, never_seen = _scores(item)
+    retain, forget, non_members = _scores(item)
     cells: Cells = {("accuracy", name): share for name, share in item.accuracy.items()}
-    cells[AUC] = auc(forget, never_seen)
+    cells[AUC] = auc(forget, non_members)
     for fnr in _fnrs(attack):
         # A retain set too small for the headline is an error, which the metric raises.
         if fnr == attack.fnr or len(retain) >= examples_needed(fnr):
             point = operating_point(retain, forget, fnr)
             cells["tnr", str(fnr)], cells["fnr", str(fnr)] = point.tnr, point.fnr
     for fpr in attack.fprs:
-        if len(never_seen) >= examples_needed(fpr):
-            cells["tpr", str(fpr)] = tpr_at_fpr(forget, never_seen, fpr)
-            cells["flipped tpr", str(fpr)] = tpr_at_fpr(-forget, -never_seen, fpr)
+        if len(non_members) >= examples_needed(fpr):
+            cells["tpr", str(fpr)] = tpr_at_fpr(forget, non_members, fpr)
+            cells["flipped tpr", str(fpr)] = tpr_at_fpr(-forget, -non_members, fpr)
     return cells
 
 
@@ -180,6 +180,7 @@ def _resample(
     resamples: dict[Key, Resamples] = {}
     for seed in sorted({item.seed for item in evidence}):
         items = [item for item in evidence if item.seed == seed]
+        # the names seed the draws, so non-members keep their first name here
         counts = [
             resample_counts(len(scores), attack.num_resamples, derive_seed("bootstrap", name, seed))
             for name, scores in zip(("retain", "forget", "never_seen"), _scores(items[0]), strict=True)
@@ -198,21 +199,21 @@ def _resample(
 
 
 def _resampled_cells(
-    cells: Sequence[Cell], retain: Resampled, forget: Resampled, never_seen: Resampled
+    cells: Sequence[Cell], retain: Resampled, forget: Resampled, non_members: Resampled
 ) -> Float64[np.ndarray, "cells resamples"]:
-    num_retain, num_never_seen = len(retain.values), len(never_seen.values)
+    num_retain, num_non_members = len(retain.values), len(non_members.values)
     values: list[np.ndarray] = []
     for statistic, rate in cells:
         if statistic == "auc":
-            values.append(resampled_auc(forget, never_seen))
+            values.append(resampled_auc(forget, non_members))
         elif statistic == "tnr":
             values.append(resampled_share_below(forget, retain, tnr_rank(float(rate), num_retain)))
         elif statistic == "tpr":
-            values.append(resampled_share_above(forget, never_seen, tpr_rank(float(rate), num_never_seen)))
+            values.append(resampled_share_above(forget, non_members, tpr_rank(float(rate), num_non_members)))
         else:
             # Flipped: with the sign turned, the r-th smallest is the r-th largest and above is below.
-            rank = num_never_seen + 1 - tpr_rank(float(rate), num_never_seen)
-            values.append(resampled_share_below(forget, never_seen, rank))
+            rank = num_non_members + 1 - tpr_rank(float(rate), num_non_members)
+            values.append(resampled_share_below(forget, non_members, rank))
     return np.stack(values)
 
 
@@ -234,9 +235,9 @@ def _fnrs(attack: AttackConfig) -> tuple[float, ...]:
 
 
 def _scores(item: Evidence) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Scores of retain, forget and never seen, in float64."""
+    """Scores of the retain set, the forget set and the non-members, in float64."""
     scores = np.asarray(item.scores, dtype=np.float64)
-    return scores[item.retain], scores[item.forget], scores[item.never_seen]
+    return scores[item.retain], scores[item.forget], scores[item.non_members]
 
 
 def _common_seeds(seeds_of: dict[str, list[int]], method: str) -> list[int]:
@@ -268,6 +269,6 @@ def _check(evidence: Sequence[Evidence]) -> None:
         if not np.isfinite(item.scores).all():
             raise ValueError(f"scores of {name} are not finite: the unlearned model has diverged")
         first = first_of_seed.setdefault(item.seed, item)
-        for field in ("retain", "forget", "never_seen"):
+        for field in ("retain", "forget", "non_members"):
             if not np.array_equal(getattr(item, field), getattr(first, field)):
                 raise ValueError(f"{name} and {first.method} differ in {field}: methods of one seed share their sets")

@@ -120,7 +120,7 @@ def _power(known: Outlook, found: Forecast | None = None) -> list[str]:
         lines.append(line + (f"  {extra.device_hours:>17.2f}" if extra else ""))
     return [
         *lines,
-        f"  |D_f| {design.num_forget}, |D^s| {design.num_never_seen}, {design.num_seeds} seed(s), "
+        f"  |D_f| {design.num_forget}, |D^s| {design.num_non_members}, {design.num_seeds} seed(s), "
         f"K {design.num_shadows}; spread between seeds beyond the examples: {known.spread_from}",
         "  δ passed: by a method equal to Retrain, in four runs of five. leak seen: how far from .5 the attack puts a",
         "  leak that the best attack would put δ from .5, were every example to leak alike.",

@@ -28,7 +28,7 @@ class GivenSplit:
     """The sets as indices into the source, each in increasing order; without the forget set, which is the list."""
 
     retain: Int[np.ndarray, " retain"]
-    never_seen: Int[np.ndarray, " never_seen"]
+    non_members: Int[np.ndarray, " non_members"]
     """D^s."""
     unseen: Int[np.ndarray, " unseen"]
     """D_u."""
@@ -60,14 +60,14 @@ def split_around(config: AuditConfig, source: Source, forget: Listed) -> GivenSp
     outside = np.random.default_rng(config.split.seed).permutation(outside)
     outside = outside[np.argsort(np.isin(outside, official), kind="stable")]
     num_unseen = max(2, round(len(outside) * UNSEEN_SHARE))
-    num_never_seen = min(len(outside) - 2 * num_unseen, len(members))
+    num_non_members = min(len(outside) - 2 * num_unseen, len(members))
     # shadow models take complementary halves of the pool
-    num_never_seen -= (len(members) + num_never_seen) % 2
-    unseen, never_seen, test = np.split(outside, [num_unseen, num_unseen + num_never_seen])
-    if len(never_seen) != len(members):
+    num_non_members -= (len(members) + num_non_members) % 2
+    unseen, non_members, test = np.split(outside, [num_unseen, num_unseen + num_non_members])
+    if len(non_members) != len(members):
         notes.append(
-            f"Only {len(never_seen):,} examples were never seen, {len(members):,} were trained on: each shadow model "
-            f"is trained on {(len(members) + len(never_seen)) // 2:,}, fewer than the original, and overfits "
+            f"Only {len(non_members):,} examples were never seen, {len(members):,} were trained on: each shadow model "
+            f"is trained on {(len(members) + len(non_members)) // 2:,}, fewer than the original, and overfits "
             f"differently."
         )
     hashes: dict[str, str] = {}
@@ -80,10 +80,11 @@ def split_around(config: AuditConfig, source: Source, forget: Listed) -> GivenSp
                 f"Too few examples beside the official test set were never seen: {lent:,} of its {len(official):,} "
                 f"stand in D^s and D_u, and Test % is of the other {len(test):,}."
             )
-        hashes = {"never_seen": array_hash(np.sort(never_seen)), "test": array_hash(test)}
+        # the key is hashed into the run's name, so it keeps its first spelling
+        hashes = {"never_seen": array_hash(np.sort(non_members)), "test": array_hash(test)}
     return GivenSplit(
         retain=retain,
-        never_seen=np.sort(never_seen),
+        non_members=np.sort(non_members),
         unseen=np.sort(unseen),
         test=np.sort(test),
         notes=notes,
@@ -131,12 +132,13 @@ def split_in_fixed_pool(config: AuditConfig, source: Source, forget: Listed) -> 
             f"share, and were exchanged with examples inside: the shadow models of this run serve this list alone. "
             f"Members that are named by --members, the same for every list, keep one pool for all."
         )
-    retain, never_seen = np.split(others, [num_members - num_listed])
+    retain, non_members = np.split(others, [num_members - num_listed])
     retain = np.sort(retain)
     _check_orphans(source, forget, retain)
     unseen, test = (rest, source.test) if source.test is not None else np.split(rest, [max(2, len(rest) // 2)])
-    sets = {"never_seen": np.sort(never_seen), "unseen": np.sort(unseen), "test": np.sort(test)}
-    hashes = {name: array_hash(indices) for name, indices in sets.items()}
+    sets = {"non_members": np.sort(non_members), "unseen": np.sort(unseen), "test": np.sort(test)}
+    # the keys are hashed into the run's name, so they keep their first spelling
+    hashes = {"never_seen" if name == "non_members" else name: array_hash(values) for name, values in sets.items()}
     return GivenSplit(retain=retain, notes=notes, hashes=hashes, **sets)
 
 

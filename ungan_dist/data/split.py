@@ -32,7 +32,7 @@ class Draw:
 
     retain: Int[np.ndarray, " retain"]
     forget: Int[np.ndarray, " forget"]
-    never_seen: Int[np.ndarray, " never_seen"]
+    non_members: Int[np.ndarray, " non_members"]
     """D^s."""
 
     @property
@@ -73,8 +73,8 @@ def make_split(config: SplitConfig, num_examples: int, test: Int[np.ndarray, " t
 def draw_sets(config: SplitConfig, seed: int) -> Draw:
     """D, its forget set and D^s for one audit seed, drawn anew from the fixed pool."""
     order = _generator(config.seed, 1, seed).permutation(config.train + config.shadow_pool)
-    forget, retain, never_seen = np.split(order, [config.num_forget, config.train])
-    return Draw(retain=np.sort(retain), forget=np.sort(forget), never_seen=np.sort(never_seen))
+    forget, retain, non_members = np.split(order, [config.num_forget, config.train])
+    return Draw(retain=np.sort(retain), forget=np.sort(forget), non_members=np.sort(non_members))
 
 
 def membership_matrix(num_models: int, num_examples: int, seed: int) -> Bool[np.ndarray, "models examples"]:

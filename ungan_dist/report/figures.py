@@ -66,14 +66,14 @@ def _roc(found: dict[str, list[Evidence]], titles: dict[str, str]) -> list[Drawi
             "(b) Forget against never seen. Above the diagonal, forget examples still look like members.",
             "false positive rate (never seen)",
             "true positive rate (forget)",
-            lambda e: (e.scores[e.forget], e.scores[e.never_seen]),
+            lambda e: (e.scores[e.forget], e.scores[e.non_members]),
         ),
         (
             "roc_b_flipped",
             "(b) with the sign turned. Above the diagonal, forget examples look less seen than never-seen ones.",
             "false positive rate (never seen)",
             "flipped true positive rate (forget)",
-            lambda e: (-e.scores[e.forget], -e.scores[e.never_seen]),
+            lambda e: (-e.scores[e.forget], -e.scores[e.non_members]),
         ),
         (
             "roc_a",
@@ -183,7 +183,7 @@ def _by_set(evidence: Sequence[Evidence]) -> dict[str, Scores]:
         parts["forget"].append(pool[e.forget])
         parts["retain"].append(pool[e.retain])
         parts["unseen"].append(e.log_odds_unseen.mean(axis=1, dtype=np.float64))
-        parts["never seen"].append(pool[e.never_seen])
+        parts["never seen"].append(pool[e.non_members])
     joined = {name: np.concatenate(found) for name, found in parts.items()}
     return {name: found[np.isfinite(found)] for name, found in joined.items()}
 

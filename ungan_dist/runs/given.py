@@ -50,12 +50,12 @@ def given_sets(config: AuditConfig, source: Source) -> GivenSets:
     sets = (split_in_fixed_pool if trained_here else split_around)(config, source, forget)
     notes = [*sets.notes]
     members = np.union1d(sets.retain, forget.indices)
-    pool = np.union1d(members, sets.never_seen)
+    pool = np.union1d(members, sets.non_members)
     split = Split(pool=pool, unseen=sets.unseen, test=sets.test)
     draw = Draw(
         retain=np.searchsorted(pool, sets.retain),
         forget=np.searchsorted(pool, forget.indices),
-        never_seen=np.searchsorted(pool, sets.never_seen),
+        non_members=np.searchsorted(pool, sets.non_members),
     )
     facts = {"forget": array_hash(forget.indices), "members": array_hash(members)} | sets.hashes
     weights = {"original": given.original, "unlearned": given.unlearned}

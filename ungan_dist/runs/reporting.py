@@ -57,7 +57,7 @@ def build_report(plan: Plan, failures: list[Failed], tell: progress.Report) -> R
     units: Sequence[Unit] = [*plan.targets, *plan.shadows]
     absent = [f"{unit.title}{reasons.get(unit.id, '')}" for unit in units if unit.id not in done]
     originals = [item for item in evidence if item.method == "original"]
-    aucs = [auc(np.delete(item.scores, item.never_seen), item.scores[item.never_seen]) for item in originals]
+    aucs = [auc(np.delete(item.scores, item.non_members), item.scores[item.non_members]) for item in originals]
     draw = plan.draws[0]
     return Report(
         title=plan.source.title,
@@ -75,7 +75,7 @@ def build_report(plan: Plan, failures: list[Failed], tell: progress.Report) -> R
             "retain": len(draw.retain),
             "forget": len(draw.forget),
             "unseen": len(plan.split.unseen),
-            "shadow_pool": len(draw.never_seen),
+            "shadow_pool": len(draw.non_members),
             "test": len(plan.split.test),
             "shadows": len(membership),
             "seeds": config.num_seeds,
@@ -106,7 +106,7 @@ def _evidence(plan: Plan, unit: TargetUnit, fits: ShadowFits) -> Evidence:
         scores=fits.score(target),
         retain=unit.draw.retain,
         forget=unit.draw.forget,
-        never_seen=unit.draw.never_seen,
+        non_members=unit.draw.non_members,
         curves=facts["curves"],
         unlearning_seconds=facts["unlearning_seconds"],
     )

@@ -34,14 +34,14 @@ from ungan_dist.data.split import membership_matrix
 from ungan_dist.runs.forecast.outlook import Outlook, lines, more
 from ungan_dist.runs.given import levers_of
 
-DIGITS = Design(num_forget=135, num_never_seen=675, num_seeds=5, num_shadows=64)
+DIGITS = Design(num_forget=135, num_non_members=675, num_seeds=5, num_shadows=64)
 
 
 def gaps(generator: np.random.Generator, design: Design, num_runs: int) -> np.ndarray:
     """Gaps of methods that equal Retrain, runs × seeds, from scores that say nothing."""
     values = np.empty((num_runs, design.num_seeds))
     for run, seed in np.ndindex(values.shape):
-        pair = [auc(generator.normal(size=design.num_forget), generator.normal(size=design.num_never_seen))
+        pair = [auc(generator.normal(size=design.num_forget), generator.normal(size=design.num_non_members))
                 for _ in range(2)]  # fmt: skip
         values[run, seed] = pair[0] - pair[1] + generator.normal(scale=design.spread or 1e-300)
     return values
@@ -57,8 +57,8 @@ def test_the_deviation_of_an_auc_is_what_random_scores_show() -> None:
     "design",
     [
         DIGITS,
-        Design(num_forget=50, num_never_seen=200, num_seeds=3, num_shadows=16),
-        Design(num_forget=50, num_never_seen=200, num_seeds=8, num_shadows=16, spread=0.04),
+        Design(num_forget=50, num_non_members=200, num_seeds=3, num_shadows=16),
+        Design(num_forget=50, num_non_members=200, num_seeds=8, num_shadows=16, spread=0.04),
     ],
     ids=lambda design: f"{design.num_seeds} seeds, spread {design.spread}",
 )
@@ -75,7 +75,7 @@ def test_intervals_and_verdicts_of_simulated_runs_come_out_as_forecast(design: D
 
 
 def test_with_one_seed_the_bootstrap_is_as_wide_as_forecast() -> None:
-    design = Design(num_forget=135, num_never_seen=675, num_seeds=1, num_shadows=64)
+    design = Design(num_forget=135, num_non_members=675, num_seeds=1, num_shadows=64)
     generator = np.random.default_rng(2)
     intervals = []
     for run in range(60):
@@ -110,8 +110,8 @@ def test_the_attack_sees_of_a_leak_what_the_formula_says(num_shadows: int) -> No
 
 def test_what_more_of_everything_buys() -> None:
     now = power(DIGITS, 0.05)
-    more_seeds = power(Design(num_forget=135, num_never_seen=675, num_seeds=10, num_shadows=64), 0.05)
-    more_forget = power(Design(num_forget=270, num_never_seen=675, num_seeds=5, num_shadows=64), 0.05)
+    more_seeds = power(Design(num_forget=135, num_non_members=675, num_seeds=10, num_shadows=64), 0.05)
+    more_forget = power(Design(num_forget=270, num_non_members=675, num_seeds=5, num_shadows=64), 0.05)
     assert more_seeds.smallest_delta < more_forget.smallest_delta < now.smallest_delta
     # the intervals of the published run on digits are 0.031 to 0.051 on each side
     assert 0.03 < now.half_width < 0.045
@@ -166,6 +166,6 @@ def test_what_was_given_says_what_there_can_be_more_of() -> None:
 
 def test_designs_that_are_none_are_refused() -> None:
     with pytest.raises(ValueError, match="num_seeds"):
-        Design(num_forget=1, num_never_seen=1, num_seeds=0, num_shadows=4)
+        Design(num_forget=1, num_non_members=1, num_seeds=0, num_shadows=4)
     with pytest.raises(ValueError, match="spread"):
-        Design(num_forget=1, num_never_seen=1, num_seeds=1, num_shadows=4, spread=-1.0)
+        Design(num_forget=1, num_non_members=1, num_seeds=1, num_shadows=4, spread=-1.0)

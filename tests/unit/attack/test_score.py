@@ -21,7 +21,7 @@ def shown(method: str, seed: int, *, num_train=400, num_forget=40, forget_shift=
     """Scores of a pool twice ``num_train``: retain examples one higher, forget examples ``forget_shift``."""
     rng = np.random.default_rng(seed)
     pool = rng.permutation(2 * num_train)
-    forget, retain, never_seen = pool[:num_forget], pool[num_forget:num_train], pool[num_train:]
+    forget, retain, non_members = pool[:num_forget], pool[num_forget:num_train], pool[num_train:]
     # What the pool's examples have in common over the methods of a seed, and the method's own noise.
     scores = rng.standard_normal(2 * num_train)
     scores += noise * np.random.default_rng([seed, *method.encode()]).standard_normal(2 * num_train)
@@ -36,7 +36,7 @@ def shown(method: str, seed: int, *, num_train=400, num_forget=40, forget_shift=
         scores=scores,
         retain=retain,
         forget=forget,
-        never_seen=never_seen,
+        non_members=non_members,
         curves={},
         unlearning_seconds=1.0,
     )
@@ -44,7 +44,7 @@ def shown(method: str, seed: int, *, num_train=400, num_forget=40, forget_shift=
 
 
 def sets(item: Evidence):
-    return item.scores[item.retain], item.scores[item.forget], item.scores[item.never_seen]
+    return item.scores[item.retain], item.scores[item.forget], item.scores[item.non_members]
 
 
 @pytest.mark.parametrize("num_seeds", [1, 2, 3])

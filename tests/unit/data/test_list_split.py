@@ -51,7 +51,7 @@ def parts(sets: GivenSets) -> dict[str, set[int]]:
     return {
         "retain": set(pool[sets.draw.retain]),
         "forget": set(pool[sets.draw.forget]),
-        "never_seen": set(pool[sets.draw.never_seen]),
+        "non_members": set(pool[sets.draw.non_members]),
         "unseen": set(sets.split.unseen),
         "test": set(sets.split.test),
     }
@@ -84,7 +84,7 @@ def test_lists_inside_of_the_pool_share_it(tmp_path: Path, num_test: int) -> Non
         assert np.array_equal(sets.split.pool, found[0].split.pool)
         assert np.array_equal(sets.split.unseen, found[0].split.unseen)
         assert np.array_equal(sets.split.test, found[0].split.test)
-        assert len(sets.draw.train) == len(sets.draw.never_seen) == round(share * NUM)
+        assert len(sets.draw.train) == len(sets.draw.non_members) == round(share * NUM)
         assert not any("outside of the fixed pool" in note for note in sets.notes)
     assert len({sets.given_hash for sets in found}) == 3
 
@@ -128,7 +128,7 @@ def test_official_test_examples_are_tested_on_where_members_are_given(tmp_path: 
     check(sets)
     # 120 others were not trained on: enough for D^s and D_u
     assert parts(sets)["test"] == set(data.test)
-    assert parts(sets)["never_seen"] <= set(train[80:])
+    assert parts(sets)["non_members"] <= set(train[80:])
     assert parts(sets)["unseen"] <= set(train[80:])
     assert not any("stand in" in note for note in sets.notes)
 
@@ -137,7 +137,7 @@ def test_official_test_examples_are_tested_on_where_members_are_given(tmp_path: 
     check(sets)
     found = parts(sets)
     assert found["test"] < set(data.test)
-    assert set(train[180:]) <= found["never_seen"] | found["unseen"]
+    assert set(train[180:]) <= found["non_members"] | found["unseen"]
     lent = NUM_TEST - len(found["test"])
     assert any(f"{lent} of its 60 stand in D^s and D_u" in note for note in sets.notes)
 

@@ -46,8 +46,8 @@ def test_sets_partition_what_they_should() -> None:
     everything = np.concatenate([split.pool, split.unseen, split.test])
     assert sorted(everything) == list(range(200))
     draw = draw_sets(config, 0)
-    assert (len(draw.forget), len(draw.retain), len(draw.never_seen)) == (12, 48, 60)
-    assert sorted(np.concatenate([draw.train, draw.never_seen])) == list(range(120))
+    assert (len(draw.forget), len(draw.retain), len(draw.non_members)) == (12, 48, 60)
+    assert sorted(np.concatenate([draw.train, draw.non_members])) == list(range(120))
 
 
 def test_official_test_examples_are_never_trained_on() -> None:

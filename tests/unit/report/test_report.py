@@ -219,7 +219,7 @@ def test_no_file_names_an_example(partial: tuple) -> None:
     moved = []
     for e in report.evidence:
         padded = np.zeros(987_000)
-        far = {name: getattr(e, name) + 986_000 for name in ("retain", "forget", "never_seen")}
+        far = {name: getattr(e, name) + 986_000 for name in ("retain", "forget", "non_members")}
         log_odds = np.zeros((987_000, 2), dtype=np.float32)
         padded[986_000 : 986_000 + len(e.scores)] = e.scores
         log_odds[986_000 : 986_000 + len(e.scores)] = e.log_odds

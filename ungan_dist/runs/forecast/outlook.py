@@ -46,10 +46,10 @@ def outlook(plan: Plan) -> Outlook:
     num_models, to_train = (sum(unit.num_models for unit in some) for some in (units, todo))
     shadows_to_train = sum(unit.num_models for unit in missing(plan.shadows))
     draw = plan.draws[0]
-    spread, spread_from = _spread(plan.folder, len(draw.forget), len(draw.never_seen))
+    spread, spread_from = _spread(plan.folder, len(draw.forget), len(draw.non_members))
     design = Design(
         num_forget=len(draw.forget),
-        num_never_seen=len(draw.never_seen),
+        num_non_members=len(draw.non_members),
         num_seeds=config.num_seeds,
         num_shadows=config.shadows.num_models,
         spread=spread,
@@ -101,7 +101,7 @@ def more(design: Design, delta: float, levers: Levers) -> dict[str, tuple[Design
     return {name: (changed, power(changed, delta)) for name, changed in designs.items()}
 
 
-def _spread(folder: Path, num_forget: int, num_never_seen: int) -> tuple[float, str]:
+def _spread(folder: Path, num_forget: int, num_non_members: int) -> tuple[float, str]:
     """What the gaps of a run's own table differ by between seeds, less what their examples explain."""
     try:
         rows = store.read_json(folder / "table.json")["rows"]
@@ -111,5 +111,5 @@ def _spread(folder: Path, num_forget: int, num_never_seen: int) -> tuple[float, 
     variances = [np.var(values, ddof=1) for values in gaps if len(values) >= SEEDS_FOR_T]
     if not variances:
         return 0.0, f"this run has fewer than {SEEDS_FOR_T} seeds so far: taken as 0"
-    beyond = float(np.mean(variances)) - 2 * auc_deviation(num_forget, num_never_seen) ** 2
+    beyond = float(np.mean(variances)) - 2 * auc_deviation(num_forget, num_non_members) ** 2
     return max(0.0, beyond) ** 0.5, f"{max(0.0, beyond) ** 0.5:.3f} in this run's table so far"

@@ -48,7 +48,7 @@ def report_cost(plan: Plan) -> Cost:
             scores=generator.permutation(np.resize(scores, num_examples)),
             retain=unit.draw.retain,
             forget=unit.draw.forget,
-            never_seen=unit.draw.never_seen,
+            non_members=unit.draw.non_members,
             curves={"loss": [0.5] * 10},
             unlearning_seconds=1.0,
         )
@@ -70,7 +70,7 @@ def report_cost(plan: Plan) -> Cost:
                 "retain": len(draw.retain),
                 "forget": len(draw.forget),
                 "unseen": len(plan.split.unseen),
-                "shadow_pool": len(draw.never_seen),
+                "shadow_pool": len(draw.non_members),
                 "test": len(plan.split.test),
                 "shadows": num_models,
                 "seeds": config.num_seeds,
