@@ -9,6 +9,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -19,7 +20,10 @@ from triton.runtime.interpreter import GridExecutor
 
 from ungan_dist.kernels import critic_loss, critic_sgd_step, energy_distance, gather_augmented, generator_loss, log_odds
 from ungan_dist.kernels.impl import Impl
-from ungan_dist.kernels.testing import CANARY, critic_inputs, guarded_buffers
+
+sys.path.append(str(Path(__file__).parents[1] / "tests/helpers"))
+
+from fused_budget import CANARY, critic_inputs, guarded_buffers
 
 Step = Callable[[], tuple[Tensor, ...]]
 

@@ -26,7 +26,7 @@ if not has_cuda_device():
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported; the last bits depend on it
 
 # Before any test imports the package: modules imported earlier would stay unchecked.
-install_import_hook("ungan_dist", "shapes.checked")
+install_import_hook("ungan_dist", "shape_checks.checked")
 
 settings.register_profile("ungan_dist", deadline=None, max_examples=50)
 settings.load_profile("ungan_dist")

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
-from parallel import in_world
+from process_groups import in_world
 from processes import alive
-from small import small_config
+from small_audit import small_config
 
 from ungan_dist import launch, store
 from ungan_dist.cluster.ddp import Workers, refuse_infeasible, run_together
@@ -95,7 +95,7 @@ def test_an_audit_whose_targets_two_workers_train_one_of_which_is_killed(ray_clu
     """Ray Train, the fleet and the pipeline together, against the same targets of two processes without Ray."""
     expected = config_for(tmp_path / "alone")
     with opened(expected) as plan:
-        in_world(2, "parallel:run_together", plan.targets)
+        in_world(2, "process_groups:run_together", plan.targets)
     config = config_for(tmp_path / "ray", cluster="auto")
     killer = Killer(tmp_path / "ray/run/checkpoints/0/original.json")
     report = launch.audit(config)
@@ -124,7 +124,7 @@ def test_a_target_that_cannot_be_trained_is_named_and_the_others_are_done(
     config = config_for(tmp_path, methods=("original", "cf_k", "retrain"))
     config = dataclasses.replace(config, cf_k=dataclasses.replace(config.cf_k, k=9))
     with opened(config) as plan:
-        in_world(2, "parallel:run_together", plan.originals)
+        in_world(2, "process_groups:run_together", plan.originals)
         todo = [*plan.unlearning, plan.shadows[0]]
         outcomes = {outcome.unit.title: outcome for outcome in run_together(todo, Workers(num_workers=2))}
     assert outcomes["cf_k, seed 0"].kind == "error"
@@ -132,7 +132,7 @@ def test_a_target_that_cannot_be_trained_is_named_and_the_others_are_done(
     assert outcomes["retrain, seed 0"].kind == "done"
     assert outcomes["shadow models 0–1"].kind == "done"
     with opened(config_for(tmp_path / "without Ray", methods=("original",))) as alone:
-        in_world(2, "parallel:run_together", alone.shadows[:1])
+        in_world(2, "process_groups:run_together", alone.shadows[:1])
     ours, theirs = (root / plan.shadows[0].log_odds_file for root in (tmp_path, tmp_path / "without Ray"))
     assert ours.read_bytes() == theirs.read_bytes()
     assert not (tmp_path / "shadows" / plan.shadows[0].id).exists()

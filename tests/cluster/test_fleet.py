@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import fleet_faults as faults
-import naps
 import numpy as np
 import pytest
 import ray
 from processes import alive
-from small import small_config
+from sleeping_units import BreakOnce, HangOnce, SleepingUnit, always_done, sleep
+from small_audit import small_config
 
 from ungan_dist import store
 from ungan_dist.cluster import drive
@@ -179,7 +179,7 @@ def test_a_result_that_the_driver_cannot_see_is_no_result(tmp_path: Path) -> Non
 def test_workers_import_a_users_model_from_the_folder_that_the_run_began_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "users_own_model.py").write_text("from given_models import linear as build")
+    (tmp_path / "users_own_model.py").write_text("from user_models import linear as build")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     config = dataclasses.replace(small_config(tmp_path), model=ModelConfig(factory="users_own_model:build"))
@@ -214,13 +214,13 @@ def test_no_silence_without_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drive, "SILENCE_SECONDS", 1.5)
     heard = Heard()
     config = FleetConfig(num_workers=2, gpus_per_worker=3.0, autoscaling=True, wait_for_workers_s=4.0)
-    units = [naps.Nap(id=name, seconds=4.0) for name in "ab"]
-    with Fleet(config, tell=heard, execute=naps.sleep, is_done=naps.always) as fleet:
+    units = [SleepingUnit(id=name, seconds=4.0) for name in "ab"]
+    with Fleet(config, tell=heard, execute=sleep, is_done=always_done) as fleet:
         outcomes = list(fleet.run_units(units))
     assert "waiting for a worker: 2 asked for" in heard
     assert [type(outcome) for outcome in outcomes] == [Failed, Failed]
     assert "no room" in outcomes[0].error
-    with Fleet(FleetConfig(num_workers=2), tell=heard, execute=naps.sleep, is_done=naps.always) as fleet:
+    with Fleet(FleetConfig(num_workers=2), tell=heard, execute=sleep, is_done=always_done) as fleet:
         assert [type(outcome) for outcome in fleet.run_units(units)] == [Done, Done]
     assert "slowest: " in heard
 
@@ -228,10 +228,10 @@ def test_no_silence_without_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_104_sleeping_units_on_8_warm_workers_are_scheduled_at_90_percent_and_more(
     record_property: Callable[[str, object], None],
 ) -> None:
-    units = [naps.Nap(id=str(number), seconds=2.0) for number in range(104)]
+    units = [SleepingUnit(id=str(number), seconds=2.0) for number in range(104)]
     config = FleetConfig(num_workers=8, cpus_per_worker=0.5, gpus_per_worker=0.0)
-    with Fleet(config, execute=naps.sleep, is_done=naps.always) as fleet:
-        list(fleet.run_units([naps.Nap(id=f"warm {number}", seconds=3.0) for number in range(8)]))
+    with Fleet(config, execute=sleep, is_done=always_done) as fleet:
+        list(fleet.run_units([SleepingUnit(id=f"warm {number}", seconds=3.0) for number in range(8)]))
         start = time.monotonic()
         assert len(list(fleet.run_units(units))) == 104
         wall = time.monotonic() - start
@@ -243,20 +243,20 @@ def test_104_sleeping_units_on_8_warm_workers_are_scheduled_at_90_percent_and_mo
 
 @pytest.mark.parametrize("hanging", range(3))
 def test_a_unit_that_was_handed_ahead_has_its_deadline_too(hanging: int, tmp_path: Path) -> None:
-    units = [naps.Nap(id=str(number), seconds=0.3) for number in range(5)]
+    units = [SleepingUnit(id=str(number), seconds=0.3) for number in range(5)]
     config = FleetConfig(num_workers=1, gpus_per_worker=0.0, deadline_s=3.0)
-    execute = naps.Hanging(unit=str(hanging), notes=tmp_path)
+    execute = HangOnce(unit=str(hanging), notes=tmp_path)
     start = time.monotonic()
-    with Fleet(config, execute=execute, is_done=naps.always) as fleet:
+    with Fleet(config, execute=execute, is_done=always_done) as fleet:
         assert settled(list(fleet.run_units(units))) == {unit.id: 1 for unit in units}
     assert time.monotonic() - start < 40
     assert gone(int((tmp_path / "hung").read_text()))
 
 
 def test_a_worker_on_which_a_unit_has_raised_takes_no_other(tmp_path: Path) -> None:
-    units = [naps.Nap(id=str(number), seconds=0.2) for number in range(12)]
+    units = [SleepingUnit(id=str(number), seconds=0.2) for number in range(12)]
     config = FleetConfig(num_workers=2, gpus_per_worker=0.0)
-    with Fleet(config, execute=naps.Breaking(unit="0", notes=tmp_path), is_done=naps.always) as fleet:
+    with Fleet(config, execute=BreakOnce(unit="0", notes=tmp_path), is_done=always_done) as fleet:
         outcomes = list(fleet.run_units(units))
     assert settled(outcomes) == {unit.id: 1 for unit in units}
     assert not [outcome for outcome in outcomes if isinstance(outcome, Failed)]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small import small_config
+from small_audit import small_config
 
 from ungan_dist import launch
 from ungan_dist.config.execution import FleetConfig

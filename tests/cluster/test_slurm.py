@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from small import SMALL_OPTIONS
+from small_audit import SMALL_OPTIONS
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "cluster/manifests/slurm/audit.sbatch"

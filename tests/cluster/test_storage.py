@@ -10,7 +10,7 @@ from typing import Any
 import fleet_faults as faults
 import pytest
 from processes import alive
-from small import small_config
+from small_audit import small_config
 
 from ungan_dist import launch, store
 from ungan_dist.cluster.fleet import Fleet

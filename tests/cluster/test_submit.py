@@ -25,7 +25,7 @@ from typing import Any
 import pytest
 import torch
 from dashboard import metrics_of, panels
-from small import SMALL_OPTIONS
+from small_audit import SMALL_OPTIONS
 
 from ungan_dist import store
 

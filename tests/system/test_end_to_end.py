@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from here import InProcess
-from small import SMALL_OPTIONS, small_config
+from in_process import InProcess
+from small_audit import SMALL_OPTIONS, small_config
 
 import ungan_dist
 from ungan_dist import store

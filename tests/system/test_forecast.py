@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small import small_config
+from small_audit import small_config
 
 from ungan_dist import launch
 from ungan_dist.errors import ConfigError

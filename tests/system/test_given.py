@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import given_models
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import safetensors.torch
 import torch
-from here import InProcess
+import user_models
+from in_process import InProcess
 from PIL import Image
 
 from ungan_dist.cli import main
@@ -65,7 +65,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "original.safetensors"
-    safetensors.torch.save_file(given_models.linear(NUM_CLASSES, 3).state_dict(), path)
+    safetensors.torch.save_file(user_models.linear(NUM_CLASSES, 3).state_dict(), path)
     return path
 
 
@@ -78,7 +78,7 @@ def lists(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def options(pictures: Path, lists: Path, *more: str, model: str = "given_models:linear") -> list[str]:
+def options(pictures: Path, lists: Path, *more: str, model: str = "user_models:linear") -> list[str]:
     return [
         *("custom", "--model", model, "--source.path", str(pictures), "--forget", str(lists / "forget.csv")),
         *("--attack.num-resamples", "100", "--attack.fnr", "0.1", "--train.epochs", "1", "--shadows.num-models", "4"),
@@ -126,7 +126,7 @@ def project(lists: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (lists / "mypackage/models.py").write_text(PACKAGE)
     for seed, name in enumerate(("weights", "unlearned")):
         torch.manual_seed(seed)
-        safetensors.torch.save_file(given_models.mobile(NUM_CLASSES).state_dict(), lists / f"{name}.safetensors")
+        safetensors.torch.save_file(user_models.mobile(NUM_CLASSES).state_dict(), lists / f"{name}.safetensors")
     monkeypatch.chdir(lists)
     monkeypatch.setattr(sys, "path", [*sys.path])
     yield lists
@@ -197,7 +197,7 @@ def test_parquet_with_ids_and_a_model_trained_here(project: Path, capsys: pytest
     ids = [f"person-{number}" for number in range(120)]
     parquet(Path("data.parquet"), ids)
     Path("forget.csv").write_text("id,when\n" + "".join(f"{id},2024-01-01\n" for id in ids[:6]))
-    Path("mypackage/models.py").write_text("from given_models import linear as build")
+    Path("mypackage/models.py").write_text("from user_models import linear as build")
     arguments = ["custom", "--model", "mypackage.models:build", "--source.path", "data.parquet"]
     arguments += ["--forget=forget.csv", "--methods", "original,retrain,cf_k", *SHORT, "--execution.run-name", "run"]
     assert command("run", *arguments) == 0
@@ -287,7 +287,7 @@ def test_an_id_of_two_examples_and_a_mixture_are_refused(project: Path) -> None:
 def test_draws_inside_a_users_layers_repeat(pictures: Path, lists: Path) -> None:
     """Dropout draws from the global generator: a unit that is tried again must give the same bits."""
     more = ("--methods", "original,fine_tuning", "--fine-tuning.epochs", "1")
-    plan = make_plan(configured(*options(pictures, lists, *more, model="given_models:dropping")))
+    plan = make_plan(configured(*options(pictures, lists, *more, model="user_models:dropping")))
     prepare(plan.source, lists / "out")
     log_odds: list[np.ndarray] = []
     weights: list[torch.Tensor] = []
@@ -310,7 +310,7 @@ def test_weights_that_changed_since_the_plan_are_not_taken_for_those_that_were_n
     own.write_bytes(weights.read_bytes())
     plan = make_plan(configured(*options(pictures, lists, "--original", str(own), "--members", f"{lists}/members.npy")))
     prepare(plan.source, lists / "out")
-    safetensors.torch.save_file(given_models.linear(NUM_CLASSES, 3).state_dict(), own)
+    safetensors.torch.save_file(user_models.linear(NUM_CLASSES, 3).state_dict(), own)
     with pytest.raises(ValueError, match="has changed since the run began"):
         train_target(plan.originals[0])
 
@@ -399,7 +399,7 @@ def test_a_run_is_known_by_the_content_of_given_weights(pictures: Path, lists: P
         config = configured(*options(pictures, lists, *more))
         return given_sets(config, load_source(config.source)).given_hash
 
-    same, other = weights.read_bytes(), safetensors.torch.save(given_models.linear(NUM_CLASSES, 3).state_dict())
+    same, other = weights.read_bytes(), safetensors.torch.save(user_models.linear(NUM_CLASSES, 3).state_dict())
     assert given_hash(same) == given_hash(same) != given_hash(other)
 
 
@@ -448,21 +448,21 @@ def _pickle(folder: Path) -> list[str]:
 
 LAST = NUM_CLASSES * PER_CLASS - 1
 BAD = {
-    "a factory that raises": (lambda folder: ["--model", "given_models:raising"], ["raising", "out of ideas"]),
-    "a factory that returns no module": (lambda folder: ["--model", "given_models:no_module"], ["nn.Module", "int"]),
-    "a factory that is not there": (lambda folder: ["--model", "given_models:absent"], ["absent"]),
+    "a factory that raises": (lambda folder: ["--model", "user_models:raising"], ["raising", "out of ideas"]),
+    "a factory that returns no module": (lambda folder: ["--model", "user_models:no_module"], ["nn.Module", "int"]),
+    "a factory that is not there": (lambda folder: ["--model", "user_models:absent"], ["absent"]),
     "a module that is not there": (lambda folder: ["--model", "no_such_module:f"], ["no_such_module"]),
-    "no function": (lambda folder: ["--model", "given_models"], ["module:function"]),
-    "too few outputs": (lambda folder: ["--model", "given_models:too_few_outputs"], ["19", "20 classes"]),
-    "more than logits": (lambda folder: ["--model", "given_models:with_features"], ["tuple", "logits [batch, 20]"]),
+    "no function": (lambda folder: ["--model", "user_models"], ["module:function"]),
+    "too few outputs": (lambda folder: ["--model", "user_models:too_few_outputs"], ["19", "20 classes"]),
+    "more than logits": (lambda folder: ["--model", "user_models:with_features"], ["tuple", "logits [batch, 20]"]),
     "a model that takes other pictures": (
-        lambda folder: ["--model", "given_models:for_eight_pixels"],
+        lambda folder: ["--model", "user_models:for_eight_pixels"],
         ["(3, 64, 64)", "cannot take pictures"],
     ),
     "weights that give no numbers": (
         lambda folder: _weights(
             folder,
-            {name: value * torch.nan for name, value in given_models.linear(NUM_CLASSES, 3).state_dict().items()},
+            {name: value * torch.nan for name, value in user_models.linear(NUM_CLASSES, 3).state_dict().items()},
         ),
         ["w.pt", "not finite"],
     ),
@@ -471,7 +471,7 @@ BAD = {
         ["num_seeds 3", "no width"],
     ),
     "weights of another architecture": (
-        lambda folder: _weights(folder, given_models.linear(3, 3).state_dict()),
+        lambda folder: _weights(folder, user_models.linear(3, 3).state_dict()),
         ["w.pt", "Sequential"],
     ),
     "a pickle inside": (_pickle, ["w.pt", "nothing in it was run"]),
@@ -495,7 +495,7 @@ BAD = {
         ["example 15 was not trained on"],
     ),
     "a model trained on everything": (
-        lambda folder: _weights(folder, given_models.linear(NUM_CLASSES, 3).state_dict())[:2],
+        lambda folder: _weights(folder, user_models.linear(NUM_CLASSES, 3).state_dict())[:2],
         ["never seen", "--members"],
     ),
     "unlearned without its weights": (lambda folder: ["--methods", "original,unlearned"], ["by --unlearned"]),

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from small import SMALL_OPTIONS
+from small_audit import SMALL_OPTIONS
 
 from ungan_dist import store
 from ungan_dist.commands.targets import main

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from here import command, refused
-from small import SMALL_OPTIONS
+from in_process import command, refused
+from small_audit import SMALL_OPTIONS
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small import small_config
+from small_audit import small_config
 
 import ungan_dist
 from ungan_dist.config.execution import ExecutionConfig

@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import odd_models
 import pytest
 import torch
+import unusual_models
 from torch import Tensor, nn
 
 import ungan_dist
@@ -94,7 +94,7 @@ class _Pair(nn.Linear):
     [
         (nn.Flatten(), "no parameters"),
         (net().requires_grad_(False), "every parameter of the model"),
-        (odd_models.lazy(3), "no shape yet"),
+        (unusual_models.lazy(3), "no shape yet"),
         (_Pair(64, 3), "gives tuple"),
         (nn.Conv2d(1, 3, 8), r"gives \(2, 3, 1, 1\)"),
         (nn.Sequential(nn.Flatten(), nn.Linear(64, 3), nn.Threshold(torch.inf, torch.nan)), "not finite"),
@@ -117,7 +117,7 @@ def test_weights_that_are_not_finite_are_not_handed_back() -> None:
 
 
 def test_what_is_frozen_is_neither_trained_nor_drawn_anew() -> None:
-    model = odd_models.frozen_body(3, 1)
+    model = unusual_models.frozen_body(3, 1)
     for method in ("fine_tuning", "retrain"):
         after = dict(unlearned(model=model, method=method).named_parameters())
         assert torch.equal(after["0.0.weight"], model[0][0].weight)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small import small_config
+from small_audit import small_config
 
 from ungan_dist.config.attack import ReportConfig
 from ungan_dist.config.audit import AuditConfig

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from here import InProcess, command, refused
+from in_process import InProcess, command, refused
 from PIL import Image
-from small import SMALL_OPTIONS, small_config
+from small_audit import SMALL_OPTIONS, small_config
 
 from ungan_dist.config.audit import AuditConfig
 from ungan_dist.config.data import DataConfig, SourceConfig, SplitConfig

@@ -81,7 +81,7 @@ def dots(monkeypatch):
 
 def test_the_floor_of_a_critic_step_is_what_its_dots_are(dots):
     """Where no tile is padded: 32 features, widths of 32, 128 stacked rows a span."""
-    from ungan_dist.kernels.testing import critic_inputs
+    from fused_budget import critic_inputs
 
     weights, batches, epsilon = critic_inputs(128, 32, (32, 32, 32))
     leaves = [weight.float().requires_grad_() for weight in weights]

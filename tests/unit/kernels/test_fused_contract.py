@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import torch
+from fused_budget import critic_inputs
 
 from ungan_dist.data.examples import normalisation_table
 from ungan_dist.kernels import (
@@ -21,7 +22,6 @@ from ungan_dist.kernels import (
     log_odds,
 )
 from ungan_dist.kernels.impl import FUSED
-from ungan_dist.kernels.testing import critic_inputs
 
 SHAPE = (5, 6, (7, 9, 11))
 

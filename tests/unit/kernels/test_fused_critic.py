@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from fused_budget import assert_within_budget, compare_fused, critic_inputs, value_and_gradients
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from ungan_dist.kernels import critic_loss, gradient_penalty
-from ungan_dist.kernels.testing import assert_within_budget, compare_fused, critic_inputs, value_and_gradients
 
 
 def loss(weights, batches, epsilon, impl, **options):

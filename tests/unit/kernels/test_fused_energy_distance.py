@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from fused_budget import assert_within_budget, compare_fused, value_and_gradients
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from ungan_dist.kernels import energy_distance
 from ungan_dist.kernels.energy_distance.reference import mean_between
-from ungan_dist.kernels.testing import assert_within_budget, compare_fused, value_and_gradients
 
 
 def samples(n, m, dim, device, offset=0.0, scale=1.0, seed=0):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from fused_budget import compare_fused, critic_inputs, value_and_gradients
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from ungan_dist.kernels import cramer_surrogate, generator_loss
-from ungan_dist.kernels.testing import compare_fused, critic_inputs, value_and_gradients
 
 
 def of_rows_and_weights(impl, *tensors):

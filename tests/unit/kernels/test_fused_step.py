@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from fused_budget import CANARY, POISON, assert_within_budget, critic_inputs, guarded_buffers
 
 from ungan_dist.kernels import critic_loss, critic_sgd_step
-from ungan_dist.kernels.testing import CANARY, POISON, assert_within_budget, critic_inputs, guarded_buffers
 
 OPTIONS = {"penalty": "squared", "penalty_of": "critic", "penalty_weight": 10.0}
 RATES = {"learning_rate": 0.05, "weight_decay": 0.01}

@@ -7,7 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from small import small_config
+from fused_budget import assert_within_budget
+from small_audit import small_config
 from torch import nn
 
 from ungan_dist.attack import lira
@@ -15,7 +16,6 @@ from ungan_dist.config.methods import UnGANConfig
 from ungan_dist.config.training import AugmentConfig, TrainConfig
 from ungan_dist.data.examples import Examples, gather, normalisation_table
 from ungan_dist.kernels import impl
-from ungan_dist.kernels.testing import assert_within_budget
 from ungan_dist.methods.request import Request
 from ungan_dist.methods.ungan.algorithm import ungan
 from ungan_dist.runs.plan import OPERATIONS, implementations, make_plan

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from parallel import in_world
-from small import small_config
+from process_groups import in_world
+from small_audit import small_config
 from tiny_request import tiny_request
 
 from ungan_dist.config.audit import method_config
@@ -23,7 +23,7 @@ from ungan_dist.runs.shadows import train_shadows
 from ungan_dist.runs.targets import train_target
 from ungan_dist.training.models import build
 
-FROZEN_BODY = ModelConfig(factory="odd_models:frozen_body")
+FROZEN_BODY = ModelConfig(factory="unusual_models:frozen_body")
 FROZEN = {"0.0.weight", "0.0.bias", "0.1.weight", "0.1.bias"}
 
 
@@ -66,11 +66,11 @@ def test_no_method_trains_what_is_frozen(method: str) -> None:
 
 
 def test_stages_that_are_frozen_altogether_leave_cf_k_nothing_to_train() -> None:
-    request = tiny_request(model=ModelConfig(factory="odd_models:frozen_head"))
+    request = tiny_request(model=ModelConfig(factory="unusual_models:frozen_head"))
     with pytest.raises(ValueError, match=r"cf_k trains 1 of the 4 stages of Sequential.*frozen.*raise cf_k.k"):
         METHODS[CFkConfig](request, CFkConfig(k=1))
 
 
 def test_several_processes_sum_the_gradients_of_the_rest(tmp_path: Path) -> None:
     plan = planned(tmp_path, num_workers=2)
-    assert in_world(2, "parallel:run_together", plan.originals) == [["done"], ["done"]]
+    assert in_world(2, "process_groups:run_together", plan.originals) == [["done"], ["done"]]

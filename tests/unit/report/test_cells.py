@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
-from synthetic import make_report
+from synthetic_report import make_report
 
 from ungan_dist.attack.evidence import Interval
 from ungan_dist.commands.runs import listing

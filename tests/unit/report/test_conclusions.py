@@ -3,7 +3,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from synthetic import make_report
+from synthetic_report import make_report
 
 from ungan_dist.attack.evidence import Interval, Levers, Report, Verdict
 from ungan_dist.attack.intervals import verdict

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from small import small_config
+from small_audit import small_config
 
 from ungan_dist.report import render
 from ungan_dist.runs.pipeline import audit

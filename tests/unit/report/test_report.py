@@ -12,7 +12,7 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import pytest
-from synthetic import make_report
+from synthetic_report import make_report
 
 import ungan_dist.report
 from ungan_dist.attack.evidence import Report

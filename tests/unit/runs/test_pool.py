@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from processes import alive, workers
-from small import small_config
+from small_audit import small_config
 
 from ungan_dist import store
 from ungan_dist.data.prepared import open_examples, prepare
@@ -86,7 +86,7 @@ _DRIVER = """
 import sys
 from pathlib import Path
 sys.path[:0] = {paths!r}
-from small import small_config
+from small_audit import small_config
 from ungan_dist.runs.plan import make_plan
 from ungan_dist.runs.pool import LocalPool
 from ungan_dist.data.prepared import open_examples, prepare

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from agreement import log_odds_of_shadows
-from here import InProcess
-from parallel import in_world
-from small import small_config
+from in_process import InProcess
+from process_groups import in_world
+from small_audit import small_config
+from world_methods import log_odds_of_shadows
 
 from ungan_dist import store
 from ungan_dist.config.audit import AuditConfig
@@ -40,7 +40,7 @@ def test_processes_agree_with_one_in_float64(tmp_path: Path, size: int) -> None:
     """24 steps with statistics of the global batch, in shares of 13 and 12, or of 9, 8 and 8 rows."""
     (first, _) = units(together(tmp_path))
     alone = log_odds_of_shadows(World(), first)
-    for log_odds in in_world(size, "agreement:log_odds_of_shadows", first):
+    for log_odds in in_world(size, "world_methods:log_odds_of_shadows", first):
         assert np.abs(log_odds - alone).max() < 1e-9
     assert np.abs(alone[0] - alone[1]).max() > 0.1
 
@@ -48,15 +48,15 @@ def test_processes_agree_with_one_in_float64(tmp_path: Path, size: int) -> None:
 @pytest.mark.timeout(300)
 def test_a_killed_worker_costs_no_bit_and_one_process_goes_on_with_the_run(tmp_path: Path) -> None:
     whole, killed = together(tmp_path / "whole"), together(tmp_path / "killed")
-    in_world(2, "parallel:run_together", units(whole))
+    in_world(2, "process_groups:run_together", units(whole))
     todo = units(killed)
     with pytest.raises(RuntimeError, match="-9"):
-        in_world(2, "parallel:run_together_until_killed", todo, 36)
+        in_world(2, "process_groups:run_together_until_killed", todo, 36)
     kept = {str(path.relative_to(tmp_path / "killed")) for path in tmp_path.glob("killed/shadows/*/*.json")}
     assert kept == {f"shadows/{todo[0].id}/{shadow}-checkpoint.json" for shadow in (0, 1)}
     # of two models' 24 steps each, the first's are not taken again, nor the second's first epoch
-    assert in_world(2, "parallel:steps_of", todo[:1]) == [16, 16]
-    in_world(2, "parallel:run_together", todo[1:])
+    assert in_world(2, "process_groups:steps_of", todo[:1]) == [16, 16]
+    in_world(2, "process_groups:run_together", todo[1:])
     for unit in todo:
         ours, theirs = ((tmp_path / name / unit.log_odds_file).read_bytes() for name in ("killed", "whole"))
         assert ours == theirs
@@ -91,7 +91,7 @@ def test_one_process_takes_up_a_model_that_several_have_begun(tmp_path: Path) ->
     config = together(tmp_path)
     (first, _) = units(config)
     with pytest.raises(RuntimeError, match="-9"):
-        in_world(2, "parallel:run_together_until_killed", [first], 36)
-    assert in_world(1, "parallel:steps_of", [first]) == [16]
+        in_world(2, "process_groups:run_together_until_killed", [first], 36)
+    assert in_world(1, "process_groups:steps_of", [first]) == [16]
     assert store.committed(tmp_path, first.marker, id=first.id) is not None
     assert not (tmp_path / "shadows" / first.id).exists()

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 import torch
-from agreement import CONFIGS, Interrupted, resumable
-from parallel import in_world
-from small import small_config
+from process_groups import in_world
+from small_audit import small_config
 from torch import Tensor
+from world_methods import CONFIGS, Interrupted, resumable
 
 from ungan_dist import store
 from ungan_dist.runs.pipeline import opened
@@ -42,12 +42,12 @@ def test_an_interrupted_method_goes_on_to_the_same_bits(name: str, tmp_path: Pat
 @pytest.mark.timeout(600)
 def test_a_killed_worker_costs_no_bit_and_fewer_workers_no_more_than_rounding(tmp_path: Path) -> None:
     name = "ungan"
-    whole = in_world(2, "agreement:resumable_together", name, tmp_path / "whole", None)
+    whole = in_world(2, "world_methods:resumable_together", name, tmp_path / "whole", None)
     expected, num_steps = whole[0]
     with pytest.raises(RuntimeError, match=r"-9"):
-        in_world(2, "agreement:resumable_together", name, tmp_path / "killed", num_steps - 2)
+        in_world(2, "world_methods:resumable_together", name, tmp_path / "killed", num_steps - 2)
     shutil.copytree(tmp_path / "killed", tmp_path / "alone")
-    resumed, steps_left = in_world(2, "agreement:resumable_together", name, tmp_path / "killed", None)[0]
+    resumed, steps_left = in_world(2, "world_methods:resumable_together", name, tmp_path / "killed", None)[0]
     assert same(resumed, expected)
     assert 2 <= steps_left < num_steps
     alone, steps_left = resumable(World(), name, tmp_path / "alone", stop_after=None)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from small import SMALL_OPTIONS, small_config
+from small_audit import SMALL_OPTIONS, small_config
 
 from ungan_dist.cli import main
 from ungan_dist.config.audit import AuditConfig
@@ -34,13 +34,13 @@ def with_factory(factory: str) -> list[str]:
 @pytest.mark.parametrize(
     ("factory", "words"),
     [
-        ("odd_models:lazy", ["1.weight", "no shape yet", "LazyLinear"]),
-        ("odd_models:without_parameters", ["no parameters"]),
-        ("odd_models:not_finite", ["not finite", "Sequential", "begins"]),
-        ("odd_models:all_frozen", ["every parameter", "frozen", "0.0.weight", "requires_grad"]),
-        ("odd_models:leaving", ["odd_models:leaving", "called sys.exit(0)", "leave that out"]),
-        ("odd_models:leaving_when_asked", ["cannot take pictures", "called sys.exit(0)"]),
-        ("odd_models:absent", ["odd_models.py", "no function 'absent'"]),
+        ("unusual_models:lazy", ["1.weight", "no shape yet", "LazyLinear"]),
+        ("unusual_models:without_parameters", ["no parameters"]),
+        ("unusual_models:not_finite", ["not finite", "Sequential", "begins"]),
+        ("unusual_models:all_frozen", ["every parameter", "frozen", "0.0.weight", "requires_grad"]),
+        ("unusual_models:leaving", ["unusual_models:leaving", "called sys.exit(0)", "leave that out"]),
+        ("unusual_models:leaving_when_asked", ["cannot take pictures", "called sys.exit(0)"]),
+        ("unusual_models:absent", ["unusual_models.py", "no function 'absent'"]),
         ("leaves_at_import:f", ["importing leaves_at_import", "called sys.exit(0)"]),
         ("broken:f", ["importing broken", "SyntaxError", "broken.py, line 1"]),
         ("needy:f", ["importing needy needs no_such_library", "install it"]),
@@ -63,13 +63,13 @@ def test_what_cannot_be_trained_is_refused_at_once(
     said = capsys.readouterr()
     for word in words:
         assert word in said.err
-    assert ("num_classes" in said.err) == (factory == "odd_models:leaving")
+    assert ("num_classes" in said.err) == (factory == "unusual_models:leaving")
     assert not said.out
     assert not (tmp_path / "out").exists()
 
 
 def test_what_a_factory_prints_is_no_part_of_the_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = [*with_factory("odd_models:talking"), "--output", str(tmp_path / "out"), "--no-probe", "--json"]
+    arguments = [*with_factory("unusual_models:talking"), "--output", str(tmp_path / "out"), "--no-probe", "--json"]
     assert command("plan", *arguments) == 0
     said = capsys.readouterr()
     assert json.loads(said.out)

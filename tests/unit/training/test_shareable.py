@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from agreement import of_model
-from parallel import in_world
-from small import small_config
+from process_groups import in_world
+from small_audit import small_config
+from world_methods import of_model
 
 from ungan_dist.config.audit import AuditConfig
 from ungan_dist.config.training import ModelConfig
@@ -20,7 +20,7 @@ from ungan_dist.training.world import World
 
 
 def brought(output: Path, factory: str, **train: Any) -> AuditConfig:
-    config = small_config(output, model=ModelConfig(factory=f"given_shared:{factory}"))
+    config = small_config(output, model=ModelConfig(factory=f"shared_models:{factory}"))
     return dataclasses.replace(config, train=dataclasses.replace(config.train, num_workers=2, **train))
 
 
@@ -46,34 +46,34 @@ def test_draws_in_layers_are_told_and_differ_between_processes(tmp_path: Path) -
     (note,) = make_plan(brought(tmp_path, "dropping")).assumed
     assert "2 processes" in note
     assert not make_plan(brought(tmp_path, "Twice")).assumed
-    masks = in_world(2, "agreement:dropped")
+    masks = in_world(2, "world_methods:dropped")
     assert not torch.equal(*masks)
-    assert torch.equal(masks[0], in_world(1, "agreement:dropped")[0])
+    assert torch.equal(masks[0], in_world(1, "world_methods:dropped")[0])
 
 
 @pytest.mark.timeout(300)
 def test_a_batch_norm_in_two_places_and_a_layer_without_part_make_no_difference() -> None:
     alone = of_model(World(), "Twice")
-    for rank in in_world(2, "agreement:of_model", "Twice"):
+    for rank in in_world(2, "world_methods:of_model", "Twice"):
         assert rank.keys() == alone.keys()
         assert max(float((rank[name] - alone[name]).abs().max()) for name in alone) < 1e-9
 
 
 def test_buffers_that_differ_are_a_fault() -> None:
-    assert in_world(2, "agreement:refused_for_buffers") == [True, True]
+    assert in_world(2, "world_methods:refused_for_buffers") == [True, True]
 
 
 def test_what_has_diverged_alike_agrees() -> None:
-    assert in_world(2, "agreement:agrees_on_nan") == [(True, False)] * 2
+    assert in_world(2, "world_methods:agrees_on_nan") == [(True, False)] * 2
 
 
 @pytest.mark.timeout(300)
 def test_noise_learnt_with_own_statistics_is_resumed_to_the_same_bits(tmp_path: Path) -> None:
     """The noise stage moves each process's running statistics and takes no step."""
-    whole = in_world(2, "agreement:resumable_on_own_statistics", tmp_path / "whole", None)[0]
+    whole = in_world(2, "world_methods:resumable_on_own_statistics", tmp_path / "whole", None)[0]
     with pytest.raises(RuntimeError, match="-9"):
-        in_world(2, "agreement:resumable_on_own_statistics", tmp_path / "killed", 2)
-    resumed = in_world(2, "agreement:resumable_on_own_statistics", tmp_path / "killed", None)[0]
+        in_world(2, "world_methods:resumable_on_own_statistics", tmp_path / "killed", 2)
+    resumed = in_world(2, "world_methods:resumable_on_own_statistics", tmp_path / "killed", None)[0]
     assert resumed[1] < whole[1]
     assert whole[0].keys() == resumed[0].keys()
     assert all(torch.equal(value, resumed[0][name]) for name, value in whole[0].items())

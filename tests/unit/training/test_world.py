@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from agreement import CONFIGS, OF_THREE, outcome
-from parallel import in_world
+from process_groups import in_world
 from torch import Tensor
+from world_methods import CONFIGS, OF_THREE, outcome
 
 from ungan_dist.training.world import World
 
@@ -27,12 +27,12 @@ def furthest(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> float:
 
 @pytest.fixture(scope="module")
 def of_two() -> list[Outcomes]:
-    return in_world(2, "agreement:outcomes", ASKED)
+    return in_world(2, "world_methods:outcomes", ASKED)
 
 
 @pytest.fixture(scope="module")
 def of_three() -> list[Outcomes]:
-    return in_world(3, "agreement:outcomes", ASKED_OF_THREE)
+    return in_world(3, "world_methods:outcomes", ASKED_OF_THREE)
 
 
 @pytest.mark.timeout(600)
@@ -75,7 +75,7 @@ def test_statistics_of_each_share_lead_elsewhere_and_how_far(of_two: list[Outcom
 @pytest.mark.timeout(600)
 def test_without_the_sum_of_the_critics_gradients_processes_disagree(of_two: list[Outcomes]) -> None:
     asked = [(name, "frozen") for name in ("ungan", "ungan, all pairs")]
-    broken = in_world(2, "agreement:outcomes_without_reduced_critic", asked)
+    broken = in_world(2, "world_methods:outcomes_without_reduced_critic", asked)
     for one in asked:
         alone = outcome(World(), *one)
         assert furthest(of_two[0][one], alone) < 1e-9

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from ffcv_moves import MOMENTS, SHAPES
-from parallel import in_world
+from ffcv_pixels import MOMENTS, SHAPES
+from process_groups import in_world
 
 from ungan_dist.data.examples import normalisation_table
 
@@ -56,7 +56,7 @@ def test_every_move_is_the_definition(moved: dict[tuple[tuple[int, int, int], bo
 
 def test_a_caller_with_fastmath_does_not_regroup_sums() -> None:
     """FFCV compiles its callers so; numba hands the flag to every function that does not refuse it."""
-    same, sums = in_world(1, "ffcv_moves:called_with_fastmath")[0]
+    same, sums = in_world(1, "ffcv_pixels:called_with_fastmath")[0]
     assert same
     assert sums
     assert not [line for line in sums if "fast" in line or "reassoc" in line]
@@ -65,4 +65,4 @@ def test_a_caller_with_fastmath_does_not_regroup_sums() -> None:
 @pytest.fixture(scope="module")
 def moved() -> dict[tuple[tuple[int, int, int], bool], list]:
     """In a process of its own: FFCV's loaders change how numba types flat arrays of bytes, for a whole process."""
-    return in_world(1, "ffcv_moves:wrong_moves")[0]
+    return in_world(1, "ffcv_pixels:wrong_moves")[0]

@@ -13,10 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from here import InProcess
+from in_process import InProcess
+from object_storage import S3Server, Watched
 from pyarrow import fs
-from small import SMALL_OPTIONS, small_config
-from storage import S3Server, Watched
+from small_audit import SMALL_OPTIONS, small_config
 
 import ungan_dist
 from ungan_dist import cli, launch, store

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from object_storage import S3Server
 from pyarrow import fs
-from storage import S3Server
 
 from ungan_dist import cli, store
 from ungan_dist.runs.upkeep import doctor

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from small import small_config
+from small_audit import small_config
 
 from ungan_dist import cli, store
 from ungan_dist.config.audit import AuditConfig

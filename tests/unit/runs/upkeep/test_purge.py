@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from here import InProcess, command
-from small import small_config
+from in_process import InProcess, command
+from small_audit import small_config
 
 import ungan_dist
 from ungan_dist import store

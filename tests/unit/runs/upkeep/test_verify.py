@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from here import InProcess
-from small import small_config
+from in_process import InProcess
+from small_audit import small_config
 
 from ungan_dist import store
 from ungan_dist.commands import runs as runs_command

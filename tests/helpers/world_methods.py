@@ -8,8 +8,8 @@ import signal
 from pathlib import Path
 from typing import Any
 
-import given_shared
 import numpy as np
+import shared_models
 import torch
 from tiny_request import tiny_request
 from torch import Tensor, nn
@@ -222,7 +222,7 @@ def resumable_on_own_statistics(world: World, folder: Path, kill_after: int | No
 def of_model(world: World, name: str) -> dict[str, Tensor]:
     """What Retrain makes of a user's model, with statistics of the global batch."""
     torch.manual_seed(0)
-    model = getattr(given_shared, name)(tiny_request().data.num_classes).double()
+    model = getattr(shared_models, name)(tiny_request().data.num_classes).double()
     if world.size > 1:
         with_global_statistics(model, world)
     given = tiny_request()
@@ -240,7 +240,7 @@ def dropped(world: World) -> Tensor:
 def refused_for_buffers(world: World) -> bool:
     """Whether a model is refused one of whose buffers follows the rows that each process sees."""
     torch.manual_seed(0)
-    model = given_shared.Counting(3)
+    model = shared_models.Counting(3)
     refuse_disagreement(model, world, "a model")
     model(torch.full((2, 1, 8, 8), float(world.rank)))
     try:

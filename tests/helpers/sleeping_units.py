@@ -1,0 +1,73 @@
+"""Units that only sleep: they exercise the scheduling, and import no torch."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class SleepingUnit:
+    """A unit that sleeps."""
+
+    id: str
+    seconds: float
+    num_models: int = 1
+
+    @property
+    def title(self) -> str:
+        return f"sleeping unit {self.id}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slept:
+    """The outcome of a sleeping unit."""
+
+    kind: str = "done"
+    error: str = ""
+
+
+def sleep(unit: SleepingUnit) -> Slept:
+    assert "torch" not in sys.modules
+    time.sleep(unit.seconds)
+    return Slept()
+
+
+def always_done(unit: Any) -> bool:
+    return True
+
+
+@dataclass(frozen=True, kw_only=True)
+class HangOnce:
+    """Sleep, except that one unit hangs on its first attempt."""
+
+    unit: str
+    notes: Path
+
+    def __call__(self, unit: SleepingUnit) -> Slept:
+        note = self.notes / "hung"
+        if unit.id == self.unit and not note.exists():
+            note.write_text(str(os.getpid()))
+            while True:
+                time.sleep(1)
+        return sleep(unit)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BreakOnce:
+    """Sleep, except that one unit breaks its process on its first attempt: every later unit there fails at once."""
+
+    unit: str
+    notes: Path
+
+    def __call__(self, unit: SleepingUnit) -> Slept:
+        note = self.notes / "broken"
+        if unit.id == self.unit and not note.exists():
+            note.write_text(str(os.getpid()))
+        if note.exists() and note.read_text() == str(os.getpid()):
+            return Slept(kind="error", error="CUDA error: an illegal memory access was encountered")
+        return sleep(unit)
