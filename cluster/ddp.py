@@ -20,7 +20,7 @@ from ungan_dist.cluster.fleet import Fleet
 from ungan_dist.config.audit import AuditConfig
 from ungan_dist.config.identity import content_hash
 from ungan_dist.errors import ConfigError
-from ungan_dist.runs.progress import Event, Report, silent
+from ungan_dist.runs.progress import Event, ProgressCallback, silent
 from ungan_dist.runs.shadows import ShadowUnit
 from ungan_dist.runs.units import Done, Failed, RunUnits, Unit, execute_together, is_done, root_of
 from ungan_dist.training.torchrun import PATIENCE
@@ -67,7 +67,9 @@ def refuse_infeasible(workers: Workers, nodes: list[dict[str, Any]]) -> None:
         )
 
 
-def run_together(units: Sequence[Unit], workers: Workers, *, tell: Report = silent) -> Iterator[Done | Failed]:
+def run_together(
+    units: Sequence[Unit], workers: Workers, *, on_progress: ProgressCallback = silent
+) -> Iterator[Done | Failed]:
     """Computes units one after the other and yields what became of each; the contract is that of ``RunUnits``.
 
     A worker that dies costs the epoch that it was in. A unit whose workers fail too often is given up, and a new
@@ -81,7 +83,9 @@ def run_together(units: Sequence[Unit], workers: Workers, *, tell: Report = sile
     total = len(remaining)
     while remaining:
         note = f"{len(remaining)} units, {workers.num_workers} processes together"
-        tell(Event(stage="trainer", done=total - len(remaining), total=total, seconds=0, seconds_left=None, note=note))
+        on_progress(
+            Event(stage="trainer", done=total - len(remaining), total=total, seconds=0, seconds_left=None, note=note)
+        )
         attempt = _Attempt(_trainer(remaining, workers))
         while attempt.is_running(LOOK_SECONDS):
             for unit in [unit for unit in remaining if is_done(unit)]:
@@ -104,7 +108,7 @@ def run_together(units: Sequence[Unit], workers: Workers, *, tell: Report = sile
         shutil.rmtree(_storage(units[0]), ignore_errors=True)
 
 
-def beside(fleet: Fleet, config: AuditConfig, tell: Report) -> RunUnits:
+def beside(fleet: Fleet, config: AuditConfig, on_progress: ProgressCallback) -> RunUnits:
     """Targets by the processes of a trainer, shadow models by a fleet, in turns: each needs the cluster's room.
 
     With ``shadows.data_parallel`` the trainer's processes train these too, and the fleet nothing.
@@ -125,7 +129,7 @@ def beside(fleet: Fleet, config: AuditConfig, tell: Report) -> RunUnits:
         together = [unit for unit in units if unit not in apart]
         if together:
             fleet.dismiss()
-            yield from run_together(together, workers, tell=tell)
+            yield from run_together(together, workers, on_progress=on_progress)
         if apart:
             yield from fleet.run_units(apart)
 

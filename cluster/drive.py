@@ -31,9 +31,9 @@ from ungan_dist.cluster.policy import (
     Submit,
     Tick,
 )
-from ungan_dist.cluster.worker import Hello, Verdict
+from ungan_dist.cluster.worker import Hello, UnitResult
 from ungan_dist.runs.progress import Event as Progress
-from ungan_dist.runs.progress import Report
+from ungan_dist.runs.progress import ProgressCallback
 from ungan_dist.runs.units import Done, Failed
 
 BEAT_SECONDS = 1.0
@@ -57,7 +57,7 @@ class Crew:
     limits: Limits
     hire: Callable[[], Any]
     is_done: Callable[[Any], bool]
-    tell: Report
+    on_progress: ProgressCallback
     metrics: Metrics
 
 
@@ -165,7 +165,7 @@ class Drive:
                 self._hellos[call.worker] = answer
                 self._crew.metrics.workers(len(self._hellos))
                 return Joined(worker=call.worker)
-            case Verdict(kind=kind, error=error):
+            case UnitResult(kind=kind, error=error):
                 hello = self._hellos.get(call.worker)
                 if hello:
                     self._per_host[hello.host] += 1
@@ -222,7 +222,7 @@ class Drive:
             return
         self._told = state
         up, wanted = self._policy.num_up, self._policy.num_wanted
-        self._crew.tell(
+        self._crew.on_progress(
             Progress(stage="workers", done=up, total=wanted, seconds=0.0, seconds_left=None, note="; ".join(facts))
         )
 

@@ -16,7 +16,7 @@ from ungan_dist.cluster.policy import Limits
 from ungan_dist.cluster.worker import Outcome, Worker
 from ungan_dist.config.execution import FleetConfig
 from ungan_dist.runs import units as local_units
-from ungan_dist.runs.progress import Report, silent
+from ungan_dist.runs.progress import ProgressCallback, silent
 from ungan_dist.runs.units import Done, Failed
 
 
@@ -32,7 +32,7 @@ class Fleet:
         config: FleetConfig,
         *,
         address: str = "auto",
-        tell: Report = silent,
+        on_progress: ProgressCallback = silent,
         execute: Callable[[Any], Outcome] = local_units.execute,
         is_done: Callable[[Any], bool] = local_units.is_done,
     ) -> None:
@@ -41,13 +41,13 @@ class Fleet:
         Args:
             config: workers and patience.
             address: ``auto``, or host:port of a cluster.
-            tell: told of workers that come and go, and of what a silence is due to.
+            on_progress: told of workers that come and go, and of what a silence is due to.
             execute: computes a unit in a worker and commits its result.
             is_done: whether a unit has a valid result.
         """
         self._config = config
         self._address = address
-        self._tell = tell
+        self._on_progress = on_progress
         self._execute = execute
         self._is_done = is_done
         self._actors: list[Any] = []
@@ -84,7 +84,7 @@ class Fleet:
             ),
             hire=self._hire,
             is_done=self._is_done,
-            tell=self._tell,
+            on_progress=self._on_progress,
             metrics=self._metrics,
         )
         drive = Drive(crew, units, self._actors)

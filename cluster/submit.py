@@ -21,7 +21,7 @@ from ungan_dist.config.audit import AuditConfig
 from ungan_dist.config.execution import FleetConfig
 from ungan_dist.config.identity import content_hash, identity
 from ungan_dist.errors import ConfigError, Unfinished
-from ungan_dist.urls import is_url, refuse_credentials, within
+from ungan_dist.urls import is_url, join_url, refuse_credentials
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
@@ -78,7 +78,7 @@ def prepare(config: AuditConfig, recipe: str, options: list[str]) -> Submission:
         raise ConfigError(
             f"{'; '.join(secrets)}: every reader of a cluster's jobs sees it. Put it on the nodes instead"
         )
-    run = within(config.output, name) if is_url(config.output) else f"{place['output']}/{name}"
+    run = join_url(config.output, name) if is_url(config.output) else f"{place['output']}/{name}"
     return Submission(hash=digest, run=run, entrypoint=shlex.join(words))
 
 

@@ -33,7 +33,7 @@ class Outcome(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class UnitResult:
     """An outcome without its unit, so that the way back is short."""
 
     kind: Kind
@@ -63,10 +63,10 @@ class Worker:
         """Queued ahead of each unit: its return is the unit's own start report."""
         del unit
 
-    def work(self, unit: Any) -> Verdict:
+    def work(self, unit: Any) -> UnitResult:
         """Computes a unit and commits its result."""
         outcome = self._execute(unit)
-        return Verdict(kind=outcome.kind, error=outcome.error, gpu_memory_bytes=self._gpu_memory())
+        return UnitResult(kind=outcome.kind, error=outcome.error, gpu_memory_bytes=self._gpu_memory())
 
     def _gpu_memory(self) -> int:
         if not self._has_gpu:

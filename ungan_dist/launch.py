@@ -20,20 +20,20 @@ if TYPE_CHECKING:
     from ungan_dist.runs.units import Done, Failed
 
 
-def audit(config: AuditConfig, *, tell: progress.Report = progress.silent) -> Report:
+def audit(config: AuditConfig, *, on_progress: progress.ProgressCallback = progress.silent) -> Report:
     """Trains, unlearns, attacks and reports; what a run of the same config has done before is not done again.
 
     Args:
         config: a recipe's, changed as wanted; ``config.cluster`` says where. ``config.output`` may be the URL of object
             storage: each machine then works in a folder of its own.
-        tell: told of every step forward.
+        on_progress: told of every step forward.
 
     Raises:
         ConfigError: wrong config or input, no such cluster or storage, or too few resources; nothing was computed.
         Unfinished: storage is full or out of reach, or too little succeeded for a report; run again to continue.
     """
     if not is_url(config.output):
-        return _audit(config, None, tell)
+        return _audit(config, None, on_progress)
     if config.train.num_workers > 1:
         raise ConfigError(
             f"train.num_workers {config.train.num_workers} keeps the state of a training in a folder that all nodes "
@@ -42,22 +42,24 @@ def audit(config: AuditConfig, *, tell: progress.Report = progress.silent) -> Re
     from ungan_dist.runs.storage.mirror import connect
 
     mirror = connect(config.output, cache=config.execution.cache)
-    return _audit(dataclasses.replace(config, output=str(mirror.folder)), mirror, tell)
+    return _audit(dataclasses.replace(config, output=str(mirror.folder)), mirror, on_progress)
 
 
-def _audit(config: AuditConfig, mirror: Mirror | None, tell: progress.Report) -> Report:
+def _audit(config: AuditConfig, mirror: Mirror | None, on_progress: progress.ProgressCallback) -> Report:
     if config.cluster == "local":
-        return pipeline.audit(config, tell=tell, mirror=mirror)
+        return pipeline.audit(config, on_progress=on_progress, mirror=mirror)
     from ungan_dist.cluster.fleet import Fleet
 
     there = {} if mirror is None else _by_way_of(mirror, config)
-    with Fleet(config.fleet, address=config.cluster, tell=tell, **there) as fleet:
+    with Fleet(config.fleet, address=config.cluster, on_progress=on_progress, **there) as fleet:
         run_units = fleet.run_units
         if config.train.num_workers > 1:
             from ungan_dist.cluster.ddp import beside
 
-            run_units = beside(fleet, config, tell)
-        return pipeline.audit(config, run_units=run_units, device=fleet.room.device, tell=tell, mirror=mirror)
+            run_units = beside(fleet, config, on_progress)
+        return pipeline.audit(
+            config, run_units=run_units, device=fleet.room.device, on_progress=on_progress, mirror=mirror
+        )
 
 
 def _by_way_of(mirror: Mirror, config: AuditConfig) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ungan_dist import store
 from ungan_dist.errors import ConfigError
-from ungan_dist.urls import is_url, split_run, within
+from ungan_dist.urls import is_url, join_url, split_run
 
 if TYPE_CHECKING:
     from torch import nn
@@ -66,5 +66,5 @@ def _fetched(url: str, marker: str) -> Path:
     if not mirror.pull_json(f"{name}/{CONFIG_FILE}"):
         raise ConfigError(f"{url} is not a run: it has no readable {CONFIG_FILE}")
     if mirror.pull(name, marker) == "damaged":
-        raise store.CorruptResult(f"{within(url, marker)} or a file that it names is damaged: run the audit again")
+        raise store.CorruptResult(f"{join_url(url, marker)} or a file that it names is damaged: run the audit again")
     return mirror.folder / name

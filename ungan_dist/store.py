@@ -162,15 +162,15 @@ def read_arrays(paths: Sequence[Path]) -> np.ndarray:
     return joined
 
 
-def sweep(folder: Path, *, whoever: bool = False) -> None:
+def remove_temporary_files(folder: Path, *, include_live_pids: bool = False) -> None:
     """Removes what processes that are dead had written aside and never renamed.
 
     Args:
-        whoever: also where a process of that number lives, which may be another one, here or on another machine.
+        include_live_pids: Also remove files whose process id is alive, here or on another machine.
     """
     for aside in folder.rglob(".*.tmp"):
         pid = aside.name.split(".")[-3]
-        if pid.isdecimal() and (whoever or not Path(f"/proc/{pid}").exists()):
+        if pid.isdecimal() and (include_live_pids or not Path(f"/proc/{pid}").exists()):
             aside.unlink(missing_ok=True)
 
 

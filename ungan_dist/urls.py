@@ -22,20 +22,20 @@ def split_run(url: str) -> tuple[str, str]:
     Raises:
         ConfigError: nothing follows the bucket.
     """
-    parts = urlsplit(trimmed(url))
+    parts = urlsplit(trim(url))
     parent, _, name = parts.path.rpartition("/")
     if not name:
         raise ConfigError(f"{url} names no run: give the URL of the output, a slash, and the run's name")
     return urlunsplit(parts._replace(path=parent)), name
 
 
-def within(url: str, name: str) -> str:
+def join_url(url: str, name: str) -> str:
     """The URL of something below another, the query kept at the end."""
-    parts = urlsplit(trimmed(url))
+    parts = urlsplit(trim(url))
     return urlunsplit(parts._replace(path=f"{parts.path}/{name}"))
 
 
-def trimmed(url: str) -> str:
+def trim(url: str) -> str:
     """A URL without slashes at the end of its path."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(path=parts.path.rstrip("/")))

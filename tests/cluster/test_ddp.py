@@ -22,7 +22,7 @@ from ungan_dist.cluster.ddp import Workers, refuse_infeasible, run_together
 from ungan_dist.config.audit import AuditConfig
 from ungan_dist.config.execution import FleetConfig
 from ungan_dist.errors import ConfigError
-from ungan_dist.runs.pipeline import opened
+from ungan_dist.runs.pipeline import open_run
 from ungan_dist.runs.plan import Plan
 
 # Ray Train trips over deprecated names of Ray Data's
@@ -94,7 +94,7 @@ def weights(plan: Plan, method: str) -> dict[str, torch.Tensor]:
 def test_an_audit_whose_targets_two_workers_train_one_of_which_is_killed(ray_cluster: Any, tmp_path: Path) -> None:
     """Ray Train, the fleet and the pipeline together, against the same targets of two processes without Ray."""
     expected = config_for(tmp_path / "alone")
-    with opened(expected) as plan:
+    with open_run(expected) as plan:
         in_world(2, "process_groups:run_together", plan.targets)
     config = config_for(tmp_path / "ray", cluster="auto")
     killer = Killer(tmp_path / "ray/run/checkpoints/0/original.json")
@@ -102,7 +102,7 @@ def test_an_audit_whose_targets_two_workers_train_one_of_which_is_killed(ray_clu
     assert report.status == "COMPLETE"
     assert killer.killed
     assert not alive(killer.killed)
-    with opened(config) as ours:
+    with open_run(config) as ours:
         for method in config.methods:
             (unit,) = (unit for unit in ours.targets if unit.method == method)
             facts = store.committed(ours.folder, unit.marker, id=unit.id)
@@ -123,7 +123,7 @@ def test_a_target_that_cannot_be_trained_is_named_and_the_others_are_done(
     monkeypatch.setattr("ungan_dist.cluster.ddp.MAX_FAILURES", 0)
     config = config_for(tmp_path, methods=("original", "cf_k", "retrain"))
     config = dataclasses.replace(config, cf_k=dataclasses.replace(config.cf_k, k=9))
-    with opened(config) as plan:
+    with open_run(config) as plan:
         in_world(2, "process_groups:run_together", plan.originals)
         todo = [*plan.unlearning, plan.shadows[0]]
         outcomes = {outcome.unit.title: outcome for outcome in run_together(todo, Workers(num_workers=2))}
@@ -131,7 +131,7 @@ def test_a_target_that_cannot_be_trained_is_named_and_the_others_are_done(
     assert "cf_k.k 9 exceeds" in outcomes["cf_k, seed 0"].error
     assert outcomes["retrain, seed 0"].kind == "done"
     assert outcomes["shadow models 0–1"].kind == "done"
-    with opened(config_for(tmp_path / "without Ray", methods=("original",))) as alone:
+    with open_run(config_for(tmp_path / "without Ray", methods=("original",))) as alone:
         in_world(2, "process_groups:run_together", alone.shadows[:1])
     ours, theirs = (root / plan.shadows[0].log_odds_file for root in (tmp_path, tmp_path / "without Ray"))
     assert ours.read_bytes() == theirs.read_bytes()

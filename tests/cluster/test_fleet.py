@@ -98,7 +98,7 @@ def test_workers_killed_at_four_points_of_a_unit_change_no_bit(tmp_path: Path, l
     plan = planned(tmp_path)
     victims = {unit.id: point for unit, point in zip(plan.shadows[1::2], faults.DEATHS, strict=True)}
     heard = Heard()
-    with Fleet(FOUR, tell=heard, execute=faults.Dying(victims=victims, notes=tmp_path)) as fleet:
+    with Fleet(FOUR, on_progress=heard, execute=faults.Dying(victims=victims, notes=tmp_path)) as fleet:
         outcomes = list(fleet.run_units(plan.shadows))
     killed = [int(note.read_text()) for note in tmp_path.glob("*.killed")]
     assert len(killed) == 4
@@ -123,7 +123,7 @@ def test_a_node_lost_without_grace_changes_no_bit(tmp_path: Path, ray_cluster: A
     removal: threading.Thread | None = None
     victims: list[int] = []
     try:
-        with Fleet(FOUR, tell=heard, execute=faults.Slow(notes=tmp_path, seconds=1.5)) as fleet:
+        with Fleet(FOUR, on_progress=heard, execute=faults.Slow(notes=tmp_path, seconds=1.5)) as fleet:
             for outcome in fleet.run_units(plan.shadows):
                 outcomes.append(outcome)
                 if len(outcomes) == 1:
@@ -215,12 +215,12 @@ def test_no_silence_without_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     heard = Heard()
     config = FleetConfig(num_workers=2, gpus_per_worker=3.0, autoscaling=True, wait_for_workers_s=4.0)
     units = [SleepingUnit(id=name, seconds=4.0) for name in "ab"]
-    with Fleet(config, tell=heard, execute=sleep, is_done=always_done) as fleet:
+    with Fleet(config, on_progress=heard, execute=sleep, is_done=always_done) as fleet:
         outcomes = list(fleet.run_units(units))
     assert "waiting for a worker: 2 asked for" in heard
     assert [type(outcome) for outcome in outcomes] == [Failed, Failed]
     assert "no room" in outcomes[0].error
-    with Fleet(FleetConfig(num_workers=2), tell=heard, execute=sleep, is_done=always_done) as fleet:
+    with Fleet(FleetConfig(num_workers=2), on_progress=heard, execute=sleep, is_done=always_done) as fleet:
         assert [type(outcome) for outcome in fleet.run_units(units)] == [Done, Done]
     assert "slowest: " in heard
 

@@ -68,7 +68,7 @@ class StoreMachine(RuleBasedStateMachine):
     def sweep(self) -> None:
         mine = self.root / f".mine.{os.getpid()}.abcd.tmp"
         mine.write_bytes(b"being written")
-        store.sweep(self.root)
+        store.remove_temporary_files(self.root)
         assert [path.name for path in self.root.rglob(".*.tmp")] == [mine.name]
         mine.unlink()
 

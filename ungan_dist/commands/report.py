@@ -42,8 +42,8 @@ def main(arguments: list[str]) -> int:
     record = read_run(here)
     refuse_purged(here)
 
-    with progress("auto") as tell:
-        report, path = report_of(record, tell=tell)
+    with progress("auto") as on_progress:
+        report, path = report_of(record, on_progress=on_progress)
     if mirror is None:
         return show(report, path)
     mirror.push(path.name, "report.json")

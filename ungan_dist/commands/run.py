@@ -25,10 +25,10 @@ def main(arguments: list[str]) -> int:
     from ungan_dist.launch import audit
     from ungan_dist.runs.progress import progress
     from ungan_dist.runs.record import folder_of
-    from ungan_dist.urls import is_url, within
+    from ungan_dist.urls import is_url, join_url
 
-    with progress(config.execution.progress) as tell:
-        report = audit(config, tell=tell)
+    with progress(config.execution.progress) as on_progress:
+        report = audit(config, on_progress=on_progress)
     if not is_url(config.output):
         return show(report, folder_of(config, report.run_hash))
 
@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
     folder = folder_of(
         dataclasses.replace(config, output=str(working_folder(config.output, config.execution.cache))), report.run_hash
     )
-    return show(report, folder, url=within(config.output, folder.name))
+    return show(report, folder, url=join_url(config.output, folder.name))
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:

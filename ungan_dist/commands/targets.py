@@ -58,10 +58,10 @@ def main(arguments: list[str]) -> int:
 
 def _lead(config: AuditConfig, world: World) -> list[Failed]:
     """Rank 0 reads the data, holds the run folder and names what is computed: originals first."""
-    from ungan_dist.runs.pipeline import opened
+    from ungan_dist.runs.pipeline import open_run
     from ungan_dist.runs.units import is_done
 
-    with opened(config, device=world.device.type) as plan:
+    with open_run(config, device=world.device.type) as plan:
         failures = _together(plan.originals, world)
         ready = {unit.seed for unit in plan.originals if is_done(unit)}
         failures += _together([unit for unit in plan.unlearning if unit.seed in ready], world)

@@ -19,12 +19,12 @@ from ungan_dist.runs import progress
 from ungan_dist.runs.forecast import outlook
 from ungan_dist.runs.plan import Plan, in_smaller_blocks, make_plan
 from ungan_dist.runs.pool import LocalPool
-from ungan_dist.runs.record import RunRecord, changes, extended, open_run
+from ungan_dist.runs.record import RunRecord, extend_config, find_changes, write_record
 from ungan_dist.runs.reporting import build_report
 from ungan_dist.runs.shadows import ShadowUnit
-from ungan_dist.runs.status import stated, telling_status, write_status
+from ungan_dist.runs.status import record_failure, record_progress, write_status
 from ungan_dist.runs.storage.mirror import Mirror
-from ungan_dist.runs.storage.remote import fetch_record, in_step, publish_status, publishing
+from ungan_dist.runs.storage.remote import fetch_record, publish_status, push_results, synchronised_run
 from ungan_dist.runs.units import Failed, RunUnits, Unit, is_done, missing
 
 
@@ -33,7 +33,7 @@ def audit(
     *,
     run_units: RunUnits | None = None,
     device: str | None = None,
-    tell: progress.Report = progress.silent,
+    on_progress: progress.ProgressCallback = progress.silent,
     mirror: Mirror | None = None,
 ) -> Report:
     """Trains, unlearns, attacks and reports; what a run of the same config has done before is not done again.
@@ -42,7 +42,7 @@ def audit(
         config: a recipe's, changed as wanted.
         run_units: who computes units; none: a pool of local processes.
         device: what they are computed on, ``cpu`` or ``cuda``; none: what this machine has.
-        tell: told of every step forward.
+        on_progress: told of every step forward.
         mirror: object storage that the output folder is kept in step with; none: the folder is all there is.
 
     Raises:
@@ -55,24 +55,24 @@ def audit(
             f"pool's do not: add --cluster auto; or train the targets by torchrun --nproc-per-node "
             f"{config.train.num_workers} -m ungan_dist targets {config.name}, then run without --train.num-workers"
         )
-    with opened(config, device=device, mirror=mirror) as plan, stated(plan.folder):
+    with open_run(config, device=device, mirror=mirror) as plan, record_failure(plan.folder):
         if missing([*plan.targets, *plan.shadows]):
             write_status(plan.folder, "RUNNING")
-            tell = telling_status(plan.folder, tell)
+            on_progress = record_progress(plan.folder, on_progress)
             for line in outlook.lines(outlook.outlook(plan)):
-                tell(progress.remark("plan", line))
+                on_progress(progress.remark("plan", line))
             if mirror is not None:
                 publish_status(mirror, plan)
         with _partial_report(plan):
-            plan, failures = _compute(plan, run_units, tell, mirror)
-        report = build_report(plan, failures, tell)
+            plan, failures = _compute(plan, run_units, on_progress, mirror)
+        report = build_report(plan, failures, on_progress)
         _write(plan, report)
         write_status(plan.folder, report.status, missing=report.missing)
     return report
 
 
 @contextlib.contextmanager
-def opened(config: AuditConfig, *, device: str | None = None, mirror: Mirror | None = None) -> Iterator[Plan]:
+def open_run(config: AuditConfig, *, device: str | None = None, mirror: Mirror | None = None) -> Iterator[Plan]:
     """The plan of a run whose folder is this process's alone, with its record, data and membership in place.
 
     Raises:
@@ -81,11 +81,11 @@ def opened(config: AuditConfig, *, device: str | None = None, mirror: Mirror | N
     plan = make_plan(config, device=device)
     if mirror is not None:
         fetch_record(mirror, plan.folder.name)
-    longer = extended(config, plan.folder, plan.record)
+    longer = extend_config(config, plan.folder, plan.record)
     plan = plan if longer == config else make_plan(longer, device=device)
     with _writable(plan.folder), store.run_lock(plan.folder):
-        store.sweep(plan.folder)
-        open_run(plan.folder, plan.record)
+        store.remove_temporary_files(plan.folder)
+        write_record(plan.folder, plan.record)
         for note in plan.notes:
             warnings.warn(note, stacklevel=2)
         prepare(plan.source, plan.folder.parent, loader=plan.originals[0].prepared.loader)
@@ -93,7 +93,7 @@ def opened(config: AuditConfig, *, device: str | None = None, mirror: Mirror | N
         if mirror is None:
             yield plan
             return
-        with in_step(mirror, plan) as plan:
+        with synchronised_run(mirror, plan) as plan:
             yield plan
 
 
@@ -108,7 +108,7 @@ def _partial_report(plan: Plan) -> Iterator[None]:
         raise
 
 
-def report_of(record: RunRecord, *, tell: progress.Report = progress.silent) -> tuple[Report, Path]:
+def report_of(record: RunRecord, *, on_progress: progress.ProgressCallback = progress.silent) -> tuple[Report, Path]:
     """The report of what a run has committed so far, written anew; nothing is trained.
 
     The run may have been computed elsewhere: what was resolved there, such as the device, holds here too.
@@ -121,12 +121,12 @@ def report_of(record: RunRecord, *, tell: progress.Report = progress.silent) -> 
         plan = make_plan(record.config, resolved=record.resolved)
     except ConfigError as error:
         raise ConfigError(f"{error}. A report needs what the run was made from: put it back") from error
-    if found := changes(record, plan.record):
+    if found := find_changes(record, plan.record):
         lists = ", ".join(str(path) for path in vars(record.config.given).values() if path is not None)
         where = f" ({lists})" if lists and plan.source.content_hash == record.data_hash else ""
         raise ConfigError(f"{plan.folder}: {found[0]}{where}: put it back, or run anew with what there is now")
     with _writable(plan.folder), store.run_lock(plan.folder):
-        report = build_report(plan, [], tell)
+        report = build_report(plan, [], on_progress)
         _write(plan, report)
     return report, plan.folder
 
@@ -158,7 +158,7 @@ def _store_membership(plan: Plan) -> None:
 
 
 def _compute(
-    plan: Plan, run_units: RunUnits | None, tell: progress.Report, mirror: Mirror | None
+    plan: Plan, run_units: RunUnits | None, on_progress: progress.ProgressCallback, mirror: Mirror | None
 ) -> tuple[Plan, list[Failed]]:
     """Runs every unit that has no valid result: what needs nothing first, then what starts from an original.
 
@@ -169,16 +169,16 @@ def _compute(
         if run_units is None:
             run_units = stack.enter_context(LocalPool(plan.record.config.execution.num_processes)).run_units
         if mirror is not None:
-            run_units = publishing(mirror, run_units)
-        failures = _run("original, shadows", [*plan.originals, *plan.shadows], run_units, tell, plan)
+            run_units = push_results(mirror, run_units)
+        failures = _run("original, shadows", [*plan.originals, *plan.shadows], run_units, on_progress, plan)
         too_large = {failure.unit.id for failure in failures if _can_be_smaller(failure)}
         if too_large:
             failures = [failure for failure in failures if failure.unit.id not in too_large]
             plan = in_smaller_blocks(plan, too_large)
-            failures += _run("smaller blocks", plan.shadows, run_units, tell, plan)
+            failures += _run("smaller blocks", plan.shadows, run_units, on_progress, plan)
         ready = {unit.seed for unit in plan.originals if is_done(unit)}
         unlearning = [unit for unit in plan.unlearning if unit.seed in ready]
-        failures += _run("unlearning", unlearning, run_units, tell, plan)
+        failures += _run("unlearning", unlearning, run_units, on_progress, plan)
     return plan, failures
 
 
@@ -187,11 +187,11 @@ def _can_be_smaller(failure: Failed) -> bool:
 
 
 def _run(
-    stage_name: str, units: Sequence[Unit], run_units: RunUnits, tell: progress.Report, plan: Plan
+    stage_name: str, units: Sequence[Unit], run_units: RunUnits, on_progress: progress.ProgressCallback, plan: Plan
 ) -> list[Failed]:
     todo = missing(units)
     total = sum(unit.num_models for unit in units)
-    stage = progress.Stage(stage_name, total, tell, done=total - sum(unit.num_models for unit in todo))
+    stage = progress.Stage(stage_name, total, on_progress, done=total - sum(unit.num_models for unit in todo))
     failures: list[Failed] = []
     for outcome in run_units(todo) if todo else ():
         if isinstance(outcome, Failed):

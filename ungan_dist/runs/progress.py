@@ -27,14 +27,14 @@ class Event:
     """Steps (models, in a run's main stages) an hour at that pace."""
 
 
-Report = Callable[[Event], None]
+ProgressCallback = Callable[[Event], None]
 
 
 class Stage:
     """Counts a stage's steps and tells them."""
 
-    def __init__(self, name: str, total: int, tell: Report, *, done: int = 0) -> None:
-        self._name, self._total, self._tell = name, total, tell
+    def __init__(self, name: str, total: int, on_progress: ProgressCallback, *, done: int = 0) -> None:
+        self._name, self._total, self._on_progress = name, total, on_progress
         self._done = self._before = done
         self._start = time.monotonic()
         self.advance(0)
@@ -45,7 +45,7 @@ class Stage:
         fresh = self._done - self._before
         left = seconds / fresh * (self._total - self._done) if fresh else None
         per_hour = fresh / seconds * 3600 if fresh and seconds else None
-        self._tell(
+        self._on_progress(
             Event(
                 stage=self._name,
                 done=self._done,
@@ -69,15 +69,15 @@ def silent(event: Event) -> None:
 
 
 @contextlib.contextmanager
-def progress(kind: Literal["auto", "rich", "json", "none"]) -> Iterator[Report]:
+def progress(kind: Literal["auto", "rich", "json", "none"]) -> Iterator[ProgressCallback]:
     """Where events go: a live display, JSON lines on standard error, or nowhere."""
     if kind == "none":
         yield silent
     elif kind == "json" or (kind == "auto" and not sys.stderr.isatty()):
         yield _json_line
     else:
-        with _live() as tell:
-            yield tell
+        with _live() as on_progress:
+            yield on_progress
 
 
 def _json_line(event: Event) -> None:
@@ -92,7 +92,7 @@ def _json_line(event: Event) -> None:
 
 
 @contextlib.contextmanager
-def _live() -> Iterator[Report]:
+def _live() -> Iterator[ProgressCallback]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -108,7 +108,7 @@ def _live() -> Iterator[Report]:
     with Progress(*columns, console=Console(stderr=True)) as display:
         tasks = {}
 
-        def tell(event: Event) -> None:
+        def on_progress(event: Event) -> None:
             if event.note and not event.total:
                 display.console.print(f"{event.stage}: {event.note}", markup=False, highlight=False)
                 return
@@ -123,7 +123,7 @@ def _live() -> Iterator[Report]:
             note = "" if finished else event.note
             display.update(tasks[event.stage], completed=event.done, total=event.total, left=left, note=note)
 
-        yield tell
+        yield on_progress
 
 
 def clock(seconds: float) -> str:

@@ -54,7 +54,7 @@ def folder_of(config: AuditConfig, run_hash: str) -> Path:
     return Path(config.output).resolve() / (config.execution.run_name or f"{config.name}-{run_hash[:8]}")
 
 
-def open_run(folder: Path, record: RunRecord) -> None:
+def write_record(folder: Path, record: RunRecord) -> None:
     """Writes a run folder's record, after a look at the one that lies there.
 
     Raises:
@@ -97,7 +97,7 @@ def refuse_purged(folder: Path) -> None:
 _UNCHANGEABLE = ("identity", "data_hash", "given_hash", "architecture", "resolved", "results_version")
 
 
-def extended(config: AuditConfig, folder: Path, record: RunRecord) -> AuditConfig:
+def extend_config(config: AuditConfig, folder: Path, record: RunRecord) -> AuditConfig:
     """The config with what the run in a folder has been asked before: append-only fields never shrink."""
     if not (folder / CONFIG_FILE).exists() or _read_plain(folder).get("run_hash") != record.run_hash:
         return config
@@ -112,7 +112,7 @@ def extended(config: AuditConfig, folder: Path, record: RunRecord) -> AuditConfi
     )
 
 
-def changes(before: RunRecord, now: RunRecord) -> list[str]:
+def find_changes(before: RunRecord, now: RunRecord) -> list[str]:
     """Why what a run was made from is no longer what lies there, in words; nothing where it still is.
 
     Args:

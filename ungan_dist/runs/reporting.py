@@ -22,7 +22,7 @@ from ungan_dist.runs.targets import TargetUnit
 from ungan_dist.runs.units import Failed, Unit, facts_of, is_done
 
 
-def build_report(plan: Plan, failures: list[Failed], tell: progress.Report) -> Report:
+def build_report(plan: Plan, failures: list[Failed], on_progress: progress.ProgressCallback) -> Report:
     """Scores what is committed.
 
     Raises:
@@ -47,7 +47,7 @@ def build_report(plan: Plan, failures: list[Failed], tell: progress.Report) -> R
         sigma_floor=attack.sigma_floor,
     )
     del log_odds
-    stage = progress.Stage("scoring", len(targets), tell)
+    stage = progress.Stage("scoring", len(targets), on_progress)
     evidence: list[Evidence] = []
     for unit in sorted(targets, key=lambda unit: (config.methods.index(unit.method), unit.seed)):
         evidence.append(_evidence(plan, unit, fits))

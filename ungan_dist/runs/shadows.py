@@ -96,7 +96,7 @@ class Shadows:
 
 def train_unit(unit: ShadowUnit) -> Float[np.ndarray, "models examples queries"]:
     """The log-odds of a unit's shadow models, which this process trains."""
-    return ask_shadows(unit, train_shadows(unit))
+    return evaluate_shadows(unit, train_shadows(unit))
 
 
 def train_shadows(unit: ShadowUnit, world: World = ALONE, checkpoints: Sequence[Checkpoint] = ()) -> Shadows:
@@ -126,7 +126,7 @@ def train_shadows(unit: ShadowUnit, world: World = ALONE, checkpoints: Sequence[
     return Shadows(models=models, data=data, pool=pool)
 
 
-def ask_shadows(unit: ShadowUnit, trained: Shadows) -> Float[np.ndarray, "models examples queries"]:
+def evaluate_shadows(unit: ShadowUnit, trained: Shadows) -> Float[np.ndarray, "models examples queries"]:
     """Each model's log-odds of the whole pool, float32.
 
     Raises:

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Literal
 
 from ungan_dist import store
-from ungan_dist.runs.progress import Event, Report
+from ungan_dist.runs.progress import Event, ProgressCallback
 
 STATUS_FILE = "status.json"
-EVERY_S = 5.0
+STATUS_INTERVAL_S = 5.0
 """Between two steps that are written down; a write waits for the disk."""
 
 State = Literal["RUNNING", "COMPLETE", "PARTIAL", "FAILED"]
@@ -50,15 +50,15 @@ def write_status(folder: Path, state: State, *, missing: list[str] | None = None
         store.write_json(folder / STATUS_FILE, asdict(status))
 
 
-def telling_status(folder: Path, tell: Report) -> Report:
+def record_progress(folder: Path, on_progress: ProgressCallback) -> ProgressCallback:
     """Tells a run's steps on, and leaves the last one in its status for who asks from elsewhere."""
     written = -math.inf
 
     def told(event: Event) -> None:
         nonlocal written
-        tell(event)
+        on_progress(event)
         now = time.monotonic()
-        if not event.total or (now - written < EVERY_S and event.done < event.total):
+        if not event.total or (now - written < STATUS_INTERVAL_S and event.done < event.total):
             return
         written = now
         status = read_status(folder)
@@ -80,7 +80,7 @@ def read_status(folder: Path) -> Status | None:
 
 
 @contextlib.contextmanager
-def stated(folder: Path) -> Iterator[None]:
+def record_failure(folder: Path) -> Iterator[None]:
     """Leaves the reason behind when a driver fails or is interrupted."""
     try:
         yield

@@ -125,7 +125,7 @@ def train_target(unit: TargetUnit, world: World = ALONE, checkpoint: Checkpoint 
     return Target(request=request, model=unlearned.model, curves=curves | unlearned.curves, seconds=seconds)
 
 
-def ask_target(unit: TargetUnit, target: Target) -> tuple[dict[str, bytes], dict[str, Any]]:
+def evaluate_target(unit: TargetUnit, target: Target) -> tuple[dict[str, bytes], dict[str, Any]]:
     """Asks a target all that the audit needs; one process does.
 
     Returns:

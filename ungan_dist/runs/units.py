@@ -15,8 +15,8 @@ import torch
 
 from ungan_dist import store
 from ungan_dist.runs.record import versions
-from ungan_dist.runs.shadows import Shadows, ShadowUnit, ask_shadows, train_shadows
-from ungan_dist.runs.targets import Target, TargetUnit, ask_target, train_target
+from ungan_dist.runs.shadows import Shadows, ShadowUnit, evaluate_shadows, train_shadows
+from ungan_dist.runs.targets import Target, TargetUnit, evaluate_target, train_target
 from ungan_dist.training.checkpoint import Checkpoint
 from ungan_dist.training.weights import weights_bytes
 from ungan_dist.training.world import ALONE, World
@@ -68,7 +68,7 @@ def missing(units: Iterable[Unit]) -> list[Unit]:
     return [unit for unit in units if not is_done(unit)]
 
 
-KEEP_EVERY_S = 30.0
+CHECKPOINT_INTERVAL_S = 30.0
 """Seconds of one process's work on a target that a kill may cost; short trainings keep nothing. Shadow models keep
 none: a kill costs their unit, whose states would be as many as its models."""
 
@@ -80,7 +80,7 @@ def execute(unit: Unit) -> Done | Failed:
     """
 
     def compute() -> None:
-        kept = _kept(unit, ALONE, every_s=math.inf if isinstance(unit, ShadowUnit) else KEEP_EVERY_S)
+        kept = _kept(unit, ALONE, every_s=math.inf if isinstance(unit, ShadowUnit) else CHECKPOINT_INTERVAL_S)
         _commit(unit, _train(unit, ALONE, kept), kept)
 
     return _outcome(unit, compute)
@@ -116,7 +116,7 @@ def _commit(unit: Unit, trained: Shadows | Target, kept: list[Checkpoint]) -> No
     """Asks what was trained for all that the audit needs, commits it, and forgets what was kept on the way."""
     if isinstance(unit, ShadowUnit):
         assert isinstance(trained, Shadows)
-        files = {unit.log_odds_file: store.array_bytes(ask_shadows(unit, trained))}
+        files = {unit.log_odds_file: store.array_bytes(evaluate_shadows(unit, trained))}
         if unit.keep_models:
             for shadow, model in zip(unit.shadows, trained.models, strict=True):
                 files[unit.weights_file(shadow)] = weights_bytes(model)
@@ -124,7 +124,7 @@ def _commit(unit: Unit, trained: Shadows | Target, kept: list[Checkpoint]) -> No
         facts: dict[str, Any] = {"shadows": list(unit.shadows), "data": unit.prepared.data_hash}
     else:
         assert isinstance(trained, Target)
-        files, facts = ask_target(unit, trained)
+        files, facts = evaluate_target(unit, trained)
     store.commit(root_of(unit), unit.marker, id=unit.id, files=files, facts={**facts, "versions": versions()})
     for checkpoint in kept:
         checkpoint.remove()

@@ -9,13 +9,13 @@ import pytest
 
 from ungan_dist.commands.status import main as status_command
 from ungan_dist.runs.progress import Event, Stage, progress, remark, silent
-from ungan_dist.runs.status import read_status, telling_status, write_status
+from ungan_dist.runs.status import read_status, record_progress, write_status
 
 
 def test_json_lines_are_legible_and_words_alone_have_no_numbers(capsys: pytest.CaptureFixture[str]) -> None:
-    with progress("json") as tell:
-        tell(remark("plan", "δ ≥ 0.05 ± 0.01"))
-        Stage("shadows", 4, tell).advance()
+    with progress("json") as on_progress:
+        on_progress(remark("plan", "δ ≥ 0.05 ± 0.01"))
+        Stage("shadows", 4, on_progress).advance()
     words, *steps = capsys.readouterr().err.splitlines()
     assert "δ ≥ 0.05 ± 0.01" in words
     assert json.loads(words) == {"stage": "plan", "note": "δ ≥ 0.05 ± 0.01"}
@@ -23,8 +23,8 @@ def test_json_lines_are_legible_and_words_alone_have_no_numbers(capsys: pytest.C
 
 
 def test_the_live_display_says_which_time_is_which(capsys: pytest.CaptureFixture[str]) -> None:
-    with progress("rich") as tell:
-        stage = Stage("shadows", 4, tell)
+    with progress("rich") as on_progress:
+        stage = Stage("shadows", 4, on_progress)
         stage.advance()
     shown = " ".join(capsys.readouterr().err.split())
     assert "elapsed" in shown
@@ -37,20 +37,20 @@ def event(done: int, left: float | None) -> Event:
 
 def test_status_of_a_run_at_work_says_how_far_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_status(tmp_path, "RUNNING")
-    tell = telling_status(tmp_path, silent)
-    tell(remark("plan", "words"))
-    tell(event(3, 125.0))
+    on_progress = record_progress(tmp_path, silent)
+    on_progress(remark("plan", "words"))
+    on_progress(event(3, 125.0))
     assert status_command([str(tmp_path)]) == 3
     assert "unlearning: 3 of 9 done, about 2:05 left of this stage" in capsys.readouterr().out
-    tell(event(4, 100.0))  # too soon after the last to be worth a write
+    on_progress(event(4, 100.0))  # too soon after the last to be worth a write
     status = read_status(tmp_path)
     assert status is not None
     assert status.progress == event(3, 125.0)
-    tell(event(9, None))
+    on_progress(event(9, None))
     status_command([str(tmp_path)])
     assert "unlearning: 9 of 9 done\n" in capsys.readouterr().out
     write_status(tmp_path, "COMPLETE")
-    tell(event(9, None))
+    on_progress(event(9, None))
     status = read_status(tmp_path)
     assert status is not None
     assert (status.state, status.progress) == ("COMPLETE", None)

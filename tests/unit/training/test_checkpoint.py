@@ -15,7 +15,7 @@ from torch import Tensor
 from world_methods import CONFIGS, Interrupted, resumable
 
 from ungan_dist import store
-from ungan_dist.runs.pipeline import opened
+from ungan_dist.runs.pipeline import open_run
 from ungan_dist.runs.units import execute
 from ungan_dist.training import train
 from ungan_dist.training.checkpoint import Checkpoint, Epochs
@@ -165,7 +165,7 @@ def test_one_process_keeps_what_takes_long_and_goes_on_from_there(
     def original(name: str) -> tuple[str, bytes, set[str]]:
         nonlocal steps
         steps = 0
-        with opened(small_config(tmp_path / name)) as plan:
+        with open_run(small_config(tmp_path / name)) as plan:
             (unit,) = plan.originals
             outcome = execute(unit)
         weights = plan.folder / unit.weights_file
@@ -176,7 +176,7 @@ def test_one_process_keeps_what_takes_long_and_goes_on_from_there(
     assert kind == "done"
     whole, last = steps, steps - 1
     assert original("nothing kept") == ("error", b"", set())
-    monkeypatch.setattr("ungan_dist.runs.units.KEEP_EVERY_S", 0.0)
+    monkeypatch.setattr("ungan_dist.runs.units.CHECKPOINT_INTERVAL_S", 0.0)
     kind, _, kept = original("kept")
     assert kind == "error"
     assert "checkpoints/0/original.json" in kept

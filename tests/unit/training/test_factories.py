@@ -15,7 +15,7 @@ from ungan_dist.cli import main
 from ungan_dist.config.audit import AuditConfig
 from ungan_dist.config.training import ModelConfig
 from ungan_dist.errors import ConfigError
-from ungan_dist.runs.pipeline import opened, report_of
+from ungan_dist.runs.pipeline import open_run, report_of
 from ungan_dist.runs.plan import Plan, make_plan
 from ungan_dist.runs.record import read_run
 from ungan_dist.runs.upkeep.verify import verify
@@ -129,7 +129,7 @@ def test_a_run_and_a_fleet_are_known_by_the_architecture_behind_the_name(
 def test_a_run_of_another_architecture_is_told_apart(tmp_path: Path, module: Callable[[str, str], None]) -> None:
     module("net", NET.format(width=8, activation="ReLU"))
     config = own(tmp_path)
-    with opened(config) as plan:
+    with open_run(config) as plan:
         folder = plan.folder
     record = read_run(folder)
     assert dataclasses.replace(record.config, output=config.output) == dataclasses.replace(
@@ -142,5 +142,5 @@ def test_a_run_of_another_architecture_is_told_apart(tmp_path: Path, module: Cal
     assert any("net:build returns has another architecture" in line for line in verify(record, folder).corrupt)
     with pytest.raises(ConfigError, match=r"the model that net:build returns has another architecture .*put it back"):
         report_of(record)
-    with pytest.raises(ConfigError, match=r"holds a run of another config: architecture"), opened(config):
+    with pytest.raises(ConfigError, match=r"holds a run of another config: architecture"), open_run(config):
         pass

@@ -67,7 +67,7 @@ def prepare_beton(source: Source, place: BetonPlace, *, rebuild: bool = False) -
         "shape": list(source.images.shape),
         "num_jpegs": sum(jpeg is not None for jpeg in jpegs),
     }
-    store.sweep(place.path.parent)  # what killed prepares left is as large as the data
+    store.remove_temporary_files(place.path.parent)  # what killed prepares left is as large as the data
     content = beton_parts(source.images, source.labels.astype(np.int64), jpegs)
     store.commit(place.output, place.marker, id=place.id, files={place.name: content}, facts=facts)
     return facts

@@ -23,7 +23,7 @@ from ungan_dist.runs.forecast.outlook import Outlook, more, outlook
 from ungan_dist.runs.forecast.probe import NOTHING, Cost, ProbeUnit, now, read
 from ungan_dist.runs.forecast.report_cost import report_cost
 from ungan_dist.runs.plan import Plan, make_plan
-from ungan_dist.runs.record import extended
+from ungan_dist.runs.record import extend_config
 from ungan_dist.runs.shadows import ShadowUnit
 from ungan_dist.runs.targets import TargetUnit
 from ungan_dist.runs.units import Done, Failed, Unit, missing
@@ -34,7 +34,7 @@ RunProbes = Callable[[Sequence[ProbeUnit]], tuple[Sequence[Done | Failed], Cost]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stage:
+class StageCost:
     """One part of a run."""
 
     name: str
@@ -57,7 +57,7 @@ class Forecast:
     outlook: Outlook
     device: str
     num_workers: int
-    stages: list[Stage]
+    stages: list[StageCost]
     unit_seconds: dict[str, float]
     """Of one shadow model (``shadow model``), and of each method under one seed."""
     device_hours: float
@@ -96,7 +96,7 @@ def plan_of(config: AuditConfig, device: str | None) -> Plan:
             f"cluster one that all nodes share); the costs are the same"
         )
     plan = make_plan(config, device=device)
-    longer = extended(config, plan.folder, plan.record)
+    longer = extend_config(config, plan.folder, plan.record)
     return plan if longer == config else make_plan(longer, device=device)
 
 
@@ -148,7 +148,7 @@ def forecast(
     if todo:
         up = starting.plus(opening)
         stages.append(
-            Stage(
+            StageCost(
                 name=f"start {num_started} workers",
                 wall_seconds=up.seconds,
                 cpu_seconds=up.cpu_seconds * num_started,
@@ -157,7 +157,7 @@ def forecast(
     for name, units in (("original, shadows", first), ("unlearning", second)):
         costs = [cost(unit) for unit in units]
         stages.append(
-            Stage(
+            StageCost(
                 name=name,
                 wall_seconds=makespan([one.seconds for one in costs], num_workers),
                 cpu_seconds=sum(one.cpu_seconds for one in costs),
@@ -270,8 +270,8 @@ def _existing(folder: Path) -> Path:
     return next(parent for parent in (folder, *folder.parents) if parent.is_dir())
 
 
-def _stage(name: str, cost: Cost) -> Stage:
-    return Stage(name=name, wall_seconds=cost.seconds, cpu_seconds=cost.cpu_seconds)
+def _stage(name: str, cost: Cost) -> StageCost:
+    return StageCost(name=name, wall_seconds=cost.seconds, cpu_seconds=cost.cpu_seconds)
 
 
 def _mean(costs: Sequence[Cost]) -> Cost:

@@ -24,7 +24,7 @@ from ungan_dist.config.methods import UnGANConfig
 from ungan_dist.data.prepared import open_examples
 from ungan_dist.methods.ungan.algorithm import turns_of
 from ungan_dist.runs.shadows import ShadowUnit, train_unit
-from ungan_dist.runs.targets import Target, TargetUnit, ask_target, train_target
+from ungan_dist.runs.targets import Target, TargetUnit, evaluate_target, train_target
 from ungan_dist.runs.units import Done, Failed
 from ungan_dist.training.checkpoint import Checkpoint
 from ungan_dist.training.world import ALONE
@@ -155,7 +155,7 @@ def measure(unit: ProbeUnit) -> Probed:
         trained, cost = _training_cost(thin, divisor)
         if target.method == "original":
             begin = now(device)
-            files, facts = ask_target(_asked_less(thin, divisor), trained)
+            files, facts = evaluate_target(_asked_less(thin, divisor), trained)
             asking = now(device).minus(begin).times(divisor)
             num_bytes = len(files[thin.weights_file])
         else:

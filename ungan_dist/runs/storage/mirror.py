@@ -24,7 +24,7 @@ from pyarrow import fs
 
 from ungan_dist import store
 from ungan_dist.errors import ConfigError, Unfinished
-from ungan_dist.urls import refuse_credentials, trimmed, within
+from ungan_dist.urls import join_url, refuse_credentials, trim
 
 _STORES = ("s3", "gcs", "abfs")
 """Object storage proper: without folders, and an object is seen when it is whole."""
@@ -40,7 +40,7 @@ def working_folder(url: str, cache: str | None = None) -> Path:
         cache: folder of all working folders; none: ``~/.cache/ungan_dist``.
     """
     parent = Path.home() / ".cache/ungan_dist" if cache is None else Path(cache)
-    return parent.resolve() / hashlib.sha256(trimmed(url).encode()).hexdigest()[:16]
+    return parent.resolve() / hashlib.sha256(trim(url).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,7 +229,7 @@ class Mirror:
             yield
         except (OSError, pyarrow.ArrowException) as error:
             raise Unfinished(
-                f"cannot {act} {within(self.url, name)}: {error}. What was committed is kept: run the same command "
+                f"cannot {act} {join_url(self.url, name)}: {error}. What was committed is kept: run the same command "
                 f"again when the storage answers"
             ) from error
 
@@ -261,7 +261,7 @@ def connect(url: str, *, cache: str | None = None, folder: Path | None = None) -
             f"machine's role; Google: GOOGLE_APPLICATION_CREDENTIALS or the machine's account)"
         ) from error
     return Mirror(
-        url=trimmed(url), filesystem=filesystem, root=root.rstrip("/"), folder=folder or working_folder(url, cache)
+        url=trim(url), filesystem=filesystem, root=root.rstrip("/"), folder=folder or working_folder(url, cache)
     )
 
 

@@ -48,7 +48,7 @@ def fetch_record(mirror: Mirror, name: str) -> bool:
 
 
 @contextlib.contextmanager
-def in_step(mirror: Mirror, plan: Plan) -> Iterator[Plan]:
+def synchronised_run(mirror: Mirror, plan: Plan) -> Iterator[Plan]:
     """Fetches what another machine has done, pushes what only this one has; at the end, the run's word and report.
 
     Raises:
@@ -80,7 +80,7 @@ def publish_status(mirror: Mirror, plan: Plan) -> None:
     mirror.push_file(f"{name}/{STATUS_FILE}")
 
 
-def publishing(mirror: Mirror, run_units: RunUnits) -> RunUnits:
+def push_results(mirror: Mirror, run_units: RunUnits) -> RunUnits:
     """Pushes each result as soon as it is there."""
 
     def run(todo: Sequence[Unit]) -> Iterator[Done | Failed]:

@@ -117,7 +117,7 @@ def purge(folder: Path, *, shared: bool = False, models: bool = False) -> Purge:
             _remove(output / name)
         at_work = any(store.is_locked(other.parent) for other in neighbours(done.folder))
         for place in (done.folder, output / "shadows", output / "data"):
-            store.sweep(place, whoever=place == done.folder or not at_work)
+            store.remove_temporary_files(place, include_live_pids=place == done.folder or not at_work)
             _remove_empty(place)
         before = _record(done.folder)
         store.write_json(

@@ -14,7 +14,7 @@ from ungan_dist.errors import Unfinished
 from ungan_dist.report import render
 from ungan_dist.runs.plan import Plan, make_plan
 from ungan_dist.runs.progress import silent
-from ungan_dist.runs.record import PURGED_FILE, PURGING_FILE, RunRecord, changes
+from ungan_dist.runs.record import PURGED_FILE, PURGING_FILE, RunRecord, find_changes
 from ungan_dist.runs.reporting import build_report
 from ungan_dist.runs.shadows import ShadowUnit
 from ungan_dist.runs.targets import TargetUnit
@@ -74,7 +74,7 @@ def _is_whole(unit: TargetUnit | ShadowUnit) -> bool:
 
 
 def _identity(record: RunRecord, plan: Plan) -> Iterator[str]:
-    if found := changes(record, plan.record):
+    if found := find_changes(record, plan.record):
         yield from found
     elif run_hash(record.config, record.data_hash, record.given_hash, record.architecture) != record.run_hash:
         yield "config.json: its hash is not that of its identity"

@@ -26,7 +26,7 @@ from ungan_dist.runs.plan import make_plan
 from ungan_dist.runs.storage.mirror import Mirror, connect
 from ungan_dist.runs.storage.remote import ExecuteThere
 from ungan_dist.runs.units import Done, Failed, Unit, execute
-from ungan_dist.urls import refuse_credentials, split_run, within
+from ungan_dist.urls import join_url, refuse_credentials, split_run
 
 pytestmark = pytest.mark.usefixtures("without_figures")
 FILES = {"deep/one.bin": b"weights of one", "deep/two.bin": b"log-odds of two"}
@@ -177,7 +177,7 @@ def test_a_result_that_was_altered_here_is_not_pushed(tmp_path: Path) -> None:
 def test_names_of_runs_in_urls() -> None:
     url = "s3://bucket/deep/run?region=us-east-1"
     assert split_run(url) == ("s3://bucket/deep?region=us-east-1", "run")
-    assert within("s3://bucket/deep/?region=us-east-1", "run") == url
+    assert join_url("s3://bucket/deep/?region=us-east-1", "run") == url
     assert split_run("file:///there/run/") == ("file:///there", "run")
     with pytest.raises(ConfigError, match="names no run"):
         split_run("s3://bucket/")
@@ -346,34 +346,34 @@ def test_a_whole_run_by_the_command_line_over_s3(
     url = s3.url("bucket/deep/audits")
     run = ["run", "digits", *SMALL_OPTIONS, "--output", url, "--execution.progress", "none"]
     assert command(*run, "--execution.cache", str(tmp_path / "one")) == 0
-    assert within(url, "run") in capsys.readouterr().out
+    assert join_url(url, "run") in capsys.readouterr().out
     with s3.filesystem.open_input_stream("bucket/deep/audits/run/table.json") as stream:
         assert stream.read() == table
 
     # another machine: it has nothing, and finds everything
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert command("status", within(url, "run")) == 0
-    assert command("report", within(url, "run")) == 0
-    model = ungan_dist.load(within(url, "run"), "ungan")
+    assert command("status", join_url(url, "run")) == 0
+    assert command("report", join_url(url, "run")) == 0
+    model = ungan_dist.load(join_url(url, "run"), "ungan")
     assert not model.training
     (here,) = (tmp_path / "home/.cache/ungan_dist").iterdir()
     assert (here / "run/table.json").read_bytes() == table
-    assert command("verify", within(url, "run")) == 0
+    assert command("verify", join_url(url, "run")) == 0
     assert capsys.readouterr().out.endswith("COMPLETE\n")
 
     name = next(name for name in connect(url).sizes("shadows") if name.endswith(".npy"))
     with s3.filesystem.open_output_stream(f"bucket/deep/audits/shadows/{name}") as stream:
         stream.write(bytes((here / "shadows" / name).stat().st_size))
-    assert command("verify", within(url, "run")) == 1
+    assert command("verify", join_url(url, "run")) == 1
     found = capsys.readouterr()
     assert name.removesuffix(".npy") in found.err
     assert found.out.endswith("CORRUPT\n")
     # what it says to do mends it
     s3.filesystem.delete_file(f"bucket/deep/audits/shadows/{name}")
     assert command(*run) == 0
-    assert command("verify", within(url, "run")) == 0
+    assert command("verify", join_url(url, "run")) == 0
 
-    for refused in (["runs", url], ["purge", within(url, "run")], ["targets", "digits", "--output", url]):
+    for refused in (["runs", url], ["purge", join_url(url, "run")], ["targets", "digits", "--output", url]):
         assert command(*refused) == 2
 
 

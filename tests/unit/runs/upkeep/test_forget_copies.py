@@ -17,7 +17,7 @@ from ungan_dist.config.audit import AuditConfig
 from ungan_dist.data.ffcv.write import beton_bytes
 from ungan_dist.data.prepared import prepare
 from ungan_dist.runs.plan import Plan, make_plan
-from ungan_dist.runs.record import open_run
+from ungan_dist.runs.record import write_record
 from ungan_dist.runs.upkeep import forget_copies
 from ungan_dist.runs.upkeep.forget_copies import ForgetPictures, forget_pictures, holds
 from ungan_dist.runs.upkeep.purge import plan_purge, purge
@@ -31,7 +31,7 @@ def begun(config: AuditConfig, name: str, **source: object) -> Plan:
         execution=replace(config.execution, run_name=name),
     )
     plan = make_plan(config)
-    open_run(plan.folder, plan.record)
+    write_record(plan.folder, plan.record)
     prepare(plan.source, plan.folder.parent)
     return plan
 
