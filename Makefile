@@ -9,14 +9,14 @@ export UV_HTTP_TIMEOUT ?= 300
 # every process imports torch: 2 s of CPU with bytecode kept, 4 without
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test chaos check kernels mutants lock clean
+.PHONY: help setup demo test chaos check docs kernels mutants lock clean
 
 help:  ## list the targets (the default)
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: $(READY)  ## a virtual environment in .venv with everything at its locked version
+setup: $(READY)  ## create .venv with every package at its locked version
 
-demo: $(READY)  ## the recipe digits from data to report, a few minutes on two cores
+demo: $(READY)  ## run the recipe digits from data to report: a few minutes on two cores
 	.venv/bin/ungan-dist run digits
 
 test: $(READY)  ## all tests
@@ -26,12 +26,16 @@ test: $(READY)  ## all tests
 chaos: $(READY)  ## faults at full size and plans against real runs: ten minutes and more
 	.venv/bin/python -m pytest -q -m chaos
 
-check: $(READY)  ## ruff, basedpyright, the floors between the modules, and every kernel compiled for sm_80 and sm_90
+check: $(READY) docs  ## ruff, basedpyright, import contracts, the documentation, and every kernel compiled for sm_80 and sm_90
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/basedpyright
 	.venv/bin/lint-imports
 	.venv/bin/python -m ungan_dist.kernels.compile_check
+
+docs: $(READY)  ## build the documentation into site/; a broken link, anchor, reference or stale figure is an error
+	.venv/bin/python benchmarks/publish.py --check
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build
 
 kernels: $(READY)  ## of check and test what concerns the kernels: compiled without a GPU, run in Triton's interpreter
 	.venv/bin/python -m ungan_dist.kernels.compile_check
@@ -46,7 +50,7 @@ lock: $(UV)  ## bring requirements.lock up to pyproject.toml, keeping the pins t
 	mv .venv/ffcv.lock requirements-ffcv.lock
 
 clean:  ## remove .venv and caches; runs stay
-	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage
+	rm -rf .venv build site *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage
 	find cluster kernels tests ungan_dist benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 $(UV):

@@ -10,10 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_audit import small_config
 
 import ungan_dist
-from ungan_dist.config.execution import ExecutionConfig
 from ungan_dist.config.methods import FineTuningConfig
 from ungan_dist.config.recipes import custom
 
@@ -37,19 +35,6 @@ def test_the_readmes_example_unlearns_a_copy(example: dict[str, Any]) -> None:
     assert not torch.equal(unlearned[1].weight, model[1].weight)
     images = torch.from_numpy(example["images"]).permute(0, 3, 1, 2).float()
     assert torch.isfinite(unlearned(images)).all()
-
-
-def test_the_readmes_audit_runs_and_its_model_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As it stands there, on a recipe cut down to seconds."""
-    (code,) = re.findall(r"```python\n(import ungan_dist\n.*?)```", README.read_text(), flags=re.S)
-    assert len(code.strip().splitlines()) <= 10
-    small = replace(small_config(tmp_path), output="runs", execution=ExecutionConfig(num_processes=1, progress="none"))
-    monkeypatch.setattr("ungan_dist.config.recipes.digits", lambda: small)
-    monkeypatch.chdir(tmp_path)
-    names: dict[str, Any] = {"__name__": "__main__"}
-    exec(code, names)
-    assert [row.method for row in names["report"].rows] == list(small.methods)
-    assert torch.isfinite(names["model"](torch.zeros(2, 1, 8, 8))).all()
 
 
 def test_retrain_starts_from_new_weights_and_learns(example: dict[str, Any]) -> None:

@@ -60,10 +60,6 @@ def test_memory_of_the_energy_distance_grows_with_its_rows_and_not_with_pairs():
     assert large <= 4.2 * small  # rows double, and so may the parts that columns are dealt into, up to 8
 
 
-def test_the_readme_holds_the_committed_table():
-    assert kernel_table.table(RESULTS) in (ROOT / "README.md").read_text()
-
-
 @pytest.fixture
 def dots(monkeypatch):
     """Floating-point operations of every dot done in the interpreter."""

@@ -1,0 +1,90 @@
+"""Format the table of a run, from ``results/NAME.json``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+HEADER = (
+    "| | retain % | forget % | test % | (a) TNR % @ 1 % FNR | (b) AUC, 95 % | verdict from (b) | gap, 90 % "
+    "| smallest δ | T_U s |",
+    "|---|---:|---:|---:|---:|---:|---|---:|---:|---:|",
+)
+CONTROLS = {
+    "ungan_no_adversary": "without adversary",
+    "ungan_random_critic": "with a critic that is never trained",
+}
+
+
+def table(results: Mapping[str, Any]) -> str:
+    """Format the main columns, the power of the run and the comparison of UnGAN with its controls."""
+    rows = [_cells(row, results["timings"]["methods"]) for row in results["table"]["rows"]]
+    lines = [caption(results), *HEADER, *(f"| {' | '.join(cells)} |" for cells in rows)]
+    return "\n".join([*lines, "", _power(results["table"]), *_controls(results["table"]), ""])
+
+
+def caption(results: Mapping[str, Any]) -> str:
+    """State a run's data, recipe, sizes, hardware, commit and number of verdicts."""
+    run, sizes = results["table"], results["table"]["sizes"]
+    outcomes = Counter(row["verdict"]["outcome"] for row in run["rows"] if row["verdict"]["gap"])
+    verdicts = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())
+    seeds = "1 seed" if sizes["seeds"] == 1 else f"{sizes['seeds']} seeds"
+    return (
+        f"**{run['title']}**, recipe `{run['recipe']}`: {sizes['shadows']} shadow models, {seeds}, "
+        f"{sizes['forget']:,} examples to forget; {results['hardware']['cores']} CPU cores, "
+        f"commit `{results['commit']}`. Verdicts: {verdicts}.\n"
+    )
+
+
+def _cells(row: Mapping[str, Any], seconds: Mapping[str, Any]) -> list[str]:
+    auc, verdict, tnr = row["auc"], row["verdict"], row["tnr_at_fnr"]["0.01"]
+    gap = verdict["gap"]
+    return [
+        row["title"],
+        *(f"{100 * row['accuracy'][name]['mean']:.1f}" for name in ("retain", "forget", "test")),
+        f"{100 * tnr['mean']:.1f}" if isinstance(tnr, dict) else tnr,
+        f"{auc['mean']:.3f} [{auc['low']:.3f}, {auc['high']:.3f}]",
+        verdict["outcome"],
+        f"[{gap['low']:+.3f}, {gap['high']:+.3f}]" if gap else "",
+        f"{verdict['smallest_delta']:.3f}" if gap else "",
+        f"{seconds[row['method']]['mean']:.2f}",
+    ]
+
+
+def _power(run: Mapping[str, Any]) -> str:
+    """State the margins that the run could have passed."""
+    smallest = [row["verdict"]["smallest_delta"] for row in run["rows"] if row["verdict"]["gap"]]
+    return (
+        f"Power: the margin is δ = {run['delta']:g}. Depending on the row, the intervals could have passed a δ between "
+        f"{min(smallest):.3f} and {max(smallest):.3f}. A row whose smallest δ exceeds {run['delta']:g} could not be "
+        "*equivalent* in this run."
+    )
+
+
+def _controls(run: Mapping[str, Any]) -> list[str]:
+    """Compare UnGAN's AUC (b) with that of its two controls, paired by seed."""
+    gaps = {row["method"]: row["verdict"]["gap"] for row in run["rows"]}
+    if any(not gaps.get(name) for name in ("ungan", *CONTROLS)) or len(gaps["ungan"]["per_seed"]) < 3:
+        return []
+    from ungan_dist.attack.intervals import seeded_interval
+
+    differences: list[str] = []
+    significant: list[str] = []
+    for name, words in CONTROLS.items():
+        pairs = zip(gaps["ungan"]["per_seed"], gaps[name]["per_seed"], strict=True)
+        interval = seeded_interval([ungan - control for ungan, control in pairs], 0.90)
+        differences.append(f"{interval.mean:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}] against UnGAN {words}")
+        if interval.low > 0 or interval.high < 0:
+            significant.append(words)
+    conclusion = (
+        f"UnGAN differs from UnGAN {' and from UnGAN '.join(significant)}."
+        if significant
+        else "Neither difference is distinguishable from zero, so this run gives no evidence that training the critic "
+        "matters."
+    )
+    return [
+        "",
+        f"The critic's part: UnGAN's AUC (b) minus that of its controls, paired over {len(gaps['ungan']['per_seed'])} "
+        f"seeds with 90 % intervals, is {' and '.join(differences)}. {conclusion}",
+    ]

@@ -1,0 +1,128 @@
+"""The documentation against the code: examples run, commands and options exist, published figures are current."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import re
+import shlex
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small_audit import small_config
+
+from ungan_dist import cli
+from ungan_dist.config.execution import ExecutionConfig
+from ungan_dist.config.recipes import RECIPES
+from ungan_dist.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted(
+    path
+    for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("*/README.md"))
+    if ".venv" not in path.parts
+)
+WITH_EXAMPLES = sorted(
+    path.relative_to(ROOT)
+    for folder in ("ungan_dist", "kernels")
+    for path in (ROOT / folder).rglob("*.py")
+    if ">>> " in path.read_text()
+)
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The fenced blocks of a page in a language; plain blocks have none."""
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), flags=re.S | re.M)
+
+
+def command_lines(page: Path) -> Iterator[list[str]]:
+    """Every ``ungan-dist`` and ``make`` command of a page's plain blocks, as words."""
+    for block in blocks(page, ""):
+        for line in block.replace("\\\n", " ").splitlines():
+            for command in re.split(r"&&|\||;", line):
+                words = shlex.split(command, comments=True)
+                start = next((i for i, word in enumerate(words) if word in ("ungan-dist", "make")), None)
+                if start is not None:
+                    yield words[start:]
+                elif words[:1] == ["torchrun"]:
+                    yield ["ungan-dist", *words[words.index("ungan_dist") + 1 :]]
+
+
+COMMANDS = {" ".join(words): words for page in PAGES for words in command_lines(page)}
+
+
+@pytest.mark.parametrize("path", WITH_EXAMPLES, ids=str)
+def test_examples_in_docstrings_run(path: Path) -> None:
+    name = ".".join(path.with_suffix("").parts).removesuffix(".__init__")
+    module = importlib.import_module(name if name.startswith("ungan_dist") else f"ungan_dist.{name}")
+    failed, tried = doctest.testmod(module, optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    assert tried
+    assert not failed
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: str(page.relative_to(ROOT))
+)
+def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without_figures: None) -> None:
+    """The blocks of a page run in order; the recipe digits is reduced to seconds."""
+    small = replace(small_config(tmp_path), output="runs", execution=ExecutionConfig(num_processes=1, progress="none"))
+    monkeypatch.setattr("ungan_dist.config.recipes.digits", lambda: small)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"__name__": "__main__"}
+    for block in blocks(page, "python"):
+        exec(block, names)
+    if "report" in names:
+        assert [row.method for row in names["report"].rows] == list(small.methods)
+        assert torch.isfinite(names["model"](torch.zeros(2, 1, 8, 8))).all()
+    if "unlearned" in names:
+        assert not names["unlearned"].training
+        assert not torch.equal(names["unlearned"][1].weight, names["model"][1].weight)
+
+
+class Parsed(Exception):
+    """Raised instead of executing a command whose options were accepted."""
+
+
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name.startswith("ungan-dist")])
+def test_commands_and_options_exist(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, name, *arguments = COMMANDS[command]
+    assert name in cli.COMMANDS
+    module = importlib.import_module(cli.COMMANDS[name])
+    if not hasattr(module, "recipe_config"):
+        usage = getattr(module, "USAGE", "")
+        for option in (word.partition("=")[0] for word in arguments if word.startswith("--")):
+            assert f"{option}" in usage, f"{name} has no option {option}"
+        return
+    recipe = arguments[1] if name == "manifest" else arguments[0]
+    if recipe.startswith("-") and name != "audit":
+        assert recipe == "--help"
+        return
+    assert name == "audit" or recipe in RECIPES or recipe == "RECIPE"
+    parse = module.recipe_config
+
+    def parse_only(words: list[str], *, command: str) -> None:
+        parse([next(iter(RECIPES)) if word == "RECIPE" else word for word in words], command=command)
+        raise Parsed
+
+    monkeypatch.setattr(module, "recipe_config", parse_only)
+    expected = (Parsed, SystemExit) if "--help" in arguments else Parsed
+    with pytest.raises(expected):
+        module.main([word for word in arguments if word not in ("…", "...")])
+
+
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name.startswith("make")])
+def test_make_targets_exist(command: str) -> None:
+    _, target, *_ = COMMANDS[command]
+    assert re.search(rf"^{re.escape(target)}:", (ROOT / "Makefile").read_text(), flags=re.M)
+
+
+def test_a_wrong_option_is_noticed() -> None:
+    from ungan_dist.commands.options import recipe_config
+
+    with warnings.catch_warnings(), pytest.raises((SystemExit, ConfigError)):
+        recipe_config(["digits", "--shadow.num-models", "128"], command="run")
