@@ -94,6 +94,19 @@ class Fleet:
         finally:
             self._actors = drive.release()
 
+    def run_once(self, function: Callable[[Any], Any], argument: Any, *, timeout_s: float = 300.0) -> Any:
+        """Run a function once on the cluster, with the resources of a worker.
+
+        Raises:
+            TimeoutError: No result in time, for example because other jobs hold the cluster.
+        """
+        options: dict[str, Any] = {
+            "num_cpus": self.room.cpus_per_worker,
+            "num_gpus": self.room.gpus_per_worker,
+            "max_retries": 0,
+        }
+        return ray.get(ray.remote(function).options(**options).remote(argument), timeout=timeout_s)
+
     def _hire(self) -> Any:
         options: dict[str, Any] = {
             "num_cpus": self.room.cpus_per_worker,

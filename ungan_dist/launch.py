@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ungan_dist.attack.evidence import Report
@@ -15,9 +13,7 @@ from ungan_dist.urls import is_url
 
 if TYPE_CHECKING:
     from ungan_dist.runs.forecast.forecast import Forecast
-    from ungan_dist.runs.forecast.probe import Cost, ProbeUnit
     from ungan_dist.runs.storage.mirror import Mirror
-    from ungan_dist.runs.units import Done, Failed
 
 
 def audit(config: AuditConfig, *, on_progress: progress.ProgressCallback = progress.silent) -> Report:
@@ -72,48 +68,37 @@ def _by_way_of(mirror: Mirror, config: AuditConfig) -> dict[str, Any]:
     }
 
 
-def forecast(config: AuditConfig, *, seconds: float, begun: Cost) -> Forecast:
-    """What :func:`audit` would cost with this config, where the config says; what is trained for it is thrown away.
+def forecast(config: AuditConfig, *, seconds: float, began: float | None = None) -> Forecast:
+    """Estimate the cost of :func:`audit` with this config, by a short probe in one worker; keep nothing.
 
     Args:
-        seconds: about what the probe may take.
-        begun: the clocks when the command started.
+        seconds: Time limit of the probe.
+        began: ``time.perf_counter()`` at the start of the command; defaults to now.
 
     Raises:
-        ConfigError: wrong config or input, no such cluster, too few resources, or a probe that failed.
+        ConfigError: wrong config or input, no such cluster, too few resources, or a failed probe.
     """
     if config.train.num_workers > 1:
         raise ConfigError(
-            f"plan times what each unit takes one process, not what train.num_workers {config.train.num_workers} take "
-            f"that share its batches: plan without it, or with --no-probe for models and power alone"
+            f"plan cannot time train.num_workers {config.train.num_workers}: plan without it, or with --no-probe"
         )
-    from ungan_dist.runs.forecast.forecast import forecast, plan_of
-    from ungan_dist.runs.forecast.pool import run_probes
+    from ungan_dist.runs.forecast.forecast import make_extended_plan, make_forecast
+    from ungan_dist.runs.forecast.probe import run_locally
     from ungan_dist.runs.pool import num_processes
 
     if config.cluster == "local":
-        plan = plan_of(config, None)
+        plan = make_extended_plan(config, None)
         workers = num_processes(config.execution.num_processes)
-        return forecast(plan, run_probes, num_workers=workers, seconds=seconds, begun=begun)
+        return make_forecast(plan, run_locally, num_workers=workers, seconds=seconds, began=began)
     from ungan_dist.cluster.fleet import Fleet
-    from ungan_dist.runs.forecast.probe import Cost, execute, is_done, read
+    from ungan_dist.runs.forecast.probe import measure
 
-    with Fleet(config.fleet, address=config.cluster, execute=execute, is_done=is_done) as fleet:
-        room = fleet.room
-
-        def run_on_fleet(probes: Sequence[ProbeUnit]) -> tuple[list[Done | Failed], Cost]:
-            start = time.monotonic()
-            outcomes = list(fleet.run_units(probes))
-            done = [read(outcome.unit).elapsed.seconds for outcome in outcomes if outcome.kind == "done"]
-            starting = time.monotonic() - start - max(done, default=0.0)
-            return outcomes, Cost(max(0.0, starting), 0.0)
-
-        return forecast(
-            plan_of(config, room.device),
-            run_on_fleet,
-            num_workers=room.num_workers,
+    with Fleet(config.fleet, address=config.cluster) as fleet:
+        return make_forecast(
+            make_extended_plan(config, fleet.room.device),
+            lambda probe: fleet.run_once(measure, probe),
+            num_workers=fleet.room.num_workers,
             seconds=seconds,
-            begun=begun,
-            devices_per_worker=room.gpus_per_worker or room.cpus_per_worker,
-            shared=True,
+            began=began,
+            devices_per_worker=fleet.room.gpus_per_worker or fleet.room.cpus_per_worker,
         )

@@ -10,17 +10,16 @@ from small_audit import small_config
 
 from ungan_dist import launch
 from ungan_dist.config.execution import FleetConfig
-from ungan_dist.runs.forecast.probe import now
 
 pytestmark = [pytest.mark.timeout(240)]
 
 
-def test_a_plan_is_timed_on_the_clusters_own_workers(tmp_path: Path, ray_cluster: Any) -> None:
+def test_a_plan_is_timed_on_a_worker_of_the_cluster(tmp_path: Path, ray_cluster: Any) -> None:
     del ray_cluster
     config = small_config(tmp_path / "runs", cluster="auto", fleet=FleetConfig(num_workers=2, gpus_per_worker=0.0))
-    found = launch.forecast(config, seconds=1.0, begun=now())
+    found = launch.forecast(config, seconds=1.0)
     assert found.num_workers == 2
     assert set(found.unit_seconds) == {"shadow model", "original", "retrain", "ungan"}
     assert all(seconds > 0 for seconds in found.unit_seconds.values())
     assert found.wall_seconds > 0
-    assert not list((tmp_path / "runs").iterdir())
+    assert not (tmp_path / "runs").exists()

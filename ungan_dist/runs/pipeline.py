@@ -59,7 +59,7 @@ def audit(
         if missing([*plan.targets, *plan.shadows]):
             write_status(plan.folder, "RUNNING")
             on_progress = record_progress(plan.folder, on_progress)
-            for line in outlook.lines(outlook.outlook(plan)):
+            for line in outlook.summary_lines(outlook.make_outlook(plan)):
                 on_progress(progress.remark("plan", line))
             if mirror is not None:
                 publish_status(mirror, plan)

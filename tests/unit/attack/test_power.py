@@ -31,7 +31,7 @@ from ungan_dist.attack.power import (
 )
 from ungan_dist.config.recipes import custom
 from ungan_dist.data.split import membership_matrix
-from ungan_dist.runs.forecast.outlook import Outlook, lines, more
+from ungan_dist.runs.forecast.outlook import Outlook, compare_designs, summary_lines
 from ungan_dist.runs.given import levers_of
 
 DIGITS = Design(num_forget=135, num_non_members=675, num_seeds=5, num_shadows=64)
@@ -120,15 +120,15 @@ def test_what_more_of_everything_buys() -> None:
 @pytest.mark.parametrize(
     ("levers", "advice", "rows"),
     [
-        (Levers(), "raise num_seeds or forget_fraction,", ["seeds × 2", "shadow models × 2", "forget set × 2"]),
+        (Levers(), "Raise num_seeds or forget_fraction,", ["seeds × 2", "shadow models × 2", "forget set × 2"]),
         (
             Levers(forget_list=True),
-            "raise num_seeds or give a longer forget list,",
+            "Raise num_seeds or use a longer forget list,",
             ["seeds × 2", "shadow models × 2", "forget list × 2"],
         ),
         (
             Levers(forget_list=True, more_seeds=False),
-            ": give a longer forget list,",
+            ". Use a longer forget list,",
             ["shadow models × 2", "forget list × 2"],
         ),
     ],
@@ -147,9 +147,9 @@ def test_advice_can_be_followed(levers: Levers, advice: str, rows: list[str]) ->
         spread_from="",
         levers=levers,
     )
-    _, line = lines(known)
+    _, line = summary_lines(known)
     assert line.endswith(f"{advice} or expect inconclusive verdicts")
-    assert list(more(DIGITS, 0.05, levers)) == rows
+    assert list(compare_designs(DIGITS, 0.05, levers)) == rows
 
 
 def test_what_was_given_says_what_there_can_be_more_of() -> None:

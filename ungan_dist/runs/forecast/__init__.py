@@ -1,1 +1,1 @@
-"""What a run would cost and what it could show."""
+"""Estimate what a run costs and what it can show."""

@@ -1,50 +1,39 @@
-"""What a run will cost: from a few real epochs of everything it trains, timed where it would run."""
+"""Estimate the cost of a run from one timed probe: examples × epochs × units ÷ workers.
+
+The estimate is rough: expect it within about 50 % of the real time.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import heapq
 import shutil
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from ungan_dist import store
 from ungan_dist.attack.power import Power
 from ungan_dist.config.audit import AuditConfig
-from ungan_dist.data.prepared import Prepared, prepare
+from ungan_dist.config.methods import OriginalConfig, RetrainConfig, UnlearnedConfig
 from ungan_dist.errors import ConfigError
-from ungan_dist.runs.forecast.outlook import Outlook, more, outlook
-from ungan_dist.runs.forecast.probe import NOTHING, Cost, ProbeUnit, now, read
-from ungan_dist.runs.forecast.report_cost import report_cost
+from ungan_dist.runs.forecast.outlook import Outlook, compare_designs, make_outlook
+from ungan_dist.runs.forecast.probe import Measurement, Probe, make_probe
 from ungan_dist.runs.plan import Plan, make_plan
 from ungan_dist.runs.record import extend_config
 from ungan_dist.runs.shadows import ShadowUnit
 from ungan_dist.runs.targets import TargetUnit
-from ungan_dist.runs.units import Done, Failed, Unit, missing
+from ungan_dist.runs.units import Unit, missing
 from ungan_dist.urls import is_url
 
-RunProbes = Callable[[Sequence[ProbeUnit]], tuple[Sequence[Done | Failed], Cost]]
-"""Probes in; what became of them out, and what a worker's start took."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class StageCost:
-    """One part of a run."""
-
-    name: str
-    wall_seconds: float
-    cpu_seconds: float
+PASSES_PER_EPOCH = 2
+"""Cost of an unlearning epoch relative to a training epoch: most methods evaluate a second set or a second model."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class More:
-    """What twice as much of one thing buys, and what it costs beyond this run."""
+    """What twice as much of one quantity buys, and what it costs in addition."""
 
     power: Power
     device_hours: float
@@ -52,227 +41,193 @@ class More:
 
 @dataclass(frozen=True, kw_only=True)
 class Forecast:
-    """What a run will cost and what it can show."""
+    """Cost and power of a run; all costs are 0 if nothing is left to compute."""
 
     outlook: Outlook
     device: str
     num_workers: int
-    stages: list[StageCost]
+    stages: dict[str, float]
+    """Wall time of each stage in seconds; scoring and the report are not included."""
     unit_seconds: dict[str, float]
-    """Of one shadow model (``shadow model``), and of each method under one seed."""
+    """Time for one ``shadow model`` and for one model of each method."""
     device_hours: float
-    """Cores' hours on a CPU, GPUs' hours otherwise: of the units alone."""
+    """Core-hours on a CPU, else GPU-hours; start-up is not included."""
     memory_bytes: int
-    """A worker's, on the host."""
+    """Host memory per worker."""
     device_memory_bytes: int
-    """A worker's, on its GPU."""
+    """GPU memory per worker."""
     disk_bytes: int
-    """That the run will write."""
+    """Bytes that the run will write."""
     free_disk_bytes: int
     more: dict[str, More]
     probe_seconds: float
-    cpu_share: float
-    """Of a core that each probe had: below 1, others are at work on this machine."""
-    divisor: int
 
     @property
     def wall_seconds(self) -> float:
-        return sum(stage.wall_seconds for stage in self.stages)
-
-    @property
-    def cpu_seconds(self) -> float:
-        return sum(stage.cpu_seconds for stage in self.stages)
+        return sum(self.stages.values())
 
 
-def plan_of(config: AuditConfig, device: str | None) -> Plan:
-    """The plan of a run, with what it has been asked before; nothing is written.
+def make_extended_plan(config: AuditConfig, device: str | None) -> Plan:
+    """Make a run's plan, including what earlier commands requested of the same run; write nothing.
 
     Raises:
-        ConfigError: wrong config or input, or an output that is no folder.
+        ConfigError: wrong config or input, or the output is not a folder.
     """
     if is_url(config.output):
         raise ConfigError(
-            f"plan looks for what is done in a folder, which {config.output} is not: give --output a folder (on a "
-            f"cluster one that all nodes share); the costs are the same"
+            f"plan needs a folder to see what is done, and {config.output} is not one: set --output to a folder. The "
+            f"costs are the same"
         )
     plan = make_plan(config, device=device)
     longer = extend_config(config, plan.folder, plan.record)
     return plan if longer == config else make_plan(longer, device=device)
 
 
-def forecast(
+def make_forecast(
     plan: Plan,
-    run_probes: RunProbes,
+    run_probe: Callable[[Probe], Measurement],
     *,
     num_workers: int,
     seconds: float,
-    begun: Cost,
+    began: float | None = None,
     devices_per_worker: float = 1.0,
-    shared: bool = False,
 ) -> Forecast:
-    """Probes the workers, and lays out the run.
+    """Run a probe in one worker and scale its result to the whole run.
 
     Args:
-        num_workers: processes or actors that a run would have.
-        seconds: about what the probe may take.
-        begun: the clocks when this process started: reading data and drawing sets is part of a run too.
-        devices_per_worker: cores or GPUs that a worker holds.
-        shared: keep the scratch folder below the run's output, which all nodes see.
+        run_probe: Executes the probe in a new worker.
+        num_workers: Processes or actors of the run.
+        seconds: Time limit of the probe.
+        began: ``time.perf_counter()`` at the start of the command, to include its start-up; defaults to now.
+        devices_per_worker: Cores or GPUs of one worker.
 
     Raises:
-        ConfigError: a probe failed; with its error.
+        ConfigError: the probe failed.
     """
-    reading = now().minus(begun)
-    known = outlook(plan)
-    began = time.perf_counter()
-    with _scratch(plan, shared) as scratch:
-        prepared, preparing = _prepared(plan, scratch)
-        probes = [_probe(plan, prepared, scratch, number, seconds) for number in range(num_workers)]
-        outcomes, starting = run_probes(probes)
-        failed = [outcome for outcome in outcomes if isinstance(outcome, Failed)]
-        if failed:
-            raise ConfigError(f"the probe failed, and the run would too: {failed[0].error.strip()}")
-        measured = [read(probe) for probe in probes]
-    elapsed = time.perf_counter() - began
-    targets = {method: _mean([one.targets[method] for one in measured]) for method in measured[0].targets}
-    shadow = _mean([one.shadows for one in measured])
-    opening = _mean([one.opening for one in measured])
-
-    def cost(unit: Unit) -> Cost:
-        return shadow.times(unit.num_models) if isinstance(unit, ShadowUnit) else targets[unit.method]
-
-    todo = missing([*plan.targets, *plan.shadows])
+    start = time.perf_counter()
+    outlook = make_outlook(plan)
     first, second = missing([*plan.originals, *plan.shadows]), missing(plan.unlearning)
-    num_started = min(num_workers, max(len(first), len(second)))
-    stages = [_stage("read and prepare", reading.plus(preparing))]
-    if todo:
-        up = starting.plus(opening)
-        stages.append(
-            StageCost(
-                name=f"start {num_started} workers",
-                wall_seconds=up.seconds,
-                cpu_seconds=up.cpu_seconds * num_started,
-            )
-        )
-    for name, units in (("original, shadows", first), ("unlearning", second)):
-        costs = [cost(unit) for unit in units]
-        stages.append(
-            StageCost(
-                name=name,
-                wall_seconds=makespan([one.seconds for one in costs], num_workers),
-                cpu_seconds=sum(one.cpu_seconds for one in costs),
-            )
-        )
-    stages.append(_stage("score and report", report_cost(plan)))
-    total = sum(cost(unit).seconds for unit in todo)
+    stages: dict[str, float] = {}
+    unit_seconds: dict[str, float] = {}
+    measured = None
+    if first or second:
+        measured = _run(run_probe, make_probe(plan, seconds))
+        end = time.perf_counter()
+        stages["start"] = end - (start if began is None else began) - measured.elapsed_seconds
+        unit_seconds = _unit_seconds(plan, measured)
+        for name, units in (("original, shadows", first), ("unlearning", second)):
+            stages[name] = wall_seconds([_seconds(unit, unit_seconds) for unit in units], num_workers)
     hours = devices_per_worker / 3600
-    whole_seed = sum(one.seconds for one in targets.values())
-    extra = {
-        "seeds × 2": known.design.num_seeds * whole_seed,
-        "shadow models × 2": known.design.num_shadows * shadow.seconds,
-        # another run, of the same shadow models
-        "forget list × 2" if known.levers.forget_list else "forget set × 2": known.design.num_seeds * whole_seed,
-    }
     return Forecast(
-        outlook=known,
+        outlook=outlook,
         device=str(plan.record.resolved["device"]),
         num_workers=num_workers,
         stages=stages,
-        unit_seconds={"shadow model": shadow.seconds} | {method: one.seconds for method, one in targets.items()},
-        device_hours=total * hours,
-        memory_bytes=max(one.memory_bytes for one in measured),
-        device_memory_bytes=max(one.device_memory_bytes for one in measured),
-        disk_bytes=_disk_bytes(plan, measured[0].weights_bytes),
-        free_disk_bytes=shutil.disk_usage(_existing(plan.folder)).free,
-        more={
-            name: More(power=gained, device_hours=extra[name] * hours)
-            for name, (_, gained) in more(known.design, known.delta, known.levers).items()
-        },
-        probe_seconds=elapsed,
-        cpu_share=float(np.mean([one.elapsed.cpu_seconds / one.elapsed.seconds for one in measured])),
-        divisor=max(one.divisor for one in measured),
+        unit_seconds=unit_seconds,
+        device_hours=hours * sum(_seconds(unit, unit_seconds) for unit in (*first, *second)),
+        free_disk_bytes=shutil.disk_usage(next(path for path in plan.folder.parents if path.is_dir())).free,
+        more=_more(outlook, unit_seconds, hours),
+        probe_seconds=measured.elapsed_seconds if measured else 0.0,
+        **_sizes(plan, measured),
     )
 
 
-def makespan(seconds: Sequence[float], num_workers: int) -> float:
-    """How long workers take that are handed one unit after the other, in this order."""
-    free = [0.0] * num_workers
-    for one in seconds:
-        heapq.heapreplace(free, free[0] + one)
-    return max(free)
+def wall_seconds(unit_seconds: Sequence[float], num_workers: int) -> float:
+    """Estimate the wall time of independent units: their sum ÷ workers, but at least the longest unit.
+
+    Example:
+        >>> wall_seconds([3.0, 3.0, 3.0, 3.0], 2)
+        6.0
+        >>> wall_seconds([3.0, 1.0], 8)
+        3.0
+    """
+    return max(sum(unit_seconds) / num_workers, max(unit_seconds, default=0.0))
 
 
-@contextlib.contextmanager
-def _scratch(plan: Plan, shared: bool) -> Iterator[Path]:
-    if not shared:
-        with tempfile.TemporaryDirectory(prefix="ungan-dist-plan-") as folder:
-            yield Path(folder)
-        return
+def num_examples_trained(unit: TargetUnit) -> int:
+    """Count the examples, over all epochs, that a target trains on.
+
+    The fields of a method's config that end in ``epochs`` are counted as ``PASSES_PER_EPOCH`` training epochs each.
+    """
+    config, epochs = unit.method_config, unit.train.epochs
+    num_retain, num_forget = len(unit.draw.retain), len(unit.draw.forget)
+    match config:
+        case OriginalConfig():
+            return 0 if unit.given_original else epochs * (num_retain + num_forget)
+        case UnlearnedConfig():
+            return 0
+        case RetrainConfig():
+            return epochs * num_retain
+        case _:
+            settings: Any = config.settings() if hasattr(config, "settings") else config
+            counts = [value for name, value in vars(settings).items() if name.endswith("epochs")]
+            epochs = sum(count for count in counts if isinstance(count, int))
+            return PASSES_PER_EPOCH * epochs * (num_retain + num_forget)
+
+
+def _run(run_probe: Callable[[Probe], Measurement], probe: Probe) -> Measurement:
     try:
-        plan.folder.parent.mkdir(parents=True, exist_ok=True)
-        folder = tempfile.mkdtemp(prefix=".plan-", dir=plan.folder.parent)
-    except OSError as error:
+        return run_probe(probe)
+    except BrokenProcessPool as error:
+        raise ConfigError("the probe's process died, often for lack of memory: see `ungan-dist doctor`") from error
+    except TimeoutError as error:
         raise ConfigError(
-            f"cannot write to {plan.folder.parent} ({error.strerror}): choose another --output"
+            "no worker ran the probe in time: other jobs may hold the cluster, see `ray status`"
         ) from error
-    try:
-        yield Path(folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    except Exception as error:  # also from the user's code
+        raise ConfigError(f"the probe failed, and the run would fail too: {error}") from error
 
 
-def _prepared(plan: Plan, scratch: Path) -> tuple[Prepared, Cost]:
-    """The run's prepared data where they lie there, else prepared in the scratch folder; and what that takes a run."""
-    begin = now()
-    prepared = plan.originals[0].prepared
-    if not _is_prepared(prepared):
-        prepare(plan.source, scratch, loader=prepared.loader)
-        prepared = dataclasses.replace(prepared, output=str(scratch))
-    return prepared, now().minus(begin)
+def _unit_seconds(plan: Plan, measured: Measurement) -> dict[str, float]:
+    shadow = plan.shadows[0]
+    num_pool = len(shadow.pool)
+    training = shadow.train.epochs * num_pool // 2 * measured.shadow_seconds
+    seconds = {"shadow model": training + num_pool * measured.query_seconds}
+    querying = (num_pool + len(plan.split.unseen) + len(plan.split.test)) * measured.query_seconds
+    for unit in reversed(plan.targets):
+        seconds[unit.method] = num_examples_trained(unit) * measured.target_seconds + querying
+    return seconds
 
 
-def _is_prepared(prepared: Prepared) -> bool:
-    if prepared.loader == "ffcv":
-        return store.committed(Path(prepared.output), prepared.beton.marker, id=prepared.beton.id) is not None
-    return store.committed(Path(prepared.output), prepared.marker, id=prepared.data_hash) is not None
+def _seconds(unit: Unit, unit_seconds: dict[str, float]) -> float:
+    if isinstance(unit, ShadowUnit):
+        return unit.num_models * unit_seconds["shadow model"]
+    return unit_seconds[unit.method]
 
 
-def _probe(plan: Plan, prepared: Prepared, scratch: Path, number: int, seconds: float) -> ProbeUnit:
-    folder = scratch / f"probe-{number}"
-    firsts: dict[str, TargetUnit] = {}
-    for unit in plan.targets:
-        firsts.setdefault(unit.method, dataclasses.replace(unit, run=str(folder), prepared=prepared))
-    return ProbeUnit(
-        id=f"probe-{number}",
-        folder=str(folder),
-        shadow=dataclasses.replace(plan.shadows[0], prepared=prepared),
-        targets=tuple(firsts.values()),
-        seconds=seconds,
+def _more(outlook: Outlook, unit_seconds: dict[str, float], hours: float) -> dict[str, More]:
+    if not unit_seconds:
+        return {}
+    design, shadow = outlook.design, unit_seconds["shadow model"]
+    seeds = design.num_seeds * (sum(unit_seconds.values()) - shadow)
+    # a larger forget set is another run, which shares the shadow models
+    return {
+        name: More(power=power, device_hours=hours * (design.num_shadows * shadow if "shadow" in name else seeds))
+        for name, (_, power) in compare_designs(design, outlook.delta, outlook.levers).items()
+    }
+
+
+def _sizes(plan: Plan, measured: Measurement | None) -> dict[str, int]:
+    """Estimate memory per worker and the arrays and weights to be written; reports need some hundred kB more."""
+    if measured is None:
+        return {"memory_bytes": 0, "device_memory_bytes": 0, "disk_bytes": 0}
+    config, prepared = plan.record.config, plan.originals[0].prepared
+    resident = plan.source.images.nbytes if prepared.loader == "resident" else 0
+    on_device = resident if plan.record.resolved["device"] == "cuda" else 0
+    marker, id = (
+        (prepared.beton.marker, prepared.beton.id)
+        if prepared.loader == "ffcv"
+        else (prepared.marker, prepared.data_hash)
     )
-
-
-def _disk_bytes(plan: Plan, weights_bytes: int) -> int:
-    """Of the arrays and weights that are still to be written; reports and markers are some hundred kilobytes more."""
-    prepared = plan.originals[0].prepared
-    num_queries = len(plan.record.config.shadows.queries)
-    num_bytes = 0
-    if not _is_prepared(prepared):
-        num_bytes += plan.source.images.nbytes + 8 * len(plan.source.labels)
+    is_prepared = store.committed(Path(prepared.output), marker, id=id) is not None
+    num_bytes = 0 if is_prepared else plan.source.images.nbytes + 8 * len(plan.source.labels)
+    row = 4 * len(config.shadows.queries)
     num_rows = len(plan.split.pool) + len(plan.split.unseen)
-    num_bytes += len(missing(plan.targets)) * (weights_bytes + 4 * num_queries * num_rows)
-    for unit in missing(plan.shadows):
-        num_bytes += unit.num_models * 4 * num_queries * len(plan.split.pool)
-        num_bytes += unit.num_models * weights_bytes * plan.record.config.execution.keep_shadow_models
-    return num_bytes
-
-
-def _existing(folder: Path) -> Path:
-    return next(parent for parent in (folder, *folder.parents) if parent.is_dir())
-
-
-def _stage(name: str, cost: Cost) -> StageCost:
-    return StageCost(name=name, wall_seconds=cost.seconds, cpu_seconds=cost.cpu_seconds)
-
-
-def _mean(costs: Sequence[Cost]) -> Cost:
-    return NOTHING.plus(*costs).times(1 / len(costs))
+    num_bytes += len(missing(plan.targets)) * (measured.weights_bytes + row * num_rows)
+    kept = measured.weights_bytes if config.execution.keep_shadow_models else 0
+    num_shadows = sum(unit.num_models for unit in missing(plan.shadows))
+    return {
+        "memory_bytes": measured.memory_bytes + resident,
+        "device_memory_bytes": measured.device_memory_bytes + on_device,
+        "disk_bytes": num_bytes + num_shadows * (row * len(plan.split.pool) + kept),
+    }

@@ -1,4 +1,4 @@
-"""What is known of a run before it starts, at no cost: how much there is to do, and what it can conclude."""
+"""Count a run's work and compute its statistical power, without training anything."""
 
 from __future__ import annotations
 
@@ -20,32 +20,29 @@ from ungan_dist.runs.units import Unit, missing
 
 @dataclass(frozen=True, kw_only=True)
 class Outlook:
-    """A run before it starts."""
+    """Amount of work and power of a run."""
 
     folder: Path
     num_models: int
-    """Shadow models, originals and unlearned models in all."""
+    """Shadow models, originals and unlearned models in total."""
     num_models_done: int
     num_shadows_done: int
     num_units: int
     num_units_done: int
     delta: float
-    """The margin that is asked for."""
+    """The margin of the verdicts."""
     design: Design
     power: Power
     spread_from: str
-    """Where the spread between seeds is taken from, in words."""
+    """Source of the spread between seeds."""
     levers: Levers
 
 
-def outlook(plan: Plan) -> Outlook:
-    """Counts what is done, and computes the power."""
-    config = plan.record.config
+def make_outlook(plan: Plan) -> Outlook:
+    """Count the finished and missing units of a plan, and compute its power."""
+    config, draw = plan.record.config, plan.draws[0]
     units: list[Unit] = [*plan.targets, *plan.shadows]
     todo = missing(units)
-    num_models, to_train = (sum(unit.num_models for unit in some) for some in (units, todo))
-    shadows_to_train = sum(unit.num_models for unit in missing(plan.shadows))
-    draw = plan.draws[0]
     spread, spread_from = _spread(plan.folder, len(draw.forget), len(draw.non_members))
     design = Design(
         num_forget=len(draw.forget),
@@ -56,9 +53,9 @@ def outlook(plan: Plan) -> Outlook:
     )
     return Outlook(
         folder=plan.folder,
-        num_models=num_models,
-        num_models_done=num_models - to_train,
-        num_shadows_done=config.shadows.num_models - shadows_to_train,
+        num_models=sum(unit.num_models for unit in units),
+        num_models_done=sum(unit.num_models for unit in units) - sum(unit.num_models for unit in todo),
+        num_shadows_done=config.shadows.num_models - sum(unit.num_models for unit in missing(plan.shadows)),
         num_units=len(units),
         num_units_done=len(units) - len(todo),
         delta=config.attack.delta,
@@ -69,28 +66,28 @@ def outlook(plan: Plan) -> Outlook:
     )
 
 
-def lines(known: Outlook) -> Iterator[str]:
-    """Two lines for a run's beginning."""
+def summary_lines(outlook: Outlook) -> Iterator[str]:
+    """Summarise an outlook in two lines, for the start of a run's log."""
     yield (
-        f"{known.num_models} models ({known.design.num_shadows} shadow) in {known.num_units} units, "
-        f"{known.num_units_done} done; {known.folder}"
+        f"{outlook.num_models} models ({outlook.design.num_shadows} shadow) in {outlook.num_units} units, "
+        f"{outlook.num_units_done} done; {outlook.folder}"
     )
-    within = known.power.smallest_delta <= known.delta
+    half_width, smallest = outlook.power.half_width, outlook.power.smallest_delta
     yield (
-        f"the gap's 90 % interval will be about ±{known.power.half_width:.3f} wide; a method equal to Retrain passes "
-        f"δ ≥ {known.power.smallest_delta:.3f} in four runs of five, asked is {known.delta:g}"
-        + ("" if within else f": {_remedy(known.levers)}, or expect inconclusive verdicts")
+        f"expected 90 % interval of the gap ±{half_width:.3f}; a method equal to Retrain passes δ ≥ {smallest:.3f} in "
+        f"four of five runs, requested is {outlook.delta:g}"
+        + ("" if smallest <= outlook.delta else f". {_remedy(outlook.levers)}, or expect inconclusive verdicts")
     )
 
 
 def _remedy(levers: Levers) -> str:
     if not levers.forget_list:
-        return "raise num_seeds or forget_fraction"
-    return "raise num_seeds or give a longer forget list" if levers.more_seeds else "give a longer forget list"
+        return "Raise num_seeds or forget_fraction"
+    return "Raise num_seeds or use a longer forget list" if levers.more_seeds else "Use a longer forget list"
 
 
-def more(design: Design, delta: float, levers: Levers) -> dict[str, tuple[Design, Power]]:
-    """What twice as much of one thing would buy, by its name; of what there can be more."""
+def compare_designs(design: Design, delta: float, levers: Levers) -> dict[str, tuple[Design, Power]]:
+    """Compute the power with twice as many seeds, shadow models or forget examples, as far as the run allows each."""
     changes = {
         "shadow models × 2": {"num_shadows": 2 * design.num_shadows},
         "forget list × 2" if levers.forget_list else "forget set × 2": {"num_forget": 2 * design.num_forget},
@@ -102,14 +99,15 @@ def more(design: Design, delta: float, levers: Levers) -> dict[str, tuple[Design
 
 
 def _spread(folder: Path, num_forget: int, num_non_members: int) -> tuple[float, str]:
-    """What the gaps of a run's own table differ by between seeds, less what their examples explain."""
+    """Estimate the spread between seeds from the run's own table, beyond what its examples explain."""
     try:
         rows = store.read_json(folder / "table.json")["rows"]
         gaps = [row["verdict"]["gap"]["per_seed"] for row in rows if row["verdict"]["gap"]]
     except (OSError, ValueError, KeyError, TypeError):
-        return 0.0, "not known before a run: taken as 0"
+        return 0.0, "unknown before a run, assumed 0"
     variances = [np.var(values, ddof=1) for values in gaps if len(values) >= SEEDS_FOR_T]
     if not variances:
-        return 0.0, f"this run has fewer than {SEEDS_FOR_T} seeds so far: taken as 0"
+        return 0.0, f"unknown below {SEEDS_FOR_T} seeds, assumed 0"
     beyond = float(np.mean(variances)) - 2 * auc_deviation(num_forget, num_non_members) ** 2
-    return max(0.0, beyond) ** 0.5, f"{max(0.0, beyond) ** 0.5:.3f} in this run's table so far"
+    spread = max(0.0, beyond) ** 0.5
+    return spread, f"{spread:.3f} in this run's table"
