@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,10 +13,11 @@ from jaxtyping import Int, UInt8
 from torch import Tensor, nn
 
 from ungan_dist.config import recipes
-from ungan_dist.config.audit import AuditConfig, Method, method_config
+from ungan_dist.config.audit import AuditConfig, method_config
+from ungan_dist.config.methods import check_method
 from ungan_dist.data.examples import Examples, normalisation_table
 from ungan_dist.data.seeds import layer_draws
-from ungan_dist.methods import METHODS, Request
+from ungan_dist.methods import Request, run_method
 from ungan_dist.training.factories import check_trainable
 from ungan_dist.training.models import frozen_copy, trainable_copy
 from ungan_dist.training.world import World
@@ -40,7 +41,7 @@ class ForgetData:
 
 
 def unlearn(
-    model: nn.Module, data: ForgetData, method: Method, *, config: AuditConfig | None = None, seed: int = 0
+    model: nn.Module, data: ForgetData, method: str, *, config: AuditConfig | None = None, seed: int = 0
 ) -> nn.Module:
     """An unlearned copy of a model, in eval mode on the model's device; the model itself stays as it is.
 
@@ -58,9 +59,7 @@ def unlearn(
             be drawn; unlearning that diverged.
     """
     config = config or recipes.custom()
-    if method not in get_args(Method):
-        known = ", ".join(name for name in get_args(Method) if name != "unlearned")
-        raise ValueError(f"unknown method {method!r}; known: {known}")
+    check_method(method)
     if method == "unlearned":
         raise ValueError("unlearned stands for a file of weights; name a method of the table")
     check_trainable(model)
@@ -90,7 +89,7 @@ def unlearn(
     )
     settings = method_config(config, method)
     with layer_draws(method, seed):
-        unlearned = METHODS[type(settings)](request, settings).model
+        unlearned = run_method(request, settings).model
     for name, value in unlearned.state_dict().items():
         if not torch.isfinite(value).all():
             raise ValueError(f"{method} diverged: {name} is no longer finite; lower the learning rate in config")

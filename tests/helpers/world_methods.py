@@ -28,7 +28,7 @@ from ungan_dist.config.methods import (
 )
 from ungan_dist.data.examples import Examples, gather
 from ungan_dist.kernels import log_odds
-from ungan_dist.methods import METHODS, Request
+from ungan_dist.methods import Request, run_method
 from ungan_dist.runs import shadows
 from ungan_dist.runs.shadows import ShadowUnit, train_shadows
 from ungan_dist.training.batch_norm import refuse_disagreement, with_global_statistics
@@ -123,7 +123,7 @@ def request(world: World, statistics: str) -> Request:
 def outcome(world: World, name: str, statistics: str) -> dict[str, Tensor]:
     """Weights and statistics that a method leaves, and its curves."""
     config = CONFIGS[name]
-    unlearned = METHODS[type(config)](request(world, statistics), config)
+    unlearned = run_method(request(world, statistics), config)
     state = {key: value.detach().clone() for key, value in unlearned.model.state_dict().items()}
     curves = {key: torch.tensor(curve, dtype=torch.float64) for key, curve in unlearned.curves.items()}
     return {**state, **curves}
@@ -183,7 +183,7 @@ def resumable(
         given = request(world, statistics)
         checkpoint = Checkpoint(folder, "checkpoints/0/method", id="an id", world=world)
         given = dataclasses.replace(given, checkpoint=checkpoint)
-        unlearned = METHODS[type(CONFIGS[name])](given, CONFIGS[name])
+        unlearned = run_method(given, CONFIGS[name])
     finally:
         World.reduce = reduce
     curves = {key: torch.tensor(curve, dtype=torch.float64) for key, curve in unlearned.curves.items()}
@@ -228,7 +228,7 @@ def of_model(world: World, name: str) -> dict[str, Tensor]:
     given = tiny_request()
     train = dataclasses.replace(given.train, batch_size=BATCH, epochs=4, learning_rate=0.05)
     given = dataclasses.replace(given, fresh=model, world=world, train=train)
-    return METHODS[RetrainConfig](given, RetrainConfig()).model.state_dict()
+    return run_method(given, RetrainConfig()).model.state_dict()
 
 
 def dropped(world: World) -> Tensor:

@@ -14,7 +14,6 @@ import unusual_models
 from torch import Tensor, nn
 
 import ungan_dist
-from ungan_dist.config.audit import Method
 from ungan_dist.config.methods import FineTuningConfig, NegGradsConfig
 from ungan_dist.config.recipes import custom
 from ungan_dist.unlearning import ForgetData
@@ -36,7 +35,7 @@ def net() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
 
 
-def unlearned(data: ForgetData = DATA, model: nn.Module | None = None, method: Method = "fine_tuning") -> nn.Module:
+def unlearned(data: ForgetData = DATA, model: nn.Module | None = None, method: str = "fine_tuning") -> nn.Module:
     return ungan_dist.unlearn(net() if model is None else model, data, method, config=ONE_EPOCH)
 
 

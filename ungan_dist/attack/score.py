@@ -23,24 +23,10 @@ from ungan_dist.attack.intervals import (
     verdict,
 )
 from ungan_dist.attack.metrics import auc, examples_needed, operating_point, tnr_rank, tpr_at_fpr, tpr_rank
-from ungan_dist.config import variants
 from ungan_dist.config.attack import AttackConfig
+from ungan_dist.config.methods import TITLES
 from ungan_dist.data.seeds import derive_seed
 
-TITLES = {
-    "original": "Original",
-    "retrain": "Retrain",
-    "fine_tuning": "Fine-Tuning",
-    "random_labels": "Random Labels",
-    "neg_grads": "Neg Grads",
-    "adv_neg_grads": "Adv. Neg Grads",
-    "cf_k": "CF-k",
-    "unsir": "UNSIR",
-    "scrub": "SCRUB",
-    "ungan": "UnGAN",
-    "unlearned": "Unlearned elsewhere",
-    **{variant: variants.title(variant) for variant in variants.CHANGES},
-}
 REFERENCE = "retrain"
 AUC = ("auc", "")
 FURTHER_FNR = 0.001

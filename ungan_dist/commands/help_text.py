@@ -53,7 +53,18 @@ def _help_of(kind: type, name: str) -> str | None:
 
 @functools.cache
 def field_texts(kind: type) -> dict[str, str]:
-    """Field → the docstring under it."""
+    """Field → the docstring under it, in the class or one of its bases; ``known`` values of its metadata follow."""
+    texts: dict[str, str] = {}
+    for base in reversed(kind.__mro__):
+        if dataclasses.is_dataclass(base):
+            texts |= _own_texts(base)
+    for field in dataclasses.fields(kind):
+        if "known" in field.metadata:
+            texts[field.name] += f" Known: {', '.join(field.metadata['known'])}."
+    return texts
+
+
+def _own_texts(kind: type) -> dict[str, str]:
     (body,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
     assert isinstance(body, ast.ClassDef)
     texts: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""The attack's settings, and what a report may show."""
+"""Settings of the attack and of the report."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 from ungan_dist.config.checks import positive, within
 
 MIN_SHADOWS = 4
-"""Shadow models below which no spread can be measured within an example."""
+"""Fewest shadow models with which the spread of an example's log-odds can be measured."""
 
 
 QueryView = Literal["plain", "flip", "shift"]
@@ -16,24 +16,24 @@ QueryView = Literal["plain", "flip", "shift"]
 
 @dataclass(frozen=True, kw_only=True)
 class AttackConfig:
-    """LiRA (Carlini et al. 2022) and what is concluded from it."""
+    """LiRA (Carlini et al. 2022) and the verdicts drawn from it."""
 
     center: Literal["mean", "median"] = "mean"
-    """Centre of each Gaussian: mean (the paper's fit) or median (Carlini's code)."""
+    """Centre of each Gaussian: mean (the paper) or median (Carlini's code)."""
     variance: Literal["auto", "per_example", "pooled", "carlini_fixed"] = "auto"
-    """auto: per_example from 64 shadow models on, pooled below."""
+    """Variance of the Gaussians. auto: per_example with 64 or more shadow models, else pooled."""
     mode: Literal["online", "offline"] = "online"
-    """online: ratio of IN to OUT likelihoods. offline: OUT models only."""
+    """online: likelihood ratio of IN to OUT models. offline: OUT models only."""
     fnr: float = 0.01
-    """False negative rate of the headline column (a); needs at least 1/fnr retain examples."""
+    """False negative rate of column (a); needs at least 1/fnr retain examples."""
     fprs: tuple[float, ...] = (0.01, 0.001)
     """False positive rates of column (b)."""
     delta: float = 0.02
-    """Equivalence margin: how far AUC (b) may lie from Retrain's for a verdict of equivalence."""
+    """Equivalence margin: largest distance of AUC (b) from Retrain's for the verdict equivalent."""
     sigma_floor: float = 1e-3
     """Smallest standard deviation of a Gaussian, in units of log-odds."""
     num_resamples: int = 2000
-    """Bootstrap resamples behind an interval from fewer than three seeds."""
+    """Bootstrap resamples per interval; used with fewer than three seeds."""
 
     def __post_init__(self) -> None:
         within(0, 1, fnr=self.fnr)
@@ -47,7 +47,7 @@ class AttackConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportConfig:
-    """What a report may show."""
+    """Contents of the report."""
 
     show_examples: bool = False
-    """Show pictures and ids of forget examples although the data is not a public bundled set."""
+    """Show images and ids of forget examples even if the data set is not a public bundled one."""

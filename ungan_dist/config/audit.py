@@ -1,4 +1,4 @@
-"""Every frozen config: what a run is (identity) and how it is carried out (execution).
+"""The complete config of a run: the experiment, the options of every method, and how to execute it.
 
 Imports neither torch nor numpy, so that ``--help`` is instant. Ranges are checked on construction.
 """
@@ -7,48 +7,19 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-from ungan_dist.config.attack import MIN_SHADOWS, AttackConfig, ReportConfig
+from ungan_dist.config.attack import MIN_SHADOWS, AttackConfig
 from ungan_dist.config.checks import positive
-from ungan_dist.config.data import DataConfig, GivenConfig, SourceConfig, SplitConfig
-from ungan_dist.config.execution import ExecutionConfig, FleetConfig
-from ungan_dist.config.methods import (
-    AdvNegGradsConfig,
-    CFkConfig,
-    FineTuningConfig,
-    NegGradsConfig,
-    OriginalConfig,
-    RandomLabelsConfig,
-    RetrainConfig,
-    SCRUBConfig,
-    UnGANConfig,
-    UnlearnedConfig,
-    UNSIRConfig,
-)
+from ungan_dist.config.data import SourceConfig, SplitConfig
+from ungan_dist.config.execution import ExecutionHalf
+from ungan_dist.config.methods import DEFAULT_ROWS, ROWS, MethodConfigs, UnlearnedConfig, check_method
 from ungan_dist.config.training import ModelConfig, ShadowConfig, TrainConfig
-from ungan_dist.config.variants import CHANGES, CONTROLS, Variant
-
-Method = Literal[
-    "original",
-    "retrain",
-    "fine_tuning",
-    "random_labels",
-    "neg_grads",
-    "adv_neg_grads",
-    "unsir",
-    "scrub",
-    "cf_k",
-    "ungan",
-    "unlearned",
-    Variant,
-]
-"""The rows that a table can hold, by their names on the command line."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class AuditConfig:
-    """One experiment: split → train → unlearn → shadow → score → report."""
+class Experiment:
+    """Data, model, training, attack, and the methods to compare."""
 
     name: str
     """The recipe's name."""
@@ -58,57 +29,27 @@ class AuditConfig:
     train: TrainConfig = field(default_factory=TrainConfig)
     shadows: ShadowConfig = field(default_factory=ShadowConfig)
     attack: AttackConfig = field(default_factory=AttackConfig)
-    methods: tuple[Method, ...] = (
-        "original",
-        "retrain",
-        "fine_tuning",
-        "random_labels",
-        "neg_grads",
-        "adv_neg_grads",
-        "unsir",
-        "scrub",
-        "cf_k",
-        "ungan",
-        *CONTROLS,
-    )
-    """Rows of the table, in order; a longer list extends a run. Known: original, retrain, fine_tuning, random_labels,
-    neg_grads, adv_neg_grads, unsir, scrub, cf_k, ungan, unlearned, ungan_no_adversary, ungan_random_critic,
-    ungan_penalty_as_written, ungan_penalty_of_embedding_sum, ungan_penalty_of_embedding_norm,
-    ungan_penalty_of_jacobian, ungan_penalty_weight_1, ungan_epsilon_per_batch, ungan_labels_not_mixed,
-    ungan_all_pairs, ungan_energy, ungan_energy_all_pairs, ungan_softmax, ungan_inclusive_loops,
-    ungan_separate_optimizers, ungan_teacher_first, ungan_batch_norm_train, ungan_augmented."""
+    methods: tuple[str, ...] = field(default=DEFAULT_ROWS, metadata={"known": tuple(ROWS)})
+    """Rows of the table, in order; a longer list extends a run."""
     num_seeds: int = 1
     """Audit seeds 0 … num_seeds − 1; each redraws D and D_f from the pool. A larger number extends a run."""
-    original: OriginalConfig = field(default_factory=OriginalConfig)
-    retrain: RetrainConfig = field(default_factory=RetrainConfig)
-    fine_tuning: FineTuningConfig = field(default_factory=FineTuningConfig)
-    random_labels: RandomLabelsConfig = field(default_factory=RandomLabelsConfig)
-    neg_grads: NegGradsConfig = field(default_factory=NegGradsConfig)
-    adv_neg_grads: AdvNegGradsConfig = field(default_factory=AdvNegGradsConfig)
-    unsir: UNSIRConfig = field(default_factory=UNSIRConfig)
-    scrub: SCRUBConfig = field(default_factory=SCRUBConfig)
-    cf_k: CFkConfig = field(default_factory=CFkConfig)
-    ungan: UnGANConfig = field(default_factory=UnGANConfig)
-    given: GivenConfig = field(default_factory=GivenConfig)
-    output: str = "runs"
-    """Folder that holds run folders, shadow fleets and prepared data; or object storage, as s3://bucket/prefix,
-    gs://bucket/prefix or file:///folder with pyarrow's options as the URL's query. Credentials come from the
-    environment and the provider's own files, as for its other tools; none are read or kept here."""
-    cluster: str = "local"
-    """local: processes of this machine, without Ray. auto: joins this machine's Ray cluster or starts one. Else the
-    address of a Ray cluster, host:port."""
-    fleet: FleetConfig = field(default_factory=FleetConfig)
-    data: DataConfig = field(default_factory=DataConfig)
-    execution: ExecutionConfig = field(default_factory=ExecutionConfig)
-    report: ReportConfig = field(default_factory=ReportConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditConfig(ExecutionHalf, MethodConfigs, Experiment):
+    """One run: split → train → unlearn → shadow → score → report."""
+
+    # The fields, and with them the options in --help, come in the reverse order of the bases.
 
     def __post_init__(self) -> None:
         positive(num_seeds=self.num_seeds)
         if not self.cluster or self.cluster.startswith("ray://"):
             raise ValueError(
-                f"cluster must be local, auto or host:port, got {self.cluster!r} (a Ray client's connection does not "
-                f"carry a fleet: run on a node of the cluster, or hand the run in with ungan-dist submit)"
+                f"cluster must be local, auto or host:port, got {self.cluster!r} (a Ray client connection cannot "
+                f"carry a fleet: run on a node of the cluster, or submit the run with ungan-dist submit)"
             )
+        for name in self.methods:
+            check_method(name)
         if not self.methods or len(set(self.methods)) != len(self.methods):
             raise ValueError(f"methods must name at least one method, each once, got {self.methods}")
         if "original" not in self.methods:
@@ -119,18 +60,18 @@ class AuditConfig:
             raise ValueError("given weights or members need a forget list: name it by --forget (given.forget)")
         if self.given.unlearned and not (self.given.original or self.given.members):
             raise ValueError(
-                "--unlearned needs to know what the model was trained on before: name it by --members (given.members), "
-                "or give --original if that was all of the training data"
+                "--unlearned needs the training set of the model: name it by --members (given.members), or give "
+                "--original if the model was trained on all of the training data"
             )
         if self.num_seeds > 1 and (self.given.original or self.given.unlearned):
             raise ValueError(
-                f"given weights are one model, the same under every seed: an interval over num_seeds {self.num_seeds} "
-                f"seeds would be of no width and say nothing; leave num_seeds at 1"
+                f"given weights are one model, the same under every seed, so an interval over {self.num_seeds} seeds "
+                f"would have no width: leave num_seeds at 1"
             )
         if self.shadows.num_models < MIN_SHADOWS:
             raise ValueError(
-                f"the attack needs at least {MIN_SHADOWS} shadow models, two that had each example and two that had "
-                f"not; got shadows.num_models {self.shadows.num_models}"
+                f"the attack needs at least {MIN_SHADOWS} shadow models, two trained with each example and two "
+                f"without; got shadows.num_models {self.shadows.num_models}"
             )
         num_retain = self.split.train - self.split.num_forget
         if num_retain * self.attack.fnr < 1:
@@ -140,17 +81,18 @@ class AuditConfig:
             )
 
 
-EXECUTION_FIELDS = ("given", "output", "cluster", "fleet", "data", "execution", "report")
-"""Fields of AuditConfig that are no part of its identity; what was given counts by its content, hashed apart."""
 APPEND_ONLY_FIELDS = ("methods", "num_seeds", "shadows.num_models")
-"""Fields that extend a run: results so far stay valid."""
+"""Fields that extend a run; earlier results stay valid."""
 
 
-def method_config(config: AuditConfig, method: str) -> Any:
-    """The frozen config behind a row; UnGAN's controls and readings are its own config with some fields changed."""
-    for variant, changes in CHANGES.items():
-        if variant == method:
-            return dataclasses.replace(config.ungan, **changes)
-    if method == "unlearned":
+def method_config(config: AuditConfig, name: str) -> Any:
+    """Return the options of one row of the table.
+
+    Raises:
+        ValueError: unknown row.
+    """
+    check_method(name)
+    row = ROWS[name]
+    if row.field is None:
         return UnlearnedConfig(weights=config.given.unlearned or "")
-    return getattr(config, method)
+    return dataclasses.replace(getattr(config, row.field), **row.changes)

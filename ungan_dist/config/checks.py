@@ -1,4 +1,4 @@
-"""Checks of configs on construction: each names the field, its value and what was expected."""
+"""Range checks for configs; each error names the field, its value and the valid range."""
 
 from __future__ import annotations
 
@@ -24,4 +24,4 @@ def within(low: float, high: float, **values: float) -> None:
 
 
 ADDED = {"added": True}
-"""Metadata of a field that came after results were named by its config: no part of a hash while at its default."""
+"""Metadata of a field that is younger than existing runs; it is left out of hashes while it has its default."""

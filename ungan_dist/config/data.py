@@ -1,4 +1,4 @@
-"""Where examples come from, how they are split and how they reach the models."""
+"""Sources of examples, their split, the user's own files, and the data loader."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ class SourceConfig:
     """Where examples come from."""
 
     kind: Literal["digits", "cifar10", "cifar100", "parquet", "image_folder", "auto"] = "digits"
-    """auto: Parquet or an image folder, as the path is. digits: bundled with scikit-learn. cifar10, cifar100: Parquet
-    where a path is given, else its authors' archive, downloaded once and checked against its checksum."""
+    """digits: bundled with scikit-learn. cifar10, cifar100: Parquet at the path, else the authors' archive, downloaded
+    once and checked against its checksum. auto: Parquet or an image folder, detected from the path."""
     path: str | None = None
-    """Folder or file to read; for CIFAR-10 the environment variable CIFAR10_PARQUET is the second choice."""
+    """Folder or file to read. For CIFAR-10, defaults to the environment variable CIFAR10_PARQUET."""
     mean: tuple[float, ...] | None = field(default=None, metadata=ADDED)
-    """A channel, taken from pixels divided by 255: what given weights were trained with. None: that of the data."""
+    """Per-channel mean of pixels divided by 255, as used to train the given weights; defaults to the data's."""
     std: tuple[float, ...] | None = field(default=None, metadata=ADDED)
-    """A channel, by which the difference is divided. None: that of the data."""
+    """Per-channel standard deviation, likewise; defaults to the data's."""
 
     def __post_init__(self) -> None:
         if (self.mean is None) != (self.std is None):
@@ -31,18 +31,18 @@ class SourceConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SplitConfig:
-    """Sizes of the sets. The test set is the source's own, or what is left where it has none."""
+    """Sizes of the sets. The test set is the source's own, or the remaining examples if it has none."""
 
     train: int = 675
-    """Examples the original is trained on, D; the shadow pool D^s must have as many."""
+    """Size of D, the original's training set; must equal shadow_pool."""
     shadow_pool: int = 675
-    """Examples never in D; shadow models are drawn from D and D^s together."""
+    """Size of D^s, disjoint from D. Shadow models are trained on halves of D ∪ D^s."""
     unseen: int = 150
-    """Held-out examples D_u whose outputs the forget set must take on."""
+    """Size of D_u, the held-out examples whose outputs UnGAN imitates on the forget set."""
     forget_fraction: float = 0.05
-    """Share of D to be forgotten, drawn at random."""
+    """Fraction of D to forget, drawn at random."""
     seed: int = 42
-    """Fixes unseen and the pool D ∪ D^s; each audit seed redraws D and D_f from the pool."""
+    """Seed of D_u and of the pool D ∪ D^s. Each audit seed redraws D and D_f from the pool."""
 
     def __post_init__(self) -> None:
         positive(train=self.train, shadow_pool=self.shadow_pool, unseen=self.unseen)
@@ -67,31 +67,29 @@ class SplitConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class GivenConfig:
-    """What you bring: files, known to a run by their content and not by their place."""
+    """Your own files. A run identifies them by content, not by path."""
 
     original: str | None = None
-    """Weights of the original (safetensors, or a checkpoint of plain tensors); none: it is trained here."""
+    """Weights of the original (safetensors, or a checkpoint of plain tensors). By default the original is trained."""
     forget: str | None = None
-    """The examples to be forgotten: indices or ids, one a line (text), a column named id or index (CSV) or an array
-    (.npy). The sets then follow from the lists: of split, only the seed counts. None: drawn at random, sizes as split
-    says."""
+    """List of the examples to forget, by id or index: text with one per line, CSV with a column id or index, or .npy.
+    The sets follow from the lists, and of split only the seed is used. By default the forget set is drawn at random."""
     members: str | None = None
-    """The examples that the original was trained on, likewise. None: with given weights, all but the official test
-    examples; without, a random share that holds the forget set."""
+    """List of the examples that the original was trained on. Defaults to all but the official test examples with given
+    weights, else to a random sample that contains the forget set."""
     unlearned: str | None = None
-    """Weights of a model that was unlearned elsewhere: the row ``unlearned``."""
+    """Weights of a model that was unlearned elsewhere, audited as the row ``unlearned``."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """How examples reach the models; every loader gives the same bits."""
+    """The data loader; every loader gives the same bits."""
 
     loader: Literal["auto", "ffcv", "resident"] = "auto"
-    """resident: all pixels in memory, the device's where it has its own. ffcv: read from a file by FFCV, which must be
-    installed. auto: resident while the pixels fit in a quarter of that memory, or without FFCV; ffcv otherwise."""
+    """resident: all pixels in memory, on the GPU if there is one. ffcv: read from a file by FFCV, which must be
+    installed. auto: resident if the pixels fit in a quarter of that memory or FFCV is missing, else ffcv."""
     num_threads: int | None = None
-    """Threads of a process that read and augment with FFCV; none: 1 on a CPU, where processes share the cores, else
-    the cores a GPU has to itself."""
+    """FFCV threads per process; defaults to 1 on a CPU, where processes share the cores, else to the cores per GPU."""
 
     def __post_init__(self) -> None:
         positive(**{"data.num_threads": self.num_threads})

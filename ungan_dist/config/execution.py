@@ -1,65 +1,37 @@
-"""Where a run is carried out and how fast; never what its result is."""
+"""Where a run is executed and how fast; nothing here changes its results."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from ungan_dist.config.attack import ReportConfig
 from ungan_dist.config.checks import positive
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExecutionConfig:
-    """Where and how fast; never what the result is."""
-
-    num_processes: int | None = None
-    """Processes of the local pool; none: one a core."""
-    run_name: str | None = None
-    """Name of the run folder; none: the recipe's name and the hash of its identity."""
-    keep_shadow_models: bool = False
-    """Keep the weights of shadow models trained from now on, shadows/<unit>/<shadow>.safetensors; their log-odds are
-    all that the audit needs."""
-    progress: Literal["auto", "rich", "json", "none"] = "auto"
-    """auto: rich on a terminal, JSON lines otherwise."""
-    cache: str | None = None
-    """Folder on each machine that works on an output in object storage; none: ~/.cache/ungan_dist."""
-
-    def __post_init__(self) -> None:
-        positive(num_processes=self.num_processes)
-        if self.run_name is not None and (
-            not self.run_name
-            or self.run_name.startswith(".")
-            or set(self.run_name) & set("/\\\0?#%")
-            or self.run_name in ("data", "shadows")
-        ):
-            raise ValueError(
-                f"run_name must be a plain folder name without ?, # or %, and neither data nor shadows, which runs "
-                f"share; got {self.run_name!r}"
-            )
+from ungan_dist.config.data import DataConfig, GivenConfig
 
 
 @dataclass(frozen=True, kw_only=True)
 class FleetConfig:
-    """Workers on a Ray cluster, and how patient it is with them; without meaning where --cluster is local."""
+    """Workers on a Ray cluster, their deadlines and retries; ignored with --cluster local."""
 
     num_workers: int | None = None
-    """Workers; none: as many as the cluster has room for."""
+    """Number of workers; defaults to as many as fit on the cluster."""
     gpus_per_worker: float | None = None
-    """GPUs a worker holds; a share such as 0.25 puts several on one. None: 1 where the cluster has GPUs, else 0."""
+    """GPUs per worker; a fraction such as 0.25 puts several on one. Defaults to 1 if the cluster has GPUs, else 0."""
     cpus_per_worker: float = 1.0
-    """CPUs a worker holds."""
+    """CPUs per worker."""
     autoscaling: bool = False
-    """The cluster grows on demand: ask for num_workers workers although it has no room for them yet."""
+    """Request num_workers workers even if the cluster has no room for them yet."""
     wait_for_workers_s: float = 900.0
-    """Seconds without a single worker after which the run stops, to be continued by the same command."""
+    """Stop the run after this many seconds without a worker; the same command continues it."""
     deadline_s: float | None = None
-    """Seconds a unit may take before its worker is killed; none: ten times the longest of its kind so
-    far, at least 120. Kinds are each method, the originals, and blocks of as many shadow models; the first of a kind
-    has no deadline, but a long silence names it."""
+    """Kill a worker whose unit takes more seconds than this. Defaults to ten times the longest unit of its kind so far,
+    at least 120. Kinds are each method, the originals, and shadow units of one size. The first unit of a kind has no
+    deadline; a long silence is reported."""
     max_system_failures: int = 3
-    """Workers that a unit may lose before it is quarantined."""
+    """Lost workers per unit before it is quarantined."""
     max_application_failures: int = 2
-    """Exceptions that a unit may raise before it is quarantined."""
+    """Exceptions per unit before it is quarantined."""
 
     def __post_init__(self) -> None:
         positive(
@@ -76,4 +48,52 @@ class FleetConfig:
         ):
             raise ValueError(f"gpus_per_worker must be a share of one GPU or whole GPUs, got {self.gpus_per_worker}")
         if self.autoscaling and self.num_workers is None:
-            raise ValueError("fleet.autoscaling needs fleet.num_workers: how far the cluster may grow")
+            raise ValueError("fleet.autoscaling needs fleet.num_workers, the size that the cluster may grow to")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecutionConfig:
+    """Local processes, run folder and progress."""
+
+    num_processes: int | None = None
+    """Processes of the local pool; defaults to one per core."""
+    run_name: str | None = None
+    """Name of the run folder; defaults to the recipe's name and the hash of its identity."""
+    keep_shadow_models: bool = False
+    """Keep the weights of newly trained shadow models as shadows/<unit>/<shadow>.safetensors. The audit needs only
+    their log-odds."""
+    progress: Literal["auto", "rich", "json", "none"] = "auto"
+    """auto: rich on a terminal, else JSON lines."""
+    cache: str | None = None
+    """Local working folder of each machine when the output is object storage; defaults to ~/.cache/ungan_dist."""
+
+    def __post_init__(self) -> None:
+        positive(num_processes=self.num_processes)
+        if self.run_name is not None and (
+            not self.run_name
+            or self.run_name.startswith(".")
+            or set(self.run_name) & set("/\\\0?#%")
+            or self.run_name in ("data", "shadows")
+        ):
+            raise ValueError(
+                f"run_name must be a plain folder name without ?, # or %, and not data or shadows, which runs share; "
+                f"got {self.run_name!r}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecutionHalf:
+    """The part of a config that is not hashed into a run's identity; given files are hashed by content."""
+
+    given: GivenConfig = field(default_factory=GivenConfig)
+    output: str = "runs"
+    """Folder for runs, shadow fleets and prepared data, or object storage: s3://bucket/prefix, gs://bucket/prefix or
+    file:///folder, with pyarrow's options as the URL's query. Credentials come from the environment and from the
+    provider's own files."""
+    cluster: str = "local"
+    """local: processes on this machine, without Ray. auto: join this machine's Ray cluster or start one. host:port:
+    join that Ray cluster."""
+    fleet: FleetConfig = field(default_factory=FleetConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    execution: ExecutionConfig = field(default_factory=ExecutionConfig)
+    report: ReportConfig = field(default_factory=ReportConfig)

@@ -1,4 +1,4 @@
-"""What a result is: the identity half of a config, its hash, and how two of them differ."""
+"""The identity of a run: the part of its config that determines results, hashed; and the difference of two."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ import hashlib
 import json
 from typing import Any
 
-from ungan_dist.config.audit import APPEND_ONLY_FIELDS, EXECUTION_FIELDS, AuditConfig
+from ungan_dist.config.audit import APPEND_ONLY_FIELDS, AuditConfig
+from ungan_dist.config.execution import ExecutionHalf
 
 RESULTS_VERSION = 1
-"""Raised by hand when the same config gives other results than before. Never a commit hash: it would orphan a fleet."""
+"""Raised by hand when the same config gives new results. A commit hash here would orphan every fleet."""
 
 
 def identity(config: AuditConfig) -> dict[str, Any]:
-    """The identity half as plain data, without the fields that only extend a run."""
+    """Return the identity half as plain data, without the fields that only extend a run."""
     values = plain(config)
-    for name in EXECUTION_FIELDS:
-        del values[name]
+    for field in dataclasses.fields(ExecutionHalf):
+        del values[field.name]
     for name in APPEND_ONLY_FIELDS:
         *parents, leaf = name.split(".")
         owner = values
@@ -27,16 +28,16 @@ def identity(config: AuditConfig) -> dict[str, Any]:
     if config.train.num_workers == 1 or config.train.sync_batch_norm:
         del values["train"]["num_workers"], values["train"]["sync_batch_norm"]
         values["shadows"].pop("data_parallel", None)
-    # the path says where data lies, not what it is: its content is hashed apart
+    # the path is a location; the data itself is hashed by content
     del values["source"]["path"]
     return json.loads(json.dumps(values))
 
 
 def plain(config: Any) -> dict[str, Any]:
-    """A config as nested plain data, to be hashed.
+    """Return a config as nested plain data, to be hashed.
 
-    A field that was added later (``metadata=ADDED``) is left out at its default, so that what was hashed before there
-    was such a field keeps its name: runs and fleets of shadow models outlive new options.
+    A field that was added later (``metadata=ADDED``) is left out at its default. Old runs and fleets thus keep their
+    hashes.
     """
     values: dict[str, Any] = {}
     for field in dataclasses.fields(config):
@@ -54,7 +55,7 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 
 
 def appended(config: AuditConfig) -> dict[str, Any]:
-    """The append-only fields: how far a run has been asked to go."""
+    """Return the append-only fields, which set the extent of a run."""
     values: dict[str, Any] = {}
     for name in APPEND_ONLY_FIELDS:
         value: Any = config
@@ -65,22 +66,20 @@ def appended(config: AuditConfig) -> dict[str, Any]:
 
 
 def content_hash(value: Any) -> str:
-    """SHA-256 of plain data in canonical JSON."""
+    """Return the SHA-256 of plain data in canonical JSON."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def run_hash(config: AuditConfig, data_hash: str, given_hash: str = "", architecture: str = "") -> str:
-    """Names a run: the identity, the content of the data and of what was given, a user's own architecture, and the
-    version of results.
-    """
+    """Hash the identity, the data, the given files, the architecture of a user's model and RESULTS_VERSION."""
     facts = {"identity": identity(config), "data": data_hash, "results_version": RESULTS_VERSION}
     more = {"given": given_hash, "architecture": architecture}
     return content_hash(facts | {name: value for name, value in more.items() if value})
 
 
 def differences(before: Any, after: Any, prefix: str = "") -> list[str]:
-    """The leaves at which two identities differ, each as ``name: before → after``."""
+    """List the leaves at which two identities differ, each as ``name: before → after``."""
     if isinstance(before, dict) and isinstance(after, dict):
         return [
             line

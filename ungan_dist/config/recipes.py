@@ -1,4 +1,4 @@
-"""Recipes: functions that return a complete config. Start from one and change it with ``dataclasses.replace``."""
+"""Recipes: functions that return a complete config, to be changed with ``dataclasses.replace``."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from dataclasses import replace
 from ungan_dist.config.attack import AttackConfig
 from ungan_dist.config.audit import AuditConfig
 from ungan_dist.config.data import GivenConfig, SourceConfig, SplitConfig
-from ungan_dist.config.methods import NegGradsConfig
+from ungan_dist.config.methods import UNGAN_VARIANTS, NegGradsConfig
 from ungan_dist.config.training import AugmentConfig, ModelConfig, ShadowConfig, TrainConfig
-from ungan_dist.config.variants import CHANGES
 
 
 def digits() -> AuditConfig:
@@ -71,7 +70,7 @@ def fidelity() -> AuditConfig:
     return replace(
         paper(),
         name="fidelity",
-        methods=("original", "retrain", "ungan", *CHANGES),
+        methods=("original", "retrain", "ungan", *UNGAN_VARIANTS),
         num_seeds=3,
     )
 

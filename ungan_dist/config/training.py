@@ -1,4 +1,4 @@
-"""What is trained and how: the classifier, the training recipe and the shadow models."""
+"""The classifier, its training recipe, and the shadow models."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class ModelConfig:
     width: int = 16
     """Channels of the small CNN's first stage; the ResNets ignore it."""
     factory: str | None = field(default=None, metadata=ADDED)
-    """``module:function`` of your own, called with ``num_classes=`` and, where it takes one, ``channels=``; returns an
-    nn.Module that maps [batch, channels, height, width] to [batch, num_classes]. Overrides the name. A run is known by
-    this text and by the names and shapes of the model's weights, not by the code behind them."""
+    """``module:function`` of your own; overrides the name. It is called with ``num_classes=`` and, if it accepts one,
+    ``channels=``. It returns an nn.Module that maps [batch, channels, height, width] to [batch, num_classes]. A run is
+    identified by this text and by the names and shapes of the model's weights, not by their code."""
 
     def __post_init__(self) -> None:
         positive(width=self.width)
@@ -30,7 +30,7 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentConfig:
-    """Random crop and flip of training examples, drawn by Philox from (seed, epoch, example)."""
+    """Random crop and flip of training examples; each draw depends only on (seed, epoch, example)."""
 
     padding: int = 0
     """Zero pixels added on each side before a random crop back to size; 0 turns the crop off."""
@@ -43,12 +43,12 @@ class AugmentConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """How the original, Retrain and every shadow model are trained: SGD with cosine annealing per epoch."""
+    """Training recipe of the original, Retrain and every shadow model: SGD, cosine annealing per epoch."""
 
     epochs: int = 40
     """Passes over the training set."""
     batch_size: int = 256
-    """Examples a step, over all ranks."""
+    """Examples per step, over all processes together."""
     learning_rate: float = 0.1
     """Initial learning rate."""
     momentum: float = 0.9
@@ -56,16 +56,15 @@ class TrainConfig:
     weight_decay: float = 0.0
     """L2 penalty."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
-    """Augmentation of training examples; evaluation has none."""
+    """Augmentation of training examples; evaluation uses none."""
     num_threads: int = 1
-    """Torch threads of a CPU training. Results depend on it, so it is part of what a result is."""
+    """Torch threads for training on a CPU. Results depend on it, so it is part of a run's identity."""
     num_workers: int = 1
-    """Processes that share every batch of the original's and of each method's training (the shadow models' as well with
-    shadows.data_parallel). batch_size stays that of all together, so a run may be continued with fewer: no more than
-    rounding changes."""
+    """Data-parallel processes for the original and each method; with shadows.data_parallel also for shadow models.
+    batch_size is the total, so a run can continue with fewer processes: results differ by rounding only."""
     sync_batch_norm: bool = True
-    """With several workers: batch norm by the statistics of the whole batch, as one process has them. Off: each worker
-    by its own rows', which is faster and another training; the number of workers is then part of what a result is."""
+    """With several workers, use batch-norm statistics of the whole batch, as one process does. Without it, each worker
+    uses its own rows: faster, but the number of workers then changes results and is part of a run's identity."""
 
     def __post_init__(self) -> None:
         positive(
@@ -83,19 +82,19 @@ class ShadowConfig:
     """The fleet of shadow models."""
 
     num_models: int = 256
-    """Shadow models trained; every example is a member of exactly half of them. A larger number extends a run."""
+    """Number of shadow models; every example is a member of exactly half of them. A larger number extends a run."""
     unit_size: int = 8
-    """Shadow models trained together as one unit of work: even, so that a unit holds whole pairs."""
+    """Shadow models per unit of work; even, because they are trained in pairs of complementary halves."""
     queries: tuple[QueryView, ...] = ("plain",)
-    """Deterministic views of each example that the attack asks about, the same for every model."""
+    """Views of each example on which every model is evaluated for the attack."""
     seed: int = 0
-    """Fixes the membership matrix and every shadow model's training."""
+    """Seed of the membership matrix and of every shadow model's training."""
     engine: Literal["auto", "serial", "stacked"] = "auto"
-    """serial: one model after another. stacked: all of a unit at once (torch.func). auto: serial on a CPU, for a model
-    of your own and with shadows.data_parallel; stacked on a GPU otherwise."""
+    """serial: train one model after another. stacked: train all models of a unit at once (torch.func). auto: serial on
+    a CPU, with your own model or with shadows.data_parallel, else stacked."""
     data_parallel: bool = field(default=False, metadata=ADDED)
-    """Each shadow model is trained by all of train.num_workers processes, as the original is: for models that are too
-    large or too slow for one. Off: one process trains a unit, as many units at once as there are workers."""
+    """Train each shadow model with all train.num_workers processes, for large or slow models. Without it, one process
+    trains a unit, and workers train units in parallel."""
 
     def __post_init__(self) -> None:
         if self.num_models < 2 or self.num_models % 2:
@@ -104,8 +103,8 @@ class ShadowConfig:
             raise ValueError(f"unit_size must be even and at least 2, got {self.unit_size}")
         if self.data_parallel and self.engine == "stacked":
             raise ValueError(
-                "shadows.data_parallel trains one model after another by several processes, shadows.engine stacked all "
-                "of a unit at once by one: choose one of the two"
+                "shadows.data_parallel trains one model with several processes, shadows.engine stacked trains several "
+                "models in one process: choose one of them"
             )
         not_negative(**{"shadows.seed": self.seed})
         if not self.queries or len(set(self.queries)) != len(self.queries):

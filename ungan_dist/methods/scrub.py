@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ungan_dist.config.methods import SCRUBConfig, SCRUBSettings
+from ungan_dist.config.methods.scrub import SCRUBConfig, SCRUBSettings
 from ungan_dist.data.seeds import derive_seed
 from ungan_dist.methods.request import Request, Unlearned
 from ungan_dist.training.checkpoint import Epochs

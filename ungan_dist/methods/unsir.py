@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ungan_dist.config.methods import UNSIRConfig, UNSIRSettings
+from ungan_dist.config.methods.unsir import UNSIRConfig, UNSIRSettings
 from ungan_dist.data.examples import batches, epoch_order, gather
 from ungan_dist.data.seeds import derive_seed
 from ungan_dist.methods.request import Request, Unlearned

@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from ungan_dist.attack.evidence import Evidence, ForgetExample
-from ungan_dist.attack.score import TITLES
+from ungan_dist.config.methods import TITLES
 from ungan_dist.data.sources.source import Source
 from ungan_dist.data.split import Split
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from ungan_dist import store
 from ungan_dist.config import identity as identities
-from ungan_dist.config.audit import EXECUTION_FIELDS, AuditConfig
+from ungan_dist.config.audit import AuditConfig
+from ungan_dist.config.execution import ExecutionHalf
 from ungan_dist.errors import ConfigError
 from ungan_dist.urls import is_url
 
@@ -205,7 +206,8 @@ def _from_plain(kind: Any, value: Any) -> Any:
     """A frozen config from plain data: nested configs by their annotations, lists as tuples."""
     if dataclasses.is_dataclass(kind):
         hints = typing.get_type_hints(kind)
-        known = {field.name for field in dataclasses.fields(kind)} - set(EXECUTION_FIELDS) | {"given"}
+        known = {field.name for field in dataclasses.fields(kind)}
+        known = known - {field.name for field in dataclasses.fields(ExecutionHalf)} | {"given"}
         unknown = set(value) - known
         if unknown:
             raise ValueError(f"unknown fields {sorted(unknown)}")

@@ -14,13 +14,12 @@ from torch import Tensor, nn
 
 from ungan_dist import store
 from ungan_dist.config.attack import QueryView
-from ungan_dist.config.audit import Method
 from ungan_dist.config.training import ModelConfig, TrainConfig
 from ungan_dist.data.examples import Examples
 from ungan_dist.data.prepared import Prepared, open_examples
 from ungan_dist.data.seeds import derive_seed, layer_draws
 from ungan_dist.data.split import Draw, Split
-from ungan_dist.methods import METHODS, Request, Unlearned
+from ungan_dist.methods import Request, Unlearned, run_method
 from ungan_dist.training.batch_norm import refuse_disagreement, with_global_statistics
 from ungan_dist.training.checkpoint import Checkpoint
 from ungan_dist.training.evaluate import accuracy, query
@@ -41,7 +40,7 @@ class TargetUnit:
     """Id of the same seed's original."""
     run: str
     """The run folder, absolute."""
-    method: Method
+    method: str
     method_config: Any
     seed: int
     prepared: Prepared
@@ -163,7 +162,7 @@ def timed(request: Request, config: Any) -> tuple[Unlearned, float]:
     excluded = 0.0 if checkpoint is None else checkpoint.off_the_clock
     request.world.synchronize()
     start = time.perf_counter()
-    unlearned = METHODS[type(config)](request, config)
+    unlearned = run_method(request, config)
     request.world.synchronize()
     excluded = excluded if checkpoint is None else checkpoint.off_the_clock - excluded
     return unlearned, time.perf_counter() - start - excluded

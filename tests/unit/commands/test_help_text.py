@@ -6,14 +6,13 @@ import io
 import itertools
 import re
 from contextlib import redirect_stdout
-from typing import get_args
 
 import pytest
 
 from ungan_dist.commands.help_text import field_texts, flowing
 from ungan_dist.commands.options import SHORT, recipe_config
-from ungan_dist.config.audit import Method
 from ungan_dist.config.data import SourceConfig
+from ungan_dist.config.methods import ROWS
 
 
 def help_of(recipe: str, width: int, monkeypatch: pytest.MonkeyPatch) -> str:
@@ -47,7 +46,7 @@ def test_help_names_the_short_options_and_all_rows(monkeypatch: pytest.MonkeyPat
     for short, full in SHORT.items():
         assert re.search(rf"{short} \S+, {full} ", text)
     flat = re.sub(r"[│\s]+", " ", text)
-    assert all(f" {name}," in flat or f" {name}." in flat for name in get_args(Method))
+    assert all(f" {name}," in flat or f" {name}." in flat for name in ROWS)
     assert not re.search(r"--model \S+,", help_of("digits", 100, monkeypatch))
 
 

@@ -10,10 +10,10 @@ import pyarrow.parquet
 import pytest
 
 from ungan_dist.config.data import SplitConfig
-from ungan_dist.config.methods import UnGANConfig, UNSIRConfig
+from ungan_dist.config.methods import TITLES, UnGANConfig, UNSIRConfig
+from ungan_dist.config.methods.ungan import CONTROLS, UNGAN_VARIANTS
 from ungan_dist.config.recipes import RECIPES, cifar10_resnet18, fidelity, paper
 from ungan_dist.config.training import ShadowConfig
-from ungan_dist.config.variants import CHANGES, CONTROLS, title
 from ungan_dist.runs.pipeline import audit
 from ungan_dist.runs.units import execute
 
@@ -63,14 +63,14 @@ def test_the_recipe_paper_cut_down_runs_every_row_end_to_end(tmp_path: Path) -> 
 
 def test_fidelity_changes_one_factor_a_row() -> None:
     base = UnGANConfig()
-    for variant, changes in CHANGES.items():
+    for variant, changes in UNGAN_VARIANTS.items():
         for name, value in changes.items():
             assert getattr(base, name) != value
         assert variant in CONTROLS or len(changes) == 1 or variant == "ungan_energy_all_pairs"
-        assert title(variant).startswith("UnGAN, ")
-    assert set(CHANGES) < set(fidelity().methods)
+        assert TITLES[variant].startswith("UnGAN, ")
+    assert set(UNGAN_VARIANTS) < set(fidelity().methods)
     # of the table's readings, every field with named alternatives has a row
-    alternatives = {name for changes in CHANGES.values() for name in changes}
+    alternatives = {name for changes in UNGAN_VARIANTS.values() for name in changes}
     assert {"penalty", "penalty_of", "penalty_weight", "epsilon_per", "mix_labels", "estimator"} <= alternatives
     assert {"surrogate", "critic_input", "inclusive_loops", "optimizers", "kl_direction"} <= alternatives
     assert {"batch_norm", "augment_adversarial"} <= alternatives

@@ -22,7 +22,7 @@ from ungan_dist.config.methods import (
 )
 from ungan_dist.data.examples import batches, epoch_order, gather, stream
 from ungan_dist.data.seeds import derive_seed
-from ungan_dist.methods import METHODS, Request
+from ungan_dist.methods import Request, run_method
 
 REQUEST = tiny_request()
 DATA, LABELS, SEED = REQUEST.data, REQUEST.data.labels, REQUEST.seed
@@ -83,7 +83,7 @@ def passes(indices: Tensor, seed: int, epochs: range, batch_size: int = 8) -> It
 
 
 def assert_same(config: object, expected: nn.Module, request: Request = REQUEST) -> None:
-    ours = METHODS[type(config)](request, config).model.state_dict()
+    ours = run_method(request, config).model.state_dict()
     for name, value in expected.state_dict().items():
         torch.testing.assert_close(ours[name], value, atol=1e-10, rtol=0, msg=lambda text, name=name: f"{name}: {text}")
     start = REQUEST.original.state_dict()

@@ -17,7 +17,7 @@ from ungan_dist.config.recipes import custom
 from ungan_dist.config.training import ModelConfig
 from ungan_dist.data.prepared import prepare
 from ungan_dist.data.seeds import derive_seed
-from ungan_dist.methods import METHODS
+from ungan_dist.methods import run_method
 from ungan_dist.runs.plan import Plan, make_plan
 from ungan_dist.runs.shadows import train_shadows
 from ungan_dist.runs.targets import train_target
@@ -59,7 +59,7 @@ def test_original_and_shadow_models_leave_the_same_parameters_alone(tmp_path: Pa
 def test_no_method_trains_what_is_frozen(method: str) -> None:
     request = tiny_request(model=FROZEN_BODY)
     settings = method_config(custom(), method)
-    unlearned = METHODS[type(settings)](request, settings).model
+    unlearned = run_method(request, settings).model
     changed = moved(request.fresh if method == "retrain" else request.original, unlearned)
     assert changed
     assert not changed & FROZEN
@@ -68,7 +68,7 @@ def test_no_method_trains_what_is_frozen(method: str) -> None:
 def test_stages_that_are_frozen_altogether_leave_cf_k_nothing_to_train() -> None:
     request = tiny_request(model=ModelConfig(factory="unusual_models:frozen_head"))
     with pytest.raises(ValueError, match=r"cf_k trains 1 of the 4 stages of Sequential.*frozen.*raise cf_k.k"):
-        METHODS[CFkConfig](request, CFkConfig(k=1))
+        run_method(request, CFkConfig(k=1))
 
 
 def test_several_processes_sum_the_gradients_of_the_rest(tmp_path: Path) -> None:

@@ -1,0 +1,110 @@
+"""The table of methods. Every other list of methods, and every title and help text about them, derives from it.
+
+A new method needs three things: one line in :class:`MethodConfigs`, one config class in this folder, and one function
+in ``ungan_dist/methods``. Nothing here imports torch or numpy, so ``--help`` stays instant.
+"""
+
+# ruff: noqa: RUF009 - method() returns a dataclass field
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeVar
+
+from ungan_dist.config.methods.baselines import (
+    AdvNegGradsConfig,
+    CFkConfig,
+    FineTuningConfig,
+    NegGradsConfig,
+    OriginalConfig,
+    RandomLabelsConfig,
+    RetrainConfig,
+    UnlearnedConfig,
+)
+from ungan_dist.config.methods.scrub import SCRUBConfig
+from ungan_dist.config.methods.ungan import CONTROLS, UNGAN_VARIANTS, UnGANConfig
+from ungan_dist.config.methods.unsir import UNSIRConfig
+
+Config = TypeVar("Config")
+
+
+def method(
+    title: str, config: Callable[[], Config], function: str, *, variants: Mapping[str, dict[str, Any]] | None = None
+) -> Config:
+    """Define one line of the table.
+
+    Args:
+        title: the method's name in reports.
+        config: its config class.
+        function: ``module:function`` below ``ungan_dist.methods``, imported on first use.
+        variants: further rows of the report, each with the config fields that it changes.
+    """
+    return field(default_factory=config, metadata={"title": title, "function": function, "variants": variants or {}})
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodConfigs:
+    """The table: a field is a method's name on the command line, its value the method's options."""
+
+    original: OriginalConfig = method("Original", OriginalConfig, "original:original")
+    retrain: RetrainConfig = method("Retrain", RetrainConfig, "retrain:retrain")
+    fine_tuning: FineTuningConfig = method("Fine-Tuning", FineTuningConfig, "fine_tuning:fine_tuning")
+    random_labels: RandomLabelsConfig = method("Random Labels", RandomLabelsConfig, "random_labels:random_labels")
+    neg_grads: NegGradsConfig = method("Neg Grads", NegGradsConfig, "neg_grads:neg_grads")
+    adv_neg_grads: AdvNegGradsConfig = method("Adv. Neg Grads", AdvNegGradsConfig, "adv_neg_grads:adv_neg_grads")
+    unsir: UNSIRConfig = method("UNSIR", UNSIRConfig, "unsir:unsir")
+    scrub: SCRUBConfig = method("SCRUB", SCRUBConfig, "scrub:scrub")
+    cf_k: CFkConfig = method("CF-k", CFkConfig, "cf_k:cf_k")
+    ungan: UnGANConfig = method("UnGAN", UnGANConfig, "ungan.algorithm:ungan", variants=UNGAN_VARIANTS)
+
+
+class Row(NamedTuple):
+    """One row of a report."""
+
+    title: str
+    function: str
+    config: type
+    """Config class of the method."""
+    field: str | None
+    """Field of :class:`MethodConfigs` that holds the options; None for a model that was unlearned elsewhere."""
+    changes: Mapping[str, Any] = {}
+    """Config fields that a variant changes."""
+
+
+def _rows() -> dict[str, Row]:
+    lines = dataclasses.fields(MethodConfigs)
+    rows = {
+        line.name: Row(line.metadata["title"], line.metadata["function"], _config_class(line), line.name)
+        for line in lines
+    }
+    rows["unlearned"] = Row("Unlearned elsewhere", "unlearned:unlearned", UnlearnedConfig, None)
+    for line in lines:
+        for name, changes in line.metadata["variants"].items():
+            words = name.removeprefix(f"{line.name}_").replace("_", " ")
+            rows[name] = rows[line.name]._replace(title=f"{line.metadata['title']}, {words}", changes=changes)
+    return rows
+
+
+def _config_class(line: dataclasses.Field[Any]) -> type:
+    factory: Any = line.default_factory
+    return factory
+
+
+ROWS: dict[str, Row] = _rows()
+"""Name on the command line → row of a report."""
+TITLES: dict[str, str] = {name: row.title for name, row in ROWS.items()}
+DEFAULT_ROWS: tuple[str, ...] = (*(line.name for line in dataclasses.fields(MethodConfigs)), *CONTROLS)
+"""Rows of a report unless ``methods`` names others."""
+
+
+def check_method(name: str) -> None:
+    """Raise ValueError, with the known names, unless ``name`` is a row of the table."""
+    if name not in ROWS:
+        raise ValueError(f"unknown method {name!r}; known: {', '.join(ROWS)}")
+
+
+def function_path(config: object) -> str:
+    """Return ``module:function`` of the method that a config belongs to."""
+    return "ungan_dist.methods." + next(row.function for row in ROWS.values() if row.config is type(config))
