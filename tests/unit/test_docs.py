@@ -20,6 +20,8 @@ from ungan_dist import cli
 from ungan_dist.config.execution import ExecutionConfig
 from ungan_dist.config.recipes import RECIPES
 from ungan_dist.errors import ConfigError
+from ungan_dist.runs.pool import LocalPool
+from ungan_dist.runs.units import execute
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -69,8 +71,9 @@ def test_examples_in_docstrings_run(path: Path) -> None:
     "page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: str(page.relative_to(ROOT))
 )
 def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without_figures: None) -> None:
-    """The blocks of a page run in order; the recipe digits is reduced to seconds."""
-    small = replace(small_config(tmp_path), output="runs", execution=ExecutionConfig(num_processes=1, progress="none"))
+    """The blocks of a page run in order; the recipe digits is reduced to seconds, in this process."""
+    small = replace(small_config(tmp_path), output="runs", execution=ExecutionConfig(progress="none"))
+    monkeypatch.setattr(LocalPool, "run_units", lambda pool, units: map(execute, units))
     monkeypatch.setattr("ungan_dist.config.recipes.digits", lambda: small)
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {"__name__": "__main__"}
