@@ -67,13 +67,13 @@ def _controls(run: Mapping[str, Any]) -> list[str]:
     gaps = {row["method"]: row["verdict"]["gap"] for row in run["rows"]}
     if any(not gaps.get(name) for name in ("ungan", *CONTROLS)) or len(gaps["ungan"]["per_seed"]) < 3:
         return []
-    from ungan_dist.attack.intervals import seeded_interval
+    from ungan_dist.attack.intervals import student_t_interval
 
     differences: list[str] = []
     significant: list[str] = []
     for name, words in CONTROLS.items():
         pairs = zip(gaps["ungan"]["per_seed"], gaps[name]["per_seed"], strict=True)
-        interval = seeded_interval([ungan - control for ungan, control in pairs], 0.90)
+        interval = student_t_interval([ungan - control for ungan, control in pairs], 0.90)
         differences.append(f"{interval.mean:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}] against UnGAN {words}")
         if interval.low > 0 or interval.high < 0:
             significant.append(words)

@@ -19,7 +19,7 @@ RESAMPLES_AT_ONCE = 100
 """Keeps the cumulative counts of a large audit at some ten megabytes."""
 
 
-def seeded_interval(per_seed: Sequence[float], level: float) -> Interval:
+def student_t_interval(per_seed: Sequence[float], level: float) -> Interval:
     """Student's t interval of the mean over seeds: what another seed would have shown is part of it.
 
     Raises:
@@ -75,7 +75,7 @@ def bootstrap_interval(
     )
 
 
-def resample_counts(num_examples: int, num_resamples: int, seed: int) -> UInt8[np.ndarray, "resamples examples"]:
+def draw_resample_counts(num_examples: int, num_resamples: int, seed: int) -> UInt8[np.ndarray, "resamples examples"]:
     """How often each example of a set is drawn in each resample, with replacement.
 
     Whatever is evaluated under the same counts is paired by example.
@@ -88,7 +88,7 @@ def resample_counts(num_examples: int, num_resamples: int, seed: int) -> UInt8[n
     return counts
 
 
-class Resampled(NamedTuple):
+class ResampledScores(NamedTuple):
     """A set of scores under resampling, as what order statistics and ranks are read from."""
 
     values: Float64[np.ndarray, " examples"]
@@ -118,17 +118,17 @@ def bootstrap(
     orders = [np.argsort(scores) for scores in sets]
     parts: list[np.ndarray] = []
     for start in range(0, len(counts[0]), RESAMPLES_AT_ONCE):
-        resampled: list[Resampled] = []
+        resampled: list[ResampledScores] = []
         for scores, order, drawn in zip(sets, orders, counts, strict=True):
             chunk = drawn[start : start + RESAMPLES_AT_ONCE]
             below = np.zeros((len(chunk), len(scores) + 1), dtype=np.int32)
             np.cumsum(np.take(chunk, order, axis=1), axis=1, dtype=np.int32, out=below[:, 1:])
-            resampled.append(Resampled(scores[order], below))
+            resampled.append(ResampledScores(scores[order], below))
         parts.append(statistics(*resampled))
     return np.concatenate(parts, axis=1)
 
 
-def resampled_auc(positive: Resampled, negative: Resampled) -> Float64[np.ndarray, " resamples"]:
+def resample_auc(positive: ResampledScores, negative: ResampledScores) -> Float64[np.ndarray, " resamples"]:
     """:func:`metrics.auc` in each resample."""
     left, right = (np.searchsorted(negative.values, positive.values, side) for side in ("left", "right"))
     twice_wins = np.take(negative.below, left, axis=1) + np.take(negative.below, right, axis=1)
@@ -137,17 +137,21 @@ def resampled_auc(positive: Resampled, negative: Resampled) -> Float64[np.ndarra
     return total / (2 * len(positive.values) * len(negative.values))
 
 
-def resampled_share_below(scores: Resampled, reference: Resampled, rank: int) -> Float64[np.ndarray, " resamples"]:
+def resample_share_below(
+    scores: ResampledScores, reference: ResampledScores, rank: int
+) -> Float64[np.ndarray, " resamples"]:
     """Share of the scores below the reference's rank-th smallest, from 1, in each resample."""
     return _num_up_to(scores, reference, rank, "left") / len(scores.values)
 
 
-def resampled_share_above(scores: Resampled, reference: Resampled, rank: int) -> Float64[np.ndarray, " resamples"]:
+def resample_share_above(
+    scores: ResampledScores, reference: ResampledScores, rank: int
+) -> Float64[np.ndarray, " resamples"]:
     """Share of the scores above the reference's rank-th smallest, from 1, in each resample."""
     return (len(scores.values) - _num_up_to(scores, reference, rank, "right")) / len(scores.values)
 
 
-def verdict(gap: Interval | None, delta: float) -> Verdict:
+def decide_verdict(gap: Interval | None, delta: float) -> Verdict:
     """What a gap in AUC to Retrain allows to conclude: an interval that reaches out of every region says nothing.
 
     Args:
@@ -169,7 +173,9 @@ def verdict(gap: Interval | None, delta: float) -> Verdict:
     return Verdict(outcome=outcome, gap=gap, smallest_delta=max(abs(gap.low), abs(gap.high)))
 
 
-def _num_up_to(scores: Resampled, reference: Resampled, rank: int, side: Literal["left", "right"]) -> np.ndarray:
+def _num_up_to(
+    scores: ResampledScores, reference: ResampledScores, rank: int, side: Literal["left", "right"]
+) -> np.ndarray:
     """Scores drawn below the threshold (left), or not above it (right)."""
     threshold = reference.values[(reference.below[:, 1:] < rank).sum(1)]
     places = np.searchsorted(scores.values, threshold, side)

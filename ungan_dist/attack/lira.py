@@ -61,7 +61,7 @@ class Moments(NamedTuple):
     squares: Float64[np.ndarray, "*groups"]
 
 
-def moments(values: Float64[np.ndarray, "models ..."], chosen: Bool[np.ndarray, "models ..."]) -> Moments:
+def compute_moments(values: Float64[np.ndarray, "models ..."], chosen: Bool[np.ndarray, "models ..."]) -> Moments:
     """Moments over the chosen models, in two passes: no cancellation however far the mean lies from zero."""
     num_values = chosen.sum(0)
     weights = chosen.astype(np.float64)  # once: each product with bools would convert them again
@@ -71,7 +71,7 @@ def moments(values: Float64[np.ndarray, "models ..."], chosen: Bool[np.ndarray, 
     return Moments(num_values, mean, np.einsum("k...,k...->...", deviations, deviations))
 
 
-def moments_of_both(
+def compute_in_and_out_moments(
     values: Float64[np.ndarray, "models columns"], is_in: Bool[np.ndarray, "models columns"]
 ) -> tuple[Moments, Moments]:
     """Moments over the models that had each column's example and over those that had not, in two passes for both.
@@ -93,7 +93,7 @@ def moments_of_both(
     return Moments(num_in, mean_in, squares_in), Moments(num_out, mean_out, squares_out)
 
 
-def merge(parts: Moments, axis: int | tuple[int, ...] = 0) -> Moments:
+def merge_moments(parts: Moments, axis: int | tuple[int, ...] = 0) -> Moments:
     """Moments of the union of the groups along an axis.
 
     Source: Chan, Golub & LeVeque 1979.
@@ -227,9 +227,9 @@ def _fit(
     parts: dict[str, list[_Fit]] = {group: [] for group in groups}
     for values, is_in in _chunks(shadow_log_odds, membership, kept):
         if groups == ("out",):
-            fits = {"out": moments(values, ~is_in)}
+            fits = {"out": compute_moments(values, ~is_in)}
         else:
-            fits = dict(zip(groups, moments_of_both(values, is_in), strict=True))
+            fits = dict(zip(groups, compute_in_and_out_moments(values, is_in), strict=True))
         for group, fit in fits.items():
             chosen = is_in if group == "in" else ~is_in
             parts[group].append(_Fit(fit, _median(values, chosen) if center == "median" else fit.mean))
@@ -276,7 +276,7 @@ def _standard_deviation(fit: Moments, variance: ResolvedVariance) -> np.ndarray 
     if variance == "per_example":
         return np.sqrt(fit.squares / fit.num_values)
     if variance == "carlini_fixed":
-        everything = merge(fit)
+        everything = merge_moments(fit)
         return np.sqrt(everything.squares / everything.num_values)
     degrees_of_freedom = (fit.num_values - 1).sum()
     if degrees_of_freedom < 1:

@@ -20,7 +20,7 @@ from ungan_dist.attack.intervals import SEEDS_FOR_T
 from ungan_dist.attack.score import VERDICT_LEVEL
 from ungan_dist.config.checks import not_negative, positive
 
-CHANCE = 0.80
+TARGET_POWER = 0.80
 """With which a method that equals Retrain is to be found equivalent."""
 _QUANTILES = (np.arange(400) + 0.5) / 400
 
@@ -57,16 +57,16 @@ class Power:
     """Expected half width of the gap's 90 % interval."""
     smallest_delta: float
     """The smallest δ that a method equal to Retrain passes in four runs of five."""
-    seen: float
+    observable_leak: float
     """How far from .5 LiRA with K shadow models puts a leak that the best attack would put δ from .5."""
 
 
-def power(design: Design, delta: float) -> Power:
+def estimate_power(design: Design, delta: float) -> Power:
     """The power of a design whose margin is δ."""
     return Power(
         half_width=expected_half_width(design),
         smallest_delta=smallest_delta(design),
-        seen=leak_seen(delta, design.num_shadows),
+        observable_leak=observable_leak(delta, design.num_shadows),
     )
 
 
@@ -86,18 +86,18 @@ def expected_half_width(design: Design) -> float:
     return float(student_t.ppf((1 + VERDICT_LEVEL) / 2, freedom)) * bias * _of_gap(design) / sqrt(num_seeds)
 
 
-def smallest_delta(design: Design, chance: float = CHANCE) -> float:
+def smallest_delta(design: Design, chance: float = TARGET_POWER) -> float:
     """The δ for which a method that equals Retrain is found equivalent with a given chance."""
     error = _of_gap(design) / sqrt(design.num_seeds)
 
     low, high = 0.0, 100 * error
     for _ in range(50):
         middle = (low + high) / 2
-        low, high = (middle, high) if chance_of_equivalence(design, middle) < chance else (low, middle)
+        low, high = (middle, high) if equivalence_probability(design, middle) < chance else (low, middle)
     return high
 
 
-def chance_of_equivalence(design: Design, delta: float) -> float:
+def equivalence_probability(design: Design, delta: float) -> float:
     """How often a method that equals Retrain gets the verdict *equivalent*: |mean| + half width < δ."""
     error = _of_gap(design) / sqrt(design.num_seeds)
     if design.num_seeds < SEEDS_FOR_T:
@@ -110,7 +110,7 @@ def chance_of_equivalence(design: Design, delta: float) -> float:
     return float(np.where(room > 0, 2 * norm.cdf(room) - 1, 0.0).mean())
 
 
-def leak_seen(delta: float, num_shadows: int) -> float:
+def observable_leak(delta: float, num_shadows: int) -> float:
     """How much of a leak the attack shows with so many shadow models.
 
     A leak of AUC .5 + δ to an attack that knows both Gaussians of an example exactly is a difference of

@@ -12,15 +12,15 @@ from jaxtyping import Float64
 from ungan_dist.attack.evidence import Evidence, Interval, Row
 from ungan_dist.attack.intervals import (
     SEEDS_FOR_T,
-    Resampled,
+    ResampledScores,
     bootstrap,
     bootstrap_interval,
-    resample_counts,
-    resampled_auc,
-    resampled_share_above,
-    resampled_share_below,
-    seeded_interval,
-    verdict,
+    decide_verdict,
+    draw_resample_counts,
+    resample_auc,
+    resample_share_above,
+    resample_share_below,
+    student_t_interval,
 )
 from ungan_dist.attack.metrics import auc, examples_needed, operating_point, tnr_rank, tpr_at_fpr, tpr_rank
 from ungan_dist.config.attack import AttackConfig
@@ -44,7 +44,7 @@ Cells = dict[Cell, float]
 """One method's estimates under one seed; what cannot be computed is absent."""
 
 
-class Drawn(NamedTuple):
+class ResampledCell(NamedTuple):
     """A cell on resampled examples."""
 
     values: Float64[np.ndarray, " resamples"]
@@ -52,7 +52,7 @@ class Drawn(NamedTuple):
     """Of how many examples it is a share; none for the AUC."""
 
 
-Resamples = dict[Cell, Drawn]
+Resamples = dict[Cell, ResampledCell]
 """One method's cells under one seed, resampled."""
 
 
@@ -114,7 +114,7 @@ def _row(
         auc=interval(AUC),
         tpr_at_fpr=by_rate("tpr", attack.fprs, "never-seen"),
         tpr_at_fpr_flipped=by_rate("flipped tpr", attack.fprs, "never-seen"),
-        verdict=verdict(gap, attack.delta),
+        verdict=decide_verdict(gap, attack.delta),
     )
 
 
@@ -124,19 +124,19 @@ def _gap(
     """AUC minus Retrain's, paired by seed; in the bootstrap by example too, since both were resampled alike."""
     common = _common_seeds(seeds_of, method)
     estimates: list[float] = []
-    drawn: list[Drawn] = []
+    drawn: list[ResampledCell] = []
     for seed in common or seeds_of[method]:
         key, reference = (method, seed), (REFERENCE, seed)
         estimates.append(cells[key][AUC] - (cells[reference][AUC] if common else 0.5))
         if key in resamples and (not common or reference in resamples):
             values = resamples[key][AUC].values - (resamples[reference][AUC].values if common else 0.5)
-            drawn.append(Drawn(values, None))
+            drawn.append(ResampledCell(values, None))
     return _interval(estimates, drawn, VERDICT_LEVEL)
 
 
-def _interval(estimates: list[float], drawn: list[Drawn], level: float = LEVEL) -> Interval:
+def _interval(estimates: list[float], drawn: list[ResampledCell], level: float = LEVEL) -> Interval:
     if len(estimates) >= SEEDS_FOR_T:
-        return seeded_interval(estimates, level)
+        return student_t_interval(estimates, level)
     sizes = [one.num_examples for one in drawn if one.num_examples is not None]
     values = np.stack([one.values for one in drawn])
     return bootstrap_interval(estimates, values, level, num_examples=sum(sizes) if sizes else None)
@@ -168,14 +168,14 @@ def _resample(
         items = [item for item in evidence if item.seed == seed]
         # the names seed the draws, so non-members keep their first name here
         counts = [
-            resample_counts(len(scores), attack.num_resamples, derive_seed("bootstrap", name, seed))
+            draw_resample_counts(len(scores), attack.num_resamples, derive_seed("bootstrap", name, seed))
             for name, scores in zip(("retain", "forget", "never_seen"), _scores(items[0]), strict=True)
         ]
         for item in items:
             of_scores = [cell for cell in cells[item.method, seed] if cell[0] not in ("accuracy", "fnr")]
             values = bootstrap(partial(_resampled_cells, of_scores), _scores(item), counts)
             resamples[item.method, seed] = {
-                cell: Drawn(drawn, None if cell == AUC else len(item.forget))
+                cell: ResampledCell(drawn, None if cell == AUC else len(item.forget))
                 for cell, drawn in zip(of_scores, values, strict=True)
             } | {
                 ("accuracy", name): _resampled_accuracy(item, name, num_test, attack.num_resamples)
@@ -185,25 +185,25 @@ def _resample(
 
 
 def _resampled_cells(
-    cells: Sequence[Cell], retain: Resampled, forget: Resampled, non_members: Resampled
+    cells: Sequence[Cell], retain: ResampledScores, forget: ResampledScores, non_members: ResampledScores
 ) -> Float64[np.ndarray, "cells resamples"]:
     num_retain, num_non_members = len(retain.values), len(non_members.values)
     values: list[np.ndarray] = []
     for statistic, rate in cells:
         if statistic == "auc":
-            values.append(resampled_auc(forget, non_members))
+            values.append(resample_auc(forget, non_members))
         elif statistic == "tnr":
-            values.append(resampled_share_below(forget, retain, tnr_rank(float(rate), num_retain)))
+            values.append(resample_share_below(forget, retain, tnr_rank(float(rate), num_retain)))
         elif statistic == "tpr":
-            values.append(resampled_share_above(forget, non_members, tpr_rank(float(rate), num_non_members)))
+            values.append(resample_share_above(forget, non_members, tpr_rank(float(rate), num_non_members)))
         else:
             # Flipped: with the sign turned, the r-th smallest is the r-th largest and above is below.
             rank = num_non_members + 1 - tpr_rank(float(rate), num_non_members)
-            values.append(resampled_share_below(forget, non_members, rank))
+            values.append(resample_share_below(forget, non_members, rank))
     return np.stack(values)
 
 
-def _resampled_accuracy(item: Evidence, name: str, num_test: int | None, num_resamples: int) -> Drawn:
+def _resampled_accuracy(item: Evidence, name: str, num_test: int | None, num_resamples: int) -> ResampledCell:
     """Resampling examples that are right or wrong is a binomial draw."""
     sizes = {"retain": len(item.retain), "forget": len(item.forget), "unseen": len(item.log_odds_unseen)}
     num_examples = num_test if name == "test" else sizes.get(name)
@@ -213,7 +213,9 @@ def _resampled_accuracy(item: Evidence, name: str, num_test: int | None, num_res
             "pass num_test for the test set"
         )
     generator = np.random.default_rng(derive_seed("bootstrap accuracy", name, item.seed))
-    return Drawn(generator.binomial(num_examples, item.accuracy[name], num_resamples) / num_examples, num_examples)
+    return ResampledCell(
+        generator.binomial(num_examples, item.accuracy[name], num_resamples) / num_examples, num_examples
+    )
 
 
 def _fnrs(attack: AttackConfig) -> tuple[float, ...]:

@@ -109,7 +109,8 @@ def _power(outlook: Outlook, found: Forecast | None = None) -> list[str]:
     lines = [head + ("  more device-hours" if more else "")]
     powers = {name: power for name, (_, power) in compare_designs(design, delta, outlook.levers).items()}
     for name, power in {"as requested": outlook.power, **powers}.items():
-        line = f"  {'  ' + name:<24} {f'±{power.half_width:.3f}':>9} {power.smallest_delta:>9.3f} {power.seen:>10.3f}"
+        width, leak = f"±{power.half_width:.3f}", power.observable_leak
+        line = f"  {'  ' + name:<24} {width:>9} {power.smallest_delta:>9.3f} {leak:>10.3f}"
         lines.append(line + (f"  {more[name].device_hours:>17.2f}" if name in more else ""))
     return [
         *lines,

@@ -16,13 +16,13 @@ def show(report: Report, folder: Path, *, url: str | None = None) -> int:
     """Prints the table and where the report lies, here and in object storage; returns the exit code."""
     from rich.console import Console
 
-    from ungan_dist.report.terminal import WIDTH, table
+    from ungan_dist.report.terminal import WIDTH, build_terminal_table
 
     console = Console()
     if not console.is_terminal:
         # a file has no width; rich would take 80
         console.width = max(console.width, WIDTH)
-    console.print(table(report, min(console.width, WIDTH)))
+    console.print(build_terminal_table(report, min(console.width, WIDTH)))
     print(f"report: {folder / 'report.html'}")
     if url is not None:
         print(f"run: {url}")

@@ -10,17 +10,17 @@ def render(report: Report) -> dict[str, bytes]:
 
     The same report gives the same bytes. Pictures and ids of forget examples are in none of them.
     """
-    from ungan_dist.report.figures import figures
-    from ungan_dist.report.html import page
-    from ungan_dist.report.markdown import markdown
-    from ungan_dist.report.table_json import table, to_json
-    from ungan_dist.report.timings import timings
+    from ungan_dist.report.figures import draw_figures
+    from ungan_dist.report.html import render_page
+    from ungan_dist.report.markdown import render_markdown
+    from ungan_dist.report.table_json import build_table, to_json
+    from ungan_dist.report.timings import build_timings
 
-    drawings = figures(report)
+    drawings = draw_figures(report)
     return {
-        "table.json": to_json(table(report)),
-        "timings.json": to_json(timings(report)),
-        "table.md": markdown(report).encode(),
-        "report.html": page(report, drawings).encode(),
+        "table.json": to_json(build_table(report)),
+        "timings.json": to_json(build_timings(report)),
+        "table.md": render_markdown(report).encode(),
+        "report.html": render_page(report, drawings).encode(),
         **{f"figures/{drawing.name}.svg": drawing.svg.encode() for drawing in drawings},
     }

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from math import sqrt
 
 from ungan_dist.attack.evidence import Levers, Report, Row
-from ungan_dist.report.cells import delta as shown_delta
-from ungan_dist.report.cells import gap as shown_gap
-from ungan_dist.report.cells import number, rate, rates, signed
+from ungan_dist.report.cells import format_delta as shown_delta
+from ungan_dist.report.cells import format_gap as shown_gap
+from ungan_dist.report.cells import format_number, format_rate, format_signed, list_rates
 
 NOT_TESTED = (
     "U-LiRA (Hayes et al. 2024), whose shadow models unlearn too",
@@ -30,12 +30,12 @@ LIMITS = (
 """True of every audit that this project makes."""
 
 
-def seeds(report: Report) -> list[int]:
+def list_seeds(report: Report) -> list[int]:
     """The audit seeds that evidence came from."""
     return sorted({evidence.seed for evidence in report.evidence})
 
 
-def margin(report: Report) -> float | None:
+def get_delta(report: Report) -> float | None:
     """δ, the equivalence margin of the run's config; none where the config does not say."""
     value: object = report.config
     for name in ("identity", "attack", "delta"):
@@ -43,9 +43,9 @@ def margin(report: Report) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
-def conclusion(report: Report, row: Row) -> str:
+def write_conclusion(report: Report, row: Row) -> str:
     """What may be said of one method, with the figures that it rests on."""
-    auc, verdict = number(row.auc.mean, 3), row.verdict
+    auc, verdict = format_number(row.auc.mean, 3), row.verdict
     if verdict.gap is None:
         return (
             f"The reference: it was never trained on the forget set, and every gap is measured from it. "
@@ -55,10 +55,10 @@ def conclusion(report: Report, row: Row) -> str:
         "to Retrain" if any(other.verdict.gap is None for other in report.rows) else "to .5 (Retrain is not in the run)"
     )
     found = (
-        f"AUC {auc}, gap {to} {signed(verdict.gap.mean)} with "
+        f"AUC {auc}, gap {to} {format_signed(verdict.gap.mean)} with "
         f"{verdict.gap.level * 100:g} % interval {shown_gap(verdict.gap)}"
     )
-    value = margin(report)
+    value = get_delta(report)
     within = "δ" if value is None else f"δ = {value:g}"
     passed = f"the smallest δ it could have passed is {shown_delta(verdict.smallest_delta)}"
     tail = "" if verdict.gap.kind != "bootstrap" else " This speaks of these models only, not of another training."
@@ -83,11 +83,11 @@ def _needed(levers: Levers) -> str:
     return "more seeds or a longer forget list are needed" if levers.more_seeds else "a longer forget list is needed"
 
 
-def caveats(report: Report) -> list[str]:
+def list_caveats(report: Report) -> list[str]:
     """What this run in particular leaves open, the gravest first."""
     found = [
         f"This attack does not show the forget set even in the untouched original (AUC "
-        f"{number(row.auc.mean, 3)}, {row.verdict.outcome}): a verdict of equivalence carries little weight "
+        f"{format_number(row.auc.mean, 3)}, {row.verdict.outcome}): a verdict of equivalence carries little weight "
         f"here. More shadow models, queries or forget examples would sharpen it."
         for row in report.rows
         if row.method == "original" and row.verdict.outcome != "under-forgotten"
@@ -95,7 +95,7 @@ def caveats(report: Report) -> list[str]:
     found += _at_chance(report)
     if report.rows and not any(row.method == "original" for row in report.rows):
         found.append("The original is not in the table: whether the attack sees anything at all was not checked.")
-    if len(seeds(report)) == 1:
+    if len(list_seeds(report)) == 1:
         found.append("One seed cannot rank methods: how much another draw and training would differ is not known.")
     return [*report.notes, *found]
 
@@ -122,11 +122,11 @@ def _at_chance(report: Report) -> list[str]:
     return found
 
 
-def reading(report: Report) -> list[str]:
+def explain_table(report: Report) -> list[str]:
     """How the table is to be read: seeds, intervals, error rates."""
     if not report.rows:
         return []
-    value = margin(report)
+    value = get_delta(report)
     lines = [
         *_intervals(report.rows),
         f"Verdict: equivalent where the gap's interval lies wholly inside (−δ, δ)"
@@ -135,13 +135,13 @@ def reading(report: Report) -> list[str]:
         "Flipped TPR: the same attack with its sign turned, "
         "high where forget examples look less seen than never-seen ones.",
     ]
-    for fnr in rates(report, "achieved_fnr"):
+    for fnr in list_rates(report, "achieved_fnr"):
         achieved = [value for row in report.rows for value in row.achieved_fnr.get(fnr, [])]
         if achieved:
             low, high = (f"{bound * 100:.2f}" for bound in (min(achieved), max(achieved)))
             lines.append(
-                f"Column (a) at {rate(fnr)} FNR achieves {low if low == high else f'{low}–{high}'} %; "
-                f"chance is {rate(fnr)}."
+                f"Column (a) at {format_rate(fnr)} FNR achieves {low if low == high else f'{low}–{high}'} %; "
+                f"chance is {format_rate(fnr)}."
             )
     return lines
 

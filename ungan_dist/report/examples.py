@@ -16,7 +16,7 @@ from ungan_dist.data.split import Split
 NUM_SHOWN = 12
 
 
-def forget_examples(source: Source, split: Split, evidence: list[Evidence]) -> list[ForgetExample]:
+def select_forget_examples(source: Source, split: Split, evidence: list[Evidence]) -> list[ForgetExample]:
     """The first seed's forget examples with the highest scores in the original, and every row's score of them."""
     seed = min(item.seed for item in evidence if item.method == "original")
     items = {item.method: item for item in evidence if item.seed == seed}

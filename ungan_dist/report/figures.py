@@ -47,7 +47,7 @@ class Drawing:
     svg: str
 
 
-def figures(report: Report) -> list[Drawing]:
+def draw_figures(report: Report) -> list[Drawing]:
     """Every figure of the report; those without data are left out."""
     titles = {row.method: row.title for row in report.rows}
     found = {method: [e for e in report.evidence if e.method == method] for method in titles}
@@ -251,7 +251,7 @@ def _drawing(figure: Figure, name: str, section: str, label: str, caption: str =
     return Drawing(name=name, section=section, label=label, caption=caption, svg=buffer.getvalue())
 
 
-def inline(drawing: Drawing) -> str:
+def inline_svg(drawing: Drawing) -> str:
     """The figure for an HTML page: in the colour of the page's text, its ids distinct from other figures'."""
     svg = drawing.svg[drawing.svg.index("<svg") :].replace(INK, "currentColor")
     svg = re.sub(r'\bid="([^"]+)"', rf'id="{drawing.name}-\1"', svg)

@@ -14,23 +14,31 @@ from ungan_dist.report.cells import (
     PAPER_NOTE,
     VERDICT_GROUP,
     Column,
-    columns,
-    delta,
-    gap,
-    left_out,
-    number,
-    seconds,
-    signed,
+    build_columns,
+    explain_omitted_columns,
+    format_delta,
+    format_gap,
+    format_number,
+    format_seconds,
+    format_signed,
 )
-from ungan_dist.report.conclusions import LIMITS, NOT_TESTED, caveats, conclusion, margin, reading, seeds
-from ungan_dist.report.figures import Drawing, inline
+from ungan_dist.report.conclusions import (
+    LIMITS,
+    NOT_TESTED,
+    explain_table,
+    get_delta,
+    list_caveats,
+    list_seeds,
+    write_conclusion,
+)
+from ungan_dist.report.figures import Drawing, inline_svg
 from ungan_dist.report.style import CSS
-from ungan_dist.report.timings import mean_seconds, unlearning_seconds
+from ungan_dist.report.timings import average_seconds, collect_seconds
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
-def page(report: Report, drawings: list[Drawing]) -> str:
+def render_page(report: Report, drawings: list[Drawing]) -> str:
     """The whole page; every text in it is escaped."""
     title = escape(report.title)
     sections = [
@@ -96,7 +104,7 @@ def _summary(report: Report) -> str:
     counts = ", ".join(
         f'<span class="{outcome}"><b class="badge">{found.count(outcome)} {outcome}</b></span>' for outcome in outcomes
     )
-    value = margin(report)
+    value = get_delta(report)
     return f'<p class="summary">{counts}{"" if value is None else f"; δ = {value:g}"}</p>'
 
 
@@ -109,10 +117,10 @@ def _made_with(report: Report) -> str:
 def _conclusions(report: Report) -> str:
     if not report.rows:
         return "<p>No method has been scored yet.</p>"
-    warnings = "".join(f"<p>{escape(text)}</p>" for text in caveats(report))
+    warnings = "".join(f"<p>{escape(text)}</p>" for text in list_caveats(report))
     items = "".join(
         f'<li class="{escape(row.verdict.outcome)}"><span class="badge">{escape(row.verdict.outcome)}</span>'
-        f"<strong>{escape(row.title)}</strong><p>{escape(conclusion(report, row))}</p></li>"
+        f"<strong>{escape(row.title)}</strong><p>{escape(write_conclusion(report, row))}</p></li>"
         for row in report.rows
     )
     return (
@@ -124,7 +132,7 @@ def _results(report: Report) -> str:
     if not report.rows:
         return "<p>No method has been scored yet.</p>"
     # the verdict's three columns share one cell beside the method, in view on a narrow page too
-    shown = [column for column in columns(report) if column.group != VERDICT_GROUP]
+    shown = [column for column in build_columns(report) if column.group != VERDICT_GROUP]
     groups = [(name, list(members)) for name, members in groupby(shown, key=lambda column: column.group)]
     heads = "".join(
         f'<th class="group first" colspan="{len(members)}" scope="colgroup">{escape(name)}'
@@ -143,7 +151,8 @@ def _results(report: Report) -> str:
         f'<tr><th rowspan="2" scope="col">Method</th>'
         f'<th rowspan="2" scope="col" class="first verdict">{escape(VERDICT_GROUP)}</th>{heads}</tr>'
         f"<tr>{headings}</tr></thead><tbody>{body}</tbody></table></div>"
-        f'<div class="small quiet">{_bullets([*left_out(report), *reading(report)])}{_quality(report)}</div>'
+        f'<div class="small quiet">{_bullets([*explain_omitted_columns(report), *explain_table(report)])}'
+        f"{_quality(report)}</div>"
     )
 
 
@@ -151,7 +160,7 @@ def _quality(report: Report) -> str:
     if not report.shadow_quality:
         return ""
     items = "".join(
-        f"<li>{_raised(name.replace('_', ' '))}: {escape(number(value, 3))}</li>"
+        f"<li>{_raised(name.replace('_', ' '))}: {escape(format_number(value, 3))}</li>"
         for name, value in sorted(report.shadow_quality.items())
     )
     return (
@@ -183,7 +192,11 @@ def _cell(column: Column, row: Row, first: bool) -> str:
 def _verdict(row: Row) -> str:
     verdict = row.verdict
     outcome = escape(verdict.outcome)
-    figures = "" if verdict.gap is None else f"gap {gap(verdict.gap)}<br>smallest δ {delta(verdict.smallest_delta)}"
+    figures = (
+        ""
+        if verdict.gap is None
+        else f"gap {format_gap(verdict.gap)}<br>smallest δ {format_delta(verdict.smallest_delta)}"
+    )
     return (
         f'<td class="first verdict {outcome}"><span class="badge">{outcome}</span>'
         f'<span class="around">{figures}</span></td>'
@@ -199,7 +212,7 @@ def _figures(drawings: list[Drawing], section: str, note: str, *, dense: bool = 
     if not found:
         return "<p>Nothing was recorded.</p>"
     cards = "".join(
-        f'<figure aria-label="{escape(drawing.label)}">{inline(drawing)}'
+        f'<figure aria-label="{escape(drawing.label)}">{inline_svg(drawing)}'
         f"{f'<figcaption>{escape(drawing.caption)}</figcaption>' if drawing.caption else ''}</figure>"
         for drawing in found
     )
@@ -211,7 +224,9 @@ def _examples(report: Report) -> str:
     items = "".join(
         f'<figure><img src="data:image/png;base64,{base64.b64encode(example.png).decode()}" '
         f'alt="forget example {example.id}"><figcaption>#{example.id}, {escape(example.label)}'
-        + "".join(f"<br>{escape(title)} <b>{escape(signed(score, 1))}</b>" for title, score in example.scores.items())
+        + "".join(
+            f"<br>{escape(title)} <b>{escape(format_signed(score, 1))}</b>" for title, score in example.scores.items()
+        )
         + "</figcaption></figure>"
         for example in report.examples
     )
@@ -230,19 +245,19 @@ def _forget_files(report: Report) -> str:
 
 
 def _times(report: Report) -> str:
-    titles, means = {row.method: row.title for row in report.rows}, mean_seconds(report)
+    titles, means = {row.method: row.title for row in report.rows}, average_seconds(report)
     rows = [
         (
             titles.get(method, method),
-            f"{seconds(means[method])} s (by seed: {', '.join(seconds(value) for value in found.values())})",
+            f"{format_seconds(means[method])} s (by seed: {', '.join(map(format_seconds, found.values()))})",
         )
-        for method, found in unlearning_seconds(report).items()
+        for method, found in collect_seconds(report).items()
     ]
     return f"<p>T_U, the unlearning alone.</p>{_pairs(rows)}" if rows else "<p>Nothing was recorded.</p>"
 
 
 def _provenance(report: Report) -> str:
-    found = ", ".join(map(str, seeds(report))) or "none"
+    found = ", ".join(map(str, list_seeds(report))) or "none"
     return (
         f"<p>Audit seeds: {found}.</p>"
         + _details("Config", _flat(report.config))

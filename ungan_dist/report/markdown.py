@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 
 from ungan_dist.attack.evidence import Report
-from ungan_dist.report.cells import PAPER_GROUP, PAPER_NOTE, columns, left_out
-from ungan_dist.report.conclusions import LIMITS, NOT_TESTED, caveats, conclusion, reading
+from ungan_dist.report.cells import PAPER_GROUP, PAPER_NOTE, build_columns, explain_omitted_columns
+from ungan_dist.report.conclusions import LIMITS, NOT_TESTED, explain_table, list_caveats, write_conclusion
 
 
-def markdown(report: Report) -> str:
+def render_markdown(report: Report) -> str:
     """The table with what must be read beside it."""
     blocks = [f"# {escape(report.title)}: what was forgotten", _origin(report)]
     if report.status != "COMPLETE":
@@ -18,14 +18,16 @@ def markdown(report: Report) -> str:
         )
     if report.rows:
         blocks += [
-            "\n".join(f"- **{escape(row.title)}.** {escape(conclusion(report, row))}" for row in report.rows),
+            "\n".join(f"- **{escape(row.title)}.** {escape(write_conclusion(report, row))}" for row in report.rows),
             _table(report),
-            " ".join([f"{PAPER_GROUP}: {PAPER_NOTE}. All shares in per cent.", *map(escape, left_out(report))]),
+            " ".join(
+                [f"{PAPER_GROUP}: {PAPER_NOTE}. All shares in per cent.", *map(escape, explain_omitted_columns(report))]
+            ),
         ]
     else:
         blocks.append("No method has been scored yet.")
     blocks += [
-        "\n".join(_list([*caveats(report), *reading(report), *LIMITS])),
+        "\n".join(_list([*list_caveats(report), *explain_table(report), *LIMITS])),
         "\n".join(["Not tested:", "", *_list(list(NOT_TESTED))]),
     ]
     if report.shadow_quality:
@@ -44,7 +46,7 @@ def _origin(report: Report) -> str:
 
 
 def _table(report: Report) -> str:
-    found = columns(report)
+    found = build_columns(report)
     headings = [
         f"{column.group[:3]} {column.heading}" if column.group[0] == "(" else column.heading for column in found
     ]

@@ -11,7 +11,7 @@ _NOTICE = '<div class="notice" role="alert"><p><strong>PURGED.</strong>'
 _PICTURE = "data:image/"
 
 
-def without_forget_data(page: str, *, notice: str, remaining: Iterable[str]) -> str:
+def redact_page(page: str, *, notice: str, remaining: Iterable[str]) -> str:
     """The page without pictures of forget examples, headed by a notice.
 
     Args:

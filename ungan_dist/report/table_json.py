@@ -12,13 +12,13 @@ from math import isfinite
 from typing import Any
 
 from ungan_dist.attack.evidence import Report
-from ungan_dist.report.conclusions import NOT_TESTED, margin, seeds
+from ungan_dist.report.conclusions import NOT_TESTED, get_delta, list_seeds
 
 SCHEMA_VERSION = 1
 DECIMALS = 6
 
 
-def table(report: Report) -> dict[str, Any]:
+def build_table(report: Report) -> dict[str, Any]:
     """The table as plain data; a cell that cannot be computed is the sentence that says why."""
     return {
         "schema": "ungan_dist/table",
@@ -28,9 +28,9 @@ def table(report: Report) -> dict[str, Any]:
         "run_hash": report.run_hash,
         "status": report.status,
         "missing": report.missing,
-        "seeds": seeds(report),
+        "seeds": list_seeds(report),
         "sizes": report.sizes,
-        "delta": margin(report),
+        "delta": get_delta(report),
         "shadow_quality": report.shadow_quality,
         "rows": [asdict(row) for row in report.rows],
         "not_tested": list(NOT_TESTED),

@@ -8,8 +8,17 @@ from itertools import compress
 from typing import TYPE_CHECKING
 
 from ungan_dist.attack.evidence import Interval, Report
-from ungan_dist.report.cells import answered_rates, delta, gap, left_out, number, rate, seconds, spread
-from ungan_dist.report.timings import mean_seconds
+from ungan_dist.report.cells import (
+    explain_omitted_columns,
+    format_delta,
+    format_gap,
+    format_interval,
+    format_number,
+    format_rate,
+    format_seconds,
+    list_computed_rates,
+)
+from ungan_dist.report.timings import average_seconds
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -29,7 +38,7 @@ STYLES = {
 }
 
 
-def table(report: Report, width: int = WIDTH) -> Table:
+def build_terminal_table(report: Report, width: int = WIDTH) -> Table:
     """Each cell's interval below its mean; the flipped TPR and the smaller rates are in the report only.
 
     Args:
@@ -61,14 +70,14 @@ def _drawn(report: Report, width: int, without: Sequence[str]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    fnr, fpr = (answered_rates(report, field)[:1] for field in ("tnr_at_fnr", "tpr_at_fpr"))
+    fnr, fpr = (list_computed_rates(report, field)[:1] for field in ("tnr_at_fnr", "tpr_at_fpr"))
     missing = f"; missing: {', '.join(report.missing)}" if report.missing else ""
     drawn = Table(
         title=Text(report.title if report.status == "COMPLETE" else f"{report.title}: {report.status}{missing}"),
         caption=Text(
             "(a) retain against forget, the paper's column: confounded, nothing is concluded from it. "
             "(b) forget against never seen."
-            + "".join(f" {line}" for line in ([] if fnr and fpr else left_out(report)))
+            + "".join(f" {line}" for line in ([] if fnr and fpr else explain_omitted_columns(report)))
             + (" The report has more columns." if without else "")
         ),
         box=SIMPLE_HEAD,
@@ -78,23 +87,25 @@ def _drawn(report: Report, width: int, without: Sequence[str]) -> Table:
         caption_justify="left",
     )
     drawn.add_column("Method", overflow="fold")
-    headings = ["Retain %", "Forget %", "Test %", *(f"(a) TNR\n@ {rate(key)}" for key in fnr), "(b) AUC"]
-    headings += [*(f"(b) TPR\n@ {rate(key)}" for key in fpr), "Verdict, gap in AUC", "T_U s"]
+    headings = ["Retain %", "Forget %", "Test %", *(f"(a) TNR\n@ {format_rate(key)}" for key in fnr), "(b) AUC"]
+    headings += [*(f"(b) TPR\n@ {format_rate(key)}" for key in fpr), "Verdict, gap in AUC", "T_U s"]
     shown = [not any(word in heading for word in without) for heading in headings]
     for heading in compress(headings, shown):
         drawn.add_column(heading, justify="left" if heading.startswith("Verdict") else "right")
-    times = mean_seconds(report)
+    times = average_seconds(report)
     for row in report.rows:
         outcome = Text(row.verdict.outcome, STYLES.get(row.verdict.outcome, ""))
         if row.verdict.gap is not None:
-            outcome.append(f"\n{gap(row.verdict.gap)}\nδ ≥ {delta(row.verdict.smallest_delta)}", "not bold default")
+            outcome.append(
+                f"\n{format_gap(row.verdict.gap)}\nδ ≥ {format_delta(row.verdict.smallest_delta)}", "not bold default"
+            )
         cells = [
             *(_two_lines(row.accuracy.get(name)) for name in ("retain", "forget", "test")),
             *(_two_lines(row.tnr_at_fnr.get(key)) for key in fnr),
             _two_lines(row.auc, digits=3, scale=1),
             *(_two_lines(row.tpr_at_fpr.get(key)) for key in fpr),
             outcome,
-            seconds(times.get(row.method)),
+            format_seconds(times.get(row.method)),
         ]
         drawn.add_row(Text(row.title), *compress(cells, shown))
     return drawn
@@ -106,14 +117,14 @@ def render_table(report: Report, width: int = WIDTH) -> str:
 
     console = Console(file=io.StringIO(), width=width, color_system=None, force_terminal=False)
     with console.capture() as capture:
-        console.print(table(report, width))
+        console.print(build_terminal_table(report, width))
     return capture.get()
 
 
 def _two_lines(value: Interval | str | None, digits: int = 1, scale: float = 100) -> str:
     if value is None or isinstance(value, str):
         return "–" if value is None else value.split(" ")[0]
-    mean, around = spread(value, digits, scale)
+    mean, around = format_interval(value, digits, scale)
     if not around.startswith("±"):
-        around = "…".join(number(scale * bound, digits) for bound in (value.low, value.high))
+        around = "…".join(format_number(scale * bound, digits) for bound in (value.low, value.high))
     return f"{mean}\n{around}"

@@ -9,9 +9,9 @@ from ungan_dist.attack.evidence import Report
 SCHEMA_VERSION = 1
 
 
-def timings(report: Report) -> dict[str, Any]:
+def build_timings(report: Report) -> dict[str, Any]:
     """Seconds that the unlearning alone took, by method and seed, with their mean."""
-    means = mean_seconds(report)
+    means = average_seconds(report)
     return {
         "schema": "ungan_dist/timings",
         "schema_version": SCHEMA_VERSION,
@@ -19,12 +19,12 @@ def timings(report: Report) -> dict[str, Any]:
         "unit": "seconds",
         "methods": {
             method: {"per_seed": {str(seed): value for seed, value in per_seed.items()}, "mean": means[method]}
-            for method, per_seed in unlearning_seconds(report).items()
+            for method, per_seed in collect_seconds(report).items()
         },
     }
 
 
-def unlearning_seconds(report: Report) -> dict[str, dict[int, float]]:
+def collect_seconds(report: Report) -> dict[str, dict[int, float]]:
     """T_U by method, then by seed in increasing order; how long it took elsewhere is not known here."""
     found: dict[str, dict[int, float]] = {}
     for evidence in sorted(report.evidence, key=lambda evidence: evidence.seed):
@@ -34,6 +34,6 @@ def unlearning_seconds(report: Report) -> dict[str, dict[int, float]]:
     return found
 
 
-def mean_seconds(report: Report) -> dict[str, float]:
+def average_seconds(report: Report) -> dict[str, float]:
     """Mean T_U over the seeds, by method."""
-    return {method: sum(found.values()) / len(found) for method, found in unlearning_seconds(report).items()}
+    return {method: sum(found.values()) / len(found) for method, found in collect_seconds(report).items()}

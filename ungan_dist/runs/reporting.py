@@ -14,7 +14,7 @@ from ungan_dist.attack.score import score_rows
 from ungan_dist.config.attack import MIN_SHADOWS
 from ungan_dist.config.identity import appended, identity
 from ungan_dist.errors import Unfinished
-from ungan_dist.report.examples import forget_examples
+from ungan_dist.report.examples import select_forget_examples
 from ungan_dist.runs import progress
 from ungan_dist.runs.given import levers_of
 from ungan_dist.runs.plan import Plan, implementations
@@ -87,7 +87,7 @@ def build_report(plan: Plan, failures: list[Failed], on_progress: progress.Progr
         missing=absent,
         forget_files=_forget_files(plan),
         notes=plan.assumed,
-        examples=forget_examples(plan.source, plan.split, evidence) if _may_show(plan) else [],
+        examples=select_forget_examples(plan.source, plan.split, evidence) if _may_show(plan) else [],
         levers=levers_of(config),
         num_classes=plan.source.num_classes,
     )

@@ -15,12 +15,12 @@ from ungan_dist.attack.evidence import Interval
 from ungan_dist.attack.intervals import (
     bootstrap,
     bootstrap_interval,
-    resample_counts,
-    resampled_auc,
-    resampled_share_above,
-    resampled_share_below,
-    seeded_interval,
-    verdict,
+    decide_verdict,
+    draw_resample_counts,
+    resample_auc,
+    resample_share_above,
+    resample_share_below,
+    student_t_interval,
 )
 from ungan_dist.attack.metrics import auc, tnr_at_fnr, tnr_rank, tpr_at_fpr, tpr_rank
 
@@ -32,14 +32,14 @@ def interval(low: float, high: float) -> Interval:
 @pytest.mark.parametrize("num_seeds", [3, 5, 10])
 def test_seeded_interval_is_scipys(num_seeds):
     values = np.random.default_rng(num_seeds).normal(0.6, 0.1, num_seeds)
-    found = seeded_interval(values.tolist(), 0.9)
+    found = student_t_interval(values.tolist(), 0.9)
     expected = t.interval(0.9, num_seeds - 1, values.mean(), values.std(ddof=1) / sqrt(num_seeds))
     np.testing.assert_allclose((found.low, found.high), expected, rtol=1e-12)
     assert (found.kind, found.level, found.per_seed) == ("student_t", 0.9, values.tolist())
 
 
 def test_equal_seeds_have_no_width():
-    found = seeded_interval([0.25, 0.25, 0.25], 0.95)
+    found = student_t_interval([0.25, 0.25, 0.25], 0.95)
     assert (found.low, found.mean, found.high) == (0.25, 0.25, 0.25)
 
 
@@ -54,7 +54,7 @@ def test_students_t_covers_another_seed(num_seeds, spread):
     shift = rng.normal(0.3, deviation, (num_audits, num_seeds, 1, 1))
     positive = rng.standard_normal((num_audits, num_seeds, 30, 1)) + shift
     aucs = np.stack([(p > rng.standard_normal((num_seeds, 1, 60))).mean((1, 2)) for p in positive])
-    found = [seeded_interval(row.tolist(), 0.95) for row in aucs]
+    found = [student_t_interval(row.tolist(), 0.95) for row in aucs]
     assert np.mean([one.low <= truth <= one.high for one in found]) >= 0.93
 
 
@@ -62,11 +62,11 @@ def test_students_t_covers_another_seed(num_seeds, spread):
 def test_the_bootstrap_covers_this_model(spread):
     """Conditional on the seed: the truth is the AUC of the very shift that this seed drew."""
     rng = np.random.default_rng(spread)
-    counts, hits = [resample_counts(100, 400, 0), resample_counts(200, 400, 1)], []
+    counts, hits = [draw_resample_counts(100, 400, 0), draw_resample_counts(200, 400, 1)], []
     for _ in range(500):
         shift = rng.normal(0.3, spread * 1.4 * sqrt(1 / 100 + 1 / 200))
         forget, unseen = rng.normal(shift, 1, 100), rng.standard_normal(200)
-        resamples = bootstrap(lambda f, u: resampled_auc(f, u)[None], (forget, unseen), counts)
+        resamples = bootstrap(lambda f, u: resample_auc(f, u)[None], (forget, unseen), counts)
         found = bootstrap_interval([auc(forget, unseen)], resamples, 0.95)
         hits.append(found.low <= norm.cdf(shift / sqrt(2)) <= found.high)
     assert np.mean(hits) >= 0.93
@@ -77,11 +77,11 @@ def test_the_interval_of_a_share_is_wide_enough_for_rare_events(shift):
     """TNR at 1 % FNR with 34 forget examples, as in ``digits``; the bootstrap alone covers 18 % at shift 1.5."""
     rng = np.random.default_rng(5)
     truth, hits = norm.cdf(norm.ppf(0.01) + 1 - shift), []
-    counts = [resample_counts(640, 300, 0), resample_counts(34, 300, 1)]
+    counts = [draw_resample_counts(640, 300, 0), draw_resample_counts(34, 300, 1)]
     for _ in range(300):
         retain, forget = rng.normal(1, 1, 640), rng.normal(shift, 1, 34)
         resamples = bootstrap(
-            lambda r, f: resampled_share_below(f, r, tnr_rank(0.01, 640))[None], (retain, forget), counts
+            lambda r, f: resample_share_below(f, r, tnr_rank(0.01, 640))[None], (retain, forget), counts
         )
         found = bootstrap_interval([tnr_at_fnr(retain, forget, 0.01)], resamples, 0.95, num_examples=34)
         hits.append(found.low <= truth <= found.high)
@@ -108,15 +108,15 @@ def test_two_seeds_are_resampled_together():
 def test_resampled_statistics_are_the_metrics_of_the_resampled_examples(seed):
     rng = np.random.default_rng(seed)
     retain, forget, unseen = (rng.integers(-5, 5, size).astype(float) for size in (60, 17, 45))
-    counts = [resample_counts(len(scores), 9, seed + k) for k, scores in enumerate((retain, forget, unseen))]
+    counts = [draw_resample_counts(len(scores), 9, seed + k) for k, scores in enumerate((retain, forget, unseen))]
 
     def statistics(r, f, u):
         return np.stack(
             [
-                resampled_auc(f, u),
-                resampled_share_below(f, r, tnr_rank(0.1, 60)),
-                resampled_share_above(f, u, tpr_rank(0.1, 45)),
-                resampled_share_below(f, u, 46 - tpr_rank(0.1, 45)),
+                resample_auc(f, u),
+                resample_share_below(f, r, tnr_rank(0.1, 60)),
+                resample_share_above(f, u, tpr_rank(0.1, 45)),
+                resample_share_below(f, u, 46 - tpr_rank(0.1, 45)),
             ]
         )
 
@@ -129,21 +129,21 @@ def test_resampled_statistics_are_the_metrics_of_the_resampled_examples(seed):
 
 def test_resamples_do_not_depend_on_how_many_are_held_at_once(monkeypatch):
     scores = list(np.random.default_rng(0).standard_normal((2, 50)))
-    counts = [resample_counts(50, 101, seed) for seed in (1, 2)]
-    whole = bootstrap(lambda p, n: resampled_auc(p, n)[None], scores, counts)
+    counts = [draw_resample_counts(50, 101, seed) for seed in (1, 2)]
+    whole = bootstrap(lambda p, n: resample_auc(p, n)[None], scores, counts)
     assert whole.shape == (1, 101)
     monkeypatch.setattr("ungan_dist.attack.intervals.RESAMPLES_AT_ONCE", 7)
-    np.testing.assert_array_equal(bootstrap(lambda p, n: resampled_auc(p, n)[None], scores, counts), whole)
+    np.testing.assert_array_equal(bootstrap(lambda p, n: resample_auc(p, n)[None], scores, counts), whole)
 
 
 def test_counts_are_draws_with_replacement():
-    counts = resample_counts(1000, 300, seed=3)
+    counts = draw_resample_counts(1000, 300, seed=3)
     np.testing.assert_array_equal(counts.sum(1, dtype=int), 1000)
     # Multinomial: variance 1 − 1/n, and a share (1 − 1/n)^n ≈ 1/e is left out.
     assert counts.var(dtype=float) == pytest.approx(0.999, abs=0.02)
     assert (counts == 0).mean() == pytest.approx(0.3677, abs=0.005)
-    np.testing.assert_array_equal(counts, resample_counts(1000, 300, seed=3))
-    assert (counts != resample_counts(1000, 300, seed=4)).any()
+    np.testing.assert_array_equal(counts, draw_resample_counts(1000, 300, seed=3))
+    assert (counts != draw_resample_counts(1000, 300, seed=4)).any()
 
 
 def test_a_gap_is_narrower_when_it_is_paired_by_example():
@@ -151,11 +151,11 @@ def test_a_gap_is_narrower_when_it_is_paired_by_example():
     common = rng.standard_normal(300)
     forget = [common[:100] + 0.1 * rng.standard_normal(100) for _ in range(2)]
     unseen = [common[100:] + 0.1 * rng.standard_normal(200) for _ in range(2)]
-    counts = [resample_counts(100, 500, 0), resample_counts(200, 500, 1)]
-    others = [resample_counts(100, 500, 2), resample_counts(200, 500, 3)]
+    counts = [draw_resample_counts(100, 500, 0), draw_resample_counts(200, 500, 1)]
+    others = [draw_resample_counts(100, 500, 2), draw_resample_counts(200, 500, 3)]
 
     def resampled(method, drawn):
-        return bootstrap(lambda f, u: resampled_auc(f, u)[None], (forget[method], unseen[method]), drawn)
+        return bootstrap(lambda f, u: resample_auc(f, u)[None], (forget[method], unseen[method]), drawn)
 
     paired = resampled(0, counts) - resampled(1, counts)
     unpaired = resampled(0, counts) - resampled(1, others)
@@ -177,7 +177,7 @@ def test_a_gap_is_narrower_when_it_is_paired_by_example():
     ],
 )
 def test_verdict(low, high, outcome):
-    found = verdict(interval(low, high), 0.02)
+    found = decide_verdict(interval(low, high), 0.02)
     assert found.outcome == outcome
     assert found.smallest_delta == max(abs(low), abs(high))
 
@@ -185,38 +185,38 @@ def test_verdict(low, high, outcome):
 @given(st.floats(-0.5, 0.5), st.floats(0, 0.5), st.floats(0.001, 0.4))
 def test_verdict_turns_with_the_sign(low, width, delta):
     turned = {"under-forgotten": "over-forgotten", "over-forgotten": "under-forgotten"}
-    found = verdict(interval(low, low + width), delta).outcome
-    assert verdict(interval(-low - width, -low), delta).outcome == turned.get(found, found)
+    found = decide_verdict(interval(low, low + width), delta).outcome
+    assert decide_verdict(interval(-low - width, -low), delta).outcome == turned.get(found, found)
 
 
 @given(st.floats(-0.5, 0.5), st.floats(0, 0.5))
 def test_any_larger_delta_than_the_smallest_passes(low, width):
     gap = interval(low, low + width)
-    smallest = verdict(gap, 0.1).smallest_delta
+    smallest = decide_verdict(gap, 0.1).smallest_delta
     assert smallest is not None
-    assert verdict(gap, smallest + 1e-9).outcome == "equivalent"
+    assert decide_verdict(gap, smallest + 1e-9).outcome == "equivalent"
     if smallest > 0:
-        assert verdict(gap, smallest).outcome != "equivalent"
+        assert decide_verdict(gap, smallest).outcome != "equivalent"
 
 
 def test_the_reference_is_judged_by_nothing():
-    found = verdict(None, 0.02)
+    found = decide_verdict(None, 0.02)
     assert (found.outcome, found.gap, found.smallest_delta) == ("reference", None, None)
 
 
 def test_bad_input_is_refused(monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as in production, where our own checks stand
     with pytest.raises(ValueError, match="at least 3 seeds, got 2"):
-        seeded_interval([0.5, 0.6], 0.95)
+        student_t_interval([0.5, 0.6], 0.95)
     with pytest.raises(ValueError, match="finite values"):
-        seeded_interval([0.5, 0.6, float("nan")], 0.95)
+        student_t_interval([0.5, 0.6, float("nan")], 0.95)
     with pytest.raises(ValueError, match="level"):
-        seeded_interval([0.5, 0.6, 0.7], 95)
+        student_t_interval([0.5, 0.6, 0.7], 95)
     with pytest.raises(ValueError, match="one row of finite resamples"):
         bootstrap_interval([0.5, 0.6], np.zeros((1, 100)), 0.95)
     with pytest.raises(ValueError, match="one row of finite resamples"):
         bootstrap_interval([0.5], np.full((1, 100), np.nan), 0.95)
     with pytest.raises(ValueError, match="do not resample"):
-        bootstrap(lambda s: s, (np.zeros(5),), (resample_counts(4, 3, 0),))
+        bootstrap(lambda s: s, (np.zeros(5),), (draw_resample_counts(4, 3, 0),))
     with pytest.raises(ValueError, match="delta"):
-        verdict(interval(0, 1), 0.0)
+        decide_verdict(interval(0, 1), 0.0)

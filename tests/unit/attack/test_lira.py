@@ -15,11 +15,11 @@ from scipy.stats import norm
 
 from ungan_dist.attack.lira import (
     Moments,
+    compute_in_and_out_moments,
+    compute_moments,
     likelihood_ratio,
     log_odds,
-    merge,
-    moments,
-    moments_of_both,
+    merge_moments,
     resolve_variance,
 )
 from ungan_dist.attack.metrics import auc
@@ -134,9 +134,9 @@ def test_merged_moments_are_those_of_the_union(data):
     values = rng.normal(data.draw(st.floats(-1e3, 1e3)), data.draw(st.floats(1e-3, 10)), (12, 5))
     chosen = rng.random((12, 5)) < data.draw(st.floats(0, 1))
     cut = data.draw(st.integers(0, 12))
-    parts = [moments(values[:cut], chosen[:cut]), moments(values[cut:], chosen[cut:])]
-    union = merge(Moments(*(np.stack(field) for field in zip(*parts, strict=True))))
-    whole = moments(values, chosen)
+    parts = [compute_moments(values[:cut], chosen[:cut]), compute_moments(values[cut:], chosen[cut:])]
+    union = merge_moments(Moments(*(np.stack(field) for field in zip(*parts, strict=True))))
+    whole = compute_moments(values, chosen)
     np.testing.assert_array_equal(union.num_values, whole.num_values)
     np.testing.assert_allclose(union.mean, whole.mean, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(union.squares, whole.squares, rtol=1e-8, atol=1e-12)
@@ -147,8 +147,8 @@ def test_moments_of_both_groups_are_those_of_each(seed: int, offset: float, spre
     rng = np.random.default_rng(seed)
     is_in = rng.random((12, 5)) < 0.5
     values = offset + np.where(is_in, rng.normal(size=(12, 5)), spread * rng.normal(size=(12, 5)) - 3)
-    for found, chosen in zip(moments_of_both(values, is_in), (is_in, ~is_in), strict=True):
-        expected = moments(values, chosen)
+    for found, chosen in zip(compute_in_and_out_moments(values, is_in), (is_in, ~is_in), strict=True):
+        expected = compute_moments(values, chosen)
         assert (found.num_values == expected.num_values).all()
         occupied = expected.num_values > 0
         np.testing.assert_allclose(found.mean[occupied], expected.mean[occupied], rtol=1e-12, atol=1e-12)

@@ -13,20 +13,20 @@ from ungan_dist.attack.evidence import Levers
 from ungan_dist.attack.intervals import (
     bootstrap,
     bootstrap_interval,
-    resample_counts,
-    resampled_auc,
-    seeded_interval,
-    verdict,
+    decide_verdict,
+    draw_resample_counts,
+    resample_auc,
+    student_t_interval,
 )
 from ungan_dist.attack.lira import fit_shadows
 from ungan_dist.attack.metrics import auc
 from ungan_dist.attack.power import (
     Design,
     auc_deviation,
-    chance_of_equivalence,
+    equivalence_probability,
+    estimate_power,
     expected_half_width,
-    leak_seen,
-    power,
+    observable_leak,
     smallest_delta,
 )
 from ungan_dist.config.recipes import custom
@@ -63,14 +63,14 @@ def test_the_deviation_of_an_auc_is_what_random_scores_show() -> None:
     ids=lambda design: f"{design.num_seeds} seeds, spread {design.spread}",
 )
 def test_intervals_and_verdicts_of_simulated_runs_come_out_as_forecast(design: Design) -> None:
-    intervals = [seeded_interval(list(run), 0.90) for run in gaps(np.random.default_rng(1), design, 700)]
+    intervals = [student_t_interval(list(run), 0.90) for run in gaps(np.random.default_rng(1), design, 700)]
     half_widths = [(interval.high - interval.low) / 2 for interval in intervals]
     assert np.mean(half_widths) == pytest.approx(expected_half_width(design), rel=0.05)
     delta = smallest_delta(design)
-    passed = np.mean([verdict(interval, delta).outcome == "equivalent" for interval in intervals])
+    passed = np.mean([decide_verdict(interval, delta).outcome == "equivalent" for interval in intervals])
     assert passed == pytest.approx(0.80, abs=0.045)
-    smaller = np.mean([verdict(interval, 0.7 * delta).outcome == "equivalent" for interval in intervals])
-    assert smaller == pytest.approx(chance_of_equivalence(design, 0.7 * delta), abs=0.045)
+    smaller = np.mean([decide_verdict(interval, 0.7 * delta).outcome == "equivalent" for interval in intervals])
+    assert smaller == pytest.approx(equivalence_probability(design, 0.7 * delta), abs=0.045)
     assert smaller < 0.7
 
 
@@ -80,13 +80,15 @@ def test_with_one_seed_the_bootstrap_is_as_wide_as_forecast() -> None:
     intervals = []
     for run in range(60):
         sets = [[generator.normal(size=size) for size in (135, 675)] for _ in range(2)]
-        counts = [resample_counts(size, 400, run) for size in (135, 675)]
-        drawn = [bootstrap(lambda *pair: resampled_auc(*pair)[None], both, counts)[0] for both in sets]
+        counts = [draw_resample_counts(size, 400, run) for size in (135, 675)]
+        drawn = [bootstrap(lambda *pair: resample_auc(*pair)[None], both, counts)[0] for both in sets]
         gap = auc(*sets[0]) - auc(*sets[1])
         intervals.append(bootstrap_interval([gap], (drawn[0] - drawn[1])[None], 0.90))
     half_width = np.mean([(interval.high - interval.low) / 2 for interval in intervals])
     assert half_width == pytest.approx(expected_half_width(design), rel=0.05)
-    passed = np.mean([verdict(interval, smallest_delta(design)).outcome == "equivalent" for interval in intervals])
+    passed = np.mean(
+        [decide_verdict(interval, smallest_delta(design)).outcome == "equivalent" for interval in intervals]
+    )
     assert passed == pytest.approx(0.80, abs=0.15)
 
 
@@ -104,14 +106,14 @@ def test_the_attack_sees_of_a_leak_what_the_formula_says(num_shadows: int) -> No
     members = np.arange(num_examples) < num_examples // 2
     target = generator.normal(size=(num_examples, 1)) + distance * members[:, None]
     scores = fits.score(target.astype(np.float32))
-    assert auc(scores[members], scores[~members]) - 0.5 == pytest.approx(leak_seen(delta, num_shadows), abs=0.012)
-    assert leak_seen(delta, num_shadows) < leak_seen(delta, 2 * num_shadows) < delta
+    assert auc(scores[members], scores[~members]) - 0.5 == pytest.approx(observable_leak(delta, num_shadows), abs=0.012)
+    assert observable_leak(delta, num_shadows) < observable_leak(delta, 2 * num_shadows) < delta
 
 
 def test_what_more_of_everything_buys() -> None:
-    now = power(DIGITS, 0.05)
-    more_seeds = power(Design(num_forget=135, num_non_members=675, num_seeds=10, num_shadows=64), 0.05)
-    more_forget = power(Design(num_forget=270, num_non_members=675, num_seeds=5, num_shadows=64), 0.05)
+    now = estimate_power(DIGITS, 0.05)
+    more_seeds = estimate_power(Design(num_forget=135, num_non_members=675, num_seeds=10, num_shadows=64), 0.05)
+    more_forget = estimate_power(Design(num_forget=270, num_non_members=675, num_seeds=5, num_shadows=64), 0.05)
     assert more_seeds.smallest_delta < more_forget.smallest_delta < now.smallest_delta
     # the intervals of the published run on digits are 0.031 to 0.051 on each side
     assert 0.03 < now.half_width < 0.045
@@ -143,7 +145,7 @@ def test_advice_can_be_followed(levers: Levers, advice: str, rows: list[str]) ->
         num_units_done=0,
         delta=0.001,
         design=DIGITS,
-        power=power(DIGITS, 0.001),
+        power=estimate_power(DIGITS, 0.001),
         spread_from="",
         levers=levers,
     )

@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import binomtest
 
 from ungan_dist.attack.evidence import Evidence, Interval
-from ungan_dist.attack.intervals import seeded_interval
+from ungan_dist.attack.intervals import student_t_interval
 from ungan_dist.attack.metrics import auc, tnr_at_fnr, tpr_at_fpr
 from ungan_dist.attack.score import score_rows
 from ungan_dist.config.attack import AttackConfig
@@ -78,7 +78,7 @@ def test_gaps_are_to_retrain_under_the_same_seed():
     evidence = [shown(method, seed) for method in ("ungan", "retrain") for seed in (2, 0, 1)]
     ungan, retrain = score_rows(evidence, ATTACK)
     gaps = [own - other for own, other in zip(ungan.auc.per_seed, retrain.auc.per_seed, strict=True)]
-    assert ungan.verdict.gap == seeded_interval(gaps, 0.90)
+    assert ungan.verdict.gap == student_t_interval(gaps, 0.90)
     assert (retrain.verdict.outcome, retrain.verdict.gap) == ("reference", None)
 
 

@@ -14,17 +14,17 @@ from ungan_dist.attack.evidence import Interval
 from ungan_dist.commands.runs import listing
 from ungan_dist.report import render
 from ungan_dist.report.cells import (
-    answered_rates,
-    columns,
-    delta,
-    left_out,
-    number,
-    percent,
-    rate,
-    rates,
-    seconds,
-    signed,
-    spread,
+    build_columns,
+    explain_omitted_columns,
+    format_delta,
+    format_interval,
+    format_number,
+    format_percent,
+    format_rate,
+    format_seconds,
+    format_signed,
+    list_computed_rates,
+    list_rates,
 )
 from ungan_dist.report.figures import _rate_at
 from ungan_dist.report.terminal import WIDTH, render_table
@@ -35,29 +35,29 @@ def interval(mean: float, low: float, high: float) -> Interval:
 
 
 def test_interval_is_a_half_width_where_both_sides_print_the_same() -> None:
-    assert percent(interval(0.971, 0.967, 0.975)) == "97.1 ± 0.4"
-    assert percent(interval(0.971, 0.960, 0.975)) == "97.1 [96.0, 97.5]"
-    assert spread(interval(-0.02, -0.05, 0.0), 2) == ("−0.02", "[−0.05, 0.00]")
-    assert percent("n/a (needs ≥ 1,000 retain examples)") == "n/a (needs ≥ 1,000 retain examples)"
-    assert percent(None) == "–"
+    assert format_percent(interval(0.971, 0.967, 0.975)) == "97.1 ± 0.4"
+    assert format_percent(interval(0.971, 0.960, 0.975)) == "97.1 [96.0, 97.5]"
+    assert format_interval(interval(-0.02, -0.05, 0.0), 2) == ("−0.02", "[−0.05, 0.00]")
+    assert format_percent("n/a (needs ≥ 1,000 retain examples)") == "n/a (needs ≥ 1,000 retain examples)"
+    assert format_percent(None) == "–"
 
 
 @given(st.floats(-10, 10, allow_nan=False), st.integers(0, 4))
 def test_number_reads_back_rounded_and_zero_has_no_sign(value: float, digits: int) -> None:
-    text = number(value, digits)
+    text = format_number(value, digits)
     assert float(text.replace("−", "-")) == pytest.approx(value, abs=0.5 * 10**-digits + 1e-9)
     assert not (text.startswith("−") and float(text[1:]) == 0)
-    assert signed(value, digits).lstrip("+") == text
+    assert format_signed(value, digits).lstrip("+") == text
 
 
 @given(st.floats(0, 1, allow_nan=False))
 def test_delta_is_rounded_up(value: float) -> None:
-    assert value < float(delta(value)) <= value + 0.001 + 1e-9
+    assert value < float(format_delta(value)) <= value + 0.001 + 1e-9
 
 
 def test_rates_and_seconds_as_a_reader_writes_them() -> None:
-    assert [rate(text) for text in ("0.01", "0.001", "1e-05", "0.125")] == ["1 %", "0.1 %", "0.001 %", "12.5 %"]
-    assert [seconds(value) for value in (0.0, 3.456, 12.34, 123.4, None)] == ["0.00", "3.46", "12.3", "123", "–"]
+    assert [format_rate(text) for text in ("0.01", "0.001", "1e-05", "0.125")] == ["1 %", "0.1 %", "0.001 %", "12.5 %"]
+    assert [format_seconds(value) for value in (0.0, 3.456, 12.34, 123.4, None)] == ["0.00", "3.46", "12.3", "123", "–"]
 
 
 def test_curve_is_read_at_the_highest_rate_allowed() -> None:
@@ -101,10 +101,10 @@ def test_runs_on_a_narrow_terminal(width: int) -> None:
 
 def test_a_column_of_reasons_is_a_line_below_the_table() -> None:
     report = make_report(1)
-    assert rates(report, "tpr_at_fpr") == ["0.01", "0.001"]
-    assert answered_rates(report, "tpr_at_fpr") == ["0.01"]
-    assert not any("0.1 %" in column.heading for column in columns(report))
-    assert left_out(report) == [
+    assert list_rates(report, "tpr_at_fpr") == ["0.01", "0.001"]
+    assert list_computed_rates(report, "tpr_at_fpr") == ["0.01"]
+    assert not any("0.1 %" in column.heading for column in build_columns(report))
+    assert explain_omitted_columns(report) == [
         "Left out: (a) TNR @ 0.1 % FNR: n/a (needs ≥ 1,000 retain examples).",
         "Left out: (b) TPR @ 0.1 % FPR, (b) flipped TPR @ 0.1 % FPR: n/a (needs ≥ 1,000 never-seen examples).",
     ]
@@ -130,7 +130,7 @@ def test_a_column_writes_all_its_intervals_alike() -> None:
     report = make_report(3)
     odd = dataclasses.replace(report.rows[0], auc=interval(0.7, 0.5, 0.75))
     report = dataclasses.replace(report, rows=[odd, *report.rows[1:]])
-    auc = next(column for column in columns(report) if column.heading == "AUC")
+    auc = next(column for column in build_columns(report) if column.heading == "AUC")
     assert all("[" in auc.cell(row) for row in report.rows)
-    retain = next(column for column in columns(report) if column.heading == "Retain")
+    retain = next(column for column in build_columns(report) if column.heading == "Retain")
     assert all("±" in retain.cell(row) for row in report.rows)

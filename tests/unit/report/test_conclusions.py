@@ -6,15 +6,16 @@ import pytest
 from synthetic_report import make_report
 
 from ungan_dist.attack.evidence import Interval, Levers, Report, Verdict
-from ungan_dist.attack.intervals import verdict
-from ungan_dist.report.conclusions import caveats, conclusion, margin, reading
-from ungan_dist.report.markdown import markdown
+from ungan_dist.attack.intervals import decide_verdict
+from ungan_dist.report.conclusions import explain_table, get_delta, list_caveats, write_conclusion
+from ungan_dist.report.markdown import render_markdown
 
 
 def _with_gap(report: Report, low: float, high: float, kind: str = "student_t", method: str = "ungan") -> Report:
     gap = Interval(mean=(low + high) / 2, low=low, high=high, level=0.9, kind=kind, per_seed=[0.0])
     rows = [
-        dataclasses.replace(row, verdict=verdict(gap, 0.05)) if row.method == method else row for row in report.rows
+        dataclasses.replace(row, verdict=decide_verdict(gap, 0.05)) if row.method == method else row
+        for row in report.rows
     ]
     return dataclasses.replace(report, rows=rows)
 
@@ -36,7 +37,7 @@ def plain() -> Report:
 )
 def test_sentence_follows_the_verdict(plain: Report, low: float, high: float, begins: str, smallest: str) -> None:
     report = _with_gap(plain, low, high)
-    sentence = conclusion(report, report.rows[-1])
+    sentence = write_conclusion(report, report.rows[-1])
     assert sentence.startswith(begins)
     assert f"smallest δ it could have passed is {smallest}" in sentence
     assert f"AUC {report.rows[-1].auc.mean:.3f}" in sentence
@@ -48,41 +49,43 @@ def test_sentence_follows_the_verdict(plain: Report, low: float, high: float, be
 def test_smallest_delta_as_printed_would_have_passed(plain: Report) -> None:
     for high in (0.0299, 0.03, 0.0301, 0.0305):
         report = _with_gap(plain, -0.01, high)
-        sentence = conclusion(report, report.rows[-1])
+        sentence = write_conclusion(report, report.rows[-1])
         printed = float(sentence.split("have passed is ")[1].rstrip(").").split(")")[0])
         gap = report.rows[-1].verdict.gap
-        assert verdict(gap, printed).outcome == "equivalent"
+        assert decide_verdict(gap, printed).outcome == "equivalent"
         assert printed <= high + 0.00101
 
 
 def test_few_seeds_speak_of_these_models_only(plain: Report) -> None:
     report = _with_gap(plain, -0.01, 0.01, kind="bootstrap")
-    assert conclusion(report, report.rows[-1]).endswith("This speaks of these models only, not of another training.")
+    assert write_conclusion(report, report.rows[-1]).endswith(
+        "This speaks of these models only, not of another training."
+    )
 
 
 def test_reference_concludes_nothing_of_itself(plain: Report) -> None:
-    sentence = conclusion(plain, plain.rows[1])
+    sentence = write_conclusion(plain, plain.rows[1])
     assert sentence.startswith("The reference")
     assert "quivalent" not in sentence
 
 
 def test_without_retrain_the_gap_is_to_one_half() -> None:
     report = make_report(3, methods=("original", "ungan"))
-    assert "gap to .5 (Retrain is not in the run)" in conclusion(report, report.rows[1])
+    assert "gap to .5 (Retrain is not in the run)" in write_conclusion(report, report.rows[1])
 
 
 def test_unknown_outcome_is_refused(plain: Report) -> None:
     gap = plain.rows[0].verdict.gap
     row = dataclasses.replace(plain.rows[0], verdict=Verdict(outcome="passed", gap=gap, smallest_delta=0.1))
     with pytest.raises(ValueError, match="unknown verdict 'passed' of original"):
-        conclusion(plain, row)
+        write_conclusion(plain, row)
 
 
 def test_blind_attack_is_said_first(plain: Report) -> None:
-    assert caveats(plain) == []
+    assert list_caveats(plain) == []
     blind = _with_gap(plain, -0.02, 0.02, method="original")
-    assert caveats(blind)[0].startswith("This attack does not show the forget set even in the untouched original")
-    assert caveats(blind)[0] in markdown(blind)
+    assert list_caveats(blind)[0].startswith("This attack does not show the forget set even in the untouched original")
+    assert list_caveats(blind)[0] in render_markdown(blind)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +98,7 @@ def test_blind_attack_is_said_first(plain: Report) -> None:
 )
 def test_what_is_needed_can_be_had(plain: Report, levers: Levers, needed: str) -> None:
     report = dataclasses.replace(_with_gap(plain, -0.01, 0.06), levers=levers)
-    assert needed in conclusion(report, report.rows[-1])
+    assert needed in write_conclusion(report, report.rows[-1])
 
 
 def test_a_model_at_chance_is_said_to_be(plain: Report) -> None:
@@ -108,9 +111,9 @@ def test_a_model_at_chance_is_said_to_be(plain: Report) -> None:
         return dataclasses.replace(plain, num_classes=10, rows=[*others, low])
 
     assert plain.sizes["retain"] == 320
-    assert caveats(dataclasses.replace(plain, num_classes=10)) == []
-    assert caveats(with_retain(0.134)) == []
-    [said] = caveats(with_retain(0.133))
+    assert list_caveats(dataclasses.replace(plain, num_classes=10)) == []
+    assert list_caveats(with_retain(0.134)) == []
+    [said] = list_caveats(with_retain(0.133))
     assert said.startswith(
         "UnGAN classifies 13.3 % of retain examples correctly, which is no better than chance (10.0 %): its verdict "
         "says nothing of a working model."
@@ -119,19 +122,19 @@ def test_a_model_at_chance_is_said_to_be(plain: Report) -> None:
 
 
 def test_one_seed_cannot_rank() -> None:
-    assert any(text.startswith("One seed cannot rank") for text in caveats(make_report(1, methods=("original",))))
+    assert any(text.startswith("One seed cannot rank") for text in list_caveats(make_report(1, methods=("original",))))
 
 
 def test_rows_of_different_seeds_each_name_their_interval(plain: Report) -> None:
-    assert sum(line.startswith("Intervals") for line in reading(plain)) == 1
+    assert sum(line.startswith("Intervals") for line in explain_table(plain)) == 1
     single = make_report(1, methods=("ungan",))
     mixed = dataclasses.replace(plain, rows=[*plain.rows[:2], *single.rows])
-    lines = [line for line in reading(mixed) if line.startswith("Intervals")]
+    lines = [line for line in explain_table(mixed) if line.startswith("Intervals")]
     assert lines[0].startswith("Intervals of Original, Retrain: 95 %, Student's t over 3 seeds")
     assert lines[1].startswith("Intervals of UnGAN: 95 %, bootstrap over the examples of 1 seed, these models only")
 
 
 def test_margin_is_the_configs(plain: Report) -> None:
-    assert margin(plain) == 0.05
-    assert margin(dataclasses.replace(plain, config={})) is None
-    assert "δ = " not in conclusion(dataclasses.replace(plain, config={}), plain.rows[0])
+    assert get_delta(plain) == 0.05
+    assert get_delta(dataclasses.replace(plain, config={})) is None
+    assert "δ = " not in write_conclusion(dataclasses.replace(plain, config={}), plain.rows[0])

@@ -119,9 +119,9 @@ def test_table_json_knows_nothing_of_the_machine(three: tuple) -> None:
         evidence=[dataclasses.replace(e, unlearning_seconds=e.unlearning_seconds + 1) for e in report.evidence],
         shadow_quality={key: value + 1e-12 for key, value in report.shadow_quality.items()},
     )
-    from ungan_dist.report.table_json import table, to_json
+    from ungan_dist.report.table_json import build_table, to_json
 
-    assert to_json(table(changed)) == files["table.json"]
+    assert to_json(build_table(changed)) == files["table.json"]
 
 
 def test_json_is_sorted_finite_and_without_negative_zero() -> None:

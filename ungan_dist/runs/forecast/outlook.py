@@ -12,7 +12,7 @@ import numpy as np
 from ungan_dist import store
 from ungan_dist.attack.evidence import Levers
 from ungan_dist.attack.intervals import SEEDS_FOR_T
-from ungan_dist.attack.power import Design, Power, auc_deviation, power
+from ungan_dist.attack.power import Design, Power, auc_deviation, estimate_power
 from ungan_dist.runs.given import levers_of
 from ungan_dist.runs.plan import Plan
 from ungan_dist.runs.units import Unit, missing
@@ -60,7 +60,7 @@ def make_outlook(plan: Plan) -> Outlook:
         num_units_done=len(units) - len(todo),
         delta=config.attack.delta,
         design=design,
-        power=power(design, config.attack.delta),
+        power=estimate_power(design, config.attack.delta),
         spread_from=spread_from,
         levers=levers_of(config),
     )
@@ -95,7 +95,7 @@ def compare_designs(design: Design, delta: float, levers: Levers) -> dict[str, t
     if levers.more_seeds:
         changes = {"seeds × 2": {"num_seeds": 2 * design.num_seeds}} | changes
     designs = {name: dataclasses.replace(design, **change) for name, change in changes.items()}
-    return {name: (changed, power(changed, delta)) for name, changed in designs.items()}
+    return {name: (changed, estimate_power(changed, delta)) for name, changed in designs.items()}
 
 
 def _spread(folder: Path, num_forget: int, num_non_members: int) -> tuple[float, str]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from ungan_dist import store
 from ungan_dist.errors import ConfigError
-from ungan_dist.report.redact import without_forget_data
+from ungan_dist.report.redact import redact_page
 from ungan_dist.runs.record import PURGED_FILE, PURGING_FILE, read_run
 from ungan_dist.runs.upkeep.shared_files import files_below, neighbours, shared_files
 
@@ -161,7 +161,7 @@ def _rewrite_report(done: Purge, now: str) -> None:
         f"of this run were removed; the aggregates below are those of before."
     )
     try:
-        cleaned = without_forget_data(page.read_text(), notice=notice, remaining=done.remaining)
+        cleaned = redact_page(page.read_text(), notice=notice, remaining=done.remaining)
     except ValueError:
         page.unlink()
         return

@@ -19,7 +19,7 @@ import ungan_dist
 from ungan_dist import store
 from ungan_dist.config.audit import AuditConfig
 from ungan_dist.errors import ConfigError
-from ungan_dist.report.redact import without_forget_data
+from ungan_dist.report.redact import redact_page
 from ungan_dist.runs.pipeline import audit
 from ungan_dist.runs.plan import make_plan
 from ungan_dist.runs.record import read_run
@@ -291,7 +291,7 @@ def test_a_page_of_another_shape_is_removed_rather_than_trusted(output: Path) ->
     picture = base64.b64encode(np.zeros(9).tobytes()).decode()
     for page in (f"<img src='data:image/png;base64,{picture}'>", "<header></header>"):
         with pytest.raises(ValueError, match="not one of ours"):
-            without_forget_data(page, notice="", remaining=())
+            redact_page(page, notice="", remaining=())
     (output / "run/report.html").write_text(f"<p><img src='data:image/png;base64,{picture}'></p>")
     purge(output / "run")
     assert not (output / "run/report.html").exists()
