@@ -3,28 +3,35 @@ UV := .venv/bin/uv
 READY := .venv/.ready
 UV_VERSION := 0.13.9
 COMPILE := $(UV) pip compile -q --universal --python-version 3.11 --no-header --no-annotate
+PYTEST := .venv/bin/python -m pytest -q
+SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile
 FFCV_SYSTEM := libopencv-dev libturbojpeg0-dev pkg-config g++
 
 export UV_HTTP_TIMEOUT ?= 300
 # every process imports torch: 2 s of CPU with bytecode kept, 4 without
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test chaos check docs kernels mutants lock clean
+.PHONY: help setup demo test test-all test-rest chaos check docs kernels mutants lock clean
 
 help:  ## list the targets (the default)
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY)  ## create .venv with every package at its locked version
 
 demo: $(READY)  ## run the recipe digits from data to report: a few minutes on two cores
 	.venv/bin/ungan-dist run digits
 
-test: $(READY)  ## all tests
-	.venv/bin/python -m pytest -q -m "not chaos and not alone" -n auto --maxprocesses 4 --dist loadfile
-	.venv/bin/python -m pytest -q -m "alone and not chaos"
+test: $(READY)  ## the tests that need one process each, five minutes on two cores
+	$(PYTEST) $(SIDE_BY_SIDE) -m "not (process or ray or bench or chaos)"
+
+test-all: test test-rest  ## test, then the tests with Ray, processes, storage, faults and forecasts
+
+test-rest: $(READY)
+	$(PYTEST) $(SIDE_BY_SIDE) -m "process and not (ray or bench or chaos)"
+	$(PYTEST) -m "(ray or bench) and not chaos"
 
 chaos: $(READY)  ## faults at full size and plans against real runs: ten minutes and more
-	.venv/bin/python -m pytest -q -m chaos
+	$(PYTEST) -m chaos
 
 check: $(READY) docs  ## ruff, basedpyright, import contracts, the documentation, and every kernel compiled for sm_80 and sm_90
 	.venv/bin/ruff check
@@ -39,7 +46,7 @@ docs: $(READY)  ## build the documentation into site/; a broken link, anchor, re
 
 kernels: $(READY)  ## of check and test what concerns the kernels: compiled without a GPU, run in Triton's interpreter
 	.venv/bin/python -m ungan_dist.kernels.compile_check
-	.venv/bin/python -m pytest -q tests/unit/kernels
+	$(PYTEST) tests/unit/kernels
 
 mutants: $(READY)  ## break each fused kernel in three ways: the tests must go red, minutes each
 	.venv/bin/python tests/unit/kernels/run_mutants.py

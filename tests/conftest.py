@@ -1,17 +1,23 @@
-"""One torch thread, shapes checked on every call, and hypothesis without a clock."""
+"""One torch thread, shapes checked on every call, hypothesis without a clock, and one finished run for all tests."""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import shutil
+from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
+SELECTED = "not (process or ray or bench or chaos)"
+"""The selection of `make test`."""
+
 
 def has_cuda_device() -> bool:
-    """As the driver says: torch, which could be asked as well, imports Triton."""
+    """Query the driver, because querying torch would import Triton."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
@@ -21,18 +27,51 @@ def has_cuda_device() -> bool:
 
 
 if not has_cuda_device():
-    # Read when Triton is first imported, torch does so: fused kernels run in its interpreter. `auto` does not care.
+    # Triton reads this when torch first imports it: fused kernels run in its interpreter.
     os.environ.setdefault("TRITON_INTERPRET", "1")
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported; the last bits depend on it
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch reads this at import; the last bits depend on it
 
-# Before any test imports the package: modules imported earlier would stay unchecked.
+# Modules that are imported before the hook stay unchecked.
 install_import_hook("ungan_dist", "shape_checks.checked")
 
 settings.register_profile("ungan_dist", deadline=None, max_examples=50)
 settings.load_profile("ungan_dist")
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End a run of `make test` with one line on what ran and where the other tests are."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter and config.option.markexpr == SELECTED and not config.option.collectonly:
+        num_run = sum(len(reporter.stats.get(outcome, ())) for outcome in ("passed", "failed", "error"))
+        reporter.write_line(f"{num_run} tests in one process each; those with Ray, processes and faults: make test-all")
+
+
 @pytest.fixture
 def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reports of audits in this process have no figures: drawing them takes most of a small audit's time."""
+    """Reports written by this process have no figures: drawing them takes most of a small audit's time."""
     monkeypatch.setattr("ungan_dist.report.figures.figures", lambda _: [])
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Output folder of the finished small audit, which all workers share: read it, and change only copies."""
+    from in_process import InProcess
+    from small_audit import small_config
+
+    from ungan_dist.runs.pipeline import audit
+
+    session = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        session = session.parent
+    with FileLock(session / "finished.lock"):
+        if not (session / "finished").exists():
+            audit(small_config(session / "unfinished"), run_units=InProcess())
+            (session / "unfinished").rename(session / "finished")
+    return session / "finished"
+
+
+@pytest.fixture
+def output(finished_run: Path, tmp_path: Path) -> Path:
+    """A copy of the finished run's output folder."""
+    return shutil.copytree(finished_run, tmp_path / "out")

@@ -1,4 +1,4 @@
-"""One Ray cluster of simulated nodes a process of tests: logical GPUs, a token, nothing of this machine's user."""
+"""One Ray cluster of simulated nodes for a session of tests: logical GPUs and a token of its own."""
 
 from __future__ import annotations
 
@@ -17,23 +17,9 @@ os.environ["RAY_AUTH_MODE"] = "token"
 os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
-ALONE = "chaos", "ddp", "doctor", "driver", "fleet", "forecast", "policy", "slurm", "storage", "submit"
-"""Files of tests that time themselves or have a Ray cluster, be it one that they bring along."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Nothing runs beside what has a cluster or times itself."""
-    for item in items:
-        if not item.path.is_relative_to(Path(__file__).parent):
-            continue
-        fixtures: list[str] = getattr(item, "fixturenames", [])
-        if item.path.stem.removeprefix("test_") in ALONE or "ray_environment" in fixtures:
-            item.add_marker(pytest.mark.alone)
-
-
 @pytest.fixture(scope="session")
 def ray_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """What keeps tests apart from a cluster that happens to run, and from the user's token."""
+    """Separate the tests from any running cluster and from the user's token."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
         patch.delenv("RAY_ADDRESS", raising=False)

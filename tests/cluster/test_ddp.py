@@ -91,6 +91,7 @@ def weights(plan: Plan, method: str) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.ray
 def test_an_audit_whose_targets_two_workers_train_one_of_which_is_killed(ray_cluster: Any, tmp_path: Path) -> None:
     """Ray Train, the fleet and the pipeline together, against the same targets of two processes without Ray."""
     expected = config_for(tmp_path / "alone")
@@ -116,6 +117,7 @@ def test_an_audit_whose_targets_two_workers_train_one_of_which_is_killed(ray_clu
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.ray
 def test_a_target_that_cannot_be_trained_is_named_and_the_others_are_done(
     ray_cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,6 +140,7 @@ def test_a_target_that_cannot_be_trained_is_named_and_the_others_are_done(
     assert not (tmp_path / "shadows" / plan.shadows[0].id).exists()
 
 
+@pytest.mark.ray
 def test_a_cluster_that_is_too_small_is_refused_before_anything_is_computed(ray_cluster: Any, tmp_path: Path) -> None:
     config = config_for(tmp_path, cluster="auto")
     config = dataclasses.replace(config, train=dataclasses.replace(config.train, num_workers=50))

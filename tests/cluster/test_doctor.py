@@ -14,6 +14,8 @@ import pytest
 
 from ungan_dist.runs.upkeep.doctor import Finding
 
+pytestmark = pytest.mark.ray
+
 ROOT = Path(__file__).parents[2]
 
 

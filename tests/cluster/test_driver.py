@@ -16,6 +16,8 @@ from processes import alive
 from ungan_dist import store
 from ungan_dist.runs.status import read_status
 
+pytestmark = pytest.mark.ray
+
 OPTIONS = [
     *("--model.width", "4", "--train.epochs", "3", "--shadows.num-models", "32", "--shadows.unit-size", "2"),
     *("--attack.num-resamples", "100", "--methods", "original,retrain", "--num-seeds", "1"),

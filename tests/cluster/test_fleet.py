@@ -35,7 +35,7 @@ from ungan_dist.runs.progress import Event
 from ungan_dist.runs.units import Done, Failed
 
 # a busy machine takes long to start workers anew
-pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster"), pytest.mark.timeout(400)]
 FOUR = FleetConfig(num_workers=4)
 
 

@@ -11,7 +11,7 @@ from small_audit import small_config
 from ungan_dist import launch
 from ungan_dist.config.execution import FleetConfig
 
-pytestmark = [pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 
 
 def test_a_plan_is_timed_on_a_worker_of_the_cluster(tmp_path: Path, ray_cluster: Any) -> None:

@@ -191,6 +191,7 @@ def short_folder() -> Iterator[str]:
 
 
 @pytest.mark.timeout(240)
+@pytest.mark.ray
 def test_with_real_ray_on_one_node_an_audit_runs_to_its_table(
     slurm: dict[str, str], tmp_path: Path, short_folder: str
 ) -> None:

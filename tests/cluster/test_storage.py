@@ -20,6 +20,8 @@ from ungan_dist.runs.plan import make_plan
 from ungan_dist.runs.storage.mirror import connect, working_folder
 from ungan_dist.runs.storage.remote import ArrivedFrom, ExecuteThere
 
+pytestmark = pytest.mark.ray
+
 TWO = FleetConfig(num_workers=2, gpus_per_worker=0.0)
 
 

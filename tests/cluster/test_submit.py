@@ -31,7 +31,7 @@ from ungan_dist import store
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = Path(sysconfig.get_path("scripts"))
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""In this process what users run in processes of their own: starting one takes seconds."""
+"""Execute units and commands in the test's own process, because starting another takes seconds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ungan_dist.runs.units import Done, Failed, Unit, execute
 
 
 class InProcess:
-    """Runs units here, one after another, and remembers them; interrupted after so many."""
+    """Execute units one after another and record them; raise KeyboardInterrupt after a given number."""
 
     def __init__(self, interrupted_after: int = 1000) -> None:
         self.units: list[Unit] = []
@@ -31,8 +31,8 @@ class InProcess:
             yield execute(unit)
 
 
-def command(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    """The command line; what it handles signals by ends with it."""
+def run_command(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run the command line, and restore the signal handlers afterwards."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     stdout, stderr = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(stdout), redirect_stderr(stderr):
@@ -48,8 +48,8 @@ def command(*words: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.CompletedProcess(words, code, stdout.getvalue(), stderr.getvalue())
 
 
-def refused(result: subprocess.CompletedProcess[str], *words: str) -> None:
-    """The input was wrong, and said so in words that users can act on."""
+def assert_refused(result: subprocess.CompletedProcess[str], *words: str) -> None:
+    """Assert that the command refused its input with a message that names what is wrong."""
     assert result.returncode == 2, result.stderr
     for word in words:
         assert word in result.stderr

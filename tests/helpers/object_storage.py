@@ -7,10 +7,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pyarrow
 from pyarrow import fs
+
+from ungan_dist.runs.storage.mirror import Mirror
+
+
+def mirror_of(filesystem: fs.FileSystem, root: str, folder: Path) -> Mirror:
+    return Mirror(url="test://storage", filesystem=filesystem, root=root, folder=folder)
+
+
+def open_storage(kind: str, folder: Path) -> tuple[fs.FileSystem, str]:
+    """Return a filesystem and the root to use on it: a local folder, or memory."""
+    return (fs.LocalFileSystem(), str(folder / "there")) if kind == "local" else (fs._MockFileSystem(), "bucket")
 
 
 class Watched(fs.FileSystemHandler):

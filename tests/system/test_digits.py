@@ -11,6 +11,8 @@ from ungan_dist.attack.evidence import Evidence, Report, Row
 from ungan_dist.config.recipes import digits
 from ungan_dist.runs.pipeline import audit
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Report:

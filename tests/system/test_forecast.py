@@ -8,7 +8,7 @@ import math
 from pathlib import Path
 
 import pytest
-from in_process import command
+from in_process import run_command
 from small_audit import SMALL_OPTIONS, small_config
 
 from ungan_dist import launch, store
@@ -87,7 +87,7 @@ def test_a_finished_run_needs_no_probe(tmp_path: Path) -> None:
     found = make_forecast(plan, fail, num_workers=2, seconds=1)
     assert found.outlook.num_models_done == found.outlook.num_models == 7
     assert (found.wall_seconds, found.device_hours, found.disk_bytes, found.more) == (0, 0, 0, {})
-    done = command("plan", "digits", *SMALL_OPTIONS, "--output", tmp_path)
+    done = run_command("plan", "digits", *SMALL_OPTIONS, "--output", tmp_path)
     assert "nothing is left to compute" in done.stdout
     assert "0 to train or unlearn, 7 done" in done.stdout
     assert "shadow models × 2" in done.stdout
@@ -109,7 +109,7 @@ def test_a_real_probe_gives_positive_finite_numbers_and_keeps_nothing(
     scratch.mkdir()
     monkeypatch.setenv("TMPDIR", str(scratch))
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "torch"))
-    done = command("plan", "digits", *SMALL_OPTIONS, "--seconds", "1", "--json", "--output", output)
+    done = run_command("plan", "digits", *SMALL_OPTIONS, "--seconds", "1", "--json", "--output", output)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert set(found["unit_seconds"]) == {"shadow model", "original", "retrain", "ungan"}
@@ -122,7 +122,7 @@ def test_a_real_probe_gives_positive_finite_numbers_and_keeps_nothing(
 
 
 def test_a_plan_without_probe_shows_models_and_power(tmp_path: Path) -> None:
-    done = command("plan", "digits", *SMALL_OPTIONS, "--no-probe", "--output", tmp_path)
+    done = run_command("plan", "digits", *SMALL_OPTIONS, "--no-probe", "--output", tmp_path)
     assert "7 to train or unlearn, 0 done" in done.stdout
     assert "wall time" not in done.stdout
     assert "shadow models × 2" in done.stdout

@@ -13,6 +13,8 @@ import pytest
 
 from ungan_dist import __version__
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).parents[2]
 BUILD = "import sys, setuptools.build_meta as backend; print(backend.build_editable(sys.argv[1]))"
 

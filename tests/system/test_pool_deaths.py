@@ -12,6 +12,8 @@ import pytest
 from ungan_dist.runs.pool import LocalPool
 from ungan_dist.runs.shadows import ShadowUnit
 
+pytestmark = pytest.mark.process
+
 
 def _leave() -> None:
     sys.exit(1)

@@ -40,6 +40,7 @@ def num_workers(output: Path, method: str) -> int:
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.process
 def test_two_processes_then_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     two = torchrun(2, tmp_path / "two", "--methods", "original,ungan")
     assert two.returncode == 0, two.stderr

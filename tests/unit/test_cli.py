@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from in_process import command, refused
+from in_process import assert_refused, run_command
 from small_audit import SMALL_OPTIONS
 
 ROOT = Path(__file__).parents[2]
@@ -47,18 +47,18 @@ def test_help_answers_within_a_second(arguments: list[str]) -> None:
 
 
 def test_recipes_are_listed_with_what_they_are() -> None:
-    listed = command("recipes").stdout
+    listed = run_command("recipes").stdout
     for name in ("digits", "cifar10-small", "paper", "cifar10-resnet18"):
         assert name in listed
 
 
 def test_unknown_names_are_refused_with_the_known_ones(tmp_path: Path) -> None:
-    refused(process("run", "digitz"), "digitz", "cifar10-small")
-    refused(command("dance"), "dance", "report")
-    refused(command("run", "digits", "--methods", "magic"), "magic", "retrain")
-    refused(command("run", "digits", "--ungan.penalty", "cubed"), "cubed", "as_written")
-    refused(command("run", "digits", "--ungan.penalti", "squared"), "--ungan.penalti", "--ungan.penalty")
-    refused(command("report", tmp_path), str(tmp_path), "not a run folder")
+    assert_refused(process("run", "digitz"), "digitz", "cifar10-small")
+    assert_refused(run_command("dance"), "dance", "report")
+    assert_refused(run_command("run", "digits", "--methods", "magic"), "magic", "retrain")
+    assert_refused(run_command("run", "digits", "--ungan.penalty", "cubed"), "cubed", "as_written")
+    assert_refused(run_command("run", "digits", "--ungan.penalti", "squared"), "--ungan.penalti", "--ungan.penalty")
+    assert_refused(run_command("report", tmp_path), str(tmp_path), "not a run folder")
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_unknown_names_are_refused_with_the_known_ones(tmp_path: Path) -> None:
 )
 def test_bad_values_are_refused_and_nothing_is_written(tmp_path: Path, options: list[str], words: list[str]) -> None:
     output = tmp_path / "out"
-    refused(command("run", "digits", "--output", output, *options), *words)
+    assert_refused(run_command("run", "digits", "--output", output, *options), *words)
     assert not output.exists()
 
 
@@ -88,7 +88,7 @@ def test_a_damaged_parquet_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "train.parquet").write_bytes(b"PAR1 and then nothing")
     output = tmp_path / "out"
     result = process("run", "cifar10-small", "--source.path", tmp_path, "--output", output)
-    refused(result, "train.parquet")
+    assert_refused(result, "train.parquet")
     assert not output.exists()
 
 
@@ -104,9 +104,9 @@ def read_only(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_folder_that_cannot_be_written_is_refused(read_only: Path, tmp_path: Path) -> None:
-    refused(command("run", "digits", *SMALL_OPTIONS, "--output", read_only), str(read_only), "--output")
+    assert_refused(run_command("run", "digits", *SMALL_OPTIONS, "--output", read_only), str(read_only), "--output")
     (tmp_path / "file").write_text("in the way")
-    refused(command("run", "digits", *SMALL_OPTIONS, "--output", tmp_path / "file"), "--output")
+    assert_refused(run_command("run", "digits", *SMALL_OPTIONS, "--output", tmp_path / "file"), "--output")
 
 
 def test_a_package_import_brings_in_nothing_heavy() -> None:

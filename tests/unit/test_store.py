@@ -73,6 +73,7 @@ def _commit_until_killed(root: Path, steps: int) -> None:
     commit(root, content=b"new")
 
 
+@pytest.mark.process
 def test_a_kill_at_any_step_leaves_the_old_result_or_the_new_one_or_none(tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
     seen = set()
@@ -135,6 +136,7 @@ def _hold(folder: Path, ready: multiprocessing.Event) -> None:  # pyright: ignor
         signal.pause()
 
 
+@pytest.mark.process
 def test_one_driver_a_folder_and_a_dead_one_lets_go(tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
     ready = context.Event()

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from in_process import InProcess, command, refused
+from in_process import InProcess, assert_refused, run_command
 from PIL import Image
 from small_audit import SMALL_OPTIONS, small_config
 
@@ -73,6 +73,7 @@ def with_loader(config: AuditConfig, loader: str, output: Path) -> AuditConfig:
 
 @needs_ffcv
 @pytest.mark.timeout(300)
+@pytest.mark.process
 def test_digits_have_the_same_table_with_either_loader(tmp_path: Path) -> None:
     config = small_config(tmp_path, execution=ExecutionConfig(num_processes=1, progress="none", run_name="run"))
     config = dataclasses.replace(config, methods=("original", "adv_neg_grads", "unsir", "ungan"))
@@ -81,6 +82,7 @@ def test_digits_have_the_same_table_with_either_loader(tmp_path: Path) -> None:
 
 @needs_ffcv
 @pytest.mark.timeout(300)
+@pytest.mark.process
 def test_cifar10_small_has_the_same_table_with_either_loader(tmp_path: Path) -> None:
     """The recipe with a few hundred pictures, three epochs and four shadow models."""
     if not CIFAR.is_dir():
@@ -211,7 +213,7 @@ def test_without_ffcv_auto_says_so_and_ffcv_names_the_packages(monkeypatch: pyte
 
 
 def test_prepare_writes_once_and_rebuilds_what_is_damaged(tmp_path: Path) -> None:
-    written = command("prepare", "digits", "--output", tmp_path)
+    written = run_command("prepare", "digits", "--output", tmp_path)
     assert written.returncode == 0, written.stderr
     (path,) = tmp_path.glob("data/*/data.beton")
     assert str(path) in written.stdout
@@ -219,12 +221,12 @@ def test_prepare_writes_once_and_rebuilds_what_is_damaged(tmp_path: Path) -> Non
     content, stamp = path.read_bytes(), path.stat().st_mtime_ns
     manifest = json.loads((path.parent / "beton.json").read_text())
     assert manifest["files"] == {str(path.relative_to(tmp_path)): hashlib.sha256(content).hexdigest()}
-    assert command("prepare", "digits", "--output", tmp_path).returncode == 0
+    assert run_command("prepare", "digits", "--output", tmp_path).returncode == 0
     assert path.stat().st_mtime_ns == stamp
 
     path.write_bytes(content[:-100])
-    refused(command("prepare", "digits", "--output", tmp_path), str(path), "--rebuild")
-    assert command("prepare", "digits", "--output", tmp_path, "--rebuild").returncode == 0
+    assert_refused(run_command("prepare", "digits", "--output", tmp_path), str(path), "--rebuild")
+    assert run_command("prepare", "digits", "--output", tmp_path, "--rebuild").returncode == 0
     assert path.read_bytes() == content
 
 
@@ -245,13 +247,14 @@ def test_a_damaged_file_is_left_until_a_rebuild_is_asked_for(tmp_path: Path, len
     assert place.path.read_bytes() == content
 
 
+@pytest.mark.process
 def test_what_a_killed_prepare_left_is_removed_by_the_next(tmp_path: Path) -> None:
     code = f"""
         import os, signal
         from pathlib import Path
-        from ungan_dist.beton_file import BetonPlace, prepare_beton
-        from ungan_dist.config import SourceConfig
-        from ungan_dist.sources import load_source
+        from ungan_dist.data.ffcv.file import BetonPlace, prepare_beton
+        from ungan_dist.config.data import SourceConfig
+        from ungan_dist.data.sources.source import load_source
         source = load_source(SourceConfig())
         os.fsync = lambda file: os.kill(os.getpid(), signal.SIGKILL)
         prepare_beton(source, BetonPlace(output=Path({str(tmp_path)!r}), data_hash=source.content_hash))
@@ -284,11 +287,11 @@ def test_a_folder_in_the_files_place_is_named(tmp_path: Path) -> None:
 @needs_ffcv
 def test_a_run_refuses_a_damaged_file_and_computes_nothing(tmp_path: Path) -> None:
     options = [*SMALL_OPTIONS, "--output", tmp_path, "--data.loader", "ffcv"]
-    command("prepare", "digits", "--output", tmp_path)
+    run_command("prepare", "digits", "--output", tmp_path)
     (path,) = tmp_path.glob("data/*/data.beton")
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
-    refused(command("run", "digits", *options), str(path), "ungan-dist prepare RECIPE --rebuild")
+    assert_refused(run_command("run", "digits", *options), str(path), "ungan-dist prepare RECIPE --rebuild")
     assert not list(tmp_path.glob("**/*.safetensors"))
 
 
@@ -315,9 +318,11 @@ def test_tables_are_checked_although_the_hash_fits(tmp_path: Path, name: str, va
 
 
 def test_prepare_explains_itself(tmp_path: Path) -> None:
-    assert "--rebuild" in command("prepare", "--help").stdout
-    assert "prepare" in command("--help").stdout
-    refused(command("prepare", "digitz"), "digitz", "cifar10-small")
-    refused(command("prepare", "digits", "--source.kind", "parquet", "--source.path", "/nowhere"), "/nowhere")
+    assert "--rebuild" in run_command("prepare", "--help").stdout
+    assert "prepare" in run_command("--help").stdout
+    assert_refused(run_command("prepare", "digitz"), "digitz", "cifar10-small")
+    assert_refused(
+        run_command("prepare", "digits", "--source.kind", "parquet", "--source.path", "/nowhere"), "/nowhere"
+    )
     (tmp_path / "file").write_text("in the way")
-    refused(command("prepare", "digits", "--output", tmp_path / "file"), "--output")
+    assert_refused(run_command("prepare", "digits", "--output", tmp_path / "file"), "--output")

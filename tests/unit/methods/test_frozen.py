@@ -71,6 +71,7 @@ def test_stages_that_are_frozen_altogether_leave_cf_k_nothing_to_train() -> None
         run_method(request, CFkConfig(k=1))
 
 
+@pytest.mark.process
 def test_several_processes_sum_the_gradients_of_the_rest(tmp_path: Path) -> None:
     plan = planned(tmp_path, num_workers=2)
     assert in_world(2, "process_groups:run_together", plan.originals) == [["done"], ["done"]]

@@ -34,6 +34,7 @@ def plan(tmp_path: Path) -> Plan:
     return plan
 
 
+@pytest.mark.process
 def test_units_run_and_are_committed_the_same_in_any_number_of_processes(plan: Plan, tmp_path: Path) -> None:
     log_odds = []
     for num_processes in (1, 2):
@@ -48,6 +49,7 @@ def test_units_run_and_are_committed_the_same_in_any_number_of_processes(plan: P
     assert not workers(os.getpid())
 
 
+@pytest.mark.process
 def test_a_killed_process_is_replaced_and_its_unit_done(plan: Plan) -> None:
     killed: list[int] = []
 
@@ -71,6 +73,7 @@ def test_a_killed_process_is_replaced_and_its_unit_done(plan: Plan) -> None:
     assert all(map(is_done, plan.shadows))
 
 
+@pytest.mark.process
 def test_a_unit_that_raises_is_named_and_the_rest_go_on(plan: Plan, tmp_path: Path) -> None:
     # a folder stands where this unit's file must go: a real failure of a real write
     (tmp_path / plan.shadows[0].log_odds_file).mkdir(parents=True)
@@ -102,6 +105,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.process
 def test_no_process_outlives_a_killed_driver(tmp_path: Path) -> None:
     script = tmp_path / "driver.py"
     tests = Path(__file__).parents[2]

@@ -36,6 +36,7 @@ def units(config: AuditConfig) -> list[ShadowUnit]:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.process
 def test_processes_agree_with_one_in_float64(tmp_path: Path, size: int) -> None:
     """24 steps with statistics of the global batch, in shares of 13 and 12, or of 9, 8 and 8 rows."""
     (first, _) = units(together(tmp_path))
@@ -46,6 +47,7 @@ def test_processes_agree_with_one_in_float64(tmp_path: Path, size: int) -> None:
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.process
 def test_a_killed_worker_costs_no_bit_and_one_process_goes_on_with_the_run(tmp_path: Path) -> None:
     whole, killed = together(tmp_path / "whole"), together(tmp_path / "killed")
     in_world(2, "process_groups:run_together", units(whole))
@@ -87,6 +89,7 @@ def test_several_processes_do_not_stack() -> None:
         ShadowConfig(data_parallel=True, engine="stacked")
 
 
+@pytest.mark.process
 def test_one_process_takes_up_a_model_that_several_have_begun(tmp_path: Path) -> None:
     config = together(tmp_path)
     (first, _) = units(config)

@@ -40,6 +40,7 @@ def test_an_interrupted_method_goes_on_to_the_same_bits(name: str, tmp_path: Pat
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.process
 def test_a_killed_worker_costs_no_bit_and_fewer_workers_no_more_than_rounding(tmp_path: Path) -> None:
     name = "ungan"
     whole = in_world(2, "world_methods:resumable_together", name, tmp_path / "whole", None)

@@ -42,6 +42,7 @@ def test_a_model_that_processes_cannot_share_is_refused(tmp_path: Path, factory:
         make_plan(brought(tmp_path, factory, sync_batch_norm=False))
 
 
+@pytest.mark.process
 def test_draws_in_layers_are_told_and_differ_between_processes(tmp_path: Path) -> None:
     (note,) = make_plan(brought(tmp_path, "dropping")).assumed
     assert "2 processes" in note
@@ -52,6 +53,7 @@ def test_draws_in_layers_are_told_and_differ_between_processes(tmp_path: Path) -
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.process
 def test_a_batch_norm_in_two_places_and_a_layer_without_part_make_no_difference() -> None:
     alone = of_model(World(), "Twice")
     for rank in in_world(2, "world_methods:of_model", "Twice"):
@@ -59,15 +61,18 @@ def test_a_batch_norm_in_two_places_and_a_layer_without_part_make_no_difference(
         assert max(float((rank[name] - alone[name]).abs().max()) for name in alone) < 1e-9
 
 
+@pytest.mark.process
 def test_buffers_that_differ_are_a_fault() -> None:
     assert in_world(2, "world_methods:refused_for_buffers") == [True, True]
 
 
+@pytest.mark.process
 def test_what_has_diverged_alike_agrees() -> None:
     assert in_world(2, "world_methods:agrees_on_nan") == [(True, False)] * 2
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.process
 def test_noise_learnt_with_own_statistics_is_resumed_to_the_same_bits(tmp_path: Path) -> None:
     """The noise stage moves each process's running statistics and takes no step."""
     whole = in_world(2, "world_methods:resumable_on_own_statistics", tmp_path / "whole", None)[0]

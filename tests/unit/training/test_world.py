@@ -37,6 +37,7 @@ def of_three() -> list[Outcomes]:
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(("name", "statistics"), [asked for asked in ASKED if asked[1] != "own"])
+@pytest.mark.process
 def test_two_processes_agree_with_one(of_two: list[Outcomes], name: str, statistics: str) -> None:
     alone = outcome(World(), name, statistics)
     for rank in of_two:
@@ -45,6 +46,7 @@ def test_two_processes_agree_with_one(of_two: list[Outcomes], name: str, statist
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(("name", "statistics"), ASKED_OF_THREE)
+@pytest.mark.process
 def test_three_processes_of_which_one_has_nothing_agree_with_one(
     of_three: list[Outcomes], name: str, statistics: str
 ) -> None:
@@ -55,12 +57,14 @@ def test_three_processes_of_which_one_has_nothing_agree_with_one(
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(("name", "statistics"), ASKED)
+@pytest.mark.process
 def test_processes_hold_the_same_bits(of_two: list[Outcomes], name: str, statistics: str) -> None:
     first, second = (rank[name, statistics] for rank in of_two)
     assert furthest(first, second) == 0
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.process
 def test_statistics_of_each_share_lead_elsewhere_and_how_far(of_two: list[Outcomes]) -> None:
     distances = {
         name: furthest(of_two[0][name, "own"], outcome(World(), name, "own"))
@@ -73,6 +77,7 @@ def test_statistics_of_each_share_lead_elsewhere_and_how_far(of_two: list[Outcom
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.process
 def test_without_the_sum_of_the_critics_gradients_processes_disagree(of_two: list[Outcomes]) -> None:
     asked = [(name, "frozen") for name in ("ungan", "ungan, all pairs")]
     broken = in_world(2, "world_methods:outcomes_without_reduced_critic", asked)

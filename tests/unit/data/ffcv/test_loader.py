@@ -203,6 +203,7 @@ def test_torch_keeps_its_threads(loaders) -> None:
         torch.set_num_threads(before)
 
 
+@pytest.mark.process
 def test_importing_ffcv_keeps_torchs_threads() -> None:
     code = """
         import torch
@@ -277,15 +278,16 @@ def test_pictures_of_one_pixel_have_the_resident_strides(tmp_path: Path, channel
         assert same(ours, gather(Examples(images=torch.from_numpy(images), **common), indices))
 
 
+@pytest.mark.process
 def test_two_threads_where_numba_can_serve_one_pass_at_a_time(tmp_path: Path) -> None:
     """Its workqueue layer ends the process when two passes run side by side."""
     both(tmp_path, "colour")
     code = f"""
         from pathlib import Path
         import numba, torch
-        from ungan_dist.beton import read_tables
-        from ungan_dist.data import View
-        from ungan_dist.ffcv_pictures import FfcvPictures
+        from ungan_dist.data.examples import View
+        from ungan_dist.data.ffcv.format import read_tables
+        from ungan_dist.data.ffcv.pictures import FfcvPictures
         path = Path({str(tmp_path / "data.beton")!r})
         pictures = FfcvPictures(
             path, read_tables(path, num_classes=4), *{MOMENTS[3]!r}, device=torch.device("cpu"), num_threads=2

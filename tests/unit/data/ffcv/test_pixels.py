@@ -50,10 +50,12 @@ def test_random_moments_are_exact_or_looked_up(seed: int) -> None:
 
 @pytest.mark.parametrize("looked_up", [False, True])
 @pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.process
 def test_every_move_is_the_definition(moved: dict[tuple[tuple[int, int, int], bool], list], shape, looked_up) -> None:
     assert not moved[shape, looked_up]
 
 
+@pytest.mark.process
 def test_a_caller_with_fastmath_does_not_regroup_sums() -> None:
     """FFCV compiles its callers so; numba hands the flag to every function that does not refuse it."""
     same, sums = in_world(1, "ffcv_pixels:called_with_fastmath")[0]

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from in_process import InProcess, command
+from in_process import InProcess, run_command
 from small_audit import small_config
 
 import ungan_dist
@@ -27,20 +27,6 @@ from ungan_dist.runs.upkeep import purge as purging
 from ungan_dist.runs.upkeep.purge import plan_purge, purge
 
 pytestmark = pytest.mark.usefixtures("without_figures")
-
-
-@pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An output folder with a finished run of digits, pictures of its forget set in the report."""
-    output = tmp_path_factory.mktemp("original")
-    audit(small_config(output), run_units=InProcess())
-    assert "data:image/png" in (output / "run/report.html").read_text()
-    return output
-
-
-@pytest.fixture
-def output(original: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(original, tmp_path / "runs")
 
 
 def files(folder: Path) -> set[str]:
@@ -73,6 +59,7 @@ def holding(output: Path, some: list[bytes]) -> set[str]:
 
 
 def test_nothing_of_single_examples_is_left_and_the_aggregates_are(output: Path) -> None:
+    assert "data:image/png" in (output / "run/report.html").read_text()
     some = needles(output)
     kept = {name: (output / "run" / name).read_bytes() for name in ("table.json", "table.md", "timings.json")}
     assert {"run/report.html", "run/models/0/original.safetensors"} <= holding(output, some)
@@ -116,7 +103,7 @@ def test_the_unlearned_model_is_the_product_and_stays(output: Path) -> None:
 def test_a_purged_run_neither_reports_nor_goes_on(output: Path) -> None:
     purge(output / "run")
     before = files(output)
-    done = command("report", output / "run")
+    done = run_command("report", output / "run")
     assert done.returncode == 2
     assert "was purged on 20" in done.stderr
     assert "table.json" in done.stderr
@@ -126,16 +113,16 @@ def test_a_purged_run_neither_reports_nor_goes_on(output: Path) -> None:
 
 
 def test_verify_and_status_say_that_it_is_purged(output: Path) -> None:
-    assert "COMPLETE" in command("verify", output / "run").stdout
+    assert "COMPLETE" in run_command("verify", output / "run").stdout
     purge(output / "run")
-    assert "PURGED" in command("verify", output / "run").stdout
-    assert "PURGED" in command("status", output / "run").stdout
+    assert "PURGED" in run_command("verify", output / "run").stdout
+    assert "PURGED" in run_command("status", output / "run").stdout
 
 
 def test_what_other_runs_use_is_left_and_named(output: Path) -> None:
     add_run(output, "next request")
     some = needles(output)
-    done = command("purge", output / "run")
+    done = run_command("purge", output / "run")
     assert done.returncode == 3, done.stderr
     assert "next request" in done.stderr
     assert "--shared" in done.stderr
@@ -145,7 +132,7 @@ def test_what_other_runs_use_is_left_and_named(output: Path) -> None:
     assert left <= set(store.read_json(output / "run/purged.json")["remaining"])
     assert "data/" in (output / "run/report.html").read_text()
     # a purge that was not enough is widened later
-    again = command("purge", output / "run", "--shared")
+    again = run_command("purge", output / "run", "--shared")
     assert again.returncode == 0, again.stderr
     assert "runs that lose shared files: next request" in again.stdout
     assert holding(output, some) == set()
@@ -208,11 +195,11 @@ def test_with_the_last_run_on_the_data_goes_what_earlier_ones_left(output: Path,
     longer = {"num_models": 16} if other == "a longer run" else {"seed": 5}
     audit(small(output, "other", **longer), run_units=InProcess())
     if first == "purged":
-        assert command("purge", output / "other").returncode == 3
+        assert run_command("purge", output / "other").returncode == 3
     else:
         shutil.rmtree(output / "other")
     assert of_examples(output)
-    done = command("purge", output / "run")
+    done = run_command("purge", output / "run")
     assert done.returncode == 0, done.stderr
     assert of_examples(output) == []
 
@@ -227,7 +214,7 @@ def test_what_was_written_aside_goes_whoever_has_the_writers_number_now(output: 
 
 def test_it_says_what_it_would_do_and_does_it_not(output: Path) -> None:
     before = {name: (output / name).read_bytes() for name in files(output)}
-    done = command("purge", output / "run", "--dry-run")
+    done = run_command("purge", output / "run", "--dry-run")
     assert done.returncode == 0, done.stderr
     assert "would be removed" in done.stdout
     assert "run/log_odds/0/ungan.npy" in done.stdout
@@ -235,13 +222,13 @@ def test_it_says_what_it_would_do_and_does_it_not(output: Path) -> None:
 
 
 def test_a_purge_cut_short_anywhere_is_finished_by_the_next(
-    original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = shutil.copytree(original, tmp_path / "whole")
+    whole = shutil.copytree(finished_run, tmp_path / "whole")
     removed = len(purge(whole / "run").removed)
     remove = purging._remove  # pyright: ignore[reportPrivateUsage]
     for point in (0, 1, removed // 2, removed - 1):
-        output = shutil.copytree(original, tmp_path / f"cut {point}")
+        output = shutil.copytree(finished_run, tmp_path / f"cut {point}")
         calls = iter(range(removed))
 
         def cut(path: Path, point: int = point, calls: object = calls) -> None:
@@ -275,12 +262,12 @@ def test_without_the_data_the_shadow_models_are_left_and_it_says_so(output: Path
     record["identity"]["source"]["kind"] = "parquet"
     store.write_json(output / "run/config.json", {**record, "source_path": str(tmp_path / "gone")})
     told = shutil.copytree(output, tmp_path / "told")
-    assert command("purge", told / "run").returncode == 0
+    assert run_command("purge", told / "run").returncode == 0
     assert {name.split("/")[0] for name in files(told)} == {"run"}
     for marker in output.glob("shadows/*.json"):  # as markers were before they named their data
         facts = {name: value for name, value in store.read_json(marker)["facts"].items() if name != "data"}
         store.write_json(marker, {**store.read_json(marker), "facts": facts})
-    done = command("purge", output / "run")
+    done = run_command("purge", output / "run")
     assert done.returncode == 3
     assert "could not be told from others'" in done.stderr
     assert {name.split("/")[0] for name in files(output)} == {"run", "shadows"}
@@ -300,7 +287,7 @@ def test_a_page_of_another_shape_is_removed_rather_than_trusted(output: Path) ->
 
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     for words in (["purge", str(tmp_path)], ["purge"], ["purge", "a", "b"], ["purge", "a", "--everything"]):
-        assert command(*words).returncode == 2
+        assert run_command(*words).returncode == 2
     assert not list(tmp_path.iterdir())
 
 

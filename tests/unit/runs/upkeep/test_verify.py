@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from in_process import InProcess
 from small_audit import small_config
 
 from ungan_dist import store
 from ungan_dist.commands import runs as runs_command
 from ungan_dist.commands import verify as verify_command
 from ungan_dist.errors import ConfigError
-from ungan_dist.runs.pipeline import audit
 from ungan_dist.runs.plan import make_plan
 from ungan_dist.runs.record import read_run
 from ungan_dist.runs.upkeep.verify import Verification, verify
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    output = tmp_path_factory.mktemp("finished")
-    audit(small_config(output), run_units=InProcess())
-    return output
-
-
-@pytest.fixture
-def output(finished: Path, tmp_path: Path) -> Path:
-    shutil.copytree(finished, tmp_path / "out")
-    return tmp_path / "out"
 
 
 def verified(output: Path) -> Verification:

@@ -1,0 +1,256 @@
+"""Audits on object storage: continued on another machine, and after every kind of damage and loss."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import urllib.request
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from in_process import InProcess
+from object_storage import S3Server, Watched, mirror_of, open_storage
+from pyarrow import fs
+from small_audit import SMALL_OPTIONS, small_config
+
+import ungan_dist
+from ungan_dist import cli, launch, store
+from ungan_dist.errors import ConfigError, Unfinished
+from ungan_dist.runs.pipeline import audit
+from ungan_dist.runs.plan import make_plan
+from ungan_dist.runs.storage.mirror import connect
+from ungan_dist.runs.storage.remote import ExecuteThere
+from ungan_dist.runs.units import Done, Failed, Unit, execute
+from ungan_dist.urls import join_url
+
+pytestmark = [pytest.mark.process, pytest.mark.usefixtures("without_figures")]
+
+
+@pytest.fixture
+def table(finished_run: Path) -> bytes:
+    """The table of the same audit in a plain folder."""
+    return (finished_run / "run/table.json").read_bytes()
+
+
+def test_a_run_begun_on_one_machine_goes_on_on_another(tmp_path: Path, table: bytes) -> None:
+    there = open_storage("in memory", tmp_path)
+    first, second, third = (mirror_of(*there, tmp_path / name) for name in ("first", "second", "third"))
+    begun, rest, nothing = InProcess(interrupted_after=3), InProcess(), InProcess()
+    with pytest.raises(KeyboardInterrupt):
+        audit(small_config(first.folder), run_units=begun, mirror=first)
+    assert second.pull_json("run/status.json")
+    assert store.read_json(second.folder / "run/status.json")["state"] == "PARTIAL"
+
+    report = audit(small_config(second.folder), run_units=rest, mirror=second)
+    assert report.status == "COMPLETE"
+    ids = [unit.id for unit in (*begun.units, *rest.units)]
+    assert len(begun.units) == 3
+    assert len(ids) == len(set(ids)) == 5
+    assert (second.folder / "run/table.json").read_bytes() == table
+
+    audit(small_config(third.folder), run_units=nothing, mirror=third)
+    assert not nothing.units
+    assert (third.folder / "run/table.json").read_bytes() == table
+    assert third.pull("run", "report.json") == "intact"
+
+    # a longer run is asked for elsewhere; the first machine then asks for the shorter one
+    longer = replace(small_config(second.folder), num_seeds=2, methods=("original",))
+    audit(longer, run_units=InProcess(), mirror=second)
+    again = InProcess()
+    report = audit(small_config(first.folder), run_units=again, mirror=first)
+    assert not again.units
+    assert report.sizes["seeds"] == 2
+
+
+def test_a_flipped_bit_in_the_storage_is_mended_by_the_run_that_meets_it(
+    finished_run: Path, tmp_path: Path, table: bytes
+) -> None:
+    root = tmp_path / "there"
+    machine = [mirror_of(fs.LocalFileSystem(), str(root), tmp_path / name) for name in ("first", "second", "third")]
+    shutil.copytree(finished_run, machine[0].folder)
+    audit(small_config(machine[0].folder), run_units=InProcess(0), mirror=machine[0])
+    victim = sorted(root.glob("shadows/*.npy"))[0]
+    whole = victim.read_bytes()
+    victim.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    second, nothing = InProcess(), InProcess()
+    assert audit(small_config(machine[1].folder), run_units=second, mirror=machine[1]).status == "COMPLETE"
+    assert [unit.marker for unit in second.units] == [f"shadows/{victim.stem}.json"]
+    assert victim.read_bytes() == whole
+    audit(small_config(machine[2].folder), run_units=nothing, mirror=machine[2])
+    assert not nothing.units
+    assert (machine[2].folder / "run/table.json").read_bytes() == table
+
+
+def test_a_full_working_folder_of_one_worker_is_not_the_drivers(finished_run: Path, tmp_path: Path) -> None:
+    plan = make_plan(small_config(tmp_path / "driver"))
+
+    def full(unit: Unit) -> Failed:
+        return Failed(unit=unit, error="No space left on device", kind="storage_full")
+
+    there = ExecuteThere(url=f"file://{tmp_path / 'there'}", cache=str(tmp_path / "worker"), execute=full)
+    machine = mirror_of(fs.LocalFileSystem(), str(tmp_path / "there"), tmp_path / "driver")
+    shutil.copytree(finished_run, machine.folder)
+    audit(small_config(machine.folder), run_units=InProcess(0), mirror=machine)
+    unit = plan.shadows[0]
+    machine.discard("", unit.marker)
+    outcome = there(unit)
+    assert isinstance(outcome, Failed)
+    assert outcome.kind == "error"  # another worker may have room
+    assert str(tmp_path / "worker") in outcome.error
+
+
+def test_results_that_a_dead_driver_did_not_push_are_pushed_by_the_next_and_not_trained_again(
+    finished_run: Path, tmp_path: Path, table: bytes
+) -> None:
+    shutil.copytree(finished_run, tmp_path / "first")
+    inner, root = open_storage("in memory", tmp_path)
+    nothing = InProcess()
+    first = mirror_of(inner, root, tmp_path / "first")
+    audit(small_config(first.folder), run_units=nothing, mirror=first)
+    second = mirror_of(inner, root, tmp_path / "second")
+    audit(small_config(second.folder), run_units=nothing, mirror=second)
+    assert not nothing.units
+    assert (second.folder / "run/table.json").read_bytes() == table
+
+
+def test_another_config_under_the_same_name_in_storage_is_refused(tmp_path: Path) -> None:
+    there = open_storage("in memory", tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        audit(small_config(tmp_path / "first"), run_units=InProcess(0), mirror=mirror_of(*there, tmp_path / "first"))
+    config = small_config(tmp_path / "second")
+    other = replace(config, train=replace(config.train, learning_rate=0.2))
+    with pytest.raises(ConfigError, match=r"train\.learning_rate"):
+        audit(other, run_units=InProcess(), mirror=mirror_of(*there, tmp_path / "second"))
+
+
+def test_storage_that_cannot_be_written_to_is_said_before_anything_is_computed(tmp_path: Path) -> None:
+    def refuse(act: str, path: str) -> None:
+        raise PermissionError(f"AccessDenied {path}")
+
+    inner, root = open_storage("in memory", tmp_path)
+    runner = InProcess()
+    with pytest.raises(ConfigError, match="AccessDenied"):
+        audit(
+            small_config(tmp_path / "here"),
+            run_units=runner,
+            mirror=mirror_of(fs.PyFileSystem(Watched(inner, refuse)), root, tmp_path / "here"),
+        )
+    assert not runner.units
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[S3Server]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", "testing")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        server = S3Server()
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+def command(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as end:
+        cli.main(arguments)
+    return int(end.value.code or 0)
+
+
+def test_a_whole_run_by_the_command_line_over_s3(
+    s3: S3Server, tmp_path: Path, table: bytes, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # the command's handler would outlive the test
+    url = s3.url("bucket/deep/audits")
+    run = ["run", "digits", *SMALL_OPTIONS, "--output", url, "--execution.progress", "none"]
+    assert command(*run, "--execution.cache", str(tmp_path / "one")) == 0
+    assert join_url(url, "run") in capsys.readouterr().out
+    with s3.filesystem.open_input_stream("bucket/deep/audits/run/table.json") as stream:
+        assert stream.read() == table
+
+    # another machine: it has nothing, and finds everything
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert command("status", join_url(url, "run")) == 0
+    assert command("report", join_url(url, "run")) == 0
+    model = ungan_dist.load(join_url(url, "run"), "ungan")
+    assert not model.training
+    (here,) = (tmp_path / "home/.cache/ungan_dist").iterdir()
+    assert (here / "run/table.json").read_bytes() == table
+    assert command("verify", join_url(url, "run")) == 0
+    assert capsys.readouterr().out.endswith("COMPLETE\n")
+
+    name = next(name for name in connect(url).sizes("shadows") if name.endswith(".npy"))
+    with s3.filesystem.open_output_stream(f"bucket/deep/audits/shadows/{name}") as stream:
+        stream.write(bytes((here / "shadows" / name).stat().st_size))
+    assert command("verify", join_url(url, "run")) == 1
+    found = capsys.readouterr()
+    assert name.removesuffix(".npy") in found.err
+    assert found.out.endswith("CORRUPT\n")
+    # what it says to do mends it
+    s3.filesystem.delete_file(f"bucket/deep/audits/shadows/{name}")
+    assert command(*run) == 0
+    assert command("verify", join_url(url, "run")) == 0
+
+    for refused in (["runs", url], ["purge", join_url(url, "run")], ["targets", "digits", "--output", url]):
+        assert command(*refused) == 2
+
+
+def test_no_such_bucket_or_run_wrong_credentials_and_no_server_are_said_and_leave_nothing(
+    s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+
+    def refused(url: str, *words: str) -> None:
+        assert command("run", "digits", *SMALL_OPTIONS, "--output", url) == 2
+        said = capsys.readouterr().err
+        assert all(word in said for word in (url, "AWS_ACCESS_KEY_ID", *words)), said
+
+    refused(s3.url("elsewhere/audits"), "there is no bucket 'elsewhere'")
+    with_nobody = s3.url("bucket/audits").replace(str(s3.port), "1")
+    refused(with_nobody, "NETWORK_CONNECTION")
+    for act in ("report", "verify", "status"):
+        assert command(act, s3.url("bucket/audits/none")) == 2
+        assert "bucket/audits/none" in capsys.readouterr().err
+    # from now on moto checks keys, of which it has issued none
+    server = f"http://127.0.0.1:{s3.port}/moto-api/reset-auth"
+    try:
+        urllib.request.urlopen(urllib.request.Request(server, b"0", {"Content-Type": "text/plain"})).close()
+        refused(s3.url("bucket/audits"), "ACCESS_DENIED")
+    finally:
+        s3.stop()
+        s3.start()
+    assert not list(tmp_path.iterdir())
+
+
+def test_storage_that_is_lost_in_mid_run_ends_with_3_and_the_same_call_continues(
+    s3: S3Server, tmp_path: Path, table: bytes
+) -> None:
+    mirror = connect(s3.url("bucket/lost"), cache=str(tmp_path))
+    begun: list[Unit] = []
+
+    def lose(units: Sequence[Unit]) -> Iterator[Done | Failed]:
+        for unit in units:
+            begun.append(unit)
+            if len(begun) == 3:
+                s3.stop()
+            yield execute(unit)
+
+    with pytest.raises(Unfinished, match="run the same command") as lost:
+        audit(small_config(mirror.folder), run_units=lose, mirror=mirror)
+    assert lost.value.exit_code == 3
+    s3.start()
+    rest = InProcess()
+    assert audit(small_config(mirror.folder), run_units=rest, mirror=mirror).status == "COMPLETE"
+    assert len(begun) == 3
+    assert not {unit.id for unit in rest.units} & {unit.id for unit in begun}
+    with s3.filesystem.open_input_stream("bucket/lost/run/table.json") as stream:
+        assert stream.read() == table
+
+
+def test_several_workers_on_a_batch_need_a_folder_that_all_share(tmp_path: Path) -> None:
+    config = replace(small_config(tmp_path), output=f"file://{tmp_path}/there")
+    with pytest.raises(ConfigError, match="num_workers"):
+        launch.audit(replace(config, train=replace(config.train, num_workers=2)))
