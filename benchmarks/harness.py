@@ -1,4 +1,4 @@
-"""How a speed is measured: arms interleaved in one process, the median of paired ratios with a bootstrap interval."""
+"""Compare speeds: arms interleaved in one process, the median of paired ratios with a bootstrap interval."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RESULTS = Path(__file__).parent / "results"
 
 @dataclass(frozen=True, kw_only=True)
 class Ratio:
-    """How many times faster ours is than a rival, from paired runs."""
+    """Speed-up over a rival, from paired runs."""
 
     rival: str
     rival_ms: float
@@ -30,7 +30,7 @@ class Ratio:
 
 
 def compare(ours: Callable[[], object], rivals: Mapping[str, Callable[[], object]], *, num_pairs: int) -> list[Ratio]:
-    """Times A B A B …, so that a clock that drifts drifts for both; the first run of each arm is not counted."""
+    """Time A B A B …, so that a drifting clock affects both arms. The first run of each arm is not counted."""
     if num_pairs < 20:
         raise ValueError(f"num_pairs must be at least 20 for an interval, got {num_pairs}")
     for arm in (ours, *rivals.values()):
@@ -55,7 +55,7 @@ def compare(ours: Callable[[], object], rivals: Mapping[str, Callable[[], object
 
 
 def graphed(step: Callable[[], object]) -> Callable[[], None]:
-    """The step captured in a CUDA graph, after three runs on a side stream that let libraries set themselves up."""
+    """Capture a step in a CUDA graph, after three runs on a side stream in which libraries initialise."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
@@ -69,7 +69,7 @@ def graphed(step: Callable[[], object]) -> Callable[[], None]:
 
 
 def peak_bytes(step: Callable[[], object]) -> int:
-    """Device memory that a step takes beyond what lies there before it."""
+    """Return the device memory that a step allocates at its peak."""
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
@@ -79,7 +79,7 @@ def peak_bytes(step: Callable[[], object]) -> int:
 
 
 def write(name: str, rows: list[dict[str, object]], **more: object) -> Path:
-    """Measured rows with what they were measured on, and more; tables are generated from this file."""
+    """Write measured rows with commit, GPU and versions. Tables are generated from this file."""
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
     changes = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
     RESULTS.mkdir(exist_ok=True)
@@ -95,7 +95,7 @@ def write(name: str, rows: list[dict[str, object]], **more: object) -> Path:
 
 
 def as_row(subject: str, ratio: Ratio, **more: object) -> dict[str, object]:
-    """One row of a results file."""
+    """Make one row of a results file."""
     return {"subject": subject, **asdict(ratio), **more}
 
 

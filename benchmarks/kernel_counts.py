@@ -1,6 +1,6 @@
-"""What is known of the fused operations without a GPU: launches, operations and bytes, counted in Triton's interpreter.
+"""Count launches, operations and bytes of the fused operations in Triton's interpreter, without a GPU.
 
-``TRITON_INTERPRET=1 python benchmarks/kernel_counts.py`` prints the rows; ``benchmarks/kernels.py`` calls it.
+``TRITON_INTERPRET=1 python benchmarks/kernel_counts.py`` prints the rows. ``benchmarks/kernels.py`` calls it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Step = Callable[[], tuple[Tensor, ...]]
 
 
 class Count(TorchDispatchMode):
-    """Operations that reach the dispatcher and are no view (on a GPU nearly each is a launch), and what they write."""
+    """Counts operations that are not views, and the bytes that they write. On a GPU nearly each is a launch."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,25 +45,25 @@ class Count(TorchDispatchMode):
 
 
 def tensors_of(result: object) -> Iterable[Tensor]:
-    """The tensors of an operation's result."""
+    """Iterate over the tensors of an operation's result."""
     found = result if isinstance(result, (tuple, list)) else (result,)
     return (tensor for tensor in found if isinstance(tensor, Tensor))
 
 
 def bytes_of(tensor: Tensor) -> int:
-    """Bytes of a dense tensor."""
+    """Return the size of a dense tensor."""
     return math.prod(tensor.shape) * tensor.element_size()
 
 
 def count_reference(step: Step) -> dict[str, int]:
-    """Operations, and the bytes they write: in eager mode each result is a buffer of its own."""
+    """Count operations and the bytes that they write. In eager mode, each result is a buffer of its own."""
     with Count() as count:
         step()
     return {"reference_operations": count.operations, "reference_bytes": count.num_bytes}
 
 
 def count_fused(step: Step) -> dict[str, int]:
-    """Kernels and other operations launched; bytes of the buffers inside the operations and of their results."""
+    """Count launched kernels, other operations, and the bytes of all buffers and results."""
     launches = 0
     launch = GridExecutor.__call__
 
@@ -79,7 +79,7 @@ def count_fused(step: Step) -> dict[str, int]:
 
 
 def critic_step(impl: Impl, width: int, batch: int, device: str) -> Step:
-    """One critic loss and its six gradients."""
+    """Make a step: one critic loss and its six gradients."""
     weights, batches, epsilon = critic_inputs(batch, 20, (width, width, width), device=device)
     leaves = [weight.float().requires_grad_() for weight in weights]
     z_unseen, z_forget, z_forget2, epsilon = (z.float() for z in (*batches, epsilon))
@@ -95,7 +95,7 @@ def critic_step(impl: Impl, width: int, batch: int, device: str) -> Step:
 
 
 def critic_update(impl: Impl, width: int, batch: int, device: str) -> Step:
-    """The whole update of the critic: loss, gradients and SGD's step, torch's own beside the reference."""
+    """Make a step: the critic's loss, its gradients and the SGD update. The reference uses torch's SGD."""
     weights, batches, epsilon = critic_inputs(batch, 20, (width, width, width), device=device)
     leaves = [weight.float().requires_grad_() for weight in weights]
     rows = [z.float() for z in (*batches, epsilon)]
@@ -116,7 +116,7 @@ def critic_update(impl: Impl, width: int, batch: int, device: str) -> Step:
 
 
 def generator_step(impl: Impl, width: int, batch: int, device: str) -> Step:
-    """One generator loss and the gradients of the two forget batches, as UnGAN asks."""
+    """Make a step: one generator loss and its gradients for the two forget batches, as in UnGAN."""
     weights, batches, _ = critic_inputs(batch, 20, (width, width, width), device=device)
     frozen = [weight.float() for weight in weights]
     z_unseen, *forget = (z.float() for z in batches)
@@ -130,7 +130,7 @@ def generator_step(impl: Impl, width: int, batch: int, device: str) -> Step:
 
 
 def energy_step(impl: Impl, size: int, dim: int, device: str) -> Step:
-    """One energy distance and both its gradients."""
+    """Make a step: one energy distance and both of its gradients."""
     generator = torch.Generator().manual_seed(0)
     leaves = [torch.randn(size, dim, generator=generator).to(device).requires_grad_() for _ in range(2)]
 
@@ -142,7 +142,7 @@ def energy_step(impl: Impl, size: int, dim: int, device: str) -> Step:
 
 
 def augment_step(impl: Impl, batch: int, device: str) -> Step:
-    """One batch of 32 × 32 colour pictures."""
+    """Make a step: one augmented batch of 32 × 32 colour images."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (1024, 32, 32, 3), dtype=torch.uint8, generator=generator).to(device)
     indices = torch.randint(0, 1024, (batch,), generator=generator).to(device)
@@ -151,7 +151,7 @@ def augment_step(impl: Impl, batch: int, device: str) -> Step:
 
 
 def log_odds_step(impl: Impl, models: int, batch: int, classes: int, device: str) -> Step:
-    """Log-odds of many models at once."""
+    """Make a step: log-odds of many models at once."""
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(models, batch, classes, generator=generator).to(device)
     labels = torch.randint(0, classes, (batch,), generator=generator).to(device)
@@ -169,7 +169,7 @@ SUBJECTS: dict[str, Callable[[Impl], Step]] = {
 
 
 def count(subject: Callable[[Impl], Step]) -> dict[str, int]:
-    """One subject's counts, both implementations."""
+    """Count both implementations of one subject."""
     return {**count_reference(subject("reference")), **count_fused(subject("fused"))}
 
 

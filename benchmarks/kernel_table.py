@@ -1,4 +1,4 @@
-"""The README's table of the fused operations, from ``benchmarks/results/kernels.json``."""
+"""Format the table of the fused operations, from ``results/kernels.json``."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 
 
 def table(results: Mapping[str, Any]) -> str:
-    """Counts, and times where a GPU has measured them."""
+    """Format the counts, and the times if a GPU has measured them."""
     measured_on, rows = results["measured_on"], results["rows"]
     changed = " with changes" if measured_on["commit"].endswith("+changes") else ""
     lines = [
         f"Commit `{measured_on['commit'][:12]}`{changed}, torch {measured_on['torch']}, "
-        f"Triton {measured_on['triton']}. Counted in Triton's interpreter: operations of eager PyTorch that are no "
-        "view, and the bytes they write, against the kernels launched in their place (torch's few operations around "
-        "them not counted) and the bytes of their buffers.",
+        f"Triton {measured_on['triton']}. Counted in Triton's interpreter. PyTorch: operations in eager mode that are "
+        "not views, and the bytes that they write. Fused: the kernels launched instead, and the bytes of their "
+        "buffers; the few torch operations around them are not counted.",
         "",
         "| | PyTorch: operations | MB | fused: kernels | MB | time on a GPU |",
         "|---|---:|---:|---:|---:|---|",
@@ -33,18 +33,18 @@ def table(results: Mapping[str, Any]) -> str:
     if rows:
         lines += [
             "",
-            f"{measured_on['gpu']}, median of paired ratios with 95 % intervals. The floor is what "
-            "the dots, or the bytes, take at the rate of torch's largest product, or copy, on this GPU.",
+            f"{measured_on['gpu']}, median of paired ratios with 95 % intervals. The floor is the time of the dots, or "
+            "of the bytes, at the rate of torch's largest product, or copy, on this GPU.",
             "",
             "| | rival | rival ms | fused ms | times faster | relative error | of the floor | peak MB |",
             "|---|---|---:|---:|---:|---:|---:|---:|",
-            *(timed(row) for row in rows),
+            *(format_row(row) for row in rows),
         ]
     return "\n".join([*lines, ""])
 
 
-def timed(row: Mapping[str, Any]) -> str:
-    """One measured row, or why there is none."""
+def format_row(row: Mapping[str, Any]) -> str:
+    """Format one measured row, or the reason for its absence."""
     if "left_out" in row:
         return f"| {row['subject']} | {row['left_out']} | | | | | | |"
     low, high = row["interval"]

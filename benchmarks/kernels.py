@@ -1,7 +1,7 @@
-"""The fused operations against their rivals: ``python benchmarks/kernels.py``, at most ten minutes on one CUDA GPU.
+"""Time the fused operations against their rivals: ``python benchmarks/kernels.py``, at most ten minutes on one GPU.
 
-Refuses to time anything while the kernels' tests are red on this device. Without a GPU it writes launches, operations
-and bytes, and "not measured yet" in place of every time. ``benchmarks/publish.py`` puts the table into the README.
+Nothing is timed if the kernels' tests fail on this device. Without a GPU, only launches, operations and bytes are
+counted. ``benchmarks/publish.py`` publishes the table.
 """
 
 from __future__ import annotations
@@ -24,35 +24,36 @@ from torch import Tensor
 from ungan_dist.kernels import energy_distance
 
 BUDGET_S = 9 * 60
-"""Rows that would begin later are left out, by name."""
+"""Seconds after which no further row is started."""
 MAX_RELATIVE_ERROR = 1e-3
-"""A rival whose gradients are further from eager's is not timed: a wrong answer has no speed."""
+"""A rival with a larger error is not timed."""
 
 
 def cdist_energy(x: Tensor, y: Tensor) -> Tensor:
-    """The rival: three whole matrices of ``torch.cdist``."""
+    """Compute the distance with three whole matrices of ``torch.cdist``."""
     n, m = len(x), len(y)
     within = torch.cdist(x, x).sum() / (n * (n - 1)) + torch.cdist(y, y).sum() / (m * (m - 1))
     return 2 * torch.cdist(x, y).mean() - within
 
 
 def error(ours: tuple[Tensor, ...], reference: tuple[Tensor, ...]) -> float:
-    """Largest difference, relative to the largest entry of its tensor."""
+    """Return the largest difference, relative to the largest entry of its tensor."""
     return max(
         float((a.double() - b.double()).abs().max() / b.abs().max()) for a, b in zip(ours, reference, strict=True)
     )
 
 
-def checked(name: str, rival: Callable[[], tuple[Tensor, ...]], eager: tuple[Tensor, ...]) -> str | None:
-    """Why a rival is not timed, or none: it does not run, or its gradients are wrong."""
+def find_obstacle(name: str, rival: Callable[[], tuple[Tensor, ...]], eager: tuple[Tensor, ...]) -> str | None:
+    """Return the reason for not timing a rival, or None if it runs and its gradients are right."""
     try:
         relative = error(rival(), eager)
-    except Exception as failure:  # whatever a compiler may raise is the row's text
+    except Exception as failure:  # a compiler may raise anything; the message becomes the row's text
         return f"{name} does not run: {str(failure).strip().splitlines()[0]}"
     return None if relative <= MAX_RELATIVE_ERROR else f"{name} is wrong by {relative:.1e}"
 
 
 def measure_critic(deadline: float) -> list[dict[str, object]]:
+    """Time the critic's step and update."""
     from kernel_counts import critic_step
 
     rows: list[dict[str, object]] = []
@@ -60,13 +61,13 @@ def measure_critic(deadline: float) -> list[dict[str, object]]:
     for width in (128, 256):
         subject = f"critic step, widths {width}, batch 256"
         if time.monotonic() > deadline:
-            rows.append({"subject": subject, "left_out": "the budget of time was spent"})
+            rows.append({"subject": subject, "left_out": "the time budget was spent"})
             continue
         fused, eager = critic_step("fused", width, 256, "cuda"), critic_step("reference", width, 256, "cuda")
         expected = eager()
         rivals: dict[str, Callable[[], object]] = {"eager": eager, "eager in a CUDA graph": graphed(eager)}
         compiled = torch.compile(critic_step("reference", width, 256, "cuda"))
-        reason = checked("torch.compile", compiled, expected)
+        reason = find_obstacle("torch.compile", compiled, expected)
         if reason is None:
             rivals["torch.compile"] = compiled
         else:
@@ -80,11 +81,11 @@ def measure_critic(deadline: float) -> list[dict[str, object]]:
 
 
 def measure_update(width: int, floor_ms: float) -> list[dict[str, object]]:
-    """The critic's whole update: beside the loss and its gradients, SGD's step."""
+    """Time the critic's whole update: the loss, its gradients and the SGD step."""
     from kernel_counts import critic_update
 
     fused, eager = critic_update("fused", width, 256, "cuda"), critic_update("reference", width, 256, "cuda")
-    # both begin with the same weights and go a step: later ones are at other places
+    # only the first steps are comparable: both start from the same weights
     measured = {"error": error(fused(), eager()), "peak_bytes": peak_bytes(fused), "floor_ms": floor_ms}
     rivals = {"eager": eager, "eager in a CUDA graph": graphed(eager)}
     ratios = compare(graphed(fused), rivals, num_pairs=50)
@@ -92,7 +93,7 @@ def measure_update(width: int, floor_ms: float) -> list[dict[str, object]]:
 
 
 def measure_memory_bound(deadline: float) -> list[dict[str, object]]:
-    """Augmentation and log-odds, whose floor is the copy of what they read and write."""
+    """Time augmentation and log-odds. Their floor is a copy of the bytes that they read and write."""
     from kernel_counts import augment_step, log_odds_step
 
     rows: list[dict[str, object]] = []
@@ -103,7 +104,7 @@ def measure_memory_bound(deadline: float) -> list[dict[str, object]]:
     }
     for subject, (make, num_bytes) in subjects.items():
         if time.monotonic() > deadline:
-            rows.append({"subject": subject, "left_out": "the budget of time was spent"})
+            rows.append({"subject": subject, "left_out": "the time budget was spent"})
             continue
         fused, eager = make("fused"), make("reference")
         source = torch.empty(num_bytes // 2, dtype=torch.uint8, device="cuda")
@@ -118,7 +119,7 @@ def measure_memory_bound(deadline: float) -> list[dict[str, object]]:
 
 
 def keops_energy(x: Tensor, y: Tensor) -> Tensor:
-    """The other rival: KeOps' symbolic matrices, O(n + m) memory too."""
+    """Compute the distance with KeOps' symbolic matrices, in O(n + m) memory."""
     from pykeops.torch import LazyTensor  # pyright: ignore[reportMissingImports]
 
     def total(a: Tensor, b: Tensor) -> Tensor:
@@ -130,13 +131,14 @@ def keops_energy(x: Tensor, y: Tensor) -> Tensor:
 
 
 def geomloss_energy(x: Tensor, y: Tensor) -> Tensor:
-    """A third, by KeOps underneath: half of the distance with each row's pair with itself counted in the means."""
+    """Compute the distance with geomloss, whose means include each row's pair with itself."""
     from geomloss import SamplesLoss  # pyright: ignore[reportMissingImports]
 
     return 2 * SamplesLoss("energy", backend="online")(x, y)
 
 
 def measure_energy(deadline: float) -> list[dict[str, object]]:
+    """Time the energy distance, forward and backward."""
     rows: list[dict[str, object]] = []
     rate = flops_per_s() / TF32_PRODUCTS
     for size in (8192, 65536):
@@ -144,7 +146,7 @@ def measure_energy(deadline: float) -> list[dict[str, object]]:
         for backward in (False, True):
             subject = f"energy distance, {size} × {size} × 64, forward" + (" and backward" if backward else "")
             if time.monotonic() > deadline:
-                rows.append({"subject": subject, "left_out": "the budget of time was spent"})
+                rows.append({"subject": subject, "left_out": "the time budget was spent"})
                 continue
 
             def arm(
@@ -165,7 +167,7 @@ def measure_energy(deadline: float) -> list[dict[str, object]]:
             for name, (value, expected, beside) in others.items():
                 module = {"KeOps": "pykeops"}.get(name, name)
                 missing = importlib.util.find_spec(module) is None
-                reason = f"{name} is not installed" if missing else checked(name, arm(value), expected())
+                reason = f"{name} is not installed" if missing else find_obstacle(name, arm(value), expected())
                 if reason is None:
                     beside[name] = arm(value)
                 else:
@@ -184,7 +186,7 @@ def _run(value: Callable[[], Tensor], x: Tensor, y: Tensor, backward: bool) -> t
 
 
 def counts() -> list[dict[str, object]]:
-    """In a process of its own: the interpreter is switched on before Triton is imported, and stays on."""
+    """Count in another process, because the interpreter must be enabled before Triton is imported."""
     done = subprocess.run(
         [sys.executable, "-W", "ignore", str(Path(__file__).parent / "kernel_counts.py")],
         env=os.environ | {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""},
@@ -196,14 +198,14 @@ def counts() -> list[dict[str, object]]:
 
 
 def main() -> int:
-    """Tests first, then times; the exit status is that of the tests."""
+    """Run the tests, then the timings. Return the exit status of the tests."""
     if not torch.cuda.is_available():
         print(f"no CUDA GPU: counts only, in {write('kernels', [], counts=counts())}")
         return 0
     deadline = time.monotonic() + BUDGET_S
     tests = subprocess.run([sys.executable, "-m", "pytest", "-q", "tests/unit/kernels"]).returncode
     if tests:
-        print("the kernels' tests are red on this device: nothing is timed", file=sys.stderr)
+        print("the kernels' tests fail on this device: nothing is timed", file=sys.stderr)
         return tests
     rows = [*measure_critic(deadline), *measure_energy(deadline), *measure_memory_bound(deadline)]
     print(f"written to {write('kernels', rows, counts=counts())}")

@@ -1,8 +1,9 @@
-"""What limits our loader: ``python benchmarks/loader_limits.py``, two minutes on two idle cores.
+"""Time the parts of our loader: ``python benchmarks/loader_limits.py``, two minutes on two idle cores.
 
-Our compiled pixels without a loader, into as many buffers as it has and into a few places only, by which small pictures
-stay in the cache; JPEG decoded alone; zeros written in place of pictures. The data of ``loaders.py``, but a process of
-its own: numba finds no end in compiling our pixels for other arrays once FFCV has Loaders.
+The parts are our compiled pixel code without a loader, JPEG decoding alone, and writing zeros. The pixel code writes
+into as many buffers as the loader has, then into a few places only, where small images stay in the cache. The data are
+those of ``loaders.py``. This is a separate process, because numba does not finish compiling the pixel code for other
+arrays once FFCV has Loaders.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ from ungan_dist.data.ffcv.pictures import MAX_BUFFERS
 from ungan_dist.data.sources.source import Source
 
 Pass = Callable[[], None]
-"""Over a whole set."""
+"""One pass over a whole set."""
 FEW = 8
-"""Places of each thread, in turn."""
+"""Places that each thread writes in turn."""
 
 
-def written(source: Source, batch: int) -> Pass:
-    """Zeros in place of pictures, into as many buffers in turn as our loader has."""
+def write_zeros(source: Source, batch: int) -> Pass:
+    """Write zeros into as many buffers as our loader has."""
     height, width = source.images.shape[1:3]
     buffers = [torch.empty(batch, 3, height, width) for _ in range(MAX_BUFFERS)]
 
@@ -42,11 +43,10 @@ def written(source: Source, batch: int) -> Pass:
     return one_pass
 
 
-def computed(source: Source, augment: AugmentConfig, batch: int, *, num_threads: int, few: bool) -> Pass:
-    """Our compiled pixels in a random order, without FFCV: into as many buffers in turn as our loader has, or into
-    a few places.
+def compute_pixels(source: Source, augment: AugmentConfig, batch: int, *, num_threads: int, few: bool) -> Pass:
+    """Run our compiled pixel code in a random order, without FFCV.
 
-    Moves are drawn beforehand.
+    It writes into as many buffers as our loader has, or into a few places. Crops and flips are drawn beforehand.
     """
     from ungan_dist.data.ffcv.pixels import exact_lines, write_normalised
 
@@ -68,7 +68,7 @@ def computed(source: Source, augment: AugmentConfig, batch: int, *, num_threads:
             )
 
     everywhere = np.arange(batch)
-    # a thread takes one run of positions after another
+    # each thread processes a contiguous range of positions
     places = everywhere // (batch // num_threads) * FEW + everywhere % FEW if few else everywhere
 
     order = generator.permutation(count)
@@ -82,8 +82,8 @@ def computed(source: Source, augment: AugmentConfig, batch: int, *, num_threads:
     return one_pass
 
 
-def decoded(source: Source, batch: int, *, num_threads: int) -> Pass:
-    """JPEG files decoded into one batch's memory, in a random order; nothing is moved or normalised."""
+def decode_files(source: Source, batch: int, *, num_threads: int) -> Pass:
+    """Decode JPEG files into the memory of one batch, in a random order, without crop or normalisation."""
     from ungan_dist.data.ffcv.operation import decode_jpeg
 
     files = np.concatenate([np.frombuffer(jpeg, np.uint8) for jpeg in source.jpegs])
@@ -109,16 +109,18 @@ def decoded(source: Source, batch: int, *, num_threads: int) -> Pass:
 
 
 def main() -> int:
-    """Measures and writes ``results/loader_limits.json``."""
+    """Measure and write ``results/loader_limits.json``."""
     import_ffcv()
     torch.set_num_threads(THREADS)
     load, rows = os.getloadavg(), []
     for make, count, padding, batch in SUBJECTS:
         source, augment = make(count), AugmentConfig(padding=padding, flip=True)
-        alone, into_few = (computed(source, augment, batch, num_threads=THREADS, few=few) for few in (False, True))
-        rivals = {"our pixels alone, into few places": into_few, "writing zeros": written(source, batch)}
+        alone, into_few = (
+            compute_pixels(source, augment, batch, num_threads=THREADS, few=few) for few in (False, True)
+        )
+        rivals = {"our pixels alone, into few places": into_few, "writing zeros": write_zeros(source, batch)}
         if source.jpegs:
-            rivals["decoding alone"] = decoded(source, batch, num_threads=THREADS)
+            rivals["decoding alone"] = decode_files(source, batch, num_threads=THREADS)
         rows += [
             as_row(
                 source.title,
@@ -133,7 +135,7 @@ def main() -> int:
             for ratio in compare(alone, rivals, num_pairs=NUM_PAIRS)
         ]
     path = write("loader_limits", rows, hardware=hardware())
-    print(f"written to {path}; `python benchmarks/publish.py` puts it into README.md")
+    print(f"written to {path}; `python benchmarks/publish.py` publishes it")
     return 0
 
 

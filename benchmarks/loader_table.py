@@ -1,4 +1,4 @@
-"""The README's table of loaders, from ``results/loaders.json``."""
+"""Format the table of loaders, from ``results/loaders.json`` and ``results/loader_limits.json``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ LIMITS = Path(__file__).parent / "results" / "loader_limits.json"
 
 
 def table(results: dict[str, Any]) -> str:
-    """Images a second of every loader, and what ours in FFCV is worth against it."""
+    """Format the images per second of every loader, and the speed-up of ours in FFCV over it."""
     limits = json.loads(LIMITS.read_text())
     lines: list[str] = []
     for subject in dict.fromkeys(row["subject"] for row in results["rows"]):
@@ -18,11 +18,12 @@ def table(results: dict[str, Any]) -> str:
         first = rows[0]
         load = ", ".join(f"{value:.1f}" for value in first["load_average"])
         lines += [
-            f"**{subject}**, {first['num_examples']:,} pictures, {first['threads']} threads, batches of "
+            f"**{subject}**, {first['num_examples']:,} images, {first['threads']} threads, batches of "
             f"{first['batch']}, {results['hardware']['cores']} cores; load average before and after "
             f"{load}; commit `{results['measured_on']['commit'][:12]}`.",
             "",
-            "| | images/s | ours in FFCV is faster by | CPU s / 10,000 | first batch of a pass, ms | of all, s |",
+            "| | images/s | ours in FFCV is faster by | CPU s / 10,000 | first batch of a pass, ms "
+            "| first batch ever, s |",
             "|---|---:|---:|---:|---:|---:|",
             _cells("ours in FFCV", first["ours_images_per_s"], "", first["ours_costs"]),
         ]
@@ -36,25 +37,27 @@ def table(results: dict[str, Any]) -> str:
 
 
 def _limits(results: dict[str, Any], subject: str) -> str:
-    """One sentence on what a loader of ours is made of."""
+    """Describe the speed of our loader's parts."""
     rows = {row["rival"]: row for row in results["rows"] if row["subject"] == subject}
-    ours = [row["ours_images_per_s"] for row in rows.values()]
-    decoding = rows.get("decoding alone")
-    parts = [
-        f"our compiled pixels make {min(ours):,.0f} to {max(ours):,.0f} images/s into as many buffers as it has (the "
-        f"medians beside each of what follows)",
-        f"{_times(rows['our pixels alone, into few places'])} as many into a few places only",
-        f"writing zeros in their place makes {_times(rows['writing zeros'])} as many",
+    speeds = [row["ours_images_per_s"] for row in rows.values()]
+    sentences = [
+        f"Limits, without a loader (`benchmarks/loader_limits.py`, commit `{results['measured_on']['commit'][:12]}`): "
+        f"our compiled pixel code makes {min(speeds):,.0f} to {max(speeds):,.0f} images/s, into as many buffers as the "
+        "loader has.",
+        f"Into a few places only, it is {_times(rows['our pixels alone, into few places'])} as fast.",
+        f"Writing zeros instead is {_times(rows['writing zeros'])} as fast.",
     ]
-    if decoding:
-        speed = decoding["rival_images_per_s"]
-        parts.append(f"decoding these files without doing anything else {_times(decoding)} as many, {speed:,.0f}")
-    commit = results["measured_on"]["commit"][:12]
-    return f"Without a loader, {'; '.join(parts)} (`benchmarks/loader_limits.py`, commit `{commit}`)."
+    if "decoding alone" in rows:
+        decoding = rows["decoding alone"]
+        sentences.append(
+            f"Decoding these files and doing nothing else is {_times(decoding)} as fast, at "
+            f"{decoding['rival_images_per_s']:,.0f} images/s."
+        )
+    return " ".join(sentences)
 
 
 def _times(row: dict[str, Any]) -> str:
-    """How many times as fast as our pixels something else is, with its interval."""
+    """Format the speed of a part relative to our pixel code, with its interval."""
     low, high = row["interval"]
     return f"{1 / row['ratio']:.2f} times [{1 / high:.2f}, {1 / low:.2f}]"
 

@@ -1,12 +1,11 @@
-"""Loaders against each other: ``python benchmarks/loaders.py [--quick]``, minutes on two idle cores.
+"""Time loaders against each other: ``python benchmarks/loaders.py [--quick]``, minutes on two idle cores.
 
-CIFAR-10's first 10,000 training pictures (Parquet, in the folder that CIFAR10_PARQUET names) and 256-pixel
-pictures drawn here and stored as JPEG. Every arm delivers float32 batches [batch, channels, height, width],
-randomly cropped and mirrored, in a new random order at each pass; FFCV's stock arm is also timed as it is published,
-with pixels left as bytes. FFCV's stock arms leave channels last, as is its default: a view, where the other order would
-cost it two copies. What limits ours is taken apart by ``loader_limits.py``.
-``--quick`` takes fewer pictures.
-All arms of a data set take turns in one process; a pass over the set is one sample.
+The data are CIFAR-10's first 10,000 training images (Parquet, in the folder CIFAR10_PARQUET) and synthetic JPEG files
+of 256 pixels. Every arm delivers float32 batches [batch, channels, height, width], randomly cropped and mirrored, in a
+new random order at each pass. FFCV's stock pipeline is also timed as published, which leaves pixels as bytes. Its
+channels stay last, as is its default, because the other order would cost it two copies. All arms take turns in one
+process, and a pass over the set is one sample. ``--quick`` uses fewer images. ``loader_limits.py`` measures the parts
+of our loader.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ Pass = Callable[[int], Iterator[Tensor]]
 
 
 def cifar(count: int) -> Source:
-    """CIFAR-10's first training pictures."""
+    """Read CIFAR-10's first training images."""
     if "CIFAR10_PARQUET" not in os.environ:
         raise SystemExit("set CIFAR10_PARQUET to the folder of CIFAR-10's train.parquet")
     rows = pq.read_table(Path(os.environ["CIFAR10_PARQUET"]) / "train.parquet").slice(0, count)
@@ -53,7 +52,7 @@ def cifar(count: int) -> Source:
 
 
 def synthetic(count: int) -> Source:
-    """Smooth pictures of 256 × 256 pixels and their JPEG files, quality 90."""
+    """Draw smooth images of 256 × 256 pixels as JPEG files of quality 90."""
     generator = np.random.default_rng(0)
     jpegs: list[bytes] = []
     for _ in range(count):
@@ -66,7 +65,7 @@ def synthetic(count: int) -> Source:
 
 
 SUBJECTS = ((cifar, 10_000, 4, 256), (synthetic, 1024, 16, 64))
-"""Pictures, how many, the crop's padding and the batch size."""
+"""Data, number of images, padding of the crop, and batch size."""
 
 
 def _source(images: np.ndarray, labels: np.ndarray, title: str, jpegs: tuple[bytes, ...]) -> Source:
@@ -85,7 +84,7 @@ def _source(images: np.ndarray, labels: np.ndarray, title: str, jpegs: tuple[byt
 
 
 def ours(source: Source, place: BetonPlace, augment: AugmentConfig, batch: int, *, in_file: bool) -> Pass:
-    """Our loaders: FFCV's file or resident pixels."""
+    """Make one of our loaders: FFCV's file or resident pixels."""
     table = normalisation_table(source.mean, source.std)
     images: object = torch.from_numpy(source.images)
     if in_file:
@@ -105,7 +104,7 @@ def ours(source: Source, place: BetonPlace, augment: AugmentConfig, batch: int, 
 
 
 def stock(place: BetonPlace, augment: AugmentConfig, batch: int, *, as_float: bool) -> Pass:
-    """FFCV's own pipeline: decode, flip, translate, convert; to float32 and normalised where asked."""
+    """Make FFCV's own pipeline: decode, flip, translate, convert, and optionally normalise to float32."""
     from ffcv.fields.decoders import SimpleRGBImageDecoder
     from ffcv.loader import Loader, OrderOption
     from ffcv.transforms import NormalizeImage, RandomHorizontalFlip, RandomTranslate, ToTensor, ToTorchImage
@@ -134,7 +133,7 @@ def stock(place: BetonPlace, augment: AugmentConfig, batch: int, *, as_float: bo
 
 
 class Decoded(torch.utils.data.Dataset[Tensor]):
-    """What torch's DataLoader is given: pixels in memory, or JPEG files in memory, and torchvision's transforms."""
+    """Pixels or JPEG files in memory, with torchvision's transforms, for torch's DataLoader."""
 
     def __init__(self, source: Source, augment: AugmentConfig) -> None:
         from torchvision.transforms import v2
@@ -160,7 +159,7 @@ class Decoded(torch.utils.data.Dataset[Tensor]):
 
 
 def data_loader(source: Source, augment: AugmentConfig, batch: int, *, num_workers: int) -> Pass:
-    """torch's DataLoader; its processes persist, as FFCV's compiled code does."""
+    """Make torch's DataLoader. Its processes persist, as FFCV's compiled code does."""
     loader = torch.utils.data.DataLoader(
         Decoded(source, augment),
         batch_size=batch,
@@ -172,7 +171,7 @@ def data_loader(source: Source, augment: AugmentConfig, batch: int, *, num_worke
 
 
 class Arm:
-    """A loader being timed: passes, what the first one cost, and the processor's seconds."""
+    """A loader under test: its passes, the cost of the first one, and its CPU seconds."""
 
     def __init__(self, make: Callable[[], Pass], num_examples: int) -> None:
         begun = time.perf_counter()
@@ -189,19 +188,19 @@ class Arm:
         self.cpu_s.append(_cpu_seconds() - before)
 
     def _run(self, begun: float) -> float:
-        """A pass; every picture must come. Seconds until the first batch."""
+        """Run one pass, check that it delivers every image, and return the seconds until its first batch."""
         seen, first = 0, 0.0
         for images in self._pass(self._epoch):
             first = first or time.perf_counter() - begun
             seen += len(images)
-        assert seen == self.num_examples, f"{seen} of {self.num_examples} pictures"
+        assert seen == self.num_examples, f"{seen} of {self.num_examples} images"
         self.seconds_to_first = self.seconds_to_first or first
         self._epoch += 1
         return first
 
 
 def _cpu_seconds() -> float:
-    """Of this process and its workers that have ended; living workers are read from /proc."""
+    """Return the CPU seconds of this process and its workers. Those of live workers come from /proc."""
     own = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
     ticks = 0
     for child in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
@@ -211,7 +210,7 @@ def _cpu_seconds() -> float:
 
 
 def measure(source: Source, folder: Path, augment: AugmentConfig, batch: int) -> list[dict[str, object]]:
-    """Rows of one data set: ours in FFCV against every other arm."""
+    """Compare ours in FFCV with every other arm on one data set."""
     place = BetonPlace(output=folder, data_hash=source.content_hash)
     facts = prepare_beton(source, place)
     count = len(source.images)
@@ -253,7 +252,7 @@ def measure(source: Source, folder: Path, augment: AugmentConfig, batch: int) ->
 
 
 def main() -> int:
-    """Measures and writes ``results/loaders.json``."""
+    """Measure and write ``results/loaders.json``."""
     import_ffcv()
     torch.set_num_threads(THREADS)
     quick = "--quick" in sys.argv[1:]
@@ -267,7 +266,7 @@ def main() -> int:
         row["load_average"] = [round(load[0], 2), round(os.getloadavg()[0], 2)]
         row["quick"] = quick
     path = write("loaders", rows, hardware=hardware())
-    print(f"written to {path}; `python benchmarks/publish.py` puts it into README.md")
+    print(f"written to {path}; `python benchmarks/publish.py` publishes it")
     return 0
 
 

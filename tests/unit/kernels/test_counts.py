@@ -104,8 +104,8 @@ def test_a_measured_row_tells_its_fraction_of_the_floor():
         "subject": "critic step", "rival": "eager", "rival_ms": 8.0, "ours_ms": 0.5, "ratio": 16.0,
         "interval": [15, 17], "error": 1e-6, "floor_ms": 0.05, "peak_bytes": 2_000_000,
     }  # fmt: skip
-    cells = kernel_table.timed(row).split(" | ")
+    cells = kernel_table.format_row(row).split(" | ")
     assert cells[-2:] == ["10%", "2.0 |"]
     header = kernel_table.table(RESULTS | {"rows": [row]}).splitlines()[-3]
-    assert header.count("|") == kernel_table.timed(row).count("|")
-    assert header.count("|") == kernel_table.timed({"subject": "one", "left_out": "no time"}).count("|")
+    assert header.count("|") == kernel_table.format_row(row).count("|")
+    assert header.count("|") == kernel_table.format_row({"subject": "one", "left_out": "no time"}).count("|")
