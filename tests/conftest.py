@@ -50,7 +50,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 @pytest.fixture
 def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports written by this process have no figures: drawing them takes most of a small audit's time."""
-    monkeypatch.setattr("ungan_dist.report.figures.figures", lambda _: [])
+    monkeypatch.setattr("ungan_dist.report.figures.draw_figures", lambda _: [])
 
 
 @pytest.fixture(scope="session")
