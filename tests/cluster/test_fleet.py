@@ -7,7 +7,6 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -225,31 +224,13 @@ def test_no_silence_without_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "slowest: " in heard
 
 
-def test_104_sleeping_units_on_8_warm_workers_are_scheduled_at_90_percent_and_more(
-    record_property: Callable[[str, object], None],
-) -> None:
-    units = [SleepingUnit(id=str(number), seconds=2.0) for number in range(104)]
-    config = FleetConfig(num_workers=8, cpus_per_worker=0.5, gpus_per_worker=0.0)
-    with Fleet(config, execute=sleep, is_done=always_done) as fleet:
-        list(fleet.run_units([SleepingUnit(id=f"warm {number}", seconds=3.0) for number in range(8)]))
-        start = time.monotonic()
-        assert len(list(fleet.run_units(units))) == 104
-        wall = time.monotonic() - start
-    efficiency = 104 * 2.0 / 8 / wall
-    record_property("efficiency", efficiency)
-    print(f"scheduling efficiency {efficiency:.3f}: ideal 26 s, wall {wall:.1f} s")
-    assert efficiency >= 0.90
-
-
 @pytest.mark.parametrize("hanging", range(3))
 def test_a_unit_that_was_handed_ahead_has_its_deadline_too(hanging: int, tmp_path: Path) -> None:
     units = [SleepingUnit(id=str(number), seconds=0.3) for number in range(5)]
     config = FleetConfig(num_workers=1, gpus_per_worker=0.0, deadline_s=3.0)
     execute = HangOnce(unit=str(hanging), notes=tmp_path)
-    start = time.monotonic()
     with Fleet(config, execute=execute, is_done=always_done) as fleet:
         assert settled(list(fleet.run_units(units))) == {unit.id: 1 for unit in units}
-    assert time.monotonic() - start < 40
     assert gone(int((tmp_path / "hung").read_text()))
 
 

@@ -148,7 +148,7 @@ def test_opcheck(fused_device, name):
 ONE_GRAPH = """
 import sys
 import warnings
-sys.path.insert(0, "tests/unit/kernels")
+sys.path[:0] = ["tests/unit/kernels", "tests/helpers"]
 import torch
 from test_fused_contract import operations
 warnings.simplefilter("ignore")
@@ -166,6 +166,7 @@ for name in operations(device):
 """
 
 
+@pytest.mark.process
 def test_each_compiles_as_one_graph(fused_device):
     """In a process of its own: jaxtyping's import hook breaks ``fullgraph``."""
     environment = os.environ | ({} if fused_device == "cuda" else {"TRITON_INTERPRET": "1"})

@@ -58,6 +58,7 @@ def prepared(output: Path) -> Path:
     return output / place
 
 
+@pytest.mark.process
 def test_the_command_says_a_line_a_check_and_leaves_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("ffcv.libffcv", reason="FFCV is not installed")
     output = tmp_path / "runs"
@@ -71,6 +72,7 @@ def test_the_command_says_a_line_a_check_and_leaves_nothing(tmp_path: Path, capf
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.process
 def test_a_failure_is_the_exit_code(tmp_path: Path, capfd: pytest.CaptureFixture[str], stub: Path) -> None:
     for name in ("torch", "triton", "ffcv"):
         (stub / f"{name}.py").write_text("raise ImportError('broken\\nin two lines')")
@@ -190,16 +192,19 @@ CHECKS = {"torch": doctor.check_torch, "triton": doctor.check_triton, "ffcv": do
         ("ffcv", "raise ModuleNotFoundError('no numba', name='numba')", "failure", "numba"),
     ],
 )
+@pytest.mark.process
 def test_a_broken_library(stub: Path, name: str, content: str, state: str, word: str) -> None:
     (stub / f"{name}.py").write_text(content)
     says(CHECKS[name](), state, word)
 
 
+@pytest.mark.process
 def test_a_torch_that_computes_otherwise(stub: Path) -> None:
     (stub / "sitecustomize.py").write_text("import torch\ntorch.Tensor.__matmul__ = lambda x, y: 2 * x.mm(y)\n")
     says(doctor.check_torch(), "failure", "gradient")
 
 
+@pytest.mark.process
 def test_a_library_that_hangs(stub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (stub / "torch.py").write_text("import time; time.sleep(600)")
     monkeypatch.setattr(doctor, "PATIENCE_S", 0.5)
@@ -262,6 +267,7 @@ def test_storage_behind_a_url(tmp_path: Path) -> None:
     says(doctor.check_storage("nothing://here"), "failure", "nothing")
 
 
+@pytest.mark.process
 def test_object_storage(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
