@@ -20,9 +20,9 @@ from numba import njit, prange, set_num_threads
 from publish import hardware
 
 from ungan_dist.config.training import AugmentConfig
-from ungan_dist.data.examples import normalisation_table
-from ungan_dist.data.ffcv.installed import import_ffcv
-from ungan_dist.data.ffcv.pictures import MAX_BUFFERS
+from ungan_dist.data.examples import make_normalisation_table
+from ungan_dist.data.ffcv.availability import import_ffcv
+from ungan_dist.data.ffcv.images import MAX_BUFFERS
 from ungan_dist.data.sources.source import Source
 
 Pass = Callable[[], None]
@@ -51,7 +51,7 @@ def compute_pixels(source: Source, augment: AugmentConfig, batch: int, *, num_th
     from ungan_dist.data.ffcv.pixels import exact_lines, write_normalised
 
     count, height, width, channels = source.images.shape
-    table = np.ascontiguousarray(normalisation_table(source.mean, source.std).numpy().T)
+    table = np.ascontiguousarray(make_normalisation_table(source.mean, source.std).numpy().T)
     lines, shape = exact_lines(source.mean, source.std, table), np.array((height, width, channels))
     buffers = np.empty((MAX_BUFFERS, batch, channels, height, width), np.float32)
     generator = np.random.default_rng(0)

@@ -28,9 +28,9 @@ from publish import hardware
 from torch import Tensor
 
 from ungan_dist.config.training import AugmentConfig
-from ungan_dist.data.examples import Examples, batches, gather_ahead, normalisation_table
-from ungan_dist.data.ffcv.file import BetonPlace, prepare_beton, sound_tables
-from ungan_dist.data.ffcv.installed import import_ffcv, torch_threads_kept
+from ungan_dist.data.examples import Examples, gather_batches, iterate_batches, make_normalisation_table
+from ungan_dist.data.ffcv.availability import import_ffcv, keep_torch_threads
+from ungan_dist.data.ffcv.file import BetonLocation, prepare_beton, read_beton
 from ungan_dist.data.sources.source import CIFAR10_MEAN, CIFAR10_STD, Source
 
 NUM_PAIRS = 20
@@ -83,27 +83,27 @@ def _source(images: np.ndarray, labels: np.ndarray, title: str, jpegs: tuple[byt
     )
 
 
-def ours(source: Source, place: BetonPlace, augment: AugmentConfig, batch: int, *, in_file: bool) -> Pass:
+def ours(source: Source, place: BetonLocation, augment: AugmentConfig, batch: int, *, in_file: bool) -> Pass:
     """Make one of our loaders: FFCV's file or resident pixels."""
-    table = normalisation_table(source.mean, source.std)
+    table = make_normalisation_table(source.mean, source.std)
     images: object = torch.from_numpy(source.images)
     if in_file:
-        from ungan_dist.data.ffcv.pictures import FfcvPictures
+        from ungan_dist.data.ffcv.images import FfcvImages
 
-        beton, _ = sound_tables(place)
-        images = FfcvPictures(
-            place.path, beton, source.mean, source.std, device=torch.device("cpu"), num_threads=THREADS
-        )
+        beton, _ = read_beton(place)
+        images = FfcvImages(place.path, beton, source.mean, source.std, device=torch.device("cpu"), num_threads=THREADS)
     data = Examples(images=images, labels=torch.from_numpy(source.labels), table=table, num_classes=10)  # pyright: ignore
     members = torch.arange(len(source.images))
 
     def one_pass(epoch: int) -> Iterator[Tensor]:
-        return gather_ahead(data, list(batches(members, batch, seed=0, epoch=epoch)), augment=augment, epoch=epoch)
+        return gather_batches(
+            data, list(iterate_batches(members, batch, seed=0, epoch=epoch)), augment=augment, epoch=epoch
+        )
 
     return one_pass
 
 
-def stock(place: BetonPlace, augment: AugmentConfig, batch: int, *, as_float: bool) -> Pass:
+def stock(place: BetonLocation, augment: AugmentConfig, batch: int, *, as_float: bool) -> Pass:
     """Make FFCV's own pipeline: decode, flip, translate, convert, and optionally normalise to float32."""
     from ffcv.fields.decoders import SimpleRGBImageDecoder
     from ffcv.loader import Loader, OrderOption
@@ -114,7 +114,7 @@ def stock(place: BetonPlace, augment: AugmentConfig, batch: int, *, as_float: bo
     if as_float:
         operations += [NormalizeImage(mean, std, np.float32)]
     operations += [ToTensor(), ToTorchImage()]
-    with torch_threads_kept():
+    with keep_torch_threads():
         loader = Loader(
             str(place.path),
             batch_size=batch,
@@ -211,7 +211,7 @@ def _cpu_seconds() -> float:
 
 def measure(source: Source, folder: Path, augment: AugmentConfig, batch: int) -> list[dict[str, object]]:
     """Compare ours in FFCV with every other arm on one data set."""
-    place = BetonPlace(output=folder, data_hash=source.content_hash)
+    place = BetonLocation(output=folder, data_hash=source.content_hash)
     facts = prepare_beton(source, place)
     count = len(source.images)
     makers: dict[str, Callable[[], Pass]] = {

@@ -17,7 +17,7 @@ from scipy.stats import norm
 
 from ungan_dist import store
 from ungan_dist.attack.lira import fit_shadows
-from ungan_dist.data.split import membership_matrix
+from ungan_dist.data.split import draw_membership
 
 NUM_SHADOWS, NUM_EXAMPLES, NUM_QUERIES = 512, 45_000, 2
 BLOCK = 8
@@ -54,7 +54,7 @@ def timed(function: Callable[[], np.ndarray]) -> tuple[np.ndarray, float]:
 
 def main() -> None:
     generator = np.random.default_rng(0)
-    membership = membership_matrix(NUM_SHADOWS, NUM_EXAMPLES, 0)
+    membership = draw_membership(NUM_SHADOWS, NUM_EXAMPLES, 0)
     with tempfile.TemporaryDirectory() as folder:
         shadows = write_shadows(Path(folder), membership, generator)
         target = generator.normal(size=(NUM_EXAMPLES, NUM_QUERIES), scale=2.0).astype(np.float32)

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from ungan_dist.config import recipes
 from ungan_dist.config.audit import AuditConfig, method_config
 from ungan_dist.config.methods import check_method
-from ungan_dist.data.examples import Examples, normalisation_table
-from ungan_dist.data.seeds import layer_draws
+from ungan_dist.data.examples import Examples, make_normalisation_table
+from ungan_dist.data.seeds import seed_layers
 from ungan_dist.methods import Request, run_method
 from ungan_dist.training.factories import check_trainable
 from ungan_dist.training.models import frozen_copy, trainable_copy
@@ -71,7 +71,7 @@ def unlearn(
     examples = Examples(
         images=torch.from_numpy(np.ascontiguousarray(images)).to(device),
         labels=torch.from_numpy(labels).to(device),
-        table=normalisation_table(mean, std).to(device),
+        table=make_normalisation_table(mean, std).to(device),
         num_classes=_num_classes(model, images, labels),
     )
 
@@ -88,7 +88,7 @@ def unlearn(
         world=World(device=device),
     )
     settings = method_config(config, method)
-    with layer_draws(method, seed):
+    with seed_layers(method, seed):
         unlearned = run_method(request, settings).model
     for name, value in unlearned.state_dict().items():
         if not torch.isfinite(value).all():
@@ -175,7 +175,7 @@ def _num_classes(
     """As many as the model has outputs: the data may lack a class."""
     _, height, width, channels = images.shape
     pictures = torch.randn(2, channels, height, width, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad(), layer_draws("check"):
+    with torch.no_grad(), seed_layers("check"):
         outputs: object = frozen_copy(model)(pictures.to(next(model.parameters()).device))
     if not isinstance(outputs, Tensor) or outputs.ndim != 2 or len(outputs) != 2:
         got = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__

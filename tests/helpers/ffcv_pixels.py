@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ungan_dist.data.examples import normalisation_table
+from ungan_dist.data.examples import make_normalisation_table
 
 MOMENTS = {
     "CIFAR-10": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
@@ -37,7 +37,7 @@ def wrong_moves(world: Any) -> dict[tuple[tuple[int, int, int], bool], list[tupl
     for (height, width, channels), looked_up in itertools.product(SHAPES, [False, True]):
         generator = np.random.default_rng(0)
         mean, std = (tuple(generator.uniform(*ends, channels).tolist()) for ends in ((0.3, 0.6), (0.1, 0.4)))
-        table = np.ascontiguousarray(normalisation_table(mean, std).numpy().T)
+        table = np.ascontiguousarray(make_normalisation_table(mean, std).numpy().T)
         lines = np.zeros((channels, 4), np.float32) if looked_up else exact_lines(mean, std, table)
         pixels = generator.integers(0, 256, (height, width, channels), dtype=np.uint8)
         out = np.empty((channels, height, width), np.float32)
@@ -65,7 +65,7 @@ def called_with_fastmath(world: Any) -> tuple[bool, list[str]]:
         write_normalised(pixels, shape, table, lines, out, 0, 0, False)
 
     mean, std = MOMENTS["CIFAR-10"]
-    table = np.ascontiguousarray(normalisation_table(mean, std).numpy().T)
+    table = np.ascontiguousarray(make_normalisation_table(mean, std).numpy().T)
     lines = exact_lines(mean, std, table)
     pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     out = np.empty((3, 32, 32), np.float32)

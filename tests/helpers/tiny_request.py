@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from ungan_dist.config.training import AugmentConfig, ModelConfig, TrainConfig
-from ungan_dist.data.examples import Examples, normalisation_table
+from ungan_dist.data.examples import Examples, make_normalisation_table
 from ungan_dist.methods.request import Request
 from ungan_dist.training.models import build, frozen_copy
 from ungan_dist.training.world import World
@@ -35,7 +35,7 @@ def tiny_request(
         data=Examples(
             images=torch.from_numpy(images),
             labels=torch.arange(num_examples) % NUM_CLASSES,
-            table=normalisation_table((0.5,), (0.25,), dtype),
+            table=make_normalisation_table((0.5,), (0.25,), dtype),
             num_classes=NUM_CLASSES,
         ),
         retain=retain,

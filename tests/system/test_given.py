@@ -29,7 +29,7 @@ from ungan_dist.config.audit import AuditConfig
 from ungan_dist.config.data import SourceConfig
 from ungan_dist.config.identity import content_hash, identity, run_hash
 from ungan_dist.config.recipes import cifar10_small, custom, digits
-from ungan_dist.data.list_split import MEMBERS_SHARE
+from ungan_dist.data.list_split import MEMBER_FRACTION
 from ungan_dist.data.lists import read_list
 from ungan_dist.data.prepared import prepare
 from ungan_dist.data.sources.source import load_source
@@ -204,7 +204,7 @@ def test_parquet_with_ids_and_a_model_trained_here(project: Path, capsys: pytest
     table = json.loads(Path("out/run/table.json").read_text())
     assert table["status"] == "COMPLETE"
     assert table["sizes"]["forget"] == 6
-    assert table["sizes"]["train"] == round(MEMBERS_SHARE * 120)
+    assert table["sizes"]["train"] == round(MEMBER_FRACTION * 120)
     assert isinstance(load("out/run", "cf_k"), torch.nn.Sequential)
     assert command("verify", "out/run") == 0
     assert any(f"given as forget, {project}/forget.csv" in note for note in plan_purge(Path("out/run")).notes)

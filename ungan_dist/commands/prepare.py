@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> int:
     rebuild = "--rebuild" in arguments
     config = recipe_config([word for word in arguments if word != "--rebuild"], command="prepare")
 
-    from ungan_dist.data.ffcv.file import BetonPlace, prepare_beton
+    from ungan_dist.data.ffcv.file import BetonLocation, prepare_beton
     from ungan_dist.data.sources.source import load_source
     from ungan_dist.errors import ConfigError
 
@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> int:
         source = load_source(config.source)
     except (ValueError, OSError) as error:
         raise ConfigError(str(error)) from error
-    place = BetonPlace(output=Path(config.output).resolve(), data_hash=source.content_hash)
+    place = BetonLocation(output=Path(config.output).resolve(), data_hash=source.content_hash)
     try:
         facts = prepare_beton(source, place, rebuild=rebuild)
     except OSError as error:

@@ -18,7 +18,7 @@ from ungan_dist.kernels import gather_augmented
 
 
 @dataclass(frozen=True, kw_only=True)
-class View:
+class ImageTransform:
     """How pictures are looked at; the same view of an example has the same bits by every loader."""
 
     augment: AugmentConfig | None = None
@@ -33,7 +33,7 @@ class View:
 
 
 @runtime_checkable
-class PictureFile(Protocol):
+class ImageReader(Protocol):
     """Pictures that are read from a file when they are asked for."""
 
     @property
@@ -46,11 +46,11 @@ class PictureFile(Protocol):
         """Where batches arrive."""
         ...
 
-    def gather(self, indices: Tensor, view: View) -> Tensor:
+    def gather(self, indices: Tensor, view: ImageTransform) -> Tensor:
         """One batch, float32."""
         ...
 
-    def read(self, batches: Sequence[Tensor], view: View) -> Iterator[Tensor]:
+    def read(self, batches: Sequence[Tensor], view: ImageTransform) -> Iterator[Tensor]:
         """Batches in order, read ahead; each is valid until the next is asked for."""
         ...
 
@@ -59,7 +59,7 @@ class PictureFile(Protocol):
 class Examples:
     """A data set, resident on one device or in a file; sets are tensors of indices into it."""
 
-    images: UInt8[Tensor, "examples height width channels"] | PictureFile
+    images: UInt8[Tensor, "examples height width channels"] | ImageReader
     labels: Int[Tensor, " examples"]
     table: Float[Tensor, "256 channels"]
     """Normalisation: pixel value and channel → input of the model."""
@@ -76,7 +76,7 @@ class Examples:
         return "fused" if operation in self.fused else "reference"
 
 
-def normalisation_table(
+def make_normalisation_table(
     mean: tuple[float, ...], std: tuple[float, ...], dtype: torch.dtype = torch.float32
 ) -> Float[Tensor, "256 channels"]:
     """``(value / 255 − mean) / std``, rounded once to float32: every loader and kernel reads the same bits."""
@@ -85,7 +85,7 @@ def normalisation_table(
     return torch.from_numpy(table).to(dtype)
 
 
-def augment_draws(
+def draw_augmentation(
     seed: int, epoch: int, examples: Int[np.ndarray, " batch"], config: AugmentConfig
 ) -> tuple[Int[np.ndarray, " batch"], Int[np.ndarray, " batch"], Int[np.ndarray, " batch"]]:
     """Rows and columns of the crop's corner in the padded picture, and whether it is mirrored (0 or 1)."""
@@ -116,7 +116,7 @@ def gather(
     """
     fused = augment is not None and not shift and not flip and data.implementation("gather_augmented") == "fused"
     if not isinstance(data.images, Tensor):
-        view = View(augment=augment, seed=seed, epoch=epoch, shift=shift, flip=flip)
+        view = ImageTransform(augment=augment, seed=seed, epoch=epoch, shift=shift, flip=flip)
         return _laid_out(data.images.gather(indices, view), data, fused)
     if augment is not None and fused:
         return gather_augmented(
@@ -129,7 +129,7 @@ def gather(
     if augment is not None and (augment.padding or augment.flip):
         top, left, mirrored = (
             torch.from_numpy(draw).to(data.device)[:, None]
-            for draw in augment_draws(seed, epoch, indices.cpu().numpy(), augment)
+            for draw in draw_augmentation(seed, epoch, indices.cpu().numpy(), augment)
         )
         columns = torch.where(mirrored == 1, width - 1 - columns, columns)
         rows, columns = rows + top - augment.padding, columns + left - augment.padding
@@ -146,7 +146,7 @@ def gather(
     return normalised.permute(0, 3, 1, 2).contiguous()
 
 
-def gather_ahead(
+def gather_batches(
     data: Examples,
     batches: Sequence[Int[Tensor, " _"]],
     *,
@@ -167,7 +167,7 @@ def gather_ahead(
             yield gather(data, batch, augment=augment, seed=seed, epoch=epoch)
     else:
         fused = augment is not None and data.implementation("gather_augmented") == "fused"
-        for images in data.images.read(batches, View(augment=augment, seed=seed, epoch=epoch)):
+        for images in data.images.read(batches, ImageTransform(augment=augment, seed=seed, epoch=epoch)):
             yield _laid_out(images, data, fused)
 
 
@@ -179,15 +179,17 @@ def _laid_out(
     return images.contiguous(memory_format=torch.channels_last) if fused else images
 
 
-def epoch_order(indices: Int[Tensor, " set"], seed: int, epoch: int) -> Int[Tensor, " set"]:
+def shuffle_set(indices: Int[Tensor, " set"], seed: int, epoch: int) -> Int[Tensor, " set"]:
     """The set in the shuffled order of one epoch."""
     generator = np.random.Generator(np.random.Philox(derive_seed("order", seed, epoch)))
     return indices[torch.from_numpy(generator.permutation(len(indices))).to(indices.device)]
 
 
-def batches(indices: Int[Tensor, " set"], batch_size: int, *, seed: int, epoch: int) -> Iterator[Int[Tensor, " batch"]]:
+def iterate_batches(
+    indices: Int[Tensor, " set"], batch_size: int, *, seed: int, epoch: int
+) -> Iterator[Int[Tensor, " batch"]]:
     """One shuffled pass over a set; a last batch of one joins the batch before it (batch norm needs two)."""
-    order = epoch_order(indices, seed, epoch)
+    order = shuffle_set(indices, seed, epoch)
     starts = list(range(0, len(order), batch_size))
     if len(order) - starts[-1] == 1 and len(starts) > 1:
         starts.pop()
@@ -196,18 +198,20 @@ def batches(indices: Int[Tensor, " set"], batch_size: int, *, seed: int, epoch: 
         yield order[start:end]
 
 
-def num_batches(num_examples: int, batch_size: int) -> int:
+def count_batches(num_examples: int, batch_size: int) -> int:
     """How many batches one pass has."""
     full, rest = divmod(num_examples, batch_size)
     return max(1, full + (rest > 1))
 
 
-def stream(indices: Int[Tensor, " set"], batch_size: int, *, seed: int) -> Iterator[tuple[int, Int[Tensor, " batch"]]]:
+def cycle_batches(
+    indices: Int[Tensor, " set"], batch_size: int, *, seed: int
+) -> Iterator[tuple[int, Int[Tensor, " batch"]]]:
     """Endless batches of one size in shuffled passes, each with its pass's number; a small set repeats in a batch."""
     epoch, rest = 0, indices[:0]
     while True:
         while len(rest) < batch_size:
-            rest = torch.cat([rest, epoch_order(indices, seed, epoch)])
+            rest = torch.cat([rest, shuffle_set(indices, seed, epoch)])
             epoch += 1
         yield epoch - 1, rest[:batch_size]
         rest = rest[batch_size:]

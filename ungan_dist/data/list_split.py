@@ -9,22 +9,22 @@ import numpy as np
 from jaxtyping import Int
 
 from ungan_dist.config.audit import AuditConfig
-from ungan_dist.data.lists import Listed, read_list
+from ungan_dist.data.lists import ExampleList, read_list
 from ungan_dist.data.sources.source import Source
-from ungan_dist.data.split import array_hash
+from ungan_dist.data.split import hash_array
 
-MEMBERS_SHARE = 0.4
+MEMBER_FRACTION = 0.4
 """Of the examples that may be trained on, the share that is, where neither weights nor members are given; as many stay
 never seen, and the rest is D_u and what to test on."""
-MEMBERS_SHARE_BESIDE_TEST = 0.45
+MEMBER_FRACTION_WITH_TEST = 0.45
 """The same where there is an official test set: the rest is D_u alone."""
-UNSEEN_SHARE = 1 / 6
+UNSEEN_FRACTION = 1 / 6
 """Of the examples that a given model has not seen: D_u, and as many to test on; the rest are never-seen ones, D^s."""
 MIN_OUTSIDE = 12
 
 
 @dataclass(frozen=True, kw_only=True)
-class GivenSplit:
+class ListSplit:
     """The sets as indices into the source, each in increasing order; without the forget set, which is the list."""
 
     retain: Int[np.ndarray, " retain"]
@@ -40,7 +40,7 @@ class GivenSplit:
     that there was (finished runs keep their names)."""
 
 
-def split_around(config: AuditConfig, source: Source, forget: Listed) -> GivenSplit:
+def split_around_members(config: AuditConfig, source: Source, forget: ExampleList) -> ListSplit:
     """The sets around members that are given, or that are all but the official test examples.
 
     Of what the model has not seen, those that are no official test examples become D^s and D_u first, so that the
@@ -59,7 +59,7 @@ def split_around(config: AuditConfig, source: Source, forget: Listed) -> GivenSp
     official = np.array([], dtype=np.int64) if source.test is None else np.setdiff1d(source.test, members)
     outside = np.random.default_rng(config.split.seed).permutation(outside)
     outside = outside[np.argsort(np.isin(outside, official), kind="stable")]
-    num_unseen = max(2, round(len(outside) * UNSEEN_SHARE))
+    num_unseen = max(2, round(len(outside) * UNSEEN_FRACTION))
     num_non_members = min(len(outside) - 2 * num_unseen, len(members))
     # shadow models take complementary halves of the pool
     num_non_members -= (len(members) + num_non_members) % 2
@@ -81,8 +81,8 @@ def split_around(config: AuditConfig, source: Source, forget: Listed) -> GivenSp
                 f"stand in D^s and D_u, and Test % is of the other {len(test):,}."
             )
         # the key is hashed into the run's name, so it keeps its first spelling
-        hashes = {"never_seen": array_hash(np.sort(non_members)), "test": array_hash(test)}
-    return GivenSplit(
+        hashes = {"never_seen": hash_array(np.sort(non_members)), "test": hash_array(test)}
+    return ListSplit(
         retain=retain,
         non_members=np.sort(non_members),
         unseen=np.sort(unseen),
@@ -92,7 +92,7 @@ def split_around(config: AuditConfig, source: Source, forget: Listed) -> GivenSp
     )
 
 
-def split_in_fixed_pool(config: AuditConfig, source: Source, forget: Listed) -> GivenSplit:
+def split_in_fixed_pool(config: AuditConfig, source: Source, forget: ExampleList) -> ListSplit:
     """The sets of a model that is trained here, where only the forget list is given.
 
     Data and ``split.seed`` alone fix the pool D ∪ D^s, D_u and the test set: the official one, or a share. D is the
@@ -107,10 +107,10 @@ def split_in_fixed_pool(config: AuditConfig, source: Source, forget: Listed) -> 
     if not np.isin(forget.indices, candidates).all():
         odd = forget.indices[~np.isin(forget.indices, candidates)][0]
         raise ValueError(
-            f"{forget.tell(int(odd))} is one of the official test examples, which nothing is trained on unless "
+            f"{forget.describe(int(odd))} is one of the official test examples, which nothing is trained on unless "
             f"--members says so: leave it out"
         )
-    num_members = round((MEMBERS_SHARE if source.test is None else MEMBERS_SHARE_BESIDE_TEST) * len(candidates))
+    num_members = round((MEMBER_FRACTION if source.test is None else MEMBER_FRACTION_WITH_TEST) * len(candidates))
     _check_outside(len(candidates) - num_members)
     num_listed = len(forget.indices)
     if (num_members - num_listed) * config.attack.fnr < 1:
@@ -138,11 +138,11 @@ def split_in_fixed_pool(config: AuditConfig, source: Source, forget: Listed) -> 
     unseen, test = (rest, source.test) if source.test is not None else np.split(rest, [max(2, len(rest) // 2)])
     sets = {"non_members": np.sort(non_members), "unseen": np.sort(unseen), "test": np.sort(test)}
     # the keys are hashed into the run's name, so they keep their first spelling
-    hashes = {"never_seen" if name == "non_members" else name: array_hash(values) for name, values in sets.items()}
-    return GivenSplit(retain=retain, notes=notes, hashes=hashes, **sets)
+    hashes = {"never_seen" if name == "non_members" else name: hash_array(values) for name, values in sets.items()}
+    return ListSplit(retain=retain, notes=notes, hashes=hashes, **sets)
 
 
-def _members(config: AuditConfig, source: Source, forget: Listed, notes: list[str]) -> Int[np.ndarray, " members"]:
+def _members(config: AuditConfig, source: Source, forget: ExampleList, notes: list[str]) -> Int[np.ndarray, " members"]:
     given = config.given
     everything = np.arange(len(source.images))
     if given.members is not None:
@@ -157,7 +157,7 @@ def _members(config: AuditConfig, source: Source, forget: Listed, notes: list[st
         remedy = "leave it out, or name by --members what it was trained on"
     if not np.isin(forget.indices, members).all():
         odd = forget.indices[~np.isin(forget.indices, members)][0]
-        raise ValueError(f"{forget.tell(int(odd))} was not trained on ({why}): {remedy}")
+        raise ValueError(f"{forget.describe(int(odd))} was not trained on ({why}): {remedy}")
     return members
 
 
@@ -169,7 +169,7 @@ def _check_outside(num_outside: int) -> None:
         )
 
 
-def _check_retain(config: AuditConfig, source: Source, forget: Listed, retain: Int[np.ndarray, " retain"]) -> None:
+def _check_retain(config: AuditConfig, source: Source, forget: ExampleList, retain: Int[np.ndarray, " retain"]) -> None:
     if len(retain) * config.attack.fnr < 1:
         raise ValueError(
             f"{forget.path} leaves {len(retain)} examples to retain; attack.fnr {config.attack.fnr} needs at least "
@@ -178,7 +178,7 @@ def _check_retain(config: AuditConfig, source: Source, forget: Listed, retain: I
     _check_orphans(source, forget, retain)
 
 
-def _check_orphans(source: Source, forget: Listed, retain: Int[np.ndarray, " retain"]) -> None:
+def _check_orphans(source: Source, forget: ExampleList, retain: Int[np.ndarray, " retain"]) -> None:
     orphans = np.setdiff1d(source.labels[forget.indices], source.labels[retain])
     if len(orphans):
         raise ValueError(

@@ -32,7 +32,7 @@ class Entry(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Listed:
+class ExampleList:
     """A list that was read."""
 
     path: Path
@@ -42,7 +42,7 @@ class Listed:
     """In the same order."""
     by_id: bool
 
-    def tell(self, index: int) -> str:
+    def describe(self, index: int) -> str:
         """Where an example was listed, and as what."""
         place, word = self.entries[int(np.searchsorted(self.indices, index))]
         return f"{self.path}, {place}: example {_shown(word) if self.by_id else word}"
@@ -53,7 +53,7 @@ def read_list(path: Path, source: Source) -> Int[np.ndarray, " listed"]:
     return read_entries(path, source).indices
 
 
-def read_entries(path: Path, source: Source) -> Listed:
+def read_entries(path: Path, source: Source) -> ExampleList:
     """A list of ids or indices: one a line (text), a column (CSV), or an array of integers or strings (.npy).
 
     Raises:
@@ -70,7 +70,7 @@ def read_entries(path: Path, source: Source) -> Listed:
     by_id = _are_ids(path, meaning, entries, source, positions)
     indices = _by_id(path, entries, source, positions) if by_id else _by_index(path, entries, source)
     order = np.argsort(indices, kind="stable")
-    listed = Listed(path=path, indices=indices[order], entries=[entries[at] for at in order], by_id=by_id)
+    listed = ExampleList(path=path, indices=indices[order], entries=[entries[at] for at in order], by_id=by_id)
     again = np.flatnonzero(np.diff(listed.indices) == 0)
     if len(again):
         first, second = listed.entries[again[0] : again[0] + 2]

@@ -10,7 +10,7 @@ from typing import Literal
 
 import torch
 
-from ungan_dist.data.ffcv.installed import REMEDY, obstacle
+from ungan_dist.data.ffcv.availability import REMEDY, find_import_error
 from ungan_dist.errors import ConfigError
 
 Loader = Literal["ffcv", "resident"]
@@ -35,13 +35,13 @@ def resolve_loader(
     if wanted == "resident":
         return "resident", None
     if wanted == "ffcv":
-        if reason := obstacle():
+        if reason := find_import_error():
             raise ConfigError(f"data.loader is ffcv, but FFCV cannot be used ({reason}): {REMEDY}")
         return "ffcv", None
-    memory = memory_bytes(device)
+    memory = get_memory_limit(device)
     if num_bytes * SHARE <= memory:
         return "resident", None
-    if reason := obstacle():
+    if reason := find_import_error():
         return "resident", (
             f"the data's {num_bytes:,} bytes are more than a quarter of the memory ({memory:,}) and are resident all "
             f"the same, since FFCV cannot be used ({reason}): {REMEDY}"
@@ -49,7 +49,7 @@ def resolve_loader(
     return "ffcv", None
 
 
-def memory_bytes(device: str) -> int:
+def get_memory_limit(device: str) -> int:
     """Memory that resident pixels would lie in: the smallest GPU's, or what this process may use of the machine's."""
     if device == "cuda" and torch.cuda.is_available():
         return min(torch.cuda.get_device_properties(gpu).total_memory for gpu in range(torch.cuda.device_count()))
@@ -84,7 +84,7 @@ def _cgroup_limits(membership: Path, mounted: Path) -> Iterator[int]:
                     yield int(stated)
 
 
-def reading_threads(wanted: int | None, device: str) -> int:
+def choose_num_threads(wanted: int | None, device: str) -> int:
     """Threads with which a process reads: one where a process has one core, else the cores for each GPU."""
     if wanted is not None:
         return wanted

@@ -11,16 +11,16 @@ import numpy as np
 import torch
 
 from ungan_dist import store
-from ungan_dist.data.examples import Examples, normalisation_table
-from ungan_dist.data.ffcv.file import BetonPlace, open_beton, prepare_beton
-from ungan_dist.data.loader_choice import Loader, reading_threads
+from ungan_dist.data.examples import Examples, make_normalisation_table
+from ungan_dist.data.ffcv.file import BetonLocation, open_beton, prepare_beton
+from ungan_dist.data.loader_choice import Loader, choose_num_threads
 
 if TYPE_CHECKING:
     from ungan_dist.data.sources.source import Source
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prepared:
+class PreparedData:
     """Where a prepared data set lies and what it is: plain values, so that any process can open it."""
 
     output: str
@@ -44,18 +44,18 @@ class Prepared:
         return f"data/{self.data_hash[:16]}/labels.npy"
 
     @property
-    def beton(self) -> BetonPlace:
+    def beton(self) -> BetonLocation:
         """FFCV's file."""
-        return BetonPlace(output=Path(self.output), data_hash=self.data_hash)
+        return BetonLocation(output=Path(self.output), data_hash=self.data_hash)
 
 
-def prepare(source: Source, output: Path, *, loader: Loader = "resident") -> Prepared:
+def prepare(source: Source, output: Path, *, loader: Loader = "resident") -> PreparedData:
     """Writes what a loader reads of a source, unless it lies there intact.
 
     Raises:
         ConfigError: FFCV's file was damaged since it was written.
     """
-    prepared = Prepared(output=str(output), data_hash=source.content_hash, loader=loader)
+    prepared = PreparedData(output=str(output), data_hash=source.content_hash, loader=loader)
     if loader == "ffcv":
         prepare_beton(source, prepared.beton)
     elif store.committed(output, prepared.marker, id=prepared.data_hash) is None:
@@ -74,7 +74,7 @@ def prepare(source: Source, output: Path, *, loader: Loader = "resident") -> Pre
 
 
 @functools.lru_cache(maxsize=1)
-def open_examples(prepared: Prepared, device: str, fused: tuple[str, ...] = ()) -> Examples:
+def open_examples(prepared: PreparedData, device: str, fused: tuple[str, ...] = ()) -> Examples:
     """The prepared data on a device, with the operations that run fused there; its hashes are checked.
 
     Raises:
@@ -82,7 +82,7 @@ def open_examples(prepared: Prepared, device: str, fused: tuple[str, ...] = ()) 
         ConfigError: so is FFCV's file.
     """
     if prepared.loader == "ffcv":
-        num_threads = reading_threads(prepared.num_threads, device)
+        num_threads = choose_num_threads(prepared.num_threads, device)
         return open_beton(prepared.beton, device, num_threads=num_threads, fused=fused)
     output = Path(prepared.output)
     facts = store.committed(output, prepared.marker, id=prepared.data_hash)
@@ -91,7 +91,7 @@ def open_examples(prepared: Prepared, device: str, fused: tuple[str, ...] = ()) 
     return Examples(
         images=torch.from_numpy(store.read_array(output / prepared.images)).to(device),
         labels=torch.from_numpy(store.read_array(output / prepared.labels)).to(device),
-        table=normalisation_table(tuple(facts["mean"]), tuple(facts["std"])).to(device),
+        table=make_normalisation_table(tuple(facts["mean"]), tuple(facts["std"])).to(device),
         num_classes=facts["num_classes"],
         fused=frozenset(fused),
     )

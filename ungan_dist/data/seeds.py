@@ -18,7 +18,7 @@ def derive_seed(*words: int | str) -> int:
 
 
 @contextlib.contextmanager
-def layer_draws(*words: int | str) -> Iterator[None]:
+def seed_layers(*words: int | str) -> Iterator[None]:
     """Draws inside a model's own layers, such as dropout, follow from these words; the global state is restored."""
     devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
     with torch.random.fork_rng(devices=devices):

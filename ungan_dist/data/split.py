@@ -27,7 +27,7 @@ class Split:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Draw:
+class SeedSplit:
     """One audit seed's sets, as positions in the pool, each in increasing order."""
 
     retain: Int[np.ndarray, " retain"]
@@ -70,14 +70,14 @@ def make_split(config: SplitConfig, num_examples: int, test: Int[np.ndarray, " t
     return Split(pool=np.sort(pool), unseen=np.sort(unseen), test=np.sort(rest if test is None else test))
 
 
-def draw_sets(config: SplitConfig, seed: int) -> Draw:
+def draw_sets(config: SplitConfig, seed: int) -> SeedSplit:
     """D, its forget set and D^s for one audit seed, drawn anew from the fixed pool."""
     order = _generator(config.seed, 1, seed).permutation(config.train + config.shadow_pool)
     forget, retain, non_members = np.split(order, [config.num_forget, config.train])
-    return Draw(retain=np.sort(retain), forget=np.sort(forget), non_members=np.sort(non_members))
+    return SeedSplit(retain=np.sort(retain), forget=np.sort(forget), non_members=np.sort(non_members))
 
 
-def membership_matrix(num_models: int, num_examples: int, seed: int) -> Bool[np.ndarray, "models examples"]:
+def draw_membership(num_models: int, num_examples: int, seed: int) -> Bool[np.ndarray, "models examples"]:
     """Which examples each shadow model is trained on.
 
     Models 2j and 2j + 1 are complementary halves drawn from (seed, j) alone: every model has exactly half of the
@@ -98,7 +98,7 @@ def membership_matrix(num_models: int, num_examples: int, seed: int) -> Bool[np.
     return membership
 
 
-def array_hash(array: np.ndarray) -> str:
+def hash_array(array: np.ndarray) -> str:
     """SHA-256 over an array's type, shape and content."""
     digest = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
     digest.update(np.ascontiguousarray(array).tobytes())

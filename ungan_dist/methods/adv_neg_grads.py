@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ungan_dist.config.methods import AdvNegGradsConfig
-from ungan_dist.data.examples import batches, gather
+from ungan_dist.data.examples import gather, iterate_batches
 from ungan_dist.data.seeds import derive_seed
 from ungan_dist.methods.request import Request, Unlearned
 from ungan_dist.training.checkpoint import Epochs
@@ -44,7 +44,7 @@ def adv_neg_grads(request: Request, config: AdvNegGradsConfig) -> Unlearned:
     )
     for epoch in epochs.of("adv neg grads", config.epochs):
         losses: list[Tensor] = []
-        retain_batches = batches(request.retain, batch_size, seed=seed, epoch=epoch)
+        retain_batches = iterate_batches(request.retain, batch_size, seed=seed, epoch=epoch)
         for retain_batch, (forget_epoch, forget_batch) in zip(retain_batches, forget_batches, strict=False):
             retain_loss, forget_loss = cross_entropy(retain_batch, epoch), cross_entropy(forget_batch, forget_epoch)
             descend(

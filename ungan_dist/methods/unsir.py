@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ungan_dist.config.methods.unsir import UNSIRConfig, UNSIRSettings
-from ungan_dist.data.examples import batches, epoch_order, gather
+from ungan_dist.data.examples import gather, iterate_batches, shuffle_set
 from ungan_dist.data.seeds import derive_seed
 from ungan_dist.methods.request import Request, Unlearned
 from ungan_dist.training.batch_norm import own_statistics
@@ -125,7 +125,7 @@ def _impair_by_batch(state: _State, epoch: int) -> float:
     passed = request.retain if over_retain else request.forget
     losses: list[Tensor] = []
     passed_batches = (
-        (epoch, batch) for batch in batches(passed, request.train.batch_size, seed=state.seed, epoch=epoch)
+        (epoch, batch) for batch in iterate_batches(passed, request.train.batch_size, seed=state.seed, epoch=epoch)
     )
     for pair in zip(passed_batches, state.cycled, strict=False):
         (retain_epoch, retain), (forget_epoch, forget) = pair if over_retain else reversed(pair)
@@ -180,7 +180,7 @@ def _impair_by_class(state: _State, kept: Int[Tensor, " kept"], epoch: int) -> f
     num_noise = state.config.noise_copies * len(noise)
     everything = torch.arange(num_noise + len(kept), device=data.device)
     losses: list[Tensor] = []
-    for batch in batches(everything, state.request.train.batch_size, seed=state.seed, epoch=epoch):
+    for batch in iterate_batches(everything, state.request.train.batch_size, seed=state.seed, epoch=epoch):
         share = world.share(batch)
         noisy, real = share[share < num_noise] % len(noise), kept[share[share >= num_noise] - num_noise]
         logits = state.model(torch.cat([noise[noisy], state.pictures(real, epoch)]))
@@ -238,7 +238,7 @@ def _sample_of_each_class(request: Request, config: UNSIRConfig, seed: int) -> I
     """At most so many retain examples of each class, drawn at random."""
     retain, labels = request.retain, request.data.labels[request.retain]
     samples = [
-        epoch_order(retain[labels == label], derive_seed("kept", seed), label)[: config.retain_per_class]
+        shuffle_set(retain[labels == label], derive_seed("kept", seed), label)[: config.retain_per_class]
         for label in range(request.data.num_classes)
     ]
     return torch.cat(samples)

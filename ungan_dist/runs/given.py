@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from ungan_dist.attack.evidence import Levers
 from ungan_dist.config.audit import AuditConfig
 from ungan_dist.config.identity import content_hash
-from ungan_dist.data.list_split import split_around, split_in_fixed_pool
+from ungan_dist.data.list_split import split_around_members, split_in_fixed_pool
 from ungan_dist.data.lists import read_entries
-from ungan_dist.data.seeds import layer_draws
+from ungan_dist.data.seeds import seed_layers
 from ungan_dist.data.sources.source import Source
-from ungan_dist.data.split import Draw, Split, array_hash
+from ungan_dist.data.split import SeedSplit, Split, hash_array
 from ungan_dist.training.factories import architecture, check_trainable, users_code
 from ungan_dist.training.models import build
 from ungan_dist.training.weights import given_weights, load_given
@@ -28,7 +28,7 @@ class GivenSets:
     """The sets of a run that were not drawn at random."""
 
     split: Split
-    draw: Draw
+    draw: SeedSplit
     given_hash: str
     """Over what was given: lists by their indices, weights by their bytes."""
     notes: list[str]
@@ -47,17 +47,17 @@ def given_sets(config: AuditConfig, source: Source) -> GivenSets:
     assert given.forget is not None
     forget = read_entries(Path(given.forget), source)
     trained_here = given.original is None and given.members is None
-    sets = (split_in_fixed_pool if trained_here else split_around)(config, source, forget)
+    sets = (split_in_fixed_pool if trained_here else split_around_members)(config, source, forget)
     notes = [*sets.notes]
     members = np.union1d(sets.retain, forget.indices)
     pool = np.union1d(members, sets.non_members)
     split = Split(pool=pool, unseen=sets.unseen, test=sets.test)
-    draw = Draw(
+    draw = SeedSplit(
         retain=np.searchsorted(pool, sets.retain),
         forget=np.searchsorted(pool, forget.indices),
         non_members=np.searchsorted(pool, sets.non_members),
     )
-    facts = {"forget": array_hash(forget.indices), "members": array_hash(members)} | sets.hashes
+    facts = {"forget": hash_array(forget.indices), "members": hash_array(members)} | sets.hashes
     weights = {"original": given.original, "unlearned": given.unlearned}
     brought = {name: given_weights(path).sha256 for name, path in weights.items() if path is not None}
     if brought:
@@ -148,7 +148,7 @@ def _outputs(model: nn.Module, pictures: Float[Tensor, "2 channels height width"
     with (
         users_code(f"the model cannot take pictures of shape {shape} (channels, height, width): it"),
         torch.no_grad(),
-        layer_draws("check"),
+        seed_layers("check"),
     ):
         outputs: object = model(pictures)
     if not isinstance(outputs, Tensor):

@@ -12,7 +12,7 @@ from ungan_dist import store
 from ungan_dist.attack.evidence import Report
 from ungan_dist.config.audit import AuditConfig
 from ungan_dist.data.prepared import prepare
-from ungan_dist.data.split import array_hash
+from ungan_dist.data.split import hash_array
 from ungan_dist.errors import ConfigError, Unfinished
 from ungan_dist.report import render
 from ungan_dist.runs import progress
@@ -151,7 +151,7 @@ _FULL = "no space left for {folder}: free some and run the same command again; w
 
 def _store_membership(plan: Plan) -> None:
     """Fixed, hashed and stored before any training."""
-    content_hash = array_hash(plan.membership)
+    content_hash = hash_array(plan.membership)
     if store.committed(plan.folder, "membership.json", id=content_hash) is None:
         files = {"membership.npy": store.array_bytes(plan.membership)}
         store.commit(plan.folder, "membership.json", id=content_hash, files=files)

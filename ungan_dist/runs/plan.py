@@ -17,9 +17,9 @@ from ungan_dist.config.audit import AuditConfig, method_config
 from ungan_dist.config.identity import RESULTS_VERSION, content_hash, plain, run_hash
 from ungan_dist.config.methods import UnlearnedConfig
 from ungan_dist.data.loader_choice import resolve_loader
-from ungan_dist.data.prepared import Prepared
+from ungan_dist.data.prepared import PreparedData
 from ungan_dist.data.sources.source import Source, load_source
-from ungan_dist.data.split import Draw, Split, array_hash, draw_sets, make_split, membership_matrix
+from ungan_dist.data.split import SeedSplit, Split, draw_membership, draw_sets, hash_array, make_split
 from ungan_dist.errors import ConfigError
 from ungan_dist.kernels import resolve, table_hash
 from ungan_dist.runs.given import check_models, given_sets
@@ -39,7 +39,7 @@ class Plan:
     folder: Path
     source: Source
     split: Split
-    draws: list[Draw]
+    draws: list[SeedSplit]
     """By audit seed."""
     notes: tuple[str, ...]
     """What the user should know of how "auto" was resolved."""
@@ -92,14 +92,14 @@ def make_plan(config: AuditConfig, *, resolved: dict[str, Any] | None = None, de
         architecture=architecture,
     )
     folder = folder_of(config, record.run_hash)
-    prepared = Prepared(
+    prepared = PreparedData(
         output=str(folder.parent),
         data_hash=source.content_hash,
         loader=loader,
         num_threads=config.data.num_threads,
     )
     draws = [sets.draw if sets else draw_sets(config.split, seed) for seed in range(config.num_seeds)]
-    membership = membership_matrix(config.shadows.num_models, len(split.pool), config.shadows.seed)
+    membership = draw_membership(config.shadows.num_models, len(split.pool), config.shadows.seed)
     originals, unlearning = _targets(record, folder, prepared, split, draws)
     return Plan(
         record=record,
@@ -172,7 +172,7 @@ def _fused(device: str) -> dict[str, Any]:
 
 
 def _targets(
-    record: RunRecord, folder: Path, prepared: Prepared, split: Split, draws: list[Draw]
+    record: RunRecord, folder: Path, prepared: PreparedData, split: Split, draws: list[SeedSplit]
 ) -> tuple[list[TargetUnit], list[TargetUnit]]:
     config = record.config
     common = {"run": record.run_hash, "resolved": record.resolved}
@@ -230,7 +230,7 @@ def fleet_identity(record: RunRecord) -> dict[str, Any]:
 
 def _shadows(
     record: RunRecord,
-    prepared: Prepared,
+    prepared: PreparedData,
     split: Split,
     membership: Bool[np.ndarray, "models pool"],
     *,
@@ -241,10 +241,10 @@ def _shadows(
     What does not fill a block is trained pair by pair, and stays so when more models fill it: nothing is trained twice.
     """
     config = record.config
-    common = fleet_identity(record) | {"pool": array_hash(split.pool)}
+    common = fleet_identity(record) | {"pool": hash_array(split.pool)}
 
     def unit(shadows: tuple[int, ...]) -> ShadowUnit:
-        content = {**common, "shadows": list(shadows), "membership": array_hash(membership[list(shadows)])}
+        content = {**common, "shadows": list(shadows), "membership": hash_array(membership[list(shadows)])}
         return ShadowUnit(
             id=content_hash(content)[:32],
             shadows=shadows,

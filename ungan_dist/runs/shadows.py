@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from ungan_dist.config.attack import QueryView
 from ungan_dist.config.training import ModelConfig, TrainConfig
 from ungan_dist.data.examples import Examples
-from ungan_dist.data.prepared import Prepared, open_examples
-from ungan_dist.data.seeds import derive_seed, layer_draws
-from ungan_dist.data.split import membership_matrix
+from ungan_dist.data.prepared import PreparedData, open_examples
+from ungan_dist.data.seeds import derive_seed, seed_layers
+from ungan_dist.data.split import draw_membership
 from ungan_dist.training.batch_norm import refuse_disagreement, with_global_statistics
 from ungan_dist.training.checkpoint import Checkpoint
 from ungan_dist.training.evaluate import query
@@ -40,7 +40,7 @@ class ShadowUnit:
     """Ids of whole complementary pairs: from them alone come membership, weights and every draw."""
     seed: int
     """The fleet's seed."""
-    prepared: Prepared
+    prepared: PreparedData
     pool: Int[np.ndarray, " pool"]
     """Indices of D ∪ D^s in the data set."""
     model: ModelConfig
@@ -109,7 +109,7 @@ def train_shadows(unit: ShadowUnit, world: World = ALONE, checkpoints: Sequence[
     data = open_examples(unit.prepared, unit.device if world.size == 1 else str(world.device), unit.fused)
     world = dataclasses.replace(world, device=data.device)
     pool = torch.from_numpy(unit.pool).to(data.device)
-    membership = membership_matrix(max(unit.shadows) // 2 * 2 + 2, len(pool), unit.seed)
+    membership = draw_membership(max(unit.shadows) // 2 * 2 + 2, len(pool), unit.seed)
     sets = [pool[torch.from_numpy(membership[shadow]).to(data.device)] for shadow in unit.shadows]
     seeds = [derive_seed("shadow", unit.seed, shadow) for shadow in unit.shadows]
     models = [_fresh(unit, data, seed, world) for seed in seeds]
@@ -120,7 +120,7 @@ def train_shadows(unit: ShadowUnit, world: World = ALONE, checkpoints: Sequence[
         else:
             kept = checkpoints or [None] * len(models)
             for model, members, seed, checkpoint in zip(models, sets, seeds, kept, strict=True):
-                with layer_draws("shadow", seed):
+                with seed_layers("shadow", seed):
                     train(model, data, members, unit.train, seed=seed, world=world, checkpoint=checkpoint)
                 refuse_disagreement(model, world, unit.title)
     return Shadows(models=models, data=data, pool=pool)

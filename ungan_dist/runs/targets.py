@@ -16,9 +16,9 @@ from ungan_dist import store
 from ungan_dist.config.attack import QueryView
 from ungan_dist.config.training import ModelConfig, TrainConfig
 from ungan_dist.data.examples import Examples
-from ungan_dist.data.prepared import Prepared, open_examples
-from ungan_dist.data.seeds import derive_seed, layer_draws
-from ungan_dist.data.split import Draw, Split
+from ungan_dist.data.prepared import PreparedData, open_examples
+from ungan_dist.data.seeds import derive_seed, seed_layers
+from ungan_dist.data.split import SeedSplit, Split
 from ungan_dist.methods import Request, Unlearned, run_method
 from ungan_dist.training.batch_norm import refuse_disagreement, with_global_statistics
 from ungan_dist.training.checkpoint import Checkpoint
@@ -43,9 +43,9 @@ class TargetUnit:
     method: str
     method_config: Any
     seed: int
-    prepared: Prepared
+    prepared: PreparedData
     split: Split
-    draw: Draw
+    draw: SeedSplit
     model: ModelConfig
     train: TrainConfig
     queries: tuple[QueryView, ...]
@@ -116,7 +116,7 @@ def train_target(unit: TargetUnit, world: World = ALONE, checkpoint: Checkpoint 
     import_from(unit.code)
     data = open_examples(unit.prepared, unit.device if world.size == 1 else str(world.device), unit.fused)
     world = dataclasses.replace(world, device=data.device)
-    with threads(unit.train.num_threads), layer_draws(unit.method, unit.seed):
+    with threads(unit.train.num_threads), seed_layers(unit.method, unit.seed):
         original, curves = _original(unit, data, world, checkpoint)
         request = _request(unit, data, original, world, checkpoint)
         unlearned, seconds = timed(request, unit.method_config)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ungan_dist import store
-from ungan_dist.data.seeds import layer_draws
+from ungan_dist.data.seeds import seed_layers
 from ungan_dist.training.world import World
 
 
@@ -127,7 +127,7 @@ class Epochs:
         kept = self._checkpoint
         for epoch in range(first, epochs) if kept is None else kept.epochs(stage, first, epochs):
             # dropout inside a model draws from the global generator, which no checkpoint holds
-            with layer_draws(stage, *self._layer_words, epoch):
+            with seed_layers(stage, *self._layer_words, epoch):
                 yield epoch
             self._done[stage] = epoch + 1
             if self._checkpoint is not None:

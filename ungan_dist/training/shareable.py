@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from ungan_dist.config.audit import AuditConfig
-from ungan_dist.data.seeds import layer_draws
+from ungan_dist.data.seeds import seed_layers
 from ungan_dist.data.sources.source import Source
 from ungan_dist.training.batch_norm import with_global_statistics
 from ungan_dist.training.models import build
@@ -40,7 +40,7 @@ def check_shares(config: AuditConfig, source: Source) -> list[str]:
 def _refuse_if_no_rows_are_too_few(model: nn.Module, nothing: torch.Tensor) -> None:
     for training in (True, False):
         try:
-            with torch.no_grad(), layer_draws("check"):
+            with torch.no_grad(), seed_layers("check"):
                 model.train(training)(nothing)
         except Exception as error:  # whatever the user's code raises is told as theirs
             raise ValueError(
@@ -55,6 +55,6 @@ def _draws(model: nn.Module, pictures: torch.Tensor) -> bool:
     outputs: list[torch.Tensor] = []
     model.train()
     for seed in (0, 1):
-        with torch.no_grad(), layer_draws("check", seed):
+        with torch.no_grad(), seed_layers("check", seed):
             outputs.append(model(pictures))
     return not torch.equal(*outputs)

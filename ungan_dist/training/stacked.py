@@ -12,7 +12,7 @@ from torch.func import functional_call, stack_module_state
 from torch.nn import functional
 
 from ungan_dist.config.training import TrainConfig
-from ungan_dist.data.examples import Examples, batches, gather
+from ungan_dist.data.examples import Examples, gather, iterate_batches
 from ungan_dist.data.seeds import derive_seed
 from ungan_dist.training.train import cosine
 
@@ -48,7 +48,7 @@ def train_stacked(
     for epoch in range(config.epochs):
         optimizer.param_groups[0]["lr"] = cosine(config.learning_rate, epoch, config.epochs)
         passes = [
-            batches(members, config.batch_size, seed=seed, epoch=epoch)
+            iterate_batches(members, config.batch_size, seed=seed, epoch=epoch)
             for members, seed in zip(indices, seeds, strict=True)
         ]
         for step in zip(*passes, strict=True):

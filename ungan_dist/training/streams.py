@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from jaxtyping import Int
 from torch import Tensor
 
-from ungan_dist.data.examples import stream
+from ungan_dist.data.examples import cycle_batches
 
 
 class Stream(Iterator[tuple[int, Tensor]]):
     """:func:`ungan_dist.data.examples.stream` with a position, so that a restart can take it up where it was left."""
 
     def __init__(self, indices: Int[Tensor, " set"], batch_size: int, *, seed: int) -> None:
-        self._batches = stream(indices, batch_size, seed=seed)
+        self._batches = cycle_batches(indices, batch_size, seed=seed)
         self.num_drawn = 0
 
     def __next__(self) -> tuple[int, Int[Tensor, " batch"]]:

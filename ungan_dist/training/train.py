@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ungan_dist.config.training import AugmentConfig, TrainConfig
-from ungan_dist.data.examples import Examples, batches, gather_ahead
+from ungan_dist.data.examples import Examples, gather_batches, iterate_batches
 from ungan_dist.data.seeds import derive_seed
 from ungan_dist.training.batch_norm import own_statistics
 from ungan_dist.training.checkpoint import Checkpoint, Epochs
@@ -87,9 +87,9 @@ def pass_over(
     """
     labels = data.labels if labels is None else labels
     total, num_steps = torch.zeros((), device=data.device), 0
-    global_batches = list(batches(indices, batch_size, seed=seed, epoch=epoch))
+    global_batches = list(iterate_batches(indices, batch_size, seed=seed, epoch=epoch))
     shares = [world.share(batch) for batch in global_batches]
-    pictures = gather_ahead(data, shares, augment=augment, seed=derive_seed("augment", seed), epoch=epoch)
+    pictures = gather_batches(data, shares, augment=augment, seed=derive_seed("augment", seed), epoch=epoch)
     for batch, share, images in zip(global_batches, shares, pictures, strict=True):
         logits = model(images)
         loss = world.part(lambda: loss_of(logits, labels[share]), len(share), len(batch), logits)  # noqa: B023 - at once

@@ -30,7 +30,7 @@ from ungan_dist.attack.power import (
     smallest_delta,
 )
 from ungan_dist.config.recipes import custom
-from ungan_dist.data.split import membership_matrix
+from ungan_dist.data.split import draw_membership
 from ungan_dist.runs.forecast.outlook import Outlook, compare_designs, summary_lines
 from ungan_dist.runs.given import levers_of
 
@@ -98,7 +98,7 @@ def test_the_attack_sees_of_a_leak_what_the_formula_says(num_shadows: int) -> No
     generator = np.random.default_rng(3)
     delta, num_examples = 0.10, 20_000
     distance = sqrt(2) * norm.ppf(0.5 + delta)
-    membership = membership_matrix(num_shadows, num_examples, 0)
+    membership = draw_membership(num_shadows, num_examples, 0)
     log_odds = generator.normal(size=(num_shadows, num_examples, 1)) + distance * membership[..., None]
     fits = fit_shadows(
         log_odds.astype(np.float32), membership, center="mean", variance="pooled", mode="online", sigma_floor=1e-3

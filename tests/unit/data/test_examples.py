@@ -9,7 +9,15 @@ import pytest
 import torch
 
 from ungan_dist.config.training import AugmentConfig
-from ungan_dist.data.examples import Examples, augment_draws, batches, gather, normalisation_table, num_batches, stream
+from ungan_dist.data.examples import (
+    Examples,
+    count_batches,
+    cycle_batches,
+    draw_augmentation,
+    gather,
+    iterate_batches,
+    make_normalisation_table,
+)
 from ungan_dist.data.seeds import derive_seed
 
 
@@ -17,12 +25,12 @@ from ungan_dist.data.seeds import derive_seed
 def data() -> Examples:
     generator = np.random.default_rng(0)
     images = torch.from_numpy(generator.integers(0, 256, (20, 5, 6, 3), dtype=np.uint8))
-    table = normalisation_table((0.1, 0.5, 0.9), (0.2, 0.3, 0.4))
+    table = make_normalisation_table((0.1, 0.5, 0.9), (0.2, 0.3, 0.4))
     return Examples(images=images, labels=torch.arange(20) % 4, table=table, num_classes=4)
 
 
 def test_normalisation_is_float64_rounded_once() -> None:
-    table = normalisation_table((0.4914,), (0.2023,))
+    table = make_normalisation_table((0.4914,), (0.2023,))
     expected = [np.float32((value / 255 - 0.4914) / 0.2023) for value in range(256)]
     assert table[:, 0].tolist() == [float(value) for value in expected]
 
@@ -39,7 +47,7 @@ def test_augmentation_is_pad_crop_mirror(data: Examples, padding: int, flip: boo
     config = AugmentConfig(padding=padding, flip=flip)
     indices = torch.tensor([5, 0, 19, 5])
     pictures = gather(data, indices, augment=config, seed=11, epoch=4)
-    draws = augment_draws(11, 4, indices.numpy(), config)
+    draws = draw_augmentation(11, 4, indices.numpy(), config)
     for picture, index, top, left, mirrored in zip(pictures, indices, *draws, strict=True):
         pixels = np.pad(data.images[index].numpy(), [(padding, padding), (padding, padding), (0, 0)])
         crop = pixels[top : top + 5, left : left + 6]
@@ -50,7 +58,7 @@ def test_augmentation_is_pad_crop_mirror(data: Examples, padding: int, flip: boo
 
 
 def test_draws_cover_every_corner_evenly() -> None:
-    top, left, mirrored = augment_draws(0, 0, np.arange(9000), AugmentConfig(padding=1, flip=True))
+    top, left, mirrored = draw_augmentation(0, 0, np.arange(9000), AugmentConfig(padding=1, flip=True))
     counts = np.bincount(top * 3 + left, minlength=9)
     assert (abs(counts - 1000) < 5 * np.sqrt(1000)).all()
     assert abs(mirrored.mean() - 0.5) < 0.03
@@ -73,22 +81,22 @@ def test_a_flipped_view_is_the_mirror_image(data: Examples) -> None:
 @pytest.mark.parametrize(("size", "batch"), [(10, 3), (9, 3), (10, 20), (7, 3), (1, 4)])
 def test_a_pass_covers_the_set_once(size: int, batch: int) -> None:
     indices = torch.arange(100, 100 + size)
-    seen = list(batches(indices, batch, seed=1, epoch=2))
+    seen = list(iterate_batches(indices, batch, seed=1, epoch=2))
     assert sorted(torch.cat(seen).tolist()) == indices.tolist()
-    assert len(seen) == num_batches(size, batch)
+    assert len(seen) == count_batches(size, batch)
     assert size == 1 or min(map(len, seen)) > 1  # batch norm cannot train on one example
 
 
 def test_the_order_depends_on_seed_and_epoch() -> None:
     orders = {
-        tuple(torch.cat(list(batches(torch.arange(50), 8, seed=seed, epoch=epoch))).tolist())
+        tuple(torch.cat(list(iterate_batches(torch.arange(50), 8, seed=seed, epoch=epoch))).tolist())
         for seed, epoch in itertools.product(range(3), range(3))
     }
     assert len(orders) == 9
 
 
 def test_a_stream_repeats_passes_without_end() -> None:
-    drawn = list(itertools.islice(stream(torch.arange(10), 4, seed=0), 10))
+    drawn = list(itertools.islice(cycle_batches(torch.arange(10), 4, seed=0), 10))
     flat = torch.cat([batch for _, batch in drawn])
     for start in range(0, 40, 10):
         assert sorted(flat[start : start + 10].tolist()) == list(range(10))
@@ -97,7 +105,7 @@ def test_a_stream_repeats_passes_without_end() -> None:
 
 
 def test_a_stream_of_a_set_smaller_than_its_batch() -> None:
-    _, batch = next(stream(torch.arange(3), 7, seed=0))
+    _, batch = next(cycle_batches(torch.arange(3), 7, seed=0))
     assert len(batch) == 7
     assert set(batch.tolist()) == {0, 1, 2}
 

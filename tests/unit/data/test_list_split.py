@@ -11,7 +11,7 @@ import pytest
 from ungan_dist.config.attack import AttackConfig
 from ungan_dist.config.audit import AuditConfig
 from ungan_dist.config.recipes import custom
-from ungan_dist.data.list_split import MEMBERS_SHARE, MEMBERS_SHARE_BESIDE_TEST
+from ungan_dist.data.list_split import MEMBER_FRACTION, MEMBER_FRACTION_WITH_TEST
 from ungan_dist.data.sources.source import Source
 from ungan_dist.runs.given import GivenSets, given_sets
 
@@ -77,7 +77,7 @@ def test_lists_inside_of_the_pool_share_it(tmp_path: Path, num_test: int) -> Non
     pool = fixed_pool(tmp_path, data)
     lists = [pool[:1].tolist(), pool[5:25].tolist(), pool[::4].tolist()]
     found = [given_sets(config(tmp_path, some), data) for some in lists]
-    share = MEMBERS_SHARE_BESIDE_TEST if num_test else MEMBERS_SHARE
+    share = MEMBER_FRACTION_WITH_TEST if num_test else MEMBER_FRACTION
     for some, sets in zip(lists, found, strict=True):
         check(sets)
         assert parts(sets)["forget"] == set(some)
@@ -108,7 +108,7 @@ def test_models_trained_here_never_see_official_test_examples(tmp_path: Path) ->
     sets = given_sets(config(tmp_path, [0, 1, 250]), data)
     check(sets)
     assert parts(sets)["test"] == set(data.test)
-    assert len(sets.split.pool) == 2 * round(MEMBERS_SHARE_BESIDE_TEST * NUM)
+    assert len(sets.split.pool) == 2 * round(MEMBER_FRACTION_WITH_TEST * NUM)
     with pytest.raises(ValueError, match=r"line 2: example 100 is one of the official test examples.*--members"):
         given_sets(config(tmp_path, [0, 100]), data)
 

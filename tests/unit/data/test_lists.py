@@ -178,6 +178,6 @@ def test_a_folder_and_an_absent_list(tmp_path: Path) -> None:
 def test_an_example_is_told_as_it_was_listed(tmp_path: Path) -> None:
     (tmp_path / "forget.csv").write_text(f"id\n{PATHS[7]}\n{PATHS[2]}\n")
     found = read_entries(tmp_path / "forget.csv", source(PATHS))
-    assert found.tell(7) == f"{tmp_path}/forget.csv, line 2: example 'c3/0007.png'"
+    assert found.describe(7) == f"{tmp_path}/forget.csv, line 2: example 'c3/0007.png'"
     (tmp_path / "forget.csv").write_text("9\n4\n")
-    assert read_entries(tmp_path / "forget.csv", source(None)).tell(4).endswith("line 2: example 4")
+    assert read_entries(tmp_path / "forget.csv", source(None)).describe(4).endswith("line 2: example 4")

@@ -27,9 +27,9 @@ from ungan_dist.config.execution import ExecutionConfig
 from ungan_dist.config.recipes import cifar10_small
 from ungan_dist.config.training import ModelConfig, ShadowConfig
 from ungan_dist.data import loader_choice
-from ungan_dist.data.ffcv.file import BetonPlace, prepare_beton, sound_tables
+from ungan_dist.data.ffcv.file import BetonLocation, prepare_beton, read_beton
 from ungan_dist.data.ffcv.format import HEADER
-from ungan_dist.data.loader_choice import reading_threads, resolve_loader
+from ungan_dist.data.loader_choice import choose_num_threads, resolve_loader
 from ungan_dist.data.prepared import open_examples, prepare
 from ungan_dist.data.sources.source import load_source
 from ungan_dist.errors import ConfigError
@@ -119,7 +119,7 @@ def test_large_jpegs_are_kept_as_files_and_lose_nothing(tmp_path: Path, quality:
                 picture.save(tmp_path / "data" / name / f"{number}.png")
     source = load_source(SourceConfig(kind="image_folder", path=str(tmp_path / "data")))
     resident, in_file = (prepare(source, tmp_path, loader=loader) for loader in ("resident", "ffcv"))
-    beton, facts = sound_tables(in_file.beton)
+    beton, facts = read_beton(in_file.beton)
     assert beton.is_jpeg.tolist() == [False, True, True, False, True, True]
     assert facts["num_jpegs"] == 4
     indices = open_examples(resident, "cpu").labels.argsort()
@@ -142,15 +142,15 @@ def test_a_jpeg_that_does_not_decode_to_the_pixels_is_not_kept(tmp_path: Path) -
     source = dataclasses.replace(
         digits, images=images, labels=np.arange(2), mean=(0.5,) * 3, std=(0.5,) * 3, jpegs=(buffer.getvalue(),) * 2
     )
-    place = BetonPlace(output=tmp_path, data_hash=source.content_hash)
+    place = BetonLocation(output=tmp_path, data_hash=source.content_hash)
     prepare_beton(source, place)
-    beton, _ = sound_tables(place)
+    beton, _ = read_beton(place)
     assert beton.is_jpeg.tolist() == [True, False]
 
 
 def test_auto_is_resident_up_to_a_quarter_of_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loader_choice, "memory_bytes", lambda device: 4000)
-    monkeypatch.setattr(loader_choice, "obstacle", lambda: None)
+    monkeypatch.setattr(loader_choice, "get_memory_limit", lambda device: 4000)
+    monkeypatch.setattr(loader_choice, "find_import_error", lambda: None)
     assert resolve_loader("auto", 1000, "cpu") == ("resident", None)
     assert resolve_loader("auto", 1001, "cpu") == ("ffcv", None)
     assert resolve_loader("ffcv", 1, "cpu") == ("ffcv", None)
@@ -159,7 +159,7 @@ def test_auto_is_resident_up_to_a_quarter_of_the_memory(monkeypatch: pytest.Monk
 
 def test_the_memory_is_this_machines() -> None:
     stated = int(re.findall(r"MemTotal: *(\d+) kB", Path("/proc/meminfo").read_text())[0]) * 1024
-    assert 0 < loader_choice.memory_bytes("cpu") <= stated * 1.1
+    assert 0 < loader_choice.get_memory_limit("cpu") <= stated * 1.1
 
 
 @pytest.mark.parametrize(
@@ -194,9 +194,9 @@ def test_limits_of_control_groups(tmp_path: Path, membership: str, limits: dict[
 
 
 def test_threads_for_reading() -> None:
-    assert reading_threads(None, "cpu") == 1
-    assert reading_threads(3, "cpu") == 3
-    assert reading_threads(None, "cuda") >= 1
+    assert choose_num_threads(None, "cpu") == 1
+    assert choose_num_threads(3, "cpu") == 3
+    assert choose_num_threads(None, "cuda") >= 1
 
 
 def test_without_ffcv_auto_says_so_and_ffcv_names_the_packages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_without_ffcv_auto_says_so_and_ffcv_names_the_packages(monkeypatch: pyte
     assert resolve_loader("auto", 10, "cpu") == ("resident", None)
     with pytest.raises(ConfigError, match=r"libturbojpeg0-dev.*ungan_dist\[ffcv\]"):
         resolve_loader("ffcv", 10, "cpu")
-    monkeypatch.setattr(loader_choice, "memory_bytes", lambda device: 1000)
+    monkeypatch.setattr(loader_choice, "get_memory_limit", lambda device: 1000)
     config = small_config(tmp_path, methods=("original",))
     with pytest.warns(UserWarning, match="libturbojpeg0-dev") as told:
         audit(config, run_units=InProcess())
@@ -233,7 +233,7 @@ def test_prepare_writes_once_and_rebuilds_what_is_damaged(tmp_path: Path) -> Non
 @pytest.mark.parametrize(("length", "bit"), [(0, None), (1000, None), (-1, None), (0, 0), (0, 3000 * 8)])
 def test_a_damaged_file_is_left_until_a_rebuild_is_asked_for(tmp_path: Path, length: int, bit: int | None) -> None:
     source = load_source(SourceConfig())
-    place = BetonPlace(output=tmp_path, data_hash=source.content_hash)
+    place = BetonLocation(output=tmp_path, data_hash=source.content_hash)
     prepare_beton(source, place)
     content = place.path.read_bytes()
     damaged = bytearray(content if bit is not None else content[:length])
@@ -252,33 +252,33 @@ def test_what_a_killed_prepare_left_is_removed_by_the_next(tmp_path: Path) -> No
     code = f"""
         import os, signal
         from pathlib import Path
-        from ungan_dist.data.ffcv.file import BetonPlace, prepare_beton
+        from ungan_dist.data.ffcv.file import BetonLocation, prepare_beton
         from ungan_dist.config.data import SourceConfig
         from ungan_dist.data.sources.source import load_source
         source = load_source(SourceConfig())
         os.fsync = lambda file: os.kill(os.getpid(), signal.SIGKILL)
-        prepare_beton(source, BetonPlace(output=Path({str(tmp_path)!r}), data_hash=source.content_hash))
+        prepare_beton(source, BetonLocation(output=Path({str(tmp_path)!r}), data_hash=source.content_hash))
     """
     killed = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], cwd=Path(__file__).parents[3])
     assert killed.returncode == -signal.SIGKILL
     assert len(list(tmp_path.rglob(".data.beton.*.tmp"))) == 1
     source = load_source(SourceConfig())
-    place = BetonPlace(output=tmp_path, data_hash=source.content_hash)
+    place = BetonLocation(output=tmp_path, data_hash=source.content_hash)
     prepare_beton(source, place)
-    sound_tables(place)
+    read_beton(place)
     assert sorted(path.name for path in place.path.parent.iterdir()) == ["beton.json", "data.beton"]
 
 
 def test_a_folder_in_the_files_place_is_named(tmp_path: Path) -> None:
     source = load_source(SourceConfig())
-    place = BetonPlace(output=tmp_path, data_hash=source.content_hash)
+    place = BetonLocation(output=tmp_path, data_hash=source.content_hash)
     prepare_beton(source, place)
     place.path.unlink()
     place.path.mkdir()
     for attempt in (
         lambda: prepare_beton(source, place),
         lambda: prepare_beton(source, place, rebuild=True),
-        lambda: sound_tables(place),
+        lambda: read_beton(place),
     ):
         with pytest.raises(ConfigError, match=r"data\.beton is a folder .* remove it"):
             attempt()
@@ -302,7 +302,7 @@ def test_a_run_refuses_a_damaged_file_and_computes_nothing(tmp_path: Path) -> No
 def test_tables_are_checked_although_the_hash_fits(tmp_path: Path, name: str, value: int, words: str) -> None:
     """A manifest says what was written, not that FFCV can take it."""
     source = load_source(SourceConfig())
-    place = BetonPlace(output=tmp_path, data_hash=source.content_hash)
+    place = BetonLocation(output=tmp_path, data_hash=source.content_hash)
     prepare_beton(source, place)
     content = bytearray(place.path.read_bytes())
     np.frombuffer(content, HEADER, 1)[0][name] = value
@@ -314,7 +314,7 @@ def test_tables_are_checked_although_the_hash_fits(tmp_path: Path, name: str, va
         prepare_beton(source, place)
     assert "--rebuild" in str(raised.value)
     prepare_beton(source, place, rebuild=True)
-    sound_tables(place)
+    read_beton(place)
 
 
 def test_prepare_explains_itself(tmp_path: Path) -> None:

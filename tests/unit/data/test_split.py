@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ungan_dist.config.data import SplitConfig
-from ungan_dist.data.split import array_hash, draw_sets, make_split, membership_matrix
+from ungan_dist.data.split import draw_membership, draw_sets, hash_array, make_split
 
 EVEN = st.integers(1, 20).map(lambda half: 2 * half)
 
 
 @given(num_models=EVEN, num_examples=EVEN, seed=st.integers(0, 2**32))
 def test_membership_is_balanced_both_ways(num_models: int, num_examples: int, seed: int) -> None:
-    membership = membership_matrix(num_models, num_examples, seed)
+    membership = draw_membership(num_models, num_examples, seed)
     assert (membership.sum(axis=1) == num_examples // 2).all()
     assert (membership.sum(axis=0) == num_models // 2).all()
     assert (membership[0::2] == ~membership[1::2]).all()
@@ -23,21 +23,21 @@ def test_membership_is_balanced_both_ways(num_models: int, num_examples: int, se
 
 @given(fewer=EVEN, more=EVEN, num_examples=EVEN, seed=st.integers(0, 2**32))
 def test_more_models_extend_the_matrix(fewer: int, more: int, num_examples: int, seed: int) -> None:
-    small, large = (membership_matrix(number, num_examples, seed) for number in sorted((fewer, more)))
+    small, large = (draw_membership(number, num_examples, seed) for number in sorted((fewer, more)))
     assert (large[: len(small)] == small).all()
 
 
 def test_pairs_and_seeds_are_drawn_independently() -> None:
-    membership = membership_matrix(8, 1000, 0)
+    membership = draw_membership(8, 1000, 0)
     agreement = np.mean(membership[0] == membership[2])
     assert abs(agreement - 0.5) < 0.1
-    assert (membership_matrix(8, 1000, 1) != membership).any()
+    assert (draw_membership(8, 1000, 1) != membership).any()
 
 
 @pytest.mark.parametrize(("models", "examples"), [(3, 10), (0, 10), (4, 7), (4, 0)])
 def test_what_cannot_be_halved_is_refused(models: int, examples: int) -> None:
     with pytest.raises(ValueError, match="even"):
-        membership_matrix(models, examples, 0)
+        draw_membership(models, examples, 0)
 
 
 def test_sets_partition_what_they_should() -> None:
@@ -78,4 +78,4 @@ def test_a_forget_fraction_that_leaves_nothing_is_refused(fraction: float) -> No
 
 def test_hash_tells_type_shape_and_content_apart() -> None:
     arrays = [np.zeros(4, bool), np.zeros(4, np.int8), np.zeros((2, 2), bool), np.array([0, 0, 0, 1], bool)]
-    assert len({array_hash(array) for array in arrays}) == 4
+    assert len({hash_array(array) for array in arrays}) == 4

@@ -9,10 +9,10 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from ungan_dist.config.training import AugmentConfig
-from ungan_dist.data.examples import Examples, gather, normalisation_table
+from ungan_dist.data.examples import Examples, gather, make_normalisation_table
 from ungan_dist.kernels import gather_augmented
 
-TABLE = normalisation_table((0.5, 0.4, 0.3), (0.2, 0.3, 0.1))
+TABLE = make_normalisation_table((0.5, 0.4, 0.3), (0.2, 0.3, 0.1))
 
 
 def pictures(height=9, width=7):
@@ -47,7 +47,7 @@ def test_any_shape_and_seed(shape, padding, flip, seed, epoch):
     if torch.cuda.is_available():
         pytest.skip("the parametrised cases run on CUDA")
     images = torch.arange(5 * shape[0] * shape[1] * shape[2], dtype=torch.int64).to(torch.uint8).view(5, *shape)
-    table = normalisation_table((0.5,) * shape[2], (0.2,) * shape[2])
+    table = make_normalisation_table((0.5,) * shape[2], (0.2,) * shape[2])
     options = {"seed": seed, "epoch": epoch, "padding": padding, "flip": flip}
     indices = torch.tensor([4, 0, 4, 2])
     fused, defined = (gather_augmented(images, indices, table, impl=i, **options) for i in ("fused", "reference"))

@@ -10,7 +10,7 @@ import pytest
 import torch
 from fused_budget import critic_inputs
 
-from ungan_dist.data.examples import normalisation_table
+from ungan_dist.data.examples import make_normalisation_table
 from ungan_dist.kernels import (
     cramer_surrogate,
     critic_loss,
@@ -35,7 +35,7 @@ def operations(device):
     weights, batches, epsilon = [w.float() for w in weights], [z.float() for z in batches], epsilon.float()
     penalty = {"penalty": "squared", "penalty_of": "critic", "impl": "fused"}
     images = torch.arange(4 * 5 * 3 * 2, dtype=torch.uint8, device=device).view(4, 5, 3, 2)
-    table = normalisation_table((0.5, 0.4), (0.2, 0.3)).to(device)
+    table = make_normalisation_table((0.5, 0.4), (0.2, 0.3)).to(device)
     labels = torch.tensor([0, 2, 1, 5, 3], device=device)
 
     def step():
@@ -119,7 +119,7 @@ def registered(device):
     alive = [z.clone().requires_grad_() for z in rows]
     images = torch.arange(4 * 5 * 3 * 2, dtype=torch.uint8, device=device).view(4, 5, 3, 2)
     indices = torch.tensor([0, 3, 1], device=device)
-    table = normalisation_table((0.5, 0.4), (0.2, 0.3)).to(device)
+    table = make_normalisation_table((0.5, 0.4), (0.2, 0.3)).to(device)
     arriving = torch.tensor(2.0, device=device)
     return {
         "critic_loss": (critic.critic_loss, (*leaves, *rows, epsilon.float(), True, True, -1.0, 10.0, 4, "ieee", True)),

@@ -14,7 +14,7 @@ from torch import nn
 from ungan_dist.attack import lira
 from ungan_dist.config.methods import UnGANConfig
 from ungan_dist.config.training import AugmentConfig, TrainConfig
-from ungan_dist.data.examples import Examples, gather, normalisation_table
+from ungan_dist.data.examples import Examples, gather, make_normalisation_table
 from ungan_dist.kernels import impl
 from ungan_dist.methods.request import Request
 from ungan_dist.methods.ungan.algorithm import ungan
@@ -36,7 +36,7 @@ def request(dtype=torch.float32, device="cpu", fused=(), seed=7):
     data = Examples(
         images=torch.randint(0, 256, (40, 6, 6, 1), dtype=torch.uint8, generator=generator).to(device),
         labels=torch.randint(0, 3, (40,), generator=generator).to(device),
-        table=normalisation_table((0.5,), (0.25,), dtype).to(device),
+        table=make_normalisation_table((0.5,), (0.25,), dtype).to(device),
         num_classes=3,
         fused=frozenset(fused),
     )

@@ -20,7 +20,7 @@ from ungan_dist.config.methods import (
     SCRUBConfig,
     UNSIRConfig,
 )
-from ungan_dist.data.examples import batches, epoch_order, gather, stream
+from ungan_dist.data.examples import cycle_batches, gather, iterate_batches, shuffle_set
 from ungan_dist.data.seeds import derive_seed
 from ungan_dist.methods import Request, run_method
 
@@ -78,7 +78,7 @@ def pictures(batch: Tensor, seed: int, epoch: int) -> Tensor:
 
 def passes(indices: Tensor, seed: int, epochs: range, batch_size: int = 8) -> Iterator[tuple[Tensor, Tensor]]:
     for epoch in epochs:
-        for batch in batches(indices, batch_size, seed=seed, epoch=epoch):
+        for batch in iterate_batches(indices, batch_size, seed=seed, epoch=epoch):
             yield pictures(batch, seed, epoch), batch
 
 
@@ -135,7 +135,7 @@ def test_adv_neg_grads(alpha: float | None) -> None:
     step = sgd(list(model.parameters()), 1e-3)
     of_retain, of_forget = (1.0, 1.0) if alpha is None else (alpha, 1 - alpha)
     seed = derive_seed("adv neg grads", SEED)
-    forget = stream(REQUEST.forget, 8, seed=derive_seed("forget", seed))
+    forget = cycle_batches(REQUEST.forget, 8, seed=derive_seed("forget", seed))
     for images, batch in passes(REQUEST.retain, seed, range(2)):
         epoch, forget_batch = next(forget)
         keep = cross_entropy(model(images), LABELS[batch])
@@ -170,9 +170,9 @@ def test_unsir_by_batch(variant: str, impair_pass: str) -> None:
     passed, other = REQUEST.retain, REQUEST.forget
     if impair_pass == "forget":
         passed, other = other, passed
-    cycled = stream(other, 8, seed=derive_seed("cycled", seed))
+    cycled = cycle_batches(other, 8, seed=derive_seed("cycled", seed))
     for epoch in range(2):
-        for batch in batches(passed, 8, seed=seed, epoch=epoch):
+        for batch in iterate_batches(passed, 8, seed=seed, epoch=epoch):
             turn, around = next(cycled)
             (retain, retain_epoch), (forget, forget_epoch) = (batch, epoch), (around, turn)
             if impair_pass == "forget":
@@ -213,14 +213,14 @@ def test_unsir_by_class() -> None:
         noises.append(noise.detach())
     kept = torch.cat(
         [
-            epoch_order(REQUEST.retain[LABELS[REQUEST.retain] == label], derive_seed("kept", seed), label)[:3]
+            shuffle_set(REQUEST.retain[LABELS[REQUEST.retain] == label], derive_seed("kept", seed), label)[:3]
             for label in range(NUM_CLASSES)
         ]
     )
     assert len(kept) == 3 * NUM_CLASSES
     copies = [(noise, label) for _ in range(2) for batch, label in zip(noises, classes, strict=True) for noise in batch]
     impair = adam(list(model.parameters()), 0.02)
-    for positions in batches(torch.arange(len(copies) + len(kept)), 8, seed=seed, epoch=0):
+    for positions in iterate_batches(torch.arange(len(copies) + len(kept)), 8, seed=seed, epoch=0):
         noisy = [copies[position] for position in positions.tolist() if position < len(copies)]
         real = kept[[position - len(copies) for position in positions.tolist() if position >= len(copies)]]
         images = torch.cat([torch.stack([noise for noise, _ in noisy]), pictures(real, seed, 0)])

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ungan_dist.config.methods import UnGANConfig
 from ungan_dist.config.training import AugmentConfig, TrainConfig
-from ungan_dist.data.examples import Examples, gather, normalisation_table, stream
+from ungan_dist.data.examples import Examples, cycle_batches, gather, make_normalisation_table
 from ungan_dist.data.seeds import derive_seed
 from ungan_dist.methods.request import Request, Unlearned
 from ungan_dist.methods.ungan.algorithm import critic_step, fine_tuning_step, generator_step, num_turns, ungan
@@ -46,7 +46,7 @@ def request(dtype: torch.dtype = torch.float64, **changes: Any) -> Request:
         "data": Examples(
             images=images,
             labels=torch.randint(0, CLASSES, (40,), generator=generator),
-            table=normalisation_table((0.5,), (0.25,), dtype),
+            table=make_normalisation_table((0.5,), (0.25,), dtype),
             num_classes=CLASSES,
         ),
         "retain": torch.arange(0, 20),
@@ -73,7 +73,7 @@ def algorithm_1(given: Request, config: UnGANConfig) -> tuple[nn.Module, dict[st
     teacher, student = copy.deepcopy(given.original), copy.deepcopy(given.original).requires_grad_()
     names = ["forget", "forget 2", "unseen", "retain"]
     sets = {"forget": given.forget, "forget 2": given.forget, "unseen": given.unseen, "retain": given.retain}
-    streams = {name: stream(sets[name], BATCH, seed=derive_seed("ungan", name, given.seed)) for name in names}
+    streams = {name: cycle_batches(sets[name], BATCH, seed=derive_seed("ungan", name, given.seed)) for name in names}
     widths = (2 * CLASSES, *config.critic_widths)
     layers = [nn.Linear(a, b).double() for a, b in itertools.pairwise(widths)]
     d = nn.Sequential(layers[0], nn.ReLU(), layers[1], nn.ReLU(), layers[2])
@@ -268,7 +268,7 @@ def test_fine_tuning_follows_the_direction_of_the_divergence_that_was_asked_for(
         given, generator, _, draws = steps()
         with torch.no_grad():
             next(generator.parameters()).mul_(1.5)
-        _, indices = next(stream(given.retain, BATCH, seed=derive_seed("ungan", "retain", SEED)))
+        _, indices = next(cycle_batches(given.retain, BATCH, seed=derive_seed("ungan", "retain", SEED)))
         seed = derive_seed("ungan augment", "retain", SEED)
         images = gather(given.data, indices, augment=given.train.augment, seed=seed)
         p, q = generator(images).softmax(1), given.original(images).softmax(1)
@@ -354,7 +354,7 @@ def test_unseen_rows_are_the_originals_outputs_beside_the_labels(augmented: bool
     calls: list[int] = []
     given.original.register_forward_hook(lambda _module, inputs, _output: calls.append(len(inputs[0])))
     draws = Draws(given, changed(augment_adversarial=augmented))
-    batches = stream(given.unseen, BATCH, seed=derive_seed("ungan", "unseen", SEED))
+    batches = cycle_batches(given.unseen, BATCH, seed=derive_seed("ungan", "unseen", SEED))
     rows = [draws.unseen("unseen") for _ in range(6)]
     assert sum(calls) == (6 * BATCH if augmented else len(given.unseen))  # cached: each unseen example once
     augment = given.train.augment if augmented else None

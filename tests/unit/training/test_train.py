@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from ungan_dist.config.training import AugmentConfig, ModelConfig, TrainConfig
-from ungan_dist.data.examples import Examples, batches, gather, normalisation_table
+from ungan_dist.data.examples import Examples, gather, iterate_batches, make_normalisation_table
 from ungan_dist.data.seeds import derive_seed
 from ungan_dist.training.models import build, stages
 from ungan_dist.training.stacked import train_stacked
@@ -26,7 +26,10 @@ def examples(dtype: torch.dtype = torch.float64) -> Examples:
     generator = np.random.default_rng(0)
     images = torch.from_numpy(generator.integers(0, 256, (60, 8, 8, 1), dtype=np.uint8))
     return Examples(
-        images=images, labels=torch.arange(60) % 5, table=normalisation_table((0.5,), (0.25,), dtype), num_classes=5
+        images=images,
+        labels=torch.arange(60) % 5,
+        table=make_normalisation_table((0.5,), (0.25,), dtype),
+        num_classes=5,
     )
 
 
@@ -43,7 +46,7 @@ def test_training_is_sgd_with_cosine_annealing_written_out() -> None:
     for epoch in range(CONFIG.epochs):
         rate = 0.1 * 0.5 * (1 + math.cos(math.pi * epoch / 4))
         step_losses = []
-        for batch in batches(members, 16, seed=3, epoch=epoch):
+        for batch in iterate_batches(members, 16, seed=3, epoch=epoch):
             images = gather(data, batch, augment=CONFIG.augment, seed=derive_seed("augment", 3), epoch=epoch)
             loss = functional.cross_entropy(theirs(images), data.labels[batch])
             gradients = torch.autograd.grad(loss, list(theirs.parameters()))

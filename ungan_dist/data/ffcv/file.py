@@ -11,10 +11,10 @@ import numpy as np
 import torch
 
 from ungan_dist import store
-from ungan_dist.data.examples import Examples, normalisation_table
+from ungan_dist.data.examples import Examples, make_normalisation_table
+from ungan_dist.data.ffcv.availability import find_import_error
 from ungan_dist.data.ffcv.format import Beton, DamagedBeton, read_tables
-from ungan_dist.data.ffcv.installed import obstacle
-from ungan_dist.data.ffcv.write import beton_parts
+from ungan_dist.data.ffcv.write import encode_beton_parts
 from ungan_dist.data.sources.source import Source
 from ungan_dist.errors import ConfigError
 
@@ -23,7 +23,7 @@ LAYOUT = 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class BetonPlace:
+class BetonLocation:
     """Where the file of a data set lies, in names relative to the output folder."""
 
     output: Path
@@ -46,7 +46,7 @@ class BetonPlace:
         return self.output / self.name
 
 
-def prepare_beton(source: Source, place: BetonPlace, *, rebuild: bool = False) -> dict[str, Any]:
+def prepare_beton(source: Source, place: BetonLocation, *, rebuild: bool = False) -> dict[str, Any]:
     """Writes a source's file, unless it lies there intact, and returns the facts in its manifest.
 
     Raises:
@@ -55,10 +55,10 @@ def prepare_beton(source: Source, place: BetonPlace, *, rebuild: bool = False) -
     _check_no_folder(place)
     condition = store.condition(place.output, place.marker, id=place.id)
     if condition == "corrupt" and not rebuild:
-        raise damaged(place, "it does not have the hash that its manifest says, or is missing")
+        raise make_damage_error(place, "it does not have the hash that its manifest says, or is missing")
     if condition == "intact" and not rebuild:
-        return sound_tables(place)[1]
-    jpegs = tuple(exact_jpegs(source))
+        return read_beton(place)[1]
+    jpegs = tuple(select_exact_jpegs(source))
     facts: dict[str, Any] = {
         "num_classes": source.num_classes,
         "mean": list(source.mean),
@@ -68,17 +68,17 @@ def prepare_beton(source: Source, place: BetonPlace, *, rebuild: bool = False) -
         "num_jpegs": sum(jpeg is not None for jpeg in jpegs),
     }
     store.remove_temporary_files(place.path.parent)  # what killed prepares left is as large as the data
-    content = beton_parts(source.images, source.labels.astype(np.int64), jpegs)
+    content = encode_beton_parts(source.images, source.labels.astype(np.int64), jpegs)
     store.commit(place.output, place.marker, id=place.id, files={place.name: content}, facts=facts)
     return facts
 
 
-def exact_jpegs(source: Source) -> Iterator[bytes | None]:
+def select_exact_jpegs(source: Source) -> Iterator[bytes | None]:
     """A picture's JPEG file where the loader's decoder makes exactly the source's pixels of it; else none.
 
     So no loader sees other pixels than another. Without FFCV there is no decoder: pixels are stored.
     """
-    if not source.jpegs or obstacle() is not None:
+    if not source.jpegs or find_import_error() is not None:
         return
     from ungan_dist.data.ffcv.operation import decode_jpeg
 
@@ -88,7 +88,7 @@ def exact_jpegs(source: Source) -> Iterator[bytes | None]:
         yield jpeg if exact and np.array_equal(decoded, image) else None
 
 
-def sound_tables(place: BetonPlace) -> tuple[Beton, dict[str, Any]]:
+def read_beton(place: BetonLocation) -> tuple[Beton, dict[str, Any]]:
     """What a file's tables say, once its hash and they themselves are found sound; and the manifest's facts.
 
     Raises:
@@ -97,22 +97,24 @@ def sound_tables(place: BetonPlace) -> tuple[Beton, dict[str, Any]]:
     _check_no_folder(place)
     facts = store.committed(place.output, place.marker, id=place.id)
     if facts is None:
-        raise damaged(place, "it is absent, or does not have the hash that its manifest says")
+        raise make_damage_error(place, "it is absent, or does not have the hash that its manifest says")
     try:
         beton = read_tables(place.path, num_classes=facts["num_classes"])
     except (DamagedBeton, OSError) as error:
-        raise damaged(place, str(error)) from error
+        raise make_damage_error(place, str(error)) from error
     if list(beton.shape) != facts["shape"]:
-        raise damaged(place, f"it holds pictures of shape {list(beton.shape)}, its manifest says {facts['shape']}")
+        raise make_damage_error(
+            place, f"it holds pictures of shape {list(beton.shape)}, its manifest says {facts['shape']}"
+        )
     return beton, facts
 
 
-def _check_no_folder(place: BetonPlace) -> None:
+def _check_no_folder(place: BetonLocation) -> None:
     if place.path.is_dir():
         raise ConfigError(f"{place.path} is a folder where a file must be: remove it and run again")
 
 
-def damaged(place: BetonPlace, reason: str) -> ConfigError:
+def make_damage_error(place: BetonLocation, reason: str) -> ConfigError:
     """The error of a file that must not be used."""
     return ConfigError(
         f"{place.path} cannot be used: {reason}. Write it anew with `ungan-dist prepare RECIPE --rebuild` and the "
@@ -120,22 +122,22 @@ def damaged(place: BetonPlace, reason: str) -> ConfigError:
     )
 
 
-def open_beton(place: BetonPlace, device: str, *, num_threads: int, fused: tuple[str, ...] = ()) -> Examples:
+def open_beton(place: BetonLocation, device: str, *, num_threads: int, fused: tuple[str, ...] = ()) -> Examples:
     """The data behind FFCV's loader.
 
     Raises:
         ConfigError: the file is absent or damaged.
         ImportError: FFCV is not installed here.
     """
-    from ungan_dist.data.ffcv.pictures import FfcvPictures
+    from ungan_dist.data.ffcv.images import FfcvImages
 
-    beton, facts = sound_tables(place)
+    beton, facts = read_beton(place)
     mean, std = tuple(facts["mean"]), tuple(facts["std"])
-    images = FfcvPictures(place.path, beton, mean, std, device=torch.device(device), num_threads=num_threads)
+    images = FfcvImages(place.path, beton, mean, std, device=torch.device(device), num_threads=num_threads)
     return Examples(
         images=images,
         labels=torch.from_numpy(beton.labels).to(device),
-        table=normalisation_table(mean, std).to(device),
+        table=make_normalisation_table(mean, std).to(device),
         num_classes=facts["num_classes"],
         fused=frozenset(fused),
     )

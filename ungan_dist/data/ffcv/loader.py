@@ -22,7 +22,7 @@ from ffcv.traversal_order.base import TraversalOrder
 from numba import config, threading_layer
 from torch import Tensor
 
-from ungan_dist.data.ffcv.installed import torch_threads_kept
+from ungan_dist.data.ffcv.availability import keep_torch_threads
 
 ALIVE_S = 5.0
 """How often a wait for a batch looks whether the thread that prepares it still lives."""
@@ -78,14 +78,14 @@ class _KeptMemory:
         self._kept = {(batch_size, num_buffers): memory}
 
 
-class LivingLoader:
+class ReusableLoader:
     """One compiled pipeline over the field ``image`` of a file."""
 
     def __init__(self, path: Path, operation: Operation, *, num_threads: int) -> None:
         self._order = _LivingOrder()
         if threading_layer() == "workqueue":
             num_threads = 1  # its threads serve one pass at a time: a second one ends the process
-        with torch_threads_kept():
+        with keep_torch_threads():
             self._loader = Loader(
                 str(path),
                 batch_size=1,
@@ -113,7 +113,7 @@ class LivingLoader:
         loader.first_traversal_order = self._order.batches
         batch_size = loader.batch_size = self._order.batches.batch_size
         loader.batches_ahead, loader.graph = num_buffers - 2, self._memory
-        with torch_threads_kept():
+        with keep_torch_threads():
             iterator = iter(loader)
         try:
             yield _results(iterator, len(batches))
@@ -139,7 +139,7 @@ def _results(iterator: EpochIterator, num_batches: int) -> Iterator[Tensor]:
         while True:
             try:
                 # at a pass's start the thread sets torch's number of threads once more
-                with torch_threads_kept():
+                with keep_torch_threads():
                     _, (images,) = iterator.output_queue.get(timeout=ALIVE_S)
                 break
             except queue.Empty:

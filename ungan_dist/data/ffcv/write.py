@@ -29,16 +29,16 @@ PAGE_SIZE = MIN_PAGE_SIZE
 """2 MiB, so that small sets stay small files; larger where a picture is."""
 
 
-def beton_bytes(
+def encode_beton(
     images: UInt8[np.ndarray, "examples height width channels"],
     labels: Int64[np.ndarray, " examples"],
     jpegs: Sequence[bytes | None] = (),
 ) -> bytes:
-    """The file's content; arguments and errors are those of :func:`beton_parts`."""
-    return b"".join(beton_parts(images, labels, jpegs))
+    """The file's content; arguments and errors are those of :func:`encode_beton_parts`."""
+    return b"".join(encode_beton_parts(images, labels, jpegs))
 
 
-def beton_parts(
+def encode_beton_parts(
     images: UInt8[np.ndarray, "examples height width channels"],
     labels: Int64[np.ndarray, " examples"],
     jpegs: Sequence[bytes | None] = (),

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from ungan_dist.data.sources.decode import Pictures
+from ungan_dist.data.sources.decode import DecodedImages
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 NUM_PIXELS = 3 * 32 * 32
@@ -62,7 +62,7 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ungan_dist"
 
 
-def read_cifar(archive: Archive, folder: Path, *, remedy: str) -> Pictures:
+def read_cifar(archive: Archive, folder: Path, *, remedy: str) -> DecodedImages:
     """All examples of a published archive, from the folder if it is there, else downloaded into it.
 
     Args:
@@ -76,7 +76,7 @@ def read_cifar(archive: Archive, folder: Path, *, remedy: str) -> Pictures:
         names = _member(tar, archive.names).decode().split() if archive.names else CIFAR10_CLASSES
     records = np.concatenate(parts)
     planes = records[:, archive.label_bytes :].reshape(-1, 3, 32, 32)
-    return Pictures(
+    return DecodedImages(
         images=np.ascontiguousarray(planes.transpose(0, 2, 3, 1)),
         labels=records[:, archive.label_bytes - 1].astype(np.int64),
         class_names=tuple(names),

@@ -21,7 +21,7 @@ COLOUR_MODES = ("P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pictures:
+class DecodedImages:
     """What a reader found, official test examples last."""
 
     images: UInt8[np.ndarray, "examples height width channels"]

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ungan_dist.data.sources.decode import Pictures, decode
+from ungan_dist.data.sources.decode import DecodedImages, decode
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 OTHER_SUFFIXES = (".avif", ".gif", ".heic", ".jp2", ".pgm", ".ppm", ".tif", ".tiff")
 """Pictures that are not read: left out in silence, they would make another data set of it."""
 
 
-def read_image_folder(root: Path) -> Pictures:
+def read_image_folder(root: Path) -> DecodedImages:
     """``root/<class>/*.png``, or ``root/train/<class>/*.png`` and ``root/test/<class>/*.png``; classes by name.
 
     Raises:
@@ -39,7 +39,7 @@ def read_image_folder(root: Path) -> Pictures:
     test = _pictures_by_class(root / "test", class_names) if has_sets and (root / "test").is_dir() else []
     files = [*train, *test]
     images, jpegs = decode(_contents(files), len(files))
-    return Pictures(
+    return DecodedImages(
         images=images,
         labels=np.array([label for _, label in files], np.int64),
         class_names=class_names,

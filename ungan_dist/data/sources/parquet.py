@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Int64
 
-from ungan_dist.data.sources.decode import Pictures, decode
+from ungan_dist.data.sources.decode import DecodedImages, decode
 
 IMAGE_COLUMNS = ("img", "image")
 LABEL_COLUMNS = ("label", "fine_label")
@@ -38,7 +38,7 @@ def parquet_files(path: Path) -> tuple[list[Path], list[Path]]:
     return train, test
 
 
-def read_parquet(train: list[Path], test: list[Path], *, num_classes: int | None = None) -> Pictures:
+def read_parquet(train: list[Path], test: list[Path], *, num_classes: int | None = None) -> DecodedImages:
     """Every row of the files, in order.
 
     Args:
@@ -59,7 +59,7 @@ def read_parquet(train: list[Path], test: list[Path], *, num_classes: int | None
     num_classes = num_classes or len(names) or int(labels.max()) + 1
     pictures = (picture for file, table in files for picture in _encoded(file, table))
     images, jpegs = decode(pictures, sum(counts))
-    return Pictures(
+    return DecodedImages(
         images=images,
         labels=labels,
         class_names=names if len(names) == num_classes else tuple(str(label) for label in range(num_classes)),

@@ -14,7 +14,7 @@ from jaxtyping import Int64, UInt8
 
 from ungan_dist.config.data import SourceConfig
 from ungan_dist.data.sources.cifar import CIFAR10, CIFAR10_CLASSES, CIFAR100, cache_folder, read_cifar
-from ungan_dist.data.sources.decode import Pictures
+from ungan_dist.data.sources.decode import DecodedImages
 from ungan_dist.data.sources.folder import read_image_folder
 from ungan_dist.data.sources.parquet import parquet_files, read_parquet, sha256_of
 
@@ -121,7 +121,7 @@ def _digits() -> Source:
 
     bunch: Any = load_digits()
     levels = bunch.images.astype(np.int64)
-    pictures = Pictures(
+    pictures = DecodedImages(
         images=((levels * 255 + 8) // 16).astype(np.uint8)[..., None],
         labels=bunch.target.astype(np.int64),
         class_names=tuple(map(str, bunch.target_names)),
@@ -149,7 +149,7 @@ def _cifar100(path: Path | None) -> Source:
     return _source(_with_cifar_shape(pictures, path), "CIFAR-100 (Parquet)")
 
 
-def _with_cifar_shape(pictures: Pictures, path: Path) -> Pictures:
+def _with_cifar_shape(pictures: DecodedImages, path: Path) -> DecodedImages:
     if (shape := pictures.images.shape[1:]) != (32, 32, 3):
         raise ValueError(
             f"{path} holds pictures of {shape[1]}×{shape[0]} pixels and {shape[2]} channels, CIFAR has 32×32 and 3: "
@@ -165,7 +165,7 @@ def _parquet_title(files: list[Path], name: str) -> str:
 
 
 def _source(
-    pictures: Pictures,
+    pictures: DecodedImages,
     title: str,
     moments: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
     *,

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ungan_dist import store
-from ungan_dist.data.prepared import Prepared
+from ungan_dist.data.prepared import PreparedData
 from ungan_dist.errors import ConfigError, Unfinished
 from ungan_dist.runs import units
 from ungan_dist.runs.plan import Plan, in_smaller_blocks, make_plan
@@ -97,7 +97,7 @@ def place_of(unit: Unit) -> tuple[str, str]:
     return ("" if isinstance(unit, ShadowUnit) else Path(unit.run).name), unit.marker
 
 
-def data_of(prepared: Prepared) -> tuple[str, str]:
+def data_of(prepared: PreparedData) -> tuple[str, str]:
     """Marker and id of the prepared data, as the run's loader reads them."""
     if prepared.loader == "ffcv":
         return prepared.beton.marker, prepared.beton.id

@@ -80,7 +80,7 @@ class _Pictures:
 
 def probe_ffcv() -> str:
     """Writes a small .beton and reads it back, pixel for pixel."""
-    from ungan_dist.data.ffcv.installed import import_ffcv
+    from ungan_dist.data.ffcv.availability import import_ffcv
 
     import_ffcv()
     # by name: who checks types without FFCV has nothing to find

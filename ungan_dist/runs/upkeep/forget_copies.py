@@ -15,8 +15,8 @@ import numpy as np
 from jaxtyping import Int64
 
 from ungan_dist import store
+from ungan_dist.data.ffcv.availability import find_import_error
 from ungan_dist.data.ffcv.format import Beton, DamagedBeton, read_tables
-from ungan_dist.data.ffcv.installed import obstacle
 from ungan_dist.runs.plan import Plan
 
 _ANY_CLASSES = 1 << 62
@@ -94,7 +94,7 @@ def _records(content: np.ndarray, beton: Beton) -> Iterator[np.ndarray]:
 
 def _decoded_hold(jpegs: list[np.ndarray], wanted: ForgetPictures) -> bool:
     """Whether any JPEG, decoded as its loader decodes it, is one of the pictures."""
-    if obstacle() is not None:
+    if find_import_error() is not None:
         raise ValueError(
             f"{len(jpegs)} of its pictures are JPEG files with labels of the forget set, and FFCV, which would decode "
             f"them, is not installed here"

@@ -9,7 +9,7 @@ from typing import Literal
 
 from ungan_dist import store
 from ungan_dist.config.identity import run_hash
-from ungan_dist.data.split import array_hash
+from ungan_dist.data.split import hash_array
 from ungan_dist.errors import Unfinished
 from ungan_dist.report import render
 from ungan_dist.runs.plan import Plan, make_plan
@@ -82,7 +82,7 @@ def _identity(record: RunRecord, plan: Plan) -> Iterator[str]:
 
 def _shared(plan: Plan) -> Iterator[str]:
     """The membership matrix and the prepared data."""
-    content_hash = array_hash(plan.membership)
+    content_hash = hash_array(plan.membership)
     if _altered(plan.folder, "membership.json", id=content_hash):
         yield f"{plan.folder / 'membership.npy'} is not the matrix that the seed gives"
     half = plan.membership.shape[1] // 2

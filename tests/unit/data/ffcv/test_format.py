@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ungan_dist.data.ffcv.format import ALLOCATION, FIELD, HEADER, DamagedBeton, read_tables, record_type
-from ungan_dist.data.ffcv.write import beton_bytes, beton_parts
+from ungan_dist.data.ffcv.write import encode_beton, encode_beton_parts
 
 RECORDS = HEADER.itemsize + 2 * FIELD.itemsize
 
@@ -24,7 +24,7 @@ def examples(channels: int, count: int = 7) -> tuple[np.ndarray, np.ndarray]:
 
 
 def written(path: Path, channels: int = 3) -> bytearray:
-    content = bytearray(beton_bytes(*examples(channels)))
+    content = bytearray(encode_beton(*examples(channels)))
     path.write_bytes(content)
     return content
 
@@ -42,7 +42,7 @@ def test_what_is_written_is_read(tmp_path: Path, channels: int) -> None:
     assert beton.labels.tolist() == labels.tolist()
     for image, pointer in zip(images, beton.pointers, strict=True):
         assert (pixels_at(content, pointer, image.shape) == image).all()
-    assert bytes(content) == beton_bytes(images, labels)  # the same examples, the same bytes
+    assert bytes(content) == encode_beton(images, labels)  # the same examples, the same bytes
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -84,7 +84,7 @@ def test_jpeg_files_are_stored_as_they_are(tmp_path: Path) -> None:
     buffer = io.BytesIO()
     Image.fromarray(images[2]).save(buffer, "JPEG")
     jpegs = [buffer.getvalue() if example == 2 else None for example in range(len(images))]
-    content = beton_bytes(images, labels, jpegs)
+    content = encode_beton(images, labels, jpegs)
     (tmp_path / "data.beton").write_bytes(content)
     beton = read_tables(tmp_path / "data.beton", num_classes=3)
     assert beton.is_jpeg.tolist() == [example == 2 for example in range(len(images))]
@@ -95,7 +95,7 @@ def test_jpeg_files_are_stored_as_they_are(tmp_path: Path) -> None:
 def test_pictures_that_fill_pages(tmp_path: Path) -> None:
     """A picture lies in one page; 1,000 × 1,000 × 3 bytes need pages of 4 MiB."""
     images = np.random.default_rng(0).integers(0, 256, (3, 1000, 1000, 3), dtype=np.uint8)
-    content = beton_bytes(images, np.zeros(3, np.int64))
+    content = encode_beton(images, np.zeros(3, np.int64))
     (tmp_path / "data.beton").write_bytes(content)
     page_size = int(np.frombuffer(content, HEADER, 1)[0]["page_size"])
     assert page_size == 1 << 22
@@ -107,18 +107,18 @@ def test_pictures_that_fill_pages(tmp_path: Path) -> None:
 
 def test_what_cannot_be_written_is_refused() -> None:
     with pytest.raises(ValueError, match="without examples"):
-        beton_bytes(np.zeros((0, 2, 2, 3), np.uint8), np.zeros(0, np.int64))
+        encode_beton(np.zeros((0, 2, 2, 3), np.uint8), np.zeros(0, np.int64))
     with pytest.raises(ValueError, match="70000"):
-        beton_bytes(np.zeros((1, 1, 70000, 3), np.uint8), np.zeros(1, np.int64))
+        encode_beton(np.zeros((1, 1, 70000, 3), np.uint8), np.zeros(1, np.int64))
     with pytest.raises(ValueError, match="5 channels"):
-        beton_bytes(np.zeros((1, 2, 2, 5), np.uint8), np.zeros(1, np.int64))
+        encode_beton(np.zeros((1, 2, 2, 5), np.uint8), np.zeros(1, np.int64))
 
 
 def test_parts_hold_no_second_copy_of_the_pixels() -> None:
     images = np.random.default_rng(0).integers(0, 256, (4, 1000, 600, 3), dtype=np.uint8)
     tracemalloc.start()
     try:
-        length = sum(len(part) for part in beton_parts(images, np.zeros(4, np.int64)))
+        length = sum(len(part) for part in encode_beton_parts(images, np.zeros(4, np.int64)))
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -223,7 +223,7 @@ def test_a_damaged_description_of_arrays_is_refused(tmp_path: Path, begin: int, 
 def test_a_flipped_bit_in_a_table_never_leads_outside(tmp_path_factory, place: int, bit: int, channels: int) -> None:
     """Either the file is refused, or everything that it says still lies within it."""
     path = tmp_path_factory.getbasetemp() / f"flipped-{channels}.beton"
-    content = bytearray(beton_bytes(*examples(channels)))
+    content = bytearray(encode_beton(*examples(channels)))
     tables = [*range(RECORDS + 7 * record_type(channels).itemsize), *range(len(content) - 7 * 24, len(content))]
     content[tables[place % len(tables)]] ^= 1 << bit
     path.write_bytes(content)

@@ -17,9 +17,9 @@ import torch
 from PIL import Image
 
 from ungan_dist.config.training import AugmentConfig
-from ungan_dist.data.examples import Examples, batches, gather, gather_ahead, normalisation_table
+from ungan_dist.data.examples import Examples, gather, gather_batches, iterate_batches, make_normalisation_table
 from ungan_dist.data.ffcv.format import MODE_JPEG, read_tables
-from ungan_dist.data.ffcv.write import beton_bytes
+from ungan_dist.data.ffcv.write import encode_beton
 from ungan_dist.training.world import World
 
 pytest.importorskip("ffcv", reason="FFCV is not installed")
@@ -38,7 +38,7 @@ def jpeg(pixels: np.ndarray) -> bytes:
 
 def both(folder: Path, kind: str) -> tuple[Examples, Examples]:
     """The same data behind FFCV and resident; one thread, since every loader with more compiles for longer."""
-    from ungan_dist.data.ffcv.pictures import FfcvPictures
+    from ungan_dist.data.ffcv.images import FfcvImages
 
     channels = 1 if kind == "grey" else 3
     images = np.random.default_rng(0).integers(0, 256, (NUM_EXAMPLES, 9, 12, channels), dtype=np.uint8)
@@ -50,10 +50,14 @@ def both(folder: Path, kind: str) -> tuple[Examples, Examples]:
                 image[:] = np.asarray(Image.open(io.BytesIO(file)))
     labels = np.arange(NUM_EXAMPLES) % 4
     path = folder / "data.beton"
-    path.write_bytes(beton_bytes(images, labels, jpegs))
+    path.write_bytes(encode_beton(images, labels, jpegs))
     beton = read_tables(path, num_classes=4)
-    in_file = FfcvPictures(path, beton, *MOMENTS[channels], device=torch.device("cpu"))
-    common = {"labels": torch.from_numpy(labels), "table": normalisation_table(*MOMENTS[channels]), "num_classes": 4}
+    in_file = FfcvImages(path, beton, *MOMENTS[channels], device=torch.device("cpu"))
+    common = {
+        "labels": torch.from_numpy(labels),
+        "table": make_normalisation_table(*MOMENTS[channels]),
+        "num_classes": 4,
+    }
     return Examples(images=in_file, **common), Examples(images=torch.from_numpy(images), **common)
 
 
@@ -101,10 +105,10 @@ def test_passes_of_any_set_use_one_compiled_loader(loaders) -> None:
     assert before
     for seed, (size, batch_size) in enumerate([(50, 8), (33, 32), (9, 4), (2, 64), (50, 50)]):
         members = torch.randperm(NUM_EXAMPLES, generator=torch.Generator().manual_seed(seed))[:size]
-        parts = list(batches(members, batch_size, seed=seed, epoch=seed))
+        parts = list(iterate_batches(members, batch_size, seed=seed, epoch=seed))
         options = {"augment": CROP_AND_FLIP, "seed": seed, "epoch": seed}
         seen = 0
-        for part, pictures in zip(parts, gather_ahead(in_file, parts, **options), strict=True):
+        for part, pictures in zip(parts, gather_batches(in_file, parts, **options), strict=True):
             assert same(pictures, gather(resident, part, **options))
             seen += len(part)
         assert seen == size
@@ -115,7 +119,7 @@ def test_passes_may_run_side_by_side_and_be_left_halfway(loaders) -> None:
     in_file, resident = loaders
     parts = list(torch.arange(NUM_EXAMPLES).split(6))
     views = [{"augment": CROP_AND_FLIP, "seed": seed, "epoch": 2} for seed in (1, 2)]
-    first, second = (gather_ahead(in_file, parts, **view) for view in views)
+    first, second = (gather_batches(in_file, parts, **view) for view in views)
     for part in parts[:5]:
         assert same(next(first), gather(resident, part, **views[0]))
         assert same(next(second), gather(resident, part, **views[1]))
@@ -133,7 +137,7 @@ def test_a_pass_left_at_any_batch_leaves_no_thread(loaders) -> None:
     in_file, resident = loaders
     parts = list(torch.arange(NUM_EXAMPLES).split(5))
     for kept in range(len(parts) + 1):
-        pictures = gather_ahead(in_file, parts)
+        pictures = gather_batches(in_file, parts)
         for part in parts[:kept]:
             assert same(next(pictures), gather(resident, part))
         pictures.close()
@@ -143,10 +147,10 @@ def test_a_pass_left_at_any_batch_leaves_no_thread(loaders) -> None:
 def test_a_pass_takes_the_buffers_of_the_last_one_and_a_batch_alone_keeps_its_own(loaders) -> None:
     in_file, resident = loaders
     parts = list(torch.arange(NUM_EXAMPLES).split(5))
-    first, second = ({images.data_ptr() for images in gather_ahead(in_file, parts)} for _ in range(2))
+    first, second = ({images.data_ptr() for images in gather_batches(in_file, parts)} for _ in range(2))
     assert first == second
     one, other = gather(in_file, parts[0]), gather(in_file, parts[1])
-    for _ in gather_ahead(in_file, parts):
+    for _ in gather_batches(in_file, parts):
         pass
     assert same(one, gather(resident, parts[0]))
     assert same(other, gather(resident, parts[1]))
@@ -169,7 +173,7 @@ def test_empty_batches_are_empty(loaders) -> None:
     none, some = torch.arange(0), torch.arange(3)
     assert same(gather(in_file, none), gather(resident, none))
     for parts in ([none, none], [none, some, none, some]):
-        for part, pictures in zip(parts, gather_ahead(in_file, parts), strict=True):
+        for part, pictures in zip(parts, gather_batches(in_file, parts), strict=True):
             assert same(pictures, gather(resident, part))
 
 
@@ -197,7 +201,7 @@ def test_torch_keeps_its_threads(loaders) -> None:
         for _ in range(20):
             gather(in_file, torch.tensor([1]))
             assert torch.get_num_threads() == 2
-        for _ in gather_ahead(in_file, list(torch.arange(NUM_EXAMPLES).split(5))):
+        for _ in gather_batches(in_file, list(torch.arange(NUM_EXAMPLES).split(5))):
             assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
@@ -208,7 +212,7 @@ def test_importing_ffcv_keeps_torchs_threads() -> None:
     code = """
         import torch
         torch.set_num_threads(2)
-        from ungan_dist.data.ffcv.installed import import_ffcv
+        from ungan_dist.data.ffcv.availability import import_ffcv
         import_ffcv()
         import ffcv.loader
         print(torch.get_num_threads())
@@ -252,12 +256,12 @@ def test_a_jpeg_of_another_size_is_refused_not_scaled(size: tuple[int, int]) -> 
 
 
 def test_more_threads_give_the_same_bits(tmp_path: Path) -> None:
-    from ungan_dist.data.ffcv.pictures import FfcvPictures
+    from ungan_dist.data.ffcv.images import FfcvImages
 
     in_file, resident = both(tmp_path, "colour")
     path = tmp_path / "data.beton"
     beton = read_tables(path, num_classes=4)
-    images = FfcvPictures(path, beton, *MOMENTS[3], device=torch.device("cpu"), num_threads=2)
+    images = FfcvImages(path, beton, *MOMENTS[3], device=torch.device("cpu"), num_threads=2)
     threaded = Examples(images=images, labels=resident.labels, table=resident.table, num_classes=4)
     indices = torch.arange(NUM_EXAMPLES)
     options = {"augment": CROP_AND_FLIP, "seed": 5, "epoch": 6}
@@ -266,13 +270,13 @@ def test_more_threads_give_the_same_bits(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_pictures_of_one_pixel_have_the_resident_strides(tmp_path: Path, channels: int) -> None:
-    from ungan_dist.data.ffcv.pictures import FfcvPictures
+    from ungan_dist.data.ffcv.images import FfcvImages
 
     images = np.arange(4 * channels, dtype=np.uint8).reshape(4, 1, 1, channels)
     path = tmp_path / "data.beton"
-    path.write_bytes(beton_bytes(images, np.arange(4)))
-    in_file = FfcvPictures(path, read_tables(path, num_classes=4), *MOMENTS[channels], device=torch.device("cpu"))
-    common = {"labels": torch.arange(4), "table": normalisation_table(*MOMENTS[channels]), "num_classes": 4}
+    path.write_bytes(encode_beton(images, np.arange(4)))
+    in_file = FfcvImages(path, read_tables(path, num_classes=4), *MOMENTS[channels], device=torch.device("cpu"))
+    common = {"labels": torch.arange(4), "table": make_normalisation_table(*MOMENTS[channels]), "num_classes": 4}
     for indices in (torch.tensor([2]), torch.tensor([3, 0, 1])):
         ours = gather(Examples(images=in_file, **common), indices)
         assert same(ours, gather(Examples(images=torch.from_numpy(images), **common), indices))
@@ -285,16 +289,16 @@ def test_two_threads_where_numba_can_serve_one_pass_at_a_time(tmp_path: Path) ->
     code = f"""
         from pathlib import Path
         import numba, torch
-        from ungan_dist.data.examples import View
+        from ungan_dist.data.examples import ImageTransform
         from ungan_dist.data.ffcv.format import read_tables
-        from ungan_dist.data.ffcv.pictures import FfcvPictures
+        from ungan_dist.data.ffcv.images import FfcvImages
         path = Path({str(tmp_path / "data.beton")!r})
-        pictures = FfcvPictures(
+        pictures = FfcvImages(
             path, read_tables(path, num_classes=4), *{MOMENTS[3]!r}, device=torch.device("cpu"), num_threads=2
         )
         assert numba.threading_layer() == "workqueue"
         batches = list(torch.arange({NUM_EXAMPLES}).repeat(40).split(10))
-        passes = [pictures.read(batches, View()) for _ in range(3)]
+        passes = [pictures.read(batches, ImageTransform()) for _ in range(3)]
         for first, second, third in zip(*passes, strict=True):
             assert torch.equal(first, second) and torch.equal(second, third)
         print("done")
@@ -319,7 +323,7 @@ def test_processes_read_shares_that_cover_the_set_once(loaders, size: int) -> No
     empty = 0
     for rank in range(size):
         shares = [World(rank=rank, size=size).share(part) for part in parts]
-        for share, pictures in zip(shares, gather_ahead(in_file, shares, **options), strict=True):
+        for share, pictures in zip(shares, gather_batches(in_file, shares, **options), strict=True):
             assert same(pictures, gather(resident, share, **options)) or not len(share)
             read += share.tolist()
             empty += not len(share)

@@ -7,7 +7,7 @@ import pytest
 from ffcv_pixels import MOMENTS, SHAPES
 from process_groups import in_world
 
-from ungan_dist.data.examples import normalisation_table
+from ungan_dist.data.examples import make_normalisation_table
 
 pytest.importorskip("ffcv", reason="FFCV is not installed")
 
@@ -17,7 +17,7 @@ from ungan_dist.data.ffcv.pixels import compute_row, exact_lines
 @pytest.mark.parametrize("name", MOMENTS)
 def test_arithmetic_has_the_tables_bits(name: str) -> None:
     mean, std = MOMENTS[name]
-    table = np.ascontiguousarray(normalisation_table(mean, std).numpy().T)
+    table = np.ascontiguousarray(make_normalisation_table(mean, std).numpy().T)
     lines = exact_lines(mean, std, table)
     if name in ("CIFAR-10", "ImageNet"):
         assert (lines[:, 0] != 0).all()
@@ -30,7 +30,7 @@ def test_arithmetic_has_the_tables_bits(name: str) -> None:
 
 def test_a_line_that_misses_a_bit_is_not_taken() -> None:
     mean, std = MOMENTS["CIFAR-10"]
-    table = np.ascontiguousarray(normalisation_table(mean, std).numpy().T)
+    table = np.ascontiguousarray(make_normalisation_table(mean, std).numpy().T)
     table[1, 77] = np.nextafter(table[1, 77], np.float32(9))
     assert (exact_lines(mean, std, table)[:, 0] != 0).tolist() == [True, False, True]
 
@@ -40,7 +40,7 @@ def test_random_moments_are_exact_or_looked_up(seed: int) -> None:
     """Whatever is chosen, the compiled code's bits are the table's."""
     generator = np.random.default_rng(seed)
     mean, std = (tuple(generator.uniform(low, high, 8).tolist()) for low, high in ((0, 1), (1e-3, 2)))
-    table = np.ascontiguousarray(normalisation_table(mean, std).numpy().T)
+    table = np.ascontiguousarray(make_normalisation_table(mean, std).numpy().T)
     planes, out = np.arange(256, dtype=np.uint8)[None], np.empty(256, np.float32)
     for line, column in zip(exact_lines(mean, std, table), table, strict=True):
         if line[0]:

@@ -14,7 +14,7 @@ from small_audit import small_config
 
 from ungan_dist import cli, store
 from ungan_dist.config.audit import AuditConfig
-from ungan_dist.data.ffcv.write import beton_bytes
+from ungan_dist.data.ffcv.write import encode_beton
 from ungan_dist.data.prepared import prepare
 from ungan_dist.runs.plan import Plan, make_plan
 from ungan_dist.runs.record import write_record
@@ -135,9 +135,9 @@ def test_records_of_ffcvs_file(tmp_path: Path, channels: int) -> None:
     images = np.random.default_rng(0).integers(0, 256, (6, 8, 8, channels), dtype=np.uint8)
     labels = np.arange(6)
     wanted = pictures_of(images[4])
-    (tmp_path / "data.beton").write_bytes(beton_bytes(images, labels))
+    (tmp_path / "data.beton").write_bytes(encode_beton(images, labels))
     assert holds(tmp_path, wanted)
-    (tmp_path / "data.beton").write_bytes(beton_bytes(images[:4], labels[:4]))
+    (tmp_path / "data.beton").write_bytes(encode_beton(images[:4], labels[:4]))
     assert not holds(tmp_path, wanted)
     (tmp_path / "data.beton").write_bytes(b"short")
     with pytest.raises(ValueError, match="cannot hold"):
@@ -157,9 +157,9 @@ def pictures_of(picture: np.ndarray, jpeg: bytes | None = None, label: int = 4) 
 def test_jpeg_records_of_ffcvs_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pictures = np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3), dtype=np.uint8)
     encoded, decoded = zip(*map(jpeg_of, pictures), strict=True)
-    (tmp_path / "data.beton").write_bytes(beton_bytes(np.stack(decoded), np.arange(6), encoded))
+    (tmp_path / "data.beton").write_bytes(encode_beton(np.stack(decoded), np.arange(6), encoded))
     assert holds(tmp_path, pictures_of(decoded[4], encoded[4]))
-    monkeypatch.setattr(forget_copies, "obstacle", lambda: "FFCV is not installed")
+    monkeypatch.setattr(forget_copies, "find_import_error", lambda: "FFCV is not installed")
     with pytest.raises(ValueError, match="1 of its pictures are JPEG files"):
         holds(tmp_path, pictures_of(decoded[4]))
     assert not holds(tmp_path, pictures_of(decoded[4], label=9))
@@ -169,7 +169,7 @@ def test_jpeg_records_are_decoded_where_ffcv_is(tmp_path: Path) -> None:
     pytest.importorskip("ffcv.libffcv", reason="FFCV is not installed")
     pictures = np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3), dtype=np.uint8)
     encoded, decoded = zip(*map(jpeg_of, pictures), strict=True)
-    (tmp_path / "data.beton").write_bytes(beton_bytes(np.stack(decoded), np.arange(6), encoded))
+    (tmp_path / "data.beton").write_bytes(encode_beton(np.stack(decoded), np.arange(6), encoded))
     assert holds(tmp_path, pictures_of(decoded[4]))
     assert not holds(tmp_path, pictures_of(255 - decoded[4]))
 

@@ -16,7 +16,7 @@ REMEDY = (
 
 
 @contextlib.contextmanager
-def torch_threads_kept() -> Iterator[None]:
+def keep_torch_threads() -> Iterator[None]:
     """Restores the number of torch threads, which FFCV sets when it is imported and at every pass."""
     before = torch.get_num_threads()
     try:
@@ -34,11 +34,11 @@ def import_ffcv() -> None:
     if sys.version_info >= (3, 12) and "distutils" not in sys.modules:
         # FFCV imports distutils, which left Python with 3.12; setuptools brings its own copy
         importlib.import_module("setuptools")
-    with torch_threads_kept():
+    with keep_torch_threads():
         importlib.import_module("ffcv")
 
 
-def obstacle() -> str | None:
+def find_import_error() -> str | None:
     """Why FFCV cannot be used here; none where it can."""
     try:
         import_ffcv()

@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ungan_dist.data.examples import View, normalisation_table
+from ungan_dist.data.examples import ImageTransform, make_normalisation_table
+from ungan_dist.data.ffcv.availability import import_ffcv
 from ungan_dist.data.ffcv.format import Beton
-from ungan_dist.data.ffcv.installed import import_ffcv
 from ungan_dist.data.philox import check_draw
 
 NUM_VIEWS = 1024
@@ -24,7 +24,7 @@ MAX_BUFFERS = 5
 """Batches in memory at once: FFCV's own default."""
 
 
-class FfcvPictures:
+class FfcvImages:
     """The pictures of a sound file; ``shape`` and ``device`` are those of a tensor of them."""
 
     def __init__(
@@ -49,7 +49,7 @@ class FfcvPictures:
             ImportError: FFCV is not installed.
         """
         import_ffcv()
-        from ungan_dist.data.ffcv.loader import LivingLoader
+        from ungan_dist.data.ffcv.loader import ReusableLoader
         from ungan_dist.data.ffcv.operation import NUM_SETTINGS, FusedArrayDecoder, FusedImageDecoder
 
         self.shape, self.device, self._path = beton.shape, device, path
@@ -60,21 +60,23 @@ class FfcvPictures:
         operation.configure(
             self._settings,
             self._failures,
-            normalisation_table(tuple(mean), tuple(std)).numpy().T,
+            make_normalisation_table(tuple(mean), tuple(std)).numpy().T,
             self.shape[1:],
             mean=mean,
             std=std,
             has_jpeg=bool(beton.is_jpeg.any()),
         )
-        self._loader = LivingLoader(path, operation, num_threads=num_threads)
+        self._loader = ReusableLoader(path, operation, num_threads=num_threads)
 
-    def gather(self, indices: Int[Tensor, " batch"], view: View) -> Float[Tensor, "batch channels height width"]:
+    def gather(
+        self, indices: Int[Tensor, " batch"], view: ImageTransform
+    ) -> Float[Tensor, "batch channels height width"]:
         """One batch, in memory of its own."""
         with contextlib.closing(self.read([indices], view)) as batches:
             return next(batches)
 
     def read(
-        self, batches: Sequence[Int[Tensor, " _"]], view: View
+        self, batches: Sequence[Int[Tensor, " _"]], view: ImageTransform
     ) -> Generator[Float[Tensor, "_ channels height width"]]:
         """Batches of any sizes in order, prepared in the background; each is valid until the next is asked for.
 
@@ -128,7 +130,7 @@ def _in_resident_order(
     return images.reshape(count, height, width, channels).permute(0, 3, 1, 2) if one_order else images
 
 
-def _settings(view: View) -> list[int]:
+def _settings(view: ImageTransform) -> list[int]:
     """In the order of the operation's columns."""
     padding, flip = (view.augment.padding, view.augment.flip) if view.augment else (0, False)
     low = high = epoch = 0
