@@ -51,7 +51,7 @@ def sleeping_units() -> dict[str, object]:
 def policy(num_units: int = 100_000, num_workers: int = 1024) -> dict[str, object]:
     """CPU time of a decision, and the size of the policy's state at the start and at the end."""
     simulation = Simulation(num_units, num_workers, seed=0, death_rate=0.001, error_rate=0.001)
-    simulation.perform(simulation.policy.start())
+    simulation.execute(simulation.policy.start())
     first_bytes = len(pickle.dumps(simulation.policy))
     seconds: list[float] = []
     while not simulation.policy.finished:

@@ -1,4 +1,4 @@
-"""Units under Ray Train: one trainer's processes compute them in turn, every batch shared by all of them."""
+"""Train units data-parallel with Ray Train, one after the other, with all processes of one trainer."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import ray
 import ray.train
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
-from ungan_dist.cluster.connection import places
 from ungan_dist.cluster.fleet import Fleet
+from ungan_dist.cluster.resources import count_workers
 from ungan_dist.config.audit import AuditConfig
 from ungan_dist.config.identity import content_hash
 from ungan_dist.errors import ConfigError
@@ -27,143 +27,143 @@ from ungan_dist.training.torchrun import PATIENCE
 from ungan_dist.training.world import World
 
 MAX_FAILURES = 3
-"""How often a trainer's processes are started anew, from the last epoch's end, before a unit is given up."""
+"""Restarts of a trainer's processes, from the last completed epoch, before a unit is given up."""
 CONTROLLER_FAILURES = 5
-LOOK_SECONDS = 0.5
-"""How often the driver looks for results that were committed meanwhile."""
+POLL_SECONDS = 0.5
+"""Interval in which the driver looks for committed results."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Workers:
-    """The processes of a trainer, and what each of them holds."""
+class TrainerResources:
+    """The processes of a trainer and their resources."""
 
     num_workers: int
     cpus_per_worker: float = 1.0
     gpus_per_worker: int = 0
-    """1, and NCCL connects them; or 0, and gloo does."""
-    may_grow: bool = False
-    """The cluster grows on demand, so what it has now says nothing."""
+    """1, connected by NCCL; or 0, connected by gloo."""
+    autoscaling: bool = False
+    """The cluster grows on demand, so its present size is not checked."""
 
 
-def refuse_infeasible(workers: Workers, nodes: list[dict[str, Any]]) -> None:
-    """Refuses more than a cluster has: Ray Train itself would wait for it without end.
+def refuse_infeasible(resources: TrainerResources, nodes: list[dict[str, Any]]) -> None:
+    """Refuse a trainer that does not fit: Ray Train would wait for ever.
 
     Args:
-        workers: what is asked.
-        nodes: as ``ray.nodes()`` lists them.
+        resources: the requested processes.
+        nodes: as returned by ``ray.nodes()``.
 
     Raises:
-        ConfigError: with what there is and what is asked.
+        ConfigError: it does not fit; the message lists the available resources.
     """
     alive = [node["Resources"] for node in nodes if node["Alive"]]
-    cpus, gpus = (sum(resources.get(kind, 0.0) for resources in alive) for kind in ("CPU", "GPU"))
-    room = sum(places(resources, workers.cpus_per_worker, workers.gpus_per_worker) for resources in alive)
-    if workers.num_workers > room and not workers.may_grow:
+    cpus, gpus = (sum(node.get(kind, 0.0) for node in alive) for kind in ("CPU", "GPU"))
+    room = sum(count_workers(node, resources.cpus_per_worker, resources.gpus_per_worker) for node in alive)
+    if resources.num_workers > room and not resources.autoscaling:
         raise ConfigError(
-            f"train.num_workers {workers.num_workers} with {workers.cpus_per_worker:g} CPUs and "
-            f"{workers.gpus_per_worker:g} GPUs each does not fit: the cluster's {len(alive)} nodes have {cpus:g} CPUs "
-            f"and {gpus:g} GPUs, room for {room}. Lower --train.num-workers or --fleet.cpus-per-worker, or add nodes; "
-            f"a run goes on with fewer workers where it was"
+            f"train.num_workers {resources.num_workers} with {resources.cpus_per_worker:g} CPUs and "
+            f"{resources.gpus_per_worker:g} GPUs each does not fit: its {len(alive)} nodes have {cpus:g} CPUs "
+            f"and {gpus:g} GPUs, room for {room}. Lower --train.num-workers or --fleet.cpus-per-worker, or add nodes. "
+            f"A run continues with fewer workers"
         )
 
 
-def run_together(
-    units: Sequence[Unit], workers: Workers, *, on_progress: ProgressCallback = silent
+def run_with_trainer(
+    units: Sequence[Unit], resources: TrainerResources, *, on_progress: ProgressCallback = silent
 ) -> Iterator[Done | Failed]:
-    """Computes units one after the other and yields what became of each; the contract is that of ``RunUnits``.
+    """Train units one after the other and yield their outcomes; the contract is that of ``RunUnits``.
 
-    A worker that dies costs the epoch that it was in. A unit whose workers fail too often is given up, and a new
-    trainer takes up those after it.
+    The death of a worker costs the current epoch. If a unit fails too often it is given up, and a new trainer continues
+    with the next one.
 
     Raises:
-        ConfigError: the cluster has not what is asked; nothing was started.
+        ConfigError: the trainer does not fit on the cluster; nothing was started.
     """
-    refuse_infeasible(workers, ray.nodes())
+    refuse_infeasible(resources, ray.nodes())
     remaining = list(units)
     total = len(remaining)
     while remaining:
-        note = f"{len(remaining)} units, {workers.num_workers} processes together"
-        on_progress(
-            Event(stage="trainer", done=total - len(remaining), total=total, seconds=0, seconds_left=None, note=note)
-        )
-        attempt = _Attempt(_trainer(remaining, workers))
-        while attempt.is_running(LOOK_SECONDS):
+        note = f"{len(remaining)} units, {resources.num_workers} data-parallel processes"
+        done = total - len(remaining)
+        on_progress(Event(stage="trainer", done=done, total=total, seconds=0, seconds_left=None, note=note))
+        attempt = _Attempt(_create_trainer(remaining, resources))
+        while attempt.is_running(POLL_SECONDS):
             for unit in [unit for unit in remaining if is_done(unit)]:
                 remaining.remove(unit)
                 yield Done(unit=unit)
-        failed = {id: Failed(unit=None, error=error, kind=kind) for id, error, kind in attempt.failures}
+        failed = {id: (error, kind) for id, error, kind in attempt.failures}
         if attempt.error is not None:
             first = next((unit for unit in remaining if not is_done(unit)), None)
             if first is not None:
-                failed[first.id] = Failed(unit=first, error=_words(attempt.error), kind=_kind(attempt.error))
+                failed[first.id] = _format_error(attempt.error), _classify_error(attempt.error)
         for unit in list(remaining):
             if is_done(unit):
                 remaining.remove(unit)
                 yield Done(unit=unit)
             elif unit.id in failed:
                 remaining.remove(unit)
-                yield Failed(unit=unit, error=failed[unit.id].error, kind=failed[unit.id].kind)
-        assert attempt.error is not None or not remaining, "a trainer ended without a word on a unit"
+                error, kind = failed[unit.id]
+                yield Failed(unit=unit, error=error, kind=kind)
+        assert attempt.error is not None or not remaining, "a trainer ended without an outcome for a unit"
     if units:
-        shutil.rmtree(_storage(units[0]), ignore_errors=True)
+        shutil.rmtree(_trainer_folder(units[0]), ignore_errors=True)
 
 
-def beside(fleet: Fleet, config: AuditConfig, on_progress: ProgressCallback) -> RunUnits:
-    """Targets by the processes of a trainer, shadow models by a fleet, in turns: each needs the cluster's room.
+def split_between_trainer_and_fleet(fleet: Fleet, config: AuditConfig, on_progress: ProgressCallback) -> RunUnits:
+    """Return a function that trains targets data-parallel and shadow models on the fleet, in turns.
 
-    With ``shadows.data_parallel`` the trainer's processes train these too, and the fleet nothing.
+    With ``shadows.data_parallel`` the trainer trains the shadow models too.
 
     Raises:
-        ConfigError: the cluster has not what is asked; nothing was computed.
+        ConfigError: the trainer does not fit on the cluster; nothing was computed.
     """
-    workers = Workers(
+    resources = TrainerResources(
         num_workers=config.train.num_workers,
         cpus_per_worker=config.fleet.cpus_per_worker,
-        gpus_per_worker=int(fleet.room.device == "cuda"),
-        may_grow=config.fleet.autoscaling,
+        gpus_per_worker=int(fleet.allocation.device == "cuda"),
+        autoscaling=config.fleet.autoscaling,
     )
-    refuse_infeasible(workers, ray.nodes())
+    refuse_infeasible(resources, ray.nodes())
 
     def run_units(units: Sequence[Unit]) -> Iterator[Done | Failed]:
-        apart = [unit for unit in units if isinstance(unit, ShadowUnit) and not config.shadows.data_parallel]
-        together = [unit for unit in units if unit not in apart]
-        if together:
-            fleet.dismiss()
-            yield from run_together(together, workers, on_progress=on_progress)
-        if apart:
-            yield from fleet.run_units(apart)
+        for_fleet = [unit for unit in units if isinstance(unit, ShadowUnit) and not config.shadows.data_parallel]
+        for_trainer = [unit for unit in units if unit not in for_fleet]
+        if for_trainer:
+            fleet.release_workers()
+            yield from run_with_trainer(for_trainer, resources, on_progress=on_progress)
+        if for_fleet:
+            yield from fleet.run_units(for_fleet)
 
     return run_units
 
 
-def _storage(unit: Unit) -> Path:
-    """Where Ray Train keeps its own books; the state of a training lies with its unit, whoever trains."""
+def _trainer_folder(unit: Unit) -> Path:
+    """Return the folder of Ray Train's own files; checkpoints of a training are stored with its unit."""
     folder = root_of(unit) / "shadows" if isinstance(unit, ShadowUnit) else root_of(unit)
     return folder.resolve() / "trainer"
 
 
-def _name(units: Sequence[Unit]) -> str:
+def _trainer_name(units: Sequence[Unit]) -> str:
     return f"units-{content_hash([unit.id for unit in units])[:32]}"
 
 
-def _trainer(units: Sequence[Unit], workers: Workers) -> TorchTrainer:
-    resources = {"CPU": workers.cpus_per_worker}
-    if workers.gpus_per_worker:
-        resources["GPU"] = workers.gpus_per_worker
+def _create_trainer(units: Sequence[Unit], resources: TrainerResources) -> TorchTrainer:
+    per_worker = {"CPU": resources.cpus_per_worker}
+    if resources.gpus_per_worker:
+        per_worker["GPU"] = resources.gpus_per_worker
     return TorchTrainer(
-        train_together,
+        train_units,
         train_loop_config={"units": list(units)},
         torch_config=TorchConfig(
-            backend="nccl" if workers.gpus_per_worker else "gloo", timeout_s=int(PATIENCE.total_seconds())
+            backend="nccl" if resources.gpus_per_worker else "gloo", timeout_s=int(PATIENCE.total_seconds())
         ),
         scaling_config=ray.train.ScalingConfig(
-            num_workers=workers.num_workers,
-            use_gpu=workers.gpus_per_worker > 0,
-            resources_per_worker=resources,
+            num_workers=resources.num_workers,
+            use_gpu=resources.gpus_per_worker > 0,
+            resources_per_worker=per_worker,
         ),
         run_config=ray.train.RunConfig(
-            name=_name(units),
-            storage_path=str(_storage(units[0])),
+            name=_trainer_name(units),
+            storage_path=str(_trainer_folder(units[0])),
             failure_config=ray.train.FailureConfig(
                 max_failures=MAX_FAILURES,
                 controller_failure_limit=CONTROLLER_FAILURES,
@@ -172,17 +172,17 @@ def _trainer(units: Sequence[Unit], workers: Workers) -> TorchTrainer:
     )
 
 
-def train_together(config: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """What every process of a trainer does.
+def train_units(config: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Train the units in ``config``; every process of a trainer runs this function.
 
     Returns:
         Id, error and kind of each unit that failed after its training.
     """
     context = ray.train.get_context()
     units: list[Unit] = config["units"]
-    # a name that was used before resumes whatever was run under it: Ray compares no configs
-    if context.get_experiment_name() != _name(units):
-        raise ConfigError(f"the trainer {context.get_experiment_name()!r} was handed the units of {_name(units)!r}")
+    # Ray resumes whatever has run under the same name and compares no configs
+    if context.get_experiment_name() != _trainer_name(units):
+        raise ConfigError(f"trainer {context.get_experiment_name()!r} received the units of {_trainer_name(units)!r}")
     world = World(rank=context.get_world_rank(), size=context.get_world_size(), device=get_device())
     failures: list[tuple[str, str, str]] = []
     for outcome in execute_together(units, world):
@@ -194,9 +194,9 @@ def train_together(config: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 @dataclass
 class _Attempt:
-    """A trainer at work in a thread of its own, so that results are seen as they come.
+    """Run a trainer in a thread, so that results are seen as they are committed.
 
-    In the main thread it would also put its own handler in place of Ctrl-C's, which exits with 0.
+    In the main thread Ray would also replace the handler of Ctrl-C by one that exits with 0.
     """
 
     trainer: TorchTrainer
@@ -208,23 +208,23 @@ class _Attempt:
         self._thread.start()
 
     def is_running(self, seconds: float) -> bool:
-        """Whether it is still at work after so many seconds."""
+        """Wait up to ``seconds`` for the end, and return whether the trainer still runs."""
         self._thread.join(seconds)
         return self._thread.is_alive()
 
     def _fit(self) -> None:
         try:
             self.failures = self.trainer.fit().return_value or []
-        except Exception as error:  # handed to the driver's thread, which says which target it belongs to
+        except Exception as error:  # passed to the driver's thread, which finds the unit that failed
             self.error = error
 
 
-def _words(error: Exception) -> str:
+def _format_error(error: Exception) -> str:
     return "".join(traceback.format_exception(error))
 
 
-def _kind(error: Exception) -> Any:
-    """What ended a trainer, where one of its workers says so."""
+def _classify_error(error: Exception) -> Any:
+    """Return ``storage_full`` if a worker failed for lack of space."""
     raised = list(getattr(error, "worker_failures", {}).values())
     causes = [*raised, *(getattr(one, "cause", None) or one.__cause__ for one in raised)]
     full = any(isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT) for cause in causes)

@@ -21,8 +21,8 @@ from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ungan_dist import __version__
-from ungan_dist.cluster.connection import connected
-from ungan_dist.cluster.jobs_access import is_loopback
+from ungan_dist.cluster.connection import connect_to_ray
+from ungan_dist.cluster.jobs_api import is_loopback
 from ungan_dist.errors import ConfigError
 from ungan_dist.runs.upkeep.doctor import Finding
 
@@ -56,7 +56,7 @@ def cluster_findings(address: str, output: Path, *, runtime_env: dict[str, Any] 
         runtime_env: Ray's, for the tasks on the nodes.
     """
     try:
-        with connected(address):
+        with connect_to_ray(address):
             nodes = [node for node in ray.nodes() if node["Alive"]]
             yield Finding(name="cluster", state="ok", detail=f"Ray answers, {len(nodes)} nodes")
             try:

@@ -1,4 +1,4 @@
-"""Hundreds of units over a Ray cluster, on persistent actors."""
+"""Run units on persistent actors of a Ray cluster."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import Any
 
 import ray
 
-from ungan_dist.cluster.connection import DRIVER_CPUS, connected, less, room_for
-from ungan_dist.cluster.drive import Crew, Drive
+from ungan_dist.cluster.connection import connect_to_ray
+from ungan_dist.cluster.dispatch import Dispatcher, FleetContext
 from ungan_dist.cluster.metrics import Metrics
 from ungan_dist.cluster.policy import Limits
-from ungan_dist.cluster.worker import Outcome, Worker
+from ungan_dist.cluster.resources import DRIVER_CPUS_VARIABLE, allocate_workers, without_cpus
+from ungan_dist.cluster.worker import UnitOutcome, Worker
 from ungan_dist.config.execution import FleetConfig
 from ungan_dist.runs import units as local_units
 from ungan_dist.runs.progress import ProgressCallback, silent
@@ -21,10 +22,10 @@ from ungan_dist.runs.units import Done, Failed
 
 
 class Fleet:
-    """Workers on a Ray cluster; they live as long as the ``with`` block and keep their data and device between passes.
+    """Workers on a Ray cluster, which keep their data and device between calls of :meth:`run_units`.
 
-    A unit counts as done when the driver sees its valid result, whatever became of the call. A lost worker is replaced
-    and its units are handed out again; a unit that loses too many, or raises too often, is given up and named.
+    They live as long as the ``with`` block. A unit is done when the driver sees its valid result, whatever its call
+    returned. A lost worker is replaced, and its units are retried. A unit that fails too often is given up and named.
     """
 
     def __init__(
@@ -33,15 +34,15 @@ class Fleet:
         *,
         address: str = "auto",
         on_progress: ProgressCallback = silent,
-        execute: Callable[[Any], Outcome] = local_units.execute,
+        execute: Callable[[Any], UnitOutcome] = local_units.execute,
         is_done: Callable[[Any], bool] = local_units.is_done,
     ) -> None:
-        """Nothing is started yet.
+        """Create a fleet without starting it.
 
         Args:
-            config: workers and patience.
-            address: ``auto``, or host:port of a cluster.
-            on_progress: told of workers that come and go, and of what a silence is due to.
+            config: workers, deadlines and failure limits.
+            address: ``auto``, or ``host:port`` of a cluster.
+            on_progress: called when workers start or end, and with the reason of a long silence.
             execute: computes a unit in a worker and commits its result.
             is_done: whether a unit has a valid result.
         """
@@ -55,44 +56,44 @@ class Fleet:
 
     def __enter__(self) -> Fleet:
         with contextlib.ExitStack() as stack:
-            stack.enter_context(connected(self._address))
-            self.room = room_for(self._config, _nodes())
+            stack.enter_context(connect_to_ray(self._address))
+            self.allocation = allocate_workers(self._config, _list_nodes())
             self._metrics = Metrics()
             self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.dismiss()
+        self.release_workers()
         self._stack.close()
 
-    def dismiss(self) -> None:
-        """Lets go of every worker, so that others find room; the next pass hires anew."""
+    def release_workers(self) -> None:
+        """End every worker, so that its resources are free; the next units start new ones."""
         for actor in self._actors:
             ray.kill(actor)
         self._actors.clear()
 
     def run_units(self, units: Sequence[Any]) -> Iterator[Done | Failed]:
-        """Runs units and yields what became of each, in the order in which they end."""
+        """Run units and yield their outcomes in the order in which they end."""
         config = self._config
-        crew = Crew(
-            num_workers=self.room.num_workers,
+        context = FleetContext(
+            num_workers=self.allocation.num_workers,
             limits=Limits(
                 max_system_failures=config.max_system_failures,
                 max_application_failures=config.max_application_failures,
                 deadline_seconds=config.deadline_s,
                 wait_for_workers_seconds=config.wait_for_workers_s,
             ),
-            hire=self._hire,
+            start_worker=self._start_worker,
             is_done=self._is_done,
             on_progress=self._on_progress,
             metrics=self._metrics,
         )
-        drive = Drive(crew, units, self._actors)
+        dispatcher = Dispatcher(context, units, self._actors)
         self._actors = []
         try:
-            yield from drive.outcomes()
+            yield from dispatcher.run()
         finally:
-            self._actors = drive.release()
+            self._actors = dispatcher.release()
 
     def run_once(self, function: Callable[[Any], Any], argument: Any, *, timeout_s: float = 300.0) -> Any:
         """Run a function once on the cluster, with the resources of a worker.
@@ -101,25 +102,25 @@ class Fleet:
             TimeoutError: No result in time, for example because other jobs hold the cluster.
         """
         options: dict[str, Any] = {
-            "num_cpus": self.room.cpus_per_worker,
-            "num_gpus": self.room.gpus_per_worker,
+            "num_cpus": self.allocation.cpus_per_worker,
+            "num_gpus": self.allocation.gpus_per_worker,
             "max_retries": 0,
         }
         return ray.get(ray.remote(function).options(**options).remote(argument), timeout=timeout_s)
 
-    def _hire(self) -> Any:
+    def _start_worker(self) -> Any:
         options: dict[str, Any] = {
-            "num_cpus": self.room.cpus_per_worker,
-            "num_gpus": self.room.gpus_per_worker,
-            # the policy replaces workers: under Ray's own restarts, calls to a killed one hang as unavailable
+            "num_cpus": self.allocation.cpus_per_worker,
+            "num_gpus": self.allocation.gpus_per_worker,
+            # the policy replaces workers: with Ray's own restarts, calls to a killed worker never return
             "max_restarts": 0,
             "max_task_retries": 0,
             "scheduling_strategy": "SPREAD",
         }
-        return ray.remote(Worker).options(**options).remote(self._execute, self.room.gpus_per_worker)
+        return ray.remote(Worker).options(**options).remote(self._execute, self.allocation.gpus_per_worker)
 
 
-def _nodes() -> list[dict[str, Any]]:
-    """The cluster's nodes, without what this driver's own job holds of the one that it runs on."""
-    held, here = float(os.environ.get(DRIVER_CPUS, "0")), ray.get_runtime_context().get_node_id()
-    return [less(node, held) if node["NodeID"] == here else node for node in ray.nodes()]
+def _list_nodes() -> list[dict[str, Any]]:
+    """Return the cluster's nodes without the CPUs that Ray reserves for this driver."""
+    reserved, here = float(os.environ.get(DRIVER_CPUS_VARIABLE, "0")), ray.get_runtime_context().get_node_id()
+    return [without_cpus(node, reserved) if node["NodeID"] == here else node for node in ray.nodes()]

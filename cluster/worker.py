@@ -1,4 +1,4 @@
-"""A worker of the fleet: one actor, its process and device, a unit at a time. Imports nothing but what it is handed."""
+"""Run units in an actor, one at a time, with the function that it receives."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any, Protocol
 
 import ray
 
-from ungan_dist.cluster.policy import Kind
+from ungan_dist.cluster.events import Kind
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hello:
-    """A worker that is up."""
+class WorkerInfo:
+    """Place of a worker's process."""
 
     node: str
     """Ray's id of its node."""
@@ -23,8 +23,8 @@ class Hello:
     pid: int
 
 
-class Outcome(Protocol):
-    """What a unit's execution returns: how it ended, and the error where it did not end well."""
+class UnitOutcome(Protocol):
+    """Result of executing a unit: how it ended, and its error if it failed."""
 
     @property
     def kind(self) -> Kind: ...
@@ -34,41 +34,41 @@ class Outcome(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class UnitResult:
-    """An outcome without its unit, so that the way back is short."""
+    """An outcome without its unit, so that the reply is small."""
 
     kind: Kind
     error: str
     gpu_memory_bytes: int = 0
-    """The most that this process has held on its device."""
+    """Peak memory of this process on its device."""
 
 
 class Worker:
-    """Runs units with a function that commits their results."""
+    """Execute units; the given function commits their results."""
 
-    def __init__(self, execute: Callable[[Any], Outcome], gpu_share: float) -> None:
+    def __init__(self, execute: Callable[[Any], UnitOutcome], gpu_share: float) -> None:
         self._execute = execute
         self._has_gpu = gpu_share > 0
         if 0 < gpu_share < 1:
             import torch
 
-            # shares of a GPU do not keep processes out of each other's memory by themselves
+            # Ray's GPU shares do not limit memory
             if torch.cuda.is_available():
                 torch.cuda.set_per_process_memory_fraction(gpu_share)
 
-    def hello(self) -> Hello:
-        """Who and where this worker is; answered once its imports are done."""
-        return Hello(node=ray.get_runtime_context().get_node_id(), host=socket.gethostname(), pid=os.getpid())
+    def describe(self) -> WorkerInfo:
+        """Return the worker's place once its imports are done."""
+        return WorkerInfo(node=ray.get_runtime_context().get_node_id(), host=socket.gethostname(), pid=os.getpid())
 
-    def begin(self, unit: str) -> None:
-        """Queued ahead of each unit: its return is the unit's own start report."""
+    def report_start(self, unit: str) -> None:
+        """Return at once: the call is queued ahead of each unit and reports the unit's start."""
         del unit
 
-    def work(self, unit: Any) -> UnitResult:
-        """Computes a unit and commits its result."""
+    def run_unit(self, unit: Any) -> UnitResult:
+        """Execute a unit, which commits its result."""
         outcome = self._execute(unit)
-        return UnitResult(kind=outcome.kind, error=outcome.error, gpu_memory_bytes=self._gpu_memory())
+        return UnitResult(kind=outcome.kind, error=outcome.error, gpu_memory_bytes=self._measure_gpu_memory())
 
-    def _gpu_memory(self) -> int:
+    def _measure_gpu_memory(self) -> int:
         if not self._has_gpu:
             return 0
         import torch

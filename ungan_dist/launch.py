@@ -50,11 +50,11 @@ def _audit(config: AuditConfig, mirror: Mirror | None, on_progress: progress.Pro
     with Fleet(config.fleet, address=config.cluster, on_progress=on_progress, **there) as fleet:
         run_units = fleet.run_units
         if config.train.num_workers > 1:
-            from ungan_dist.cluster.ddp import beside
+            from ungan_dist.cluster.ddp import split_between_trainer_and_fleet
 
-            run_units = beside(fleet, config, on_progress)
+            run_units = split_between_trainer_and_fleet(fleet, config, on_progress)
         return pipeline.audit(
-            config, run_units=run_units, device=fleet.room.device, on_progress=on_progress, mirror=mirror
+            config, run_units=run_units, device=fleet.allocation.device, on_progress=on_progress, mirror=mirror
         )
 
 
@@ -95,10 +95,10 @@ def forecast(config: AuditConfig, *, seconds: float, began: float | None = None)
 
     with Fleet(config.fleet, address=config.cluster) as fleet:
         return make_forecast(
-            make_extended_plan(config, fleet.room.device),
+            make_extended_plan(config, fleet.allocation.device),
             lambda probe: fleet.run_once(measure, probe),
-            num_workers=fleet.room.num_workers,
+            num_workers=fleet.allocation.num_workers,
             seconds=seconds,
             began=began,
-            devices_per_worker=fleet.room.gpus_per_worker or fleet.room.cpus_per_worker,
+            devices_per_worker=fleet.allocation.gpus_per_worker or fleet.allocation.cpus_per_worker,
         )

@@ -1,4 +1,4 @@
-"""The whole recipe ``digits`` under random murder: minutes, so ``make chaos`` runs it and ``make test`` does not."""
+"""Workers killed at every point of a unit, and at random during the recipe ``digits``; minutes each."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 
 import fleet_faults as faults
 import pytest
+from fleet_audit import Notes, compute_local_log_odds, count_outcomes, make_fleet_plan, read_log_odds, wait_for_death
 from processes import alive
 
 from ungan_dist.cluster.fleet import Fleet
@@ -19,6 +20,7 @@ from ungan_dist.config.audit import AuditConfig
 from ungan_dist.config.execution import ExecutionConfig, FleetConfig
 from ungan_dist.config.recipes import digits
 from ungan_dist.runs import pipeline
+from ungan_dist.runs.units import Done
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1500), pytest.mark.usefixtures("ray_cluster")]
 
@@ -26,7 +28,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1500), pytest.mark.usefixtu
 def config(output: Path) -> AuditConfig:
     return dataclasses.replace(
         digits(),
-        # pairs: a unit must be able to end between two murders
+        # pairs, so that a unit can end between two kills
         shadows=dataclasses.replace(digits().shadows, unit_size=2),
         methods=("original", "ungan"),
         num_seeds=1,
@@ -35,14 +37,30 @@ def config(output: Path) -> AuditConfig:
     )
 
 
-def test_digits_under_random_kills_gives_the_local_table_byte_for_byte(tmp_path: Path, ray_cluster: Any) -> None:
+def test_workers_killed_at_every_point_of_a_unit_change_no_bit(tmp_path: Path) -> None:
+    plan = make_fleet_plan(tmp_path / "ray")
+    victims = {unit.id: point for unit, point in zip(plan.shadows[1::2], faults.POINTS, strict=True)}
+    notes = Notes()
+    execute = faults.KillSelf(victims=victims, notes=tmp_path)
+    with Fleet(FleetConfig(num_workers=4), on_progress=notes, execute=execute) as fleet:
+        outcomes = list(fleet.run_units(plan.shadows))
+    killed = [int(note.read_text()) for note in tmp_path.glob("*.killed")]
+    assert len(killed) == 4
+    assert all(map(wait_for_death, killed))
+    assert "retries" in notes
+    assert count_outcomes(outcomes) == {unit.id: 1 for unit in plan.shadows}
+    assert all(isinstance(outcome, Done) for outcome in outcomes)
+    assert (read_log_odds(plan) == compute_local_log_odds(tmp_path / "local")).all()
+
+
+def test_digits_under_random_kills_gives_the_local_table(tmp_path: Path, ray_cluster: Any) -> None:
     del ray_cluster
     local = pipeline.audit(config(tmp_path / "local"))
     stop = threading.Event()
     killed: list[int] = []
     random.seed(0)
 
-    def murder() -> None:
+    def kill_at_random() -> None:
         while not stop.wait(random.uniform(4, 10)):
             living = [int(note.stem) for note in tmp_path.glob("*.at") if alive(int(note.stem))]
             if living:
@@ -50,15 +68,15 @@ def test_digits_under_random_kills_gives_the_local_table_byte_for_byte(tmp_path:
                 os.kill(victim, signal.SIGKILL)
                 killed.append(victim)
 
-    murderer = threading.Thread(target=murder)
-    murderer.start()
+    killer = threading.Thread(target=kill_at_random)
+    killer.start()
     try:
         fleet_config = FleetConfig(num_workers=2, gpus_per_worker=0.0, max_system_failures=20)
-        with Fleet(fleet_config, execute=faults.Slow(notes=tmp_path, seconds=0.1)) as fleet:
+        with Fleet(fleet_config, execute=faults.ExecuteSlowly(notes=tmp_path, seconds=0.1)) as fleet:
             report = pipeline.audit(config(tmp_path / "ray"), run_units=fleet.run_units, device="cpu")
     finally:
         stop.set()
-        murderer.join()
+        killer.join()
     assert len(killed) >= 5
     assert not any(map(alive, killed))
     assert report.status == local.status == "COMPLETE"

@@ -1,4 +1,4 @@
-"""Finding the cluster at hand: what a killed head left behind is none."""
+"""Find the local cluster; a killed head leaves its address behind."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import socket
 import pytest
 from ray._private import services
 
-from ungan_dist.cluster.connection import at_hand
+from ungan_dist.cluster.connection import find_local_cluster
 
 
-def test_a_cluster_that_listens_is_at_hand_and_one_that_was_killed_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    noted: list[str] = []  # where Ray keeps the address of the cluster last started
+def x(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded: list[str] = []  # Ray's record of the cluster last started
 
-    def address_noted(address: str) -> str:
-        if not noted:
-            raise ConnectionError(f"nothing noted for {address}")
-        return noted[-1]
+    def read_address(address: str) -> str:
+        if not recorded:
+            raise ConnectionError(f"no record for {address}")
+        return recorded[-1]
 
-    monkeypatch.setattr(services, "canonicalize_bootstrap_address", address_noted)
-    assert at_hand() is None
+    monkeypatch.setattr(services, "canonicalize_bootstrap_address", read_address)
+    assert find_local_cluster() is None
     with socket.create_server(("127.0.0.1", 0)) as head:
-        noted.append(f"127.0.0.1:{head.getsockname()[1]}")
-        assert at_hand() == noted[-1]
-    assert at_hand() is None
+        recorded.append(f"127.0.0.1:{head.getsockname()[1]}")
+        assert find_local_cluster() == recorded[-1]
+    assert find_local_cluster() is None

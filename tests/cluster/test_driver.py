@@ -1,4 +1,4 @@
-"""The driver of a fleet, as its user starts it: terminated, killed, started again; the table is the local one's."""
+"""A driver that is terminated, killed and started again gives the table of a local run."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from in_process import run_command
 from processes import alive
 
 from ungan_dist import store
@@ -25,10 +26,10 @@ OPTIONS = [
 ]
 
 
-def started(output: Path, cluster: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "ungan_dist", "run", "digits", *OPTIONS, "--output", str(output)]
+def start_driver(output: Path, cluster: str) -> subprocess.Popen[str]:
+    fleet = ["--cluster", cluster, "--fleet.num-workers", "2", "--fleet.gpus-per-worker", "0"]
     return subprocess.Popen(
-        [*command, "--cluster", cluster, "--fleet.num-workers", "2", "--fleet.gpus-per-worker", "0"],
+        [sys.executable, "-m", "ungan_dist", "run", "digits", *OPTIONS, "--output", str(output), *fleet],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -36,7 +37,7 @@ def started(output: Path, cluster: str) -> subprocess.Popen[str]:
     )
 
 
-def stated(output: Path) -> str:
+def read_state(output: Path) -> str:
     status = read_status(output / "run")
     assert status
     return status.state
@@ -55,52 +56,50 @@ def wait_for_units(output: Path, more_than: int, driver: subprocess.Popen[str]) 
 
 
 @pytest.mark.timeout(300)
-def test_a_driver_terminated_then_killed_is_continued_by_the_same_command(tmp_path: Path, ray_cluster: Any) -> None:
+def test_a_terminated_and_a_killed_driver_are_continued_by_the_same_command(
+    tmp_path: Path, ray_cluster: Any, without_figures: None
+) -> None:
     there = tmp_path / "ray"
 
-    driver = started(there, ray_cluster.address)
+    driver = start_driver(there, ray_cluster.address)
     wait_for_units(there, 2, driver)
     driver.send_signal(signal.SIGTERM)
     _, errors = driver.communicate(timeout=60)
     assert driver.returncode == 3, errors
     assert "run the same command to continue" in errors
-    assert stated(there) == "PARTIAL"
+    assert read_state(there) == "PARTIAL"
     assert store.read_json(there / "run/table.json")["status"] == "PARTIAL"
     first = committed_units(there)
     assert 2 < len(first) < 16
 
-    driver = started(there, ray_cluster.address)
+    driver = start_driver(there, ray_cluster.address)
     wait_for_units(there, len(first), driver)
     driver.kill()
     driver.communicate()
     assert driver.returncode == -signal.SIGKILL
     assert not alive(driver.pid)
-    assert stated(there) == "RUNNING"
+    assert read_state(there) == "RUNNING"
     second = committed_units(there)
     assert len(second) > len(first)
-    listed = subprocess.run(
-        [sys.executable, "-m", "ungan_dist", "runs", str(there)], capture_output=True, text=True, check=True
-    ).stdout
-    assert "INTERRUPTED" in listed
+    assert "INTERRUPTED" in run_command("runs", there).stdout
 
-    driver = started(there, ray_cluster.address)
+    driver = start_driver(there, ray_cluster.address)
     _, errors = driver.communicate(timeout=120)
     assert driver.returncode == 0, errors
-    assert stated(there) == "COMPLETE"
-    # what was committed before was not trained again
+    assert read_state(there) == "COMPLETE"
+    # committed results were not computed again
     last = committed_units(there)
     assert len(last) == 16
     assert {name: last[name] for name in second} == second
     assert {name: second[name] for name in first} == first
 
-    local = started(tmp_path / "local", "local")
-    _, errors = local.communicate(timeout=120)
-    assert local.returncode == 0, errors
+    local = run_command("run", "digits", *OPTIONS, "--output", tmp_path / "local", "--execution.num-processes", "2")
+    assert local.returncode == 0, local.stderr
     assert (there / "run/table.json").read_bytes() == (tmp_path / "local/run/table.json").read_bytes()
 
 
-def test_no_cluster_at_the_address_is_said(tmp_path: Path, ray_environment: dict[str, str]) -> None:
-    driver = started(tmp_path, "127.0.0.1:1")
+def test_an_address_without_a_cluster_is_refused(tmp_path: Path, ray_environment: dict[str, str]) -> None:
+    driver = start_driver(tmp_path, "127.0.0.1:1")
     _, errors = driver.communicate(timeout=120)
     assert driver.returncode == 2, errors
     assert "no Ray cluster at '127.0.0.1:1'" in errors

@@ -1,8 +1,9 @@
-"""A fleet whose workers share no folder with the driver: everything passes through storage."""
+"""A fleet whose workers share only storage with the driver."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,14 +26,21 @@ pytestmark = pytest.mark.ray
 TWO = FleetConfig(num_workers=2, gpus_per_worker=0.0)
 
 
-@pytest.fixture(scope="module")
-def table(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    output = tmp_path_factory.mktemp("local")
-    pipeline.audit(small_config(output), device="cpu")
-    return (output / "run/table.json").read_bytes()
+@pytest.fixture(scope="module", autouse=True)
+def without_figures() -> Iterator[None]:
+    """Drawing takes most of the time of a small audit."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ungan_dist.report.figures.figures", lambda _: [])
+        yield
 
 
-def test_workers_and_driver_meet_in_storage_only(
+@pytest.fixture
+def table(finished_run: Path) -> bytes:
+    """The table of the same audit without Ray and storage."""
+    return (finished_run / "run/table.json").read_bytes()
+
+
+def test_workers_and_driver_share_storage_only(
     tmp_path: Path, ray_cluster: Any, ray_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, table: bytes
 ) -> None:
     url = f"file://{tmp_path}/storage"
@@ -44,7 +52,7 @@ def test_workers_and_driver_meet_in_storage_only(
     ours = working_folder(url)
     assert ours != theirs
     assert (tmp_path / "storage/run/table.json").read_bytes() == table
-    # each worker computed in its own folder from what it had fetched, and wrote nothing else
+    # each worker computed in its own folder from downloaded files, and wrote nothing else
     assert (theirs / "run/models/0/original.safetensors").is_file()
     assert list(theirs.glob("data/*/images.npy"))
     assert not (theirs / "run/config.json").exists()
@@ -53,15 +61,13 @@ def test_workers_and_driver_meet_in_storage_only(
     assert {path.name: path.read_bytes() for path in (ours / "shadows").glob("*.json")} == markers
 
 
-def test_a_worker_killed_between_its_commit_and_its_push_trains_nothing_twice(
-    tmp_path: Path, ray_cluster: Any, table: bytes
-) -> None:
+def test_a_worker_killed_before_its_upload_does_not_train_twice(tmp_path: Path, ray_cluster: Any, table: bytes) -> None:
     url = f"file://{tmp_path}/storage"
     mirror = connect(url, cache=str(tmp_path / "driver"))
     config = small_config(mirror.folder)
     victim = make_plan(config, device="cpu").shadows[0]
-    dying = faults.Dying(victims={victim.id: "after commit"}, notes=tmp_path)
-    there = ExecuteThere(url=url, cache=str(tmp_path / "workers"), execute=dying)
+    execute = faults.KillSelf(victims={victim.id: "after commit"}, notes=tmp_path)
+    there = ExecuteThere(url=url, cache=str(tmp_path / "workers"), execute=execute)
     with Fleet(TWO, execute=there, is_done=ArrivedFrom(mirror=mirror)) as fleet:
         report = pipeline.audit(config, run_units=fleet.run_units, device="cpu", mirror=mirror)
     killed = int((tmp_path / f"{victim.id}.killed").read_text())
@@ -70,6 +76,6 @@ def test_a_worker_killed_between_its_commit_and_its_push_trains_nothing_twice(
     assert report.status == "COMPLETE"
     assert (tmp_path / "storage/run/table.json").read_bytes() == table
     marker = working_folder(url, str(tmp_path / "workers")) / victim.marker
-    # trained once: the marker is older than the note that its process left as it died
+    # trained once: the marker is older than the note of the dying process
     assert marker.stat().st_mtime_ns < (tmp_path / f"{victim.id}.killed").stat().st_mtime_ns
     assert store.committed(mirror.folder, victim.marker, id=victim.id) is not None

@@ -1,13 +1,12 @@
-"""Executions of units that go wrong in real ways. Ray's workers import this module by name."""
+"""Functions that execute a unit and fail in real ways. Ray's workers import this module by name."""
 
 from __future__ import annotations
 
 import os
 import signal
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
 import ray
@@ -16,12 +15,13 @@ import torch
 from ungan_dist import store
 from ungan_dist.runs import shadows, units
 
-DEATHS = ("step", "before commit", "in commit", "after commit")
+POINTS = ("step", "before commit", "in commit", "after commit")
+"""Points of a unit at which its process can be killed."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dying:
-    """Kills its own process, once for each victim, at a point of the unit."""
+class KillSelf:
+    """Kill the own process once per victim, at the given point of the unit."""
 
     victims: dict[str, str]
     """Unit id → point."""
@@ -33,7 +33,7 @@ class Dying:
         if not point or note.exists():
             return units.execute(unit)
 
-        def die(*_: Any, **__: Any) -> None:
+        def kill(*_: Any, **__: Any) -> None:
             note.write_text(str(os.getpid()))
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -43,22 +43,22 @@ class Dying:
                 real = torch.optim.SGD.step
 
                 def step(*args: Any, **kwargs: Any) -> Any:
-                    return real(*args, **kwargs) if next(steps, None) is not None else die()
+                    return real(*args, **kwargs) if next(steps, None) is not None else kill()
 
                 torch.optim.SGD.step = step  # pyright: ignore[reportAttributeAccessIssue]
             case "before commit":
-                store.commit = die
+                store.commit = kill
             case "in commit":
-                store.write_json = die  # the files lie there, the marker does not
+                store.write_json = kill  # the files are written, the marker is not
             case _:
                 units.execute(unit)
-                die()
+                kill()
         return units.execute(unit)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Slow:
-    """Leaves its process and node behind, and takes its time."""
+class ExecuteSlowly:
+    """Write down the process and its node, and sleep before each unit."""
 
     notes: Path
     seconds: float
@@ -69,30 +69,8 @@ class Slow:
         return units.execute(unit)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Poisoned:
-    """Some units raise, some end their process, some hang the first time; each in every worker that takes them."""
-
-    raising: str
-    exiting: str
-    hanging: str
-    notes: Path
-
-    def __call__(self, unit: Any) -> Any:
-        if unit.id == self.raising:
-            return units.Failed(unit=unit, error="FloatingPointError: log-odds of shadow models [3] are not finite")
-        if unit.id == self.exiting:
-            os._exit(17)
-        note = self.notes / "hung"
-        if unit.id == self.hanging and not note.exists():
-            note.write_text(str(os.getpid()))
-            while True:
-                time.sleep(1)
-        return units.execute(unit)
-
-
-def short_of_memory(unit: Any) -> Any:
-    """Blocks of more than a pair ask for more memory than there is."""
+def run_out_of_memory(unit: Any) -> Any:
+    """Allocate more memory than there is for blocks of more than two models."""
     real = shadows.train_shadows
 
     def train_shadows(unit: Any, *arguments: Any) -> Any:
@@ -102,13 +80,3 @@ def short_of_memory(unit: Any) -> Any:
 
     units.train_shadows = train_shadows
     return units.execute(unit)
-
-
-def elsewhere(unit: Any) -> Any:
-    """Commits into a folder that the driver does not see."""
-    prepared = unit.prepared
-    hidden = Path(mkdtemp())
-    (hidden / "data").symlink_to(Path(prepared.output) / "data")
-    outcome = units.execute(replace(unit, prepared=replace(prepared, output=str(hidden))))
-    assert store.committed(hidden, unit.marker, id=unit.id) is not None
-    return outcome

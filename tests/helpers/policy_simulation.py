@@ -6,23 +6,22 @@ import random
 import time
 from collections import Counter
 
-from ungan_dist.cluster.policy import (
+from ungan_dist.cluster.events import (
     Action,
-    Complete,
-    Died,
-    Dismiss,
-    Ended,
+    CompleteUnit,
     Event,
-    Hire,
-    Joined,
-    Kill,
+    KillWorker,
     Kind,
-    Limits,
-    Policy,
-    Quarantine,
-    Started,
-    Submit,
+    QuarantineUnit,
+    ReleaseWorker,
+    StartWorker,
+    SubmitUnit,
+    UnitEnded,
+    UnitStarted,
+    WorkerDied,
+    WorkerReady,
 )
+from ungan_dist.cluster.policy import Limits, Policy
 
 
 class Simulation:
@@ -36,7 +35,7 @@ class Simulation:
         self.policy = Policy(
             (f"unit-{i}" for i in range(num_units)),
             num_workers,
-            Limits(max_system_failures=4, max_application_failures=3, max_barren_workers=10**9),
+            Limits(max_system_failures=4, max_application_failures=3, max_failed_starts=10**9),
         )
         self.death_rate, self.error_rate = death_rate, error_rate
         self.settled: Counter[str] = Counter()
@@ -46,30 +45,30 @@ class Simulation:
         self.now = 0.0
         self.slowest = 0.0
 
-    def perform(self, actions: list[Action]) -> None:
+    def execute(self, actions: list[Action]) -> None:
         for action in actions:
             match action:
-                case Hire(worker=worker):
+                case StartWorker(worker=worker):
                     self.alive[worker] = []
-                    self.event(Joined(worker=worker))
-                case Submit(worker=worker, unit=unit):
+                    self.report(WorkerReady(worker=worker))
+                case SubmitUnit(worker=worker, unit=unit):
                     self.alive[worker].append(unit)
                     self.busy.append(worker)
-                case Kill(worker=worker):
-                    self.killed.add(worker)  # soon; what it does until then counts
-                case Dismiss(worker=worker):
+                case KillWorker(worker=worker):
+                    self.killed.add(worker)  # takes effect later; its units still count until then
+                case ReleaseWorker(worker=worker):
                     assert not self.alive.pop(worker)
-                case Complete(unit=unit) | Quarantine(unit=unit):
+                case CompleteUnit(unit=unit) | QuarantineUnit(unit=unit):
                     self.settled[unit] += 1
                 case _:
                     raise AssertionError(f"unexpected {action}")
 
-    def event(self, event: Event) -> None:
+    def report(self, event: Event) -> None:
         self.now += 0.01
         start = time.thread_time()
-        actions = self.policy.on(event, self.now)
+        actions = self.policy.handle(event, self.now)
         self.slowest = max(self.slowest, time.thread_time() - start)
-        self.perform(actions)
+        self.execute(actions)
 
     def step(self) -> None:
         at = self.random.randrange(len(self.busy))
@@ -78,14 +77,16 @@ class Simulation:
         if not self.alive.get(worker):
             return
         unit = self.alive[worker][0]
-        for begun in self.alive[worker][: self.random.choice((1, 1, 2))]:
-            self.event(Started(worker=worker, unit=begun))
+        for started in self.alive[worker][: self.random.choice((1, 1, 2))]:
+            self.report(UnitStarted(worker=worker, unit=started))
         draw = self.random.random()
         if draw < (0.5 if worker in self.killed else self.death_rate):
             units = self.alive.pop(worker)
             committed = frozenset(unit for unit in units if self.random.random() < 0.3)
-            self.event(Died(worker=worker, reason="x", node_lost=draw < self.death_rate / 2, committed=committed))
+            self.report(
+                WorkerDied(worker=worker, reason="x", node_lost=draw < self.death_rate / 2, committed=committed)
+            )
         else:
             self.alive[worker].pop(0)
             kind: Kind = "error" if self.random.random() < self.error_rate else "done"
-            self.event(Ended(worker=worker, unit=unit, kind=kind))
+            self.report(UnitEnded(worker=worker, unit=unit, kind=kind))

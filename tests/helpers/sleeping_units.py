@@ -41,6 +41,10 @@ def always_done(unit: Any) -> bool:
     return True
 
 
+def never_done(unit: Any) -> bool:
+    return False
+
+
 @dataclass(frozen=True, kw_only=True)
 class HangOnce:
     """Sleep, except that one unit hangs on its first attempt."""
@@ -71,3 +75,25 @@ class BreakOnce:
         if note.exists() and note.read_text() == str(os.getpid()):
             return Slept(kind="error", error="CUDA error: an illegal memory access was encountered")
         return sleep(unit)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailInThreeWays:
+    """Sleep, except that one unit returns an error, one ends its process, and one hangs on its first attempt."""
+
+    failing: str
+    exiting: str
+    hanging: str
+    notes: Path
+
+    def __call__(self, unit: SleepingUnit) -> Slept:
+        if unit.id == self.failing:
+            return Slept(kind="error", error="FloatingPointError: log-odds of shadow models [3] are not finite")
+        if unit.id == self.exiting:
+            os._exit(17)
+        slept = HangOnce(unit=self.hanging, notes=self.notes)(unit)
+        (self.notes / f"{unit.id}.done").touch()
+        return slept
+
+    def is_done(self, unit: SleepingUnit) -> bool:
+        return (self.notes / f"{unit.id}.done").exists()

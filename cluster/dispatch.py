@@ -1,0 +1,259 @@
+"""Run a list of units on actors: execute the policy's actions and turn Ray's answers into its events."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+
+from ungan_dist.cluster.events import (
+    Action,
+    CompleteUnit,
+    Event,
+    KillWorker,
+    Kind,
+    QuarantineUnit,
+    ReleaseWorker,
+    StartWorker,
+    StopFleet,
+    SubmitUnit,
+    Tick,
+    UnitEnded,
+    UnitStarted,
+    WorkerDied,
+    WorkerReady,
+)
+from ungan_dist.cluster.metrics import Metrics
+from ungan_dist.cluster.policy import Limits, Policy
+from ungan_dist.cluster.worker import UnitResult, WorkerInfo
+from ungan_dist.runs.progress import Event as Progress
+from ungan_dist.runs.progress import ProgressCallback
+from ungan_dist.runs.units import Done, Failed
+
+TICK_SECONDS = 1.0
+"""Longest wait for an answer, after which deadlines and the silence are checked."""
+SILENCE_SECONDS = 30.0
+"""Seconds without a finished unit after which the reason is reported."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Call:
+    kind: Literal["describe", "report_start", "run_unit"]
+    worker: int
+    unit: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FleetContext:
+    """Parts of the fleet that its dispatcher uses."""
+
+    num_workers: int
+    limits: Limits
+    start_worker: Callable[[], Any]
+    is_done: Callable[[Any], bool]
+    on_progress: ProgressCallback
+    metrics: Metrics
+
+
+class Dispatcher:
+    """Hold the state of one list of units: calls in flight, workers, failures."""
+
+    def __init__(self, fleet: FleetContext, units: Sequence[Any], actors: Sequence[Any]) -> None:
+        self._fleet = fleet
+        self._units = {unit.id: unit for unit in units}
+        self._policy = Policy(
+            self._units, fleet.num_workers, fleet.limits, group_of=lambda unit: _get_group(self._units[unit])
+        )
+        self._actors: dict[int, Any] = dict(enumerate(actors))
+        self._workers: dict[int, WorkerInfo] = {}
+        self._calls: dict[Any, _Call] = {}
+        self._start_times: dict[str, float] = {}
+        self._kill_reasons: dict[int, str] = {}
+        self._units_per_host: Counter[str] = Counter()
+        self._last_progress = time.monotonic()
+        self._stop_reason = ""
+        self._reported = ""
+
+    def run(self) -> Iterator[Done | Failed]:
+        """Yield the outcome of each unit in the order in which they end."""
+        for number, actor in self._actors.items():
+            self._calls[actor.describe.remote()] = _Call(kind="describe", worker=number)
+        yield from self._execute(self._policy.start(len(self._actors)))
+        while not self._policy.finished:
+            for event in self._receive_events():
+                yield from self._handle(event)
+            yield from self._handle(Tick())
+            self._report_progress()
+        if self._policy.stopped:
+            for unit in list(self._units):
+                yield self._fail(unit, self._stop_reason)
+
+    def release(self) -> list[Any]:
+        """Return the idle workers for the next list of units; kill the others."""
+        for number in {call.worker for call in self._calls.values()}:
+            ray.kill(self._actors.pop(number))
+        self._calls.clear()
+        return list(self._actors.values())
+
+    def _handle(self, event: Event) -> Iterator[Done | Failed]:
+        before = self._policy.num_retries
+        actions = self._policy.handle(event, time.monotonic())
+        self._fleet.metrics.record_retries(self._policy.num_retries - before)
+        yield from self._execute(actions)
+
+    def _execute(self, actions: list[Action]) -> Iterator[Done | Failed]:
+        for action in actions:
+            match action:
+                case StartWorker(worker=number):
+                    actor = self._actors[number] = self._fleet.start_worker()
+                    self._calls[actor.describe.remote()] = _Call(kind="describe", worker=number)
+                case SubmitUnit(worker=number, unit=unit):
+                    actor = self._actors[number]
+                    start = actor.report_start.remote(unit)
+                    self._calls[start] = _Call(kind="report_start", worker=number, unit=unit)
+                    result = actor.run_unit.remote(self._units[unit])
+                    self._calls[result] = _Call(kind="run_unit", worker=number, unit=unit)
+                case KillWorker(worker=number, reason=reason):
+                    self._kill_reasons[number] = reason
+                    ray.kill(self._actors[number])
+                case ReleaseWorker(worker=number):
+                    self._remove_worker(number)
+                case CompleteUnit(unit=unit):
+                    done = self._units.pop(unit)
+                    seconds = time.monotonic() - self._start_times.pop(unit, time.monotonic())
+                    self._fleet.metrics.record_unit(done.num_models, seconds)
+                    self._last_progress = time.monotonic()
+                    yield Done(unit=done)
+                case QuarantineUnit(unit=unit, error=error, kind=kind):
+                    self._fleet.metrics.record_quarantine()
+                    yield self._fail(unit, error, kind)
+                case StopFleet(reason=reason):
+                    self._stop_reason = reason
+
+    def _fail(self, unit: str, error: str, kind: Kind = "error") -> Failed:
+        assert kind != "done"
+        self._start_times.pop(unit, None)
+        return Failed(unit=self._units.pop(unit), error=error, kind=kind)
+
+    def _receive_events(self) -> Iterator[Event]:
+        """Wait for one tick at most, then yield events in the order of the calls: a unit starts before it ends."""
+        ready, _ = ray.wait(list(self._calls), num_returns=1, timeout=TICK_SECONDS)
+        if ready:
+            ready, _ = ray.wait(list(self._calls), num_returns=len(self._calls), timeout=0)
+        received = set(ready)
+        for reference in [reference for reference in self._calls if reference in received]:
+            call = self._calls.pop(reference, None)
+            if call is None:
+                continue  # an earlier event removed the call with its dead worker
+            try:
+                answer = ray.get(reference)
+            except RayTaskError as error:
+                # raised before the execution: the unit or the worker's class could not be loaded
+                yield UnitEnded(worker=call.worker, unit=call.unit, kind="error", error=str(error))
+            except RayError as error:
+                yield self._receive_death(call, error)
+            else:
+                yield self._receive_answer(call, answer)
+
+    def _receive_answer(self, call: _Call, answer: Any) -> Event:
+        match answer:
+            case WorkerInfo():
+                self._workers[call.worker] = answer
+                self._fleet.metrics.record_workers(len(self._workers))
+                return WorkerReady(worker=call.worker)
+            case UnitResult(kind=kind, error=error):
+                worker = self._workers.get(call.worker)
+                if worker:
+                    self._units_per_host[worker.host] += 1
+                    self._fleet.metrics.record_gpu_memory(worker.host, answer.gpu_memory_bytes)
+                if kind == "done" and not self._fleet.is_done(self._units[call.unit]):
+                    kind = "error"
+                    error = (
+                        f"a worker on {worker.host if worker else 'a node'} committed {self._units[call.unit].title}, "
+                        f"but the driver cannot see the result: --output must be a folder that all nodes share, or "
+                        f"object storage (s3://…, gs://…)"
+                    )
+                return UnitEnded(worker=call.worker, unit=call.unit, kind=kind, error=error)
+            case _:
+                self._start_times[call.unit] = time.monotonic()
+                return UnitStarted(worker=call.worker, unit=call.unit)
+
+    def _receive_death(self, call: _Call, error: RayError) -> WorkerDied:
+        worker = self._workers.get(call.worker)
+        where = f" on {worker.host}" if worker else ""
+        reason = self._kill_reasons.get(call.worker, f"{type(error).__name__}{where}: {error}")
+        units = {other.unit for other in (call, *self._remove_worker(call.worker)) if other.kind == "run_unit"}
+        return WorkerDied(
+            worker=call.worker,
+            reason=reason,
+            node_lost=worker is not None and not _is_alive(worker.node),
+            # a call may have completed although it raised
+            committed=frozenset(unit for unit in units if self._fleet.is_done(self._units[unit])),
+        )
+
+    def _remove_worker(self, worker: int) -> list[_Call]:
+        """Kill a worker and return its calls in flight.
+
+        The kill keeps an unreachable actor from returning with a unit that another worker has started.
+        """
+        ray.kill(self._actors.pop(worker))
+        self._kill_reasons.pop(worker, None)
+        self._workers.pop(worker, None)
+        self._fleet.metrics.record_workers(len(self._workers))
+        lost = [reference for reference, call in self._calls.items() if call.worker == worker]
+        return [self._calls.pop(reference) for reference in lost]
+
+    def _report_progress(self) -> None:
+        """Report changes of workers and retries, and after a long silence its reason."""
+        now = time.monotonic()
+        notes = [", ".join(f"{host}: {count} units" for host, count in sorted(self._units_per_host.items()))]
+        if self._policy.num_retries:
+            notes.append(f"{self._policy.num_retries} retries")
+        if now - self._last_progress > SILENCE_SECONDS:
+            self._last_progress = now
+            notes.append(self._explain_silence(now))
+        notes = [note for note in notes if note]
+        state = f"{self._policy.num_ready} {self._policy.num_retries} {len(notes)}"
+        if state == self._reported:
+            return
+        self._reported = state
+        self._fleet.on_progress(
+            Progress(
+                stage="workers",
+                done=self._policy.num_ready,
+                total=self._policy.num_workers,
+                seconds=0.0,
+                seconds_left=None,
+                note="; ".join(notes),
+            )
+        )
+
+    def _explain_silence(self, now: float) -> str:
+        running = self._policy.list_running(now)
+        if not self._policy.num_ready:
+            free = ray.available_resources()
+            return (
+                f"waiting for a worker: {self._policy.num_workers} requested, the cluster has "
+                f"{free.get('CPU', 0):g} CPUs and {free.get('GPU', 0):g} GPUs free"
+            )
+        if not running:
+            return "waiting for a worker to start a unit"
+        seconds, unit, number = running[0]
+        host = self._workers[number].host if number in self._workers else "a node"
+        deadline = self._policy.get_deadline(unit)
+        limit = f", its deadline is {deadline:.0f} s" if deadline else ""
+        return f"slowest: {self._units[unit].title} on {host} for {seconds:.0f} s{limit}"
+
+
+def _get_group(unit: Any) -> str:
+    """Name the group of units that take about equally long: one method, or equally large blocks of shadow models."""
+    return f"{type(unit).__name__} {unit.num_models} {getattr(unit, 'method', '')}"
+
+
+def _is_alive(node: str) -> bool:
+    return any(other["NodeID"] == node and other["Alive"] for other in ray.nodes())
