@@ -1,117 +1,116 @@
-"""Manifests filled in for a recipe, checked by our own rules before anybody sees them."""
+"""Fill the KubeRay template for a recipe."""
 
 from __future__ import annotations
 
 import shlex
 from importlib import metadata
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
 
-from ungan_dist.cluster.manifest_rules import ReadCommand, gpus_of, problems
+from ungan_dist.cluster.secret_lint import find_secrets
+from ungan_dist.config.audit import AuditConfig
 from ungan_dist.errors import ConfigError
+from ungan_dist.urls import is_url
 
 TEMPLATE = Path(__file__).parent / "manifests" / "kuberay" / "rayjob-audit.yaml"
+MOUNT = PurePosixPath("/results")
+"""Where every pod mounts the volume claim."""
+MAX_NAME_LENGTH = 47
+"""The operator appends to the name and stays below Kubernetes' limit of 63."""
+CPU_WORKERS = 8
+
+_HEADER = """\
+# {recipe} on KubeRay, written by `ungan-dist manifest kuberay`. Apply it with: kubectl apply -f -
+# A retry continues what the volume claim holds. Apply kuberay/network-policy.yaml too: a token does not encrypt.
+"""
 
 
-def ray_version() -> str:
-    """Ray's version here, which the cluster's must be."""
-    return metadata.version("ray")
+class _Dumper(yaml.SafeDumper):
+    """Write repeated values in full: anchors are for people who edit."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
 
 
-def kuberay_job(
-    *,
-    recipe: str,
-    options: list[str],
-    gpus: int,
-    gpus_per_node: int,
-    image: str,
-    claim: str,
-    run_name: str,
-    output: str,
-    read_command: ReadCommand,
-) -> str:
-    """A RayJob that runs a recipe on a cluster of its own, as YAML.
+def complete_options(recipe: str, options: list[str], *, gpus: int, gpus_per_node: int, output: str) -> list[str]:
+    """Add a manifest's own options to those of ``ungan-dist run``.
 
-    Args:
-        recipe: its name.
-        options: of ``ungan-dist run``, as on the command line.
-        gpus: in all, one a worker; 0: CPUs alone.
-        gpus_per_node: of one pod; divides ``gpus``.
-        image: with a tag or a digest.
-        claim: the PersistentVolumeClaim that every pod mounts under /results.
-        run_name: of the run folder, so that a retry finds it again, and of the job.
-        output: where runs go.
-        read_command: the command line's own reading of the entrypoint.
+    The last of two equal options wins, so ``options`` may change the fleet and the run's name, but never the place.
 
     Raises:
-        ConfigError: what was asked cannot be a good manifest; the message lists why.
+        ConfigError: the GPUs do not fill whole nodes.
     """
     if gpus < 0 or gpus_per_node < 1 or gpus % gpus_per_node:
         raise ConfigError(f"--gpus must be a multiple of --gpus-per-node, got {gpus} and {gpus_per_node}")
+    fleet = ["--fleet.num-workers", str(gpus or CPU_WORKERS), "--fleet.gpus-per-worker", str(int(gpus > 0))]
+    defaults = [*fleet, "--fleet.autoscaling", "--execution.run-name", recipe]
+    return [*defaults, *options, "--output", output, "--cluster", "auto"]
+
+
+def render_kuberay_job(
+    config: AuditConfig, recipe: str, options: list[str], *, gpus: int, gpus_per_node: int, image: str, claim: str
+) -> str:
+    """Return a RayJob, as YAML, that runs a recipe on a cluster of its own.
+
+    Args:
+        config: of the recipe with the options.
+        recipe: its name.
+        options: from :func:`complete_options`.
+        gpus: in total; 0 uses CPUs alone.
+        gpus_per_node: of one pod.
+        image: with a tag that contains Ray's version, or with a digest.
+        claim: the PersistentVolumeClaim that every pod mounts under ``/results``.
+
+    Raises:
+        ConfigError: a value is out of range or cannot work on the cluster.
+    """
+    wanted = (config.fleet.num_workers or 0) * (config.fleet.gpus_per_worker or 0)
+    if wanted > gpus:
+        raise ConfigError(f"the fleet needs {wanted:g} GPUs, but --gpus is {gpus}")
+    if not is_url(config.output) and not PurePosixPath(config.output).is_relative_to(MOUNT):
+        raise ConfigError(f"--output must be under {MOUNT}, or object storage, got {config.output!r}: a pod is deleted")
+    ray_version = metadata.version("ray")
+    tag = image.rpartition("/")[2].partition(":")[2]
+    if "@sha256:" not in image and ray_version not in tag:
+        raise ConfigError(
+            f"--image must have a tag with Ray's version, such as NAME:{ray_version}, or a digest, got {image!r}: "
+            f"Ray refuses workers of another version"
+        )
+    entrypoint = shlex.join(["python", "-m", "ungan_dist", "run", recipe, *options])
+    if secrets := find_secrets(entrypoint):
+        raise ConfigError(f"the command contains {', '.join(secrets)}: put it into the Secret ungan-data")
+
     document = yaml.safe_load(TEMPLATE.read_text())
-    document["metadata"]["name"] = _kubernetes_name(f"ungan-{run_name}")
-    document["spec"]["entrypoint"] = _entrypoint(recipe, options, gpus=gpus, run_name=run_name, output=output)
+    document["metadata"]["name"] = _kubernetes_name(f"ungan-{config.execution.run_name}")
+    document["spec"]["entrypoint"] = entrypoint
     cluster = document["spec"]["rayClusterSpec"]
-    cluster["rayVersion"] = ray_version()
-    cluster["workerGroupSpecs"] = _groups(cluster["workerGroupSpecs"], gpus=gpus, gpus_per_node=gpus_per_node)
+    cluster["rayVersion"] = ray_version
+    _resize_worker_group(cluster["workerGroupSpecs"][-1], gpus=gpus, gpus_per_node=gpus_per_node)
     for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
         pod = group["template"]["spec"]
         pod["containers"][0]["image"] = image
         for volume in pod["volumes"]:
             if "persistentVolumeClaim" in volume:
                 volume["persistentVolumeClaim"]["claimName"] = claim
-    found = problems(document, ray_version=ray_version(), read_command=read_command)
-    if found:
-        raise ConfigError("this would be no good manifest:\n  " + "\n  ".join(found))
-    return _HEADER.format(recipe=recipe) + yaml.dump(document, Dumper=_Plain, sort_keys=False, width=120)
+    return _HEADER.format(recipe=recipe) + yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=120)
 
 
-_HEADER = """\
-# {recipe} on KubeRay, written by `ungan-dist manifest kuberay`: kubectl apply -f - . A retry continues what the claim
-# holds. Apply kuberay/network-policy.yaml beside it; a token opens the cluster, it does not encrypt.
-"""
-
-
-class _Plain(yaml.SafeDumper):
-    """Writes what appears twice twice: anchors are for people who edit."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-
-def _entrypoint(recipe: str, options: list[str], *, gpus: int, run_name: str, output: str) -> str:
-    fleet = ["--fleet.num-workers", str(gpus or 8), "--fleet.gpus-per-worker", "1" if gpus else "0"]
-    place = ["--output", output, "--execution.run-name", run_name, "--cluster", "auto"]
-    # the last of two wins: an option may change the fleet, never the place
-    words = ["python", "-m", "ungan_dist", "run", recipe, *fleet, "--fleet.autoscaling", *options, *place]
-    return shlex.join(words)
-
-
-def _groups(groups: list[dict[str, Any]], *, gpus: int, gpus_per_node: int) -> list[dict[str, Any]]:
-    """The driver's group as it is; the GPU group with as many pods, or, without GPUs, one of CPUs in its place."""
-    workers = next(group for group in groups if gpus_of(group))
-    pod = workers["template"]["spec"]
-    resources = pod["containers"][0]["resources"]
-    for side in ("requests", "limits"):
-        if gpus:
-            # six cores and 32 GiB a GPU: one worker's process and its share of the data
-            resources[side] = {
-                "cpu": str(6 * gpus_per_node),
-                "memory": f"{32 * gpus_per_node}Gi",
-                "nvidia.com/gpu": gpus_per_node,
-            }
-        else:
-            resources[side] = {"cpu": "8", "memory": "32Gi"}
+def _resize_worker_group(group: dict[str, Any], *, gpus: int, gpus_per_node: int) -> None:
+    """Set the size and resources of the GPU group; without GPUs it becomes a group of one CPU pod."""
+    pod = group["template"]["spec"]
     if gpus:
-        workers["maxReplicas"] = gpus // gpus_per_node
+        group["maxReplicas"] = gpus // gpus_per_node
+        # a worker and its share of the data need about six cores and 32 GiB per GPU
+        limits = {"cpu": str(6 * gpus_per_node), "memory": f"{32 * gpus_per_node}Gi", "nvidia.com/gpu": gpus_per_node}
     else:
-        workers.update(groupName="cpu", maxReplicas=1)
+        group.update(groupName="cpu", maxReplicas=1)
         del pod["tolerations"]
-    return groups
+        limits = {"cpu": str(CPU_WORKERS), "memory": "32Gi"}
+    pod["containers"][0]["resources"] = {"requests": limits, "limits": limits}
 
 
 def _kubernetes_name(text: str) -> str:
     cleaned = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in text.lower())
-    return cleaned[:47].strip("-")
+    return cleaned[:MAX_NAME_LENGTH].strip("-")

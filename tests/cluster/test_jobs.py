@@ -1,4 +1,4 @@
-"""What is decided before and after a job, without a cluster: access, identity, code, outcome."""
+"""Submission without a cluster: access, identity, capacity, the sent package, and a job's outcome."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from ray.job_submission import JobDetails, JobStatus, JobType
 
 from ungan_dist import store
-from ungan_dist.cluster.job_outcome import Job, outcome
-from ungan_dist.cluster.jobs_access import check_access, has_token, is_loopback
-from ungan_dist.cluster.submit import check_room, driver_cpus, prepare, trimmed_code
+from ungan_dist.cluster.jobs import judge_job
+from ungan_dist.cluster.jobs_api import check_access, has_token, is_loopback
+from ungan_dist.cluster.resources import check_capacity, choose_driver_cpus
+from ungan_dist.cluster.submit import copy_package, prepare_submission
 from ungan_dist.commands.options import recipe_config
 from ungan_dist.commands.status import main as status_command
 from ungan_dist.config.execution import FleetConfig
@@ -25,16 +27,17 @@ from ungan_dist.runs.status import State, Status
 START, END = 1000.0, 1100.0
 
 
-def job(state: str, exit_code: int | None = None, message: str = "") -> Job:
+def job(state: str, exit_code: int | None = None, message: str = "") -> JobDetails:
     ended = state not in ("PENDING", "RUNNING")
-    return Job(
-        id="0123456789ab-1",
-        state=state,
-        started=START,
-        finished=END if ended else None,
-        exit_code=exit_code,
+    return JobDetails(
+        type=JobType.SUBMISSION,
+        submission_id="0123456789ab-1",
+        status=JobStatus(state),
+        entrypoint="",
+        start_time=int(START * 1000),
+        end_time=int(END * 1000) if ended else None,
+        driver_exit_code=exit_code,
         message=message,
-        run="/shared/runs/digits",
     )
 
 
@@ -43,24 +46,24 @@ def status(state: State, at: float = 1050.0) -> Status:
 
 
 @pytest.mark.parametrize(
-    ("job", "status", "word", "code"),
+    ("job", "status", "state", "code"),
     [
         (job("PENDING"), None, "PENDING", 3),
         (job("RUNNING"), status("COMPLETE"), "RUNNING", 3),
-        # the run's own word
+        # the run's own status decides
         (job("SUCCEEDED", 0), status("COMPLETE"), "COMPLETE", 0),
         (job("SUCCEEDED", 0), status("PARTIAL"), "PARTIAL", 3),
         (job("SUCCEEDED", 0), status("FAILED"), "FAILED", 1),
         (job("SUCCEEDED", 0), status("RUNNING"), "PARTIAL", 3),
         (job("FAILED", 2), status("FAILED"), "FAILED", 2),
         (job("STOPPED"), status("RUNNING"), "PARTIAL", 3),
-        # that it had completed, and was stopped on its way out
+        # completed, and stopped while it exited
         (job("STOPPED"), status("COMPLETE"), "COMPLETE", 0),
-        # another attempt's word is not this one's
+        # the status of another attempt does not count
         (job("STOPPED"), status("COMPLETE", at=START - 60), "PARTIAL", 3),
         (job("STOPPED"), status("COMPLETE", at=END + 60), "PARTIAL", 3),
         (job("FAILED", 2), status("COMPLETE", at=START - 60), "REFUSED", 2),
-        # not to be seen from here: the driver's own code, never Ray's SUCCEEDED
+        # without a visible status the driver's exit code decides, never Ray's SUCCEEDED
         (job("SUCCEEDED", 0), None, "COMPLETE", 0),
         (job("FAILED", 3), None, "PARTIAL", 3),
         (job("FAILED", 2), None, "REFUSED", 2),
@@ -71,14 +74,14 @@ def status(state: State, at: float = 1050.0) -> Status:
         (job("SUCCEEDED", None), None, "FAILED", 1),
     ],
 )
-def test_a_run_says_itself_what_became_of_it(job: Job, status: Status | None, word: str, code: int) -> None:
-    end = outcome(job, status)
-    assert (end.word, end.exit_code) == (word, code)
+def test_a_job_is_judged_by_its_runs_status(job: JobDetails, status: Status | None, state: str, code: int) -> None:
+    outcome = judge_job(job, status)
+    assert (outcome.state, outcome.exit_code) == (state, code)
 
 
 @pytest.fixture
-def nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home without a token."""
+def empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Set a home folder without a token."""
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
         monkeypatch.delenv(name, raising=False)
@@ -99,28 +102,28 @@ def nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("http://localhost.example.com:8265", False),
     ],
 )
-def test_loopback_is_told_from_the_network(address: str, expected: bool) -> None:
+def test_loopback_addresses_are_recognised(address: str, expected: bool) -> None:
     assert is_loopback(address) is expected
 
 
-def test_across_a_network_a_token_is_needed(nobody: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_remote_address_needs_a_token(empty_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     check_access("http://127.0.0.1:8265", without_token=False)
     for address in ("http://head.example.com:8265", "https://head.example.com", "http://192.0.2.1:8265"):
         with pytest.raises(ConfigError, match=r"there is no token for .*--without-token"):
             check_access(address, without_token=False)
     assert capsys.readouterr().err == ""
     check_access("http://head.example.com:8265", without_token=True)
-    (nobody / ".ray").mkdir()
-    (nobody / ".ray/auth_token").write_text(secrets.token_hex(32))
+    (empty_home / ".ray").mkdir()
+    (empty_home / ".ray/auth_token").write_text(secrets.token_hex(32))
     check_access("http://head.example.com:8265", without_token=False)
-    assert capsys.readouterr().err.count("it does not encrypt") == 2
+    assert capsys.readouterr().err.count("is not encrypted") == 2
     check_access("https://head.example.com:8265", without_token=False)
     assert capsys.readouterr().err == ""
 
 
-def test_a_token_is_found_where_ray_finds_it(nobody: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_has_token_looks_where_ray_looks(empty_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not has_token()
-    file = nobody / "token"
+    file = empty_home / "token"
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(file))
     assert not has_token()
     file.write_text("")
@@ -136,7 +139,7 @@ def test_a_token_is_found_where_ray_finds_it(nobody: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:8265", "ray://127.0.0.1:10001", "head", "http://", "file:///etc"])
-def test_what_is_no_jobs_api_is_refused(address: str) -> None:
+def test_an_address_that_is_no_jobs_api_is_refused(address: str) -> None:
     with pytest.raises(ConfigError, match="Jobs API"):
         check_access(address, without_token=False)
 
@@ -147,47 +150,47 @@ def test_a_password_in_the_address_is_refused_and_not_repeated() -> None:
     assert "opensesame" not in str(caught.value)
 
 
-def prepared(*options: str, output: str = "/shared/runs"):
+def prepare(*options: str, output: str = "/shared/runs"):
     config = recipe_config(["digits", *options, "--output", output], command="submit")
-    return prepare(config, "digits", list(options))
+    return prepare_submission(config, "digits", list(options))
 
 
-def test_object_storage_is_an_output_for_a_job_unless_it_holds_credentials() -> None:
-    job = prepared("--execution.run-name", "one", output="s3://bucket/audits?region=us-east-1")
+def test_object_storage_is_allowed_without_credentials() -> None:
+    job = prepare("--execution.run-name", "one", output="s3://bucket/audits?region=us-east-1")
     assert job.run == "s3://bucket/audits/one?region=us-east-1"
     assert "'s3://bucket/audits?region=us-east-1'" in job.entrypoint
     with pytest.raises(ConfigError, match="holds credentials"):
-        prepared(output="s3://key:password@bucket/audits")
+        prepare(output="s3://key:password@bucket/audits")
 
 
-def test_the_same_run_has_the_same_hash_whatever_its_length_and_fleet() -> None:
-    one = prepared()
+def test_the_hash_ignores_the_length_and_the_fleet() -> None:
+    one = prepare()
     for same in (
-        prepared("--shadows.num-models", "128"),
-        prepared("--num-seeds", "9"),
-        prepared("--methods", "original,retrain,ungan"),
-        prepared("--fleet.num-workers", "4"),
-        prepared(output="/shared/runs/"),
+        prepare("--shadows.num-models", "128"),
+        prepare("--num-seeds", "9"),
+        prepare("--methods", "original,retrain,ungan"),
+        prepare("--fleet.num-workers", "4"),
+        prepare(output="/shared/runs/"),
     ):
         assert (same.hash, same.run) == (one.hash, one.run)
     others = [
-        prepared("--train.epochs", "3"),
-        prepared("--split.forget-fraction", "0.1"),
-        prepared("--execution.run-name", "another"),
-        prepared(output="/elsewhere"),
+        prepare("--train.epochs", "3"),
+        prepare("--split.forget-fraction", "0.1"),
+        prepare("--execution.run-name", "another"),
+        prepare(output="/elsewhere"),
     ]
     assert len({one.hash, *(other.hash for other in others)}) == 5
 
 
-def test_given_lists_are_part_of_the_hash_and_must_lie_where_all_nodes_see_them() -> None:
-    one, other = (prepared("--given.forget", f"/shared/{name}.csv") for name in ("one", "other"))
-    assert len({prepared().hash, one.hash, other.hash}) == 3
+def test_given_lists_are_hashed_and_need_absolute_paths() -> None:
+    one, other = (prepare("--given.forget", f"/shared/{name}.csv") for name in ("one", "other"))
+    assert len({prepare().hash, one.hash, other.hash}) == 3
     with pytest.raises(ConfigError, match=r"given.forget must be an absolute path .* 'forget.csv'"):
-        prepared("--given.forget", "forget.csv")
+        prepare("--given.forget", "forget.csv")
 
 
-def test_the_command_is_one_shell_command_whatever_the_options_hold() -> None:
-    submission = prepared("--execution.run-name", "a'; touch $(id) `x` &")
+def test_options_are_quoted_for_the_shell() -> None:
+    submission = prepare("--execution.run-name", "a'; touch $(id) `x` &")
     words = subprocess.run(
         ["bash", "-c", f"python() {{ printf '%s\\n' \"$@\"; }}; {submission.entrypoint}"],
         capture_output=True,
@@ -200,48 +203,47 @@ def test_the_command_is_one_shell_command_whatever_the_options_hold() -> None:
     assert config.execution.run_name == "a'; touch $(id) `x` &"
 
 
-def test_an_output_that_dies_with_the_job_is_refused() -> None:
+def test_a_relative_output_is_refused() -> None:
     for output in ("runs", "../runs"):
         with pytest.raises(ConfigError, match="absolute folder"):
-            prepared(output=output)
+            prepare(output=output)
 
 
 def test_a_secret_among_the_options_is_refused_and_not_repeated() -> None:
     with pytest.raises(ConfigError, match="a URL with a password") as caught:
-        prepared("--source.path", "https://somebody:opensesame@example.com/data")
+        prepare("--source.path", "https://somebody:opensesame@example.com/data")
     assert "opensesame" not in str(caught.value)
 
 
-def test_the_driver_takes_a_cpu_where_there_is_one() -> None:
+def test_the_driver_reserves_a_cpu_if_a_node_has_one() -> None:
     def node(cpus: float, alive: bool = True) -> dict[str, object]:
         return {"Alive": alive, "Resources": {"CPU": cpus} if cpus else {"memory": 1.0}}
 
-    assert driver_cpus([node(0), node(8)]) == 1
-    assert driver_cpus([node(0)]) is None
-    assert driver_cpus([node(0), node(8, alive=False)]) is None
-    assert driver_cpus([]) is None
+    assert choose_driver_cpus([node(0), node(8)]) == 1
+    assert choose_driver_cpus([node(0)]) is None
+    assert choose_driver_cpus([node(0), node(8, alive=False)]) is None
+    assert choose_driver_cpus([]) is None
 
 
-def test_the_code_is_the_package_alone_and_runs(tmp_path: Path) -> None:
-    with trimmed_code() as code:
-        assert [path.name for path in code.folder.iterdir()] == ["ungan_dist"]
-        names = {
-            path.relative_to(code.folder / "ungan_dist").parts[0] for path in code.folder.rglob("*") if path.is_file()
-        }
-        assert {"cluster", "kernels", "methods", "cli.py"} <= names
-        assert not [path for path in code.folder.rglob("*") if path.is_symlink() or path.name == "__pycache__"]
-        assert code.num_bytes < 2 * 2**20
+def test_the_copied_package_is_complete_and_runs() -> None:
+    with copy_package() as code:
+        assert [path.name for path in code.iterdir()] == ["ungan_dist"]
+        files = [path for path in code.rglob("*") if path.is_file()]
+        assert {"cluster", "kernels", "methods", "cli.py"} <= {path.relative_to(code).parts[1] for path in files}
+        assert not [path for path in code.rglob("*") if path.is_symlink() or path.name == "__pycache__"]
+        assert len(files) > 50
+        assert sum(path.stat().st_size for path in files) < 2 * 2**20
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         script = "import ungan_dist.config.recipes, ungan_dist.cluster.policy as policy; print(policy.__file__)"
         done = subprocess.run(
-            [sys.executable, "-c", script], cwd=code.folder, env=environment, capture_output=True, text=True, check=True
+            [sys.executable, "-c", script], cwd=code, env=environment, capture_output=True, text=True, check=True
         )
-        assert done.stdout.startswith(str(code.folder))
-    assert not code.folder.exists()
+        assert done.stdout.startswith(str(code))
+    assert not code.exists()
 
 
 @pytest.mark.parametrize(("state", "code"), [("COMPLETE", 0), ("PARTIAL", 3), ("FAILED", 1), ("RUNNING", 3)])
-def test_a_run_folder_is_asked_without_a_cluster(
+def test_status_of_a_run_folder_needs_no_cluster(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], state: State, code: int
 ) -> None:
     import platform
@@ -249,9 +251,9 @@ def test_a_run_folder_is_asked_without_a_cluster(
     mine = Status(state=state, host=platform.node(), pid=os.getpid(), time=time.time(), missing=["ungan, seed 0"])
     store.write_json(tmp_path / "status.json", asdict(mine))
     assert status_command([str(tmp_path)]) == code
-    told = capsys.readouterr().out
-    assert f": {state}\n" in told
-    assert "missing: ungan, seed 0" in told
+    printed = capsys.readouterr().out
+    assert f": {state}\n" in printed
+    assert "missing: ungan, seed 0" in printed
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     store.write_json(tmp_path / "status.json", {**asdict(mine), "pid": dead.pid})
@@ -265,22 +267,22 @@ def test_a_run_folder_is_asked_without_a_cluster(
     assert "cut short" in capsys.readouterr().out
 
 
-def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="holds no status"):
+def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="has no status"):
         status_command([str(tmp_path)])
     with pytest.raises(ConfigError, match="there is no folder"):
         status_command([str(tmp_path / "gone")])
 
 
-def test_the_drivers_own_cpu_is_no_workers() -> None:
+def test_the_drivers_cpu_is_not_available_to_workers() -> None:
     def node(cpus: float, gpus: float = 0.0) -> dict[str, object]:
         return {"Alive": True, "Resources": {"CPU": cpus, "GPU": gpus}}
 
-    check_room(FleetConfig(), [node(2)])
-    with pytest.raises(ConfigError, match=r"beside the driver, which takes 1 CPU.*room for 0 workers"):
-        check_room(FleetConfig(), [node(1)])
-    with pytest.raises(ConfigError, match="beside the driver"):
-        check_room(FleetConfig(cpus_per_worker=2.0), [node(2)])
-    with pytest.raises(ConfigError, match="room for 7 workers; asked are 8"):
-        check_room(FleetConfig(num_workers=8), [node(8, 8)])
-    check_room(FleetConfig(num_workers=8), [node(8, 8), node(2)])  # the driver may lie on the other node
+    check_capacity(FleetConfig(), [node(2)])
+    with pytest.raises(ConfigError, match=r"after reserving 1 CPU for the driver.*room for 0 workers"):
+        check_capacity(FleetConfig(), [node(1)])
+    with pytest.raises(ConfigError, match="for the driver"):
+        check_capacity(FleetConfig(cpus_per_worker=2.0), [node(2)])
+    with pytest.raises(ConfigError, match="room for 7 workers, but 8 requested"):
+        check_capacity(FleetConfig(num_workers=8), [node(8, 8)])
+    check_capacity(FleetConfig(num_workers=8), [node(8, 8), node(2)])  # the driver fits on the other node

@@ -1,4 +1,8 @@
-"""Submission against a real Ray head with token authentication, over its Jobs API on loopback."""
+"""Submission to a real Ray head with token authentication, over its Jobs API on loopback.
+
+One audit is submitted, stopped, and continued to its end by a process of its own. The other commands run in this
+process, because the start of a process takes seconds.
+"""
 
 from __future__ import annotations
 
@@ -25,18 +29,24 @@ from typing import Any
 import pytest
 import torch
 from dashboard import metrics_of, panels
+from in_process import run_command
 from small_audit import SMALL_OPTIONS
 
 from ungan_dist import store
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = Path(sysconfig.get_path("scripts"))
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.timeout(240),
+    # Ray's client passes it to aiohttp
+    pytest.mark.filterwarnings("ignore:ssl=None is deprecated:DeprecationWarning"),
+]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Head:
-    """A Ray head and the way to it."""
+    """A Ray head and its addresses."""
 
     address: str
     metrics_port: int
@@ -68,16 +78,16 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_metrics_report_interval_ms": "1000",
     }
-    generate = [SCRIPTS / "ray", "get-auth-token", "--generate"]
-    generated = subprocess.run(generate, env=environment, capture_output=True, text=True, check=True)
-    token = (home / ".ray/auth_token").read_text()
-    assert token in generated.stdout
+    # the token of the commands in this process, which Ray keeps once it has read it
+    token = os.environ["RAY_AUTH_TOKEN"]
+    (home / ".ray").mkdir()
+    (home / ".ray/auth_token").write_text(token)
     log = home / "head.log"
     with contextlib.ExitStack() as stack:
         try:
-            ports = stack.enter_context(started_ray(environment, log, token))
-        except NotStarted:  # once more, with other ports
-            ports = stack.enter_context(started_ray(environment, log, token))
+            ports = stack.enter_context(start_ray(environment, log, token))
+        except NotStarted:  # retry with other ports
+            ports = stack.enter_context(start_ray(environment, log, token))
         yield Head(
             address=f"http://127.0.0.1:{ports['dashboard-port']}",
             metrics_port=ports["metrics-export-port"],
@@ -88,18 +98,18 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
 
 
 class NotStarted(Exception):
-    """A head that did not come up: on a busy machine Ray gives its own node 30 s."""
+    """The head did not start: on a busy machine Ray waits 30 s for its own node."""
 
 
 @contextlib.contextmanager
-def started_ray(environment: dict[str, str], log: Path, token: str) -> Iterator[dict[str, int]]:
-    """A head that serves jobs and has its node; its ports by name."""
+def start_ray(environment: dict[str, str], log: Path, token: str) -> Iterator[dict[str, int]]:
+    """Start a head, wait until it serves jobs, and yield its ports by name."""
     names = ("port", "dashboard-port", "dashboard-agent-listen-port", "dashboard-agent-grpc-port")
     names += ("metrics-export-port", "ray-client-server-port")
     ports = dict(zip(names, free_ports(len(names)), strict=True))
     command = [SCRIPTS / "ray", "start", "--head", "--block", "--num-cpus=3", "--node-ip-address=127.0.0.1"]
     command += [f"--{name}={port}" for name, port in ports.items()]
-    # Ray's sockets lie below it, and their paths may have 107 characters
+    # the paths of Ray's sockets below it are limited to 107 characters
     with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as sockets, log.open("w") as written:
         process = subprocess.Popen(
             command, env=environment | {"RAY_TMPDIR": sockets}, stdout=written, stderr=written, start_new_session=True
@@ -117,32 +127,47 @@ def started_ray(environment: dict[str, str], log: Path, token: str) -> Iterator[
 
 
 def wait_for_jobs_api(address: str, token: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    """Until jobs are served and the node is there, which `ray start` says last."""
+    """Wait until the head serves jobs and its node is ready, which `ray start` prints last."""
     deadline = time.monotonic() + 120
     request = urllib.request.Request(f"{address}/api/jobs/", headers={"Authorization": f"Bearer {token}"})
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise NotStarted(f"it has ended with {process.returncode}: {log.read_text()[-2000:]}")
+            raise NotStarted(f"it exited with {process.returncode}: {log.read_text()[-2000:]}")
         with contextlib.suppress(OSError), urllib.request.urlopen(request, timeout=5) as answer:
             if answer.status == 200 and "Ray runtime started" in log.read_text():
                 return
         time.sleep(0.5)
-    raise NotStarted(f"the Jobs API or the node has not come up in 120 s: {log.read_text()[-2000:]}")
+    raise NotStarted(f"the Jobs API or the node did not start within 120 s: {log.read_text()[-2000:]}")
 
 
-def call(head: Head, *words: str, timeout: float = 150, **environment: str | None) -> subprocess.CompletedProcess[str]:
-    """A command of ours as its user calls it; a variable that is none is taken away."""
-    whole = {**head.environment, **environment}
-    given = {name: value for name, value in whole.items() if value is not None}
-    command = [sys.executable, "-m", "ungan_dist", *words, "--address", head.address]
-    return subprocess.run(command, cwd=ROOT, env=given, capture_output=True, text=True, timeout=timeout, check=False)
+OPTIONS = [*SMALL_OPTIONS, "--shadows.num-models", "8", "--train.epochs", "120", "--fleet.num-workers", "2"]
 
 
-def submit(head: Head, output: Path, *options: str, **environment: str | None) -> subprocess.CompletedProcess[str]:
+def submit_words(output: Path, *options: str) -> list[str]:
     # on a GPU host both workers share one
     share = ["--fleet.gpus-per-worker", "0.5" if torch.cuda.is_available() else "0"]
-    words = ["submit", "digits", *SMALL_OPTIONS, "--fleet.num-workers", "2", *share, "--output", str(output), *options]
-    return call(head, *words, **environment)
+    return ["submit", "digits", *OPTIONS, *share, "--output", str(output), *options]
+
+
+def call(head: Head, *words: str) -> subprocess.CompletedProcess[str]:
+    return run_command(*words, "--address", head.address)
+
+
+def submit(head: Head, output: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    return call(head, *submit_words(output, *options))
+
+
+def start_process(head: Head, *words: str, **environment: str | None) -> subprocess.Popen[str]:
+    """Start a command as a user would; a variable set to None is removed."""
+    whole = {**head.environment, **environment}
+    return subprocess.Popen(
+        [sys.executable, "-m", "ungan_dist", *words, "--address", head.address],
+        cwd=ROOT,
+        env={name: value for name, value in whole.items() if value is not None},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def job_id(stdout: str) -> str:
@@ -152,69 +177,116 @@ def job_id(stdout: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Audited:
-    """A submitted audit that was followed to its end, and every metric that was to be scraped meanwhile."""
+class Stopped:
+    """An audit that was submitted, submitted again too early, and stopped."""
 
-    done: subprocess.CompletedProcess[str]
     output: Path
+    first: subprocess.CompletedProcess[str]
+    duplicate: subprocess.CompletedProcess[str]
+    cancel: subprocess.CompletedProcess[str]
+    state: str
+    log_odds: dict[Path, int]
+    """Committed files of shadow models and their times."""
+
+
+@pytest.fixture(scope="module")
+def stopped(head: Head) -> Stopped:
+    output = head.output / "runs"
+    first = submit(head, output)
+    assert first.returncode == 0, first.stderr
+    duplicate = submit(head, output)
+    deadline = time.monotonic() + 120
+    while not list(output.glob("shadows/*.json")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    cancel = call(head, "cancel", job_id(first.stdout))
+    return Stopped(
+        output=output,
+        first=first,
+        duplicate=duplicate,
+        cancel=cancel,
+        state=store.read_json(output / "run/status.json")["state"],
+        log_odds={path: path.stat().st_mtime_ns for path in output.glob("shadows/*.npy")},
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Continued:
+    """The second submission, and all metrics that were exported during it."""
+
+    returncode: int
+    stdout: str
+    stderr: str
     metrics: set[str]
 
 
 @pytest.fixture(scope="module")
-def audited(head: Head) -> Audited:
-    output = head.output / "success"
-    found: set[str] = set()
+def continued(head: Head, stopped: Stopped) -> Continued:
+    metrics: set[str] = set()
     ended = threading.Event()
 
     def scrape() -> None:
-        while not ended.wait(2):
+        while not ended.wait(1):
             with (
                 contextlib.suppress(OSError),
                 urllib.request.urlopen(f"http://127.0.0.1:{head.metrics_port}/metrics", timeout=5) as answer,
             ):
-                found.update(re.findall(r"^(ray_\w+)[ {]", answer.read().decode(), re.MULTILINE))
+                metrics.update(re.findall(r"^(ray_\w+)[ {]", answer.read().decode(), re.MULTILINE))
 
     scraper = threading.Thread(target=scrape)
     scraper.start()
     try:
-        done = submit(head, output, "--follow")
+        process = start_process(head, *submit_words(stopped.output, "--follow"))
+        stdout, stderr = process.communicate(timeout=200)
     finally:
         ended.set()
         scraper.join()
-    return Audited(done=done, output=output, metrics=found)
+    return Continued(returncode=process.returncode, stdout=stdout, stderr=stderr, metrics=metrics)
 
 
-def test_an_audit_is_submitted_followed_and_ends_with_its_table(head: Head, audited: Audited) -> None:
-    output, done = audited.output, audited.done
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    id = job_id(done.stdout)
+def test_a_run_that_is_active_is_not_submitted_again(stopped: Stopped) -> None:
+    id = job_id(stopped.first.stdout)
     assert id.endswith("-1")
-    assert f"job {id}: COMPLETE" in done.stdout
-    files, size = re.search(r"code: (\d+) files, ([\d,]+) KiB", done.stderr).groups()  # pyright: ignore[reportOptionalMemberAccess]
-    assert int(files) > 50
-    assert int(size.replace(",", "")) < 2048
-    # its own progress lines came through
-    stages = [json.loads(line)["stage"] for line in done.stdout.splitlines() if line.startswith('{"stage"')]
+    assert stopped.duplicate.returncode == 2
+    assert re.search(f"job {id} is (RUNNING|PENDING)", stopped.duplicate.stderr), stopped.duplicate.stderr
+
+
+def test_a_stopped_job_keeps_its_committed_results(stopped: Stopped) -> None:
+    assert stopped.cancel.returncode == 3, stopped.cancel.stderr
+    assert f"job {job_id(stopped.first.stdout)}: PARTIAL" in stopped.cancel.stdout
+    assert 0 < len(stopped.log_odds) < 4
+    assert stopped.state == "PARTIAL"
+
+
+def test_a_stopped_run_is_continued_to_its_table(head: Head, stopped: Stopped, continued: Continued) -> None:
+    assert continued.returncode == 0, continued.stdout[-3000:] + continued.stderr[-3000:]
+    first, id = job_id(stopped.first.stdout), job_id(continued.stdout)
+    assert id == f"{first[:-2]}-2"
+    assert f"job {id}: COMPLETE" in continued.stdout
+    # the driver's own progress events arrived
+    stages = [json.loads(line)["stage"] for line in continued.stdout.splitlines() if line.startswith('{"stage"')]
     assert {"original, shadows", "unlearning", "scoring"} <= set(stages)
-    table = json.loads((output / "run/table.json").read_bytes())
+    table = json.loads((stopped.output / "run/table.json").read_bytes())
     assert table["status"] == "COMPLETE"
+    assert table["sizes"]["shadows"] == 8
     assert [row["method"] for row in table["rows"]] == ["original", "retrain", "ungan"]
-    asked = call(head, "status", id)
-    assert asked.returncode == 0, asked.stderr
-    assert str(output / "run") in asked.stdout
-    assert head.token not in done.stdout + done.stderr + asked.stdout + asked.stderr
+    assert stopped.log_odds == {path: path.stat().st_mtime_ns for path in stopped.log_odds}, "computed again"
+    status = call(head, "status", id)
+    assert status.returncode == 0, status.stderr
+    assert str(stopped.output / "run") in status.stdout
+    assert call(head, "status", first).returncode == 3, "the first attempt stays what it was"
+    assert head.token not in continued.stdout + continued.stderr + status.stdout + status.stderr
 
 
 @pytest.mark.parametrize("panel", panels(), ids=lambda panel: panel["title"])
-def test_every_metric_of_the_dashboard_is_there_to_be_scraped(audited: Audited, panel: dict[str, Any]) -> None:
+def test_every_metric_of_the_dashboard_is_exported(continued: Continued, panel: dict[str, Any]) -> None:
     names = metrics_of(panel)
     assert names
     if panel["title"].startswith("GPU: ") and not torch.cuda.is_available():
-        pytest.skip("no GPU on this machine: nothing measures one")
-    assert names <= audited.metrics, sorted(names - audited.metrics)
+        pytest.skip("no GPU on this machine, so Ray exports no metrics of one")
+    assert names <= continued.metrics, sorted(names - continued.metrics)
 
 
-def test_a_job_that_its_cluster_refuses_is_no_success_and_says_why(head: Head) -> None:
+def test_a_job_with_wrong_input_is_refused_with_the_reason(head: Head) -> None:
     options = ["--source.kind", "parquet", "--source.path", "/nowhere/on/the/cluster"]
     done = submit(head, head.output / "refused", "--follow", *options)
     assert done.returncode == 2, done.stdout
@@ -222,66 +294,46 @@ def test_a_job_that_its_cluster_refuses_is_no_success_and_says_why(head: Head) -
     assert "/nowhere/on/the/cluster" in done.stdout
 
 
-def test_a_stopped_job_keeps_what_it_has_and_its_resubmission_continues(head: Head) -> None:
-    output = head.output / "stopped"
-    options = ["--shadows.num-models", "16", "--train.epochs", "120"]
-    first = submit(head, output, *options)
-    assert first.returncode == 0, first.stderr
-    id = job_id(first.stdout)
-
-    duplicate = submit(head, output, *options)
-    assert duplicate.returncode == 2
-    assert re.search(f"job {id} is (RUNNING|PENDING)", duplicate.stderr), duplicate.stderr
-
-    deadline = time.monotonic() + 60
-    while not list(output.glob("shadows/*.json")) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    stopped = call(head, "cancel", id)
-    assert stopped.returncode == 3, stopped.stderr
-    assert f"job {id}: PARTIAL" in stopped.stdout
-    before = {path: path.stat().st_mtime_ns for path in output.glob("shadows/*.npy")}
-    assert 0 < len(before) < 8
-    assert store.read_json(output / "run/status.json")["state"] == "PARTIAL"
-
-    again = submit(head, output, *options, "--follow")
-    assert again.returncode == 0, again.stdout[-3000:]
-    assert job_id(again.stdout) == f"{id[:-2]}-2"
-    assert json.loads((output / "run/table.json").read_bytes())["sizes"]["shadows"] == 16
-    assert before == {path: path.stat().st_mtime_ns for path in before}, "what was committed is not computed again"
-    assert call(head, "status", id).returncode == 3, "the first attempt stays what it was"
-
-
 def test_a_wrong_and_a_missing_token_are_refused(head: Head, tmp_path: Path) -> None:
-    wrong = submit(head, head.output / "never", RAY_AUTH_TOKEN=secrets.token_hex(32))
-    assert wrong.returncode == 2
-    assert "a wrong token" in wrong.stderr
-    missing = submit(head, head.output / "never", HOME=str(tmp_path), RAY_AUTH_MODE=None)
-    assert missing.returncode == 2
-    assert "no token" in missing.stderr
-    for text in (wrong.stderr, missing.stderr):
-        assert "ray get-auth-token" in text
-        assert "Traceback" not in text
-    assert call(head, "cancel", "0123456789ab-1", RAY_AUTH_TOKEN="0" * 64).returncode == 2
-    # and Ray itself refuses whoever comes without us
+    # processes of their own, because Ray reads a token once per process
+    wrong = start_process(head, *submit_words(head.output / "never"), RAY_AUTH_TOKEN=secrets.token_hex(32))
+    missing = start_process(head, "cancel", "0123456789ab-1", HOME=str(tmp_path), RAY_AUTH_MODE=None)
+    for process, reason in ((wrong, "the token is wrong"), (missing, "there is no token")):
+        _, errors = process.communicate(timeout=100)
+        assert process.returncode == 2
+        assert reason in errors
+        assert "ray get-auth-token" in errors
+        assert "Traceback" not in errors
+    # Ray itself refuses other clients too
     with pytest.raises(urllib.error.HTTPError, match="401"):
         urllib.request.urlopen(f"{head.address}/api/jobs/", timeout=10)
     assert not (head.output / "never").exists()
 
 
-def test_a_cluster_without_the_resources_is_told_before_anything_is_handed_in(head: Head) -> None:
-    gpus = submit(head, head.output / "never", "--fleet.gpus-per-worker", "64")
-    assert gpus.returncode == 2
-    assert "64 GPUs a worker" in gpus.stderr
-    assert re.search(r"its 1 nodes have: 2 CPUs, \d+ GPUs", gpus.stderr)
-    many = submit(head, head.output / "never", "--fleet.num-workers", "64")
-    assert many.returncode == 2
-    assert "room for 2 workers; asked are 64" in many.stderr
-    assert "job " not in gpus.stdout + many.stdout
+def test_the_command_for_a_token_writes_and_prints_it(head: Head, tmp_path: Path) -> None:
+    environment = {**head.environment, "HOME": str(tmp_path)}
+    generate = [SCRIPTS / "ray", "get-auth-token", "--generate"]
+    done = subprocess.run(generate, env=environment, capture_output=True, text=True, check=True)
+    assert (tmp_path / ".ray/auth_token").read_text() in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--fleet.gpus-per-worker", "64"], r"64 GPUs per worker\. Its 1 nodes have: 2 CPUs, \d+ GPUs"),
+        (["--fleet.num-workers", "64"], "room for 2 workers, but 64 requested"),
+    ],
+)
+def test_too_large_a_fleet_is_refused_before_the_submission(head: Head, options: list[str], words: str) -> None:
+    done = submit(head, head.output / "never", *options)
+    assert done.returncode == 2
+    assert re.search(words, done.stderr), done.stderr
+    assert "job " not in done.stdout
     assert not (head.output / "never").exists()
 
 
-def test_an_unknown_job_is_named(head: Head) -> None:
-    for command in ("status", "cancel"):
-        done = call(head, command, "0123456789ab-7")
-        assert done.returncode == 2
-        assert "knows no job '0123456789ab-7'" in done.stderr
+@pytest.mark.parametrize("name", ["status", "cancel"])
+def test_an_unknown_job_is_refused(head: Head, name: str) -> None:
+    done = call(head, name, "0123456789ab-7")
+    assert done.returncode == 2
+    assert "has no job '0123456789ab-7'" in done.stderr

@@ -1,29 +1,28 @@
-"""``ungan-dist cancel``: ends a job; what it has committed is kept."""
+"""``ungan-dist cancel``: stop a job; its committed results are kept."""
 
 from __future__ import annotations
 
-from ungan_dist.commands.jobs import DEFAULT_ADDRESS, Options, say_outcome
+from ungan_dist.commands.jobs import JobParser, open_jobs_api, print_job
 
 USAGE = """\
 usage: ungan-dist cancel ID [--address URL] [--without-token]
 
-Stops a job of a cluster and waits for its end. What it has committed is kept; submitting it again continues it.
+Stop a job of a cluster and wait for its end. Committed results are kept, and the same `ungan-dist submit` continues the
+run.
 
-exit codes: those of `ungan-dist status`: 3 where it was stopped before its end
+exit codes: as for `ungan-dist status`; 3 if the run is incomplete
 """
 
 
 def main(arguments: list[str]) -> int:
-    """Stops a job."""
+    """Stop a job."""
     if not arguments or arguments[0] in ("-h", "--help"):
         print(USAGE, end="")
         return 0
-    parser = Options("cancel")
+    parser = JobParser("cancel")
     parser.add_argument("id")
     own = parser.parse_args(arguments)
 
-    from ungan_dist.cluster.jobs_access import connect
-    from ungan_dist.cluster.submit import stop
+    from ungan_dist.cluster.jobs import stop_job
 
-    client = connect(own.address or DEFAULT_ADDRESS, without_token=own.without_token)
-    return say_outcome(stop(client, own.id))
+    return print_job(stop_job(open_jobs_api(own), own.id))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
+from ungan_dist.commands.parser import Parser
 from ungan_dist.errors import ConfigError
 from ungan_dist.urls import is_url, refuse_credentials
 
@@ -31,19 +31,12 @@ exit codes: 0 no failure, warnings allowed; 1 a failure; 2 wrong options
 """
 
 
-class _Options(argparse.ArgumentParser):
-    """What is wrong with the options is a ``ConfigError``."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message} (see ungan-dist doctor --help)")
-
-
 def main(arguments: list[str]) -> int:
     """Runs every check and prints its finding."""
     if arguments in (["-h"], ["--help"]):
         print(USAGE, end="")
         return 0
-    parser = _Options(prog="ungan-dist doctor", add_help=False, allow_abbrev=False)
+    parser = Parser("doctor")
     parser.add_argument("--output", default="runs")
     parser.add_argument("--cluster", default="local")
     given = parser.parse_args(arguments)

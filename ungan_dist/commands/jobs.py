@@ -1,4 +1,4 @@
-"""What the commands about jobs share: where the cluster is, and what is said of a run."""
+"""Share code between the commands on jobs: the connection, and the printed state of a run."""
 
 from __future__ import annotations
 
@@ -9,51 +9,62 @@ import platform
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
+from ungan_dist.commands.parser import Parser
 from ungan_dist.errors import ConfigError, Unfinished
 from ungan_dist.urls import is_url, split_run
 
 if TYPE_CHECKING:
-    from ungan_dist.cluster.job_outcome import Job
+    from ray.job_submission import JobDetails, JobSubmissionClient
+
     from ungan_dist.runs.progress import Event
     from ungan_dist.runs.status import Status
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 
 
-class Options(argparse.ArgumentParser):
-    """The options of a job's command; what is wrong with them is a ``ConfigError``."""
+class JobParser(Parser):
+    """Add the options that name a cluster's Jobs API."""
 
     def __init__(self, command: str) -> None:
-        super().__init__(prog=f"ungan-dist {command}", add_help=False, allow_abbrev=False)
+        super().__init__(command)
         self.add_argument("--address", default=None)
         self.add_argument("--without-token", action="store_true")
 
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message} (see {self.prog} --help)")
+
+def open_jobs_api(own: argparse.Namespace) -> JobSubmissionClient:
+    """Connect to the Jobs API that a command's options name."""
+    from ungan_dist.cluster.jobs_api import connect_jobs_api
+
+    return connect_jobs_api(own.address or DEFAULT_ADDRESS, without_token=own.without_token)
 
 
-def visible_status(run: str) -> Status | None:
-    """The status of a run folder, where this machine sees it."""
+def write_log(text: str) -> None:
+    """Print a part of a job's log at once."""
+    print(text, end="", flush=True)
+
+
+def read_visible_status(run: str) -> Status | None:
+    """Return a run's status, or None if this machine cannot read it."""
     from ungan_dist.runs.status import read_status
 
     if not run:
         return None
     try:
-        with seen(run) as folder:
+        with open_status_folder(run) as folder:
             return read_status(folder)
     except (ConfigError, Unfinished):
         return None
 
 
 @contextlib.contextmanager
-def seen(run: str) -> Iterator[Path]:
-    """A run folder; of a run in object storage, a folder with the files that say how it stands.
+def open_status_folder(run: str) -> Iterator[Path]:
+    """Open a run folder; for a run in object storage, a temporary folder with its status files.
 
     Raises:
         ConfigError: the storage cannot be used.
-        Unfinished: it fails.
+        Unfinished: the storage fails.
     """
     if not is_url(run):
         yield Path(run)
@@ -63,7 +74,7 @@ def seen(run: str) -> Iterator[Path]:
     from ungan_dist.runs.storage.mirror import connect
 
     output, name = split_run(run)
-    # not the working folder: a driver on this machine may be at work there
+    # not the working folder, which a driver on this machine may be using
     with tempfile.TemporaryDirectory(prefix="ungan_dist-status-") as aside:
         mirror = connect(output, folder=Path(aside))
         for file in (STATUS_FILE, PURGED_FILE, PURGING_FILE):
@@ -71,8 +82,8 @@ def seen(run: str) -> Iterator[Path]:
         yield Path(aside) / name
 
 
-def say_status(run: str, folder: Path, status: Status) -> int:
-    """Prints a run's own word; returns the exit code that says the same."""
+def print_status(run: str, folder: Path, status: Status) -> int:
+    """Print a run's state and return the matching exit code."""
     from ungan_dist.runs.record import PURGED_FILE, PURGING_FILE
 
     if (folder / PURGING_FILE).exists():
@@ -86,7 +97,7 @@ def say_status(run: str, folder: Path, status: Status) -> int:
         state = "PARTIAL (its driver is gone: run the same command again)"
     print(f"{run}: {state}")
     if state == "RUNNING" and status.progress is not None:
-        print(f"  {step(status.progress)}")
+        print(f"  {describe_progress(status.progress)}")
     if status.error:
         print(f"  {status.error}")
     for name in status.missing:
@@ -96,11 +107,11 @@ def say_status(run: str, folder: Path, status: Status) -> int:
     return code
 
 
-def step(event: Event) -> str:
-    """A run's last step in words: what is going on, how much of it is done, and what is left at its pace."""
+def describe_progress(event: Event) -> str:
+    """Describe a run's last progress event in one line."""
     from ungan_dist.runs.progress import clock
 
-    left = "" if event.seconds_left is None else f", about {clock(event.seconds_left)} left of this stage"
+    left = "" if event.seconds_left is None else f", about {clock(event.seconds_left)} left in this stage"
     return f"{event.stage}: {event.done} of {event.total} done{left}"
 
 
@@ -114,15 +125,15 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def say_outcome(job: Job) -> int:
-    """Prints what became of a job's run; returns the exit code that says the same."""
-    from ungan_dist.cluster.job_outcome import outcome
+def print_job(job: JobDetails) -> int:
+    """Print the state of a job's run and return the matching exit code."""
+    from ungan_dist.cluster.jobs import RUN_KEY, judge_job
 
-    status = visible_status(job.run)
-    end = outcome(job, status)
-    print(f"job {job.id}: {end.word}" + (f" ({end.detail})" if end.detail else ""))
-    where = "" if status else " (not visible from here)"
-    print(f"  run folder: {job.run or 'not one of ours'}{where}")
-    if end.exit_code == 3 and job.ended:
-        print("  the same submit command continues it")
-    return end.exit_code
+    run = (job.metadata or {}).get(RUN_KEY, "")
+    status = read_visible_status(run)
+    outcome = judge_job(job, status)
+    print(f"job {job.submission_id}: {outcome.state}" + (f" ({outcome.detail})" if outcome.detail else ""))
+    print(f"  run folder: {run or 'unknown'}{'' if status else ' (not visible from here)'}")
+    if outcome.exit_code == 3 and job.status.is_terminal():
+        print("  to continue, run the same submit command")
+    return outcome.exit_code

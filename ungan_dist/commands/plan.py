@@ -7,8 +7,8 @@ import json
 import time
 from typing import TYPE_CHECKING
 
-from ungan_dist.commands.jobs import Options
 from ungan_dist.commands.options import recipe_config
+from ungan_dist.commands.parser import Parser
 from ungan_dist.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> int:
         print(USAGE, end="")
         return 0
     recipe, *words = arguments
-    parser = Options("plan")
+    parser = Parser("plan")
     parser.add_argument("--no-probe", action="store_true")
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--json", action="store_true")

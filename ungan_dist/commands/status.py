@@ -1,10 +1,10 @@
-"""``ungan-dist status``: how far a run or a job has come."""
+"""``ungan-dist status``: show the progress of a run or a job."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from ungan_dist.commands.jobs import DEFAULT_ADDRESS, Options, say_outcome, say_status, seen
+from ungan_dist.commands.jobs import JobParser, open_jobs_api, open_status_folder, print_job, print_status, write_log
 from ungan_dist.errors import ConfigError
 from ungan_dist.urls import is_url
 
@@ -12,38 +12,35 @@ USAGE = """\
 usage: ungan-dist status RUN
        ungan-dist status ID [--address URL] [--follow] [--without-token]
 
-Says how far a run folder, a run in object storage, or a job of a cluster, has come; --follow writes
-the job's log until it ends.
+Show the state and progress of a run folder, a run in object storage, or a job of a cluster (default address
+http://127.0.0.1:8265). --follow prints the job's log until it ends.
 
-exit codes: 0 complete; 3 not complete yet; 1 failed; 2 refused, or no such run or job
+exit codes: 0 complete; 3 incomplete; 1 failed; 2 refused, or no such run or job
 """
 
 
 def main(arguments: list[str]) -> int:
-    """Says what is known."""
+    """Print the state of a run or a job."""
     if not arguments or arguments[0] in ("-h", "--help"):
         print(USAGE, end="")
         return 0
-    parser = Options("status")
+    parser = JobParser("status")
     parser.add_argument("what")
     parser.add_argument("--follow", action="store_true")
     own = parser.parse_args(arguments)
     if is_url(own.what) or (own.address is None and Path(own.what).is_dir()):
         from ungan_dist.runs.status import read_status
 
-        with seen(own.what) as folder:
+        with open_status_folder(own.what) as folder:
             status = read_status(folder)
             if status is None:
-                raise ConfigError(f"{own.what} holds no status: it is not a run folder, or its run has not begun")
-            return say_status(own.what, folder, status)
+                raise ConfigError(f"{own.what} has no status: it is not a run folder, or its run has not started")
+            return print_status(own.what, folder, status)
     if own.address is None and "/" in own.what:
         raise ConfigError(f"there is no folder {own.what}")
 
-    from ungan_dist.cluster.jobs_access import connect
-    from ungan_dist.cluster.submit import follow, get_job
+    from ungan_dist.cluster.jobs import follow_job, get_job
 
-    client = connect(own.address or DEFAULT_ADDRESS, without_token=own.without_token)
-    job = get_job(client, own.what)
-    if own.follow:
-        job = follow(client, own.what, lambda text: print(text, end="", flush=True))
-    return say_outcome(job)
+    client = open_jobs_api(own)
+    job = follow_job(client, own.what, write_log) if own.follow else get_job(client, own.what)
+    return print_job(job)

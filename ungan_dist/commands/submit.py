@@ -1,69 +1,63 @@
-"""``ungan-dist submit``: a recipe as a job of a Ray cluster."""
+"""``ungan-dist submit``: run a recipe as a job of a Ray cluster."""
 
 from __future__ import annotations
 
 import sys
 
-from ungan_dist.commands.jobs import DEFAULT_ADDRESS, Options, say_outcome
+from ungan_dist.commands.jobs import DEFAULT_ADDRESS, JobParser, open_jobs_api, print_job, write_log
 from ungan_dist.commands.options import recipe_config
 
 USAGE = """\
 usage: ungan-dist submit RECIPE --output PLACE [--address URL] [--follow] [OPTIONS of run]
 
-Hands a recipe to a Ray cluster's Jobs API. The code travels with it; the data are read where the cluster is, and so are
-weights, lists and the module of your own that `custom` is told: they must be there, the module importable.
+Submit a recipe to a Ray cluster's Jobs API. The package is sent along. Data, weights, lists and your own module must
+already be on every node.
 
   --address URL      the Jobs API (default http://127.0.0.1:8265)
   --output PLACE     an absolute folder that all nodes share, or object storage (s3://bucket/prefix)
-  --follow           write the job's log here until it ends; Ctrl-C leaves the job at work
-  --without-token    the cluster is across a network and has no token on purpose
+  --follow           print the job's log until it ends; Ctrl-C leaves the job running
+  --without-token    allow a remote cluster that has no token
   any option of `ungan-dist run RECIPE`, for example --fleet.num-workers 16
 
-The token is Ray's: ~/.ray/auth_token, RAY_AUTH_TOKEN_PATH or RAY_AUTH_TOKEN. The same submission again continues a run
-that ended early, and is refused while it is at work.
+Ray's token is read from ~/.ray/auth_token, RAY_AUTH_TOKEN_PATH or RAY_AUTH_TOKEN. Submit again to continue a run that
+ended early. A run that is still active is refused.
 
-exit codes with --follow: those of `ungan-dist run`; without: 0 handed in, 2 refused
+exit codes: with --follow those of `ungan-dist run`; without it 0 submitted, 2 refused
 """
 
 
 def main(arguments: list[str]) -> int:
-    """Hands a run in."""
+    """Submit a run."""
     if not arguments or arguments[0] in ("-h", "--help"):
         print(USAGE, end="")
         return 0
     recipe, *words = arguments
-    parser = Options("submit")
+    parser = JobParser("submit")
     parser.add_argument("--output")
     parser.add_argument("--follow", action="store_true")
     own, options = parser.parse_known_args(words)
-    address = own.address or DEFAULT_ADDRESS
     output = ["--output", own.output] if own.output else []
-    # refused here if it would be refused there
+    # refuse wrong options here rather than on the cluster
     config = recipe_config([recipe, *options, *output], command="submit")
 
-    from ungan_dist.cluster.jobs_access import connect
-    from ungan_dist.cluster.submit import check_room, cluster_nodes, follow, get_job, hand_in, prepare, trimmed_code
+    from ungan_dist.cluster.jobs import follow_job
+    from ungan_dist.cluster.resources import check_capacity
+    from ungan_dist.cluster.submit import copy_package, list_cluster_nodes, prepare_submission, submit_job
 
-    submission = prepare(config, recipe, options)
-    client = connect(address, without_token=own.without_token)
-    nodes = cluster_nodes(address)
-
-    check_room(config.fleet, nodes)
-    with trimmed_code() as code:
-        print(f"code: {code.num_files} files, {code.num_bytes / 1024:,.0f} KiB", file=sys.stderr)
-        id = hand_in(client, submission, code, nodes)
+    submission = prepare_submission(config, recipe, options)
+    client = open_jobs_api(own)
+    nodes = list_cluster_nodes(own.address or DEFAULT_ADDRESS)
+    check_capacity(config.fleet, nodes)
+    with copy_package() as code:
+        id = submit_job(client, submission, code, nodes)
     print(f"job {id}\n  run folder: {submission.run}")
-    ask = f" --address {address}" if own.address else ""
+    address = f" --address {own.address}" if own.address else ""
+    commands = f"  ungan-dist status {id}{address}\n  ungan-dist cancel {id}{address}"
     if not own.follow:
-        print(f"  ungan-dist status {id}{ask}\n  ungan-dist cancel {id}{ask}")
+        print(commands)
         return 0
     try:
-        follow(client, id, _write)
+        return print_job(follow_job(client, id, write_log))
     except KeyboardInterrupt:
-        print(f"\njob {id} goes on: ungan-dist status {id}{ask}, ungan-dist cancel {id}{ask}", file=sys.stderr)
+        print(f"\njob {id} is still running\n{commands}", file=sys.stderr)
         return 3
-    return say_outcome(get_job(client, id))
-
-
-def _write(text: str) -> None:
-    print(text, end="", flush=True)

@@ -41,7 +41,7 @@ def test_status_of_a_run_at_work_says_how_far_it_is(tmp_path: Path, capsys: pyte
     on_progress(remark("plan", "words"))
     on_progress(event(3, 125.0))
     assert status_command([str(tmp_path)]) == 3
-    assert "unlearning: 3 of 9 done, about 2:05 left of this stage" in capsys.readouterr().out
+    assert "unlearning: 3 of 9 done, about 2:05 left in this stage" in capsys.readouterr().out
     on_progress(event(4, 100.0))  # too soon after the last to be worth a write
     status = read_status(tmp_path)
     assert status is not None

@@ -1,0 +1,102 @@
+"""Connect to a cluster's Jobs API, and never across a network without a token."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import sys
+import urllib.parse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ungan_dist.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ray.job_submission import JobSubmissionClient
+
+
+def is_loopback(address: str) -> bool:
+    """Return whether a URL's host is this machine."""
+    host = urllib.parse.urlsplit(address).hostname or ""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def has_token() -> bool:
+    """Return whether Ray would find a token: in a variable, in the file that one names, or in the default file."""
+    if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
+        return False
+    if os.environ.get("RAY_AUTH_TOKEN"):
+        return True
+    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    return path.is_file() and path.stat().st_size > 0
+
+
+def check_access(address: str, *, without_token: bool) -> None:
+    """Refuse a malformed address, and one across a network if there is no token.
+
+    Args:
+        address: URL of the Jobs API, ``http://host:8265``.
+        without_token: allow a remote cluster without a token.
+
+    Raises:
+        ConfigError: the address is refused.
+    """
+    parts = urllib.parse.urlsplit(address)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError(f"--address must be the URL of a Jobs API, such as http://127.0.0.1:8265, got {address!r}")
+    if parts.username or parts.password:
+        raise ConfigError("--address must not contain a user or a password, because jobs, logs and shells repeat it")
+    if is_loopback(address):
+        return
+    if not has_token() and not without_token:
+        raise ConfigError(
+            f"there is no token for {parts.hostname}. Anyone who reaches an open Jobs API can run code on the cluster. "
+            f"Copy the cluster's token (ray get-auth-token on the head, or its Secret) to ~/.ray/auth_token or "
+            f"RAY_AUTH_TOKEN_PATH. Use --without-token only if the cluster is protected in another way"
+        )
+    if parts.scheme == "http":
+        print(
+            f"ungan-dist: the connection to {parts.hostname} is not encrypted: the token, code and logs can be read "
+            f"on the network. Use https, or a tunnel to 127.0.0.1",
+            file=sys.stderr,
+        )
+
+
+def connect_jobs_api(address: str, *, without_token: bool = False) -> JobSubmissionClient:
+    """Connect to a cluster's Jobs API.
+
+    Args:
+        address: URL of the Jobs API.
+        without_token: allow a remote cluster without a token.
+
+    Raises:
+        ConfigError: no cluster answers, it rejects the token, or :func:`check_access` refuses the address.
+    """
+    check_access(address, without_token=without_token)
+    if has_token():
+        os.environ["RAY_AUTH_MODE"] = "token"
+    # Ray prefers these to the address that it is given
+    for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
+        os.environ.pop(name, None)
+
+    # imported late: Ray reads its variables on import
+    from ray.exceptions import AuthenticationError
+    from ray.job_submission import JobSubmissionClient
+    from requests.exceptions import RequestException
+
+    try:
+        return JobSubmissionClient(address)
+    except AuthenticationError as error:
+        reason = "the token is wrong" if has_token() else "there is no token"
+        raise ConfigError(
+            f"the cluster at {address} refused access: {reason}. Copy its token (printed on the head by "
+            f"ray get-auth-token) to ~/.ray/auth_token, or set RAY_AUTH_TOKEN_PATH or RAY_AUTH_TOKEN"
+        ) from error
+    except (ConnectionError, RequestException, RuntimeError) as error:
+        raise ConfigError(
+            f"no Jobs API at {address}: {str(error).splitlines()[0]}. Start a head on this machine "
+            f"(RAY_AUTH_MODE=token ray start --head), or name another cluster with --address"
+        ) from error
