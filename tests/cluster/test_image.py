@@ -1,4 +1,4 @@
-"""The image: hadolint, our own rules, and mutants. Building it needs a container engine: see cluster/README.md."""
+"""The image: hadolint, our own rules, and mutants. No container is built here."""
 
 from __future__ import annotations
 

@@ -172,7 +172,7 @@ def test_it_ends_with_the_drivers_code(slurm: dict[str, str], code: int) -> None
 def test_a_ray_that_does_not_start_is_no_success(slurm: dict[str, str]) -> None:
     done = batch({**slurm, "RAY_FAILS": "1"}, "digits", "/shared/runs")
     assert done.returncode == 1
-    assert "the driver did not run to its end" in done.stderr
+    assert "the driver did not finish" in done.stderr
     assert list(Path(slurm["HOME"]).iterdir()) == []
 
 
