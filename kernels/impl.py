@@ -60,6 +60,10 @@ def resolve(
 
     Raises:
         ValueError: ``fused`` where it cannot run, or an unknown word; nothing falls back behind the caller's back.
+
+    Examples:
+        >>> resolve("log_odds", "auto", torch.device("cpu")).name
+        'reference'
     """
     device = torch.get_default_device() if device is None else device
     if impl == "reference":

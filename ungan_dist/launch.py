@@ -27,6 +27,25 @@ def audit(config: AuditConfig, *, on_progress: progress.ProgressCallback = progr
     Raises:
         ConfigError: wrong config or input, no such cluster or storage, or too few resources; nothing was computed.
         Unfinished: storage is full or out of reach, or too little succeeded for a report; run again to continue.
+
+    Examples:
+        >>> import tempfile
+        >>> from ungan_dist.config import attack, data, recipes, training
+        >>> with tempfile.TemporaryDirectory() as folder:  # a tiny run
+        ...     config = dataclasses.replace(
+        ...         recipes.digits(),
+        ...         split=data.SplitConfig(train=200, shadow_pool=200, unseen=50, forget_fraction=0.2),
+        ...         model=training.ModelConfig(width=4),
+        ...         train=training.TrainConfig(epochs=1),
+        ...         shadows=training.ShadowConfig(num_models=4, unit_size=4),
+        ...         attack=attack.AttackConfig(num_resamples=100),
+        ...         methods=("original", "retrain"),
+        ...         num_seeds=1,
+        ...         output=folder,
+        ...     )
+        ...     report = audit(config)
+        >>> [row.title for row in report.rows]
+        ['Original', 'Retrain']
     """
     if not is_url(config.output):
         return _audit(config, None, on_progress)

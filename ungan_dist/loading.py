@@ -25,6 +25,9 @@ def load(run: str | Path, method: str, *, seed: int = 0) -> nn.Module:
     Raises:
         ConfigError: not a run folder, or the run has no such model.
         CorruptResult: the weights are not those that were committed.
+
+    Examples:
+        >>> model = load("runs/digits-0123abcd", "ungan")  # doctest: +SKIP
     """
     import torch
 

@@ -25,7 +25,12 @@ from ungan_dist.training.world import World
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ForgetData:
-    """Pictures and who is to be forgotten: arrays in memory, sets as indices into them."""
+    """Pictures and who is to be forgotten: arrays in memory, sets as indices into them.
+
+    Examples:
+        >>> images = np.zeros((4, 8, 8, 1), dtype=np.uint8)
+        >>> data = ForgetData(images=images, labels=[0, 1, 0, 1], forget=[0], retain=[1, 2], unseen=[3])
+    """
 
     images: UInt8[np.ndarray, "examples height width channels"]
     labels: Int[np.ndarray, " examples"] | Int[Tensor, " examples"] | Sequence[int]
@@ -57,6 +62,16 @@ def unlearn(
             or lie outside the data; labels that the model has no output for; a model that cannot be trained or whose
             outputs are no finite logits; a method that is unknown or needs an audit's files, or new weights that cannot
             be drawn; unlearning that diverged.
+
+    Examples:
+        >>> pixels = torch.arange(60 * 16, dtype=torch.uint8).reshape(60, 4, 4, 1).numpy()
+        >>> data = ForgetData(
+        ...     images=pixels, labels=[0, 1] * 30, forget=range(10), retain=range(10, 50), unseen=range(50, 60)
+        ... )
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
+        >>> unlearned = unlearn(model, data, "fine_tuning")
+        >>> torch.equal(unlearned[1].weight, model[1].weight)
+        False
     """
     config = config or recipes.custom()
     check_method(method)

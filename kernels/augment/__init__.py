@@ -35,6 +35,12 @@ def gather_augmented(
     Raises:
         ValueError: an empty batch, shapes or types that do not fit. A wrong index raises IndexError in the reference;
             ``fused`` cannot look without waiting for the device, and gives a picture of NaN.
+
+    Examples:
+        >>> images = torch.full((5, 8, 8, 3), 255, dtype=torch.uint8)
+        >>> table = torch.linspace(0, 1, 256)[:, None].expand(256, 3).contiguous()
+        >>> gather_augmented(images, torch.tensor([0, 4]), table, seed=0, epoch=0, padding=2, flip=True).shape
+        torch.Size([2, 3, 8, 8])
     """
     if images.ndim != 4 or images.dtype != torch.uint8:
         raise ValueError(f"images must be uint8 [N, H, W, C], got {images.dtype} {list(images.shape)}")

@@ -47,6 +47,11 @@ def cramer_surrogate(
         ValueError: an empty batch, or embeddings of different shapes.
 
     Source: eq. 8.
+
+    Examples:
+        >>> h_unseen, h_forget, h_forget2 = torch.tensor([[3.0]]), torch.tensor([[1.0]]), torch.tensor([[0.0]])
+        >>> cramer_surrogate(h_unseen, h_forget, h_forget2)
+        tensor(0.)
     """
     check_batches(h_unseen=h_unseen, h_forget=h_forget, h_forget2=h_forget2)
     obstacle = obstacle_of_tensors(h_unseen, h_forget, h_forget2)

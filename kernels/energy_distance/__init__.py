@@ -34,6 +34,11 @@ def energy_distance(
         ValueError: an empty sample, one row where the mean over i ≠ j needs two, or rows of different dimension.
 
     Source: Székely and Rizzo 2013; the unbiased form is row 13 of the readings of UnGAN.
+
+    Examples:
+        >>> x = torch.tensor([[0.0], [2.0]])
+        >>> energy_distance(x, x + 10)
+        tensor(16.)
     """
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
         raise ValueError(

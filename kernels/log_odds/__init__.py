@@ -23,6 +23,10 @@ def log_odds(
         ValueError: fewer than two classes, where the odds are undefined, or shapes that do not fit.
 
     Source: Carlini et al. 2022; eq. 10 of the UnGAN paper.
+
+    Examples:
+        >>> log_odds(torch.tensor([[[2.0, 0.0]]]), torch.tensor([0]))
+        tensor([[2.]])
     """
     if logits.ndim != 3 or logits.numel() == 0 or logits.shape[-1] < 2:
         raise ValueError(f"logits must be [models, batch, classes ≥ 2], none empty, got {list(logits.shape)}")

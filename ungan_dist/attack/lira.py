@@ -36,6 +36,10 @@ def log_odds(logits: Float[Tensor, "*batch classes"], labels: Int[Tensor, "*labe
         ValueError: fewer than two classes, where the odds are undefined.
 
     Source: Carlini et al. 2022; eq. 10 of the UnGAN paper.
+
+    Examples:
+        >>> log_odds(torch.tensor([[2.0, 0.0]]), torch.tensor([0]))
+        tensor([2.])
     """
     if logits.shape[-1] < 2:
         raise ValueError(f"log-odds need at least two classes, got logits of shape {tuple(logits.shape)}")
@@ -47,7 +51,12 @@ def log_odds(logits: Float[Tensor, "*batch classes"], labels: Int[Tensor, "*labe
 
 
 def resolve_variance(variance: Variance, num_models: int) -> ResolvedVariance:
-    """What "auto" means with that many shadow models; anything else is returned as it is."""
+    """What "auto" means with that many shadow models; anything else is returned as it is.
+
+    Examples:
+        >>> resolve_variance("auto", num_models=128)
+        'per_example'
+    """
     if variance != "auto":
         return variance
     return "per_example" if num_models >= PER_EXAMPLE_FROM else "pooled"
@@ -134,6 +143,12 @@ def likelihood_ratio(
 
     Raises:
         ValueError: shapes that do not fit, examples left without enough models, log-odds that are not finite.
+
+    Examples:
+        >>> membership = np.array([[True], [True], [False], [False]])
+        >>> shadows = np.array([4.0, 5.0, 1.0, 2.0]).reshape(4, 1, 1)
+        >>> likelihood_ratio(shadows, membership, np.array([[4.5]]), variance="pooled")
+        array([9.])
     """
     fits = fit_shadows(
         shadow_log_odds,
@@ -190,6 +205,13 @@ def fit_shadows(
 
     Raises:
         ValueError: shapes that do not fit, examples left without enough models, log-odds that are not finite.
+
+    Examples:
+        >>> membership = np.array([[True], [True], [False], [False]])
+        >>> shadows = np.array([4.0, 5.0, 1.0, 2.0]).reshape(4, 1, 1)
+        >>> fits = fit_shadows(shadows, membership, variance="pooled")
+        >>> fits.score(np.array([[4.5]])), fits.score(np.array([[1.5]]))
+        (array([9.]), array([-9.]))
     """
     _check_shapes(shadow_log_odds, membership)
     num_models, num_examples, num_queries = shadow_log_odds.shape

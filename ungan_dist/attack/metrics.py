@@ -12,7 +12,12 @@ from numpy.typing import ArrayLike
 
 
 def accuracy(predictions: Int[np.ndarray, " examples"], labels: Int[np.ndarray, " examples"]) -> float:
-    """Share of predictions that equal the labels, in [0, 1]."""
+    """Share of predictions that equal the labels, in [0, 1].
+
+    Examples:
+        >>> accuracy(np.array([1, 0, 2]), np.array([1, 0, 0]))
+        0.6666666666666666
+    """
     predictions, labels = np.asarray(predictions), np.asarray(labels)
     if predictions.shape != labels.shape or predictions.ndim != 1 or not len(labels):
         raise ValueError(f"one prediction a label is needed, got shapes {predictions.shape} and {labels.shape}")
@@ -43,6 +48,11 @@ def operating_point(
         ValueError: fewer than 1/fnr members: no threshold would lose any.
 
     Source: the metric of the UnGAN paper's Table 1.
+
+    Examples:
+        >>> point = operating_point(np.arange(100), np.array([-1, 0, 50]), fnr=0.01)
+        >>> point.threshold, point.fnr, round(point.tnr, 3)
+        (0.0, 0.0, 0.333)
     """
     members, nonmembers = _scores("member", member_scores), _scores("non-member", nonmember_scores)
     threshold = np.sort(members)[tnr_rank(fnr, len(members)) - 1]
@@ -56,7 +66,12 @@ def operating_point(
 def tnr_at_fnr(
     member_scores: Shaped[np.ndarray, " members"], nonmember_scores: Shaped[np.ndarray, " nonmembers"], fnr: float
 ) -> float:
-    """Share of non-members rejected while fewer than ``fnr`` of the members are; see :func:`operating_point`."""
+    """Share of non-members rejected while fewer than ``fnr`` of the members are; see :func:`operating_point`.
+
+    Examples:
+        >>> tnr_at_fnr(np.arange(10), np.array([-2, -1, 0, 5]), fnr=0.1)
+        0.5
+    """
     return operating_point(member_scores, nonmember_scores, fnr).tnr
 
 
@@ -69,6 +84,10 @@ def tpr_at_fpr(
 
     Raises:
         ValueError: fewer than 1/fpr negatives.
+
+    Examples:
+        >>> tpr_at_fpr(np.array([8, 9, 20]), np.arange(10), fpr=0.1)
+        0.6666666666666666
     """
     positives, negatives = _scores("positive", positive), _scores("negative", negative)
     threshold = np.sort(negatives)[tpr_rank(fpr, len(negatives)) - 1]
@@ -76,7 +95,12 @@ def tpr_at_fpr(
 
 
 def auc(positive: Shaped[np.ndarray, " positives"], negative: Shaped[np.ndarray, " negatives"]) -> float:
-    """Chance that a positive scores higher than a negative, ties counted half."""
+    """Chance that a positive scores higher than a negative, ties counted half.
+
+    Examples:
+        >>> auc(np.array([1, 2]), np.array([0, 1]))
+        0.875
+    """
     positives, negatives = _scores("positive", positive), np.sort(_scores("negative", negative))
     twice_wins = sum(int(np.searchsorted(negatives, positives, side).sum()) for side in ("left", "right"))
     return twice_wins / (2 * len(positives) * len(negatives))
@@ -85,7 +109,12 @@ def auc(positive: Shaped[np.ndarray, " positives"], negative: Shaped[np.ndarray,
 def roc_curve(
     positive: Shaped[np.ndarray, " positives"], negative: Shaped[np.ndarray, " negatives"]
 ) -> tuple[Float64[np.ndarray, " thresholds"], Float64[np.ndarray, " thresholds"]]:
-    """False and true positive rates from (0, 0) to (1, 1), one point for each distinct score."""
+    """False and true positive rates from (0, 0) to (1, 1), one point for each distinct score.
+
+    Examples:
+        >>> roc_curve(np.array([1, 2]), np.array([0, 1]))
+        (array([0. , 0. , 0.5, 1. ]), array([0. , 0.5, 1. , 1. ]))
+    """
     positives, negatives = np.sort(_scores("positive", positive)), np.sort(_scores("negative", negative))
     thresholds = np.unique(np.concatenate([positives, negatives]))[::-1]
     fpr, tpr = (
@@ -96,17 +125,32 @@ def roc_curve(
 
 
 def examples_needed(rate: float) -> int:
-    """Fewest examples on which an error rate can be held: 1/rate."""
+    """Fewest examples on which an error rate can be held: 1/rate.
+
+    Examples:
+        >>> examples_needed(0.001)
+        1000
+    """
     return ceil(1 / _exact(rate))
 
 
 def tnr_rank(fnr: float, num_members: int) -> int:
-    """Rank, from 1 in ascending order, of the member score that is the threshold of :func:`operating_point`."""
+    """Rank, from 1 in ascending order, of the member score that is the threshold of :func:`operating_point`.
+
+    Examples:
+        >>> tnr_rank(0.01, 250)
+        3
+    """
     return ceil(_expected_errors("fnr", fnr, "members", num_members))
 
 
 def tpr_rank(fpr: float, num_negatives: int) -> int:
-    """Rank, from 1 in ascending order, of the negative score that is the threshold of :func:`tpr_at_fpr`."""
+    """Rank, from 1 in ascending order, of the negative score that is the threshold of :func:`tpr_at_fpr`.
+
+    Examples:
+        >>> tpr_rank(0.01, 250)
+        248
+    """
     return num_negatives - floor(_expected_errors("fpr", fpr, "negatives", num_negatives))
 
 

@@ -62,7 +62,13 @@ class Power:
 
 
 def estimate_power(design: Design, delta: float) -> Power:
-    """The power of a design whose margin is δ."""
+    """The power of a design whose margin is δ.
+
+    Examples:
+        >>> design = Design(num_forget=1000, num_non_members=5000, num_seeds=8, num_shadows=128)
+        >>> round(estimate_power(design, delta=0.02).smallest_delta, 3)
+        0.016
+    """
     return Power(
         half_width=expected_half_width(design),
         smallest_delta=smallest_delta(design),

@@ -37,7 +37,12 @@ class Experiment:
 
 @dataclass(frozen=True, kw_only=True)
 class AuditConfig(ExecutionHalf, MethodConfigs, Experiment):
-    """One run: split → train → unlearn → shadow → score → report."""
+    """One run: split → train → unlearn → shadow → score → report.
+
+    Examples:
+        >>> AuditConfig(name="mine", num_seeds=3).shadows.num_models
+        256
+    """
 
     # The fields, and with them the options in --help, come in the reverse order of the bases.
 

@@ -13,7 +13,12 @@ from ungan_dist.config.training import AugmentConfig, ModelConfig, ShadowConfig,
 
 
 def digits() -> AuditConfig:
-    """Handwritten digits, bundled: the whole audit in minutes on a laptop, 64 shadow models, 5 seeds."""
+    """Handwritten digits, bundled: the whole audit in minutes on a laptop, 64 shadow models, 5 seeds.
+
+    Examples:
+        >>> digits().shadows.num_models
+        64
+    """
     return AuditConfig(
         name="digits",
         source=SourceConfig(kind="digits"),
@@ -30,7 +35,12 @@ def digits() -> AuditConfig:
 
 
 def cifar10_small() -> AuditConfig:
-    """A tenth of CIFAR-10 and a small CNN: a rehearsal in about ten minutes on two cores, 16 shadow models."""
+    """A tenth of CIFAR-10 and a small CNN: a rehearsal in about ten minutes on two cores, 16 shadow models.
+
+    Examples:
+        >>> cifar10_small().split.train
+        5000
+    """
     return AuditConfig(
         name="cifar10-small",
         source=SourceConfig(kind="cifar10"),
@@ -42,7 +52,12 @@ def cifar10_small() -> AuditConfig:
 
 
 def paper() -> AuditConfig:
-    """Table 1: CIFAR-10, torchvision's ResNet-18 with its ImageNet stem, 128 shadow models, 8 seeds. For a GPU."""
+    """Table 1: CIFAR-10, torchvision's ResNet-18 with its ImageNet stem, 128 shadow models, 8 seeds. For a GPU.
+
+    Examples:
+        >>> paper().model.name
+        'resnet18'
+    """
     return AuditConfig(
         name="paper",
         source=SourceConfig(kind="cifar10"),
@@ -55,7 +70,12 @@ def paper() -> AuditConfig:
 
 
 def cifar10_resnet18() -> AuditConfig:
-    """The paper's split with the CIFAR stem, 256 shadow models, 2 queries, 3 seeds. For several GPUs."""
+    """The paper's split with the CIFAR stem, 256 shadow models, 2 queries, 3 seeds. For several GPUs.
+
+    Examples:
+        >>> cifar10_resnet18().shadows.num_models
+        256
+    """
     return replace(
         paper(),
         name="cifar10-resnet18",
@@ -66,7 +86,12 @@ def cifar10_resnet18() -> AuditConfig:
 
 
 def fidelity() -> AuditConfig:
-    """The other readings of the paper, one factor at a time, 3 seeds. Exploratory: it never changes a default."""
+    """The other readings of the paper, one factor at a time, 3 seeds. Exploratory: it never changes a default.
+
+    Examples:
+        >>> fidelity().methods[:3]
+        ('original', 'retrain', 'ungan')
+    """
     return replace(
         paper(),
         name="fidelity",
@@ -93,6 +118,10 @@ def custom(
         forget: list of the examples to be forgotten; none: drawn at random.
         members: list of the examples that the original was trained on.
         unlearned: weights of a model that was unlearned elsewhere; no method of ours is in the table then.
+
+    Examples:
+        >>> custom(model="mypackage.models:build", data="pictures", forget="forget.csv").model.factory
+        'mypackage.models:build'
     """
     config = AuditConfig(
         name="custom",
@@ -107,7 +136,12 @@ def custom(
 
 
 def cifar100() -> AuditConfig:
-    """CIFAR-100 under the paper's recipe: its split, ResNet-18 with the CIFAR stem, 128 shadow models. For a GPU."""
+    """CIFAR-100 under the paper's recipe: its split, ResNet-18 with the CIFAR stem, 128 shadow models. For a GPU.
+
+    Examples:
+        >>> cifar100().source.kind
+        'cifar100'
+    """
     return replace(
         paper(),
         name="cifar100",
