@@ -1,4 +1,4 @@
-"""LiRA (Carlini et al. 2022): log-odds of the true class, Gaussian fits over shadow models, likelihood ratio."""
+"""LiRA (Carlini et al. 2022): Gaussian fits to shadow models' log-odds, and the likelihood ratio of a target."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float, Float64, Int
 from scipy.special import log_ndtr
-from torch import Tensor
 
 Center = Literal["mean", "median"]
 Mode = Literal["online", "offline"]
@@ -21,33 +19,6 @@ PER_EXAMPLE_FROM = 64
 """Shadow models from which on each example's own standard deviation beats the pooled one."""
 CHUNK_BYTES = 2**20
 """Of float64 shadow log-odds held at once: a few such arrays stay near the cache, whatever the audit's size."""
-
-
-def log_odds(logits: Float[Tensor, "*batch classes"], labels: Int[Tensor, "*labels"]) -> Float[Tensor, "*batch"]:
-    """Log-odds of the true class, ``log(p / (1 − p))``: near-Gaussian across models.
-
-    Taken from the logits, ``z_y − logsumexp_{c≠y} z_c``, so that no probability rounds to 1; a NaN stays a NaN.
-
-    Args:
-        logits: unnormalised scores, in nats; half precision is widened to float32 first.
-        labels: true classes, in ``[0, classes)``; broadcast over the leading dimensions (models, queries).
-
-    Raises:
-        ValueError: fewer than two classes, where the odds are undefined.
-
-    Source: Carlini et al. 2022; eq. 10 of the UnGAN paper.
-
-    Examples:
-        >>> log_odds(torch.tensor([[2.0, 0.0]]), torch.tensor([0]))
-        tensor([2.])
-    """
-    if logits.shape[-1] < 2:
-        raise ValueError(f"log-odds need at least two classes, got logits of shape {tuple(logits.shape)}")
-    if logits.dtype in (torch.float16, torch.bfloat16):
-        logits = logits.float()
-    index = labels.long().expand(logits.shape[:-1])[..., None]
-    others = logits.scatter(-1, index, float("-inf")).logsumexp(-1)
-    return logits.gather(-1, index)[..., 0] - others
 
 
 def resolve_variance(variance: Variance, num_models: int) -> ResolvedVariance:

@@ -28,8 +28,8 @@ from ungan_dist.config.recipes import cifar10_small
 from ungan_dist.config.training import ModelConfig, ShadowConfig
 from ungan_dist.data import loader_choice
 from ungan_dist.data.ffcv.file import BetonLocation, prepare_beton, read_beton
-from ungan_dist.data.ffcv.format import HEADER
 from ungan_dist.data.loader_choice import choose_num_threads, resolve_loader
+from ungan_dist.data.memory import get_memory_limit, read_cgroup_limits
 from ungan_dist.data.prepared import open_examples, prepare
 from ungan_dist.data.sources.source import load_source
 from ungan_dist.errors import ConfigError
@@ -159,7 +159,7 @@ def test_auto_is_resident_up_to_a_quarter_of_the_memory(monkeypatch: pytest.Monk
 
 def test_the_memory_is_this_machines() -> None:
     stated = int(re.findall(r"MemTotal: *(\d+) kB", Path("/proc/meminfo").read_text())[0]) * 1024
-    assert 0 < loader_choice.get_memory_limit("cpu") <= stated * 1.1
+    assert 0 < get_memory_limit("cpu") <= stated * 1.1
 
 
 @pytest.mark.parametrize(
@@ -188,9 +188,9 @@ def test_limits_of_control_groups(tmp_path: Path, membership: str, limits: dict[
     for name, stated in limits.items():
         (tmp_path / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "tree" / name).write_text(stated)
-    found = loader_choice._cgroup_limits(tmp_path / "membership", tmp_path / "tree")
-    assert sorted(found) == sorted(expected)
-    assert list(loader_choice._cgroup_limits(tmp_path / "absent", tmp_path / "tree")) == []
+    found = read_cgroup_limits(tmp_path / "membership", tmp_path / "tree")
+    assert sorted(limit for limit, _ in found) == sorted(expected)
+    assert list(read_cgroup_limits(tmp_path / "absent", tmp_path / "tree")) == []
 
 
 def test_threads_for_reading() -> None:
@@ -293,28 +293,6 @@ def test_a_run_refuses_a_damaged_file_and_computes_nothing(tmp_path: Path) -> No
     path.write_bytes(content[: len(content) // 2])
     assert_refused(run_command("run", "digits", *options), str(path), "ungan-dist prepare RECIPE --rebuild")
     assert not list(tmp_path.glob("**/*.safetensors"))
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "words"),
-    [("num_samples", 1798, "entries"), ("alloc_table_ptr", 2**64 - 1, "end with the file"), ("version", 9, "version")],
-)
-def test_tables_are_checked_although_the_hash_fits(tmp_path: Path, name: str, value: int, words: str) -> None:
-    """A manifest says what was written, not that FFCV can take it."""
-    source = load_source(SourceConfig())
-    place = BetonLocation(output=tmp_path, data_hash=source.content_hash)
-    prepare_beton(source, place)
-    content = bytearray(place.path.read_bytes())
-    np.frombuffer(content, HEADER, 1)[0][name] = value
-    place.path.write_bytes(content)
-    manifest = json.loads((tmp_path / place.marker).read_text())
-    manifest["files"][place.name] = hashlib.sha256(content).hexdigest()
-    (tmp_path / place.marker).write_text(json.dumps(manifest))
-    with pytest.raises(ConfigError, match=words) as raised:
-        prepare_beton(source, place)
-    assert "--rebuild" in str(raised.value)
-    prepare_beton(source, place, rebuild=True)
-    read_beton(place)
 
 
 def test_prepare_explains_itself(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ from fused_budget import assert_within_budget
 from small_audit import small_config
 from torch import nn
 
-from ungan_dist.attack import lira
 from ungan_dist.config.methods import UnGANConfig
 from ungan_dist.config.training import AugmentConfig, TrainConfig
 from ungan_dist.data.examples import Examples, gather, make_normalisation_table
@@ -96,14 +95,6 @@ def test_batches_and_queries_through_the_fused_operations(fused_device):
     asked = [query(given.original, given.data, given.retain, ("plain", "flip")) for given in (fused, plain)]
     np.testing.assert_allclose(asked[0], asked[1], rtol=1e-5, atol=1e-5)
     assert asked[0].dtype == np.float32
-
-
-def test_the_reference_of_the_log_odds_has_the_bits_of_the_audits():
-    logits = torch.randn(1024, 10, generator=torch.Generator().manual_seed(0))
-    labels = torch.arange(1024) % 10
-    from ungan_dist.kernels import log_odds
-
-    assert torch.equal(log_odds(logits[None], labels, impl="reference")[0], lira.log_odds(logits, labels))
 
 
 def test_a_plan_on_the_cpu_knows_of_no_fused_kernel(tmp_path):

@@ -1,18 +1,16 @@
-"""CIFAR-10 and CIFAR-100 as their authors publish them: downloaded once, checked, and kept in a cache folder.
+"""Download CIFAR-10 and CIFAR-100 from their authors' page once, check the archives and read them.
 
-The binary archives are read, not the Python ones: fixed-length records need no unpickling.
+The binary archives are read, not the Python ones, because their records need no unpickling.
 """
 
 from __future__ import annotations
 
-import hashlib
-import http.client
 import os
+import sys
 import tarfile
-import tempfile
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -26,17 +24,17 @@ TIMEOUT_S = 60
 
 @dataclass(frozen=True, kw_only=True)
 class Archive:
-    """A published archive: where it is, what it must be, and how a record is laid out."""
+    """A published archive: its address, its hash and the layout of its records."""
 
     url: str
     md5: str
-    """As the authors' page prints it; it publishes no stronger hash."""
+    """Hash on the authors' page, which publishes no stronger one."""
     train: tuple[str, ...]
     test: str
     label_bytes: int
-    """Bytes before the pixels; the last of them is the label."""
+    """Bytes before the pixels. The last of them is the label."""
     names: str | None
-    """Member that lists the classes, one a line."""
+    """Member that lists the class names, one per line."""
 
 
 CIFAR10 = Archive(
@@ -58,18 +56,20 @@ CIFAR100 = Archive(
 
 
 def cache_folder() -> Path:
-    """Where downloads are kept."""
+    """Return the folder of downloads."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ungan_dist"
 
 
 def read_cifar(archive: Archive, folder: Path, *, remedy: str) -> DecodedImages:
-    """All examples of a published archive, from the folder if it is there, else downloaded into it.
+    """Read all examples of an archive, which is downloaded into the folder unless it is there already.
 
     Args:
-        remedy: what a user without a network can do, said when the download fails.
+        archive: The archive to read.
+        folder: Cache folder. A damaged archive in it is downloaded again.
+        remedy: Advice in the error of a failed download.
 
     Raises:
-        ValueError: the archive cannot be had, or is not the one published.
+        ValueError: The download fails, or its hash is not the published one.
     """
     with tarfile.open(_fetch(archive, folder, remedy)) as tar:
         parts = [_records(_member(tar, name), archive.label_bytes) for name in (*archive.train, archive.test)]
@@ -95,29 +95,34 @@ def _member(tar: tarfile.TarFile, name: str) -> bytes:
 
 
 def _fetch(archive: Archive, folder: Path, remedy: str) -> Path:
-    file = folder / archive.url.rsplit("/", 1)[1]
-    if file.is_file() and _md5(file) == archive.md5:
-        return file
+    import pooch  # imports requests, which a run without a download does not need
+
+    name = archive.url.rsplit("/", 1)[1]
+    progress: Any = _Progress(name)  # pooch takes an object here, which its types leave out
+    downloader: Any = pooch.HTTPDownloader(timeout=TIMEOUT_S, progressbar=progress)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # Aside and renamed: a second process, or a download cut short, never leaves half a file under this name.
-        with tempfile.TemporaryDirectory(dir=folder) as aside:
-            download = Path(aside) / file.name
-            _download(archive.url, download)
-            if (found := _md5(download)) != archive.md5:
-                raise ValueError(f"{archive.url} has md5 {found}, published is {archive.md5}: {remedy}")
-            download.replace(file)
-    except (OSError, http.client.HTTPException) as error:
+        found = pooch.retrieve(archive.url, f"md5:{archive.md5}", fname=name, path=folder, downloader=downloader)
+    except (OSError, ValueError) as error:
         raise ValueError(f"{archive.url} could not be downloaded into {folder} ({error}): {remedy}") from error
-    return file
+    return Path(found)
 
 
-def _download(url: str, file: Path) -> None:
-    with urllib.request.urlopen(url, timeout=TIMEOUT_S) as response, file.open("wb") as stream:
-        while chunk := response.read(1 << 20):
-            stream.write(chunk)
+class _Progress:
+    """Print a download's progress, one line for each tenth; pooch calls the methods."""
 
+    def __init__(self, name: str) -> None:
+        self.total, self._name, self._received, self._printed = 0, name, 0, 0
 
-def _md5(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    def update(self, num_bytes: int) -> None:
+        self._received += num_bytes
+        tenths = 10 * self._received // self.total if self.total else 0
+        if tenths > self._printed:
+            self._printed = tenths
+            print(f"{self._name}: {10 * tenths} % of {self.total / 1e6:.0f} MB", file=sys.stderr, flush=True)
+
+    def reset(self) -> None:
+        """Pooch resets the bar at the end, before it counts all bytes once more."""
+        self._received = 0
+
+    def close(self) -> None:
+        """Leave the last line as it is."""

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from ungan_dist import store
+from ungan_dist.data.memory import read_cgroup_limits
 from ungan_dist.errors import ConfigError
 from ungan_dist.runs.upkeep.doctor_probes import ABSENT
 
@@ -246,13 +247,8 @@ def _memory_limits() -> Iterator[tuple[int, str]]:
     lines = Path("/proc/meminfo").read_text().splitlines()
     kibibytes = {line.split(":")[0]: int(line.split()[1]) for line in lines}
     yield kibibytes["MemAvailable"] * 1024, "of the machine"
-    group = Path("/sys/fs/cgroup")
-    try:
-        limit = (group / "memory.max").read_text().strip()
-        if limit != "max":
-            yield int(limit) - int((group / "memory.current").read_text()), "of the control group"
-    except FileNotFoundError:
-        pass  # no limit of this kind here
+    for limit, used in read_cgroup_limits():
+        yield limit - used, "of the control group"
     soft, _ = resource.getrlimit(resource.RLIMIT_AS)
     if soft != resource.RLIM_INFINITY:
         pages = int(Path("/proc/self/statm").read_text().split()[0])

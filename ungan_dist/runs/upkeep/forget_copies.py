@@ -19,9 +19,6 @@ from ungan_dist.data.ffcv.availability import find_import_error
 from ungan_dist.data.ffcv.format import Beton, DamagedBeton, read_tables
 from ungan_dist.runs.plan import Plan
 
-_ANY_CLASSES = 1 << 62
-"""A file whose manifest is gone is searched all the same."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class ForgetPictures:
@@ -71,7 +68,7 @@ def _array_holds(path: Path, wanted: ForgetPictures) -> bool:
 
 
 def _beton_holds(path: Path, wanted: ForgetPictures) -> bool:
-    beton = read_tables(path, num_classes=_ANY_CLASSES)
+    beton = read_tables(path)
     if beton.shape[1:] != wanted.shape:
         return False
     content = np.memmap(path, np.uint8, "r")

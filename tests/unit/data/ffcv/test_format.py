@@ -1,4 +1,4 @@
-"""The file format against FFCV's own writer and reader; and files that are damaged in every table."""
+"""The file format against FFCV's own writer and reader, and files that are not complete."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
-from ungan_dist.data.ffcv.format import ALLOCATION, FIELD, HEADER, DamagedBeton, read_tables, record_type
+from ungan_dist.data.ffcv.format import ALLOCATION, FIELD, HEADER, DamagedBeton, read_tables
 from ungan_dist.data.ffcv.write import encode_beton, encode_beton_parts
 
 RECORDS = HEADER.itemsize + 2 * FIELD.itemsize
@@ -37,7 +35,7 @@ def pixels_at(content: bytes, pointer: int, shape: tuple[int, ...]) -> np.ndarra
 def test_what_is_written_is_read(tmp_path: Path, channels: int) -> None:
     content = written(tmp_path / "data.beton", channels)
     images, labels = examples(channels)
-    beton = read_tables(tmp_path / "data.beton", num_classes=3)
+    beton = read_tables(tmp_path / "data.beton")
     assert beton.shape == images.shape
     assert beton.labels.tolist() == labels.tolist()
     for image, pointer in zip(images, beton.pointers, strict=True):
@@ -72,7 +70,7 @@ def test_we_read_what_ffcv_writes(tmp_path: Path, channels: int) -> None:
     path = tmp_path / "data.beton"
     writer = DatasetWriter(str(path), {"image": image, "label": IntField()}, num_workers=1)
     writer.from_indexed_dataset([(image, int(label)) for image, label in zip(images, labels, strict=True)])
-    beton = read_tables(path, num_classes=3)
+    beton = read_tables(path)
     assert beton.shape == images.shape
     assert beton.labels.tolist() == labels.tolist()
     for image, pointer in zip(images, beton.pointers, strict=True):
@@ -86,7 +84,7 @@ def test_jpeg_files_are_stored_as_they_are(tmp_path: Path) -> None:
     jpegs = [buffer.getvalue() if example == 2 else None for example in range(len(images))]
     content = encode_beton(images, labels, jpegs)
     (tmp_path / "data.beton").write_bytes(content)
-    beton = read_tables(tmp_path / "data.beton", num_classes=3)
+    beton = read_tables(tmp_path / "data.beton")
     assert beton.is_jpeg.tolist() == [example == 2 for example in range(len(images))]
     begin = int(beton.pointers[2])
     assert content[begin : begin + int(beton.sizes[2])] == jpegs[2]
@@ -99,7 +97,7 @@ def test_pictures_that_fill_pages(tmp_path: Path) -> None:
     (tmp_path / "data.beton").write_bytes(content)
     page_size = int(np.frombuffer(content, HEADER, 1)[0]["page_size"])
     assert page_size == 1 << 22
-    beton = read_tables(tmp_path / "data.beton", num_classes=1)
+    beton = read_tables(tmp_path / "data.beton")
     for image, pointer in zip(images, beton.pointers, strict=True):
         assert int(pointer) // page_size == (int(pointer) + image.nbytes - 1) // page_size
         assert (pixels_at(content, pointer, image.shape) == image).all()
@@ -133,21 +131,6 @@ def header(name: str, value: int):
     return damage
 
 
-def field(index: int, name: str, value: object):
-    def damage(content: bytearray) -> None:
-        np.frombuffer(content, FIELD, 2, HEADER.itemsize)[index][name] = value
-
-    return damage
-
-
-def record(example: int, name: str, value: int):
-    def damage(content: bytearray) -> None:
-        records = np.frombuffer(content, record_type(3), 7, RECORDS)
-        (records["f1"] if name == "label" else records["f0"][name])[example] = value
-
-    return damage
-
-
 def entry(example: int, name: str, value: int):
     def damage(content: bytearray) -> None:
         begin = int(np.frombuffer(content, HEADER, 1)[0]["alloc_table_ptr"])
@@ -172,66 +155,16 @@ def cut(length: int):
         (cut(-24), "cut short"),
         (header("version", 3), "version is 3"),
         (header("num_fields", 65535), "65535 fields"),
-        (header("page_size", 0), "page size 0"),
-        (header("page_size", 3 << 20), "page size"),
-        (header("num_samples", 0), "no example"),
-        (header("num_samples", 6), "6 entries"),
-        (header("num_samples", 8), "8 entries"),
-        (header("num_samples", 2**64 - 1), "entries"),
-        (header("alloc_table_ptr", 2**64 - 8), "does not end with the file"),
-        (header("alloc_table_ptr", 0), "does not end with the file"),
-        (field(0, "type_id", 77), "types 77"),
-        (field(1, "type_id", 0), "must be"),
-        (field(0, "name", 255), "called"),
-        (record(3, "data_ptr", 12), "example 3 points to byte 12"),
-        (record(3, "data_ptr", 2**63), "points to byte"),
-        (record(3, "mode", 7), "mode 7"),
-        (record(3, "width", 60000), "60000 pixels"),
-        (record(0, "height", 0), "0 × 6"),
-        (record(3, "label", -1), "label -1"),
-        (record(3, "label", 3), "label 3"),
-        (entry(2, "ptr", 2**64 - 1), "outside"),
-        (entry(2, "ptr", 0), "outside"),
-        (entry(2, "size", 2**64 - 1), "outside"),
-        (entry(2, "size", 0), "outside"),
-        (entry(2, "size", 89), "89 bytes of pixels"),
-        (entry(2, "sample_id", 3), "has 0 entries"),
-        (entry(2, "sample_id", 2**64 - 1), "out of 7"),
+        (header("num_samples", 8), "8 examples"),
+        (header("alloc_table_ptr", 2**64 - 8), "cut short"),
+        (entry(2, "ptr", 2**63), "outside"),
+        (entry(2, "size", 2**40), "outside"),
     ],
 )
-def test_a_damaged_file_is_refused_with_what_is_wrong(tmp_path: Path, damage, words: str) -> None:
+def test_a_file_that_is_no_whole_beton_is_refused(tmp_path: Path, damage, words: str) -> None:
     path = tmp_path / "data.beton"
     content = written(path)
     damage(content)
     path.write_bytes(content)
     with pytest.raises(DamagedBeton, match=words):
-        read_tables(path, num_classes=3)
-
-
-@pytest.mark.parametrize(
-    ("begin", "value", "words"), [(1 + 16 + 8 * 3, 5, "shape"), (1 + 16 + 8 * 32, 9, "type"), (1 + 16, 0, "shape")]
-)
-def test_a_damaged_description_of_arrays_is_refused(tmp_path: Path, begin: int, value: int, words: str) -> None:
-    content = written(tmp_path / "data.beton", 1)
-    content[HEADER.itemsize + begin] = value
-    (tmp_path / "data.beton").write_bytes(content)
-    with pytest.raises(DamagedBeton, match=words):
-        read_tables(tmp_path / "data.beton", num_classes=3)
-
-
-@given(place=st.integers(0, 10**9), bit=st.integers(0, 7), channels=st.sampled_from([1, 3]))
-def test_a_flipped_bit_in_a_table_never_leads_outside(tmp_path_factory, place: int, bit: int, channels: int) -> None:
-    """Either the file is refused, or everything that it says still lies within it."""
-    path = tmp_path_factory.getbasetemp() / f"flipped-{channels}.beton"
-    content = bytearray(encode_beton(*examples(channels)))
-    tables = [*range(RECORDS + 7 * record_type(channels).itemsize), *range(len(content) - 7 * 24, len(content))]
-    content[tables[place % len(tables)]] ^= 1 << bit
-    path.write_bytes(content)
-    try:
-        beton = read_tables(path, num_classes=3)
-    except DamagedBeton:
-        return
-    assert len(beton.pointers) == 7
-    assert (beton.pointers + beton.sizes <= len(content) - 7 * 24).all()
-    assert ((beton.labels >= 0) & (beton.labels < 3)).all()
-    assert beton.shape[1:] == (5, 6, channels)
+        read_tables(path)

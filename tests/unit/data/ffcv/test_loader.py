@@ -51,7 +51,7 @@ def both(folder: Path, kind: str) -> tuple[Examples, Examples]:
     labels = np.arange(NUM_EXAMPLES) % 4
     path = folder / "data.beton"
     path.write_bytes(encode_beton(images, labels, jpegs))
-    beton = read_tables(path, num_classes=4)
+    beton = read_tables(path)
     in_file = FfcvImages(path, beton, *MOMENTS[channels], device=torch.device("cpu"))
     common = {
         "labels": torch.from_numpy(labels),
@@ -228,7 +228,7 @@ def test_a_picture_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
     gather(in_file, torch.tensor([1]))
     path = tmp_path / "data.beton"
     content = bytearray(path.read_bytes())
-    beton = read_tables(path, num_classes=4)
+    beton = read_tables(path)
     assert beton.is_jpeg[1]
     assert MODE_JPEG == 0
     begin = int(beton.pointers[1])
@@ -260,7 +260,7 @@ def test_more_threads_give_the_same_bits(tmp_path: Path) -> None:
 
     in_file, resident = both(tmp_path, "colour")
     path = tmp_path / "data.beton"
-    beton = read_tables(path, num_classes=4)
+    beton = read_tables(path)
     images = FfcvImages(path, beton, *MOMENTS[3], device=torch.device("cpu"), num_threads=2)
     threaded = Examples(images=images, labels=resident.labels, table=resident.table, num_classes=4)
     indices = torch.arange(NUM_EXAMPLES)
@@ -275,7 +275,7 @@ def test_pictures_of_one_pixel_have_the_resident_strides(tmp_path: Path, channel
     images = np.arange(4 * channels, dtype=np.uint8).reshape(4, 1, 1, channels)
     path = tmp_path / "data.beton"
     path.write_bytes(encode_beton(images, np.arange(4)))
-    in_file = FfcvImages(path, read_tables(path, num_classes=4), *MOMENTS[channels], device=torch.device("cpu"))
+    in_file = FfcvImages(path, read_tables(path), *MOMENTS[channels], device=torch.device("cpu"))
     common = {"labels": torch.arange(4), "table": make_normalisation_table(*MOMENTS[channels]), "num_classes": 4}
     for indices in (torch.tensor([2]), torch.tensor([3, 0, 1])):
         ours = gather(Examples(images=in_file, **common), indices)
@@ -294,7 +294,7 @@ def test_two_threads_where_numba_can_serve_one_pass_at_a_time(tmp_path: Path) ->
         from ungan_dist.data.ffcv.images import FfcvImages
         path = Path({str(tmp_path / "data.beton")!r})
         pictures = FfcvImages(
-            path, read_tables(path, num_classes=4), *{MOMENTS[3]!r}, device=torch.device("cpu"), num_threads=2
+            path, read_tables(path), *{MOMENTS[3]!r}, device=torch.device("cpu"), num_threads=2
         )
         assert numba.threading_layer() == "workqueue"
         batches = list(torch.arange({NUM_EXAMPLES}).repeat(40).split(10))

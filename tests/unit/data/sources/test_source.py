@@ -5,6 +5,9 @@ import io
 import json
 import os
 import tarfile
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -301,7 +304,21 @@ def test_real_cifar10_decodes_as_pillow_does():
 # The published archives
 
 
-def archive_of(folder: Path, labels: np.ndarray, images: np.ndarray, label_bytes: int) -> Archive:
+@pytest.fixture
+def server(tmp_path):
+    """A folder that a server on loopback serves, and its URL."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
+        thread = threading.Thread(target=http.serve_forever)
+        thread.start()
+        yield folder, f"http://127.0.0.1:{http.server_port}"
+        http.shutdown()
+        thread.join()
+
+
+def archive_of(folder: Path, url: str, labels: np.ndarray, images: np.ndarray, label_bytes: int) -> Archive:
     """A small archive laid out as the authors lay theirs out, the last two examples being the test set."""
     planes = images.transpose(0, 3, 1, 2).reshape(len(images), -1)
     records = np.concatenate([np.full((len(images), label_bytes - 1), 7, np.uint8), labels[:, None], planes], axis=1)
@@ -313,7 +330,7 @@ def archive_of(folder: Path, labels: np.ndarray, images: np.ndarray, label_bytes
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
     return Archive(
-        url=file.as_uri(),
+        url=f"{url}/{file.name}",
         md5=hashlib.md5(file.read_bytes()).hexdigest(),
         train=("c/train.bin",),
         test="c/test.bin",
@@ -323,42 +340,46 @@ def archive_of(folder: Path, labels: np.ndarray, images: np.ndarray, label_bytes
 
 
 @pytest.mark.parametrize("label_bytes", [1, 2])
-def test_an_archive_is_downloaded_checked_kept_and_read(tmp_path, label_bytes):
+def test_an_archive_is_downloaded_checked_kept_and_read(tmp_path, server, capsys, label_bytes):
     images, labels = pictures(6), np.array([0, 1, 1, 0, 1, 0], np.uint8)
-    archive, cache = archive_of(tmp_path, labels, images, label_bytes), tmp_path / "cache"
+    archive, cache = archive_of(*server, labels, images, label_bytes), tmp_path / "cache"
     found = read_cifar(archive, cache, remedy="")
     np.testing.assert_array_equal(found.images, images)
     np.testing.assert_array_equal(found.labels, labels)
     assert found.num_test == 2
     assert found.class_names == (("ant", "bee") if label_bytes == 2 else CIFAR10_CLASSES)
-    (tmp_path / "published.tar.gz").unlink()
+    assert "published.tar.gz: 100 % of 0 MB" in capsys.readouterr().err
+    (server[0] / "published.tar.gz").unlink()
     np.testing.assert_array_equal(read_cifar(archive, cache, remedy="").images, images)
     assert [file.name for file in cache.iterdir()] == ["published.tar.gz"]
 
 
-def test_an_archive_that_is_not_the_published_one_is_refused_and_not_kept(tmp_path):
-    archive, cache = archive_of(tmp_path, np.zeros(3, np.uint8), pictures(3), 1), tmp_path / "cache"
-    with (tmp_path / "published.tar.gz").open("ab") as stream:
-        stream.write(b"more")
-    with refused("has md5", archive.md5, "remedy"):
+@pytest.mark.parametrize("damage", [lambda content: content + b"more", lambda content: content[:-100]])
+def test_an_archive_that_is_not_the_published_one_is_refused_and_not_kept(tmp_path, server, damage):
+    archive, cache = archive_of(*server, np.zeros(3, np.uint8), pictures(3), 1), tmp_path / "cache"
+    file = server[0] / "published.tar.gz"
+    file.write_bytes(damage(file.read_bytes()))
+    with refused("published.tar.gz could not be downloaded", archive.md5, "remedy"):
         read_cifar(archive, cache, remedy="the remedy")
     assert list(cache.iterdir()) == []
 
 
-def test_half_a_download_in_the_cache_is_replaced(tmp_path):
+def test_half_a_download_in_the_cache_is_replaced(tmp_path, server):
     images = pictures(3)
-    archive, cache = archive_of(tmp_path, np.zeros(3, np.uint8), images, 1), tmp_path / "cache"
+    archive, cache = archive_of(*server, np.zeros(3, np.uint8), images, 1), tmp_path / "cache"
     cache.mkdir()
     (cache / "published.tar.gz").write_bytes(b"half")
     np.testing.assert_array_equal(read_cifar(archive, cache, remedy="").images, images)
+    assert [file.name for file in cache.iterdir()] == ["published.tar.gz"]
 
 
-def test_a_download_that_fails_names_the_remedy(tmp_path, monkeypatch):
+def test_a_download_that_fails_names_the_remedy(tmp_path, server, monkeypatch):
     monkeypatch.delenv("CIFAR10_PARQUET", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    missing = Archive(url=(tmp_path / "gone.tar.gz").as_uri(), md5="0", train=(), test="", label_bytes=1, names=None)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    missing = Archive(url=f"{server[1]}/gone.tar.gz", md5="0", train=(), test="", label_bytes=1, names=None)
     monkeypatch.setattr("ungan_dist.data.sources.source.CIFAR10", missing)
-    with refused("gone.tar.gz could not be downloaded", "source.path or CIFAR10_PARQUET"):
+    with refused("gone.tar.gz could not be downloaded", "404", "source.path or CIFAR10_PARQUET"):
         load("cifar10")
 
 
