@@ -1,0 +1,70 @@
+"""A run that an earlier version finished is reported, verified and continued.
+
+``fixtures/finished-0.1.0.tar.xz`` is the output folder of `run digits` with ``small_audit.SMALL_OPTIONS`` at commit
+aa419de, without figures and ``report.html``, which a report writes again.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from in_process import InProcess, run_command
+from small_audit import small_config
+
+from ungan_dist import load
+from ungan_dist.runs.pipeline import audit
+from ungan_dist.runs.plan import make_plan
+
+ARCHIVE = Path(__file__).parent / "fixtures/finished-0.1.0.tar.xz"
+TARGETS = {
+    "original": "af813aab8f5d346f051ffad5e3e00244cace0d21ac1845f599a974c0a1764b77",
+    "retrain": "023df8977df1eb31d7741545874f446e195964ca6611f78142f01b72f09723c5",
+    "ungan": "80c62872def31bd579747c5e3b42b145cc6aa0e7b958d1cd5217314f278b2ada",
+    "fine_tuning": "dc351d56b2b6cf3411a16bcdf14692b1b1b78edd1bfe9905f01f1c38cb462de4",
+}
+SHADOWS = ["ddc2f41f89fb43f296428dab1b6689a4", "aa13abf7d41427d998589abd868920e2", "3ff65c684ad9dfcdece43c52adde877d"]
+"""Unit ids that the earlier version gives the run, extended by one method and two shadow models."""
+
+
+@pytest.fixture(scope="module")
+def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("earlier")
+    with tarfile.open(ARCHIVE) as archive:
+        archive.extractall(folder, filter="data")
+    return folder
+
+
+@pytest.fixture
+def earlier(unpacked: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(unpacked, tmp_path / "out")
+
+
+def test_it_is_reported_with_the_same_table_and_verified(earlier: Path) -> None:
+    before = (earlier / "run/table.json").read_bytes()
+    (earlier / "run/table.json").unlink()
+    reported = run_command("report", earlier / "run")
+    assert reported.returncode == 0, reported.stderr
+    assert (earlier / "run/table.json").read_bytes() == before
+    assert (earlier / "run/report.html").is_file()
+    verified = run_command("verify", earlier / "run")
+    assert (verified.returncode, verified.stdout) == (0, "COMPLETE\n"), verified.stderr
+    assert "COMPLETE" in run_command("status", earlier / "run").stdout
+    assert not load(earlier / "run", "ungan").training
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_it_is_continued_and_trains_only_the_additions(earlier: Path) -> None:
+    config = small_config(earlier)
+    longer = replace(config, methods=(*config.methods, "fine_tuning"), shadows=replace(config.shadows, num_models=6))
+    plan = make_plan(longer)
+    assert {unit.method: unit.id for unit in plan.targets} == TARGETS
+    assert [unit.id for unit in plan.shadows] == SHADOWS
+    runner = InProcess()
+    report = audit(longer, run_units=runner)
+    assert sorted(unit.id for unit in runner.units) == sorted([SHADOWS[-1], TARGETS["fine_tuning"]])
+    assert (report.status, report.sizes["shadows"], len(report.rows)) == ("COMPLETE", 6, 4)
+    assert run_command("verify", earlier / "run").stdout == "COMPLETE\n"
