@@ -21,19 +21,19 @@ setup: $(READY)  ## create .venv with every package at its locked version
 demo: $(READY)  ## run the recipe digits from data to report: a few minutes on two cores
 	.venv/bin/ungan-dist run digits
 
-test: $(READY)  ## the tests that need one process each, five minutes on two cores
+test: $(READY)  ## run the tests that need one process each: minutes on two cores
 	$(PYTEST) $(SIDE_BY_SIDE) -m "not (process or ray or bench or chaos)"
 
-test-all: test test-rest  ## test, then the tests with Ray, processes, storage, faults and forecasts
+test-all: test test-rest  ## run those, then the tests with Ray, several processes, storage, faults and forecasts
 
 test-rest: $(READY)
 	$(PYTEST) $(SIDE_BY_SIDE) -m "process and not (ray or bench or chaos)"
 	$(PYTEST) -m "(ray or bench) and not chaos"
 
-chaos: $(READY)  ## faults at full size and plans against real runs: ten minutes and more
+chaos: $(READY)  ## run faults at full size and forecasts against real runs: ten minutes or more
 	$(PYTEST) -m chaos
 
-check: $(READY) docs  ## ruff, basedpyright, import contracts, the documentation, and every kernel compiled for sm_80 and sm_90
+check: $(READY) docs  ## run ruff, basedpyright and import contracts, build the documentation, compile every kernel for sm_80 and sm_90
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/basedpyright
@@ -44,19 +44,19 @@ docs: $(READY)  ## build the documentation into site/; a broken link, anchor, re
 	.venv/bin/python benchmarks/publish.py --check
 	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build
 
-kernels: $(READY)  ## of check and test what concerns the kernels: compiled without a GPU, run in Triton's interpreter
+kernels: $(READY)  ## compile the kernels without a GPU, and run their tests in Triton's interpreter
 	.venv/bin/python -m ungan_dist.kernels.compile_check
 	$(PYTEST) tests/unit/kernels
 
-mutants: $(READY)  ## break each fused kernel in three ways: the tests must go red, minutes each
+mutants: $(READY)  ## break each fused kernel in three ways: a test must fail each time; minutes each
 	.venv/bin/python tests/unit/kernels/run_mutants.py
 
-lock: $(UV)  ## bring requirements.lock up to pyproject.toml, keeping the pins that still fit
+lock: $(UV)  ## update the lock files from pyproject.toml, keeping the pins that still fit
 	$(COMPILE) --extra dev pyproject.toml -o requirements.lock
 	$(COMPILE) --extra ffcv -c requirements.lock pyproject.toml | grep -vxFf requirements.lock > .venv/ffcv.lock
 	mv .venv/ffcv.lock requirements-ffcv.lock
 
-clean:  ## remove .venv and caches; runs stay
+clean:  ## remove .venv, site and caches; keep runs
 	rm -rf .venv build site *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage
 	find cluster kernels tests ungan_dist benchmarks -name __pycache__ -prune -exec rm -rf {} +
 

@@ -17,16 +17,17 @@ if TYPE_CHECKING:
 
 
 def audit(config: AuditConfig, *, on_progress: progress.ProgressCallback = progress.silent) -> Report:
-    """Trains, unlearns, attacks and reports; what a run of the same config has done before is not done again.
+    """Run an audit: train, unlearn, attack, report. Finished work of a run with the same config is not repeated.
 
     Args:
-        config: a recipe's, changed as wanted; ``config.cluster`` says where. ``config.output`` may be the URL of object
-            storage: each machine then works in a folder of its own.
-        on_progress: told of every step forward.
+        config: the config of a recipe, with your changes. ``config.cluster`` chooses where to run. ``config.output``
+            may be the URL of object storage; each machine then works in a folder of its own.
+        on_progress: called with each progress event.
 
     Raises:
-        ConfigError: wrong config or input, no such cluster or storage, or too few resources; nothing was computed.
-        Unfinished: storage is full or out of reach, or too little succeeded for a report; run again to continue.
+        ConfigError: the config or input is wrong, the cluster or storage does not exist, or it has too few resources.
+            Nothing was computed.
+        Unfinished: storage is full or unreachable, or too little succeeded for a report. Run again to continue.
 
     Examples:
         >>> import tempfile

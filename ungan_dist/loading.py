@@ -15,7 +15,7 @@ from ungan_dist.runs.record import CONFIG_FILE, read_run
 
 
 def load(run: str | Path, method: str, *, seed: int = 0) -> nn.Module:
-    """The model that a method left behind, in eval mode on the CPU.
+    """Load an unlearned model of a run, in eval mode on the CPU.
 
     Args:
         run: the run folder, or its URL in object storage.
@@ -23,8 +23,8 @@ def load(run: str | Path, method: str, *, seed: int = 0) -> nn.Module:
         seed: the audit seed.
 
     Raises:
-        ConfigError: not a run folder, or the run has no such model.
-        CorruptResult: the weights are not those that were committed.
+        ConfigError: this is not a run folder, or the run has no such model.
+        CorruptResult: the weights differ from those that were committed.
 
     Examples:
         >>> model = load("runs/digits-0123abcd", "ungan")  # doctest: +SKIP

@@ -25,7 +25,7 @@ from ungan_dist.training.world import World
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ForgetData:
-    """Pictures and who is to be forgotten: arrays in memory, sets as indices into them.
+    """Images in memory, and the sets to forget and to retain as indices into them.
 
     Examples:
         >>> images = np.zeros((4, 8, 8, 1), dtype=np.uint8)
@@ -37,31 +37,30 @@ class ForgetData:
     forget: Int[np.ndarray, " forget"] | Int[Tensor, " forget"] | Sequence[int]
     """D_f, which the model was trained on."""
     retain: Int[np.ndarray, " retain"] | Int[Tensor, " retain"] | Sequence[int]
-    """D_r, which it was trained on too and shall keep."""
+    """D_r, which the model was trained on and has to keep."""
     unseen: Int[np.ndarray, " unseen"] | Int[Tensor, " unseen"] | Sequence[int]
-    """D_u, which it has never seen; UnGAN's critic compares with it."""
+    """D_u, which the model has never seen. UnGAN's critic compares with it."""
     mean: tuple[float, ...] | None = None
-    """A channel, of pixels divided by 255, as the model was trained with; none: that of the retain set."""
+    """One per channel, for pixels divided by 255, as in the model's training; defaults to the retain set's."""
     std: tuple[float, ...] | None = None
 
 
 def unlearn(
     model: nn.Module, data: ForgetData, method: str, *, config: AuditConfig | None = None, seed: int = 0
 ) -> nn.Module:
-    """An unlearned copy of a model, in eval mode on the model's device; the model itself stays as it is.
+    """Return an unlearned copy of a model, in eval mode on its device. The model itself is not modified.
 
     Args:
-        model: maps normalised pictures [batch, channels, height, width] to logits [batch, classes].
-        data: the pictures and the sets.
+        model: maps normalised images [batch, channels, height, width] to logits [batch, classes].
+        data: the images and the sets.
         method: a row of the table, for example ``"ungan"``; not ``"unlearned"``.
-        config: whose options of the method and of training hold; none: those of the recipe ``custom``.
+        config: options of the method and of training; defaults to those of the recipe ``custom``.
         seed: fixes every random draw.
 
     Raises:
-        ValueError: pictures, labels or normalisation of another form than asked; sets that are empty, meet each other
-            or lie outside the data; labels that the model has no output for; a model that cannot be trained or whose
-            outputs are no finite logits; a method that is unknown or needs an audit's files, or new weights that cannot
-            be drawn; unlearning that diverged.
+        ValueError: images, labels or normalisation have the wrong form; sets are empty, overlap or are outside the
+            data; the model has no output for a label, cannot be trained or returns no finite logits; the method is
+            unknown, or needs an audit's files or new weights that cannot be drawn; unlearning diverged.
 
     Examples:
         >>> pixels = torch.arange(60 * 16, dtype=torch.uint8).reshape(60, 4, 4, 1).numpy()

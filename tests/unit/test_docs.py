@@ -99,7 +99,7 @@ def documented() -> Iterator[tuple[str, Any]]:
         recipes: [recipe.__name__ for recipe in RECIPES.values()],
         metrics: [name for name in vars(metrics) if isinstance(getattr(metrics, name), FunctionType)],
         intervals: ["student_t_interval", "bootstrap_interval", "draw_resample_counts", "bootstrap", "decide_verdict"],
-        lira: ["log_odds", "resolve_variance", "likelihood_ratio", "fit_shadows"],
+        lira: ["resolve_variance", "likelihood_ratio", "fit_shadows"],
         power: ["estimate_power"],
     }
     for module, names in modules.items():

@@ -1,4 +1,4 @@
-"""How sure a number is: Student's t over seeds, a bootstrap over examples where seeds are few, and the verdict."""
+"""Intervals and verdicts: Student's t over seeds, or a bootstrap over examples if there are few seeds."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from scipy.stats import t as student_t
 from ungan_dist.attack.evidence import Interval, Verdict
 
 SEEDS_FOR_T = 3
-"""Seeds from which on their spread is estimated; a bootstrap of so few seeds would cover 74–89 % for a nominal 95."""
+"""Smallest number of seeds for Student's t. A bootstrap of so few seeds would cover 74–89 % for a nominal 95."""
 RESAMPLES_AT_ONCE = 100
-"""Keeps the cumulative counts of a large audit at some ten megabytes."""
+"""Limits the cumulative counts of a large audit to about ten megabytes."""
 
 
 def student_t_interval(per_seed: Sequence[float], level: float) -> Interval:
-    """Student's t interval of the mean over seeds: what another seed would have shown is part of it.
+    """Compute Student's t interval of the mean over seeds, which includes the variation between seeds.
 
     Raises:
-        ValueError: fewer than three seeds, values that are not finite, or a level outside (0, 1).
+        ValueError: there are fewer than three seeds, a value is not finite, or the level is outside (0, 1).
 
     Examples:
         >>> interval = student_t_interval([0.51, 0.52, 0.53], level=0.95)
@@ -53,14 +53,14 @@ def bootstrap_interval(
     *,
     num_examples: int | None = None,
 ) -> Interval:
-    """Percentile interval of the mean over one or two seeds, over the examples: these models only.
+    """Compute a percentile interval of the mean over one or two seeds. It holds for these models only.
 
     Args:
         per_seed: the statistic on the examples themselves.
-        resamples: the statistic on resampled examples, seed by seed, from :func:`bootstrap`. For a gap between two
-            methods, the difference of the two's resamples under the same counts: paired by example.
-        num_examples: where the statistic is a share, of how many examples over all seeds: the interval is widened to
-            Clopper and Pearson's, because a bootstrap of 0 in n is certain of 0 (it covered 18–43 % at n = 34).
+        resamples: the statistic on resampled examples, seed by seed, from ``bootstrap``. For a gap between two methods,
+            pass the difference of their resamples under the same counts, which is paired by example.
+        num_examples: the number of examples over all seeds, if the statistic is a share. The interval is then widened
+            to Clopper and Pearson's, because a bootstrap of 0 in n has no width (it covered 18–43 % at n = 34).
 
     Examples:
         >>> interval = bootstrap_interval([0.5], np.linspace(0.4, 0.6, 101)[None], level=0.9)
@@ -86,16 +86,16 @@ def bootstrap_interval(
 
 
 def draw_resample_counts(num_examples: int, num_resamples: int, seed: int) -> UInt8[np.ndarray, "resamples examples"]:
-    """How often each example of a set is drawn in each resample, with replacement.
+    """Draw how often each example of a set is in each resample, with replacement.
 
-    Whatever is evaluated under the same counts is paired by example.
+    Statistics under the same counts are paired by example.
 
     Examples:
         >>> draw_resample_counts(num_examples=4, num_resamples=2, seed=0).sum(axis=1)
         array([4, 4], dtype=uint64)
     """
     generator = np.random.Generator(np.random.Philox(seed))
-    # Eight bits hold any count that occurs: a count is Poisson of mean 1 where there are more than 255 examples.
+    # Eight bits suffice: with more than 255 examples, a count is nearly Poisson with mean 1.
     counts = np.empty((num_resamples, num_examples), dtype=np.uint8)
     for row in counts:
         row[:] = np.bincount(generator.integers(num_examples, size=num_examples), minlength=num_examples)
@@ -103,7 +103,7 @@ def draw_resample_counts(num_examples: int, num_resamples: int, seed: int) -> UI
 
 
 class ResampledScores(NamedTuple):
-    """A set of scores under resampling, as what order statistics and ranks are read from."""
+    """Resampled scores, in the form from which order statistics and ranks are read."""
 
     values: Float64[np.ndarray, " examples"]
     """Ascending."""
@@ -119,12 +119,12 @@ def bootstrap(
     sets: Sequence[Float64[np.ndarray, " _"]],
     counts: Sequence[UInt8[np.ndarray, "resamples _"]],
 ) -> Float64[np.ndarray, "statistics resamples"]:
-    """Statistics of sets of scores, each set resampled within itself and all of them together.
+    """Compute statistics of resampled sets of scores. Each set is resampled within itself.
 
     Args:
-        statistics: takes one :class:`Resampled` a set.
+        statistics: takes one ``ResampledScores`` per set.
         sets: the scores.
-        counts: of :func:`resample_counts`, one array a set.
+        counts: one array of ``draw_resample_counts`` per set.
 
     Examples:
         >>> forget, non_members = np.array([0.2, 0.9, 0.7]), np.array([0.1, 0.3])
@@ -149,7 +149,7 @@ def bootstrap(
 
 
 def resample_auc(positive: ResampledScores, negative: ResampledScores) -> Float64[np.ndarray, " resamples"]:
-    """:func:`metrics.auc` in each resample."""
+    """Compute the AUC of each resample."""
     left, right = (np.searchsorted(negative.values, positive.values, side) for side in ("left", "right"))
     twice_wins = np.take(negative.below, left, axis=1) + np.take(negative.below, right, axis=1)
     drawn = np.diff(positive.below, axis=1)
@@ -160,22 +160,22 @@ def resample_auc(positive: ResampledScores, negative: ResampledScores) -> Float6
 def resample_share_below(
     scores: ResampledScores, reference: ResampledScores, rank: int
 ) -> Float64[np.ndarray, " resamples"]:
-    """Share of the scores below the reference's rank-th smallest, from 1, in each resample."""
+    """Compute each resample's share of scores below the reference's rank-th smallest, counted from 1."""
     return _num_up_to(scores, reference, rank, "left") / len(scores.values)
 
 
 def resample_share_above(
     scores: ResampledScores, reference: ResampledScores, rank: int
 ) -> Float64[np.ndarray, " resamples"]:
-    """Share of the scores above the reference's rank-th smallest, from 1, in each resample."""
+    """Compute each resample's share of scores above the reference's rank-th smallest, counted from 1."""
     return (len(scores.values) - _num_up_to(scores, reference, rank, "right")) / len(scores.values)
 
 
 def decide_verdict(gap: Interval | None, delta: float) -> Verdict:
-    """What a gap in AUC to Retrain allows to conclude: an interval that reaches out of every region says nothing.
+    """Decide the verdict on a gap in AUC to Retrain. An interval that lies in no region is inconclusive.
 
     Args:
-        gap: AUC (b) minus Retrain's; none for Retrain itself, the reference.
+        gap: AUC (b) minus Retrain's; None for Retrain itself, the reference.
         delta: equivalence margin, > 0.
 
     Examples:
@@ -201,7 +201,7 @@ def decide_verdict(gap: Interval | None, delta: float) -> Verdict:
 def _num_up_to(
     scores: ResampledScores, reference: ResampledScores, rank: int, side: Literal["left", "right"]
 ) -> np.ndarray:
-    """Scores drawn below the threshold (left), or not above it (right)."""
+    """Count the scores drawn below the threshold (left), or not above it (right)."""
     threshold = reference.values[(reference.below[:, 1:] < rank).sum(1)]
     places = np.searchsorted(scores.values, threshold, side)
     return scores.below[np.arange(len(places)), places]

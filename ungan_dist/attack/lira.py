@@ -16,13 +16,13 @@ ResolvedVariance = Literal["per_example", "pooled", "carlini_fixed"]
 Variance = Literal["auto", "per_example", "pooled", "carlini_fixed"]
 
 PER_EXAMPLE_FROM = 64
-"""Shadow models from which on each example's own standard deviation beats the pooled one."""
+"""Number of shadow models from which each example's own standard deviation is better than the pooled one."""
 CHUNK_BYTES = 2**20
-"""Of float64 shadow log-odds held at once: a few such arrays stay near the cache, whatever the audit's size."""
+"""Size of the float64 log-odds processed at once, so that a few such arrays fit in the cache."""
 
 
 def resolve_variance(variance: Variance, num_models: int) -> ResolvedVariance:
-    """What "auto" means with that many shadow models; anything else is returned as it is.
+    """Resolve "auto" for a number of shadow models. Other values are returned unchanged.
 
     Examples:
         >>> resolve_variance("auto", num_models=128)
@@ -34,7 +34,7 @@ def resolve_variance(variance: Variance, num_models: int) -> ResolvedVariance:
 
 
 class Moments(NamedTuple):
-    """Count, mean and sum of squared deviations of each group: all that a Gaussian fit needs, and mergeable."""
+    """Count, mean and sum of squared deviations of each group, which suffice for a Gaussian fit and can be merged."""
 
     num_values: Int[np.ndarray, "*groups"]
     mean: Float64[np.ndarray, "*groups"]
@@ -95,25 +95,27 @@ def likelihood_ratio(
     sigma_floor: float = 1e-3,
     leave_out: Sequence[int] = (),
 ) -> Float64[np.ndarray, " examples"]:
-    """How much likelier each example's log-odds are if the target had it: higher = member.
+    """Compute LiRA's score of each example, the log-likelihood ratio of member to non-member.
 
-    Online, ``log N(φ; μ_in, σ_in) − log N(φ; μ_out, σ_out)``; offline, ``log Φ((φ − μ_out) / σ_out)``, from the
-    models that never had the example; either averaged over the queries.
+    Online, the score is ``log N(φ; μ_in, σ_in) − log N(φ; μ_out, σ_out)``. Offline, it is
+    ``log Φ((φ − μ_out) / σ_out)``, from the models that never had the example. Both are averaged over the queries. A
+    higher score means member.
 
     Args:
-        shadow_log_odds: of every shadow model on every example, in nats; may be memory-mapped, read once.
-        membership: which shadow model was trained on which example.
-        target_log_odds: of the model under attack.
+        shadow_log_odds: log-odds of every shadow model on every example, in nats. The array is read once and may be
+            memory-mapped.
+        membership: True where a shadow model was trained on an example.
+        target_log_odds: log-odds of the attacked model.
         center: mean, or median as in Carlini's code.
         variance: per_example: each example's own (population) variance. pooled: one for IN and one for OUT, from
             deviations within examples. carlini_fixed: the variance of all IN values about their common mean, used
-            for OUT as well (offline: of all OUT values), as in the public code. auto: see :func:`resolve_variance`.
+            for OUT as well (offline: of all OUT values), as in the public code. auto: see ``resolve_variance``.
         sigma_floor: smallest standard deviation of a Gaussian, in nats.
-        leave_out: shadow models not to be used: where the target is one of them, itself and its complementary
-            partner, whose membership gives the target's away.
+        leave_out: shadow models to ignore. If the target is one of them, list it and its complementary partner, whose
+            membership reveals the target's.
 
     Raises:
-        ValueError: shapes that do not fit, examples left without enough models, log-odds that are not finite.
+        ValueError: shapes do not fit, an example has too few models, or log-odds are not finite.
 
     Examples:
         >>> membership = np.array([[True], [True], [False], [False]])
@@ -135,7 +137,7 @@ def likelihood_ratio(
 
 @dataclass(frozen=True, kw_only=True)
 class ShadowFits:
-    """The Gaussians of every example and query: fitted once, they score any number of targets."""
+    """Gaussians of every example and query. Fitted once, they score any number of targets."""
 
     mode: Mode
     center: dict[str, Float64[np.ndarray, " columns"]]
@@ -146,10 +148,10 @@ class ShadowFits:
     num_queries: int
 
     def score(self, target_log_odds: Float[np.ndarray, "examples queries"]) -> Float64[np.ndarray, " examples"]:
-        """How much likelier each example's log-odds are if the target had it.
+        """Compute LiRA's score of each example. A higher score means member.
 
         Raises:
-            ValueError: another shape than the shadow models', or log-odds that are not finite.
+            ValueError: the shape differs from the shadow models', or log-odds are not finite.
         """
         _check_target(target_log_odds, (self.num_examples, self.num_queries))
         phi = np.asarray(target_log_odds, dtype=np.float64).reshape(-1)
@@ -172,10 +174,10 @@ def fit_shadows(
     sigma_floor: float = 1e-3,
     leave_out: Sequence[int] = (),
 ) -> ShadowFits:
-    """The shadow models' half of :func:`likelihood_ratio`, whose arguments these are.
+    """Fit the Gaussians of ``likelihood_ratio``, with the same arguments.
 
     Raises:
-        ValueError: shapes that do not fit, examples left without enough models, log-odds that are not finite.
+        ValueError: shapes do not fit, an example has too few models, or log-odds are not finite.
 
     Examples:
         >>> membership = np.array([[True], [True], [False], [False]])

@@ -1,4 +1,4 @@
-"""What scores are worth: TNR at a fixed FNR, TPR at a fixed FPR, AUC; exact order statistics, no interpolation."""
+"""Metrics of attack scores: TNR at a fixed FNR, TPR at a fixed FPR, AUC. Exact order statistics, no interpolation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 
 def accuracy(predictions: Int[np.ndarray, " examples"], labels: Int[np.ndarray, " examples"]) -> float:
-    """Share of predictions that equal the labels, in [0, 1].
+    """Return the share of predictions that equal the labels, in [0, 1].
 
     Examples:
         >>> accuracy(np.array([1, 0, 2]), np.array([1, 0, 0]))
@@ -26,12 +26,12 @@ def accuracy(predictions: Int[np.ndarray, " examples"], labels: Int[np.ndarray, 
 
 @dataclass(frozen=True, kw_only=True)
 class OperatingPoint:
-    """One threshold and what it does."""
+    """A threshold and its error rates."""
 
     tnr: float
     """Share of non-members rejected."""
     fnr: float
-    """Share of members rejected: achieved, not asked for."""
+    """Share of members rejected, as achieved."""
     threshold: float
     """Scores below it are rejected."""
 
@@ -39,13 +39,13 @@ class OperatingPoint:
 def operating_point(
     member_scores: Shaped[np.ndarray, " members"], nonmember_scores: Shaped[np.ndarray, " nonmembers"], fnr: float
 ) -> OperatingPoint:
-    """Rejects as many scores as possible while fewer than ``fnr`` of the members are rejected.
+    """Reject as many scores as possible while fewer than ``fnr`` of the members are rejected.
 
-    With the members' scores in ascending order, m_1 ≤ … ≤ m_n, and k = ⌈fnr · n⌉ − 1, a score below m_{k+1} is
-    rejected: members tied with the threshold stay, so that at most k are lost.
+    The members' scores are m_1 ≤ … ≤ m_n, and k = ⌈fnr · n⌉ − 1. A score below m_{k+1} is rejected. Members tied with
+    the threshold are kept, so at most k are rejected.
 
     Raises:
-        ValueError: fewer than 1/fnr members: no threshold would lose any.
+        ValueError: there are fewer than 1/fnr members, so no threshold rejects any.
 
     Source: the metric of the UnGAN paper's Table 1.
 
@@ -66,7 +66,7 @@ def operating_point(
 def tnr_at_fnr(
     member_scores: Shaped[np.ndarray, " members"], nonmember_scores: Shaped[np.ndarray, " nonmembers"], fnr: float
 ) -> float:
-    """Share of non-members rejected while fewer than ``fnr`` of the members are; see :func:`operating_point`.
+    """Return the share of non-members that ``operating_point`` rejects.
 
     Examples:
         >>> tnr_at_fnr(np.arange(10), np.array([-2, -1, 0, 5]), fnr=0.1)
@@ -78,12 +78,12 @@ def tnr_at_fnr(
 def tpr_at_fpr(
     positive: Shaped[np.ndarray, " positives"], negative: Shaped[np.ndarray, " negatives"], fpr: float
 ) -> float:
-    """Share of positives above a threshold that at most ``fpr`` of the negatives exceed.
+    """Return the share of positives above a threshold that at most ``fpr`` of the negatives exceed.
 
-    The threshold is the (⌊fpr · n⌋ + 1)-th largest negative score; ties with it count as negative.
+    The threshold is the (⌊fpr · n⌋ + 1)-th largest negative score. Ties with it count as negative.
 
     Raises:
-        ValueError: fewer than 1/fpr negatives.
+        ValueError: there are fewer than 1/fpr negatives.
 
     Examples:
         >>> tpr_at_fpr(np.array([8, 9, 20]), np.arange(10), fpr=0.1)
@@ -95,7 +95,7 @@ def tpr_at_fpr(
 
 
 def auc(positive: Shaped[np.ndarray, " positives"], negative: Shaped[np.ndarray, " negatives"]) -> float:
-    """Chance that a positive scores higher than a negative, ties counted half.
+    """Return the probability that a positive scores higher than a negative. Ties count half.
 
     Examples:
         >>> auc(np.array([1, 2]), np.array([0, 1]))
@@ -109,7 +109,7 @@ def auc(positive: Shaped[np.ndarray, " positives"], negative: Shaped[np.ndarray,
 def roc_curve(
     positive: Shaped[np.ndarray, " positives"], negative: Shaped[np.ndarray, " negatives"]
 ) -> tuple[Float64[np.ndarray, " thresholds"], Float64[np.ndarray, " thresholds"]]:
-    """False and true positive rates from (0, 0) to (1, 1), one point for each distinct score.
+    """Return false and true positive rates from (0, 0) to (1, 1), one point for each distinct score.
 
     Examples:
         >>> roc_curve(np.array([1, 2]), np.array([0, 1]))
@@ -125,7 +125,7 @@ def roc_curve(
 
 
 def examples_needed(rate: float) -> int:
-    """Fewest examples on which an error rate can be held: 1/rate.
+    """Return the smallest number of examples at which an error rate is defined: 1/rate.
 
     Examples:
         >>> examples_needed(0.001)
@@ -135,7 +135,7 @@ def examples_needed(rate: float) -> int:
 
 
 def tnr_rank(fnr: float, num_members: int) -> int:
-    """Rank, from 1 in ascending order, of the member score that is the threshold of :func:`operating_point`.
+    """Return the rank, from 1 in ascending order, of the member score that is ``operating_point``'s threshold.
 
     Examples:
         >>> tnr_rank(0.01, 250)
@@ -145,7 +145,7 @@ def tnr_rank(fnr: float, num_members: int) -> int:
 
 
 def tpr_rank(fpr: float, num_negatives: int) -> int:
-    """Rank, from 1 in ascending order, of the negative score that is the threshold of :func:`tpr_at_fpr`.
+    """Return the rank, from 1 in ascending order, of the negative score that is ``tpr_at_fpr``'s threshold.
 
     Examples:
         >>> tpr_rank(0.01, 250)
