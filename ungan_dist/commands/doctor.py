@@ -1,4 +1,4 @@
-"""``ungan-dist doctor``: can this machine, or this cluster, do the work?"""
+"""``ungan-dist doctor``: check this machine and a cluster."""
 
 from __future__ import annotations
 
@@ -17,64 +17,63 @@ if TYPE_CHECKING:
 USAGE = """\
 usage: ungan-dist doctor [--output DIR|URL] [--cluster local|auto|HOST:PORT]
 
-Tries what a run needs, and says one line a check: ok, warning or failure, with what to do. Leaves nothing behind.
+Check what a run needs. Print one line per check: ok, warning or failure, with a remedy. Leave nothing behind.
 
-  --output DIR     the folder of runs and prepared data (default runs)
-  --output URL     object storage (s3://, gs://, file://): a small object is written, read and deleted there, and the
-                   working folder behind it (~/.cache/ungan_dist) is checked as a folder is
-  --cluster local  this machine: python, clock, output folder, disk, memory, prepared data, torch, triton, ffcv
-  --cluster auto   the same and this machine's Ray cluster, or one that is started for the purpose
-  --cluster HOST:PORT   the same and the cluster there: authentication, and from every node the output folder,
-                   the clock, the versions
+  --output DIR     folder for runs and prepared data (default runs)
+  --output URL     object storage (s3://, gs://, file://): write, read and delete a small object there, and check the
+                   working folder behind it (~/.cache/ungan_dist)
+  --cluster local  this machine: python, output folder, disk, memory, torch, triton, ffcv
+  --cluster auto   also this machine's Ray cluster; one is started if there is none
+  --cluster HOST:PORT   also the cluster there: authentication, and from every node the output folder, the shared
+                   memory and the versions
 
 exit codes: 0 no failure, warnings allowed; 1 a failure; 2 wrong options
 """
 
 
 def main(arguments: list[str]) -> int:
-    """Runs every check and prints its finding."""
+    """Run every check and print its finding."""
     if arguments in (["-h"], ["--help"]):
         print(USAGE, end="")
         return 0
     parser = Parser("doctor")
     parser.add_argument("--output", default="runs")
     parser.add_argument("--cluster", default="local")
-    given = parser.parse_args(arguments)
-    if not given.cluster or given.cluster.startswith("ray://"):
-        raise ConfigError(f"--cluster must be local, auto or host:port, got {given.cluster!r}")
+    options = parser.parse_args(arguments)
+    if not options.cluster or options.cluster.startswith("ray://"):
+        raise ConfigError(f"--cluster must be local, auto or host:port, got {options.cluster!r}")
     failed = False
-    for finding in _findings(given.output, given.cluster):
+    for finding in _findings(options.output, options.cluster):
         print(finding, flush=True)
         failed |= finding.state == "failure"
     return int(failed)
 
 
-def _say(what: str) -> None:
-    # to somebody who waits; a log has no use for it
+def _announce(check: str) -> None:
     if sys.stderr.isatty():
-        print(f"checking {what} …", file=sys.stderr, flush=True)
+        print(f"checking {check} …", file=sys.stderr, flush=True)
 
 
-def _findings(where: str, cluster: str) -> Iterator[Finding]:
-    storage = where if is_url(where) else None
-    if storage is not None:
-        refuse_credentials(storage)
-    from ungan_dist.runs.upkeep.doctor import local_findings
-
+def _findings(output: str, cluster: str) -> Iterator[Finding]:
+    storage = output if is_url(output) else None
     if storage is None:
-        output = Path(where).absolute()
+        folder = Path(output).absolute()
     else:
+        refuse_credentials(storage)
         from ungan_dist.runs.storage.mirror import working_folder
 
-        output = working_folder(storage, None)
-    yield from local_findings(output, storage=storage, tell=_say)
+        folder = working_folder(storage, None)
+
+    from ungan_dist.runs.upkeep.doctor import run_checks
+
+    yield from run_checks(folder, storage=storage, on_check=_announce)
     if cluster == "local":
         return
-    _say(f"the cluster ({cluster})")
+    _announce(f"the cluster ({cluster})")
 
-    from ungan_dist.cluster.doctor import cluster_findings
+    from ungan_dist.cluster.doctor import check_cluster
 
-    for finding in cluster_findings(cluster, output):
-        # behind storage every node has a working folder of its own
+    for finding in check_cluster(cluster, folder):
+        # with object storage, every node has a working folder of its own
         if storage is None or finding.name != "nodes' folder":
             yield finding
