@@ -33,8 +33,9 @@ def probe_torch() -> str:
         raise RuntimeError(f"the driver has a GPU, but torch {torch.__version__} cannot use it")
     x = torch.arange(6.0, device=device).reshape(2, 3).requires_grad_()
     (x @ x.T).sum().backward()
-    if x.grad is None or x.grad.tolist() != [[6.0, 10.0, 14.0]] * 2:
-        raise RuntimeError(f"a gradient on {device!r} is wrong: {x.grad}")
+    gradient = None if x.grad is None else x.grad.tolist()
+    if gradient != [[6.0, 10.0, 14.0]] * 2:
+        raise RuntimeError(f"a gradient on {device!r} is wrong: {gradient}")
     where = f"CUDA {torch.version.cuda}, {torch.cuda.get_device_name()}" if device == "cuda" else "CPU, no GPU found"
     return f"{torch.__version__} computes ({where})"
 

@@ -1,21 +1,21 @@
-"""What of the forget data lies beside a run, shared with others: prepared data, and what shadow models left of them."""
+"""Find the files beside a run that hold its forget data: prepared data, and the results of shadow models."""
 
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ungan_dist import store
-from ungan_dist.config.identity import content_hash
 from ungan_dist.errors import ConfigError
 from ungan_dist.runs.plan import Plan, fleet_identity, in_smaller_blocks, make_plan
 from ungan_dist.runs.record import PURGED_FILE, RunRecord, read_run
-from ungan_dist.runs.upkeep.forget_copies import forget_pictures, holds
+from ungan_dist.runs.upkeep.forget_copies import ForgetPictures, collect_forget_pictures, holds_pictures
 
 _NAME_LENGTH = 16
-"""Digits of a data set's hash that name its folder."""
+"""Digits of a data set's hash in the name of its folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,163 +23,105 @@ class SharedFiles:
     """Files beside a run that hold its forget data; names are relative to the output folder."""
 
     users: dict[str, set[str]] = field(default_factory=dict)
-    """File → the other runs that use it, in the order in which files are to be removed."""
+    """File → the other runs that use it."""
     doubts: list[str] = field(default_factory=list)
-    """What may hold forget data too and could not be judged, in sentences."""
+    """Sentences about what may hold forget data and could not be checked."""
 
 
-def shared_files(folder: Path, record: RunRecord) -> SharedFiles:
-    """Finds them all: under the run's own data hash by name, under every other by the pictures themselves."""
-    output = folder.parent
-    plan, obstacle = _plan(record)
-    found = SharedFiles()
-    users = _other_runs(folder, record)
-    own = record.data_hash[:_NAME_LENGTH]
-    shadows = _shadow_files(output, plan)
-    if plan is None and not all(_data_of(marker) for marker in output.glob("shadows/*.json")):
-        found.doubts.append(
-            f"the data cannot be read ({obstacle}), so this run's shadow models could not be told from others': "
-            f"{output / 'shadows'} was left as it is. Delete it by hand once no run there needs it"
-        )
-    of_data = [*_below(output, f"data/{own}"), *sorted(_shadow_files_of_data(output, own) - set(shadows))]
-    found.users.update(dict.fromkeys(of_data, users["data"]))
-    for name, theirs in _copies(folder, record, plan, obstacle, found.doubts):
-        found.users.setdefault(name, theirs)
-    found.users.update(dict.fromkeys(shadows, users["shadows"]))
+def find_shared_files(folder: Path, record: RunRecord) -> SharedFiles:
+    """Walk through all data sets beside a run, and collect those that hold its forget pictures, with their users.
+
+    A data set consists of its prepared data and the files of all shadow models trained on it. The run's own data set
+    holds forget pictures by definition, the others are searched. Shadow models of unknown data go with the last run.
+    """
+    output, own = folder.parent, record.data_hash[:_NAME_LENGTH]
+    plan, reason = _make_plan(record)
+    wanted = None if plan is None else collect_forget_pictures(plan)
+    runs, units, found = _unpurged_runs(folder), _shadow_units(output), SharedFiles()
+    prepared = {path.name for path in output.glob("data/*") if path.is_dir()}
+    for name in sorted({own, *prepared, *units}):
+        users = {run for run, other in runs.items() if other is None or other.data_hash.startswith(name)}
+        try:
+            if name in ("", own) or _holds_forget_data(folder, name, wanted, reason):
+                files = [*(list_files(output, f"data/{name}") if name else ()), *_files_of_units(output, units[name])]
+                found.users.update(dict.fromkeys(files, users))
+        except ValueError as error:
+            what = "" if name in prepared else "shadow models trained on "
+            found.doubts.append(
+                f"{what}{output}/data/{name} (used by {', '.join(sorted(users)) or 'no run'}) could not be checked: "
+                f"{error}. It may hold forget data: delete it by hand when no run needs it"
+            )
+    if plan is not None:  # only runs with the same training use this run's shadow models
+        fleet = fleet_identity(record)
+        users = {run for run, other in runs.items() if other is None or fleet_identity(other) == fleet}
+        blocks = (plan, in_smaller_blocks(plan, {unit.id for unit in plan.shadows}))
+        ids = [unit.id for block in blocks for unit in block.shadows]
+        found.users.update(dict.fromkeys(_files_of_units(output, ids), users))
     return found
 
 
-def _plan(record: RunRecord) -> tuple[Plan | None, str]:
-    """The run's plan, which knows its forget set; or why there is none any more."""
+def find_neighbours(folder: Path) -> list[Path]:
+    """List the folders of the runs beside a run."""
+    return [config.parent for config in folder.parent.glob("*/config.json") if config.parent != folder]
+
+
+def _unpurged_runs(folder: Path) -> dict[str, RunRecord | None]:
+    """Read the records of the unpurged runs beside a run; None if unreadable: it may use any file."""
+    runs: dict[str, RunRecord | None] = {}
+    for run in find_neighbours(folder):
+        if not (run / PURGED_FILE).exists():
+            try:
+                runs[run.name] = read_run(run)
+            except ConfigError:
+                runs[run.name] = None
+    return runs
+
+
+def list_files(root: Path, place: str = ".") -> Iterator[str]:
+    """List the files and links below a folder, relative to the root; links are not followed."""
+    for parent, folders, files in os.walk(root / place):
+        links = [name for name in folders if (Path(parent) / name).is_symlink()]
+        for name in (*files, *links):
+            yield (Path(parent) / name).relative_to(root).as_posix()
+
+
+def _make_plan(record: RunRecord) -> tuple[Plan | None, str]:
+    """Make the run's plan, which has the forget set; or return the reason why this is impossible."""
     try:
         plan = make_plan(record.config, resolved=record.resolved)
     except ConfigError as error:
         return None, str(error)
-    if plan.record.data_hash != record.data_hash:
-        return None, "its source is not what it was"
-    if plan.record.given_hash != record.given_hash:
-        return None, "what was given to the run is not what it was"
+    if (plan.record.data_hash, plan.record.given_hash) != (record.data_hash, record.given_hash):
+        return None, "its source or its lists have changed"
     return plan, ""
 
 
-def _copies(
-    folder: Path, record: RunRecord, plan: Plan | None, obstacle: str, doubts: list[str]
-) -> Iterator[tuple[str, set[str]]]:
-    """Files of data under other hashes that hold forget pictures and of their shadow models, each with who uses it."""
-    output, own = folder.parent, record.data_hash[:_NAME_LENGTH]
-    there = {path.name for path in output.glob("data/*") if path.is_dir()} - {own}
-    trained_on = {data[:_NAME_LENGTH] for data in map(_data_of, output.glob("shadows/*.json")) if data} - {own}
-    wanted = None if plan is None else forget_pictures(plan)
-    before = _found_before(folder)
-    for name in sorted(there | trained_on):
-        users = _users_of_data(folder, name)
-        why = ""
-        if name in before:
-            held = True
-        elif name not in there:
-            held, why = None, "the data are not there any more"
-        elif wanted is None:
-            held, why = None, f"this run's forget pictures are not known any more: {obstacle}"
-        else:
-            try:
-                held = holds(output / "data" / name, wanted)
-            except ValueError as error:
-                held, why = None, str(error)
-        if held is None:
-            what = "" if name in there else "shadow models trained on "
-            used = f"used by {', '.join(sorted(users)) or 'no run'}"
-            doubts.append(
-                f"{what}{output}/data/{name} ({used}) could not be judged: {why}. It may hold pictures "
-                f"that this run is to forget, or what was derived from them: delete it by hand once no run needs it"
-            )
-        elif held:
-            files = [*_below(output, f"data/{name}"), *sorted(_shadow_files_of_data(output, name))]
-            yield from ((file, users) for file in files)
+def _holds_forget_data(folder: Path, name: str, wanted: ForgetPictures | None, reason: str) -> bool:
+    data = folder.parent / "data" / name
+    if (folder / PURGED_FILE).exists():  # an earlier purge may have found the pictures while the source existed
+        left = store.read_json(folder / PURGED_FILE).get("remaining", ())
+        if any(file.startswith(f"data/{name}/") and (folder.parent / file).exists() for file in left):
+            return True
+    if not data.is_dir():
+        raise ValueError("the data do not exist any more")
+    if wanted is None:
+        raise ValueError(f"this run's forget pictures are unknown ({reason})")
+    return holds_pictures(data, wanted)
 
 
-def _found_before(folder: Path) -> set[str]:
-    """Prepared data that an earlier purge of the run found forget pictures in and left; its source may be gone now."""
-    if not (folder / PURGED_FILE).exists():
-        return set()
-    parts = [name.split("/") for name in store.read_json(folder / PURGED_FILE).get("remaining", ())]
-    return {name[1] for name in parts if name[0] == "data" and (folder.parent / "/".join(name)).exists()}
-
-
-def _shadow_files(output: Path, plan: Plan | None) -> list[str]:
-    """Files of the run's shadow units; their ids need the data's split, and so the data."""
-    if plan is None or not (output / "shadows").is_dir():
-        return []
-    whole = plan.shadows
-    pairs = in_smaller_blocks(plan, {unit.id for unit in whole}).shadows
-    names = {name for unit in (*whole, *pairs) for name in _files_of_shadows(output, unit.id)}
-    names.update(_below(output, "shadows/trainer"))
-    return sorted(name for name in names if (output / name).exists())
-
-
-def _files_of_shadows(output: Path, id: str) -> Iterator[str]:
-    """Marker and log-odds of a unit of shadow models, models where they were kept, states of an unfinished training."""
-    yield from (f"shadows/{id}.json", f"shadows/{id}.npy")
-    yield from _below(output, f"shadows/{id}")
-
-
-def _data_of(marker: Path) -> str | None:
-    """Hash of the data that a unit of shadow models was trained on; none where its marker does not say."""
-    try:
-        return str(store.read_json(marker)["facts"]["data"])
-    except (ValueError, KeyError, TypeError):
-        return None
-
-
-def _shadow_files_of_data(output: Path, name: str) -> set[str]:
-    """Files of all shadow models trained on some data, whichever run trained them, and whether it is still there."""
-    names: set[str] = set()
-    for marker in output.glob("shadows/*.json"):
-        if (_data_of(marker) or "").startswith(name):
-            names.update(_files_of_shadows(output, marker.stem))
-    return {name for name in names if (output / name).exists()}
-
-
-def _below(output: Path, place: str) -> list[str]:
-    return [f"{place}/{path}" for path in sorted(files_below(output / place))]
-
-
-def files_below(folder: Path) -> Iterator[str]:
-    """Every file and link below a folder, relative to it; links are not followed."""
-    for place, folders, files in os.walk(folder):
-        links = [name for name in folders if (Path(place) / name).is_symlink()]
-        for name in (*files, *links):
-            yield (Path(place) / name).relative_to(folder).as_posix()
-
-
-def neighbours(folder: Path) -> Iterator[Path]:
-    """The configs of the runs beside this one."""
-    return (config for config in folder.parent.glob("*/config.json") if config.parent != folder)
-
-
-def _unpurged(folder: Path) -> Iterator[tuple[str, RunRecord | None]]:
-    """Names and records of the unpurged runs beside this one; what cannot be read may be using anything."""
-    for config in neighbours(folder):
-        if (config.parent / PURGED_FILE).exists():
-            continue
+def _shadow_units(output: Path) -> defaultdict[str, list[str]]:
+    """Group the ids of shadow units by the name of their data; "" without a marker that has it."""
+    units: defaultdict[str, list[str]] = defaultdict(list)
+    for id in sorted({path.name.split(".")[0] for path in output.glob("shadows/[!.]*")}):
         try:
-            yield config.parent.name, read_run(config.parent)
-        except ConfigError:
-            yield config.parent.name, None
+            units[str(store.read_json(output / f"shadows/{id}.json")["facts"]["data"])[:_NAME_LENGTH]].append(id)
+        except (OSError, ValueError, KeyError, TypeError):
+            units[""].append(id)
+    return units
 
 
-def _other_runs(folder: Path, record: RunRecord) -> dict[str, set[str]]:
-    """Names of the unpurged runs beside this one that use the same data, and the same shadow models."""
-    users: dict[str, set[str]] = {"data": _users_of_data(folder, record.data_hash), "shadows": set()}
-    for name, theirs in _unpurged(folder):
-        if theirs is None or _fleet(theirs) == _fleet(record):
-            users["shadows"].add(name)
-    return users
-
-
-def _users_of_data(folder: Path, data: str) -> set[str]:
-    return {name for name, theirs in _unpurged(folder) if theirs is None or theirs.data_hash.startswith(data)}
-
-
-def _fleet(record: RunRecord) -> str:
-    """Equal for all runs that share a shadow unit; the pool is left out, which can only make it equal too often."""
-    return content_hash(fleet_identity(record))
+def _files_of_units(output: Path, ids: list[str]) -> Iterator[str]:
+    """List the files of shadow units: markers, log-odds, models and training states."""
+    for id in ids:
+        yield from (name for name in (f"shadows/{id}.json", f"shadows/{id}.npy") if (output / name).exists())
+        yield from list_files(output, f"shadows/{id}")

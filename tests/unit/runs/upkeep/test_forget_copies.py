@@ -14,12 +14,12 @@ from small_audit import small_config
 
 from ungan_dist import cli, store
 from ungan_dist.config.audit import AuditConfig
-from ungan_dist.data.ffcv.write import encode_beton
+from ungan_dist.data.ffcv.write import beton_bytes
 from ungan_dist.data.prepared import prepare
 from ungan_dist.runs.plan import Plan, make_plan
 from ungan_dist.runs.record import write_record
 from ungan_dist.runs.upkeep import forget_copies
-from ungan_dist.runs.upkeep.forget_copies import ForgetPictures, forget_pictures, holds
+from ungan_dist.runs.upkeep.forget_copies import ForgetPictures, collect_forget_pictures, holds_pictures
 from ungan_dist.runs.upkeep.purge import plan_purge, purge
 
 
@@ -116,7 +116,7 @@ def test_without_the_source_the_forget_pictures_are_unknown_unless_found_before(
         record["identity"]["source"] |= gone
         store.write_json(place / "run/config.json", {**record, "source_path": str(output / "gone")})
     unknown = plan_purge(fresh / "run")
-    assert any("not known any more" in doubt for doubt in unknown.doubts)
+    assert any("forget pictures are unknown" in doubt for doubt in unknown.doubts)
     known = plan_purge(output / "run")
     assert known.doubts == []
     assert any(other.record.data_hash[:16] in name for name in known.remaining)
@@ -135,46 +135,36 @@ def test_records_of_ffcvs_file(tmp_path: Path, channels: int) -> None:
     images = np.random.default_rng(0).integers(0, 256, (6, 8, 8, channels), dtype=np.uint8)
     labels = np.arange(6)
     wanted = pictures_of(images[4])
-    (tmp_path / "data.beton").write_bytes(encode_beton(images, labels))
-    assert holds(tmp_path, wanted)
-    (tmp_path / "data.beton").write_bytes(encode_beton(images[:4], labels[:4]))
-    assert not holds(tmp_path, wanted)
+    (tmp_path / "data.beton").write_bytes(beton_bytes(images, labels))
+    assert holds_pictures(tmp_path, wanted)
+    (tmp_path / "data.beton").write_bytes(beton_bytes(images[:4], labels[:4]))
+    assert not holds_pictures(tmp_path, wanted)
     (tmp_path / "data.beton").write_bytes(b"short")
     with pytest.raises(ValueError, match="cannot hold"):
-        holds(tmp_path, wanted)
+        holds_pictures(tmp_path, wanted)
 
 
-def pictures_of(picture: np.ndarray, jpeg: bytes | None = None, label: int = 4) -> ForgetPictures:
+def pictures_of(picture: np.ndarray, jpeg: bytes | None = None) -> ForgetPictures:
     digest = forget_copies._digest  # pyright: ignore[reportPrivateUsage]
     return ForgetPictures(
         shape=picture.shape,
         pixels=frozenset({digest(picture.tobytes())}),
         jpegs=frozenset({digest(jpeg)} if jpeg else ()),
-        labels=frozenset({label}),
+        all_from_jpegs=jpeg is not None,
     )
 
 
-def test_jpeg_records_of_ffcvs_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jpeg_records_of_ffcvs_file(tmp_path: Path) -> None:
     pictures = np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3), dtype=np.uint8)
     encoded, decoded = zip(*map(jpeg_of, pictures), strict=True)
-    (tmp_path / "data.beton").write_bytes(encode_beton(np.stack(decoded), np.arange(6), encoded))
-    assert holds(tmp_path, pictures_of(decoded[4], encoded[4]))
-    monkeypatch.setattr(forget_copies, "find_import_error", lambda: "FFCV is not installed")
-    with pytest.raises(ValueError, match="1 of its pictures are JPEG files"):
-        holds(tmp_path, pictures_of(decoded[4]))
-    assert not holds(tmp_path, pictures_of(decoded[4], label=9))
-
-
-def test_jpeg_records_are_decoded_where_ffcv_is(tmp_path: Path) -> None:
-    pytest.importorskip("ffcv.libffcv", reason="FFCV is not installed")
-    pictures = np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3), dtype=np.uint8)
-    encoded, decoded = zip(*map(jpeg_of, pictures), strict=True)
-    (tmp_path / "data.beton").write_bytes(encode_beton(np.stack(decoded), np.arange(6), encoded))
-    assert holds(tmp_path, pictures_of(decoded[4]))
-    assert not holds(tmp_path, pictures_of(255 - decoded[4]))
+    (tmp_path / "data.beton").write_bytes(beton_bytes(np.stack(decoded), np.arange(6), encoded))
+    assert holds_pictures(tmp_path, pictures_of(decoded[4], encoded[4]))
+    assert not holds_pictures(tmp_path, pictures_of(decoded[4], b"another file"))
+    with pytest.raises(ValueError, match="holds JPEG files"):
+        holds_pictures(tmp_path, pictures_of(decoded[4]))
 
 
 def test_the_forget_sets_of_all_seeds_are_looked_for(tmp_path: Path) -> None:
-    one = forget_pictures(make_plan(small_config(tmp_path)))
-    two = forget_pictures(make_plan(small_config(tmp_path, num_seeds=2)))
+    one = collect_forget_pictures(make_plan(small_config(tmp_path)))
+    two = collect_forget_pictures(make_plan(small_config(tmp_path, num_seeds=2)))
     assert one.pixels < two.pixels

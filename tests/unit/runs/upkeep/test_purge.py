@@ -247,6 +247,19 @@ def test_a_purge_cut_short_anywhere_is_finished_by_the_next(
         assert files(output) == files(whole)
 
 
+def test_a_list_of_an_interrupted_purge_removes_nothing_elsewhere(output: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.write_text("kept")
+    names = ["../outside", "run/../../outside", str(outside), "other/config.json", "shadows/orphan.npy"]
+    add_run(output, "other")
+    (output / "shadows/orphan.npy").write_bytes(b"log-odds")
+    store.write_json(output / "run/purging.json", {"removed": names})
+    purge(output / "run", shared=True)
+    assert outside.exists()
+    assert (output / "other/config.json").exists()
+    assert not (output / "shadows/orphan.npy").exists()
+
+
 def test_a_run_that_is_at_work_is_not_purged(output: Path) -> None:
     before = files(output)
     add_run(output, "at work")
@@ -257,20 +270,21 @@ def test_a_run_that_is_at_work_is_not_purged(output: Path) -> None:
     assert before <= files(output)
 
 
-def test_without_the_data_the_shadow_models_are_left_and_it_says_so(output: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("neighbour", [False, True])
+def test_without_the_data_shadow_models_go_with_the_last_run(output: Path, tmp_path: Path, neighbour: bool) -> None:
     record = store.read_json(output / "run/config.json")
     record["identity"]["source"]["kind"] = "parquet"
+    if neighbour:
+        add_run(output, "neighbour", data_hash="0" * 64)
     store.write_json(output / "run/config.json", {**record, "source_path": str(tmp_path / "gone")})
-    told = shutil.copytree(output, tmp_path / "told")
-    assert run_command("purge", told / "run").returncode == 0
-    assert {name.split("/")[0] for name in files(told)} == {"run"}
-    for marker in output.glob("shadows/*.json"):  # as markers were before they named their data
-        facts = {name: value for name, value in store.read_json(marker)["facts"].items() if name != "data"}
-        store.write_json(marker, {**store.read_json(marker), "facts": facts})
-    done = run_command("purge", output / "run")
-    assert done.returncode == 3
-    assert "could not be told from others'" in done.stderr
-    assert {name.split("/")[0] for name in files(output)} == {"run", "shadows"}
+    unnamed, *named = sorted(output.glob("shadows/*.json"))
+    facts = {name: value for name, value in store.read_json(unnamed)["facts"].items() if name != "data"}
+    store.write_json(unnamed, {**store.read_json(unnamed), "facts": facts})  # as early versions wrote markers
+    done = purge(output / "run")
+    left = {name for name in files(output) if not name.startswith(("run/", "neighbour/"))}
+    expected = {f"shadows/{unnamed.stem}{end}" for end in (".json", ".npy")} if neighbour else set()
+    assert named
+    assert left == set(done.in_use) == expected
     assert not [name for name in files(output / "run") if name.endswith(".npy")]
 
 
