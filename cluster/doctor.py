@@ -6,7 +6,6 @@ import os
 import platform
 import secrets
 import shutil
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -84,28 +83,26 @@ def collect_reports(
 
     Args:
         nodes: As returned by ``ray.nodes()``.
-        output: Folder through which the driver and the nodes exchange files; left as it was.
+        output: Folder in which the driver creates a folder for the nodes to write to; left as it was.
         runtime_env: Ray's, for the tasks.
         timeout_s: Timeout for all nodes together.
 
     Raises:
         OSError: the driver cannot write to the folder.
     """
-    nonce = secrets.token_hex(16)
     created = next((path for path in reversed((output, *output.parents)) if not path.exists()), None)
-    exchange = output / f".doctor.{nonce}"
+    exchange = output / f".doctor.{secrets.token_hex(16)}"
     exchange.mkdir(parents=True)
     try:
-        (exchange / "driver").write_text(nonce)
-        calls = [_call(node["NodeID"], exchange, nonce, runtime_env) for node in nodes]
+        calls = [_call(node["NodeID"], exchange, runtime_env) for node in nodes]
         ray.wait(calls, num_returns=len(calls), timeout=timeout_s)
-        reports = [_receive(node, call, exchange, nonce) for node, call in zip(nodes, calls, strict=True)]
+        reports = [_receive(node, call) for node, call in zip(nodes, calls, strict=True)]
         return [NodeReport(node="the driver", **describe_process()), *reports]
     finally:
         shutil.rmtree(created or exchange, ignore_errors=True)
 
 
-def _call(node_id: str, exchange: Path, nonce: str, runtime_env: dict[str, Any] | None) -> Any:
+def _call(node_id: str, exchange: Path, runtime_env: dict[str, Any] | None) -> Any:
     options: dict[str, Any] = {
         # no resources, so that a head without CPUs and a full node answer too
         "num_cpus": 0,
@@ -113,16 +110,14 @@ def _call(node_id: str, exchange: Path, nonce: str, runtime_env: dict[str, Any] 
         "runtime_env": runtime_env,
         "scheduling_strategy": NodeAffinitySchedulingStrategy(node_id, soft=False),
     }
-    return ray.remote(report_from_node).options(**options).remote(str(exchange), node_id, nonce)
+    return ray.remote(report_from_node).options(**options).remote(str(exchange), node_id)
 
 
-def report_from_node(exchange: str, node_id: str, nonce: str) -> dict[str, Any]:
-    """Describe this process, and exchange files with the driver; runs on a node."""
+def report_from_node(exchange: str, node_id: str) -> dict[str, Any]:
+    """Describe this process, and write into the driver's new folder; runs on a node."""
     error = ""
     try:
-        if (Path(exchange) / "driver").read_text() != nonce:
-            error = "a file of the driver has other content here"
-        (Path(exchange) / node_id).write_text(nonce)
+        (Path(exchange) / node_id).touch()
     except OSError as failure:
         error = f"{failure.strerror or failure} ({failure.filename})"
     return {**describe_process(), "folder_error": error}
@@ -143,7 +138,7 @@ def describe_process() -> dict[str, Any]:
     }
 
 
-def _receive(node: dict[str, Any], call: Any, exchange: Path, nonce: str) -> NodeReport:
+def _receive(node: dict[str, Any], call: Any) -> NodeReport:
     name = f"{node['NodeManagerAddress']} ({node['NodeID'][:8]})"
     try:
         facts: Any = ray.get(call, timeout=0)
@@ -151,19 +146,7 @@ def _receive(node: dict[str, Any], call: Any, exchange: Path, nonce: str) -> Nod
         ray.cancel(call, force=True)
         lines = str(error).strip().splitlines() or [type(error).__name__]
         return NodeReport(node=name, error="no answer" if isinstance(error, GetTimeoutError) else lines[-1])
-    facts["folder_error"] = facts["folder_error"] or _read_back(exchange / node["NodeID"], nonce)
     return NodeReport(node=name, **facts)
-
-
-def _read_back(path: Path, nonce: str, *, timeout_s: float = 10) -> str:
-    """Read a node's file, which may arrive late on a network folder; return the error or an empty string."""
-    deadline = time.monotonic() + timeout_s
-    while not path.exists() and time.monotonic() < deadline:
-        time.sleep(0.2)
-    try:
-        return "" if path.read_text() == nonce else "its files reach the driver with other content"
-    except OSError as error:
-        return f"its files do not reach the driver ({error.strerror or error})"
 
 
 def dashboard_addresses(nodes: Sequence[dict[str, Any]]) -> list[str]:

@@ -102,6 +102,7 @@ def test_a_probe_carries_a_few_batches(tmp_path: Path) -> None:
     assert (probe.source.labels == plan.source.labels[plan.split.pool[:64]]).all()
 
 
+@pytest.mark.process
 def test_a_real_probe_gives_positive_finite_numbers_and_keeps_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

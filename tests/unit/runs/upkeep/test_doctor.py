@@ -49,6 +49,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 NAMES = ["python", "output folder", "disk", "memory", "torch", "triton", "ffcv"]
 
 
+@pytest.mark.process
+@pytest.mark.timeout(300)
 def test_the_command_prints_a_line_per_check_and_leaves_nothing(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
