@@ -27,10 +27,10 @@ test: $(READY)  ## run the tests that need one process each: minutes on two core
 test-all: test test-rest  ## run those, then the tests with Ray, several processes, storage, faults and forecasts
 
 test-rest: $(READY)
-	$(PYTEST) $(SIDE_BY_SIDE) -m "process and not (ray or bench or chaos)"
-	$(PYTEST) -m "(ray or bench) and not chaos"
+	$(PYTEST) $(SIDE_BY_SIDE) -m "(process or bench) and not (ray or chaos)"
+	$(PYTEST) -m "ray and not chaos"
 
-chaos: $(READY)  ## run faults at full size and forecasts against real runs: ten minutes or more
+chaos: $(READY)  ## run faults at full size: ten minutes or more
 	$(PYTEST) -m chaos
 
 check: $(READY) docs  ## run ruff, basedpyright and import contracts, build the documentation, compile every kernel for sm_80 and sm_90

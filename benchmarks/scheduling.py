@@ -27,7 +27,7 @@ from ungan_dist.config.execution import FleetConfig  # noqa: E402
 NUM_UNITS, NUM_WORKERS, UNIT_SECONDS = 104, 8, 2.0
 
 
-def sleeping_units() -> dict[str, object]:
+def measure_sleeping_units() -> dict[str, object]:
     """Wall time of sleeping units on warm workers, as a fraction of what no overhead would give."""
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "include_dashboard": False})
     environment = {"env_vars": {"PYTHONPATH": HELPERS}}
@@ -48,7 +48,7 @@ def sleeping_units() -> dict[str, object]:
     return {"subject": subject, "wall_seconds": wall, "efficiency": ideal / wall}
 
 
-def policy(num_units: int = 100_000, num_workers: int = 1024) -> dict[str, object]:
+def measure_policy(num_units: int = 100_000, num_workers: int = 1024) -> dict[str, object]:
     """CPU time of a decision, and the size of the policy's state at the start and at the end."""
     simulation = Simulation(num_units, num_workers, seed=0, death_rate=0.001, error_rate=0.001)
     simulation.execute(simulation.policy.start())
@@ -68,7 +68,7 @@ def policy(num_units: int = 100_000, num_workers: int = 1024) -> dict[str, objec
 
 
 def main() -> None:
-    rows = [policy(), sleeping_units()]
+    rows = [measure_policy(), measure_sleeping_units()]
     for row in rows:
         print(row)
     harness.write("scheduling", rows)

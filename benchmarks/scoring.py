@@ -19,15 +19,15 @@ from ungan_dist import store
 from ungan_dist.attack.lira import fit_shadows
 from ungan_dist.data.split import draw_membership
 
-NUM_SHADOWS, NUM_EXAMPLES, NUM_QUERIES = 512, 45_000, 2
-BLOCK = 8
+BLOCK, NUM_QUERIES = 8, 2
 
 
 def write_shadows(folder: Path, membership: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """Write synthetic log-odds in blocks of shadow models, as units do, and read them back."""
+    num_shadows, num_examples = membership.shape
     paths: list[Path] = []
-    for start in range(0, NUM_SHADOWS, BLOCK):
-        noise = generator.normal(size=(BLOCK, NUM_EXAMPLES, NUM_QUERIES), scale=2.0).astype(np.float32)
+    for start in range(0, num_shadows, BLOCK):
+        noise = generator.normal(size=(BLOCK, num_examples, NUM_QUERIES), scale=2.0).astype(np.float32)
         block = noise + membership[start : start + BLOCK, :, None]
         store.commit(folder, f"{start}.json", id="x", files={f"{start}.npy": store.array_bytes(block)})
         paths.append(folder / f"{start}.npy")
@@ -52,24 +52,28 @@ def timed(function: Callable[[], np.ndarray]) -> tuple[np.ndarray, float]:
     return function(), time.process_time() - start
 
 
-def main() -> None:
+def measure(num_shadows: int, num_examples: int) -> dict[str, object]:
+    """Score once and one by one: CPU seconds, peak memory of the process, and the largest difference of scores."""
     generator = np.random.default_rng(0)
-    membership = draw_membership(NUM_SHADOWS, NUM_EXAMPLES, 0)
+    membership = draw_membership(num_shadows, num_examples, 0)
     with tempfile.TemporaryDirectory() as folder:
         shadows = write_shadows(Path(folder), membership, generator)
-        target = generator.normal(size=(NUM_EXAMPLES, NUM_QUERIES), scale=2.0).astype(np.float32)
+        target = generator.normal(size=(num_examples, NUM_QUERIES), scale=2.0).astype(np.float32)
         scores, ours = timed(lambda: fit_shadows(shadows, membership, variance="per_example").score(target))
-        status = Path("/proc/self/status").read_text()
-        peak_kib = int(re.findall(r"VmHWM:\s+(\d+)", status)[0])
+        peak_kib = int(re.findall(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[0])
         loop, loops = timed(lambda: score_one_by_one(shadows, membership, target))
-    row: dict[str, object] = {
-        "subject": f"{NUM_SHADOWS} shadow models × {NUM_EXAMPLES} examples × {NUM_QUERIES} queries",
+    return {
+        "subject": f"{num_shadows} shadow models × {num_examples} examples × {NUM_QUERIES} queries",
         "ours_cpu_seconds": ours,
         "loop_cpu_seconds": loops,
         "ratio": loops / ours,
         "peak_bytes": 1024 * peak_kib,
         "largest_difference": float(np.abs(scores - loop).max()),
     }
+
+
+def main() -> None:
+    row = measure(num_shadows=512, num_examples=45_000)
     print(row)
     harness.write("scoring", [row])
 
