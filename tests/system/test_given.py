@@ -151,6 +151,7 @@ SHORT = [
 ]
 
 
+@pytest.mark.process
 @pytest.mark.timeout(240)
 def test_a_mobilenet_goes_through_custom_and_through_the_audit_of_what_was_unlearned_elsewhere(
     pictures: Path, project: Path, capsys: pytest.CaptureFixture[str]
@@ -468,7 +469,7 @@ BAD = {
     ),
     "seeds that all have one model": (
         lambda folder: [*_weights(folder, {}), "--num-seeds", "3"],
-        ["num_seeds 3", "no width"],
+        ["over 3 seeds", "no width"],
     ),
     "weights of another architecture": (
         lambda folder: _weights(folder, user_models.linear(3, 3).state_dict()),

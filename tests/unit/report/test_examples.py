@@ -7,21 +7,21 @@ import io
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 from small_audit import small_config
 
 from ungan_dist.report import render
-from ungan_dist.runs.pipeline import audit
 from ungan_dist.runs.plan import make_plan
 from ungan_dist.runs.progress import silent
 from ungan_dist.runs.reporting import build_report
-from ungan_dist.runs.units import execute
 
 
-def test_pictures_are_of_the_forget_set_and_only_of_public_or_released_data(tmp_path: Path) -> None:
-    config = small_config(tmp_path)
-    report = audit(config, run_units=lambda units: map(execute, units))
+@pytest.mark.usefixtures("without_figures")
+def test_pictures_are_of_the_forget_set_and_only_of_public_or_released_data(output: Path) -> None:
+    config = small_config(output)
     plan = make_plan(config)
+    report = build_report(plan, [], silent)
     forget = set(plan.split.pool[plan.draws[0].forget].tolist())
     assert len(report.examples) == 12
     assert {example.id for example in report.examples} <= forget
