@@ -1,4 +1,4 @@
-"""The image: hadolint, our own rules, and mutants. No container is built here."""
+"""The image's Dockerfile: hadolint, our rules, and faults that they must find. No container is built."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DOCKERFILE = ROOT / "cluster/manifests/image/Dockerfile"
 RAY = metadata.version("ray")
 
 
-def hadolint(text: str, tmp_path: Path) -> str:
+def run_hadolint(text: str, tmp_path: Path) -> str:
     program = Path(sysconfig.get_path("scripts")) / "hadolint"
     if not program.exists():
         pytest.skip("hadolint is not installed: make setup")
@@ -29,8 +29,8 @@ def hadolint(text: str, tmp_path: Path) -> str:
     return done.stdout
 
 
-def wrong(text: str) -> list[str]:
-    """What hadolint does not know: the locked Ray, token mode, the lock, an ordinary user, only files that exist."""
+def find_faults(text: str) -> list[str]:
+    """List violations of our rules: locked Ray, token mode, locked packages, an ordinary user, existing files."""
     found = []
     if re.findall(r"^FROM (\S+)", text, re.MULTILINE) != [f"rayproject/ray:{RAY}-py311-cpu"]:
         found.append("base")
@@ -49,12 +49,12 @@ def wrong(text: str) -> list[str]:
     return found
 
 
-def test_it_has_no_fault(tmp_path: Path) -> None:
-    assert hadolint(DOCKERFILE.read_text(), tmp_path) == ""
-    assert wrong(DOCKERFILE.read_text()) == []
+def test_the_image_has_no_faults(tmp_path: Path) -> None:
+    assert run_hadolint(DOCKERFILE.read_text(), tmp_path) == ""
+    assert find_faults(DOCKERFILE.read_text()) == []
 
 
-def test_the_lock_names_this_ray() -> None:
+def test_the_lock_pins_the_installed_ray() -> None:
     assert f"ray=={RAY}\n" in (ROOT / "requirements.lock").read_text()
 
 
@@ -70,10 +70,10 @@ def test_the_lock_names_this_ray() -> None:
         ("COPY --chown=1000:100 kernels", "COPY --chown=1000:100 kernel", "copy"),
     ],
 )
-def test_our_rules_catch_a_mutant(old: str, new: str, rule: str) -> None:
+def test_our_rules_find_a_fault(old: str, new: str, rule: str) -> None:
     text = DOCKERFILE.read_text()
     assert old in text
-    assert rule in wrong(text.replace(old, new))
+    assert rule in find_faults(text.replace(old, new))
 
 
 @pytest.mark.parametrize(
@@ -87,14 +87,14 @@ def test_our_rules_catch_a_mutant(old: str, new: str, rule: str) -> None:
         ("FROM ", "FORM ", "DL"),
     ],
 )
-def test_hadolint_catches_a_mutant(tmp_path: Path, old: str, new: str, code: str) -> None:
+def test_hadolint_finds_a_fault(tmp_path: Path, old: str, new: str, code: str) -> None:
     text = DOCKERFILE.read_text()
     assert old in text
-    found = hadolint(text.replace(old, new), tmp_path)
+    found = run_hadolint(text.replace(old, new), tmp_path)
     assert code in found or (code == "DL" and "unexpected" in found)
 
 
-def test_what_the_image_copies_is_what_the_build_may_see() -> None:
+def test_the_dockerignore_admits_exactly_the_copied_files() -> None:
     seen = (DOCKERFILE.parent / "Dockerfile.dockerignore").read_text().split()
     assert "*" in seen
     lines = re.findall(r"^COPY (.+)", DOCKERFILE.read_text(), re.MULTILINE)

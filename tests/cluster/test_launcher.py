@@ -1,4 +1,4 @@
-"""The files for Ray's own cluster launcher: Ray's schema, Ray's preparation, our rules, and mutants of each."""
+"""The files for Ray's cluster launcher: Ray's schema and preparation, our rules, and faults that they must find."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def load(name: str) -> Document:
     return yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
 
 
-def wrong(document: Document) -> list[str]:
-    """What Ray does not check: a token on every node, the dashboard on loopback, the locked image, sane limits."""
+def find_faults(document: Document) -> list[str]:
+    """List violations of our rules: a token per node, the dashboard on loopback, the locked image, valid limits."""
     found = []
     starts = document["head_start_ray_commands"] + document["worker_start_ray_commands"]
     starts = [command for command in starts if "ray start" in command]
@@ -51,10 +51,10 @@ def wrong(document: Document) -> list[str]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_ray_accepts_it_and_so_do_our_rules(name: str) -> None:
+def test_a_file_is_accepted_by_ray_and_our_rules(name: str) -> None:
     prepared = prepare_config(load(name))
     validate_config(prepared)
-    assert wrong(load(name)) == []
+    assert find_faults(load(name)) == []
     workers = sum(node.get("max_workers", 0) for node in prepared["available_node_types"].values())
     assert workers >= 2
     # the launcher's defaults would install an unreleased Ray
@@ -62,7 +62,7 @@ def test_ray_accepts_it_and_so_do_our_rules(name: str) -> None:
     assert "ray-wheels" not in commands
 
 
-def mutant(name: str, mutate: Callable[[Document], None]) -> Document:
+def change(name: str, mutate: Callable[[Document], None]) -> Document:
     document = load(name)
     before = copy.deepcopy(document)
     mutate(document)
@@ -82,19 +82,19 @@ def mutant(name: str, mutate: Callable[[Document], None]) -> Document:
     ],
     ids=["misspelt key", "misspelt key inside", "words for a number", "no provider", "negative time"],
 )
-def test_rays_schema_catches_a_mutant(name: str, mutate: Callable[[Document], None]) -> None:
-    document = mutant(name, mutate)
+def test_rays_schema_finds_a_fault(name: str, mutate: Callable[[Document], None]) -> None:
+    document = change(name, mutate)
     with pytest.raises((jsonschema.ValidationError, KeyError, AttributeError, TypeError)):
         validate_config(prepare_config(document))
 
 
 @pytest.mark.parametrize("name", ["aws", "gcp"])
-def test_rays_preparation_catches_limits_that_contradict_each_other(name: str) -> None:
-    document = mutant(name, lambda d: d["available_node_types"]["gpu"].update(min_workers=3))
+def test_rays_preparation_finds_contradictory_limits(name: str) -> None:
+    document = change(name, lambda d: d["available_node_types"]["gpu"].update(min_workers=3))
     with pytest.raises(ValueError, match="max_workers"):
         validate_config(prepare_config(document))
-    assert wrong(document) == ["limits"]
-    document = mutant(name, lambda d: d.update(head_node_type="chief"))
+    assert find_faults(document) == ["limits"]
+    document = change(name, lambda d: d.update(head_node_type="chief"))
     with pytest.raises((ValueError, KeyError)):
         validate_config(prepare_config(document))
 
@@ -115,13 +115,13 @@ def _replace(key: str, old: str, new: str) -> Callable[[Document], None]:
         (_replace("head_start_ray_commands", "127.0.0.1", "0.0.0.0"), "dashboard"),
         (lambda d: d.update(file_mounts={"/home/ray/data": "~/data"}), "token file"),
     ],
-    ids=["no token on workers", "authentication off", "dashboard for everybody", "no token file"],
+    ids=["no token on workers", "authentication off", "public dashboard", "no token file"],
 )
-def test_our_rules_catch_a_mutant(name: str, mutate: Callable[[Document], None], rule: str) -> None:
-    assert rule in wrong(mutant(name, mutate))
+def test_our_rules_find_a_fault(name: str, mutate: Callable[[Document], None], rule: str) -> None:
+    assert rule in find_faults(change(name, mutate))
 
 
 @pytest.mark.parametrize("name", ["aws", "gcp"])
-def test_another_image_is_caught(name: str) -> None:
-    assert wrong(mutant(name, lambda d: d["docker"].update(image="REGISTRY/ungan-dist:2.59.0"))) == ["image"]
-    assert wrong(mutant(name, lambda d: d["docker"].update(image="REGISTRY/ungan-dist:latest"))) == ["image"]
+def test_our_rules_find_another_image(name: str) -> None:
+    assert find_faults(change(name, lambda d: d["docker"].update(image="REGISTRY/ungan-dist:2.59.0"))) == ["image"]
+    assert find_faults(change(name, lambda d: d["docker"].update(image="REGISTRY/ungan-dist:latest"))) == ["image"]

@@ -1,4 +1,4 @@
-"""The dashboard and the scrape configurations, as far as they can be judged without a cluster."""
+"""The dashboard and the scrape configurations, without a cluster."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ FOLDER = DASHBOARD.parent
 METRICS = Path(__file__).parents[2] / "cluster/metrics.py"
 
 
-def test_every_panel_asks_for_something_and_says_what_it_means() -> None:
+def test_every_panel_has_a_query_and_a_description() -> None:
     found = panels()
     assert len(found) >= 12
     for panel in found:
         assert panel["description"].endswith(".")
         for target in panel["targets"]:
             assert target["expr"].count("(") == target["expr"].count(")")
-            # every metric is that of the chosen session, and Ray's prefix is there
+            # every metric has Ray's prefix and is limited to the chosen session
             assert metrics_of({"targets": [target]})
             assert set(re.findall(r"\{([^}]*)\}", target["expr"])) == {'SessionName=~"$session"'}
         assert all(name.startswith("ray_") for name in metrics_of(panel))
 
 
-def test_panels_have_ids_of_their_own_and_do_not_overlap() -> None:
+def test_panels_have_unique_ids_and_do_not_overlap() -> None:
     content = json.loads(DASHBOARD.read_text())
     assert len({panel["id"] for panel in content["panels"]}) == len(content["panels"])
     boxes = [panel["gridPos"] for panel in content["panels"]]
     for a, b in itertools.combinations(boxes, 2):
-        beside = a["x"] + a["w"] <= b["x"] or b["x"] + b["w"] <= a["x"]
+        side_by_side = a["x"] + a["w"] <= b["x"] or b["x"] + b["w"] <= a["x"]
         above = a["y"] + a["h"] <= b["y"] or b["y"] + b["h"] <= a["y"]
-        assert beside or above
+        assert side_by_side or above
     assert all(box["x"] + box["w"] <= 24 for box in boxes)
     assert {variable["name"] for variable in content["templating"]["list"]} == {"datasource", "session"}
 
 
-def test_everything_that_a_fleet_exports_is_shown() -> None:
+def test_every_metric_of_a_fleet_is_shown() -> None:
     exported = set(re.findall(r'"(ungan_\w+)"', METRICS.read_text()))
     shown = set().union(*(metrics_of(panel) for panel in panels()))
     stems = {re.sub("^ray_|_(total|bucket|sum|count)$", "", name) for name in shown}
@@ -49,8 +49,8 @@ def test_everything_that_a_fleet_exports_is_shown() -> None:
     assert {name for name in stems if name.startswith("ungan_")} <= exported
 
 
-def wrong(config: dict[str, Any]) -> list[str]:
-    """Unknown keys, jobs without targets, patterns that do not compile: what Prometheus would refuse."""
+def find_faults(config: dict[str, Any]) -> list[str]:
+    """List faults that Prometheus would refuse: unknown keys, jobs without targets, invalid patterns."""
     found = [f"unknown {key}" for key in set(config) - {"global", "scrape_configs"}]
     found += [f"unknown {key}" for key in set(config.get("global", {})) - {"scrape_interval", "evaluation_interval"}]
     for job in config["scrape_configs"]:
@@ -69,14 +69,16 @@ def wrong(config: dict[str, Any]) -> list[str]:
 
 
 @pytest.mark.parametrize("name", ["prometheus.yaml", "prometheus-kubernetes.yaml"])
-def test_a_scrape_configuration_has_no_fault_and_a_mutant_has(name: str) -> None:
+def test_a_scrape_configuration_has_no_faults(name: str) -> None:
     text = (FOLDER / name).read_text()
-    assert wrong(yaml.safe_load(text)) == []
-    assert wrong(yaml.safe_load(text.replace("scrape_interval", "scrape_intervall"))) == ["unknown scrape_intervall"]
-    assert "no targets" in wrong(yaml.safe_load(re.sub("[a-z]+_sd_configs", "sd", text)))
+    assert find_faults(yaml.safe_load(text)) == []
+    assert find_faults(yaml.safe_load(text.replace("scrape_interval", "scrape_intervall"))) == [
+        "unknown scrape_intervall"
+    ]
+    assert "no targets" in find_faults(yaml.safe_load(re.sub("[a-z]+_sd_configs", "sd", text)))
 
 
-def test_the_launchers_file_is_where_ray_writes_it() -> None:
+def test_prometheus_reads_the_file_that_ray_writes() -> None:
     from ray._private import ray_constants
 
     (job,) = yaml.safe_load((FOLDER / "prometheus.yaml").read_text())["scrape_configs"]

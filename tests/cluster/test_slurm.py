@@ -1,4 +1,4 @@
-"""The Slurm batch file: shellcheck, and the script itself run with a stub Slurm, once with real Ray."""
+"""The Slurm batch file: shellcheck, and runs with a stub of Slurm, one of them with real Ray."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SCRIPTS = Path(sysconfig.get_path("scripts"))
 
 SRUN = """\
 #!/bin/bash
-# runs the command here, as the first task of the step; Slurm's own options come first
+# run the command here as the first task of the step, after dropping Slurm's own options
 echo "$*" >> "$STUBS/srun.log"
 while [[ ${1:-} == -* ]]; do shift; done
 exec "$@"
@@ -38,7 +38,7 @@ echo "127.0.0.1 192.0.2.1"
 """
 RAY = """\
 #!/bin/bash
-# what `ray symmetric-run` does on the head: runs what follows --, and ends with 0 where Ray itself failed
+# like `ray symmetric-run` on the head: run the command after --, and exit with 0 if Ray itself failed
 printf '%s\\n' "$@" > "$STUBS/ray.log"
 env > "$STUBS/ray.env"
 stat -c %a "$RAY_AUTH_TOKEN_PATH" "$(dirname "$RAY_AUTH_TOKEN_PATH")" > "$STUBS/modes"
@@ -55,7 +55,7 @@ exit "${DRIVER_CODE:-0}"
 """
 
 
-def program(folder: Path, name: str, text: str) -> None:
+def write_program(folder: Path, name: str, text: str) -> None:
     path = folder / name
     path.write_text(text)
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
@@ -63,14 +63,14 @@ def program(folder: Path, name: str, text: str) -> None:
 
 @pytest.fixture
 def slurm(tmp_path: Path) -> dict[str, str]:
-    """The environment of a batch job of two nodes, with stubs for Slurm, Ray and the driver."""
+    """Return the environment of a batch job on two nodes, with stubs for Slurm, Ray and the driver."""
     stubs, venv, home = tmp_path / "stubs", tmp_path / "venv/bin", tmp_path / "home"
     for folder in (stubs, venv, home):
         folder.mkdir(parents=True)
     for name, text in {"srun": SRUN, "scontrol": SCONTROL, "hostname": HOSTNAME}.items():
-        program(stubs, name, text)
-    program(venv, "ray", RAY)
-    program(venv, "ungan-dist", DRIVER)
+        write_program(stubs, name, text)
+    write_program(venv, "ray", RAY)
+    write_program(venv, "ungan-dist", DRIVER)
     return {
         "PATH": f"{stubs}:{os.environ['PATH']}",
         "HOME": str(home),
@@ -81,17 +81,17 @@ def slurm(tmp_path: Path) -> dict[str, str]:
         "SLURM_JOB_NUM_NODES": "2",
         "SLURM_CPUS_ON_NODE": "16",
         "SLURM_GPUS_ON_NODE": "8",
-        "RAY_AUTH_TOKEN": "of another cluster",
+        "RAY_AUTH_TOKEN": "token of another cluster",
     }
 
 
-def batch(environment: dict[str, str], *arguments: str, timeout: float = 30) -> subprocess.CompletedProcess[str]:
+def run_batch(environment: dict[str, str], *arguments: str, timeout: float = 30) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["bash", SCRIPT, *arguments], env=environment, capture_output=True, text=True, timeout=timeout, check=False
     )
 
 
-def shellcheck(text: str, tmp_path: Path) -> list[dict[str, object]]:
+def run_shellcheck(text: str, tmp_path: Path) -> list[dict[str, object]]:
     checker = SCRIPTS / "shellcheck"
     if not checker.exists():
         pytest.skip("shellcheck is not installed: make setup")
@@ -103,7 +103,7 @@ def shellcheck(text: str, tmp_path: Path) -> list[dict[str, object]]:
 
 
 def test_shellcheck_finds_nothing(tmp_path: Path) -> None:
-    assert shellcheck(SCRIPT.read_text(), tmp_path) == []
+    assert run_shellcheck(SCRIPT.read_text(), tmp_path) == []
 
 
 @pytest.mark.parametrize(
@@ -118,10 +118,10 @@ def test_shellcheck_finds_nothing(tmp_path: Path) -> None:
 def test_shellcheck_catches_a_mutant(tmp_path: Path, old: str, new: str, code: int) -> None:
     text = SCRIPT.read_text()
     assert old in text
-    assert code in [finding["code"] for finding in shellcheck(text.replace(old, new), tmp_path)]
+    assert code in [finding["code"] for finding in run_shellcheck(text.replace(old, new), tmp_path)]
 
 
-def test_slurm_reads_its_options_before_the_first_command() -> None:
+def test_slurms_options_precede_the_first_command() -> None:
     lines = SCRIPT.read_text().splitlines()
     first = next(number for number, line in enumerate(lines) if line and not line.startswith("#"))
     options = dict(re.findall(r"#SBATCH --([a-z-]+)=?(\S*)", "\n".join(lines[:first])))
@@ -130,8 +130,8 @@ def test_slurm_reads_its_options_before_the_first_command() -> None:
     assert not re.search("#SBATCH", "\n".join(lines[first:]))
 
 
-def test_it_starts_ray_on_every_node_and_the_driver_on_the_first(slurm: dict[str, str]) -> None:
-    done = batch(slurm, "paper", "/shared/runs", "--num-seeds", "3", "--execution.run-name", "with a space")
+def test_ray_starts_on_every_node_and_the_driver_on_the_first(slurm: dict[str, str]) -> None:
+    done = run_batch(slurm, "paper", "/shared/runs", "--num-seeds", "3", "--execution.run-name", "with a space")
     assert done.returncode == 0, done.stderr
     stubs = Path(slurm["STUBS"])
     address = f"127.0.0.1:{20000 + 4217}"
@@ -147,17 +147,17 @@ def test_it_starts_ray_on_every_node_and_the_driver_on_the_first(slurm: dict[str
     assert start.startswith("--nodes=2 --ntasks=2 --ntasks-per-node=1 --cpus-per-task=16 ray symmetric-run")
 
 
-def test_each_job_has_a_token_of_its_own_that_nobody_else_reads(slurm: dict[str, str]) -> None:
+def test_each_job_has_a_private_token(slurm: dict[str, str]) -> None:
     tokens = set()
     for _ in range(2):
-        assert batch(slurm, "digits", "/shared/runs").returncode == 0
+        assert run_batch(slurm, "digits", "/shared/runs").returncode == 0
         stubs = Path(slurm["STUBS"])
         token = (stubs / "token").read_text()
         environment = (stubs / "ray.env").read_text()
         assert re.fullmatch("[0-9a-f]{64}", token)
         assert token not in environment
         assert "RAY_AUTH_MODE=token\n" in environment
-        assert "of another cluster" not in environment
+        assert "token of another cluster" not in environment
         assert (stubs / "modes").read_text().split() == ["600", "700"]
         tokens.add(token)
     assert len(tokens) == 2
@@ -165,40 +165,40 @@ def test_each_job_has_a_token_of_its_own_that_nobody_else_reads(slurm: dict[str,
 
 
 @pytest.mark.parametrize("code", [0, 1, 2, 3])
-def test_it_ends_with_the_drivers_code(slurm: dict[str, str], code: int) -> None:
-    assert batch({**slurm, "DRIVER_CODE": str(code)}, "digits", "/shared/runs").returncode == code
+def test_the_exit_code_is_the_drivers(slurm: dict[str, str], code: int) -> None:
+    assert run_batch({**slurm, "DRIVER_CODE": str(code)}, "digits", "/shared/runs").returncode == code
 
 
-def test_a_ray_that_does_not_start_is_no_success(slurm: dict[str, str]) -> None:
-    done = batch({**slurm, "RAY_FAILS": "1"}, "digits", "/shared/runs")
+def test_a_failed_start_of_ray_is_a_failure(slurm: dict[str, str]) -> None:
+    done = run_batch({**slurm, "RAY_FAILS": "1"}, "digits", "/shared/runs")
     assert done.returncode == 1
     assert "the driver did not finish" in done.stderr
     assert list(Path(slurm["HOME"]).iterdir()) == []
 
 
-def test_without_a_recipe_or_an_output_it_says_how_to_call_it(slurm: dict[str, str]) -> None:
+def test_missing_arguments_print_the_usage(slurm: dict[str, str]) -> None:
     for arguments in ([], ["digits"]):
-        done = batch(slurm, *arguments)
+        done = run_batch(slurm, *arguments)
         assert done.returncode != 0
         assert "usage: sbatch audit.sbatch RECIPE OUTPUT" in done.stderr
 
 
 @pytest.fixture
 def short_folder() -> Iterator[str]:
-    """Ray's sockets lie below it, and their paths may have 107 characters."""
+    """Create a short folder, because the paths of Ray's sockets are limited to 107 characters."""
     with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:
         yield folder
 
 
 @pytest.mark.timeout(240)
 @pytest.mark.ray
-def test_with_real_ray_on_one_node_an_audit_runs_to_its_table(
+def test_an_audit_with_real_ray_on_one_node_writes_its_table(
     slurm: dict[str, str], tmp_path: Path, short_folder: str
 ) -> None:
-    # its own process table: `ray symmetric-run` refuses a node where it sees any other Ray
+    # a process table of its own: `ray symmetric-run` refuses a node with another Ray process
     apart = ["unshare", "--pid", "--fork", "--mount-proc"]
     if shutil.which("unshare") is None or subprocess.run([*apart, "true"], capture_output=True).returncode:
-        pytest.skip("unshare cannot make a process table of its own here")
+        pytest.skip("unshare cannot create a process table here")
     venv = tmp_path / "real/bin"
     venv.mkdir(parents=True)
     for name in ("ray", "ungan-dist", "python3"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,17 +20,9 @@ from ungan_dist.runs.plan import make_plan
 from ungan_dist.runs.storage.mirror import connect, working_folder
 from ungan_dist.runs.storage.remote import ArrivedFrom, ExecuteThere
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("without_figures")]
 
 TWO = FleetConfig(num_workers=2, gpus_per_worker=0.0)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def without_figures() -> Iterator[None]:
-    """Drawing takes most of the time of a small audit."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ungan_dist.report.figures.figures", lambda _: [])
-        yield
 
 
 @pytest.fixture
