@@ -37,12 +37,8 @@ def has_token() -> bool:
 def check_access(address: str, *, without_token: bool) -> None:
     """Refuse a malformed address, and one across a network if there is no token.
 
-    Args:
-        address: URL of the Jobs API, ``http://host:8265``.
-        without_token: allow a remote cluster without a token.
-
     Raises:
-        ConfigError: the address is refused.
+        ConfigError: with the reason.
     """
     parts = urllib.parse.urlsplit(address)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -69,7 +65,7 @@ def connect_jobs_api(address: str, *, without_token: bool = False) -> JobSubmiss
     """Connect to a cluster's Jobs API.
 
     Args:
-        address: URL of the Jobs API.
+        address: its URL, ``http://host:8265``.
         without_token: allow a remote cluster without a token.
 
     Raises:

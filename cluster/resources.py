@@ -66,36 +66,6 @@ def count_workers(resources: dict[str, float], cpus: float, gpus: float) -> int:
     return min(by_cpus, int(node_gpus) * math.floor(1 / gpus + 1e-6))
 
 
-def choose_driver_cpus(nodes: list[dict[str, Any]]) -> float | None:
-    """Reserve one CPU for the driver, or none where no node has CPUs: Ray would never start the driver there."""
-    return 1.0 if any(_can_host_driver(node) for node in nodes) else None
-
-
-def check_capacity(config: FleetConfig, nodes: list[dict[str, Any]]) -> None:
-    """Check that a fleet and its driver fit on the nodes, for at least one placement of the driver.
-
-    Raises:
-        ConfigError: no placement fits.
-    """
-    hosts = [node for node in nodes if _can_host_driver(node)]
-    if not hosts:
-        allocate_workers(config, nodes)
-        return
-    refusal = None
-    for host in hosts:
-        try:
-            allocate_workers(config, [without_cpus(node, 1.0) if node is host else node for node in nodes])
-        except ConfigError as error:
-            refusal = error
-        else:
-            return
-    raise ConfigError(f"after reserving 1 CPU for the driver, {refusal}")
-
-
 def without_cpus(node: dict[str, Any], cpus: float) -> dict[str, Any]:
     """Copy a node with ``cpus`` fewer CPUs."""
     return {**node, "Resources": {**node["Resources"], "CPU": node["Resources"].get("CPU", 0.0) - cpus}}
-
-
-def _can_host_driver(node: dict[str, Any]) -> bool:
-    return node["Alive"] and node["Resources"].get("CPU", 0) >= 1

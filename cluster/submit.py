@@ -7,14 +7,13 @@ import dataclasses
 import shlex
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ungan_dist.cluster.jobs import RUN_KEY, STOP_SECONDS
-from ungan_dist.cluster.resources import DRIVER_CPUS_VARIABLE, choose_driver_cpus
+from ungan_dist.cluster.resources import DRIVER_CPUS_VARIABLE
 from ungan_dist.cluster.secret_lint import find_secrets
 from ungan_dist.config.audit import AuditConfig
 from ungan_dist.config.identity import content_hash, identity
@@ -23,6 +22,9 @@ from ungan_dist.urls import is_url, join_url, refuse_credentials
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
+
+DRIVER_CPUS = 1
+"""CPUs that Ray reserves for the driver, so that it runs on a node with CPUs and not on a head without any."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,27 +90,13 @@ def copy_package() -> Iterator[Path]:
         yield Path(folder)
 
 
-def list_cluster_nodes(address: str) -> list[dict[str, Any]]:
-    """Return a cluster's nodes in the form of ``ray.nodes()``, without connecting to Ray."""
-    from ray.util.state import list_nodes
-
-    # a new head lists itself only after some seconds
-    deadline = time.monotonic() + 10
-    while True:
-        nodes: list[Any] = list_nodes(address=address, detail=True, limit=10_000)
-        if any(node.resources_total for node in nodes) or time.monotonic() > deadline:
-            return [{"Alive": node.state == "ALIVE", "Resources": node.resources_total or {}} for node in nodes]
-        time.sleep(1)
-
-
-def submit_job(client: JobSubmissionClient, submission: Submission, code: Path, nodes: list[dict[str, Any]]) -> str:
+def submit_job(client: JobSubmissionClient, submission: Submission, code: Path) -> str:
     """Submit a run and return the job's id, ``<hash>-<attempt>``.
 
     Args:
         client: of the cluster's Jobs API.
         submission: the run.
         code: folder that is sent along as the job's working folder.
-        nodes: of the cluster, as returned by :func:`list_cluster_nodes`.
 
     Raises:
         ConfigError: the same run is active already.
@@ -125,7 +113,6 @@ def submit_job(client: JobSubmissionClient, submission: Submission, code: Path, 
             )
         attempts.append(int(number))
     id = f"{submission.hash}-{max(attempts) + 1}"
-    cpus = choose_driver_cpus(nodes)
     try:
         return client.submit_job(
             entrypoint=submission.entrypoint,
@@ -135,11 +122,11 @@ def submit_job(client: JobSubmissionClient, submission: Submission, code: Path, 
                 "env_vars": {
                     "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS),
                     "PYTHONUNBUFFERED": "1",
-                    DRIVER_CPUS_VARIABLE: str(cpus or 0),
+                    DRIVER_CPUS_VARIABLE: str(DRIVER_CPUS),
                 },
             },
             metadata={RUN_KEY: submission.run},
-            entrypoint_num_cpus=cpus,
+            entrypoint_num_cpus=DRIVER_CPUS,
         )
     except RuntimeError as error:
         if "already exists" in str(error):

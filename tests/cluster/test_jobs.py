@@ -1,4 +1,4 @@
-"""Submission without a cluster: access, identity, capacity, the sent package, and a job's outcome."""
+"""Submission without a cluster: access, identity, the sent package, and a job's outcome."""
 
 from __future__ import annotations
 
@@ -16,11 +16,9 @@ from ray.job_submission import JobDetails, JobStatus, JobType
 from ungan_dist import store
 from ungan_dist.cluster.jobs import judge_job
 from ungan_dist.cluster.jobs_api import check_access, has_token, is_loopback
-from ungan_dist.cluster.resources import check_capacity, choose_driver_cpus
 from ungan_dist.cluster.submit import copy_package, prepare_submission
 from ungan_dist.commands.options import recipe_config
 from ungan_dist.commands.status import main as status_command
-from ungan_dist.config.execution import FleetConfig
 from ungan_dist.errors import ConfigError
 from ungan_dist.runs.status import State, Status
 
@@ -75,8 +73,7 @@ def status(state: State, at: float = 1050.0) -> Status:
     ],
 )
 def test_a_job_is_judged_by_its_runs_status(job: JobDetails, status: Status | None, state: str, code: int) -> None:
-    outcome = judge_job(job, status)
-    assert (outcome.state, outcome.exit_code) == (state, code)
+    assert judge_job(job, status)[:2] == (state, code)
 
 
 @pytest.fixture
@@ -215,16 +212,6 @@ def test_a_secret_among_the_options_is_refused_and_not_repeated() -> None:
     assert "opensesame" not in str(caught.value)
 
 
-def test_the_driver_reserves_a_cpu_if_a_node_has_one() -> None:
-    def node(cpus: float, alive: bool = True) -> dict[str, object]:
-        return {"Alive": alive, "Resources": {"CPU": cpus} if cpus else {"memory": 1.0}}
-
-    assert choose_driver_cpus([node(0), node(8)]) == 1
-    assert choose_driver_cpus([node(0)]) is None
-    assert choose_driver_cpus([node(0), node(8, alive=False)]) is None
-    assert choose_driver_cpus([]) is None
-
-
 def test_the_copied_package_is_complete_and_runs() -> None:
     with copy_package() as code:
         assert [path.name for path in code.iterdir()] == ["ungan_dist"]
@@ -272,17 +259,3 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
         status_command([str(tmp_path)])
     with pytest.raises(ConfigError, match="there is no folder"):
         status_command([str(tmp_path / "gone")])
-
-
-def test_the_drivers_cpu_is_not_available_to_workers() -> None:
-    def node(cpus: float, gpus: float = 0.0) -> dict[str, object]:
-        return {"Alive": True, "Resources": {"CPU": cpus, "GPU": gpus}}
-
-    check_capacity(FleetConfig(), [node(2)])
-    with pytest.raises(ConfigError, match=r"after reserving 1 CPU for the driver.*room for 0 workers"):
-        check_capacity(FleetConfig(), [node(1)])
-    with pytest.raises(ConfigError, match="for the driver"):
-        check_capacity(FleetConfig(cpus_per_worker=2.0), [node(2)])
-    with pytest.raises(ConfigError, match="room for 7 workers, but 8 requested"):
-        check_capacity(FleetConfig(num_workers=8), [node(8, 8)])
-    check_capacity(FleetConfig(num_workers=8), [node(8, 8), node(2)])  # the driver fits on the other node

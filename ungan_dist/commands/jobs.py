@@ -131,9 +131,9 @@ def print_job(job: JobDetails) -> int:
 
     run = (job.metadata or {}).get(RUN_KEY, "")
     status = read_visible_status(run)
-    outcome = judge_job(job, status)
-    print(f"job {job.submission_id}: {outcome.state}" + (f" ({outcome.detail})" if outcome.detail else ""))
+    state, exit_code, detail = judge_job(job, status)
+    print(f"job {job.submission_id}: {state}" + (f" ({detail})" if detail else ""))
     print(f"  run folder: {run or 'unknown'}{'' if status else ' (not visible from here)'}")
-    if outcome.exit_code == 3 and job.status.is_terminal():
+    if exit_code == 3 and job.status.is_terminal():
         print("  to continue, run the same submit command")
-    return outcome.exit_code
+    return exit_code

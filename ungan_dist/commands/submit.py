@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from ungan_dist.commands.jobs import DEFAULT_ADDRESS, JobParser, open_jobs_api, print_job, write_log
+from ungan_dist.commands.jobs import JobParser, open_jobs_api, print_job, write_log
 from ungan_dist.commands.options import recipe_config
 
 USAGE = """\
@@ -41,15 +41,12 @@ def main(arguments: list[str]) -> int:
     config = recipe_config([recipe, *options, *output], command="submit")
 
     from ungan_dist.cluster.jobs import follow_job
-    from ungan_dist.cluster.resources import check_capacity
-    from ungan_dist.cluster.submit import copy_package, list_cluster_nodes, prepare_submission, submit_job
+    from ungan_dist.cluster.submit import copy_package, prepare_submission, submit_job
 
     submission = prepare_submission(config, recipe, options)
     client = open_jobs_api(own)
-    nodes = list_cluster_nodes(own.address or DEFAULT_ADDRESS)
-    check_capacity(config.fleet, nodes)
     with copy_package() as code:
-        id = submit_job(client, submission, code, nodes)
+        id = submit_job(client, submission, code)
     print(f"job {id}\n  run folder: {submission.run}")
     address = f" --address {own.address}" if own.address else ""
     commands = f"  ungan-dist status {id}{address}\n  ungan-dist cancel {id}{address}"
