@@ -93,19 +93,22 @@ def read_weights(plan: Plan, method: str) -> dict[str, torch.Tensor]:
 
 @pytest.mark.timeout(600)
 @pytest.mark.ray
-def test_an_audit_with_two_training_workers_survives_the_kill_of_one(ray_cluster: Any, tmp_path: Path) -> None:
+def test_an_audit_with_two_training_workers_survives_the_kill_of_one(
+    ray_cluster: Any, tmp_path: Path, without_figures: None
+) -> None:
     """Compare with the same targets trained by two processes without Ray."""
-    expected = config_for(tmp_path / "alone")
+    methods = ("original", "ungan")
+    expected = config_for(tmp_path / "alone", methods=methods)
     with open_run(expected) as plan:
         in_world(2, "process_groups:run_together", plan.targets)
-    config = config_for(tmp_path / "ray", cluster="auto")
+    config = config_for(tmp_path / "ray", cluster="auto", methods=methods)
     killer = Killer(tmp_path / "ray/run/checkpoints/0/original.json")
     report = launch.audit(config)
     assert report.status == "COMPLETE"
     assert killer.killed
     assert not alive(killer.killed)
     with open_run(config) as ours:
-        for method in config.methods:
+        for method in methods:
             (unit,) = (unit for unit in ours.targets if unit.method == method)
             facts = store.committed(ours.folder, unit.marker, id=unit.id)
             assert facts is not None
