@@ -44,7 +44,9 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if reporter and config.option.markexpr == SELECTED and not config.option.collectonly:
         num_run = sum(len(reporter.stats.get(outcome, ())) for outcome in ("passed", "failed", "error"))
-        reporter.write_line(f"{num_run} tests in one process each; those with Ray, processes and faults: make test-all")
+        reporter.write_line(
+            f"{num_run} tests run, each in one process. With Ray, several processes and faults: make test-all"
+        )
 
 
 @pytest.fixture
