@@ -1,4 +1,4 @@
-"""What passes from the experiment to the audit and from the audit to the report."""
+"""Data that the experiment hands to the audit, and the audit to the report."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """What one method showed under one audit seed."""
+    """Measurements of one method under one audit seed."""
 
     method: str
     seed: int
@@ -49,7 +49,7 @@ class Interval:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What may be concluded about one method, from column (b) alone."""
+    """The conclusion about one method, from column (b) alone."""
 
     outcome: str
     """``reference``, ``equivalent``, ``under-forgotten``, ``over-forgotten`` or ``inconclusive``."""
@@ -61,7 +61,7 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One method's line of the table; a cell that cannot be computed is the sentence that says why."""
+    """One method's row of the table. A cell that cannot be computed is a sentence with the reason."""
 
     method: str
     title: str
@@ -80,7 +80,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class ForgetExample:
-    """A picture of the forget set and what the attack makes of it: personal data, unless the data set is public."""
+    """A picture of the forget set and its scores. It is personal data unless the data set is public."""
 
     id: int
     """Index in the data set."""
@@ -91,27 +91,27 @@ class ForgetExample:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Levers:
-    """What can be turned up for a narrower interval: advice must be such as can be followed."""
+class Remedies:
+    """Ways in which the user can narrow the intervals of this run."""
 
     more_seeds: bool = True
-    """Not with given weights, which are one model under every seed."""
+    """More seeds help. They do not with given weights, which are one model under every seed."""
     forget_list: bool = False
-    """The forget set is that of a list; else a share of the data."""
+    """The forget set is that of a list, else a fraction of the data."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Everything a report shows."""
+    """The content of a report."""
 
     title: str
-    """Names the data as it must be named, for example "CIFAR-10 (JPEG 75)"."""
+    """Name of the data, for example "CIFAR-10 (JPEG 75)"."""
     recipe: str
     run_hash: str
     config: dict[str, object]
     """The identity half and the append-only fields."""
     resolved: dict[str, object]
-    """Every "auto", as it was resolved."""
+    """Resolved value of each "auto"."""
     versions: dict[str, str]
     sizes: dict[str, int]
     """Examples in ``train``, ``retain``, ``forget``, ``unseen``, ``shadow_pool``, ``test``; ``shadows``; ``seeds``."""
@@ -122,13 +122,13 @@ class Report:
     status: Literal["COMPLETE", "PARTIAL"]
     """``COMPLETE`` or ``PARTIAL``."""
     missing: list[str] = field(default_factory=list)
-    """What is missing of a partial run."""
+    """Missing parts of a partial run."""
     forget_files: list[str] = field(default_factory=list)
     """Files, relative to the output folder, that still hold data of the forget set."""
     notes: list[str] = field(default_factory=list)
-    """What a reader must know about what was given, and about defaults that stood in for it."""
+    """Remarks about the given model and lists, and about defaults used in their place."""
     examples: list[ForgetExample] = field(default_factory=list)
-    """Only of a public bundled data set, or where it was asked for."""
-    levers: Levers = Levers()
+    """Only of a public bundled data set, or if the config requests them."""
+    remedies: Remedies = Remedies()
     num_classes: int | None = None
-    """Of the data: chance is its inverse."""
+    """Classes of the data. Accuracy by chance is the inverse."""

@@ -107,7 +107,7 @@ def _power(outlook: Outlook, found: Forecast | None = None) -> list[str]:
     more = found.more if found else {}
     head = f"  {'power, for δ = ' + format(delta, 'g'):<24} {'90 % gap':>9} {'δ passed':>9} {'leak seen':>10}"
     lines = [head + ("  more device-hours" if more else "")]
-    powers = {name: power for name, (_, power) in compare_designs(design, delta, outlook.levers).items()}
+    powers = {name: power for name, (_, power) in compare_designs(design, delta, outlook.remedies).items()}
     for name, power in {"as requested": outlook.power, **powers}.items():
         width, leak = f"±{power.half_width:.3f}", power.observable_leak
         line = f"  {'  ' + name:<24} {width:>9} {power.smallest_delta:>9.3f} {leak:>10.3f}"

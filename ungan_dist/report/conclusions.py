@@ -1,11 +1,11 @@
-"""What may be concluded, one sentence a method, and what may not."""
+"""Sentences of the report: the conclusion about each method, caveats and limits."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from math import sqrt
 
-from ungan_dist.attack.evidence import Levers, Report, Row
+from ungan_dist.attack.evidence import Report, Row
 from ungan_dist.report.cells import format_delta as shown_delta
 from ungan_dist.report.cells import format_gap as shown_gap
 from ungan_dist.report.cells import format_number, format_rate, format_signed, list_rates
@@ -17,26 +17,38 @@ NOT_TESTED = (
     "attacks on the loss trajectory of training",
     "an adaptive attacker who knows the unlearning method",
 )
-"""Attacks that were not run."""
+"""Attacks that were not run. They are in table.json, so their words stay as they are."""
 
 LIMITS = (
-    "An attack that cannot tell is evidence, not proof, that nothing remains.",
-    "The shadow models never unlearned anything. For an unlearned model their IN distribution is therefore "
-    "mis-specified, and an attacker whose shadow models unlearn as the target did may see more.",
-    "Unseen examples (D_u) are in no shadow model: LiRA never scores them, and only their log-odds are shown.",
-    "Column (a) is confounded: a method that merely raises its scores on the retain set looks as if it forgot "
-    "better. It is there to be compared with the paper, and nothing is concluded from it; chance is its FNR.",
+    "An attack that finds no difference is evidence, not proof, that the model kept no trace of the forget set.",
+    "The shadow models never unlearned anything, so their scores for members do not fit an unlearned model exactly. "
+    "An attacker whose shadow models unlearn as the target did may see more.",
+    "Unseen examples (D_u) are in no shadow model. LiRA does not score them, and only their log-odds are shown.",
+    "Column (a) is confounded: a method that raises its scores on the retain set looks as if it forgot better. "
+    "It allows a comparison with the paper, and nothing is concluded from it. Its value by chance is its FNR.",
 )
-"""True of every audit that this project makes."""
+"""Limits of every audit."""
+
+MEANINGS = (
+    ("equivalent", "The attack separates forget examples from non-members about as well as in the retrained model."),
+    ("under-forgotten", "Forget examples still look like training examples: the model remembers too much of them."),
+    (
+        "over-forgotten",
+        "Forget examples look less familiar than data the model never saw. That is a trace too.",
+    ),
+    ("inconclusive", "The measurement is too uncertain for any of these verdicts. It is not a pass."),
+    ("reference", "The model retrained without the forget set, with which all others are compared."),
+)
+"""The verdict words in plain English."""
 
 
 def list_seeds(report: Report) -> list[int]:
-    """The audit seeds that evidence came from."""
+    """List the audit seeds of the evidence."""
     return sorted({evidence.seed for evidence in report.evidence})
 
 
 def get_delta(report: Report) -> float | None:
-    """δ, the equivalence margin of the run's config; none where the config does not say."""
+    """Return δ, the equivalence margin of the run's config, or None if the config has none."""
     value: object = report.config
     for name in ("identity", "attack", "delta"):
         value = value.get(name) if isinstance(value, Mapping) else None
@@ -44,12 +56,12 @@ def get_delta(report: Report) -> float | None:
 
 
 def write_conclusion(report: Report, row: Row) -> str:
-    """What may be said of one method, with the figures that it rests on."""
+    """Write the conclusion about one method, with its figures."""
     auc, verdict = format_number(row.auc.mean, 3), row.verdict
     if verdict.gap is None:
         return (
             f"The reference: it was never trained on the forget set, and every gap is measured from it. "
-            f"AUC {auc}, where .5 is expected by construction."
+            f"Its AUC is {auc}; .5 is expected by construction."
         )
     to = (
         "to Retrain" if any(other.verdict.gap is None for other in report.rows) else "to .5 (Retrain is not in the run)"
@@ -61,47 +73,49 @@ def write_conclusion(report: Report, row: Row) -> str:
     value = get_delta(report)
     within = "δ" if value is None else f"δ = {value:g}"
     passed = f"the smallest δ it could have passed is {shown_delta(verdict.smallest_delta)}"
-    tail = "" if verdict.gap.kind != "bootstrap" else " This speaks of these models only, not of another training."
+    tail = "" if verdict.gap.kind != "bootstrap" else " This holds for these models only, not for another training."
     sentences = {
-        "equivalent": f"Equivalent within {within}: this attack tells forget from never-seen examples about as well "
-        f"as on the reference ({found}; {passed}).",
-        "under-forgotten": f"Under-forgotten: forget examples still look like members beyond {within} "
+        "equivalent": f"Equivalent within {within}: the attack separates forget examples from non-members about as "
+        f"well as in the reference ({found}; {passed}).",
+        "under-forgotten": f"Under-forgotten: forget examples still look like members by more than {within} "
         f"({found}; {passed}).",
-        "over-forgotten": f"Over-forgotten: forget examples look less seen than examples that never were, beyond "
-        f"{within}, and that is a trace too ({found}; {passed}).",
-        "inconclusive": f"Inconclusive, which is no pass: the interval neither stays within {within} nor lies wholly "
-        f"beyond it, so {_needed(report.levers)} ({found}; {passed}).",
+        "over-forgotten": f"Over-forgotten: forget examples look less familiar than non-members by more than {within}. "
+        f"That is a trace too ({found}; {passed}).",
+        "inconclusive": f"Inconclusive, which is no pass: the interval lies neither within {within} nor beyond it. "
+        f"{_write_remedy(report)} ({found}; {passed}).",
     }
     if verdict.outcome not in sentences:
         raise ValueError(f"unknown verdict {verdict.outcome!r} of {row.method}: expected one of {sorted(sentences)}")
     return sentences[verdict.outcome] + tail
 
 
-def _needed(levers: Levers) -> str:
-    if not levers.forget_list:
-        return "more seeds or more forget examples are needed"
-    return "more seeds or a longer forget list are needed" if levers.more_seeds else "a longer forget list is needed"
+def _write_remedy(report: Report) -> str:
+    if not report.remedies.forget_list:
+        return "More seeds or more forget examples are needed"
+    if report.remedies.more_seeds:
+        return "More seeds or a longer forget list are needed"
+    return "A longer forget list is needed"
 
 
 def list_caveats(report: Report) -> list[str]:
-    """What this run in particular leaves open, the gravest first."""
+    """List the caveats of this run, the most serious first."""
     found = [
-        f"This attack does not show the forget set even in the untouched original (AUC "
-        f"{format_number(row.auc.mean, 3)}, {row.verdict.outcome}): a verdict of equivalence carries little weight "
-        f"here. More shadow models, queries or forget examples would sharpen it."
+        f"This attack does not detect the forget set even in the original, which was trained on it (AUC "
+        f"{format_number(row.auc.mean, 3)}, {row.verdict.outcome}). A verdict of equivalence carries little weight "
+        f"here. More shadow models, queries or forget examples would make the attack stronger."
         for row in report.rows
         if row.method == "original" and row.verdict.outcome != "under-forgotten"
     ]
     found += _at_chance(report)
     if report.rows and not any(row.method == "original" for row in report.rows):
-        found.append("The original is not in the table: whether the attack sees anything at all was not checked.")
+        found.append("The original is not in the table, so this run does not show that the attack can detect anything.")
     if len(list_seeds(report)) == 1:
-        found.append("One seed cannot rank methods: how much another draw and training would differ is not known.")
+        found.append("One seed cannot rank methods, because the variation between seeds is not known.")
     return [*report.notes, *found]
 
 
 def _at_chance(report: Report) -> list[str]:
-    """A caveat a row whose accuracy on what it should know is not above chance by two standard errors."""
+    """Write a caveat for each row whose accuracy is not above chance by two standard errors."""
     if report.num_classes is None:
         return []
     chance = 1 / report.num_classes
@@ -116,24 +130,24 @@ def _at_chance(report: Report) -> list[str]:
         if low:
             found.append(
                 f"{row.title} classifies {' and '.join(low)} examples correctly, which is no better than chance "
-                f"({chance * 100:.1f} %): its verdict says nothing of a working model. Other class order, pixels "
-                f"normalised otherwise, or a model that was destroyed are likely causes."
+                f"({chance * 100:.1f} %). Its verdict does not apply to a working model. Likely causes are another "
+                f"class order, another normalisation of the pixels, or a model that unlearning destroyed."
             )
     return found
 
 
 def explain_table(report: Report) -> list[str]:
-    """How the table is to be read: seeds, intervals, error rates."""
+    """Explain the table: seeds, intervals and error rates."""
     if not report.rows:
         return []
     value = get_delta(report)
     lines = [
         *_intervals(report.rows),
-        f"Verdict: equivalent where the gap's interval lies wholly inside (−δ, δ)"
-        f"{'' if value is None else f', δ = {value:g}'}; under- or over-forgotten where wholly beyond; else "
-        f"inconclusive. The smallest δ is the one that this interval could have passed.",
-        "Flipped TPR: the same attack with its sign turned, "
-        "high where forget examples look less seen than never-seen ones.",
+        f"Verdict: equivalent if the gap's interval lies inside (−δ, δ)"
+        f"{'' if value is None else f' with δ = {value:g}'}, under- or over-forgotten if it lies outside, otherwise "
+        f"inconclusive. The smallest δ is the smallest margin that this interval would have passed.",
+        "Flipped TPR: the same attack with its sign turned. It is high if forget examples look less familiar than "
+        "non-members.",
     ]
     for fnr in list_rates(report, "achieved_fnr"):
         achieved = [value for row in report.rows for value in row.achieved_fnr.get(fnr, [])]
@@ -147,7 +161,7 @@ def explain_table(report: Report) -> list[str]:
 
 
 def _intervals(rows: list[Row]) -> list[str]:
-    """Kind and seeds of the intervals; in a partial run the rows may differ."""
+    """Explain the kind and seeds of the intervals, which may differ between rows of a partial run."""
     titles: dict[tuple[str, float, int], list[str]] = {}
     for row in rows:
         titles.setdefault((row.auc.kind, row.auc.level, len(row.auc.per_seed)), []).append(row.title)

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ungan_dist.attack.evidence import Levers
+from ungan_dist.attack.evidence import Remedies
 from ungan_dist.config.audit import AuditConfig
 from ungan_dist.config.identity import content_hash
 from ungan_dist.data.list_split import split_around_members, split_in_fixed_pool
@@ -78,10 +78,10 @@ def given_sets(config: AuditConfig, source: Source) -> GivenSets:
     return GivenSets(split=split, draw=draw, given_hash=content_hash(facts | brought), notes=notes)
 
 
-def levers_of(config: AuditConfig) -> Levers:
+def find_remedies(config: AuditConfig) -> Remedies:
     """What could be more of, given what was given."""
     given = config.given
-    return Levers(more_seeds=given.original is None and given.unlearned is None, forget_list=given.forget is not None)
+    return Remedies(more_seeds=given.original is None and given.unlearned is None, forget_list=given.forget is not None)
 
 
 _STAND_IN = (

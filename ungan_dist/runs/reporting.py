@@ -16,7 +16,7 @@ from ungan_dist.config.identity import appended, identity
 from ungan_dist.errors import Unfinished
 from ungan_dist.report.examples import select_forget_examples
 from ungan_dist.runs import progress
-from ungan_dist.runs.given import levers_of
+from ungan_dist.runs.given import find_remedies
 from ungan_dist.runs.plan import Plan, implementations
 from ungan_dist.runs.targets import TargetUnit
 from ungan_dist.runs.units import Failed, Unit, facts_of, is_done
@@ -88,7 +88,7 @@ def build_report(plan: Plan, failures: list[Failed], on_progress: progress.Progr
         forget_files=_forget_files(plan),
         notes=plan.assumed,
         examples=select_forget_examples(plan.source, plan.split, evidence) if _may_show(plan) else [],
-        levers=levers_of(config),
+        remedies=find_remedies(config),
         num_classes=plan.source.num_classes,
     )
 

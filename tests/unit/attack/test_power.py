@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from ungan_dist.attack.evidence import Levers
+from ungan_dist.attack.evidence import Remedies
 from ungan_dist.attack.intervals import (
     bootstrap,
     bootstrap_interval,
@@ -32,7 +32,7 @@ from ungan_dist.attack.power import (
 from ungan_dist.config.recipes import custom
 from ungan_dist.data.split import draw_membership
 from ungan_dist.runs.forecast.outlook import Outlook, compare_designs, summary_lines
-from ungan_dist.runs.given import levers_of
+from ungan_dist.runs.given import find_remedies
 
 DIGITS = Design(num_forget=135, num_non_members=675, num_seeds=5, num_shadows=64)
 
@@ -120,22 +120,22 @@ def test_what_more_of_everything_buys() -> None:
 
 
 @pytest.mark.parametrize(
-    ("levers", "advice", "rows"),
+    ("remedies", "advice", "rows"),
     [
-        (Levers(), "Raise num_seeds or forget_fraction,", ["seeds × 2", "shadow models × 2", "forget set × 2"]),
+        (Remedies(), "Raise num_seeds or forget_fraction,", ["seeds × 2", "shadow models × 2", "forget set × 2"]),
         (
-            Levers(forget_list=True),
+            Remedies(forget_list=True),
             "Raise num_seeds or use a longer forget list,",
             ["seeds × 2", "shadow models × 2", "forget list × 2"],
         ),
         (
-            Levers(forget_list=True, more_seeds=False),
+            Remedies(forget_list=True, more_seeds=False),
             ". Use a longer forget list,",
             ["shadow models × 2", "forget list × 2"],
         ),
     ],
 )
-def test_advice_can_be_followed(levers: Levers, advice: str, rows: list[str]) -> None:
+def test_advice_can_be_followed(remedies: Remedies, advice: str, rows: list[str]) -> None:
     known = Outlook(
         folder=Path("runs/r"),
         num_models=4,
@@ -147,21 +147,21 @@ def test_advice_can_be_followed(levers: Levers, advice: str, rows: list[str]) ->
         design=DIGITS,
         power=estimate_power(DIGITS, 0.001),
         spread_from="",
-        levers=levers,
+        remedies=remedies,
     )
     _, line = summary_lines(known)
     assert line.endswith(f"{advice} or expect inconclusive verdicts")
-    assert list(compare_designs(DIGITS, 0.05, levers)) == rows
+    assert list(compare_designs(DIGITS, 0.05, remedies)) == rows
 
 
 def test_what_was_given_says_what_there_can_be_more_of() -> None:
-    assert levers_of(custom()) == Levers()
-    assert levers_of(custom(forget="f")) == Levers(forget_list=True)
-    assert levers_of(custom(forget="f", members="m")) == Levers(forget_list=True)
-    fixed = Levers(forget_list=True, more_seeds=False)
+    assert find_remedies(custom()) == Remedies()
+    assert find_remedies(custom(forget="f")) == Remedies(forget_list=True)
+    assert find_remedies(custom(forget="f", members="m")) == Remedies(forget_list=True)
+    fixed = Remedies(forget_list=True, more_seeds=False)
     assert (
-        levers_of(custom(forget="f", original="o"))
-        == levers_of(custom(forget="f", members="m", unlearned="u"))
+        find_remedies(custom(forget="f", original="o"))
+        == find_remedies(custom(forget="f", members="m", unlearned="u"))
         == fixed
     )
 

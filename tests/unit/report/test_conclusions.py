@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 from synthetic_report import make_report
 
-from ungan_dist.attack.evidence import Interval, Levers, Report, Verdict
+from ungan_dist.attack.evidence import Interval, Remedies, Report, Verdict
 from ungan_dist.attack.intervals import decide_verdict
 from ungan_dist.report.conclusions import explain_table, get_delta, list_caveats, write_conclusion
 from ungan_dist.report.markdown import render_markdown
@@ -59,7 +59,7 @@ def test_smallest_delta_as_printed_would_have_passed(plain: Report) -> None:
 def test_few_seeds_speak_of_these_models_only(plain: Report) -> None:
     report = _with_gap(plain, -0.01, 0.01, kind="bootstrap")
     assert write_conclusion(report, report.rows[-1]).endswith(
-        "This speaks of these models only, not of another training."
+        "This holds for these models only, not for another training."
     )
 
 
@@ -84,20 +84,20 @@ def test_unknown_outcome_is_refused(plain: Report) -> None:
 def test_blind_attack_is_said_first(plain: Report) -> None:
     assert list_caveats(plain) == []
     blind = _with_gap(plain, -0.02, 0.02, method="original")
-    assert list_caveats(blind)[0].startswith("This attack does not show the forget set even in the untouched original")
+    assert list_caveats(blind)[0].startswith("This attack does not detect the forget set even in the original")
     assert list_caveats(blind)[0] in render_markdown(blind)
 
 
 @pytest.mark.parametrize(
-    ("levers", "needed"),
+    ("remedies", "needed"),
     [
-        (Levers(), "so more seeds or more forget examples are needed ("),
-        (Levers(forget_list=True), "so more seeds or a longer forget list are needed ("),
-        (Levers(forget_list=True, more_seeds=False), "so a longer forget list is needed ("),
+        (Remedies(), "More seeds or more forget examples are needed ("),
+        (Remedies(forget_list=True), "More seeds or a longer forget list are needed ("),
+        (Remedies(forget_list=True, more_seeds=False), "A longer forget list is needed ("),
     ],
 )
-def test_what_is_needed_can_be_had(plain: Report, levers: Levers, needed: str) -> None:
-    report = dataclasses.replace(_with_gap(plain, -0.01, 0.06), levers=levers)
+def test_what_is_needed_can_be_had(plain: Report, remedies: Remedies, needed: str) -> None:
+    report = dataclasses.replace(_with_gap(plain, -0.01, 0.06), remedies=remedies)
     assert needed in write_conclusion(report, report.rows[-1])
 
 
@@ -115,8 +115,8 @@ def test_a_model_at_chance_is_said_to_be(plain: Report) -> None:
     assert list_caveats(with_retain(0.134)) == []
     [said] = list_caveats(with_retain(0.133))
     assert said.startswith(
-        "UnGAN classifies 13.3 % of retain examples correctly, which is no better than chance (10.0 %): its verdict "
-        "says nothing of a working model."
+        "UnGAN classifies 13.3 % of retain examples correctly, which is no better than chance (10.0 %). Its verdict "
+        "does not apply to a working model."
     )
     assert "class order" in said
 

@@ -15,15 +15,16 @@ import pytest
 from synthetic_report import make_report
 
 import ungan_dist.report
-from ungan_dist.attack.evidence import Report
+from ungan_dist.attack.evidence import ForgetExample, Report
 from ungan_dist.report import render
+from ungan_dist.report.conclusions import MEANINGS
 from ungan_dist.report.html import POLICY
 
 SCHEMA = json.loads((Path(ungan_dist.report.__file__).parent / "table.schema.json").read_text())
 HOSTILE = '<script>alert("x")</script> & $\\frac | `rm` [a](http://evil.example)'
 TWO = ("original", "retrain")
 THREE = ("original", "retrain", "ungan")
-VOID = {"meta", "br"}
+VOID = {"meta", "br", "img"}
 
 
 @pytest.fixture(scope="module")
@@ -178,6 +179,22 @@ def test_hostile_text_is_shown_not_run(hostile: dict[str, bytes]) -> None:
             assert not [e for e in ElementTree.fromstring(content).iter() if e.tag.endswith("script")]
 
 
+def test_hostile_names_of_examples_are_escaped() -> None:
+    quoted = f'"><b onclick="x">{HOSTILE}'
+    example = ForgetExample(id=3, label=quoted, png=b"png", scores={quoted: 1.0})
+    report = dataclasses.replace(make_report(1, methods=TWO), examples=[example], run_hash=quoted)
+    elements = Elements(render(report)["report.html"])
+    assert elements.text.count(quoted) == 2
+    assert not any(name.startswith("on") for _, attributes in elements.found for name in attributes)
+    assert ("code", {"title": quoted}) in elements.found
+
+
+def test_every_verdict_word_is_explained_on_the_page(three: tuple) -> None:
+    text = Elements(three[1]["report.html"]).text
+    for outcome, meaning in MEANINGS:
+        assert meaning in text, outcome
+
+
 def _header_line(markdown: str) -> str:
     return next(line for line in markdown.splitlines() if line.startswith("| Method"))
 
@@ -198,7 +215,7 @@ def test_every_figure_is_a_file_and_on_the_page(three: tuple) -> None:
 def test_partial_run_says_what_is_missing(partial: tuple, three: tuple) -> None:
     files = partial[1]
     page = Elements(files["report.html"]).text
-    assert page.index("PARTIAL") < page.index("What may be concluded")
+    assert page.index("PARTIAL") < page.index("Results") < page.index("What may be concluded")
     assert "ungan <seed 2>" in page
     assert "> - ungan &lt;seed 2&gt;" in files["table.md"].decode()
     assert json.loads(files["table.json"])["missing"] == ["shadow unit 7", "ungan <seed 2>"]
@@ -256,7 +273,7 @@ def test_nothing_global_is_left_set() -> None:
 
 def test_the_page_begins_with_the_verdicts_counted_and_what_made_it(three: tuple) -> None:
     page = Elements(three[1]["report.html"]).text
-    head = page[: page.index("What may be concluded")]
+    head = page[: page.index("Results")]
     assert "1 under-forgotten, 0 inconclusive, 0 over-forgotten, 1 equivalent; δ = 0.05" in head
     assert "torch 2.14.0" in head
 

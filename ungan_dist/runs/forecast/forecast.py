@@ -203,7 +203,7 @@ def _more(outlook: Outlook, unit_seconds: dict[str, float], hours: float) -> dic
     # a larger forget set is another run, which shares the shadow models
     return {
         name: More(power=power, device_hours=hours * (design.num_shadows * shadow if "shadow" in name else seeds))
-        for name, (_, power) in compare_designs(design, outlook.delta, outlook.levers).items()
+        for name, (_, power) in compare_designs(design, outlook.delta, outlook.remedies).items()
     }
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from ungan_dist import store
-from ungan_dist.attack.evidence import Levers
+from ungan_dist.attack.evidence import Remedies
 from ungan_dist.attack.intervals import SEEDS_FOR_T
 from ungan_dist.attack.power import Design, Power, auc_deviation, estimate_power
-from ungan_dist.runs.given import levers_of
+from ungan_dist.runs.given import find_remedies
 from ungan_dist.runs.plan import Plan
 from ungan_dist.runs.units import Unit, missing
 
@@ -35,7 +35,7 @@ class Outlook:
     power: Power
     spread_from: str
     """Source of the spread between seeds."""
-    levers: Levers
+    remedies: Remedies
 
 
 def make_outlook(plan: Plan) -> Outlook:
@@ -62,7 +62,7 @@ def make_outlook(plan: Plan) -> Outlook:
         design=design,
         power=estimate_power(design, config.attack.delta),
         spread_from=spread_from,
-        levers=levers_of(config),
+        remedies=find_remedies(config),
     )
 
 
@@ -76,23 +76,23 @@ def summary_lines(outlook: Outlook) -> Iterator[str]:
     yield (
         f"expected 90 % interval of the gap ±{half_width:.3f}; a method equal to Retrain passes δ ≥ {smallest:.3f} in "
         f"four of five runs, requested is {outlook.delta:g}"
-        + ("" if smallest <= outlook.delta else f". {_remedy(outlook.levers)}, or expect inconclusive verdicts")
+        + ("" if smallest <= outlook.delta else f". {_remedy(outlook.remedies)}, or expect inconclusive verdicts")
     )
 
 
-def _remedy(levers: Levers) -> str:
-    if not levers.forget_list:
+def _remedy(remedies: Remedies) -> str:
+    if not remedies.forget_list:
         return "Raise num_seeds or forget_fraction"
-    return "Raise num_seeds or use a longer forget list" if levers.more_seeds else "Use a longer forget list"
+    return "Raise num_seeds or use a longer forget list" if remedies.more_seeds else "Use a longer forget list"
 
 
-def compare_designs(design: Design, delta: float, levers: Levers) -> dict[str, tuple[Design, Power]]:
+def compare_designs(design: Design, delta: float, remedies: Remedies) -> dict[str, tuple[Design, Power]]:
     """Compute the power with twice as many seeds, shadow models or forget examples, as far as the run allows each."""
     changes = {
         "shadow models × 2": {"num_shadows": 2 * design.num_shadows},
-        "forget list × 2" if levers.forget_list else "forget set × 2": {"num_forget": 2 * design.num_forget},
+        "forget list × 2" if remedies.forget_list else "forget set × 2": {"num_forget": 2 * design.num_forget},
     }
-    if levers.more_seeds:
+    if remedies.more_seeds:
         changes = {"seeds × 2": {"num_seeds": 2 * design.num_seeds}} | changes
     designs = {name: dataclasses.replace(design, **change) for name, change in changes.items()}
     return {name: (changed, estimate_power(changed, delta)) for name, changed in designs.items()}
