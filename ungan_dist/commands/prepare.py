@@ -1,4 +1,4 @@
-"""``ungan-dist prepare``: a recipe's data as one file for FFCV."""
+"""``ungan-dist prepare``: write a recipe's data as one file for FFCV."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from pathlib import Path
 USAGE = """\
 usage: ungan-dist prepare RECIPE [--rebuild] [OPTIONS]
 
-Writes the data of a recipe as one .beton file, from which FFCV serves every split, method and shadow model; the
-manifest beside it has its hash. A run with --data.loader ffcv does the same on demand. A file that lies there intact
-is left alone; --rebuild writes it anew, which a damaged one needs.
+Write a recipe's data as one .beton file, from which FFCV serves every split, method and shadow model. The manifest
+beside it has its hash. A run with --data.loader ffcv writes the file when it needs it. An intact file is kept;
+--rebuild writes it again, for example after damage.
 
-Small pictures are stored as pixels, large ones as the JPEG files they came from where those decode to exactly the
-same pixels. OPTIONS are those of `ungan-dist run RECIPE --help`; --source and --output matter here.
+Small images are stored as pixels. Large ones keep their JPEG files if these decode to exactly the same pixels.
+OPTIONS are those of `ungan-dist run RECIPE --help`. Only --source and --output have an effect.
 """
 
 
 def main(arguments: list[str]) -> int:
-    """Writes the file, or checks the one that is there."""
+    """Write the file, or check the existing one."""
     if arguments[:1] in ([], ["-h"], ["--help"]):
         print(USAGE, end="")
         return 0 if arguments else 2

@@ -1,4 +1,4 @@
-"""Examples as the models see them: resident uint8 pixels, Philox augmentation, one normalisation table."""
+"""Read batches of examples: uint8 pixels, Philox augmentation and one normalisation table."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from ungan_dist.kernels import gather_augmented
 
 @dataclass(frozen=True, kw_only=True)
 class ImageTransform:
-    """How pictures are looked at; the same view of an example has the same bits by every loader."""
+    """Augmentation and shift of images. Every loader returns the same bits for the same transform."""
 
     augment: AugmentConfig | None = None
-    """Random crop and flip; none leaves pixels where they are."""
+    """Random crop and flip; defaults to none."""
     seed: int = 0
-    """Of the random draws, which depend on (seed, epoch, example)."""
+    """Seed of the random draws, which depend on (seed, epoch, example)."""
     epoch: int = 0
     shift: int = 0
-    """Pixels to the right and down, as the attack's query views ask; pixels that enter are 0."""
+    """Shift to the right and down in pixels, for the attack's queries. New pixels are 0."""
     flip: bool = False
-    """Mirror every picture."""
+    """Mirror every image."""
 
 
 @runtime_checkable
 class ImageReader(Protocol):
-    """Pictures that are read from a file when they are asked for."""
+    """Images in a file, read on demand."""
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -43,21 +43,21 @@ class ImageReader(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where batches arrive."""
+        """Device of the batches."""
         ...
 
     def gather(self, indices: Tensor, view: ImageTransform) -> Tensor:
-        """One batch, float32."""
+        """Read one batch as float32."""
         ...
 
     def read(self, batches: Sequence[Tensor], view: ImageTransform) -> Iterator[Tensor]:
-        """Batches in order, read ahead; each is valid until the next is asked for."""
+        """Read batches in order and ahead. Each is valid until the next is requested."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Examples:
-    """A data set, resident on one device or in a file; sets are tensors of indices into it."""
+    """A data set in memory or in a file. Sets are tensors of indices into it."""
 
     images: UInt8[Tensor, "examples height width channels"] | ImageReader
     labels: Int[Tensor, " examples"]
@@ -65,21 +65,21 @@ class Examples:
     """Normalisation: pixel value and channel → input of the model."""
     num_classes: int
     fused: frozenset[str] = frozenset()
-    """Operations of the kernels that run fused on it, as the plan resolved them; every other runs its reference."""
+    """Operations that run as fused kernels; all others run their reference."""
 
     @property
     def device(self) -> torch.device:
         return self.images.device
 
     def implementation(self, operation: str) -> Literal["reference", "fused"]:
-        """What the plan resolved for an operation."""
+        """Return the implementation of an operation."""
         return "fused" if operation in self.fused else "reference"
 
 
 def make_normalisation_table(
     mean: tuple[float, ...], std: tuple[float, ...], dtype: torch.dtype = torch.float32
 ) -> Float[Tensor, "256 channels"]:
-    """``(value / 255 − mean) / std``, rounded once to float32: every loader and kernel reads the same bits."""
+    """Compute ``(value / 255 − mean) / std``, rounded once to float32, so that all loaders share its bits."""
     values = np.arange(256, dtype=np.float64)[:, None] / 255
     table = ((values - np.asarray(mean)) / np.asarray(std)).astype(np.float32)
     return torch.from_numpy(table).to(dtype)
@@ -88,7 +88,7 @@ def make_normalisation_table(
 def draw_augmentation(
     seed: int, epoch: int, examples: Int[np.ndarray, " batch"], config: AugmentConfig
 ) -> tuple[Int[np.ndarray, " batch"], Int[np.ndarray, " batch"], Int[np.ndarray, " batch"]]:
-    """Rows and columns of the crop's corner in the padded picture, and whether it is mirrored (0 or 1)."""
+    """Draw row and column of each crop's corner in the padded image, and whether it is mirrored (0 or 1)."""
     words = philox(seed, examples, epoch).astype(np.uint64)
     positions = np.uint64(2 * config.padding + 1)
     top, left = ((words[:, word] * positions) >> np.uint64(32) for word in (0, 1))
@@ -106,18 +106,21 @@ def gather(
     shift: int = 0,
     flip: bool = False,
 ) -> Float[Tensor, "batch channels height width"]:
-    """Normalised pictures of a batch, randomly augmented or moved the same way for every example.
+    """Read the normalised images of a batch, randomly augmented, or shifted and mirrored alike.
 
     Args:
-        indices: which examples; their ids are what the random draws depend on.
-        augment: random crop and flip; none leaves pixels where they are.
-        shift: pixels to the right and down, as the attack's query views ask; pixels that enter are 0.
-        flip: mirror every picture.
+        data: The data set.
+        indices: Examples to read. The random draws depend on these indices.
+        augment: Random crop and flip; defaults to none.
+        seed: Seed of the random draws.
+        epoch: Epoch of the random draws.
+        shift: Shift to the right and down in pixels. New pixels are 0.
+        flip: Mirror every image.
     """
     fused = augment is not None and not shift and not flip and data.implementation("gather_augmented") == "fused"
     if not isinstance(data.images, Tensor):
         view = ImageTransform(augment=augment, seed=seed, epoch=epoch, shift=shift, flip=flip)
-        return _laid_out(data.images.gather(indices, view), data, fused)
+        return _match_layout(data.images.gather(indices, view), data, fused)
     if augment is not None and fused:
         return gather_augmented(
             data.images, indices, data.table,
@@ -154,13 +157,17 @@ def gather_batches(
     seed: int = 0,
     epoch: int = 0,
 ) -> Iterator[Float[Tensor, "_ channels height width"]]:
-    """:func:`gather` of one batch after another, read ahead where pictures lie in a file.
+    """Read batches in order as :func:`gather` does, ahead if the images are in a file.
 
     Args:
-        batches: of any sizes, also none: a process's shares of a pass, for example.
+        data: The data set.
+        batches: Indices of each batch. Sizes may differ and may be 0.
+        augment: Random crop and flip; defaults to none.
+        seed: Seed of the random draws.
+        epoch: Epoch of the random draws.
 
     Yields:
-        Pictures of each batch, valid until the next is asked for.
+        Images of each batch, valid until the next is requested.
     """
     if isinstance(data.images, Tensor):
         for batch in batches:
@@ -168,19 +175,19 @@ def gather_batches(
     else:
         fused = augment is not None and data.implementation("gather_augmented") == "fused"
         for images in data.images.read(batches, ImageTransform(augment=augment, seed=seed, epoch=epoch)):
-            yield _laid_out(images, data, fused)
+            yield _match_layout(images, data, fused)
 
 
-def _laid_out(
+def _match_layout(
     images: Float[Tensor, "batch channels height width"], data: Examples, fused: bool
 ) -> Float[Tensor, "batch channels height width"]:
-    """Type and memory format that the resident loader's pictures have: by these torch chooses its convolutions."""
+    """Convert to the resident loader's type and memory format, by which torch chooses its convolutions."""
     images = images.to(data.table.dtype)
     return images.contiguous(memory_format=torch.channels_last) if fused else images
 
 
 def shuffle_set(indices: Int[Tensor, " set"], seed: int, epoch: int) -> Int[Tensor, " set"]:
-    """The set in the shuffled order of one epoch."""
+    """Shuffle a set for one epoch."""
     generator = np.random.Generator(np.random.Philox(derive_seed("order", seed, epoch)))
     return indices[torch.from_numpy(generator.permutation(len(indices))).to(indices.device)]
 
@@ -188,7 +195,7 @@ def shuffle_set(indices: Int[Tensor, " set"], seed: int, epoch: int) -> Int[Tens
 def iterate_batches(
     indices: Int[Tensor, " set"], batch_size: int, *, seed: int, epoch: int
 ) -> Iterator[Int[Tensor, " batch"]]:
-    """One shuffled pass over a set; a last batch of one joins the batch before it (batch norm needs two)."""
+    """Iterate over a set once in shuffled order. A last batch of one joins the one before: batch norm needs two."""
     order = shuffle_set(indices, seed, epoch)
     starts = list(range(0, len(order), batch_size))
     if len(order) - starts[-1] == 1 and len(starts) > 1:
@@ -199,7 +206,7 @@ def iterate_batches(
 
 
 def count_batches(num_examples: int, batch_size: int) -> int:
-    """How many batches one pass has."""
+    """Count the batches of one pass."""
     full, rest = divmod(num_examples, batch_size)
     return max(1, full + (rest > 1))
 
@@ -207,7 +214,7 @@ def count_batches(num_examples: int, batch_size: int) -> int:
 def cycle_batches(
     indices: Int[Tensor, " set"], batch_size: int, *, seed: int
 ) -> Iterator[tuple[int, Int[Tensor, " batch"]]]:
-    """Endless batches of one size in shuffled passes, each with its pass's number; a small set repeats in a batch."""
+    """Iterate over shuffled passes without end, in batches of one size with their pass's number."""
     epoch, rest = 0, indices[:0]
     while True:
         while len(rest) < batch_size:

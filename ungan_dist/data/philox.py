@@ -19,7 +19,7 @@ PURPOSE_AUGMENT = 0
 def philox(
     seed: int, examples: Int[np.ndarray, " examples"], epoch: int, purpose: int = PURPOSE_AUGMENT
 ) -> UInt[np.ndarray, "examples 4"]:
-    """Four uniform 32-bit words an example: key = seed, counter = (example, epoch, purpose, 0).
+    """Draw four uniform 32-bit words per example: key = seed, counter = (example, epoch, purpose, 0).
 
     Args:
         seed: 64-bit key.
@@ -28,7 +28,7 @@ def philox(
         purpose: third counter word; draws of different purposes are independent.
 
     Raises:
-        ValueError: a seed or an epoch that has no word.
+        ValueError: The seed or the epoch is out of range.
     """
     check_draw(seed, epoch)
     counter_0 = examples.astype(np.uint64) & _MASK
@@ -39,10 +39,10 @@ def philox(
 
 
 def check_draw(seed: int, epoch: int) -> None:
-    """Refuses a seed or an epoch that does not fit into its words: another one would draw the same.
+    """Check that a seed and an epoch fit into their words; larger ones would repeat draws.
 
     Raises:
-        ValueError: outside of its range.
+        ValueError: The seed or the epoch is out of range.
     """
     if not 0 <= seed < 2**64:
         raise ValueError(f"seed must lie in [0, 2**64), got {seed}")
@@ -53,7 +53,7 @@ def check_draw(seed: int, epoch: int) -> None:
 def philox_words(
     seed: int, c0: np.ndarray, c1: np.ndarray, c2: np.ndarray, c3: np.ndarray
 ) -> UInt[np.ndarray, "examples 4"]:
-    """The ten rounds themselves, on 32-bit counter words held in uint64 arrays."""
+    """Run the ten rounds on 32-bit counter words in uint64 arrays."""
     key_0, key_1 = np.uint64(seed & 0xFFFFFFFF), np.uint64(seed >> 32)
     for _ in range(10):
         product_0, product_1 = _MULTIPLIER_0 * c0, _MULTIPLIER_1 * c2

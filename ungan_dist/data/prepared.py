@@ -1,4 +1,4 @@
-"""The prepared data set in the output folder, opened once a process: arrays in memory, or a file that FFCV reads."""
+"""Write a data set to the output folder, and open it once per process: as arrays, or with FFCV."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class PreparedData:
-    """Where a prepared data set lies and what it is: plain values, so that any process can open it."""
+    """Location and hash of a prepared data set: plain values, so that any process can open it."""
 
     output: str
-    """The output folder, absolute."""
+    """Absolute path of the output folder."""
     data_hash: str
     loader: Loader = "resident"
     num_threads: int | None = None
-    """Threads that read with FFCV; none: as fits the device."""
+    """Reading threads of FFCV; defaults to :func:`choose_num_threads`."""
 
     @property
     def marker(self) -> str:
-        """Relative to the output folder."""
+        """Path of the marker, relative to the output folder."""
         return f"data/{self.data_hash[:16]}/manifest.json"
 
     @property
@@ -45,15 +45,15 @@ class PreparedData:
 
     @property
     def beton(self) -> BetonLocation:
-        """FFCV's file."""
+        """Location of FFCV's file."""
         return BetonLocation(output=Path(self.output), data_hash=self.data_hash)
 
 
 def prepare(source: Source, output: Path, *, loader: Loader = "resident") -> PreparedData:
-    """Writes what a loader reads of a source, unless it lies there intact.
+    """Write a source's data for a loader, unless they are already there intact.
 
     Raises:
-        ConfigError: FFCV's file was damaged since it was written.
+        ConfigError: FFCV's file was damaged.
     """
     prepared = PreparedData(output=str(output), data_hash=source.content_hash, loader=loader)
     if loader == "ffcv":
@@ -75,11 +75,11 @@ def prepare(source: Source, output: Path, *, loader: Loader = "resident") -> Pre
 
 @functools.lru_cache(maxsize=1)
 def open_examples(prepared: PreparedData, device: str, fused: tuple[str, ...] = ()) -> Examples:
-    """The prepared data on a device, with the operations that run fused there; its hashes are checked.
+    """Open the prepared data on a device, after a check of their hashes.
 
     Raises:
-        CorruptResult: the files are absent or not what their manifest says.
-        ConfigError: so is FFCV's file.
+        CorruptResult: A file is absent or does not have the hash in its manifest.
+        ConfigError: FFCV's file is absent or damaged.
     """
     if prepared.loader == "ffcv":
         num_threads = choose_num_threads(prepared.num_threads, device)

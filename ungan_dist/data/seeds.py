@@ -1,4 +1,4 @@
-"""Seeds derived from what they are for."""
+"""Derive seeds from their purpose."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ import torch
 
 
 def derive_seed(*words: int | str) -> int:
-    """A 63-bit seed from what it is for, equal on every machine."""
+    """Derive a 63-bit seed from words, equal on every machine.
+
+    Examples:
+        >>> derive_seed("order", 0, 1) == derive_seed("order", 0, 1)
+        True
+    """
     numbers = [zlib.crc32(word.encode()) if isinstance(word, str) else word for word in words]
     low, high = np.random.SeedSequence(numbers).generate_state(2, np.uint32)
     return (int(high) << 32 | int(low)) & (2**63 - 1)
@@ -19,7 +24,7 @@ def derive_seed(*words: int | str) -> int:
 
 @contextlib.contextmanager
 def seed_layers(*words: int | str) -> Iterator[None]:
-    """Draws inside a model's own layers, such as dropout, follow from these words; the global state is restored."""
+    """Seed the draws of a model's layers, such as dropout, with these words; restore the global state at the end."""
     devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(derive_seed("layers", *words))

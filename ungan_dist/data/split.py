@@ -1,4 +1,4 @@
-"""Who is in which set: forget, retain, unseen, shadow pool, test; and the membership matrix of the shadow models.
+"""Draw the sets (retain, forget, unseen, non-members, test) and the membership matrix of the shadow models.
 
 Source: section 4.1 and 4.2 of the UnGAN paper; the split that the paper leaves out is its authors' published one.
 """
@@ -16,7 +16,7 @@ from ungan_dist.config.data import SplitConfig
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """The sets that are fixed for every audit seed, as indices into the source."""
+    """Sets that all audit seeds share, as indices into the source."""
 
     pool: Int[np.ndarray, " pool"]
     """D ∪ D^s: what every seed draws D from, and what shadow models are drawn from."""
@@ -28,7 +28,7 @@ class Split:
 
 @dataclass(frozen=True, kw_only=True)
 class SeedSplit:
-    """One audit seed's sets, as positions in the pool, each in increasing order."""
+    """Sets of one audit seed, as positions in the pool in increasing order."""
 
     retain: Int[np.ndarray, " retain"]
     forget: Int[np.ndarray, " forget"]
@@ -46,22 +46,22 @@ def _generator(*words: int) -> np.random.Generator:
 
 
 def make_split(config: SplitConfig, num_examples: int, test: Int[np.ndarray, " test"] | None) -> Split:
-    """Draws unseen and pool from the examples that are not official test examples.
+    """Draw unseen set and pool from the examples that are not official test examples.
 
     Args:
-        config: sizes and seed.
-        num_examples: examples in the source, official test examples included.
-        test: the source's own test examples; none where it has none, and what is left over becomes the test set.
+        config: Sizes and seed.
+        num_examples: Examples in the source, official test examples included.
+        test: Official test examples; defaults to the examples left over.
 
     Raises:
-        ValueError: the source has too few examples for the sizes asked for.
+        ValueError: The source has too few examples for these sizes.
     """
     candidates = np.arange(num_examples) if test is None else np.setdiff1d(np.arange(num_examples), test)
     num_pool = config.train + config.shadow_pool
     num_needed = num_pool + config.unseen + (test is None)
     if num_needed > len(candidates):
         raise ValueError(
-            f"the split asks for {num_needed} examples (train {config.train} + shadow_pool {config.shadow_pool} + "
+            f"the split needs {num_needed} examples (train {config.train} + shadow_pool {config.shadow_pool} + "
             f"unseen {config.unseen}{' + at least 1 to test on' if test is None else ''}), "
             f"the source has {len(candidates)}: lower split.train and split.shadow_pool, or split.unseen"
         )
@@ -78,7 +78,7 @@ def draw_sets(config: SplitConfig, seed: int) -> SeedSplit:
 
 
 def draw_membership(num_models: int, num_examples: int, seed: int) -> Bool[np.ndarray, "models examples"]:
-    """Which examples each shadow model is trained on.
+    """Draw the training examples of each shadow model.
 
     Models 2j and 2j + 1 are complementary halves drawn from (seed, j) alone: every model has exactly half of the
     examples, every example is in exactly half of the models, and more models extend the matrix of fewer.
@@ -99,7 +99,7 @@ def draw_membership(num_models: int, num_examples: int, seed: int) -> Bool[np.nd
 
 
 def hash_array(array: np.ndarray) -> str:
-    """SHA-256 over an array's type, shape and content."""
+    """Hash an array's type, shape and content with SHA-256."""
     digest = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
     digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Whether FFCV can be used, and its import without the marks that it leaves."""
+"""Import FFCV without its side effects, and find out whether that is possible."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ REMEDY = (
 
 @contextlib.contextmanager
 def keep_torch_threads() -> Iterator[None]:
-    """Restores the number of torch threads, which FFCV sets when it is imported and at every pass."""
+    """Restore the number of torch threads, which FFCV sets on import and at every pass."""
     before = torch.get_num_threads()
     try:
         yield
@@ -26,10 +26,10 @@ def keep_torch_threads() -> Iterator[None]:
 
 
 def import_ffcv() -> None:
-    """Imports FFCV.
+    """Import FFCV.
 
     Raises:
-        ImportError: it is not installed, or one of its libraries is missing.
+        ImportError: FFCV or one of its libraries is not installed.
     """
     if sys.version_info >= (3, 12) and "distutils" not in sys.modules:
         # FFCV imports distutils, which left Python with 3.12; setuptools brings its own copy
@@ -39,7 +39,7 @@ def import_ffcv() -> None:
 
 
 def find_import_error() -> str | None:
-    """Why FFCV cannot be used here; none where it can."""
+    """Return the error of importing FFCV, or None if FFCV can be used."""
     try:
         import_ffcv()
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""The prepared data set as one file for FFCV: written once, hashed, and checked before FFCV opens it."""
+"""Write the data set as one file for FFCV, and compare its hash before FFCV opens it."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from ungan_dist.data.sources.source import Source
 from ungan_dist.errors import ConfigError
 
 LAYOUT = 1
-"""Raised when the same data gives another file; beside the data's hash, the file's id."""
+"""Layout version, part of the file's id. It is raised when the same data give another file."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BetonLocation:
-    """Where the file of a data set lies, in names relative to the output folder."""
+    """Location of a data set's file, in names relative to the output folder."""
 
     output: Path
     data_hash: str
@@ -47,15 +47,15 @@ class BetonLocation:
 
 
 def prepare_beton(source: Source, place: BetonLocation, *, rebuild: bool = False) -> dict[str, Any]:
-    """Writes a source's file, unless it lies there intact, and returns the facts in its manifest.
+    """Write a source's file unless it is there intact, and return the facts in its manifest.
 
     Raises:
-        ConfigError: the file was damaged since it was written, or a folder lies in its place.
+        ConfigError: The file was damaged, or a folder has its name.
     """
     _check_no_folder(place)
     condition = store.condition(place.output, place.marker, id=place.id)
     if condition == "corrupt" and not rebuild:
-        raise make_damage_error(place, "it does not have the hash that its manifest says, or is missing")
+        raise make_damage_error(place, "it is missing, or its hash is not the one in its manifest")
     if condition == "intact" and not rebuild:
         return read_beton(place)[1]
     jpegs = tuple(select_exact_jpegs(source))
@@ -74,9 +74,9 @@ def prepare_beton(source: Source, place: BetonLocation, *, rebuild: bool = False
 
 
 def select_exact_jpegs(source: Source) -> Iterator[bytes | None]:
-    """A picture's JPEG file where the loader's decoder makes exactly the source's pixels of it; else none.
+    """Yield each image's JPEG file if FFCV's decoder gives exactly the source's pixels, else None.
 
-    So no loader sees other pixels than another. Without FFCV there is no decoder: pixels are stored.
+    So all loaders read the same pixels. Without FFCV there is no decoder, and pixels are stored.
     """
     if not source.jpegs or find_import_error() is not None:
         return
@@ -89,15 +89,15 @@ def select_exact_jpegs(source: Source) -> Iterator[bytes | None]:
 
 
 def read_beton(place: BetonLocation) -> tuple[Beton, dict[str, Any]]:
-    """What a file's tables say, once its hash and they themselves are found sound; and the manifest's facts.
+    """Read a file's tables and its manifest's facts, after a check of its hash.
 
     Raises:
-        ConfigError: they are not, with what to do.
+        ConfigError: The file is missing or damaged.
     """
     _check_no_folder(place)
     facts = store.committed(place.output, place.marker, id=place.id)
     if facts is None:
-        raise make_damage_error(place, "it is absent, or does not have the hash that its manifest says")
+        raise make_damage_error(place, "it is missing, or its hash is not the one in its manifest")
     try:
         beton = read_tables(place.path)
     except (DamagedBeton, OSError) as error:
@@ -107,23 +107,23 @@ def read_beton(place: BetonLocation) -> tuple[Beton, dict[str, Any]]:
 
 def _check_no_folder(place: BetonLocation) -> None:
     if place.path.is_dir():
-        raise ConfigError(f"{place.path} is a folder where a file must be: remove it and run again")
+        raise ConfigError(f"{place.path} is a folder and must be a file: remove it and run again")
 
 
 def make_damage_error(place: BetonLocation, reason: str) -> ConfigError:
-    """The error of a file that must not be used."""
+    """Make the error of a file that cannot be used."""
     return ConfigError(
-        f"{place.path} cannot be used: {reason}. Write it anew with `ungan-dist prepare RECIPE --rebuild` and the "
+        f"{place.path} cannot be used: {reason}. Write it again with `ungan-dist prepare RECIPE --rebuild` and the "
         f"options of the run"
     )
 
 
 def open_beton(place: BetonLocation, device: str, *, num_threads: int, fused: tuple[str, ...] = ()) -> Examples:
-    """The data behind FFCV's loader.
+    """Open the data with FFCV's loader.
 
     Raises:
-        ConfigError: the file is absent or damaged.
-        ImportError: FFCV is not installed here.
+        ConfigError: The file is missing or damaged.
+        ImportError: FFCV is not installed.
     """
     from ungan_dist.data.ffcv.images import FfcvImages
 
