@@ -1,4 +1,4 @@
-"""The sets that follow from a forget list: who the model was trained on, who it never saw, whom it is tested on."""
+"""Derive the sets from a forget list: retain set, non-members, unseen examples and test examples."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ungan_dist.data.sources.source import Source
 from ungan_dist.data.split import hash_array
 
 MEMBER_FRACTION = 0.4
-"""Of the examples that may be trained on, the share that is, where neither weights nor members are given; as many stay
-never seen, and the rest is D_u and what to test on."""
+"""Fraction of the trainable examples that are members, if neither weights nor members are given. As many become
+non-members; the rest is D_u and the test set."""
 MEMBER_FRACTION_WITH_TEST = 0.45
-"""The same where there is an official test set: the rest is D_u alone."""
+"""The same with an official test set: the rest is D_u alone."""
 UNSEEN_FRACTION = 1 / 6
-"""Of the examples that a given model has not seen: D_u, and as many to test on; the rest are never-seen ones, D^s."""
+"""Fraction of a given model's unseen examples that become D_u. As many are tested on; the rest are non-members, D^s."""
 MIN_OUTSIDE = 12
 
 
@@ -34,14 +34,14 @@ class ListSplit:
     """D_u."""
     test: Int[np.ndarray, " test"]
     notes: list[str]
-    """What was assumed, for the report."""
+    """Assumptions, for the report."""
     hashes: dict[str, str]
-    """What a run is to be known by beside its lists: the sets, where they do not follow from them by the first rule
-    that there was (finished runs keep their names)."""
+    """Hashes of sets that are part of a run's identity. Empty for the oldest rule, so that finished runs keep their
+    names."""
 
 
 def split_around_members(config: AuditConfig, source: Source, forget: ExampleList) -> ListSplit:
-    """The sets around members that are given, or that are all but the official test examples.
+    """Derive the sets from given members, or from all examples but the official test examples.
 
     Of what the model has not seen, those that are no official test examples become D^s and D_u first, so that the
     test set is the official one where that suffices.
@@ -93,7 +93,7 @@ def split_around_members(config: AuditConfig, source: Source, forget: ExampleLis
 
 
 def split_in_fixed_pool(config: AuditConfig, source: Source, forget: ExampleList) -> ListSplit:
-    """The sets of a model that is trained here, where only the forget list is given.
+    """Derive the sets of a model that is trained here, from the forget list alone.
 
     Data and ``split.seed`` alone fix the pool D ∪ D^s, D_u and the test set: the official one, or a share. D is the
     half of the pool that holds the forget set, so that every list inside of the pool has the same shadow models. Listed

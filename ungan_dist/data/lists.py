@@ -1,4 +1,4 @@
-"""A list of examples as people write them: CSV, text or .npy, by ids or by indices; read as meant, or refused."""
+"""Read a list of examples: CSV, text or .npy, of ids or indices. An ambiguous list is refused."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from ungan_dist.data.sources.source import Source
 ID_HEADINGS = ("id", "ids", "path", "file", "filename", "image")
 INDEX_HEADINGS = ("index", "indices")
 HEADINGS = (*ID_HEADINGS, "example", "forget", *INDEX_HEADINGS)
-"""Of the column that names the examples, in any case; the first of several."""
+"""Headings of the column with the examples, in any case. The first of several counts."""
 
 Meaning = Literal["ids", "indices", "either"]
 
 
 class Entry(NamedTuple):
-    """One example as it was listed."""
+    """One example as the list names it."""
 
     place: str
-    """``line 3`` of a text, ``entry 3`` of an array."""
+    """``line 3`` of a text, or ``entry 3`` of an array."""
     word: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExampleList:
-    """A list that was read."""
+    """Examples of a list."""
 
     path: Path
     indices: Int[np.ndarray, " listed"]
@@ -43,21 +43,21 @@ class ExampleList:
     by_id: bool
 
     def describe(self, index: int) -> str:
-        """Where an example was listed, and as what."""
+        """Describe an example by its file, its line and its text."""
         place, word = self.entries[int(np.searchsorted(self.indices, index))]
         return f"{self.path}, {place}: example {_shown(word) if self.by_id else word}"
 
 
 def read_list(path: Path, source: Source) -> Int[np.ndarray, " listed"]:
-    """Indices from a list; see :func:`read_entries`."""
+    """Read the indices of a list; see :func:`read_entries`."""
     return read_entries(path, source).indices
 
 
 def read_entries(path: Path, source: Source) -> ExampleList:
-    """A list of ids or indices: one a line (text), a column (CSV), or an array of integers or strings (.npy).
+    """Read a list of ids or indices: one per line (text), a column (CSV), or an array of integers or strings (.npy).
 
     Raises:
-        ValueError: unreadable, empty, repeated, ambiguous, or naming what the data lacks.
+        ValueError: The list is unreadable, empty or ambiguous, or it has repeated or unknown examples.
     """
     if path.is_dir():
         raise ValueError(f"{path} is a folder: name the list of examples in it (CSV, text or .npy)")
@@ -75,7 +75,7 @@ def read_entries(path: Path, source: Source) -> ExampleList:
     if len(again):
         first, second = listed.entries[again[0] : again[0] + 2]
         what = _shown(second.word) if by_id else second.word
-        raise ValueError(f"{path}, {second.place}: example {what} stands at {first.place} already: list each once")
+        raise ValueError(f"{path}, {second.place}: example {what} is listed at {first.place} already: list each once")
     return listed
 
 
@@ -100,7 +100,7 @@ def _array(path: Path) -> tuple[Meaning, list[Entry]]:
 
 
 def _text(path: Path, positions: Mapping[str, int]) -> tuple[Meaning, list[Entry]]:
-    """The column that names the examples, without its heading."""
+    """Read the column with the examples, without its heading."""
     rows = _rows(path)
     if not rows:
         return "either", []
@@ -126,7 +126,7 @@ def _text(path: Path, positions: Mapping[str, int]) -> tuple[Meaning, list[Entry
 
 
 def _rows(path: Path) -> list[tuple[int, list[str]]]:
-    """Lines that are not blank, by their numbers, in cells."""
+    """Read the cells of each line that is not blank, with the line's number."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -144,12 +144,12 @@ def _rows(path: Path) -> list[tuple[int, list[str]]]:
 
 
 def _column(path: Path, rows: list[tuple[int, list[str]]], first: list[str], positions: Mapping[str, int]) -> int:
-    """Which of several columns names the examples; of several such, one that holds ids of the data."""
+    """Find the column with the examples. Of several, prefer one that holds ids of the data."""
     named = sorted((column for column, name in enumerate(first) if name in HEADINGS), key=lambda at: _rank(first[at]))
     if not named:
         line, row = max(rows, key=lambda numbered: len(numbered[1]))
         raise ValueError(
-            f"{path}, line {line} has {len(row)} columns and no heading that says which is meant: name one "
+            f"{path}, line {line} has {len(row)} columns and no heading for the examples: name one "
             f'"id" or "index" in the first line, or list one example a line (ids that hold a comma in quotes)'
         )
     repeated = [name for name, count in Counter(first[at] for at in named).items() if count > 1]
@@ -167,9 +167,9 @@ def _rank(heading: str) -> int:
 
 
 def _are_ids(path: Path, meaning: Meaning, entries: list[Entry], source: Source, positions: Mapping[str, int]) -> bool:
-    """Ids where it is said, or where the data has any of them, else indices; never a mixture.
+    """Return whether the entries are ids, by the heading or because the data has any of them; else they are indices.
 
-    Where ids are numbers too, a number is an id: read as an index it would name somebody else.
+    If the data's ids are numbers, a number is an id: as an index it would name another example.
     """
     if not source.ids:
         if meaning == "ids" and path.suffix.lower() == ".npy":
@@ -226,9 +226,9 @@ def _by_index(path: Path, entries: list[Entry], source: Source) -> Int[np.ndarra
 
 
 def _hint(place: str, word: str) -> str:
-    """What a line that names nobody may have been meant as."""
+    """Suggest what an unknown entry may be."""
     if ";" in word or "\t" in word:
-        return ". Columns are told apart by commas"
+        return ". Separate columns with commas"
     if place == "line 1" and re.fullmatch(r"[^\d/.]+", word):
         return f". If line 1 is a heading, name it {' or '.join(repr(name) for name in ('id', 'index'))}"
     return ""

@@ -66,7 +66,7 @@ def test_seeds_redraw_from_the_same_pool() -> None:
 
 
 def test_too_few_examples_are_refused_with_the_numbers() -> None:
-    with pytest.raises(ValueError, match=r"asks for 1501 examples.*has 1000.*lower"):
+    with pytest.raises(ValueError, match=r"needs 1501 examples.*has 1000.*lower"):
         make_split(SplitConfig(), 1000, None)
 
 

@@ -1,4 +1,4 @@
-"""Encoded pictures to one uint8 array: every picture whole, of one size, grey or RGB."""
+"""Decode pictures to one uint8 array: grey or RGB, all of one size."""
 
 from __future__ import annotations
 
@@ -11,44 +11,44 @@ from jaxtyping import Int64, UInt8
 from PIL import Image
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
-"""Pillow's other readers are left out: some start programs, and none holds a data set."""
+"""Formats to decode. Some of Pillow's other readers start programs."""
 
 GREY_MODES = ("1", "L", "LA")
 LARGE_PIXELS = 128 * 128
-"""Pictures with more pixels keep their JPEG files: a file of the data set need not hold what they decode to."""
+"""Pictures with more pixels keep their JPEG files, which are smaller than their pixels."""
 
 COLOUR_MODES = ("P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 
 
 @dataclass(frozen=True, kw_only=True)
 class DecodedImages:
-    """What a reader found, official test examples last."""
+    """Pictures of a data set, official test examples last."""
 
     images: UInt8[np.ndarray, "examples height width channels"]
     labels: Int64[np.ndarray, " examples"]
     class_names: tuple[str, ...]
     num_test: int
-    """How many of the last examples are the official test set; 0 where there is none."""
+    """Number of official test examples, which come last."""
     ids: tuple[str, ...] | None = None
-    """A name for each example; none where the reader knows none."""
+    """Name of each example, if the data have names."""
     jpegs: tuple[bytes | None, ...] = ()
-    """Large colour pictures as the JPEG files they came from; none for any other."""
+    """JPEG file of each large colour picture; None for any other."""
 
 
 def decode(
     encoded: Iterable[tuple[str, bytes]], count: int
 ) -> tuple[UInt8[np.ndarray, "examples height width channels"], tuple[bytes | None, ...]]:
-    """Decodes pictures in order, to one channel if all of them are grey and to RGB otherwise.
+    """Decode pictures in order, to one channel if all are grey, else to RGB.
 
     Args:
-        encoded: where each picture came from, for messages, and its bytes as in a file.
-        count: how many there are.
+        encoded: Origin of each picture, for messages, and its bytes.
+        count: Number of pictures.
 
     Returns:
-        The pixels, and the files of those that are large colour JPEGs (nothing at all where no picture is).
+        The pixels, and the files of large colour JPEGs (empty if there are none).
 
     Raises:
-        ValueError: one that cannot be decoded, has 16 bits a channel, or differs in size from the first.
+        ValueError: A picture cannot be decoded, has 16 bits per channel, or differs in size from the first.
     """
     images, first, all_grey = np.empty((0, 0, 0, 3), np.uint8), "", True
     jpegs: list[bytes | None] = []
@@ -72,7 +72,7 @@ def decode(
 
 
 def _open(where: str, content: bytes) -> Image.Image:
-    """The header alone, so that a picture of the wrong size is refused before memory is spent on it."""
+    """Read the header alone, to refuse a picture of the wrong size before it takes memory."""
     try:
         picture = Image.open(io.BytesIO(content), formats=FORMATS)
     except (OSError, ValueError, Image.DecompressionBombError) as error:

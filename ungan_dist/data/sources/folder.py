@@ -1,4 +1,4 @@
-"""Pictures from folders: one a class, with an official test set or without."""
+"""Read pictures from one folder per class, with or without an official test set."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from ungan_dist.data.sources.decode import DecodedImages, decode
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 OTHER_SUFFIXES = (".avif", ".gif", ".heic", ".jp2", ".pgm", ".ppm", ".tif", ".tiff")
-"""Pictures that are not read: left out in silence, they would make another data set of it."""
+"""Pictures that cannot be read. Skipping them silently would change the data set."""
 
 
 def read_image_folder(root: Path) -> DecodedImages:
-    """``root/<class>/*.png``, or ``root/train/<class>/*.png`` and ``root/test/<class>/*.png``; classes by name.
+    """Read ``root/<class>/*.png``, or ``root/train/<class>/*.png`` and ``root/test/<class>/*.png``.
 
     Raises:
         ValueError: no such folder, fewer than two classes, a class without pictures or with folders in it, a set beside
             train and test, a test class that training lacks, or pictures that cannot be decoded or differ in size.
     """
     if not root.is_dir():
-        raise ValueError(f"{root} is no folder: source.path must name one that holds a folder a class")
+        raise ValueError(f"{root} is no folder: set source.path to one that holds a folder per class")
     # A class may be called "train": only a folder of folders is a set.
     has_sets = (root / "train").is_dir() and bool(_folders(root / "train"))
     others = [folder.name for folder in _folders(root) if folder.name not in ("train", "test")]
@@ -54,7 +54,7 @@ def _folders(root: Path) -> list[Path]:
 
 
 def _pictures_by_class(root: Path, class_names: tuple[str, ...]) -> list[tuple[Path, int]]:
-    """Every picture and its label, in the order of class and file name."""
+    """List every picture and its label, in the order of class and file name."""
     pictures: list[tuple[Path, int]] = []
     for folder in _folders(root):
         if folder.name not in class_names:

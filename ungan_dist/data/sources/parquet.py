@@ -1,8 +1,7 @@
-"""Pictures from Parquet in the Hugging Face image layout."""
+"""Read pictures from Parquet in the Hugging Face image layout."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,10 +19,10 @@ LABEL_COLUMNS = ("label", "fine_label")
 
 
 def parquet_files(path: Path) -> tuple[list[Path], list[Path]]:
-    """Training files and test files: ``train*.parquet`` and ``test*.parquet`` of a folder, or one file and no test.
+    """List training and test files: ``train*.parquet`` and ``test*.parquet`` of a folder, or a single file.
 
     Raises:
-        ValueError: nothing is there, or a folder without training files.
+        ValueError: The path does not exist, or the folder has no training files.
     """
     if path.is_file():
         return [path], []
@@ -34,15 +33,15 @@ def parquet_files(path: Path) -> tuple[list[Path], list[Path]]:
         )
     train, test = sorted(path.glob("train*.parquet")), sorted(path.glob("test*.parquet"))
     if not train:
-        raise ValueError(f"{path} holds no train*.parquet: name the folder whose files are so called")
+        raise ValueError(f"{path} holds no train*.parquet: name a folder with such files")
     return train, test
 
 
 def read_parquet(train: list[Path], test: list[Path], *, num_classes: int | None = None) -> DecodedImages:
-    """Every row of the files, in order.
+    """Read every row of the files, in order.
 
     Args:
-        num_classes: how many classes there must be; none: as the files' metadata says, or the labels themselves.
+        num_classes: Number of classes; defaults to that of the files' metadata, else of the labels.
 
     Raises:
         ValueError: a file that is damaged or lacks a column, a row without a picture or label, a picture that cannot
@@ -69,12 +68,6 @@ def read_parquet(train: list[Path], test: list[Path], *, num_classes: int | None
     )
 
 
-def sha256_of(file: Path) -> str:
-    """Of a file's bytes, in hexadecimal."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def _open(file: Path) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(file, page_checksum_verification=True)
@@ -84,7 +77,7 @@ def _open(file: Path) -> pq.ParquetFile:
 
 def _damaged(file: Path, error: Exception) -> ValueError:
     reason = str(error).strip().rstrip(".")
-    return ValueError(f"{file} is no whole Parquet file ({reason}): copy or download it again")
+    return ValueError(f"{file} is no complete Parquet file ({reason}): copy or download it again")
 
 
 def _column(file: Path, table: pq.ParquetFile, names: tuple[str, ...]) -> str:
@@ -98,9 +91,9 @@ def _column(file: Path, table: pq.ParquetFile, names: tuple[str, ...]) -> str:
 
 
 def _ids(files: list[tuple[Path, pq.ParquetFile]]) -> tuple[str, ...] | None:
-    """The column ``id`` as text; none where no file has one.
+    """Read the column ``id`` as text, if the files have one.
 
-    Only integers and strings name an example: the text of another type is not what a list would hold ("5.0", "None").
+    Only integers and strings are ids: a list would not contain the text of another type ("5.0", "None").
     """
     found = [(file, table, _id_column(file, table)) for file, table in files]
     if all(name is None for _, _, name in found):
@@ -131,7 +124,7 @@ def _ids(files: list[tuple[Path, pq.ParquetFile]]) -> tuple[str, ...] | None:
 
 
 def _id_column(file: Path, table: pq.ParquetFile) -> str | None:
-    """``id``, or else the one column that is so called but for its case."""
+    """Find the column ``id``, in any case."""
     present = table.schema_arrow.names
     names = ["id"] if "id" in present else [name for name in present if name.lower() == "id"]
     if len(names) > 1:
@@ -157,7 +150,7 @@ def _labels(file: Path, table: pq.ParquetFile) -> Int64[np.ndarray, " rows"]:
 def _check_labels(
     files: list[tuple[Path, pq.ParquetFile]], labels: Int64[np.ndarray, " rows"], num_classes: int | None
 ) -> None:
-    """Every label lies in [0, num_classes); where only the labels say how many there are, each class occurs."""
+    """Check that labels lie in [0, num_classes). If only the labels define the classes, each must occur."""
     limit = int(labels.max()) + 1 if num_classes is None else num_classes
     wrong = np.flatnonzero((labels < 0) | (labels >= limit))
     if len(wrong):
@@ -177,7 +170,7 @@ def _check_labels(
 
 
 def _encoded(file: Path, table: pq.ParquetFile) -> Iterator[tuple[str, bytes]]:
-    """Where each picture is, and its bytes."""
+    """Yield each picture's place and bytes."""
     name = _column(file, table, IMAGE_COLUMNS)
     kind = table.schema_arrow.field(name).type
     if not pa.types.is_struct(kind) or kind.get_field_index("bytes") < 0:
@@ -200,7 +193,7 @@ def _encoded(file: Path, table: pq.ParquetFile) -> Iterator[tuple[str, bytes]]:
 
 
 def _class_names(table: pq.ParquetFile) -> tuple[str, ...]:
-    """The names that datasets writes beside a label column; none where the file has no such note."""
+    """Read the class names in the metadata that the library datasets writes; empty if there are none."""
     note = (table.schema_arrow.metadata or {}).get(b"huggingface")
     try:
         features: Any = json.loads(note or b"{}")["info"]["features"]

@@ -1,4 +1,4 @@
-"""Where examples come from: digits, CIFAR, Parquet, image folders, all as uint8 arrays in memory."""
+"""Load a data set as uint8 arrays: digits, CIFAR, Parquet or image folders."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from ungan_dist.config.data import SourceConfig
 from ungan_dist.data.sources.cifar import CIFAR10, CIFAR10_CLASSES, CIFAR100, cache_folder, read_cifar
 from ungan_dist.data.sources.decode import DecodedImages
 from ungan_dist.data.sources.folder import read_image_folder
-from ungan_dist.data.sources.parquet import parquet_files, read_parquet, sha256_of
+from ungan_dist.data.sources.parquet import parquet_files, read_parquet
+from ungan_dist.store import file_hash
 
 CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 """The field's usual constants; the deviation is the mean over pictures of each picture's own."""
@@ -29,7 +30,7 @@ CIFAR10_JPEG75_SHA256 = frozenset(
         "2a769ed483ed386892112a67cab8088cf14af58b2460883fb5a6993edc00d1c7",  # test.parquet
     )
 )
-"""Files whose pixels went through JPEG of quality 75: their figures must never stand under the plain name."""
+"""Files whose pixels were compressed as JPEG of quality 75. Their results need a title of their own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,20 +45,20 @@ class Source:
     title: str
     """Names the data in every table, for example "CIFAR-10 (JPEG 75)"."""
     bundled: bool
-    """Public and shipped with a package, so that its pictures may be shown."""
+    """Shipped with a public package, so that reports may show its pictures."""
     test: Int64[np.ndarray, " test"] | None
-    """The official test examples; none where the source has no such set."""
+    """Official test examples, if there are any."""
     mean: tuple[float, ...]
-    """A channel, of pixels divided by 255."""
+    """Mean of each channel, of pixels divided by 255."""
     std: tuple[float, ...]
     ids: tuple[str, ...] | None = None
-    """A name for each example: the path of a picture in its folder, a Parquet file's column ``id``."""
+    """Name of each example: a picture's path in its folder, or a Parquet file's column ``id``."""
     jpegs: tuple[bytes | None, ...] = ()
-    """Large colour pictures as the JPEG files they came from, by example; empty where there are none."""
+    """JPEG file of each large colour picture, by example; empty if there are none."""
 
     @cached_property
     def content_hash(self) -> str:
-        """SHA-256 over everything here that a result depends on; names and title are left out."""
+        """Hash of everything that a result depends on, which excludes names and title (SHA-256)."""
         facts = (
             self.images.shape,
             self.num_classes,
@@ -74,7 +75,7 @@ class Source:
 
 
 def load_source(config: SourceConfig) -> Source:
-    """Reads the examples that a config names, normalised as it says.
+    """Load the data set of a config, with its normalisation.
 
     Raises:
         ValueError: a path that is missing, unknown or unused; data that is damaged, unlabelled or of mixed sizes; a
@@ -159,7 +160,7 @@ def _with_cifar_shape(pictures: DecodedImages, path: Path) -> DecodedImages:
 
 
 def _parquet_title(files: list[Path], name: str) -> str:
-    if all(sha256_of(file) in CIFAR10_JPEG75_SHA256 for file in files):
+    if all(file_hash(file) in CIFAR10_JPEG75_SHA256 for file in files):
         return "CIFAR-10 (JPEG 75)"
     return f"{name} (Parquet)"
 

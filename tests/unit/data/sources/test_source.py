@@ -24,8 +24,9 @@ from ungan_dist.config.data import SourceConfig
 from ungan_dist.data.sources import cifar
 from ungan_dist.data.sources.cifar import CIFAR10_CLASSES, Archive, read_cifar
 from ungan_dist.data.sources.decode import decode
-from ungan_dist.data.sources.parquet import read_parquet, sha256_of
+from ungan_dist.data.sources.parquet import read_parquet
 from ungan_dist.data.sources.source import Source, _channel_moments, load_source
+from ungan_dist.store import file_hash
 
 JPEG75 = Path(os.environ.get("CIFAR10_PARQUET") or Path(__file__).parents[5] / "shared/data/cifar10-jpeg")
 needs_cifar10 = pytest.mark.skipif(
@@ -137,7 +138,7 @@ def test_a_truncated_parquet_file_is_refused_wherever_it_ends(tmp_path):
     for share in (0, 0.01, 0.5, 0.999):
         file = tmp_path / "train.parquet"
         file.write_bytes(whole[: int(share * len(whole))])
-        with refused("train.parquet is no whole Parquet file", "again"):
+        with refused("train.parquet is no complete Parquet file", "again"):
             load("parquet", file)
 
 
@@ -297,7 +298,7 @@ def test_real_cifar10_decodes_as_pillow_does():
     np.testing.assert_array_equal(source.images[:50], expected)
     assert source.labels[:50].tolist() == [row["label"] for row in rows]
     assert np.bincount(source.labels).tolist() == [1000] * 10
-    if sha256_of(file).startswith("2a769ed4"):
+    if file_hash(file).startswith("2a769ed4"):
         assert source.title == "CIFAR-10 (JPEG 75)"
 
 

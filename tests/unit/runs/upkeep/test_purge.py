@@ -82,7 +82,7 @@ def test_the_page_says_so_and_its_marker_holds(output: Path) -> None:
     purge(output / "run")
     page = (output / "run/report.html").read_text()
     assert "PURGED." in page
-    assert "Forget examples" not in page
+    assert "<h2>Forget examples" not in page
     assert "data:image" not in page
     assert "What may be concluded" in page
     marker = store.read_json(output / "run/report.json")
