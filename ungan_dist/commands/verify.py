@@ -1,4 +1,4 @@
-"""``ungan-dist verify``: is a run what it says it is?"""
+"""``ungan-dist verify``: check a run's files and scores."""
 
 from __future__ import annotations
 
@@ -12,18 +12,17 @@ from ungan_dist.urls import is_url
 USAGE = """\
 usage: ungan-dist verify RUN
 
-RUN is a run folder, or a run's URL in object storage: all of it is then fetched into a folder that is removed again.
-Re-hashes everything that a run has committed, checks the balance of its membership matrix, recomputes every score from
-the stored log-odds, and says COMPLETE, PARTIAL, CORRUPT or PURGED. Changes nothing.
+RUN is a run folder, or a run's URL in object storage, which is copied to a temporary folder first.
+Hash every committed file again, check the membership matrix, and recompute every score from the stored log-odds.
+Print COMPLETE, PARTIAL, CORRUPT or PURGED. Change nothing.
 
-exit codes: 0 complete or purged; 3 partial, `run` continues it; 1 corrupt, `run` computes what is named anew
-            (in object storage: with an empty --execution.cache, else it trusts its own copy); 2 not a run, or its
-            data cannot be read
+exit codes: 0 complete or purged; 3 partial, `run` continues it; 1 corrupt, `run` computes the listed results again
+            (with object storage, only if --execution.cache is empty); 2 not a run, or its data cannot be read
 """
 
 
 def main(arguments: list[str]) -> int:
-    """Verifies a run folder."""
+    """Verify a run."""
     match arguments:
         case ["-h" | "--help"]:
             print(USAGE, end="")
@@ -38,7 +37,7 @@ def main(arguments: list[str]) -> int:
 
     from ungan_dist.runs.storage.remote import fetch_run
 
-    # not the working folder, where intact copies may lie of what is damaged there
+    # the working folder may hold intact copies of damaged files
     with tempfile.TemporaryDirectory(prefix="ungan_dist-verify-") as aside:
         _, here, damaged = fetch_run(folder, folder=Path(aside))
         return _verify(here, damaged)

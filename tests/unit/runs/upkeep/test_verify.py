@@ -107,7 +107,7 @@ def test_scores_are_recomputed_from_the_stored_log_odds(output: Path) -> None:
     store.commit(output, unit.marker, id=unit.id, files={unit.log_odds_file: store.array_bytes(altered)})
     found = verified(output)
     assert found.state == "CORRUPT"
-    assert "not what the stored log-odds give" in found.corrupt[0]
+    assert "differs from the table of the stored log-odds" in found.corrupt[0]
 
 
 def test_what_is_not_computed_is_partial(output: Path) -> None:
