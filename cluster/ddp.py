@@ -23,7 +23,7 @@ from ungan_dist.errors import ConfigError
 from ungan_dist.runs.progress import Event, ProgressCallback, silent
 from ungan_dist.runs.shadows import ShadowUnit
 from ungan_dist.runs.units import Done, Failed, RunUnits, Unit, execute_together, is_done, root_of
-from ungan_dist.training.torchrun import PATIENCE
+from ungan_dist.training.torchrun import TIMEOUT
 from ungan_dist.training.world import World
 
 MAX_FAILURES = 3
@@ -154,7 +154,7 @@ def _create_trainer(units: Sequence[Unit], resources: TrainerResources) -> Torch
         train_units,
         train_loop_config={"units": list(units)},
         torch_config=TorchConfig(
-            backend="nccl" if resources.gpus_per_worker else "gloo", timeout_s=int(PATIENCE.total_seconds())
+            backend="nccl" if resources.gpus_per_worker else "gloo", timeout_s=int(TIMEOUT.total_seconds())
         ),
         scaling_config=ray.train.ScalingConfig(
             num_workers=resources.num_workers,

@@ -64,14 +64,14 @@ def steps_of(world: Any, units: list[Any]) -> int:
     from ungan_dist.runs.units import execute
     from ungan_dist.training import train
 
-    descend, steps = train.descend, 0
+    take_step, steps = train.take_step, 0
 
     def counted(*arguments: Any, **named: Any) -> Any:
         nonlocal steps
         steps += 1
-        return descend(*arguments, **named)
+        return take_step(*arguments, **named)
 
-    train.descend = counted
+    train.take_step = counted
     kinds = run_together(world, units) if world.size > 1 else [execute(unit).kind for unit in units]
     assert set(kinds) == {"done"}, kinds
     return steps
@@ -83,14 +83,14 @@ def run_together_until_killed(world: Any, units: list[Any], num_steps: int) -> N
 
     from ungan_dist.training import train
 
-    descend, steps = train.descend, 0
+    take_step, steps = train.take_step, 0
 
     def mortal(*arguments: Any, **named: Any) -> Any:
         nonlocal steps
         steps += 1
         if steps > num_steps and world.rank == world.size - 1:
             os.kill(os.getpid(), signal.SIGKILL)
-        return descend(*arguments, **named)
+        return take_step(*arguments, **named)
 
-    train.descend = mortal
+    train.take_step = mortal
     run_together(world, units)

@@ -31,7 +31,7 @@ from ungan_dist.kernels import log_odds
 from ungan_dist.methods import Request, run_method
 from ungan_dist.runs import shadows
 from ungan_dist.runs.shadows import ShadowUnit, train_shadows
-from ungan_dist.training.batch_norm import refuse_disagreement, with_global_statistics
+from ungan_dist.training.batch_norm import check_replicas, use_global_statistics
 from ungan_dist.training.checkpoint import Checkpoint, Epochs
 from ungan_dist.training.world import World
 
@@ -115,7 +115,7 @@ def request(world: World, statistics: str) -> Request:
                 module.__class__ = FrozenBatchNorm
                 module.train()
         if statistics == "global" and world.size > 1:
-            with_global_statistics(model, world)
+            use_global_statistics(model, world)
     train = dataclasses.replace(given.train, batch_size=BATCH, epochs=4, learning_rate=0.05)
     return dataclasses.replace(given, world=world, train=train)
 
@@ -224,7 +224,7 @@ def of_model(world: World, name: str) -> dict[str, Tensor]:
     torch.manual_seed(0)
     model = getattr(shared_models, name)(tiny_request().data.num_classes).double()
     if world.size > 1:
-        with_global_statistics(model, world)
+        use_global_statistics(model, world)
     given = tiny_request()
     train = dataclasses.replace(given.train, batch_size=BATCH, epochs=4, learning_rate=0.05)
     given = dataclasses.replace(given, fresh=model, world=world, train=train)
@@ -233,7 +233,7 @@ def of_model(world: World, name: str) -> dict[str, Tensor]:
 
 def dropped(world: World) -> Tensor:
     """A mask that a layer draws in an epoch."""
-    (mask,) = (torch.rand(8) for _ in Epochs(None, world, 3).of("epochs", 1))
+    (mask,) = (torch.rand(8) for _ in Epochs(None, world, 3).iterate("epochs", 1))
     return mask
 
 
@@ -241,10 +241,10 @@ def refused_for_buffers(world: World) -> bool:
     """Whether a model is refused one of whose buffers follows the rows that each process sees."""
     torch.manual_seed(0)
     model = shared_models.Counting(3)
-    refuse_disagreement(model, world, "a model")
+    check_replicas(model, world, "a model")
     model(torch.full((2, 1, 8, 8), float(world.rank)))
     try:
-        refuse_disagreement(model, world, "a model")
+        check_replicas(model, world, "a model")
     except RuntimeError as error:
         return "moves a buffer by the rows" in str(error)
     return False
@@ -252,4 +252,6 @@ def refused_for_buffers(world: World) -> bool:
 
 def agrees_on_nan(world: World) -> tuple[bool, bool]:
     nan = torch.tensor([float("nan"), 1.0])
-    return world.agrees([nan]), world.agrees([nan, torch.tensor([float("nan") if world.rank else 0.0])])
+    return world.are_replicas_equal([nan]), world.are_replicas_equal(
+        [nan, torch.tensor([float("nan") if world.rank else 0.0])]
+    )

@@ -15,7 +15,7 @@ from small_audit import SMALL_OPTIONS
 from ungan_dist import store
 from ungan_dist.commands.targets import main
 from ungan_dist.errors import ConfigError
-from ungan_dist.training.torchrun import joined
+from ungan_dist.training.torchrun import process_group
 
 
 def torchrun(num_processes: int, output: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -70,5 +70,5 @@ def test_more_workers_than_were_started_are_refused(tmp_path: Path) -> None:
 def test_a_schedulers_world_size_alone_makes_no_world(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "4")
     monkeypatch.delenv("LOCAL_RANK", raising=False)
-    with joined() as world:
+    with process_group() as world:
         assert world.size == 1

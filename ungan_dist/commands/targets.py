@@ -37,9 +37,9 @@ def main(arguments: list[str]) -> int:
         return 0
     config = recipe_config(arguments, command="targets")
 
-    from ungan_dist.training.torchrun import joined, leave
+    from ungan_dist.training.torchrun import exit_process, process_group
 
-    with joined() as world:
+    with process_group() as world:
         if config.train.num_workers not in (1, world.size):
             raise ConfigError(
                 f"train.num_workers is {config.train.num_workers}, but {world.size} process(es) were started: leave it "
@@ -52,7 +52,7 @@ def main(arguments: list[str]) -> int:
                 print(failure.error, file=sys.stderr)
     if failures:
         return Unfinished.exit_code
-    leave(world)
+    exit_process(world)
     return 0
 
 
@@ -81,7 +81,7 @@ def _together(units: Sequence[Unit], world: World) -> list[Failed]:
     from ungan_dist.runs.units import Failed, execute_together
 
     failures: list[Failed] = []
-    for outcome in execute_together(world.tell_all(units), world):
+    for outcome in execute_together(world.broadcast(units), world):
         if isinstance(outcome, Failed):
             failures.append(outcome)
         if world.rank == 0:

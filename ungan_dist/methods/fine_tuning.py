@@ -1,34 +1,20 @@
-"""Fine-Tuning: the original trained on, on the retain set only."""
+"""Fine-Tuning: continue to train the original on the retain set."""
 
 from __future__ import annotations
 
 import torch
 
 from ungan_dist.config.methods import FineTuningConfig
-from ungan_dist.data.seeds import derive_seed
 from ungan_dist.methods.request import Request, Unlearned
-from ungan_dist.training.checkpoint import Epochs
-from ungan_dist.training.models import trainable_copy
-from ungan_dist.training.train import pass_over
 
 
 def fine_tuning(request: Request, config: FineTuningConfig) -> Unlearned:
-    """SGD on the cross-entropy of the retain set, with the original's augmentation."""
-    model = trainable_copy(request.original, like=request.fresh)
+    """Minimise the cross-entropy of D_r with SGD, with the original's augmentation."""
+    model = request.copy_original()
     optimizer = torch.optim.SGD(model.parameters(), lr=config.learning_rate, momentum=config.momentum)
     losses: list[float] = []
-    epochs = Epochs(request.checkpoint, request.world, request.seed, model=model, optimizer=optimizer, losses=losses)
-    for epoch in epochs.of("fine-tuning", config.epochs):
-        loss = pass_over(
-            model,
-            request.data,
-            request.retain,
-            optimizer,
-            batch_size=request.train.batch_size,
-            seed=derive_seed("fine-tuning", request.seed),
-            epoch=epoch,
-            augment=request.train.augment,
-            world=request.world,
-        )
+    epochs = request.epochs(model=model, optimizer=optimizer, losses=losses)
+    for epoch in epochs.iterate("fine-tuning", config.epochs):
+        loss = request.train_pass(model, request.retain, optimizer, epoch=epoch, purpose="fine-tuning")
         losses.append(loss)
     return Unlearned(model=model.eval(), curves={"retain cross-entropy": losses})

@@ -1,4 +1,4 @@
-"""Neg Grads: the original pushed uphill on the forget set, then repaired on the retain set."""
+"""Neg Grads: ascend the loss of the forget set, then repair the model on the retain set."""
 
 from __future__ import annotations
 
@@ -7,48 +7,23 @@ from torch import Tensor
 from torch.nn import functional
 
 from ungan_dist.config.methods import NegGradsConfig
-from ungan_dist.data.seeds import derive_seed
 from ungan_dist.methods.request import Request, Unlearned
-from ungan_dist.training.checkpoint import Epochs
-from ungan_dist.training.models import trainable_copy
-from ungan_dist.training.train import pass_over
 
 
 def neg_grads(request: Request, config: NegGradsConfig) -> Unlearned:
-    """SGD that maximises the cross-entropy of D_f, which has no upper bound; then minimises that of D_r."""
-    model = trainable_copy(request.original, like=request.fresh)
+    """Maximise the cross-entropy of D_f, which has no upper bound, then minimise that of D_r, both with SGD."""
+    model = request.copy_original()
     optimizer = torch.optim.SGD(model.parameters(), lr=config.learning_rate)
     ascent: list[float] = []
     repair: list[float] = []
-    epochs = Epochs(
-        request.checkpoint, request.world, request.seed, model=model, optimizer=optimizer, ascent=ascent, repair=repair
-    )
-    for epoch in epochs.of("ascent", config.epochs):
-        loss = pass_over(
-            model,
-            request.data,
-            request.forget,
-            optimizer,
-            batch_size=request.train.batch_size,
-            seed=derive_seed("neg grads", request.seed),
-            epoch=epoch,
-            augment=request.train.augment,
-            world=request.world,
-            loss_of=_negative_cross_entropy,
+    epochs = request.epochs(model=model, optimizer=optimizer, ascent=ascent, repair=repair)
+    for epoch in epochs.iterate("ascent", config.epochs):
+        loss = request.train_pass(
+            model, request.forget, optimizer, epoch=epoch, purpose="neg grads", loss=_negative_cross_entropy
         )
         ascent.append(-loss)
-    for epoch in epochs.of("repair", config.repair_epochs):
-        loss = pass_over(
-            model,
-            request.data,
-            request.retain,
-            optimizer,
-            batch_size=request.train.batch_size,
-            seed=derive_seed("neg grads, repair", request.seed),
-            epoch=epoch,
-            augment=request.train.augment,
-            world=request.world,
-        )
+    for epoch in epochs.iterate("repair", config.repair_epochs):
+        loss = request.train_pass(model, request.retain, optimizer, epoch=epoch, purpose="neg grads, repair")
         repair.append(loss)
     return Unlearned(model=model.eval(), curves={"forget cross-entropy": ascent, "repair cross-entropy": repair})
 

@@ -1,13 +1,12 @@
-"""Original: the model as trained. The row that the others are measured from."""
+"""Original: the model as trained, with which every other row is compared."""
 
 from __future__ import annotations
 
 from ungan_dist.config.methods import OriginalConfig
 from ungan_dist.methods.request import Request, Unlearned
-from ungan_dist.training.models import trainable_copy
 
 
 def original(request: Request, config: OriginalConfig) -> Unlearned:
-    """A copy of the original, nothing done."""
+    """Return a copy of the original."""
     del config
-    return Unlearned(model=trainable_copy(request.original).eval(), curves={})
+    return Unlearned(model=request.copy_original().eval(), curves={})

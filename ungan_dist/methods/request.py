@@ -1,15 +1,22 @@
-"""What an unlearning method is given, and what it gives back."""
+"""The input and the output of an unlearning method."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+import torch
 from jaxtyping import Int
 from torch import Tensor, nn
+from torch.nn import functional
 
 from ungan_dist.config.training import TrainConfig
 from ungan_dist.data.examples import Examples
-from ungan_dist.training.checkpoint import Checkpoint
+from ungan_dist.data.seeds import derive_seed
+from ungan_dist.training.checkpoint import Checkpoint, Epochs
+from ungan_dist.training.models import trainable_copy
+from ungan_dist.training.train import train_pass
 from ungan_dist.training.world import World
 
 
@@ -31,17 +38,62 @@ class Request:
     train: TrainConfig
     """The original's training recipe."""
     seed: int
-    """Fixes every random draw of the method."""
+    """Determines every random draw of the method."""
     world: World
     checkpoint: Checkpoint | None = None
-    """Where the method's state is kept after each epoch and continued from; none: nowhere."""
+    """Keeps the method's state after each epoch; by default no state is kept."""
+
+    def copy_original(self) -> nn.Module:
+        """Return a trainable copy of the original; layers that its factory froze stay frozen."""
+        return trainable_copy(self.original, like=self.fresh)
+
+    def epochs(self, **state: Any) -> Epochs:
+        """Return the method's epochs, with ``state`` in their checkpoints: see :class:`Epochs`."""
+        return Epochs(self.checkpoint, self.world, self.seed, **state)
+
+    def train_pass(
+        self,
+        model: nn.Module,
+        indices: Int[Tensor, " set"],
+        optimizer: torch.optim.Optimizer,
+        *,
+        epoch: int,
+        purpose: str,
+        batch_size: int | None = None,
+        labels: Int[Tensor, " examples"] | None = None,
+        loss: Callable[[Tensor, Tensor], Tensor] = functional.cross_entropy,
+    ) -> float:
+        """Run one shuffled pass of optimizer steps over a set, augmented as in the training recipe.
+
+        Args:
+            purpose: part of the seed, so that different passes draw different batches.
+            batch_size: defaults to the training recipe's.
+            labels: replace the labels of the whole data set.
+            loss: logits and labels → mean loss over rows.
+
+        Returns:
+            Mean loss over the steps.
+        """
+        return train_pass(
+            model,
+            self.data,
+            indices,
+            optimizer,
+            batch_size=batch_size or self.train.batch_size,
+            seed=derive_seed(purpose, self.seed),
+            epoch=epoch,
+            augment=self.train.augment,
+            labels=labels,
+            loss=loss,
+            world=self.world,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Unlearned:
-    """A method's product."""
+    """The output of a method."""
 
     model: nn.Module
-    """In eval mode."""
+    """The unlearned model, in eval mode."""
     curves: dict[str, list[float]]
-    """Mean loss an epoch (or a round), by the loss's name."""
+    """Name of a loss → its mean in each epoch or round."""

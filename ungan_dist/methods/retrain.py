@@ -1,4 +1,4 @@
-"""Retrain: from scratch without the forget set. Exact, and what unlearning wants to be spared."""
+"""Retrain: train from scratch without the forget set. Exact, but as expensive as the original."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ungan_dist.training.train import train
 
 
 def retrain(request: Request, config: RetrainConfig) -> Unlearned:
-    """The original's recipe on the retain set, from fresh weights."""
+    """Apply the original's recipe to the retain set, starting from new weights."""
     del config
     model = trainable_copy(request.fresh)
     losses = train(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from ungan_dist.config.methods import UnlearnedConfig
 from ungan_dist.methods.request import Request, Unlearned
 from ungan_dist.training.models import trainable_copy
-from ungan_dist.training.weights import GivenWeights, load_given
+from ungan_dist.training.weights import GivenWeights, load_given_weights
 
 
 def unlearned(request: Request, config: UnlearnedConfig) -> Unlearned:
-    """The given model; its T_U here is the time of reading it."""
+    """Load the given weights. The time T_U of this row is the time of reading them."""
     weights = GivenWeights(path=config.weights, sha256=config.sha256)
-    return Unlearned(model=load_given(trainable_copy(request.fresh), weights), curves={})
+    return Unlearned(model=load_given_weights(trainable_copy(request.fresh), weights), curves={})

@@ -1,4 +1,4 @@
-"""UNSIR: noise on which the model errs most stands in for the forget set and impairs the model; a repair follows.
+"""UNSIR: impair the model with noise that maximises its error, in place of the forget set; then repair it.
 
 Sources: Tarun et al. 2023, *Fast Yet Effective Machine Unlearning* (``class``); the MUFAC benchmark's adaptation to a
 forget set of single examples, Choi and Na 2023 (``mufac``).
@@ -6,6 +6,7 @@ forget set of single examples, Choi and Na 2023 (``mufac``).
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -18,33 +19,28 @@ from ungan_dist.config.methods.unsir import UNSIRConfig, UNSIRSettings
 from ungan_dist.data.examples import gather, iterate_batches, shuffle_set
 from ungan_dist.data.seeds import derive_seed
 from ungan_dist.methods.request import Request, Unlearned
-from ungan_dist.training.batch_norm import own_statistics
-from ungan_dist.training.checkpoint import Epochs
-from ungan_dist.training.models import trainable_copy
-from ungan_dist.training.streams import Stream
-from ungan_dist.training.train import descend, pass_over
+from ungan_dist.training.batch_norm import local_statistics
+from ungan_dist.training.batch_stream import BatchStream
+from ungan_dist.training.train import take_step
 from ungan_dist.training.world import World
 
 
 def unsir(request: Request, config: UNSIRConfig) -> Unlearned:
-    """Impairs, then repairs.
+    """Impair, then repair.
 
-    As published, the model is in training mode while noise is learnt: it is the mode in which the noise will impair it,
-    and batch norms' running statistics see the noise.
+    As published, the model is in training mode while noise is learnt. The noise will impair it in the same mode, and
+    the running statistics of batch norms include the noise.
     """
     settings = config.settings()
-    model = trainable_copy(request.original, like=request.fresh)
-    seed = derive_seed("unsir", request.seed)
+    model = request.copy_original()
     impairing: list[float] = []
     repairing: list[float] = []
+    seeded = dataclasses.replace(request, seed=derive_seed("unsir", request.seed))
     by_class = config.variant == "class"
-    kept = _sample_of_each_class(request, config, seed) if by_class else request.retain
-    state = _State(model, request, config, seed)
+    kept = _sample_each_class(seeded, config) if by_class else request.retain
+    state = _State(model, seeded, config)
     optimizer = _optimizer(model, settings, settings.repair_learning_rate)
-    epochs = Epochs(
-        request.checkpoint,
-        request.world,
-        request.seed,
+    epochs = request.epochs(
         model=model,
         impairing_optimizer=state.optimizer,
         optimizer=optimizer,
@@ -55,70 +51,60 @@ def unsir(request: Request, config: UNSIRConfig) -> Unlearned:
         repairing=repairing,
     )
     if by_class:
-        for _ in epochs.of("noise", 1):
-            _learn_noise_of_classes(state)
-    for epoch in epochs.of("impair", settings.impair_epochs):
+        for _ in epochs.iterate("noise", 1):
+            _learn_class_noise(state)
+    for epoch in epochs.iterate("impair", settings.impair_epochs):
         loss = _impair_by_class(state, kept, epoch) if by_class else _impair_by_batch(state, epoch)
         impairing.append(loss)
-    for epoch in epochs.of("repair", settings.repair_epochs):
-        loss = pass_over(
-            model,
-            request.data,
-            kept,
-            optimizer,
-            batch_size=request.train.batch_size,
-            seed=derive_seed("repair", seed),
-            epoch=epoch,
-            augment=request.train.augment,
-            world=request.world,
-        )
+    for epoch in epochs.iterate("repair", settings.repair_epochs):
+        loss = seeded.train_pass(model, kept, optimizer, epoch=epoch, purpose="repair")
         repairing.append(loss)
     curves = {"impair cross-entropy": impairing, "repair cross-entropy": repairing}
     return Unlearned(model=model.eval(), curves=curves)
 
 
 class _State:
-    """What an impair phase carries from epoch to epoch."""
+    """State of the impair phase."""
 
-    def __init__(self, model: nn.Module, request: Request, config: UNSIRConfig, seed: int) -> None:
-        self.model, self.request, self.config, self.seed = model, request, config, seed
+    def __init__(self, model: nn.Module, request: Request, config: UNSIRConfig) -> None:
+        self.model, self.request, self.config, self.seed = model, request, config, request.seed
         self.settings = config.settings()
         self.optimizer = _optimizer(model, self.settings, self.settings.learning_rate)
-        self.generator = torch.Generator(request.data.device).manual_seed(derive_seed("noise", seed))
+        self.generator = torch.Generator(request.data.device).manual_seed(derive_seed("noise", self.seed))
         cycled = request.forget if config.impair_pass == "retain" else request.retain
-        self.cycled = Stream(cycled, request.train.batch_size, seed=derive_seed("cycled", seed))
+        self.cycled = BatchStream(cycled, request.train.batch_size, seed=derive_seed("cycled", self.seed))
         labels = request.data.labels[request.forget if config.variant == "class" else request.forget[:0]]
         self.noise_labels = labels.unique().repeat_interleave(request.train.batch_size)
-        """class: the labels of the noise, a batch for each class of the forget set."""
+        """class: labels of the noise, one batch per class of the forget set."""
         self.noise = request.data.table.new_zeros(_shape(len(self.noise_labels), request))
-        """class: the noise, once it is learnt."""
+        """class: the noise, zero until it is learnt."""
 
-    def pictures(self, share: Int[Tensor, " share"], epoch: int) -> Float[Tensor, "share channels height width"]:
+    def load_images(self, share: Int[Tensor, " share"], epoch: int) -> Float[Tensor, "share channels height width"]:
         seed, augment = derive_seed("augment", self.seed), self.request.train.augment
         return gather(self.request.data, share, augment=augment, seed=seed, epoch=epoch)
 
 
 def learn_noise(
     noise: Float[Tensor, "batch channels height width"],
-    loss_of: Callable[[Tensor], Tensor],
+    noise_loss: Callable[[Tensor], Tensor],
     *,
     steps: int,
     learning_rate: float,
 ) -> Float[Tensor, "batch channels height width"]:
-    """Noise after so many steps of Adam on its loss; the model behind the loss takes no gradient.
+    """Optimise noise with Adam; the model takes no gradient.
 
-    Each process learns its own rows: nothing is summed, and the loss is its part of the global mean.
+    Each process learns its own rows. Its loss is its part of the global mean, and no gradient is summed.
     """
     noise = noise.clone().requires_grad_()
     optimizer = torch.optim.Adam([noise], lr=learning_rate)
     for _ in range(steps):
-        (noise.grad,) = torch.autograd.grad(loss_of(noise), noise)
+        (noise.grad,) = torch.autograd.grad(noise_loss(noise), noise)
         optimizer.step()
     return noise.detach()
 
 
 def _impair_by_batch(state: _State, epoch: int) -> float:
-    """Each step learns noise against one forget batch and minimises CE(noise) + CE(retain batch)."""
+    """In each step, learn noise against one forget batch, then minimise CE(noise) + CE(retain batch)."""
     model, request, settings = state.model, state.request, state.settings
     data, world = request.data, request.world
     over_retain = state.config.impair_pass == "retain"
@@ -130,36 +116,36 @@ def _impair_by_batch(state: _State, epoch: int) -> float:
     for pair in zip(passed_batches, state.cycled, strict=False):
         (retain_epoch, retain), (forget_epoch, forget) = pair if over_retain else reversed(pair)
         forget = forget[: len(retain)]
-        rows = _Rows(world, len(forget))
-        noise = world.share(_gaussian(len(forget), request, state.generator))
+        rows = _GlobalBatch(world, len(forget))
+        noise = world.share(_draw_gaussian(len(forget), request, state.generator))
         if state.config.variant == "sample":
             noise_labels = world.share(data.labels[forget])
             noise_loss = _against_labels(model, noise_labels, rows)
         else:
             noise_labels = world.share(data.labels[retain][: len(forget)])
-            noise_loss = _against_outputs(model, state.pictures(world.share(forget), forget_epoch), rows)
+            noise_loss = _against_outputs(model, state.load_images(world.share(forget), forget_epoch), rows)
         noise = learn_noise(
             noise, noise_loss, steps=settings.noise_steps, learning_rate=settings.noise_learning_rate
         ).clamp(0, 1)
         loss = rows.cross_entropy(model(noise), noise_labels)
-        retain_rows, retain_share = _Rows(world, len(retain)), world.share(retain)
+        retain_rows, retain_share = _GlobalBatch(world, len(retain)), world.share(retain)
         loss = loss + retain_rows.cross_entropy(
-            model(state.pictures(retain_share, retain_epoch)), data.labels[retain_share]
+            model(state.load_images(retain_share, retain_epoch)), data.labels[retain_share]
         )
         share, num_rows = len(noise) + len(retain_share), len(forget) + len(retain)
-        losses.append(descend(loss, state.optimizer, model, share=share, num_rows=num_rows, world=world))
+        losses.append(take_step(loss, state.optimizer, model, share=share, num_rows=num_rows, world=world))
     return float(world.sum(torch.stack(losses).mean()))
 
 
-def _learn_noise_of_classes(state: _State) -> None:
-    """Learns one batch of noise for each class of the forget set."""
+def _learn_class_noise(state: _State) -> None:
+    """Learn one batch of noise for each class of the forget set."""
     settings, request, world = state.settings, state.request, state.request.world
     num_rows = request.train.batch_size
-    rows = _Rows(world, num_rows)
+    rows = _GlobalBatch(world, num_rows)
     learnt = [
         world.gather(
             learn_noise(
-                world.share(_gaussian(num_rows, request, state.generator)),
+                world.share(_draw_gaussian(num_rows, request, state.generator)),
                 _against_labels(state.model, world.share(labels), rows, penalty=state.config.noise_penalty),
                 steps=settings.noise_steps,
                 learning_rate=settings.noise_learning_rate,
@@ -169,13 +155,13 @@ def _learn_noise_of_classes(state: _State) -> None:
         for labels in state.noise_labels.split(num_rows)
     ]
     state.noise.copy_(torch.cat(learnt))
-    # each process's own rows have moved its running statistics, and what is kept next is one process's
-    own = world.rows(num_rows)
-    world.reduce([], share=own.stop - own.start, num_rows=num_rows, statistics=own_statistics(state.model))
+    # each process's rows have moved its own running statistics, but only one process writes the checkpoint
+    own = world.row_slice(num_rows)
+    world.reduce([], share=own.stop - own.start, num_rows=num_rows, statistics=local_statistics(state.model))
 
 
 def _impair_by_class(state: _State, kept: Int[Tensor, " kept"], epoch: int) -> float:
-    """Passes over copies of the classes' noise and the kept examples."""
+    """Run one pass over copies of the class noise and the kept examples."""
     data, world, noise = state.request.data, state.request.world, state.noise
     num_noise = state.config.noise_copies * len(noise)
     everything = torch.arange(num_noise + len(kept), device=data.device)
@@ -183,71 +169,71 @@ def _impair_by_class(state: _State, kept: Int[Tensor, " kept"], epoch: int) -> f
     for batch in iterate_batches(everything, state.request.train.batch_size, seed=state.seed, epoch=epoch):
         share = world.share(batch)
         noisy, real = share[share < num_noise] % len(noise), kept[share[share >= num_noise] - num_noise]
-        logits = state.model(torch.cat([noise[noisy], state.pictures(real, epoch)]))
+        logits = state.model(torch.cat([noise[noisy], state.load_images(real, epoch)]))
         labels = torch.cat([state.noise_labels[noisy], data.labels[real]])
-        loss = _Rows(world, len(batch)).cross_entropy(logits, labels)
+        loss = _GlobalBatch(world, len(batch)).cross_entropy(logits, labels)
         model, num_rows = state.model, len(batch)
-        losses.append(descend(loss, state.optimizer, model, share=len(share), num_rows=num_rows, world=world))
+        losses.append(take_step(loss, state.optimizer, model, share=len(share), num_rows=num_rows, world=world))
     return float(world.sum(torch.stack(losses).mean()))
 
 
 @dataclass(frozen=True)
-class _Rows:
-    """The rows of one global batch, for the parts of means over it."""
+class _GlobalBatch:
+    """One global batch; computes this process's part of means over it."""
 
     world: World
     num_rows: int
 
-    def part(self, loss: Callable[[], Tensor], outputs: Tensor) -> Float[Tensor, ""]:
-        return self.world.part(loss, len(outputs), self.num_rows, outputs)
+    def partial_mean(self, loss: Callable[[], Tensor], outputs: Tensor) -> Float[Tensor, ""]:
+        return self.world.partial_loss(loss, len(outputs), self.num_rows, outputs)
 
     def cross_entropy(self, logits: Tensor, labels: Tensor) -> Float[Tensor, ""]:
-        return self.part(lambda: functional.cross_entropy(logits, labels), logits)
+        return self.partial_mean(lambda: functional.cross_entropy(logits, labels), logits)
 
 
 def _against_labels(
-    model: nn.Module, labels: Int[Tensor, " share"], rows: _Rows, *, penalty: float = 0.0
+    model: nn.Module, labels: Int[Tensor, " share"], rows: _GlobalBatch, *, penalty: float = 0.0
 ) -> Callable[[Tensor], Tensor]:
-    """−CE(model(noise), labels) + penalty · mean ‖noise‖²."""
+    """Return the loss −CE(model(noise), labels) + penalty · mean ‖noise‖²."""
 
-    def loss_of(noise: Tensor) -> Tensor:
+    def noise_loss(noise: Tensor) -> Tensor:
         logits = model(noise)
-        return rows.part(
+        return rows.partial_mean(
             lambda: penalty * noise.flatten(1).square().sum(1).mean() - functional.cross_entropy(logits, labels),
             logits,
         )
 
-    return loss_of
+    return noise_loss
 
 
 def _against_outputs(
-    model: nn.Module, images: Float[Tensor, "share channels height width"], rows: _Rows
+    model: nn.Module, images: Float[Tensor, "share channels height width"], rows: _GlobalBatch
 ) -> Callable[[Tensor], Tensor]:
-    """−MSE(model(noise), model(images))."""
+    """Return the loss −MSE(model(noise), model(images))."""
     with torch.no_grad():
         outputs = model(images)
 
-    def loss_of(noise: Tensor) -> Tensor:
+    def noise_loss(noise: Tensor) -> Tensor:
         logits = model(noise)
-        return rows.part(lambda: -functional.mse_loss(logits, outputs), logits)
+        return rows.partial_mean(lambda: -functional.mse_loss(logits, outputs), logits)
 
-    return loss_of
+    return noise_loss
 
 
-def _sample_of_each_class(request: Request, config: UNSIRConfig, seed: int) -> Int[Tensor, " kept"]:
-    """At most so many retain examples of each class, drawn at random."""
+def _sample_each_class(request: Request, config: UNSIRConfig) -> Int[Tensor, " kept"]:
+    """Draw at most ``retain_per_class`` retain examples of each class."""
     retain, labels = request.retain, request.data.labels[request.retain]
     samples = [
-        shuffle_set(retain[labels == label], derive_seed("kept", seed), label)[: config.retain_per_class]
+        shuffle_set(retain[labels == label], derive_seed("kept", request.seed), label)[: config.retain_per_class]
         for label in range(request.data.num_classes)
     ]
     return torch.cat(samples)
 
 
-def _gaussian(
+def _draw_gaussian(
     num_examples: int, request: Request, generator: torch.Generator
 ) -> Float[Tensor, "batch channels height width"]:
-    """N(0, 1) in the shape, type and place of the model's input."""
+    """Draw N(0, 1) with the shape, type and device of the model's input."""
     table = request.data.table
     return torch.randn(_shape(num_examples, request), generator=generator, dtype=table.dtype, device=table.device)
 

@@ -18,9 +18,9 @@ from ungan_dist.data.lists import read_entries
 from ungan_dist.data.seeds import seed_layers
 from ungan_dist.data.sources.source import Source
 from ungan_dist.data.split import SeedSplit, Split, hash_array
-from ungan_dist.training.factories import architecture, check_trainable, users_code
+from ungan_dist.training.factories import architecture, check_trainable, run_user_code
 from ungan_dist.training.models import build
-from ungan_dist.training.weights import given_weights, load_given
+from ungan_dist.training.weights import load_given_weights, locate_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ def given_sets(config: AuditConfig, source: Source) -> GivenSets:
     )
     facts = {"forget": hash_array(forget.indices), "members": hash_array(members)} | sets.hashes
     weights = {"original": given.original, "unlearned": given.unlearned}
-    brought = {name: given_weights(path).sha256 for name, path in weights.items() if path is not None}
+    brought = {name: locate_weights(path).sha256 for name, path in weights.items() if path is not None}
     if brought:
         notes += [_recipe_note(config, list(brought)), _pixels_note(source)]
     if given.unlearned is not None and given.original is None:
@@ -137,7 +137,7 @@ def check_models(config: AuditConfig, source: Source) -> str:
                 f"with: look for what gives infinities or NaN in its layers or its initialisation"
             )
     for path in files:
-        loaded = load_given(model, given_weights(path))
+        loaded = load_given_weights(model, locate_weights(path))
         if not torch.isfinite(_outputs(loaded, pictures, classes)).all():
             raise ValueError(f"{path}: with these weights the model's outputs are not finite: the file is no model")
     return "" if config.model.factory is None else architecture(model)
@@ -146,7 +146,7 @@ def check_models(config: AuditConfig, source: Source) -> str:
 def _outputs(model: nn.Module, pictures: Float[Tensor, "2 channels height width"], classes: int) -> Tensor:
     shape = tuple(pictures.shape[1:])
     with (
-        users_code(f"the model cannot take pictures of shape {shape} (channels, height, width): it"),
+        run_user_code(f"the model cannot take pictures of shape {shape} (channels, height, width): it"),
         torch.no_grad(),
         seed_layers("check"),
     ):

@@ -28,7 +28,7 @@ from ungan_dist.runs.shadows import ShadowUnit
 from ungan_dist.runs.targets import TargetUnit
 from ungan_dist.runs.units import is_done
 from ungan_dist.training.shareable import check_shares
-from ungan_dist.training.weights import given_weights
+from ungan_dist.training.weights import locate_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +176,7 @@ def _targets(
 ) -> tuple[list[TargetUnit], list[TargetUnit]]:
     config = record.config
     common = {"run": record.run_hash, "resolved": record.resolved}
-    given = None if config.given.original is None else given_weights(config.given.original)
+    given = None if config.given.original is None else locate_weights(config.given.original)
     originals: list[TargetUnit] = []
     unlearning: list[TargetUnit] = []
     for seed, draw in enumerate(draws):
@@ -185,7 +185,7 @@ def _targets(
             settings = method_config(config, method)
             content = {**common, "method": method, "seed": seed}
             if isinstance(settings, UnlearnedConfig):
-                weights = given_weights(settings.weights)
+                weights = locate_weights(settings.weights)
                 content["weights"] = weights.sha256
                 settings = UnlearnedConfig(weights=weights.path, sha256=weights.sha256)
             unit = TargetUnit(

@@ -20,14 +20,14 @@ from ungan_dist.data.examples import Examples
 from ungan_dist.data.prepared import PreparedData, open_examples
 from ungan_dist.data.seeds import derive_seed, seed_layers
 from ungan_dist.data.split import draw_membership
-from ungan_dist.training.batch_norm import refuse_disagreement, with_global_statistics
+from ungan_dist.training.batch_norm import check_replicas, use_global_statistics
 from ungan_dist.training.checkpoint import Checkpoint
 from ungan_dist.training.evaluate import query
-from ungan_dist.training.factories import import_from
+from ungan_dist.training.factories import add_import_path
 from ungan_dist.training.models import build
 from ungan_dist.training.stacked import train_stacked
-from ungan_dist.training.train import threads, train
-from ungan_dist.training.world import ALONE, World
+from ungan_dist.training.train import train, use_threads
+from ungan_dist.training.world import SINGLE_PROCESS, World
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -99,13 +99,13 @@ def train_unit(unit: ShadowUnit) -> Float[np.ndarray, "models examples queries"]
     return evaluate_shadows(unit, train_shadows(unit))
 
 
-def train_shadows(unit: ShadowUnit, world: World = ALONE, checkpoints: Sequence[Checkpoint] = ()) -> Shadows:
+def train_shadows(unit: ShadowUnit, world: World = SINGLE_PROCESS, checkpoints: Sequence[Checkpoint] = ()) -> Shadows:
     """Trains a unit's shadow models; the processes of a world train each together.
 
     Args:
         checkpoints: one a model, where its state is kept after each epoch and continued from; none: nothing is kept.
     """
-    import_from(unit.code)
+    add_import_path(unit.code)
     data = open_examples(unit.prepared, unit.device if world.size == 1 else str(world.device), unit.fused)
     world = dataclasses.replace(world, device=data.device)
     pool = torch.from_numpy(unit.pool).to(data.device)
@@ -113,7 +113,7 @@ def train_shadows(unit: ShadowUnit, world: World = ALONE, checkpoints: Sequence[
     sets = [pool[torch.from_numpy(membership[shadow]).to(data.device)] for shadow in unit.shadows]
     seeds = [derive_seed("shadow", unit.seed, shadow) for shadow in unit.shadows]
     models = [_fresh(unit, data, seed, world) for seed in seeds]
-    with threads(unit.train.num_threads):
+    with use_threads(unit.train.num_threads):
         if unit.engine == "stacked":
             assert world.size == 1, "stacked models are one process's"
             train_stacked(models, data, sets, unit.train, seeds=seeds)
@@ -122,7 +122,7 @@ def train_shadows(unit: ShadowUnit, world: World = ALONE, checkpoints: Sequence[
             for model, members, seed, checkpoint in zip(models, sets, seeds, kept, strict=True):
                 with seed_layers("shadow", seed):
                     train(model, data, members, unit.train, seed=seed, world=world, checkpoint=checkpoint)
-                refuse_disagreement(model, world, unit.title)
+                check_replicas(model, world, unit.title)
     return Shadows(models=models, data=data, pool=pool)
 
 
@@ -132,7 +132,7 @@ def evaluate_shadows(unit: ShadowUnit, trained: Shadows) -> Float[np.ndarray, "m
     Raises:
         FloatingPointError: a shadow model has diverged; its scores would poison every likelihood ratio.
     """
-    with threads(unit.train.num_threads):
+    with use_threads(unit.train.num_threads):
         log_odds = np.stack([query(model, trained.data, trained.pool, unit.queries) for model in trained.models])
     broken = [shadow for shadow, values in zip(unit.shadows, log_odds, strict=True) if not np.isfinite(values).all()]
     if broken:
@@ -144,4 +144,4 @@ def _fresh(unit: ShadowUnit, data: Examples, seed: int, world: World) -> nn.Modu
     model = build(
         unit.model, channels=data.images.shape[-1], num_classes=data.num_classes, seed=seed, device=data.device
     )
-    return with_global_statistics(model, world) if world.size > 1 and unit.train.sync_batch_norm else model
+    return use_global_statistics(model, world) if world.size > 1 and unit.train.sync_batch_norm else model

@@ -20,14 +20,14 @@ from ungan_dist.data.prepared import PreparedData, open_examples
 from ungan_dist.data.seeds import derive_seed, seed_layers
 from ungan_dist.data.split import SeedSplit, Split
 from ungan_dist.methods import Request, Unlearned, run_method
-from ungan_dist.training.batch_norm import refuse_disagreement, with_global_statistics
+from ungan_dist.training.batch_norm import check_replicas, use_global_statistics
 from ungan_dist.training.checkpoint import Checkpoint
 from ungan_dist.training.evaluate import accuracy, query
-from ungan_dist.training.factories import import_from
+from ungan_dist.training.factories import add_import_path
 from ungan_dist.training.models import build, frozen_copy, trainable_copy
-from ungan_dist.training.train import threads, train
-from ungan_dist.training.weights import GivenWeights, load_given, load_weights, weights_bytes
-from ungan_dist.training.world import ALONE, World
+from ungan_dist.training.train import train, use_threads
+from ungan_dist.training.weights import GivenWeights, load_given_weights, load_weights, weights_bytes
+from ungan_dist.training.world import SINGLE_PROCESS, World
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -107,20 +107,20 @@ class Target:
     """T_U."""
 
 
-def train_target(unit: TargetUnit, world: World = ALONE, checkpoint: Checkpoint | None = None) -> Target:
+def train_target(unit: TargetUnit, world: World = SINGLE_PROCESS, checkpoint: Checkpoint | None = None) -> Target:
     """Trains or unlearns one model; the processes of a world do it together.
 
     Args:
         checkpoint: where the state is kept after each epoch and continued from.
     """
-    import_from(unit.code)
+    add_import_path(unit.code)
     data = open_examples(unit.prepared, unit.device if world.size == 1 else str(world.device), unit.fused)
     world = dataclasses.replace(world, device=data.device)
-    with threads(unit.train.num_threads), seed_layers(unit.method, unit.seed):
+    with use_threads(unit.train.num_threads), seed_layers(unit.method, unit.seed):
         original, curves = _original(unit, data, world, checkpoint)
         request = _request(unit, data, original, world, checkpoint)
         unlearned, seconds = timed(request, unit.method_config)
-        refuse_disagreement(unlearned.model, world, unit.title)
+        check_replicas(unlearned.model, world, unit.title)
     return Target(request=request, model=unlearned.model, curves=curves | unlearned.curves, seconds=seconds)
 
 
@@ -131,7 +131,7 @@ def evaluate_target(unit: TargetUnit, target: Target) -> tuple[dict[str, bytes],
         The files to commit, by their names in the run folder, and the facts for their marker.
     """
     request, model, data = target.request, target.model, target.request.data
-    with threads(unit.train.num_threads):
+    with use_threads(unit.train.num_threads):
         sets = {
             "retain": request.retain,
             "forget": request.forget,
@@ -159,12 +159,12 @@ def timed(request: Request, config: Any) -> tuple[Unlearned, float]:
     Keeping checkpoints is no part of it, what was done before a restart is.
     """
     checkpoint = request.checkpoint
-    excluded = 0.0 if checkpoint is None else checkpoint.off_the_clock
+    excluded = 0.0 if checkpoint is None else checkpoint.excluded_seconds
     request.world.synchronize()
     start = time.perf_counter()
     unlearned = run_method(request, config)
     request.world.synchronize()
-    excluded = excluded if checkpoint is None else checkpoint.off_the_clock - excluded
+    excluded = excluded if checkpoint is None else checkpoint.excluded_seconds - excluded
     return unlearned, time.perf_counter() - start - excluded
 
 
@@ -176,7 +176,7 @@ def _fresh(unit: TargetUnit, data: Examples, purpose: str, world: World) -> nn.M
         seed=derive_seed(purpose, unit.seed),
         device=data.device,
     )
-    return with_global_statistics(model, world) if world.size > 1 and unit.train.sync_batch_norm else model
+    return use_global_statistics(model, world) if world.size > 1 and unit.train.sync_batch_norm else model
 
 
 def _original(
@@ -190,7 +190,7 @@ def _original(
             raise store.CorruptResult(f"{path} is absent or altered: run again to train the original anew")
         return frozen_copy(load_weights(model, path)), {}
     if unit.given_original is not None:
-        return frozen_copy(load_given(model, unit.given_original)), {}
+        return frozen_copy(load_given_weights(model, unit.given_original)), {}
     members = torch.from_numpy(unit.split.pool[unit.draw.train]).to(data.device)
     model = trainable_copy(model)
     seed = derive_seed("original", unit.seed)

@@ -19,7 +19,7 @@ from ungan_dist.runs.shadows import Shadows, ShadowUnit, evaluate_shadows, train
 from ungan_dist.runs.targets import Target, TargetUnit, evaluate_target, train_target
 from ungan_dist.training.checkpoint import Checkpoint
 from ungan_dist.training.weights import weights_bytes
-from ungan_dist.training.world import ALONE, World
+from ungan_dist.training.world import SINGLE_PROCESS, World
 
 Unit = ShadowUnit | TargetUnit
 
@@ -80,8 +80,8 @@ def execute(unit: Unit) -> Done | Failed:
     """
 
     def compute() -> None:
-        kept = _kept(unit, ALONE, every_s=math.inf if isinstance(unit, ShadowUnit) else CHECKPOINT_INTERVAL_S)
-        _commit(unit, _train(unit, ALONE, kept), kept)
+        kept = _kept(unit, SINGLE_PROCESS, every_s=math.inf if isinstance(unit, ShadowUnit) else CHECKPOINT_INTERVAL_S)
+        _commit(unit, _train(unit, SINGLE_PROCESS, kept), kept)
 
     return _outcome(unit, compute)
 
@@ -94,13 +94,13 @@ def execute_together(units: Iterable[Unit], world: World) -> Iterator[Done | Fai
     """
     for unit in units:
         kept = _kept(unit, world)
-        if world.tell_all(world.rank == 0 and is_done(unit)):
+        if world.broadcast(world.rank == 0 and is_done(unit)):
             for checkpoint in kept:  # its process was killed between the two
                 checkpoint.remove()
             yield Done(unit=unit)
             continue
         commit = functools.partial(_commit, unit, _train(unit, world, kept), kept)
-        yield world.tell_all(_outcome(unit, commit) if world.rank == 0 else None)
+        yield world.broadcast(_outcome(unit, commit) if world.rank == 0 else None)
 
 
 def _kept(unit: Unit, world: World, *, every_s: float = 0.0) -> list[Checkpoint]:

@@ -1,4 +1,4 @@
-"""Batch norm under data-parallel training: statistics of the global batch, or of each process's share."""
+"""Batch norm in data-parallel training: statistics of the global batch, or of each process's share."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from torch.nn.modules import batchnorm
 
 from ungan_dist.training.world import World
 
-# the one name that batch norms of one, two and three dimensions share
+# the common base class of one-, two- and three-dimensional batch norms
 BatchNorm = batchnorm._BatchNorm  # pyright: ignore[reportPrivateUsage]
 
 
 class GlobalBatchNorm(BatchNorm):
-    """A batch norm whose training mode normalises by the whole global batch, on any device, empty shares included.
+    """A batch norm that normalises by the whole global batch in training mode, on any device and with empty shares.
 
-    Each process sends its count, mean and sum of squared deviations; they are combined as Chan et al. (1983) do, which
-    loses no digits where a mean is large. Torch's own ``SyncBatchNorm`` runs on CUDA alone.
+    Each process sends its count, mean and sum of squared deviations. They are combined as in Chan et al. (1983), which
+    keeps precision for large means. Torch's ``SyncBatchNorm`` supports CUDA only.
     """
 
     def __init__(self, like: BatchNorm, world: World) -> None:
@@ -31,7 +31,7 @@ class GlobalBatchNorm(BatchNorm):
         self.train(like.training)
 
     def _check_input_dim(self, input: Tensor) -> None:
-        pass  # one, two or three dimensions: whatever the batch norm was that this one stands for
+        pass  # accept as many dimensions as the replaced batch norm
 
     def forward(self, input: Float[Tensor, "share channels *space"]) -> Float[Tensor, "share channels *space"]:
         if not self.training or self._world.size == 1:
@@ -62,21 +62,21 @@ class GlobalBatchNorm(BatchNorm):
 
 
 REPLACED = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
-"""What does exactly what a :class:`GlobalBatchNorm` does for a whole batch; a subclass may do more."""
+"""Classes equivalent to :class:`GlobalBatchNorm` on a whole batch; a subclass may do more."""
 
 
-def with_global_statistics(model: nn.Module, world: World) -> nn.Module:
-    """Puts a :class:`GlobalBatchNorm` in the place of every batch norm, weights and names unchanged; in place.
+def use_global_statistics(model: nn.Module, world: World) -> nn.Module:
+    """Replace every batch norm by a :class:`GlobalBatchNorm` in place; weights and names are unchanged.
 
     Raises:
-        ValueError: a batch norm that does something else, which its replacement would not do.
+        ValueError: a batch norm whose behaviour the replacement would change.
     """
     replaced: dict[BatchNorm, GlobalBatchNorm] = {}
     for name, module in list(model.named_modules(remove_duplicate=False)):
         if not isinstance(module, BatchNorm) or isinstance(module, GlobalBatchNorm):
             continue
         _refuse_other(name, module)
-        # one that has two places stays one
+        # a module used in two places stays one module
         if module not in replaced:
             replaced[module] = GlobalBatchNorm(module, world)
         place, _, last = name.rpartition(".")
@@ -91,32 +91,32 @@ def _refuse_other(name: str, module: BatchNorm) -> None:
     elif any(hooks):
         reason = "it has hooks"
     elif module.running_mean is None:
-        reason = "it keeps no running statistics, so that it normalises each share by itself in eval mode too"
+        reason = "it keeps no running statistics, so it normalises each share separately in eval mode too"
     elif not name:
         reason = "the model itself is one"
     else:
         return
     raise ValueError(
-        f"statistics of the whole batch cannot take the place of the batch norm {name!r} ({reason}): use a plain "
-        f"BatchNorm there, or --train.num-workers 1, or --train.no-sync-batch-norm, which is another training"
+        f"the batch norm {name!r} cannot use statistics of the whole batch ({reason}): use a plain BatchNorm, or "
+        f"--train.num-workers 1, or --train.no-sync-batch-norm, which changes results"
     )
 
 
-def refuse_disagreement(model: nn.Module, world: World, title: str) -> None:
-    """Refuses what several processes have trained to different weights or statistics.
+def check_replicas(model: nn.Module, world: World, title: str) -> None:
+    """Check that all processes hold the same weights and buffers after training.
 
     Raises:
-        RuntimeError: a fault of ours, or a layer that moves a buffer by its own rows.
+        RuntimeError: they differ: an internal error, or a layer that updates a buffer from its own rows.
     """
-    if not world.agrees([*model.parameters(), *model.buffers()]):
+    if not world.are_replicas_equal([*model.parameters(), *model.buffers()]):
         raise RuntimeError(
-            f"the {world.size} processes that trained {title} hold different weights or buffers: a layer that moves "
-            f"a buffer by the rows it sees cannot share them; take --train.num-workers 1"
+            f"the {world.size} processes that trained {title} hold different weights or buffers: a layer that updates "
+            f"a buffer from its own rows cannot be trained in parallel; use --train.num-workers 1"
         )
 
 
-def own_statistics(*models: nn.Module) -> Iterator[Tensor]:
-    """Running statistics that a training step has just moved by one process's rows alone."""
+def local_statistics(*models: nn.Module) -> Iterator[Tensor]:
+    """Yield the running statistics that a training step has updated from one process's rows alone."""
     for model in models:
         for module in model.modules():
             if isinstance(module, BatchNorm) and module.training and not isinstance(module, GlobalBatchNorm):

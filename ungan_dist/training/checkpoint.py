@@ -1,8 +1,7 @@
-"""The state of a training at the end of each epoch: what a restart needs to go on as if nothing had happened.
+"""Checkpoints: the state of a training after each epoch, from which a restart continues to the same result.
 
-A checkpoint does not know how many processes there were: it continues under any number. Every random draw but those
-of explicit generators derives from (seed, epoch, example), so weights, optimizers, positions in streams, generators
-and curves are all there is.
+A checkpoint is independent of the number of processes. Random draws derive from (seed, epoch, example) or from explicit
+generators. The state is therefore complete with weights, optimizers, stream positions, generators and curves.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,36 +22,36 @@ from ungan_dist.training.world import World
 
 
 class Checkpoint:
-    """Where one training's state is kept: written by rank 0, read by it for all.
+    """Store one training's state; rank 0 writes it, and reads it for all processes.
 
-    Two files take turns, and the marker names the one that is whole: a kill at any moment leaves the last epoch or the
-    one before it.
+    Two files alternate, and the marker names the complete one. A kill at any moment leaves the last state or the one
+    before it.
     """
 
     def __init__(self, root: Path, name: str, *, id: str, world: World, every_s: float = 0.0) -> None:
-        """Names a state.
+        """Configure the checkpoint.
 
         Args:
             root: folder that names are relative to.
-            name: of the marker, without its ending.
-            id: of what is trained: a state of another one is not read.
-            world: whose processes train.
-            every_s: seconds that must have passed since a state was kept last; 0 keeps every epoch's.
+            name: name of the marker, without its suffix.
+            id: id of the unit; states with another id are ignored.
+            world: the processes that train.
+            every_s: minimum seconds between two saved states; 0 saves every epoch.
         """
         self._root, self._name, self._id, self._world = root, name, id, world
         self._turn = 0
         self._began = time.perf_counter()
-        self._every_s, self._kept_last = every_s, time.monotonic()
-        self.off_the_clock = 0.0
-        """Seconds to take from a time measured around the training: reading and writing, less earlier attempts' work"""
+        self._every_s, self._last_saved = every_s, time.monotonic()
+        self.excluded_seconds = 0.0
+        """Seconds to subtract from a time measured around the training: I/O, minus the work of earlier attempts."""
 
     @property
     def marker(self) -> str:
-        """Relative to the root."""
+        """Path of the marker, relative to the root."""
         return f"{self._name}.json"
 
     def load(self) -> dict[str, Any] | None:
-        """The state kept last; none where there is none that is intact and of this id."""
+        """Return the last saved state, or None if no intact state has this id."""
         self._began = time.perf_counter()
         content: bytes | None = None
         if self._world.rank == 0:
@@ -60,42 +59,37 @@ class Checkpoint:
             if facts is not None:
                 content = (self._root / self._file(facts["turn"])).read_bytes()
                 self._turn = 1 - facts["turn"]
-        content = self._world.tell_all(content)
+        content = self._world.broadcast(content)
         saved = None if content is None else torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        self.off_the_clock += time.perf_counter() - self._began
+        self.excluded_seconds += time.perf_counter() - self._began
         self._began = time.perf_counter()
         if saved is None:
             return None
-        self.off_the_clock -= saved["seconds"]
+        self.excluded_seconds -= saved["seconds"]
         self._began -= saved["seconds"]
         return saved["state"]
 
     def save(self, state: dict[str, Any]) -> None:
-        """Keeps a state in place of the one before the last."""
-        if self._world.rank != 0 or time.monotonic() - self._kept_last < self._every_s:
+        """Save a state; it replaces the last but one."""
+        if self._world.rank != 0 or time.monotonic() - self._last_saved < self._every_s:
             return
         start = time.perf_counter()
         content = io.BytesIO()
         torch.save({"state": state, "seconds": start - self._began}, content)
         files = {self._file(self._turn): content.getvalue()}
         store.commit(self._root, self.marker, id=self._id, files=files, facts={"turn": self._turn})
-        self._turn, self._kept_last = 1 - self._turn, time.monotonic()
+        self._turn, self._last_saved = 1 - self._turn, time.monotonic()
         spent = time.perf_counter() - start
-        self.off_the_clock += spent
+        self.excluded_seconds += spent
         self._began += spent
 
-    def epochs(self, stage: str, first: int, last: int) -> Iterable[int]:
-        """Which epochs of a stage are done, out of those from ``first`` to ``last`` − 1: all of them here."""
-        del stage
-        return range(first, last)
-
     def remove(self) -> None:
-        """Forgets what was kept, once the result is committed."""
+        """Delete the saved states, once the result is committed."""
         if self._world.rank == 0:
             for name in (self.marker, self._file(0), self._file(1)):
                 (self._root / name).unlink(missing_ok=True)
             folder = (self._root / self._name).parent
-            with contextlib.suppress(OSError):  # others' states lie beside it
+            with contextlib.suppress(OSError):  # the folder also holds other states
                 if folder != self._root:
                     folder.rmdir()
 
@@ -104,16 +98,16 @@ class Checkpoint:
 
 
 class Epochs:
-    """The epochs of a training's stages, less those that a checkpoint says are done.
+    """Iterate over the epochs of a training's stages that a checkpoint has not completed.
 
-    Draws inside a model's layers follow from ``seed``, stage and epoch, and differ from process to process: each has
-    rows of its own. The state is named once: modules, optimizers and what else has ``state_dict``; tensors, generators,
-    lists and dicts. All of it is restored in place on construction, and kept after every epoch.
+    ``state`` holds modules, optimizers and other objects with ``state_dict``, tensors, generators, lists and dicts. It
+    is restored in place on construction and saved after every epoch. Random draws inside layers, such as dropout, are
+    seeded by ``seed``, stage, epoch and rank.
     """
 
     def __init__(self, checkpoint: Checkpoint | None, world: World, seed: int, **state: Any) -> None:
         self._checkpoint, self._state = checkpoint, state
-        self._layer_words = (seed, f"rank {world.rank}") if world.rank else (seed,)
+        self._layer_seed = (seed, f"rank {world.rank}") if world.rank else (seed,)
         self._done: dict[str, int] = {}
         saved = None if checkpoint is None else checkpoint.load()
         if saved is not None:
@@ -121,13 +115,12 @@ class Epochs:
             for name, part in state.items():
                 _restore(part, saved["parts"][name])
 
-    def of(self, stage: str, epochs: int) -> Iterator[int]:
-        """The epochs of one stage that are still to be done, from 0 counted."""
+    def iterate(self, stage: str, num_epochs: int) -> Iterator[int]:
+        """Yield the remaining epochs of one stage, counted from 0."""
         first = self._done.get(stage, 0)
-        kept = self._checkpoint
-        for epoch in range(first, epochs) if kept is None else kept.epochs(stage, first, epochs):
-            # dropout inside a model draws from the global generator, which no checkpoint holds
-            with seed_layers(stage, *self._layer_words, epoch):
+        for epoch in range(first, num_epochs):
+            # dropout draws from the global generator, which no checkpoint holds
+            with seed_layers(stage, *self._layer_seed, epoch):
                 yield epoch
             self._done[stage] = epoch + 1
             if self._checkpoint is not None:

@@ -1,4 +1,4 @@
-"""What a trained model says: log-odds of every query view, and accuracy. Always in eval mode, never augmented."""
+"""Evaluate a trained model: log-odds of every query view, and accuracy. Always in eval mode, never augmented."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from torch import Tensor, nn
 from ungan_dist.config.attack import QueryView
 from ungan_dist.data.examples import Examples, gather
 from ungan_dist.kernels import log_odds
-from ungan_dist.training.world import ALONE, World
+from ungan_dist.training.world import SINGLE_PROCESS, World
 
 _BATCH = 1024
 
 
 def _logits(
-    model: nn.Module, data: Examples, indices: Int[Tensor, " set"], view: QueryView, world: World = ALONE
+    model: nn.Module, data: Examples, indices: Int[Tensor, " set"], view: QueryView, world: World = SINGLE_PROCESS
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Logits and labels, batch by batch. Batch statistics would leak members, hence eval mode always."""
+    """Yield logits and labels batch by batch; eval mode is required, since batch statistics leak membership."""
     if model.training:
         raise ValueError("the model is in training mode, where batch statistics leak membership: call model.eval()")
     for batch in map(world.share, indices.split(_BATCH)):
@@ -32,10 +32,10 @@ def _logits(
 def query(
     model: nn.Module, data: Examples, indices: Int[Tensor, " set"], queries: tuple[QueryView, ...]
 ) -> Float[np.ndarray, "set queries"]:
-    """Log-odds of the true class under each view, float32.
+    """Return the log-odds of the true class under each view, in float32.
 
     Raises:
-        ValueError: the model has diverged, so that some are not finite.
+        ValueError: some log-odds are not finite, because the model has diverged.
     """
     impl = data.implementation("log_odds")
     columns = [
@@ -55,8 +55,8 @@ def query(
 
 
 @torch.inference_mode()
-def accuracy(model: nn.Module, data: Examples, indices: Int[Tensor, " set"], world: World = ALONE) -> float:
-    """Share of a set that is classified correctly; the processes of a world divide the set among them."""
+def accuracy(model: nn.Module, data: Examples, indices: Int[Tensor, " set"], world: World = SINGLE_PROCESS) -> float:
+    """Return the fraction of a set that is classified correctly; the processes of a world divide the set."""
     each = _logits(model, data, indices, "plain", world)
     correct = sum(((logits.argmax(dim=1) == labels).sum() for logits, labels in each), torch.tensor(0))
     return int(world.sum(correct.to(data.device))) / len(indices)

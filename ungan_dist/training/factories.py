@@ -15,21 +15,21 @@ from torch.nn.parameter import is_lazy
 from ungan_dist.config.identity import content_hash
 
 
-def model_from_factory(factory: str, channels: int, num_classes: int) -> nn.Module:
+def call_factory(factory: str, channels: int, num_classes: int) -> nn.Module:
     """What the user's own function returns.
 
     Raises:
         ValueError: no such module or function, one that raises or exits, or that returns no module.
     """
     module, _, name = factory.partition(":")
-    import_from(os.getcwd())
-    with users_code(f"model.factory {factory}: importing {module}"):
+    add_import_path(os.getcwd())
+    with run_user_code(f"model.factory {factory}: importing {module}"):
         imported = importlib.import_module(module)
     function = getattr(imported, name, None)
     if not callable(function):
         place = getattr(imported, "__file__", None) or "Python itself"
         raise ValueError(f"model.factory {factory}: {module}, imported from {place}, has no function {name!r}")
-    with users_code(f"model.factory {factory}, called with num_classes={num_classes} and perhaps channels={channels},"):
+    with run_user_code(f"model.factory {factory}, called with num_classes={num_classes}, channels={channels},"):
         takes = inspect.signature(function).parameters.values()
         takes_channels = any(one.name == "channels" or one.kind is one.VAR_KEYWORD for one in takes)
         model = function(num_classes=num_classes, **({"channels": channels} if takes_channels else {}))
@@ -39,7 +39,7 @@ def model_from_factory(factory: str, channels: int, num_classes: int) -> nn.Modu
 
 
 @contextlib.contextmanager
-def users_code(what: str) -> Iterator[None]:
+def run_user_code(what: str) -> Iterator[None]:
     """Runs code of the user's: what it prints goes to stderr, what it raises is told as theirs.
 
     Args:
@@ -89,7 +89,7 @@ def architecture(model: nn.Module) -> str:
     return content_hash({"state": state, "frozen": frozen})
 
 
-def import_from(folder: str | None) -> None:
+def add_import_path(folder: str | None) -> None:
     """Makes a user's modules importable in this process, after all that is installed.
 
     Args:

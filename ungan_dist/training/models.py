@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ungan_dist.config.training import ModelConfig
 from ungan_dist.data.seeds import derive_seed
-from ungan_dist.training.factories import model_from_factory
+from ungan_dist.training.factories import call_factory
 
 
 class SmallCNN(nn.Module):
@@ -61,7 +61,7 @@ def build(config: ModelConfig, *, channels: int, num_classes: int, seed: int, de
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed("weights", seed))
         if config.factory is not None:
-            model: nn.Module = model_from_factory(config.factory, channels, num_classes)
+            model: nn.Module = call_factory(config.factory, channels, num_classes)
         elif config.name == "small_cnn":
             model = SmallCNN(channels, num_classes, config.width)
         else:

@@ -8,7 +8,7 @@ from torch import nn
 from ungan_dist.config.audit import AuditConfig
 from ungan_dist.data.seeds import seed_layers
 from ungan_dist.data.sources.source import Source
-from ungan_dist.training.batch_norm import with_global_statistics
+from ungan_dist.training.batch_norm import use_global_statistics
 from ungan_dist.training.models import build
 from ungan_dist.training.world import World
 
@@ -28,7 +28,7 @@ def check_shares(config: AuditConfig, source: Source) -> list[str]:
     model = build(config.model, channels=channels, num_classes=source.num_classes, seed=0, device=torch.device("cpu"))
     _refuse_if_no_rows_are_too_few(model, torch.zeros(0, channels, *source.images.shape[1:3]))
     if config.train.sync_batch_norm:
-        with_global_statistics(model, World())
+        use_global_statistics(model, World())
     if not _draws(model, torch.randn(2, channels, *source.images.shape[1:3], generator=torch.Generator())):
         return []
     return [

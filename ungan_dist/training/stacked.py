@@ -1,4 +1,4 @@
-"""Many models trained at once: their weights stacked, one step for all (``torch.func``)."""
+"""Train many models at once: their weights are stacked, and one step updates all (``torch.func``)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch.nn import functional
 from ungan_dist.config.training import TrainConfig
 from ungan_dist.data.examples import Examples, gather, iterate_batches
 from ungan_dist.data.seeds import derive_seed
-from ungan_dist.training.train import cosine
+from ungan_dist.training.train import cosine_annealing
 
 
 def train_stacked(
@@ -25,10 +25,10 @@ def train_stacked(
     *,
     seeds: list[int],
 ) -> None:
-    """Trains models of one architecture in place, each on its own set of the same size, each as if alone.
+    """Train models of one architecture in place, each as if alone, on its own set of the same size.
 
     Raises:
-        ValueError: sets of different sizes, whose steps could not be taken together.
+        ValueError: sets of different sizes.
     """
     if len({len(members) for members in indices}) != 1:
         raise ValueError(f"stacked models need sets of one size, got {sorted({len(members) for members in indices})}")
@@ -38,15 +38,15 @@ def train_stacked(
         list(parameters.values()), lr=config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
     )
 
-    def loss_of_one(
+    def single_loss(
         weights: dict[str, Tensor], statistics: dict[str, Tensor], images: Tensor, labels: Tensor
     ) -> Tensor:
         logits = functional_call(skeleton, (weights, statistics), (images,))
         return functional.cross_entropy(logits, labels)
 
-    losses_of_all = torch.vmap(loss_of_one)
+    all_losses = torch.vmap(single_loss)
     for epoch in range(config.epochs):
-        optimizer.param_groups[0]["lr"] = cosine(config.learning_rate, epoch, config.epochs)
+        optimizer.param_groups[0]["lr"] = cosine_annealing(config.learning_rate, epoch, config.epochs)
         passes = [
             iterate_batches(members, config.batch_size, seed=seed, epoch=epoch)
             for members, seed in zip(indices, seeds, strict=True)
@@ -59,8 +59,8 @@ def train_stacked(
                 ]
             )
             labels = torch.stack([data.labels[batch] for batch in step])
-            # the sum, so that each model's gradient is that of its own loss
-            loss = losses_of_all(parameters, buffers, images, labels).sum()
+            # with the sum, each model gets the gradient of its own loss
+            loss = all_losses(parameters, buffers, images, labels).sum()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()

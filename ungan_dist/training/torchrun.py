@@ -1,4 +1,4 @@
-"""The world that ``torchrun`` makes: one process a GPU, or gloo between processes on CPUs."""
+"""The process group that ``torchrun`` starts: NCCL with one process per GPU, else gloo on CPUs."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from torch import distributed
 
 from ungan_dist.training.world import World
 
-PATIENCE = datetime.timedelta(hours=2)
-"""What processes wait for rank 0, which prepares the data and asks the models; one that dies ends them at once."""
+TIMEOUT = datetime.timedelta(hours=2)
+"""Longest wait for rank 0, which prepares the data and evaluates the models; a dead process ends the others at once."""
 
 
 @contextlib.contextmanager
-def joined() -> Iterator[World]:
-    """This process's place among those that torchrun started; a world of one where it did not.
+def process_group() -> Iterator[World]:
+    """Join the processes that torchrun started, and yield their world; without torchrun, a world of one process.
 
-    NCCL connects GPUs. Where a machine has fewer of them than processes, all run on its CPUs over gloo.
+    If a machine has fewer GPUs than processes, all processes use its CPUs over gloo.
     """
     # job schedulers set WORLD_SIZE too
     if "WORLD_SIZE" not in os.environ or "LOCAL_RANK" not in os.environ:
@@ -32,17 +32,17 @@ def joined() -> Iterator[World]:
     device = torch.device("cuda", local_rank) if on_gpus else torch.device("cpu")
     if on_gpus:
         torch.cuda.set_device(device)
-    distributed.init_process_group("nccl" if on_gpus else "gloo", timeout=PATIENCE)
+    distributed.init_process_group("nccl" if on_gpus else "gloo", timeout=TIMEOUT)
     yield World(rank=distributed.get_rank(), size=distributed.get_world_size(), device=device)
-    # not after an error: other processes may wait in the middle of a step, and torchrun ends them with this one
+    # skipped after an error: others may wait in the middle of a step, and torchrun ends them with this process
     distributed.destroy_process_group()
 
 
-def leave(world: World) -> None:
-    """Ends a process of several at once, with success, when all of its work is done.
+def exit_process(world: World) -> None:
+    """Exit at once with success, if this is one of several processes.
 
-    torch 2.14 keeps gloo's threads beyond ``destroy_process_group``; one that still runs when the interpreter is taken
-    down aborts the process, one time in twenty on a busy machine, and torchrun would call finished work a failure.
+    torch 2.14 keeps gloo's threads after ``destroy_process_group``. One that is still running at interpreter shutdown
+    aborts the process (once in twenty on a busy machine), and torchrun would report finished work as failed.
     """
     if world.size > 1:
         sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""The one training loop: original, Retrain, shadow models; and the pass that the baselines share."""
+"""The training loop of the original, Retrain and shadow models, and the training pass that all methods share."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from torch.nn import functional
 from ungan_dist.config.training import AugmentConfig, TrainConfig
 from ungan_dist.data.examples import Examples, gather_batches, iterate_batches
 from ungan_dist.data.seeds import derive_seed
-from ungan_dist.training.batch_norm import own_statistics
+from ungan_dist.training.batch_norm import local_statistics
 from ungan_dist.training.checkpoint import Checkpoint, Epochs
-from ungan_dist.training.world import ALONE, World
+from ungan_dist.training.world import SINGLE_PROCESS, World
 
 
 @contextlib.contextmanager
-def threads(num_threads: int) -> Iterator[None]:
-    """Runs with so many torch threads, on which the last bits of a CPU training depend, and restores the number."""
+def use_threads(num_threads: int) -> Iterator[None]:
+    """Use this number of torch threads inside the block; the last bits of a CPU training depend on it."""
     before = torch.get_num_threads()
     torch.set_num_threads(num_threads)
     try:
@@ -30,39 +30,40 @@ def threads(num_threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def cosine(learning_rate: float, epoch: int, epochs: int) -> float:
-    """Cosine annealing, one value an epoch: the initial rate at epoch 0, near 0 at the last."""
+def cosine_annealing(learning_rate: float, epoch: int, epochs: int) -> float:
+    """Return the epoch's learning rate: the initial rate at epoch 0, near 0 in the last epoch."""
     return learning_rate * (1 + math.cos(math.pi * epoch / epochs)) / 2
 
 
-def descend(
+def take_step(
     loss: Tensor,
     optimizer: torch.optim.Optimizer,
     *models: nn.Module,
     share: int,
     num_rows: int,
-    world: World = ALONE,
+    world: World = SINGLE_PROCESS,
 ) -> Tensor:
-    """One optimizer step on the sum of all processes' parts of a loss.
+    """Take one optimizer step on the sum of all processes' parts of a loss.
 
     Args:
-        models: whose running statistics the step's forward passes have moved.
-        share: rows of the global batch that this process's part is made of, out of ``num_rows``.
+        loss: this process's part.
+        models: models whose running statistics the forward passes have updated.
+        share: number of rows in this process's part, out of ``num_rows`` in the global batch.
 
     Returns:
         The part, before the step.
     """
     optimizer.zero_grad(set_to_none=True)
-    if loss.requires_grad:  # an empty share's part may hang on nothing
+    if loss.requires_grad:  # the part of an empty share may have no graph
         loss.backward()
     everything = (parameter for group in optimizer.param_groups for parameter in group["params"])
-    parameters = (parameter for parameter in everything if parameter.requires_grad)  # others have no gradient to sum
-    world.reduce(parameters, share=share, num_rows=num_rows, statistics=own_statistics(*models))
+    parameters = (parameter for parameter in everything if parameter.requires_grad)  # not frozen
+    world.reduce(parameters, share=share, num_rows=num_rows, statistics=local_statistics(*models))
     optimizer.step()
     return loss.detach()
 
 
-def pass_over(
+def train_pass(
     model: nn.Module,
     data: Examples,
     indices: Int[Tensor, " set"],
@@ -73,17 +74,17 @@ def pass_over(
     epoch: int,
     augment: AugmentConfig | None,
     labels: Int[Tensor, " examples"] | None = None,
-    loss_of: Callable[[Tensor, Tensor], Tensor] = functional.cross_entropy,
-    world: World = ALONE,
+    loss: Callable[[Tensor, Tensor], Tensor] = functional.cross_entropy,
+    world: World = SINGLE_PROCESS,
 ) -> float:
-    """One shuffled pass of optimizer steps over a set, each step on a batch that all processes share.
+    """Run one shuffled pass of optimizer steps over a set; all processes share each batch.
 
     Args:
-        labels: labels of the whole data set to use in place of its own.
-        loss_of: logits and labels → scalar loss, a mean over rows.
+        labels: replace the labels of the whole data set.
+        loss: logits and labels → mean loss over rows.
 
     Returns:
-        The mean loss over the pass's steps.
+        Mean loss over the steps.
     """
     labels = data.labels if labels is None else labels
     total, num_steps = torch.zeros((), device=data.device), 0
@@ -92,9 +93,9 @@ def pass_over(
     pictures = gather_batches(data, shares, augment=augment, seed=derive_seed("augment", seed), epoch=epoch)
     for batch, share, images in zip(global_batches, shares, pictures, strict=True):
         logits = model(images)
-        loss = world.part(lambda: loss_of(logits, labels[share]), len(share), len(batch), logits)  # noqa: B023 - at once
-        loss = descend(loss, optimizer, model, share=len(share), num_rows=len(batch), world=world)
-        total, num_steps = total + loss, num_steps + 1
+        part = world.partial_loss(lambda: loss(logits, labels[share]), len(share), len(batch), logits)  # noqa: B023 - called at once
+        part = take_step(part, optimizer, model, share=len(share), num_rows=len(batch), world=world)
+        total, num_steps = total + part, num_steps + 1
     return float(world.sum(total)) / num_steps
 
 
@@ -105,13 +106,13 @@ def train(
     config: TrainConfig,
     *,
     seed: int,
-    world: World = ALONE,
+    world: World = SINGLE_PROCESS,
     checkpoint: Checkpoint | None = None,
 ) -> list[float]:
-    """Trains a model in place by the recipe, and leaves it in eval mode.
+    """Train a model in place with the recipe, and leave it in eval mode.
 
     Args:
-        checkpoint: where each epoch's state is kept and continued from.
+        checkpoint: keeps the state after each epoch, and is continued if it holds one.
 
     Returns:
         Mean cross-entropy of each epoch, in nats.
@@ -122,10 +123,10 @@ def train(
     model.train()
     losses: list[float] = []
     epochs = Epochs(checkpoint, world, seed, model=model, optimizer=optimizer, losses=losses)
-    for epoch in epochs.of("train", config.epochs):
-        optimizer.param_groups[0]["lr"] = cosine(config.learning_rate, epoch, config.epochs)
+    for epoch in epochs.iterate("train", config.epochs):
+        optimizer.param_groups[0]["lr"] = cosine_annealing(config.learning_rate, epoch, config.epochs)
         losses.append(
-            pass_over(
+            train_pass(
                 model,
                 data,
                 indices,

@@ -1,4 +1,4 @@
-"""Weights as files: safetensors, ours and the user's, or a user's plain tensors read with ``weights_only``."""
+"""Weights as files: safetensors, or a user's checkpoint of plain tensors, read with ``weights_only``."""
 
 from __future__ import annotations
 
@@ -17,66 +17,66 @@ from torch import Tensor, nn
 
 
 def weights_bytes(model: nn.Module) -> bytes:
-    """A model's state as safetensors; weights that layers share are written once for each."""
+    """Serialise a model's state as safetensors; weights shared between layers are written once per layer."""
     state: dict[str, Tensor] = {}
     written: set[int] = set()
     for name, value in model.state_dict().items():
         tensor = value.detach().cpu().contiguous()
         place = tensor.untyped_storage().data_ptr()
-        # the format refuses two names for one piece of memory
+        # safetensors refuses two names for the same memory
         state[name] = tensor.clone() if place in written else tensor
         written.add(place)
     return safetensors.torch.save(state)
 
 
 def load_weights(model: nn.Module, path: Path) -> nn.Module:
-    """Loads safetensors into a model and returns it in eval mode.
+    """Load safetensors into a model and return it in eval mode.
 
     Raises:
-        ValueError: the weights are of another architecture, or the file is damaged.
+        ValueError: weights of another architecture, or a damaged file.
     """
-    return _with_state(model, path, path.read_bytes(), _safetensors)
+    return _load_state(model, path, path.read_bytes(), _safetensors)
 
 
 @dataclass(frozen=True, kw_only=True)
 class GivenWeights:
-    """A user's file of weights, as it was when the run was planned."""
+    """A user-supplied file of weights, with its content when the run was planned."""
 
     path: str
-    """Absolute: safetensors, or a checkpoint of ``torch.save`` that holds a state dict of plain tensors."""
+    """Absolute path of a safetensors file, or of a ``torch.save`` checkpoint with a state dict of plain tensors."""
     sha256: str
 
 
-def given_weights(path: str | Path) -> GivenWeights:
-    """Names a file of weights by place and content.
+def locate_weights(path: str | Path) -> GivenWeights:
+    """Return the absolute path and the hash of a file of weights.
 
     Raises:
         ValueError: no such file.
     """
     if Path(path).is_dir():
-        raise ValueError(f"{path} is a folder: name the file of weights that lies in it")
+        raise ValueError(f"{path} is a folder: name the file of weights in it")
     if not Path(path).is_file():
         raise ValueError(f"{path} does not exist: name a file of weights")
     return GivenWeights(path=str(Path(path).resolve()), sha256=_hash(Path(path).read_bytes()))
 
 
-def load_given(model: nn.Module, weights: GivenWeights) -> nn.Module:
-    """Loads a user's weights into a model of theirs and returns it in eval mode.
+def load_given_weights(model: nn.Module, weights: GivenWeights) -> nn.Module:
+    """Load user-supplied weights into a model and return it in eval mode.
 
     Args:
-        model: the architecture; modified.
+        model: a model of the same architecture; modified.
 
     Raises:
-        ValueError: no such file or another than was planned with, weights of another architecture, a damaged file, or
-            one that would run code.
+        ValueError: a missing, changed or damaged file, weights of another architecture, or a pickle that would run
+            code.
     """
     path = Path(weights.path)
     if not path.is_file():
-        raise ValueError(f"{path} does not exist here: every worker must see the given weights at the same place")
+        raise ValueError(f"{path} does not exist here: every worker needs the given weights at the same path")
     content = path.read_bytes()
     if _hash(content) != weights.sha256:
         raise ValueError(f"{path} has changed since the run began: restore it, or run again")
-    return _with_state(model, path, content, _safetensors if _is_safetensors(path, content) else _checkpoint)
+    return _load_state(model, path, content, _safetensors if _is_safetensors(path, content) else _checkpoint)
 
 
 def _hash(content: bytes) -> str:
@@ -84,7 +84,7 @@ def _hash(content: bytes) -> str:
 
 
 def _is_safetensors(path: Path, content: bytes) -> bool:
-    """By its name, or by a beginning that no checkpoint has: eight bytes of length, then JSON."""
+    """Detect by suffix, or by the header: eight bytes of length, then JSON, which no checkpoint starts with."""
     return path.suffix.lower() == ".safetensors" or content[8:9] == b"{"
 
 
@@ -92,41 +92,43 @@ def _safetensors(path: Path, content: bytes) -> Any:
     try:
         return safetensors.torch.load(content)
     except Exception as error:  # a damaged file fails anywhere in the reader
-        raise ValueError(f"{path} is no whole safetensors file ({error}): copy or write it again") from error
+        raise ValueError(f"{path} is not a complete safetensors file ({error}): copy or write it again") from error
 
 
 def _checkpoint(path: Path, content: bytes) -> Any:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of unusual pickles: whether it can be read is all that counts
+            warnings.simplefilter("ignore")  # about unusual pickles
             state: Any = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file fails anywhere in the reader
-        # in our words: torch's own advise to load the file without this protection
+        # not torch's own message, which advises to load the file without this protection
         named = re.search(r"GLOBAL ([\w.]+)", str(error))
-        held = f"holds {named[1]}, which is no tensor" if named else "is no checkpoint of plain tensors, or is damaged"
+        held = (
+            f"holds {named[1]}, which is not a tensor" if named else "is damaged, or not a checkpoint of plain tensors"
+        )
         raise ValueError(
-            f"{path} {held}: nothing in it was run; save model.state_dict() with safetensors.torch.save_file"
+            f"{path} {held}: none of its code was run; save model.state_dict() with safetensors.torch.save_file"
         ) from error
     wrapped = [name for name in WRAPPERS if isinstance(state, dict) and isinstance(state.get(name), dict)]
     if len(wrapped) > 1:
         raise ValueError(
-            f"{path} holds weights under {' and '.join(wrapped)}: save the one that is meant, with "
+            f"{path} holds weights under {' and '.join(wrapped)}: save the intended one with "
             f"safetensors.torch.save_file"
         )
     return state[wrapped[0]] if wrapped else state
 
 
 WRAPPERS = ("state_dict", "model", "model_state_dict")
-"""Names under which training scripts keep a state dict beside other things."""
+"""Keys under which training scripts store the state dict in a larger checkpoint."""
 PREFIXES = ("module.", "_orig_mod.")
-"""What DataParallel and DDP, and torch.compile, put before every name of the model that they wrap."""
-LONGEST = 600
-"""Characters of torch's list of what does not fit."""
+"""Prefixes that DataParallel, DDP and torch.compile add to every name."""
+MAX_REASON_LENGTH = 600
+"""Longest excerpt of torch's list of mismatches, in characters."""
 
 
-def _with_state(model: nn.Module, path: Path, content: bytes, read: Any) -> nn.Module:
+def _load_state(model: nn.Module, path: Path, content: bytes, read: Any) -> nn.Module:
     own = model.state_dict()
-    state = _unwrapped(_tensors(path, read(path, content)), own)
+    state = _remove_prefixes(_tensors(path, read(path, content)), own)
     for name, value in state.items():
         if name in own and own[name].is_floating_point() and not value.is_floating_point():
             raise ValueError(
@@ -135,18 +137,18 @@ def _with_state(model: nn.Module, path: Path, content: bytes, read: Any) -> nn.M
             )
     try:
         model.load_state_dict(state)
-    except Exception as error:  # tensors of a damaged file may be of any kind
+    except Exception as error:  # a damaged file may hold any kind of tensor
         reason = str(error)
-        reason = reason if len(reason) <= LONGEST else f"{reason[:LONGEST]}…"
+        reason = reason if len(reason) <= MAX_REASON_LENGTH else f"{reason[:MAX_REASON_LENGTH]}…"
         raise ValueError(
-            f"{path} does not hold weights of this {type(model).__name__}: name the model that they are of. {reason}"
+            f"{path} does not hold weights of this {type(model).__name__}: name the model that they belong to. {reason}"
         ) from error
     return model.eval()
 
 
 def _tensors(path: Path, state: Any) -> dict[str, Tensor]:
     if not isinstance(state, dict):
-        raise ValueError(f"{path} holds a {type(state).__name__}, no weights by their names: save model.state_dict()")
+        raise ValueError(f"{path} holds a {type(state).__name__}, not named weights: save model.state_dict()")
     for name, value in state.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise ValueError(
@@ -156,9 +158,9 @@ def _tensors(path: Path, state: Any) -> dict[str, Tensor]:
     return dict(state)
 
 
-def _unwrapped(state: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Without the prefixes of wrappers that the model itself does not have."""
-    for prefix in PREFIXES * 2:  # one wrapper in the other, in either order
+def _remove_prefixes(state: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Remove the prefixes of wrappers that the model itself does not have."""
+    for prefix in PREFIXES * 2:  # wrappers may be nested in either order
         if state and all(name.startswith(prefix) for name in state) and not any(n.startswith(prefix) for n in own):
             state = {name.removeprefix(prefix): value for name, value in state.items()}
     return state

@@ -26,7 +26,7 @@ def labels_given(monkeypatch: pytest.MonkeyPatch, request: Request, config: Rand
         given.append(labels)
         return 0.0
 
-    monkeypatch.setattr(module, "pass_over", listen)
+    monkeypatch.setattr("ungan_dist.methods.request.train_pass", listen)
     module.random_labels(request, config)
     return given
 

@@ -17,9 +17,9 @@ from ungan_dist.config.training import AugmentConfig, TrainConfig
 from ungan_dist.data.examples import Examples, cycle_batches, gather, make_normalisation_table
 from ungan_dist.data.seeds import derive_seed
 from ungan_dist.methods.request import Request, Unlearned
-from ungan_dist.methods.ungan.algorithm import critic_step, fine_tuning_step, generator_step, num_turns, ungan
-from ungan_dist.methods.ungan.critic import critic_rows, critic_weights
-from ungan_dist.methods.ungan.draws import Draws
+from ungan_dist.methods.ungan.algorithm import count_steps, critic_step, fine_tuning_step, generator_step, ungan
+from ungan_dist.methods.ungan.critic import build_critic_input, init_critic
+from ungan_dist.methods.ungan.sampler import Sampler
 from ungan_dist.training.models import frozen_copy
 from ungan_dist.training.world import World
 
@@ -77,7 +77,7 @@ def algorithm_1(given: Request, config: UnGANConfig) -> tuple[nn.Module, dict[st
     widths = (2 * CLASSES, *config.critic_widths)
     layers = [nn.Linear(a, b).double() for a, b in itertools.pairwise(widths)]
     d = nn.Sequential(layers[0], nn.ReLU(), layers[1], nn.ReLU(), layers[2])
-    initial = critic_weights(
+    initial = init_critic(
         CLASSES,
         config.critic_widths,
         seed=derive_seed("ungan critic", given.seed),
@@ -239,10 +239,10 @@ def test_every_tensor_keeps_the_type_of_the_table(dtype: torch.dtype) -> None:
     assert {value.dtype for value in state.values() if value.is_floating_point()} == {dtype}
 
 
-def steps() -> tuple[Request, nn.Module, list[Tensor], Draws]:
+def steps() -> tuple[Request, nn.Module, list[Tensor], Sampler]:
     given = request()
-    critic = critic_weights(CLASSES, (8, 7, 6), seed=0, dtype=torch.float64, device=torch.device("cpu"))
-    return given, copy.deepcopy(given.original).requires_grad_(), critic, Draws(given, SMALL)
+    critic = init_critic(CLASSES, (8, 7, 6), seed=0, dtype=torch.float64, device=torch.device("cpu"))
+    return given, copy.deepcopy(given.original).requires_grad_(), critic, Sampler(given, SMALL)
 
 
 def test_a_critic_step_moves_the_critic_alone() -> None:
@@ -288,14 +288,14 @@ def captured_critic(monkeypatch: pytest.MonkeyPatch, config: UnGANConfig) -> tup
     made: list[list[Tensor]] = []
 
     def spy(*args: Any, **kwargs: Any) -> list[Tensor]:
-        made.append(critic_weights(*args, **kwargs))
+        made.append(init_critic(*args, **kwargs))
         return made[-1]
 
     with monkeypatch.context() as patch:
         # By its module's key: the attribute ungan_dist.methods.ungan is the function of that name.
-        patch.setattr(sys.modules[ungan.__module__], "critic_weights", spy)
+        patch.setattr(sys.modules[ungan.__module__], "init_critic", spy)
         ungan(request(), config)
-    initial = critic_weights(
+    initial = init_critic(
         CLASSES,
         config.critic_widths,
         seed=derive_seed("ungan critic", SEED),
@@ -323,7 +323,7 @@ def test_the_control_without_adversary_is_fine_tuning_alone(inclusive: bool) -> 
     control = changed(critic_steps=0, generator_steps=0, inclusive_loops=inclusive)
     unlearned = ungan(request(), control)
     given = request()
-    generator, draws = copy.deepcopy(given.original).requires_grad_().train(), Draws(given, control)
+    generator, draws = copy.deepcopy(given.original).requires_grad_().train(), Sampler(given, control)
     optimizer = torch.optim.Adam(generator.parameters(), lr=control.learning_rate, weight_decay=control.weight_decay)
     for _ in range(12 if inclusive else 6):
         fine_tuning_step(generator, given.original, draws, optimizer, control)
@@ -336,10 +336,10 @@ def test_the_control_without_adversary_is_fine_tuning_alone(inclusive: bool) -> 
 
 def test_steps_follow_from_the_sizes_of_the_sets() -> None:
     paper = request(retain=torch.arange(21375), forget=torch.arange(1125), train=TrainConfig(batch_size=256))
-    assert num_turns(paper, UnGANConfig()) == (8, 4, 4, 88)
-    assert num_turns(paper, UnGANConfig(inclusive_loops=True)) == (9, 5, 5, 89)
-    assert num_turns(paper, UnGANConfig(batch_size=4096)) == (8, 1, 1, 6)
-    assert num_turns(paper, UnGANConfig(critic_steps=0, inclusive_loops=True)) == (9, 0, 5, 89)
+    assert count_steps(paper, UnGANConfig()) == (8, 4, 4, 88)
+    assert count_steps(paper, UnGANConfig(inclusive_loops=True)) == (9, 5, 5, 89)
+    assert count_steps(paper, UnGANConfig(batch_size=4096)) == (8, 1, 1, 6)
+    assert count_steps(paper, UnGANConfig(critic_steps=0, inclusive_loops=True)) == (9, 0, 5, 89)
 
 
 def test_curves_have_one_mean_a_round() -> None:
@@ -353,9 +353,9 @@ def test_unseen_rows_are_the_originals_outputs_beside_the_labels(augmented: bool
     given = request()
     calls: list[int] = []
     given.original.register_forward_hook(lambda _module, inputs, _output: calls.append(len(inputs[0])))
-    draws = Draws(given, changed(augment_adversarial=augmented))
+    draws = Sampler(given, changed(augment_adversarial=augmented))
     batches = cycle_batches(given.unseen, BATCH, seed=derive_seed("ungan", "unseen", SEED))
-    rows = [draws.unseen("unseen") for _ in range(6)]
+    rows = [draws.sample_unseen("unseen") for _ in range(6)]
     assert sum(calls) == (6 * BATCH if augmented else len(given.unseen))  # cached: each unseen example once
     augment = given.train.augment if augmented else None
     for row in rows:
@@ -367,28 +367,30 @@ def test_unseen_rows_are_the_originals_outputs_beside_the_labels(augmented: bool
 
 
 def test_the_streams_are_independent_of_each_other() -> None:
-    draws = Draws(request(), SMALL)
+    draws = Sampler(request(), SMALL)
     original = request().original
-    first, second = (torch.cat([draws.forget(name, original) for _ in range(9)]) for name in ("forget", "forget 2"))
+    first, second = (
+        torch.cat([draws.sample_forget(name, original) for _ in range(9)]) for name in ("forget", "forget 2")
+    )
     assert not torch.equal(first, second)
     torch.testing.assert_close(first.sort(0).values, second.sort(0).values)  # the same 9 examples, 4 times each
 
 
 def test_epsilon_is_one_a_row_or_one_a_batch_and_new_at_every_step() -> None:
-    rows, batch = (Draws(request(), changed(epsilon_per=per)) for per in ("row", "batch"))
-    by_row, by_batch = rows.epsilon(), batch.epsilon()
+    rows, batch = (Sampler(request(), changed(epsilon_per=per)) for per in ("row", "batch"))
+    by_row, by_batch = rows.sample_epsilon(), batch.epsilon()
     assert by_row.shape == by_batch.shape == (BATCH, 1)
     assert len(by_row.unique()) == BATCH
     assert len(by_batch.unique()) == 1
-    assert not torch.equal(rows.epsilon(), by_row)
-    draws = torch.cat([rows.epsilon() for _ in range(500)])
+    assert not torch.equal(rows.sample_epsilon(), by_row)
+    draws = torch.cat([rows.sample_epsilon() for _ in range(500)])
     assert 0 <= draws.min() < 0.01
     assert 0.99 < draws.max() < 1
     assert draws.mean().item() == pytest.approx(0.5, abs=4 * (1 / 12 / 2000) ** 0.5)
 
 
-def test_initial_critic_weights_are_distributed_as_torchs_own() -> None:
-    weights = critic_weights(10, (128, 128, 128), seed=0, dtype=torch.float64, device=torch.device("cpu"))
+def test_initial_init_critic_are_distributed_as_torchs_own() -> None:
+    weights = init_critic(10, (128, 128, 128), seed=0, dtype=torch.float64, device=torch.device("cpu"))
     assert [list(w.shape) for w in weights] == [[128, 20], [128], [128, 128], [128], [128, 128], [128]]
     for weight, fan_in in zip(weights, [20, 20, 128, 128, 128, 128], strict=True):
         bound = fan_in**-0.5
@@ -398,14 +400,14 @@ def test_initial_critic_weights_are_distributed_as_torchs_own() -> None:
         torch.manual_seed(0)
         theirs = nn.Linear(128, 128).weight
     assert theirs.abs().max() <= 128**-0.5  # torch's bound, which ours must be
-    single = critic_weights(10, (128, 128, 128), seed=0, dtype=torch.float32, device=torch.device("cpu"))
+    single = init_critic(10, (128, 128, 128), seed=0, dtype=torch.float32, device=torch.device("cpu"))
     assert all(torch.equal(a.float(), b) for a, b in zip(weights, single, strict=True))
 
 
 def test_the_critic_may_see_probabilities() -> None:
     logits, labels = torch.tensor([[0.0, math.log(3)]]), torch.tensor([1])
-    torch.testing.assert_close(critic_rows(logits, labels, "softmax"), torch.tensor([[0.25, 0.75, 0.0, 1.0]]))
-    assert torch.equal(critic_rows(logits, labels, "logits"), torch.tensor([[0.0, math.log(3), 0.0, 1.0]]))
+    torch.testing.assert_close(build_critic_input(logits, labels, "softmax"), torch.tensor([[0.25, 0.75, 0.0, 1.0]]))
+    assert torch.equal(build_critic_input(logits, labels, "logits"), torch.tensor([[0.0, math.log(3), 0.0, 1.0]]))
 
 
 @pytest.mark.parametrize("name", ["retain", "forget", "unseen"])

@@ -61,7 +61,7 @@ def test_a_killed_worker_costs_no_bit_and_fewer_workers_no_more_than_rounding(tm
 def kept(folder: Path, id: str = "an id") -> tuple[Checkpoint, Tensor, list[int]]:
     """A state of one tensor, taken through as many epochs as are left of three."""
     checkpoint, weights, seen = Checkpoint(folder, "state", id=id, world=World()), torch.zeros(2), []
-    for epoch in Epochs(checkpoint, World(), 0, weights=weights).of("epochs", 3):
+    for epoch in Epochs(checkpoint, World(), 0, weights=weights).iterate("epochs", 3):
         weights += epoch + 1
         seen.append(epoch)
     return checkpoint, weights, seen
@@ -73,7 +73,7 @@ def test_draws_of_a_models_layers_go_on_as_if_nothing_had_happened(tmp_path: Pat
     def drawn(folder: Path, stop_after: int, seed: int = 3) -> Tensor:
         weights = torch.zeros(2)
         epochs = Epochs(Checkpoint(folder, "state", id="an id", world=World()), World(), seed, weights=weights)
-        for epoch in epochs.of("epochs", 3):
+        for epoch in epochs.iterate("epochs", 3):
             if epoch == stop_after:
                 break
             weights += torch.rand(2)
@@ -107,7 +107,7 @@ def test_a_damaged_or_foreign_state_is_not_read(tmp_path: Path, damage: str) -> 
 
 def test_a_kill_between_file_and_marker_leaves_the_epoch_before(tmp_path: Path) -> None:
     checkpoint, weights = Checkpoint(tmp_path, "state", id="an id", world=World()), torch.zeros(2)
-    for epoch in Epochs(checkpoint, World(), 0, weights=weights).of("epochs", 3):
+    for epoch in Epochs(checkpoint, World(), 0, weights=weights).iterate("epochs", 3):
         weights += epoch + 1
         if epoch == 1:
             break  # epoch 0 is kept; the file of epoch 1 is whole or not, its marker was never written
@@ -136,11 +136,11 @@ def test_earlier_attempts_count_and_keeping_does_not(tmp_path: Path, monkeypatch
     def attempt(num_epochs: int) -> float:
         checkpoint = Checkpoint(tmp_path, "state", id="an id", world=World())
         start = time.perf_counter()
-        for epochs_done, _ in enumerate(Epochs(checkpoint, World(), 0, weights=torch.zeros(1)).of("epochs", 3)):
+        for epochs_done, _ in enumerate(Epochs(checkpoint, World(), 0, weights=torch.zeros(1)).iterate("epochs", 3)):
             if epochs_done == num_epochs:
                 break
             time.sleep(0.1)
-        return time.perf_counter() - start - checkpoint.off_the_clock
+        return time.perf_counter() - start - checkpoint.excluded_seconds
 
     assert 0.1 <= attempt(1) < 0.3
     time.sleep(0.5)
@@ -151,7 +151,7 @@ def test_one_process_keeps_what_takes_long_and_goes_on_from_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a pool's worker: of seconds of work nothing is kept; with every epoch kept, an attempt is taken up."""
-    descend, steps = train.descend, 0
+    take_step, steps = train.take_step, 0
     last: int | None = None
 
     def counted(*arguments: Any, **named: Any) -> Tensor:
@@ -159,9 +159,9 @@ def test_one_process_keeps_what_takes_long_and_goes_on_from_there(
         steps += 1
         if last is not None and steps > last:
             raise Interrupted
-        return descend(*arguments, **named)
+        return take_step(*arguments, **named)
 
-    monkeypatch.setattr("ungan_dist.training.train.descend", counted)
+    monkeypatch.setattr("ungan_dist.training.train.take_step", counted)
 
     def original(name: str) -> tuple[str, bytes, set[str]]:
         nonlocal steps

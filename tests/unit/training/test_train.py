@@ -17,7 +17,7 @@ from ungan_dist.data.examples import Examples, gather, iterate_batches, make_nor
 from ungan_dist.data.seeds import derive_seed
 from ungan_dist.training.models import build, stages
 from ungan_dist.training.stacked import train_stacked
-from ungan_dist.training.train import threads, train
+from ungan_dist.training.train import train, use_threads
 
 CONFIG = TrainConfig(epochs=4, batch_size=16, learning_rate=0.1, weight_decay=1e-3, augment=AugmentConfig(padding=1))
 
@@ -88,7 +88,7 @@ def test_training_repeats_bit_for_bit_whatever_ran_before() -> None:
         torch.manual_seed(noise)
         torch.rand(noise * 7)
         one = model(0, torch.float32)
-        with threads(1):
+        with use_threads(1):
             train(one, data, torch.arange(40), CONFIG, seed=0)
         results.append(one.state_dict())
     assert all(torch.equal(results[0][name], results[1][name]) for name in results[0])

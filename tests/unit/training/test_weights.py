@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from ungan_dist.training.weights import given_weights, load_given
+from ungan_dist.training.weights import load_given_weights, locate_weights
 
 
 def net() -> nn.Module:
@@ -25,7 +25,7 @@ def state() -> dict[str, Tensor]:
 
 
 def read(path: Path, model: nn.Module | None = None) -> dict[str, Tensor]:
-    return load_given(model or net(), given_weights(path)).state_dict()
+    return load_given_weights(model or net(), locate_weights(path)).state_dict()
 
 
 def prefixed(prefix: str) -> dict[str, Tensor]:
@@ -115,7 +115,7 @@ def test_damage_anywhere_in_a_file_is_told_as_such(tmp_path: Path, kind: str) ->
             damaged[place] = rng.integers(0, 256)
         path.write_bytes(damaged[: rng.integers(0, len(damaged))] if rng.random() < 0.2 else damaged)
         try:
-            load_given(model, given_weights(path))
+            load_given_weights(model, locate_weights(path))
         except ValueError as error:
             said.append(str(error))
     assert len(said) > 50

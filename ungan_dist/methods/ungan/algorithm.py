@@ -1,6 +1,6 @@
-"""UnGAN: what the model says of the forget set becomes indistinguishable from what the original says of unseen data.
+"""UnGAN: make the model's outputs on the forget set indistinguishable from the original's on unseen examples.
 
-The paper's letters: G the generator, which is unlearned; Ĝ the original, frozen; D the critic.
+The paper's letters: G is the generator, the model to unlearn; Ĝ is the frozen original; D is the critic.
 """
 
 from __future__ import annotations
@@ -17,55 +17,52 @@ from ungan_dist.config.methods import UnGANConfig
 from ungan_dist.data.seeds import derive_seed
 from ungan_dist.kernels import critic_loss, critic_sgd_step, generator_loss
 from ungan_dist.methods.request import Request, Unlearned
-from ungan_dist.methods.ungan.critic import critic_weights
-from ungan_dist.methods.ungan.draws import Draws
-from ungan_dist.training.checkpoint import Epochs
-from ungan_dist.training.models import trainable_copy
+from ungan_dist.methods.ungan.critic import init_critic
+from ungan_dist.methods.ungan.sampler import Sampler
 
 
 def ungan(request: Request, config: UnGANConfig) -> Unlearned:
     """Algorithm 1.
 
     Raises:
-        ValueError: a set is empty.
+        ValueError: the forget, unseen or retain set is empty.
     """
-    turns = num_turns(request, config)
-    draws = Draws(request, config)
-    generator = trainable_copy(request.original, like=request.fresh)
-    critic = critic_weights(
+    num_steps = count_steps(request, config)
+    sampler = Sampler(request, config)
+    generator = request.copy_original()
+    critic = init_critic(
         request.data.num_classes,
         config.critic_widths,
         seed=derive_seed("ungan critic", request.seed),
         dtype=request.data.table.dtype,
         device=request.data.device,
     )
-    of_critic = torch.optim.SGD(critic, lr=config.critic_learning_rate, weight_decay=config.critic_weight_decay)
-    of_generator = _adam(generator, config)
-    of_fine_tuning = of_generator if config.optimizers == "shared" else _adam(generator, config)
+    critic_optimizer = torch.optim.SGD(critic, lr=config.critic_learning_rate, weight_decay=config.critic_weight_decay)
+    generator_optimizer = _adam(generator, config)
+    fine_tuning_optimizer = generator_optimizer if config.optimizers == "shared" else _adam(generator, config)
 
     curves: dict[str, list[float]] = {"critic": [], "generator": [], "fine_tuning": []}
-    epochs = Epochs(
-        request.checkpoint,
-        request.world,
-        request.seed,
+    epochs = request.epochs(
         generator=generator,
-        of_critic=of_critic,
-        of_generator=of_generator,
-        of_fine_tuning=of_fine_tuning,
-        draws=draws,
+        of_critic=critic_optimizer,
+        of_generator=generator_optimizer,
+        of_fine_tuning=fine_tuning_optimizer,
+        draws=sampler,
         curves=curves,
         **{f"critic {place}": weight for place, weight in enumerate(critic)},
     )
-    for _ in epochs.of("rounds", turns.rounds):
+    for _ in epochs.iterate("rounds", num_steps.rounds):
         generator.train(config.batch_norm == "train")
-        critic_losses = [critic_step(critic, generator, draws, of_critic, config) for _ in range(turns.critic)]
+        critic_losses = [
+            critic_step(critic, generator, sampler, critic_optimizer, config) for _ in range(num_steps.critic)
+        ]
         generator_losses = [
-            generator_step(critic, generator, draws, of_generator, config) for _ in range(turns.generator)
+            generator_step(critic, generator, sampler, generator_optimizer, config) for _ in range(num_steps.generator)
         ]
         generator.train()
         fine_tuning_losses = [
-            fine_tuning_step(generator, request.original, draws, of_fine_tuning, config)
-            for _ in range(turns.fine_tuning)
+            fine_tuning_step(generator, request.original, sampler, fine_tuning_optimizer, config)
+            for _ in range(num_steps.fine_tuning)
         ]
         for name, losses in zip(curves, (critic_losses, generator_losses, fine_tuning_losses), strict=True):
             curves[name] += [float(request.world.sum(torch.stack(losses).mean()))] if losses else []
@@ -73,14 +70,14 @@ def ungan(request: Request, config: UnGANConfig) -> Unlearned:
 
 
 def critic_step(
-    critic: list[Tensor], generator: nn.Module, draws: Draws, optimizer: torch.optim.Optimizer, config: UnGANConfig
+    critic: list[Tensor], generator: nn.Module, sampler: Sampler, optimizer: torch.optim.Optimizer, config: UnGANConfig
 ) -> Float[Tensor, ""]:
-    """Algorithm 2: D tells the outputs apart a little better; G takes no gradient. Returns the loss before the step."""
-    z_unseen = draws.unseen("unseen")
+    """Algorithm 2: one SGD step of D; G takes no gradient. Return the loss before the step."""
+    z_unseen = sampler.sample_unseen("unseen")
     with torch.no_grad():
-        z_forget, z_forget2 = (draws.forget(name, generator) for name in ("forget", "forget 2"))
-    epsilon = draws.epsilon()
-    if draws.descends_in_one(critic):
+        z_forget, z_forget2 = (sampler.sample_forget(name, generator) for name in ("forget", "forget 2"))
+    epsilon = sampler.sample_epsilon()
+    if sampler.can_fuse_step(critic):
         return critic_sgd_step(
             critic,
             z_unseen,
@@ -95,8 +92,8 @@ def critic_step(
             mix_labels=config.mix_labels,
             impl="fused",
         )
-    z_unseen2 = draws.unseen("unseen 2") if config.surrogate == "energy" else None
-    loss = draws.part(
+    z_unseen2 = sampler.sample_unseen("unseen 2") if config.surrogate == "energy" else None
+    loss = sampler.partial_loss(
         lambda: critic_loss(
             critic,
             z_unseen,
@@ -110,21 +107,21 @@ def critic_step(
             surrogate=config.surrogate,
             z_unseen2=z_unseen2,
             mix_labels=config.mix_labels,
-            impl=draws.implementation("critic_loss", critic),
+            impl=sampler.implementation("critic_loss", critic),
         ),
         z_forget,
     )
-    return draws.descend(loss, optimizer, generator)
+    return sampler.take_step(loss, optimizer, generator)
 
 
 def generator_step(
-    critic: list[Tensor], generator: nn.Module, draws: Draws, optimizer: torch.optim.Optimizer, config: UnGANConfig
+    critic: list[Tensor], generator: nn.Module, sampler: Sampler, optimizer: torch.optim.Optimizer, config: UnGANConfig
 ) -> Float[Tensor, ""]:
-    """Algorithm 3: G moves its outputs on the forget set towards unseen ones; D is frozen."""
+    """Algorithm 3: move the outputs of G on the forget set towards those on unseen examples; D is frozen."""
     frozen = [weight.detach() for weight in critic]
-    z_unseen = draws.unseen("unseen")
-    z_forget, z_forget2 = (draws.forget(name, generator) for name in ("forget", "forget 2"))
-    loss = draws.part(
+    z_unseen = sampler.sample_unseen("unseen")
+    z_forget, z_forget2 = (sampler.sample_forget(name, generator) for name in ("forget", "forget 2"))
+    loss = sampler.partial_loss(
         lambda: generator_loss(
             frozen,
             z_unseen,
@@ -132,35 +129,35 @@ def generator_step(
             z_forget2,
             estimator=config.estimator,
             surrogate=config.surrogate,
-            impl=draws.implementation("generator_loss", frozen),
+            impl=sampler.implementation("generator_loss", frozen),
         ),
         z_forget,
         z_forget2,
     )
-    return draws.descend(loss, optimizer, generator)
+    return sampler.take_step(loss, optimizer, generator)
 
 
 def fine_tuning_step(
-    generator: nn.Module, original: nn.Module, draws: Draws, optimizer: torch.optim.Optimizer, config: UnGANConfig
+    generator: nn.Module, original: nn.Module, sampler: Sampler, optimizer: torch.optim.Optimizer, config: UnGANConfig
 ) -> Float[Tensor, ""]:
-    """Algorithm 4: G keeps its accuracy on the retain set and stays near Ĝ there."""
-    images, labels = draws.retain()
+    """Algorithm 4: keep the accuracy of G on the retain set, and its outputs near those of Ĝ."""
+    images, labels = sampler.sample_retain()
     with torch.no_grad():
         teacher = original(images).log_softmax(1)
     logits = generator(images)
     student = logits.log_softmax(1)
-    # kl_div(a, b) is KL(b ‖ a): the distribution that weighs the logarithms comes second.
-    towards, weighing = (teacher, student) if config.kl_direction == "student_first" else (student, teacher)
+    # kl_div(a, b) computes KL(b ‖ a)
+    second, first = (teacher, student) if config.kl_direction == "student_first" else (student, teacher)
 
-    def loss_of_rows() -> Tensor:
-        divergence = functional.kl_div(towards, weighing, reduction="batchmean", log_target=True)
+    def row_loss() -> Tensor:
+        divergence = functional.kl_div(second, first, reduction="batchmean", log_target=True)
         return config.alpha * functional.cross_entropy(logits, labels) + config.gamma * divergence
 
-    return draws.descend(draws.part_of_rows(loss_of_rows, logits), optimizer, generator)
+    return sampler.take_step(sampler.partial_row_loss(row_loss, logits), optimizer, generator)
 
 
-class Turns(NamedTuple):
-    """How often each loop runs."""
+class StepCounts(NamedTuple):
+    """Number of rounds, and of steps of each kind per round."""
 
     rounds: int
     critic: int
@@ -168,22 +165,21 @@ class Turns(NamedTuple):
     fine_tuning: int
 
 
-def num_turns(request: Request, config: UnGANConfig) -> Turns:
-    """N_e, T_d, T_g and T_f; a loop set to 0 stays out even where bounds are inclusive: the controls rest on it."""
+def count_steps(request: Request, config: UnGANConfig) -> StepCounts:
+    """Return N_e, T_d, T_g and T_f.
+
+    Inclusive bounds add one iteration to each loop but those set to 0: the controls rely on that.
+    """
     batch_size = config.batch_size or request.train.batch_size
-    return turns_of(config, num_retain=len(request.retain), num_forget=len(request.forget), batch_size=batch_size)
-
-
-def turns_of(config: UnGANConfig, *, num_retain: int, num_forget: int, batch_size: int) -> Turns:
-    """:func:`num_turns` for sets of given sizes."""
+    num_forget, num_train = len(request.forget), len(request.retain) + len(request.forget)
     adversarial = max(1, num_forget // batch_size)
-    steps = (
+    counts = (
         config.epochs,
         adversarial if config.critic_steps is None else config.critic_steps,
         adversarial if config.generator_steps is None else config.generator_steps,
-        math.ceil((num_retain + num_forget) / batch_size) if config.finetune_steps is None else config.finetune_steps,
+        math.ceil(num_train / batch_size) if config.finetune_steps is None else config.finetune_steps,
     )
-    return Turns(*(count + 1 if config.inclusive_loops and count else count for count in steps))
+    return StepCounts(*(count + 1 if config.inclusive_loops and count else count for count in counts))
 
 
 def _adam(generator: nn.Module, config: UnGANConfig) -> torch.optim.Adam:

@@ -1,6 +1,6 @@
-"""The critic D, the paper's discriminator: three linear layers with ReLU between them, held as its six weights.
+"""The critic D (the paper's discriminator): three linear layers with ReLU between them, stored as six weights.
 
-Its forward pass is part of the losses in ``ungan_dist.kernels``, which take the weights.
+Its forward pass is part of the losses in ``ungan_dist.kernels``, which take these weights.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def critic_weights(
+def init_critic(
     num_classes: int, widths: tuple[int, int, int], *, seed: int, dtype: torch.dtype, device: torch.device
 ) -> list[Tensor]:
-    """W1, b1, W2, b2, W3, b3 with the distribution of nn.Linear's own initial weights, uniform in ±1/√fan_in.
+    """Draw W1, b1, W2, b2, W3, b3 uniformly in ±1/√fan_in, as nn.Linear initialises its weights.
 
-    Drawn in float64 on the CPU: one seed gives the same critic on every device, rounded to the type asked for.
+    The draw is in float64 on the CPU, so one seed gives the same critic on every device, rounded to ``dtype``.
     """
     generator = torch.Generator().manual_seed(seed)
     weights: list[Tensor] = []
@@ -32,9 +32,9 @@ def critic_weights(
     return weights
 
 
-def critic_rows(
-    logits: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"], seen: Literal["logits", "softmax"]
+def build_critic_input(
+    logits: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"], form: Literal["logits", "softmax"]
 ) -> Float[Tensor, "batch features"]:
-    """z: what the critic sees of a model's outputs, beside the one-hot labels."""
-    outputs = logits.softmax(1) if seen == "softmax" else logits
+    """Return z: the model's outputs, as logits or probabilities, beside one-hot labels."""
+    outputs = logits.softmax(1) if form == "softmax" else logits
     return torch.cat([outputs, functional.one_hot(labels, logits.shape[1]).to(logits.dtype)], dim=1)

@@ -1,4 +1,4 @@
-"""Endless batches that know how far they have come."""
+"""Endless batches with a position that can be saved and restored."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch import Tensor
 from ungan_dist.data.examples import cycle_batches
 
 
-class Stream(Iterator[tuple[int, Tensor]]):
-    """:func:`ungan_dist.data.examples.stream` with a position, so that a restart can take it up where it was left."""
+class BatchStream(Iterator[tuple[int, Tensor]]):
+    """Iterate over :func:`ungan_dist.data.examples.cycle_batches` and count the batches drawn."""
 
     def __init__(self, indices: Int[Tensor, " set"], batch_size: int, *, seed: int) -> None:
         self._batches = cycle_batches(indices, batch_size, seed=seed)
@@ -22,10 +22,10 @@ class Stream(Iterator[tuple[int, Tensor]]):
         return next(self._batches)
 
     def skip_to(self, num_drawn: int) -> None:
-        """Draws and throws away: the order of each pass depends on (seed, pass) alone, and costs little.
+        """Draw and discard batches; cheap, since the order of each pass depends on (seed, pass) alone.
 
         Raises:
-            ValueError: the stream is already further.
+            ValueError: the stream is past that position.
         """
         if num_drawn < self.num_drawn:
             raise ValueError(f"a stream cannot go back from batch {self.num_drawn} to batch {num_drawn}")

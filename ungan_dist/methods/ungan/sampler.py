@@ -1,4 +1,4 @@
-"""Endless batches of every set that UnGAN draws from, and the mixing coefficients."""
+"""Random draws of UnGAN: endless batches of every set, and the mixing coefficients ε."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from ungan_dist.data.examples import gather
 from ungan_dist.data.seeds import derive_seed
 from ungan_dist.kernels import obstacle_of_critic, obstacle_of_options
 from ungan_dist.methods.request import Request
-from ungan_dist.methods.ungan.critic import critic_rows
-from ungan_dist.training.streams import Stream
-from ungan_dist.training.train import descend
+from ungan_dist.methods.ungan.critic import build_critic_input
+from ungan_dist.training.batch_stream import BatchStream
+from ungan_dist.training.train import take_step
 
 
-class Draws:
-    """Endless batches of every set, each from a shuffled stream of its own, and the mixing coefficients.
+class Sampler:
+    """Draws batches of every set, each from its own shuffled stream, and the mixing coefficients ε.
 
-    Processes of a world share every batch. Paired losses are computed row by row, on each process's own; the losses
-    over all pairs need every row, so their z are gathered, with gradients.
+    The processes of a world share every batch. Paired losses are computed on each process's own rows. Losses over all
+    pairs need every row, so their z are gathered, with gradients.
     """
 
     def __init__(self, request: Request, config: UnGANConfig) -> None:
@@ -37,89 +37,89 @@ class Draws:
         }
         for name, indices in sets.items():
             if len(indices) == 0:
-                raise ValueError(f"the set behind {name!r} is empty; UnGAN needs forget, unseen and retain examples")
+                raise ValueError(f"the set {name!r} is empty; UnGAN needs forget, unseen and retain examples")
         self._request = request
         self._config = config
         self._batch_size = config.batch_size or request.train.batch_size
         self._augment = request.train.augment if config.augment_adversarial else None
-        self._together = config.estimator == "all_pairs"
-        self._share = len(range(self._batch_size)[request.world.rows(self._batch_size)])
+        self._needs_all_rows = config.estimator == "all_pairs"
+        self._share = len(range(self._batch_size)[request.world.row_slice(self._batch_size)])
         self._streams = {
-            name: Stream(indices, self._batch_size, seed=derive_seed("ungan", name, request.seed))
+            name: BatchStream(indices, self._batch_size, seed=derive_seed("ungan", name, request.seed))
             for name, indices in sets.items()
         }
         self._num_epsilons = 0
         self._original_logits: Float[Tensor, "examples classes"] | None = None
 
-    def forget(self, name: str, generator: nn.Module) -> Float[Tensor, "batch features"]:
-        """z_f = G(x_f)‖y_f, or z'_f where the name is that of the second stream."""
+    def sample_forget(self, name: str, generator: nn.Module) -> Float[Tensor, "batch features"]:
+        """Return z_f = G(x_f)‖y_f, or z'_f for the stream ``forget 2``."""
         epoch, indices = self._next(name)
         logits = generator(self._images(name, epoch, indices, self._augment))
-        return self._critic_rows(logits, indices)
+        return self._critic_input(logits, indices)
 
-    def unseen(self, name: str) -> Float[Tensor, "batch features"]:
-        """z_u = Ĝ(x_u)‖y_u."""
+    def sample_unseen(self, name: str) -> Float[Tensor, "batch features"]:
+        """Return z_u = Ĝ(x_u)‖y_u."""
         epoch, indices = self._next(name)
         if self._augment is None:
             logits = self._logits_of_unseen()[indices]
         else:
             with torch.no_grad():
                 logits = self._request.original(self._images(name, epoch, indices, self._augment))
-        return self._critic_rows(logits, indices)
+        return self._critic_input(logits, indices)
 
-    def retain(self) -> tuple[Float[Tensor, "batch channels height width"], Int[Tensor, " batch"]]:
-        """x_r, augmented as the original's training examples were, and y_r."""
+    def sample_retain(self) -> tuple[Float[Tensor, "batch channels height width"], Int[Tensor, " batch"]]:
+        """Return x_r, augmented as in the training recipe, and y_r."""
         epoch, indices = self._next("retain")
         images = self._images("retain", epoch, indices, self._request.train.augment)
         return images, self._request.data.labels[indices]
 
-    def epsilon(self) -> Float[Tensor, "batch 1"]:
-        """ε ~ U(0, 1), one a row or one a batch, from the seed and the number of the step alone."""
+    def sample_epsilon(self) -> Float[Tensor, "batch 1"]:
+        """Draw ε ~ U(0, 1), one per row or per batch; it depends only on the seed and the number of the step."""
         seed = derive_seed("ungan epsilon", self._request.seed, self._num_epsilons)
         self._num_epsilons += 1
         num_draws = self._batch_size if self._config.epsilon_per == "row" else 1
         draw = torch.rand((num_draws, 1), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         table = self._request.data.table
         epsilon = draw.to(table.device, table.dtype).expand(self._batch_size, 1)
-        return epsilon if self._together else self._request.world.share(epsilon)
+        return epsilon if self._needs_all_rows else self._request.world.share(epsilon)
 
-    def part(self, loss: Callable[[], Tensor], *z: Tensor) -> Float[Tensor, ""]:
-        """This process's part of an adversarial loss, whose every process knows the whole where rows are gathered."""
-        return loss() / self._request.world.size if self._together else self.part_of_rows(loss, *z)
+    def partial_loss(self, loss: Callable[[], Tensor], *z: Tensor) -> Float[Tensor, ""]:
+        """Return this process's part of an adversarial loss; with gathered rows, every process computes the whole."""
+        return loss() / self._request.world.size if self._needs_all_rows else self.partial_row_loss(loss, *z)
 
-    def part_of_rows(self, loss: Callable[[], Tensor], *outputs: Tensor) -> Float[Tensor, ""]:
-        """This process's part of a mean over the batch's rows."""
-        return self._request.world.part(loss, self._share, self._batch_size, *outputs)
+    def partial_row_loss(self, loss: Callable[[], Tensor], *outputs: Tensor) -> Float[Tensor, ""]:
+        """Return this process's part of a mean over the batch's rows."""
+        return self._request.world.partial_loss(loss, self._share, self._batch_size, *outputs)
 
-    def descend(
+    def take_step(
         self, part: Float[Tensor, ""], optimizer: torch.optim.Optimizer, generator: nn.Module
     ) -> Float[Tensor, ""]:
-        """One step on the sum of all processes' parts; returns this one's."""
+        """Take an optimizer step on the sum of all processes' parts, and return this process's part."""
         world = self._request.world
-        return descend(part, optimizer, generator, share=self._share, num_rows=self._batch_size, world=world)
+        return take_step(part, optimizer, generator, share=self._share, num_rows=self._batch_size, world=world)
 
     def state_dict(self) -> dict[str, int]:
-        """How many batches of each stream, and how many mixing coefficients, were drawn."""
-        return {name: one.num_drawn for name, one in self._streams.items()} | {"epsilons": self._num_epsilons}
+        """Return the number of batches drawn from each stream, and of mixing coefficients."""
+        return {name: stream.num_drawn for name, stream in self._streams.items()} | {"epsilons": self._num_epsilons}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Goes on where another one stopped."""
-        for name, one in self._streams.items():
-            one.skip_to(state[name])
+        """Continue from a saved position."""
+        for name, stream in self._streams.items():
+            stream.skip_to(state[name])
         self._num_epsilons = state["epsilons"]
 
     def _next(self, name: str) -> tuple[int, Int[Tensor, " share"]]:
         epoch, indices = next(self._streams[name])
         return epoch, self._request.world.share(indices)
 
-    def _critic_rows(
+    def _critic_input(
         self, logits: Float[Tensor, "share classes"], indices: Int[Tensor, " share"]
     ) -> Float[Tensor, "rows features"]:
-        z = critic_rows(logits, self._request.data.labels[indices], self._config.critic_input)
-        return self._request.world.gather(z, self._batch_size) if self._together else z
+        z = build_critic_input(logits, self._request.data.labels[indices], self._config.critic_input)
+        return self._request.world.gather(z, self._batch_size) if self._needs_all_rows else z
 
     def implementation(self, operation: str, critic: list[Tensor]) -> Literal["reference", "fused"]:
-        """As the plan resolved it, where the config has a fused form; a unit's id holds both."""
+        """Return the implementation that the plan chose, or the reference if the options have no fused one."""
         config = self._config
         if operation == "generator_loss":
             obstacle = obstacle_of_options(estimator=config.estimator)
@@ -131,8 +131,8 @@ class Draws:
             return "reference"
         return self._request.data.implementation(operation)
 
-    def descends_in_one(self, critic: list[Tensor]) -> bool:
-        """Whether loss, gradients and the optimizer's step are one operation: no other process adds to the gradient."""
+    def can_fuse_step(self, critic: list[Tensor]) -> bool:
+        """Whether loss, gradients and SGD step run as one operation, which needs a single process."""
         return self._request.world.size == 1 and self.implementation("critic_sgd_step", critic) == "fused"
 
     def _images(
@@ -142,7 +142,7 @@ class Draws:
         return gather(self._request.data, indices, augment=augment, seed=seed, epoch=epoch)
 
     def _logits_of_unseen(self) -> Float[Tensor, "examples classes"]:
-        """Ĝ(x_u), which never changes: asked once, at the examples' own places."""
+        """Return Ĝ(x_u) at the examples' own indices; computed once, since Ĝ never changes."""
         if self._original_logits is None:
             request, data = self._request, self._request.data
             logits = data.table.new_full((len(data.labels), data.num_classes), torch.nan)
