@@ -378,7 +378,7 @@ def test_the_streams_are_independent_of_each_other() -> None:
 
 def test_epsilon_is_one_a_row_or_one_a_batch_and_new_at_every_step() -> None:
     rows, batch = (Sampler(request(), changed(epsilon_per=per)) for per in ("row", "batch"))
-    by_row, by_batch = rows.sample_epsilon(), batch.epsilon()
+    by_row, by_batch = rows.sample_epsilon(), batch.sample_epsilon()
     assert by_row.shape == by_batch.shape == (BATCH, 1)
     assert len(by_row.unique()) == BATCH
     assert len(by_batch.unique()) == 1
