@@ -458,7 +458,7 @@ BAD = {
     "more than logits": (lambda folder: ["--model", "user_models:with_features"], ["tuple", "logits [batch, 20]"]),
     "a model that takes other pictures": (
         lambda folder: ["--model", "user_models:for_eight_pixels"],
-        ["(3, 64, 64)", "cannot take pictures"],
+        ["(3, 64, 64)", "cannot take images"],
     ),
     "weights that give no numbers": (
         lambda folder: _weights(
@@ -475,7 +475,7 @@ BAD = {
         lambda folder: _weights(folder, user_models.linear(3, 3).state_dict()),
         ["w.pt", "Sequential"],
     ),
-    "a pickle inside": (_pickle, ["w.pt", "nothing in it was run"]),
+    "a pickle inside": (_pickle, ["w.pt", "none of its code was run"]),
     "no such weights": (
         lambda folder: ["--original", str(folder / "absent.safetensors")],
         ["absent.safetensors", "does not exist"],

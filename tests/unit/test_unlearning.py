@@ -82,7 +82,7 @@ def test_a_class_that_the_data_lack_is_still_one_of_the_models(example: dict[str
 
 def test_sets_that_meet_are_refused(example: dict[str, Any]) -> None:
     data = replace(example["data"], unseen=example["data"].forget[:3])
-    with pytest.raises(ValueError, match="must not meet"):
+    with pytest.raises(ValueError, match="must not overlap"):
         ungan_dist.unlearn(example["model"], data, "ungan")
 
 

@@ -94,8 +94,8 @@ class _Pair(nn.Linear):
         (nn.Flatten(), "no parameters"),
         (net().requires_grad_(False), "every parameter of the model"),
         (unusual_models.lazy(3), "no shape yet"),
-        (_Pair(64, 3), "gives tuple"),
-        (nn.Conv2d(1, 3, 8), r"gives \(2, 3, 1, 1\)"),
+        (_Pair(64, 3), "returns tuple"),
+        (nn.Conv2d(1, 3, 8), r"returns shape \(2, 3, 1, 1\)"),
         (nn.Sequential(nn.Flatten(), nn.Linear(64, 3), nn.Threshold(torch.inf, torch.nan)), "not finite"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What a user brings: who is to be forgotten, what the model was trained on, weights; and the sets that follow."""
+"""The sets of a run that follow from the user's lists, and the notes about given files for the report."""
 
 from __future__ import annotations
 
@@ -6,42 +6,35 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
-from jaxtyping import Float
-from torch import Tensor, nn
 
 from ungan_dist.attack.evidence import Remedies
 from ungan_dist.config.audit import AuditConfig
 from ungan_dist.config.identity import content_hash
 from ungan_dist.data.list_split import split_around_members, split_in_fixed_pool
 from ungan_dist.data.lists import read_entries
-from ungan_dist.data.seeds import seed_layers
 from ungan_dist.data.sources.source import Source
 from ungan_dist.data.split import SeedSplit, Split, hash_array
-from ungan_dist.training.factories import architecture, check_trainable, run_user_code
-from ungan_dist.training.models import build
-from ungan_dist.training.weights import load_given_weights, locate_weights
+from ungan_dist.training.weights import locate_weights
 
 
 @dataclass(frozen=True, kw_only=True)
 class GivenSets:
-    """The sets of a run that were not drawn at random."""
+    """The sets of a run with a forget list."""
 
     split: Split
     draw: SeedSplit
     given_hash: str
-    """Over what was given: lists by their indices, weights by their bytes."""
+    """Hash of the given lists (by indices) and weights (by bytes)."""
     notes: list[str]
-    """What was assumed, for the report."""
+    """Assumptions, for the report."""
 
 
 def given_sets(config: AuditConfig, source: Source) -> GivenSets:
-    """Sets from a forget list.
+    """Make the sets from the forget list and the list of members.
 
     Raises:
-        ValueError: a list that cannot be read, names what the data lacks, repeats itself, is empty or leaves nothing;
-            no example that the model has never seen; weights that do not fit the model.
-        OSError: a file that is not there.
+        ValueError: a list is unreadable, empty, has unknown or repeated examples, or leaves too few for another set.
+        OSError: a file does not exist.
     """
     given = config.given
     assert given.forget is not None
@@ -79,7 +72,7 @@ def given_sets(config: AuditConfig, source: Source) -> GivenSets:
 
 
 def find_remedies(config: AuditConfig) -> Remedies:
-    """What could be more of, given what was given."""
+    """Return what could be increased to reach a smaller δ."""
     given = config.given
     return Remedies(more_seeds=given.original is None and given.unlearned is None, forget_list=given.forget is not None)
 
@@ -110,55 +103,3 @@ def _pixels_note(source: Source) -> str:
         f"they were trained on pixels normalised otherwise, nothing in this table holds: set --source.mean and "
         f"--source.std."
     )
-
-
-def check_models(config: AuditConfig, source: Source) -> str:
-    """Builds the classifier, loads every given file and asks it for outputs once, before anything is written.
-
-    Returns:
-        The architecture of the user's own model; empty where it is one of ours, which its config names whole.
-
-    Raises:
-        ValueError: a factory that fails, a model that cannot be trained or does not map pictures to one finite logit a
-            class, weights that do not fit or give no numbers.
-    """
-    files = [path for path in (config.given.original, config.given.unlearned) if path is not None]
-    if config.model.factory is None and not files:
-        return ""
-    channels, classes = source.images.shape[-1], source.num_classes
-    model = build(config.model, channels=channels, num_classes=classes, seed=0, device=torch.device("cpu"))
-    check_trainable(model)
-    pictures = torch.randn(2, channels, *source.images.shape[1:3], generator=torch.Generator().manual_seed(0))
-    # in training mode some models return more than logits
-    for mode in (True, False):
-        if not torch.isfinite(_outputs(model.train(mode), pictures, classes)).all():
-            raise ValueError(
-                f"the outputs of the model ({type(model).__name__}) are not finite with the weights that it begins "
-                f"with: look for what gives infinities or NaN in its layers or its initialisation"
-            )
-    for path in files:
-        loaded = load_given_weights(model, locate_weights(path))
-        if not torch.isfinite(_outputs(loaded, pictures, classes)).all():
-            raise ValueError(f"{path}: with these weights the model's outputs are not finite: the file is no model")
-    return "" if config.model.factory is None else architecture(model)
-
-
-def _outputs(model: nn.Module, pictures: Float[Tensor, "2 channels height width"], classes: int) -> Tensor:
-    shape = tuple(pictures.shape[1:])
-    with (
-        run_user_code(f"the model cannot take pictures of shape {shape} (channels, height, width): it"),
-        torch.no_grad(),
-        seed_layers("check"),
-    ):
-        outputs: object = model(pictures)
-    if not isinstance(outputs, Tensor):
-        raise ValueError(
-            f"the model returns {type(outputs).__name__}; logits [batch, {classes}] are needed: let the factory "
-            f"return a module whose forward gives them alone"
-        )
-    if outputs.shape != (2, classes):
-        raise ValueError(
-            f"the model gives outputs of shape {tuple(outputs.shape[1:])} a picture, {classes} classes are needed: "
-            f"let the factory heed num_classes"
-        )
-    return outputs

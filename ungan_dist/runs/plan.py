@@ -22,12 +22,12 @@ from ungan_dist.data.sources.source import Source, load_source
 from ungan_dist.data.split import SeedSplit, Split, draw_membership, draw_sets, hash_array, make_split
 from ungan_dist.errors import ConfigError
 from ungan_dist.kernels import resolve, table_hash
-from ungan_dist.runs.given import check_models, given_sets
+from ungan_dist.runs.given import given_sets
 from ungan_dist.runs.record import RunRecord, folder_of
 from ungan_dist.runs.shadows import ShadowUnit
 from ungan_dist.runs.targets import TargetUnit
 from ungan_dist.runs.units import is_done
-from ungan_dist.training.shareable import check_shares
+from ungan_dist.training.probing import check_data_parallel, check_models
 from ungan_dist.training.weights import locate_weights
 
 
@@ -70,7 +70,7 @@ def make_plan(config: AuditConfig, *, resolved: dict[str, Any] | None = None, de
     try:
         source = load_source(config.source)
         architecture = check_models(config, source)
-        shared = check_shares(config, source)
+        shared = check_data_parallel(config, source)
         sets = None if config.given.forget is None else given_sets(config, source)
         split = sets.split if sets else make_split(config.split, len(source.images), source.test)
         views_fit(config, source)

@@ -1,4 +1,4 @@
-"""Models made by the user's own code."""
+"""Models made by the user's own code: call factories, check models, and draw new weights."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import importlib
 import inspect
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
@@ -16,10 +17,10 @@ from ungan_dist.config.identity import content_hash
 
 
 def call_factory(factory: str, channels: int, num_classes: int) -> nn.Module:
-    """What the user's own function returns.
+    """Import and call the user's ``module:function``.
 
     Raises:
-        ValueError: no such module or function, one that raises or exits, or that returns no module.
+        ValueError: no such module or function, or it raises, exits, or returns no module.
     """
     module, _, name = factory.partition(":")
     add_import_path(os.getcwd())
@@ -30,8 +31,8 @@ def call_factory(factory: str, channels: int, num_classes: int) -> nn.Module:
         place = getattr(imported, "__file__", None) or "Python itself"
         raise ValueError(f"model.factory {factory}: {module}, imported from {place}, has no function {name!r}")
     with run_user_code(f"model.factory {factory}, called with num_classes={num_classes}, channels={channels},"):
-        takes = inspect.signature(function).parameters.values()
-        takes_channels = any(one.name == "channels" or one.kind is one.VAR_KEYWORD for one in takes)
+        parameters = inspect.signature(function).parameters.values()
+        takes_channels = any(one.name == "channels" or one.kind is one.VAR_KEYWORD for one in parameters)
         model = function(num_classes=num_classes, **({"channels": channels} if takes_channels else {}))
     if not isinstance(model, nn.Module):
         raise ValueError(f"model.factory {factory} must return an nn.Module, got {type(model).__name__}")
@@ -39,61 +40,97 @@ def call_factory(factory: str, channels: int, num_classes: int) -> nn.Module:
 
 
 @contextlib.contextmanager
-def run_user_code(what: str) -> Iterator[None]:
-    """Runs code of the user's: what it prints goes to stderr, what it raises is told as theirs.
+def run_user_code(subject: str) -> Iterator[None]:
+    """Print the block's output to stderr, and re-raise its exceptions as ValueError naming the user's code.
 
     Args:
-        what: what is being run, the subject of the message.
+        subject: names the code; the subject of the message.
 
     Raises:
-        ValueError: it raised, or called ``sys.exit``: a command that ended as it says would look like a success.
+        ValueError: the block raised, or called ``sys.exit``, which would end the command as a success.
     """
     try:
-        # stdout is a command's own answer, which may be JSON
+        # stdout belongs to the command, whose answer may be JSON
         with contextlib.redirect_stdout(sys.stderr):
             yield
     except ModuleNotFoundError as error:
         raise ValueError(
-            f"{what} needs {error.name}, which cannot be imported ({error}): run from the folder that holds it, or "
-            f"install it; so must every worker find it"
+            f"{subject} needs {error.name}, which cannot be imported ({error}): run from the folder that holds it, or "
+            f"install it, on every worker"
         ) from error
     except SystemExit as error:
-        raise ValueError(f"{what} called sys.exit({error.code!r}): leave that out") from error
-    except Exception as error:  # whatever the user's code raises is told as theirs
-        raise ValueError(f"{what} raised {type(error).__name__}: {error}") from error
+        raise ValueError(f"{subject} called sys.exit({error.code!r}): leave that out") from error
+    except Exception as error:  # user code may raise anything
+        raise ValueError(f"{subject} raised {type(error).__name__}: {error}") from error
+
+
+def add_import_path(folder: str | None) -> None:
+    """Make the user's modules in a folder importable, after all installed ones; None adds nothing."""
+    if folder is not None and folder not in sys.path:
+        sys.path.append(folder)
 
 
 def check_trainable(model: nn.Module) -> None:
-    """Refuses what no optimizer can train."""
+    """Check that the model has trainable parameters of known shape.
+
+    Raises:
+        ValueError: it has none.
+    """
     name = type(model).__name__
     parameters = dict(model.named_parameters())
     lazy = [own for own, parameter in parameters.items() if is_lazy(parameter)]
     if lazy:
         raise ValueError(
             f"{lazy[0]} of the model ({name}) has no shape yet, as in nn.LazyLinear: give its layer all sizes, or pass "
-            f"one batch through the model where it is made"
+            f"one batch through the model in the factory"
         )
     if not parameters:
         raise ValueError(f"the model ({name}) has no parameters, so there is nothing to train or to unlearn")
     if not any(parameter.requires_grad for parameter in parameters.values()):
         raise ValueError(
             f"every parameter of the model ({name}) is frozen, {next(iter(parameters))} the first: set requires_grad "
-            f"to True where the model was trained, in its head at least"
+            f"to True for the trained ones, at least for the head"
         )
 
 
-def architecture(model: nn.Module) -> str:
-    """Hash of names, shapes and types of all that a model holds, and of which of it is frozen."""
+def hash_architecture(model: nn.Module) -> str:
+    """Hash the names, shapes and types of a model's state, and the names of its frozen parameters."""
     state = {name: [list(value.shape), str(value.dtype)] for name, value in model.state_dict().items()}
     frozen = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
     return content_hash({"state": state, "frozen": frozen})
 
 
-def add_import_path(folder: str | None) -> None:
-    """Makes a user's modules importable in this process, after all that is installed.
+def check_resettable(model: nn.Module) -> None:
+    """Check that new weights can be drawn for every trained layer.
 
-    Args:
-        folder: where they lie; none: nowhere in particular.
+    Raises:
+        ValueError: a layer with trained parameters has no ``reset_parameters()``.
     """
-    if folder is not None and folder not in sys.path:
-        sys.path.append(folder)
+    for name, layer in model.named_modules():
+        if _is_trained(layer) and not _reset_functions(layer):
+            raise ValueError(
+                f"retrain needs new weights, and {name or 'the model'} ({type(layer).__name__}) has parameters but no "
+                f"reset_parameters() to draw them: add one, or train a new model yourself"
+            )
+
+
+def reset_weights(model: nn.Module, seed: int) -> None:
+    """Draw new weights with each layer's own initialisation, in place; frozen layers keep theirs."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for layer in model.modules():
+            if any(True for _ in layer.parameters(recurse=False)) and not _is_trained(layer):
+                continue
+            for reset in _reset_functions(layer):
+                reset()
+
+
+def _is_trained(layer: nn.Module) -> bool:
+    """Whether the layer has parameters of its own that are not frozen; frozen ones did not learn from this data."""
+    return any(parameter.requires_grad for parameter in layer.parameters(recurse=False))
+
+
+def _reset_functions(layer: nn.Module) -> list[Callable[[], object]]:
+    # nn.MultiheadAttention names its own _reset_parameters
+    found = [getattr(layer, name, None) for name in ("reset_parameters", "_reset_parameters")]
+    return [reset for reset in found if callable(reset)]

@@ -36,10 +36,10 @@ def with_factory(factory: str) -> list[str]:
     [
         ("unusual_models:lazy", ["1.weight", "no shape yet", "LazyLinear"]),
         ("unusual_models:without_parameters", ["no parameters"]),
-        ("unusual_models:not_finite", ["not finite", "Sequential", "begins"]),
+        ("unusual_models:not_finite", ["not finite", "Sequential", "initial"]),
         ("unusual_models:all_frozen", ["every parameter", "frozen", "0.0.weight", "requires_grad"]),
         ("unusual_models:leaving", ["unusual_models:leaving", "called sys.exit(0)", "leave that out"]),
-        ("unusual_models:leaving_when_asked", ["cannot take pictures", "called sys.exit(0)"]),
+        ("unusual_models:leaving_when_asked", ["cannot take images", "called sys.exit(0)"]),
         ("unusual_models:absent", ["unusual_models.py", "no function 'absent'"]),
         ("leaves_at_import:f", ["importing leaves_at_import", "called sys.exit(0)"]),
         ("broken:f", ["importing broken", "SyntaxError", "broken.py, line 1"]),

@@ -70,7 +70,7 @@ def _save(content: object) -> Callable[[Path], None]:
 
 
 BAD: dict[str, tuple[Callable[[Path], None], list[str]]] = {
-    "a whole module": (_save(_Wrapped()), ["_Wrapped", "nothing in it was run", "model.state_dict()"]),
+    "a whole module": (_save(_Wrapped()), ["_Wrapped", "none of its code was run", "model.state_dict()"]),
     "a list": (_save([1, 2]), ["holds a list"]),
     "a tensor": (_save(torch.ones(2)), ["holds a Tensor"]),
     "numbers as names": (_save({1: torch.ones(2)}), ["under 1"]),

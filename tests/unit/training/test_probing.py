@@ -27,7 +27,7 @@ def brought(output: Path, factory: str, **train: Any) -> AuditConfig:
 @pytest.mark.parametrize(
     ("factory", "words"),
     [
-        ("Viewing", r"cannot take a batch without rows.*x\.flatten\(1\)"),
+        ("Viewing", r"cannot take an empty batch.*x\.flatten\(1\)"),
         ("activated", r"batch norm '1' \(Activated may do more"),
         ("hooked", r"batch norm '1' \(it has hooks\).*--train\.num-workers 1"),
         ("without_statistics", r"batch norm '1' \(it keeps no running statistics"),

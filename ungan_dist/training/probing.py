@@ -1,0 +1,138 @@
+"""Probe a model on random images before anything is trained: its outputs, and whether processes can share a batch."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ungan_dist.config.audit import AuditConfig
+from ungan_dist.data.seeds import seed_layers
+from ungan_dist.data.sources.source import Source
+from ungan_dist.training.batch_norm import use_global_statistics
+from ungan_dist.training.factories import check_trainable, hash_architecture, run_user_code
+from ungan_dist.training.models import build
+from ungan_dist.training.weights import load_given_weights, locate_weights
+from ungan_dist.training.world import World
+
+
+def check_models(config: AuditConfig, source: Source) -> str:
+    """Probe the classifier with its initial weights and with each given file of weights.
+
+    Returns:
+        Hash of the architecture of a user's model; empty for a built-in model.
+
+    Raises:
+        ValueError: the factory fails, the model cannot be trained or does not return one finite logit per class, or
+            weights do not fit.
+    """
+    files = [path for path in (config.given.original, config.given.unlearned) if path is not None]
+    if config.model.factory is None and not files:
+        return ""
+    model = _build(config, source)
+    check_trainable(model)
+    images = random_images(2, *source.images.shape[1:])
+    # in training mode some models return more than logits
+    for training in (True, False):
+        probe(model.train(training), images, source.num_classes, weights="its initial weights")
+    for path in files:
+        loaded = load_given_weights(model, locate_weights(path))
+        probe(loaded, images, source.num_classes, weights=f"the weights of {path}")
+    return "" if config.model.factory is None else hash_architecture(model)
+
+
+def check_data_parallel(config: AuditConfig, source: Source) -> list[str]:
+    """Check that several processes can share the classifier's batches: empty shares, batch norms, random layers.
+
+    Returns:
+        Notes for the report.
+
+    Raises:
+        ValueError: the model cannot be trained by several processes.
+    """
+    if config.train.num_workers == 1:
+        return []
+    model = _build(config, source)
+    _check_empty_batch(model, random_images(0, *source.images.shape[1:]))
+    if config.train.sync_batch_norm:
+        use_global_statistics(model, World())
+    if not _is_random(model, random_images(2, *source.images.shape[1:])):
+        return []
+    return [
+        f"The model draws at random inside its layers, as dropout does: {config.train.num_workers} processes that "
+        f"share a batch draw otherwise than one, so what they train differs from one process's by more than rounding."
+    ]
+
+
+def random_images(number: int, height: int, width: int, channels: int) -> Float[Tensor, "batch channels height width"]:
+    """Draw normal images, the same in every call."""
+    return torch.randn(number, channels, height, width, generator=torch.Generator().manual_seed(0))
+
+
+def probe(
+    model: nn.Module,
+    images: Float[Tensor, "batch channels height width"],
+    num_classes: int | None = None,
+    *,
+    weights: str = "its weights",
+) -> Float[Tensor, "batch classes"]:
+    """Evaluate a model and check its logits.
+
+    Args:
+        num_classes: expected number of logits; by default any number is accepted.
+        weights: names the model's weights in error messages.
+
+    Raises:
+        ValueError: the model raises, or does not return finite logits ``[batch, classes]``.
+    """
+    shape = tuple(images.shape[1:])
+    with (
+        run_user_code(f"the model cannot take images of shape {shape} (channels, height, width): it"),
+        torch.no_grad(),
+        seed_layers("check"),
+    ):
+        outputs: object = model(images)
+    needed = f"logits [batch, {num_classes or 'classes'}] are needed"
+    if not isinstance(outputs, Tensor):
+        raise ValueError(f"the model returns {type(outputs).__name__}, {needed}: let its forward return logits alone")
+    if outputs.ndim != 2 or len(outputs) != len(images):
+        raise ValueError(f"the model returns shape {tuple(outputs.shape)} for {len(images)} images, {needed}")
+    if num_classes is not None and outputs.shape[1] != num_classes:
+        raise ValueError(
+            f"the model returns {outputs.shape[1]} logits per image, {num_classes} classes are needed: let the factory "
+            f"use num_classes"
+        )
+    if not torch.isfinite(outputs).all():
+        raise ValueError(
+            f"the outputs of the model ({type(model).__name__}) are not finite with {weights}: look for infinities or "
+            f"NaN in its layers and weights"
+        )
+    return outputs
+
+
+def _build(config: AuditConfig, source: Source) -> nn.Module:
+    channels, device = source.images.shape[-1], torch.device("cpu")
+    return build(config.model, channels=channels, num_classes=source.num_classes, seed=0, device=device)
+
+
+def _check_empty_batch(model: nn.Module, nothing: Float[Tensor, "0 channels height width"]) -> None:
+    for training in (True, False):
+        try:
+            with torch.no_grad(), seed_layers("check"):
+                model.train(training)(nothing)
+        except Exception as error:  # user code may raise anything
+            raise ValueError(
+                f"the model cannot take an empty batch, which is a process's share of a small batch "
+                f"({type(error).__name__}: {error}): write x.flatten(1) for x.view(x.size(0), -1), or use "
+                f"--train.num-workers 1"
+            ) from error
+
+
+def _is_random(model: nn.Module, images: Float[Tensor, "batch channels height width"]) -> bool:
+    """Whether the outputs in training mode depend on the random state."""
+    outputs: list[Tensor] = []
+    model.train()
+    for seed in (0, 1):
+        with torch.no_grad(), seed_layers("check", seed):
+            outputs.append(model(images))
+    return not torch.equal(*outputs)
