@@ -85,10 +85,7 @@ def critic_step(impl: Impl, width: int, batch: int, device: str) -> Step:
     z_unseen, z_forget, z_forget2, epsilon = (z.float() for z in (*batches, epsilon))
 
     def step() -> tuple[Tensor, ...]:
-        loss = critic_loss(
-            leaves, z_unseen, z_forget, z_forget2, epsilon,
-            penalty="squared", penalty_of="critic", penalty_weight=10.0, impl=impl,
-        )  # fmt: skip
+        loss = critic_loss(leaves, z_unseen, z_forget, z_forget2, epsilon, impl=impl)
         return (loss.detach(), *torch.autograd.grad(loss, leaves))
 
     return step
@@ -100,14 +97,13 @@ def critic_update(impl: Impl, width: int, batch: int, device: str) -> Step:
     leaves = [weight.float().requires_grad_() for weight in weights]
     rows = [z.float() for z in (*batches, epsilon)]
     rates = {"learning_rate": 1e-3, "weight_decay": 5e-4}
-    options = {"penalty": "squared", "penalty_of": "critic", "penalty_weight": 10.0}
     if impl == "fused":
-        return lambda: (critic_sgd_step(leaves, *rows, **rates, **options, impl=impl), *(w.detach() for w in leaves))
+        return lambda: (critic_sgd_step(leaves, *rows, **rates, impl=impl), *(w.detach() for w in leaves))
     optimizer = torch.optim.SGD(leaves, lr=rates["learning_rate"], weight_decay=rates["weight_decay"])
 
     def step() -> tuple[Tensor, ...]:
         optimizer.zero_grad(set_to_none=True)
-        loss = critic_loss(leaves, *rows, **options, impl=impl)
+        loss = critic_loss(leaves, *rows, impl=impl)
         loss.backward()
         optimizer.step()
         return (loss.detach(), *(w.detach() for w in leaves))

@@ -5,23 +5,25 @@
 from ungan_dist.kernels.augment import gather_augmented
 from ungan_dist.kernels.blocks import table_hash
 from ungan_dist.kernels.critic import cramer_surrogate, critic_loss, critic_sgd_step, generator_loss, gradient_penalty
-from ungan_dist.kernels.critic.obstacles import obstacle_of_critic, obstacle_of_options
+from ungan_dist.kernels.critic.obstacles import find_critic_obstacle, find_options_obstacle
+from ungan_dist.kernels.critic.options import CriticOptions
 from ungan_dist.kernels.energy_distance import energy_distance
 from ungan_dist.kernels.impl import Implementation, resolve
 from ungan_dist.kernels.log_odds import log_odds
 
 __all__ = [
+    "CriticOptions",
     "Implementation",
     "cramer_surrogate",
     "critic_loss",
     "critic_sgd_step",
     "energy_distance",
+    "find_critic_obstacle",
+    "find_options_obstacle",
     "gather_augmented",
     "generator_loss",
     "gradient_penalty",
     "log_odds",
-    "obstacle_of_critic",
-    "obstacle_of_options",
     "resolve",
     "table_hash",
 ]

@@ -1,8 +1,8 @@
 """The losses of UnGAN's adversarial steps, as functions of the critic's six weights.
 
 ``weights`` are W1, b1, W2, b2, W3, b3 in nn.Linear's layout, ``[out, in]`` and ``[out]``. A row of ``z`` is a model's
-output beside a one-hot label of the same width. Every norm is taken per row and is safe: its derivatives of both
-orders are 0 where x_f and x'_f are the same example.
+output beside a one-hot label of the same width. Every norm is per row and safe: its first and second derivatives are 0
+at a zero vector, where x_f and x'_f are the same example.
 """
 
 from __future__ import annotations
@@ -15,22 +15,15 @@ from torch import Tensor
 
 from ungan_dist.kernels.blocks import Precision
 from ungan_dist.kernels.critic import reference
-from ungan_dist.kernels.critic.checks import (
-    check_batches,
-    check_columns,
-    check_estimator,
-    check_penalty,
-    check_weights,
-    check_word,
-)
+from ungan_dist.kernels.critic.checks import check_batches, check_num_rows, check_penalty, check_weights
 from ungan_dist.kernels.critic.obstacles import (
-    obstacle_of_critic,
-    obstacle_of_options,
-    obstacle_of_places,
-    obstacle_of_recording,
-    obstacle_of_tensors,
+    find_critic_obstacle,
+    find_gradient_obstacle,
+    find_layout_obstacle,
+    find_options_obstacle,
+    find_tensor_obstacle,
 )
-from ungan_dist.kernels.critic.reference import Estimator, Penalty, PenaltyOf, Surrogate
+from ungan_dist.kernels.critic.options import DEFAULT_OPTIONS, CriticOptions, check_word, flatten_options
 from ungan_dist.kernels.impl import Impl, resolve
 
 
@@ -41,10 +34,16 @@ def cramer_surrogate(
     *,
     impl: Impl = "auto",
 ) -> Float[Tensor, ""]:
-    """Mean over the batch of ``‖h_u − h'_f‖ + ‖h_f‖ − ‖h_f − h'_f‖ − ‖h_u‖``.
+    """Return the mean over the batch of ``‖h_u − h'_f‖ + ‖h_f‖ − ‖h_f − h'_f‖ − ‖h_u‖``.
 
     Raises:
         ValueError: an empty batch, or embeddings of different shapes.
+
+    Example:
+        >>> import torch
+        >>> h_unseen, h_forget, h_forget2 = torch.tensor([[3.0, 4.0]]), torch.zeros(1, 2), torch.zeros(1, 2)
+        >>> cramer_surrogate(h_unseen, h_forget, h_forget2)
+        tensor(0.)
 
     Source: eq. 8.
 
@@ -54,7 +53,7 @@ def cramer_surrogate(
         tensor(0.)
     """
     check_batches(h_unseen=h_unseen, h_forget=h_forget, h_forget2=h_forget2)
-    obstacle = obstacle_of_tensors(h_unseen, h_forget, h_forget2)
+    obstacle = find_tensor_obstacle(h_unseen, h_forget, h_forget2)
     if resolve("cramer_surrogate", impl, h_unseen.device, obstacle=obstacle).name == "fused":
         from ungan_dist.kernels.critic import fused
 
@@ -68,62 +67,44 @@ def critic_loss(
     z_forget: Float[Tensor, "batch features"],
     z_forget2: Float[Tensor, "batch features"],
     epsilon: Float[Tensor, "batch 1"],
+    options: CriticOptions = DEFAULT_OPTIONS,
     *,
-    penalty: Penalty,
-    penalty_of: PenaltyOf,
-    penalty_weight: float,
-    estimator: Estimator = "paired",
-    surrogate: Surrogate = "cramer",
     z_unseen2: Float[Tensor, "batch features"] | None = None,
-    mix_labels: bool = True,
     impl: Impl = "auto",
     precision: Precision = "tf32x3",
 ) -> Float[Tensor, ""]:
-    """What the critic descends: ``−L_surrogate + λ · mean penalty``.
+    """Return the critic's loss, ``−L_surrogate + λ · mean penalty``.
 
     Args:
-        epsilon: mixing coefficients, of which :func:`gradient_penalty` makes ẑ.
-        penalty_weight: λ.
-        estimator: ``paired``, row against row; ``all_pairs``, U-statistics over z_u and F = z_f ∪ z'_f:
-            ``A + E‖h_F‖ − U(F) − E‖h_u‖`` for ``cramer``, ``2A − U(F) − U(u)`` for ``energy``, where A is the mean of
-            all cross distances and U the mean over i ≠ j. The penalty is paired in both.
-        surrogate: ``cramer``, eq. 8; ``energy``, a second unseen batch in place of the origin.
-        z_unseen2: that second batch; required with ``energy``, refused with ``cramer``.
-        impl: ``fused`` computes the paired loss of ``cramer`` with a penalty of ``critic`` or ``embedding_sum``, in
-            float32 or bfloat16 to a float32 loss, and differentiates it once, with respect to the weights.
-        precision: of the fused float32 dots; the reference follows torch's settings.
+        epsilon: mixing coefficients of :func:`gradient_penalty`.
+        z_unseen2: second unseen batch, required with ``surrogate="energy"`` only.
+        impl: ``fused`` supports the paired loss of ``cramer`` with a penalty of ``critic`` or ``embedding_sum``. It
+            takes float32 or bfloat16, returns float32, and is differentiable once, with respect to the weights.
+        precision: precision of the fused float32 dots; the reference follows torch's settings.
 
     Raises:
-        ValueError: an empty batch, shapes that do not fit, an unknown word, or more than ``fused`` can do.
+        ValueError: an empty batch, shapes that do not fit, or options that ``fused`` does not support.
+
+    Example:
+        >>> import torch
+        >>> from ungan_dist.kernels import CriticOptions
+        >>> flat = [torch.zeros(shape) for shape in ((4, 4), (4,), (4, 4), (4,), (4, 4), (4,))]
+        >>> z, epsilon = torch.eye(4)[:2], torch.full((2, 1), 0.5)
+        >>> critic_loss(flat, z, z, z, epsilon, CriticOptions(penalty_weight=3.0)).item()
+        3.0
 
     Source: eq. 7 and Algorithm 2; Bellemare et al. 2017, Algorithm 1.
     """
     batches = (z_unseen, z_forget, z_forget2, epsilon)
-    check_penalty(weights, z_unseen, z_forget, z_forget2, epsilon, penalty, penalty_of, surrogate, z_unseen2)
-    check_estimator(estimator, surrogate, z_unseen)
-    check_columns(z_forget, mix_labels)
+    check_penalty(weights, z_unseen, z_forget, z_forget2, epsilon, options, z_unseen2)
+    check_num_rows(z_unseen, options)
     check_word("precision", precision, Precision)
     obstacle = (
-        obstacle_of_options(estimator=estimator, surrogate=surrogate, penalty_of=penalty_of)
-        or obstacle_of_critic(weights, *batches)
-        or obstacle_of_recording(*batches)
+        find_options_obstacle(options) or find_critic_obstacle(weights, *batches) or find_gradient_obstacle(*batches)
     )
     if resolve("critic_loss", impl, z_forget.device, obstacle=obstacle).name == "fused":
-        return _fused_loss(weights, batches, -1.0, penalty_weight, penalty, penalty_of, mix_labels, precision)
-    return reference.critic_loss(
-        weights,
-        z_unseen,
-        z_forget,
-        z_forget2,
-        epsilon,
-        penalty=penalty,
-        penalty_of=penalty_of,
-        penalty_weight=penalty_weight,
-        estimator=estimator,
-        surrogate=surrogate,
-        z_unseen2=z_unseen2,
-        mix_labels=mix_labels,
-    )
+        return _fused_loss(weights, batches, options, precision, surrogate_weight=-1.0)
+    return reference.critic_loss(weights, z_unseen, z_forget, z_forget2, epsilon, options, z_unseen2)
 
 
 def critic_sgd_step(
@@ -132,57 +113,55 @@ def critic_sgd_step(
     z_forget: Float[Tensor, "batch features"],
     z_forget2: Float[Tensor, "batch features"],
     epsilon: Float[Tensor, "batch 1"],
+    options: CriticOptions = DEFAULT_OPTIONS,
     *,
     learning_rate: float,
     weight_decay: float = 0.0,
-    penalty: Penalty,
-    penalty_of: PenaltyOf,
-    penalty_weight: float,
-    mix_labels: bool = True,
     impl: Impl = "auto",
     precision: Precision = "tf32x3",
 ) -> Float[Tensor, ""]:
-    """One step of SGD on :func:`critic_loss`, in the weights' place: ``w ← w − η (∇w + weight_decay · w)``.
+    """Take one SGD step on :func:`critic_loss` in place: ``w ← w − η (∇w + weight_decay · w)``.
 
     Args:
+        options: surrogate must be ``cramer``.
         learning_rate: η.
-        impl: ``fused`` is five launches in all: no gradient is written, scaled or read again.
+        impl: ``fused`` uses five launches and never writes a whole gradient.
 
     Returns:
         The loss before the step, without a graph.
 
     Raises:
-        ValueError: as :func:`critic_loss`, or for ``fused`` weights that are not contiguous.
+        ValueError: as :func:`critic_loss`; with ``fused`` also weights that are not contiguous.
+
+    Example:
+        >>> import torch
+        >>> weights = [torch.ones(shape) / 4 for shape in ((4, 4), (4,), (4, 4), (4,), (4, 4), (4,))]
+        >>> z = torch.eye(4)[:2]
+        >>> critic_sgd_step(weights, z, z, z, torch.full((2, 1), 0.5), learning_rate=0.1, weight_decay=0.5)
+        tensor(0.)
+        >>> weights[1]
+        tensor([0.2375, 0.2375, 0.2375, 0.2375])
 
     Source: Algorithm 2; torch.optim.SGD without momentum.
     """
     batches = tuple(z.detach() for z in (z_unseen, z_forget, z_forget2, epsilon))
-    check_penalty(weights, z_unseen, z_forget, z_forget2, epsilon, penalty, penalty_of, "cramer", None)
-    check_columns(z_forget, mix_labels)
+    check_penalty(weights, z_unseen, z_forget, z_forget2, epsilon, options, None)
     check_word("precision", precision, Precision)
     obstacle = (
-        obstacle_of_options(penalty_of=penalty_of)
-        or obstacle_of_critic(weights, *batches)
-        or obstacle_of_places(weights)
+        find_options_obstacle(options) or find_critic_obstacle(weights, *batches) or find_layout_obstacle(weights)
     )
     if resolve("critic_sgd_step", impl, z_forget.device, obstacle=obstacle).name == "fused":
         from ungan_dist.kernels.critic import fused
 
         w1, b1, w2, b2, w3, b3 = weights
-        words = _fused_words(z_forget, -1.0, penalty_weight, penalty, penalty_of, mix_labels, precision)
+        flat = flatten_options(
+            options, z_forget, precision, surrogate_weight=-1.0, penalty_weight=options.penalty_weight
+        )
         with torch.no_grad():
-            return fused.critic_sgd_step(w1, b1, w2, b2, w3, b3, *batches, *words, learning_rate, weight_decay)
+            return fused.critic_sgd_step(w1, b1, w2, b2, w3, b3, *batches, *flat, learning_rate, weight_decay)
     leaves = [weight.detach().requires_grad_() for weight in weights]
     with torch.enable_grad():
-        loss = critic_loss(
-            leaves,
-            *batches,
-            penalty=penalty,
-            penalty_of=penalty_of,
-            penalty_weight=penalty_weight,
-            mix_labels=mix_labels,
-            impl="reference",
-        )
+        loss = critic_loss(leaves, *batches, options=options, impl="reference")
         gradients = torch.autograd.grad(loss, leaves)
     with torch.no_grad():
         for weight, gradient in zip(weights, gradients, strict=True):
@@ -196,51 +175,41 @@ def gradient_penalty(
     z_forget: Float[Tensor, "batch features"],
     z_forget2: Float[Tensor, "batch features"],
     epsilon: Float[Tensor, "batch 1"],
+    options: CriticOptions = DEFAULT_OPTIONS,
     *,
-    penalty: Penalty,
-    penalty_of: PenaltyOf,
-    surrogate: Surrogate = "cramer",
     z_unseen2: Float[Tensor, "batch features"] | None = None,
-    mix_labels: bool = True,
     impl: Impl = "auto",
     precision: Precision = "tf32x3",
 ) -> Float[Tensor, ""]:
-    """Mean over the batch of how far a gradient's norm at ``ẑ = ε z_u + (1 − ε) z_f`` is from 1.
+    """Return the mean penalty, without its weight, of gradients at ``ẑ = ε z_u + (1 − ε) z_f``.
 
     Args:
-        penalty: ``squared``, (‖∇‖ − 1)²; ``as_written``, ‖∇‖ − 1.
-        penalty_of: ``critic``, the gradient of ``f(ẑ) = ‖D(ẑ) − h'_f‖ − ‖D(ẑ)‖`` (with ``energy``, the second norm is
-            ``‖D(ẑ) − h'_u‖``); ``embedding_sum``, of the sum of D(ẑ); ``embedding_norm``, of ‖D(ẑ)‖; ``jacobian``, D's
-            Jacobian and its Frobenius norm.
-        mix_labels: mix the label columns too; otherwise ẑ carries z_f's.
+        options: ``penalty``, ``penalty_of``, ``surrogate`` and ``mix_labels`` are used.
 
     Raises:
-        ValueError: an empty batch, shapes that do not fit, or an unknown word.
+        ValueError: as :func:`critic_loss`.
+
+    Example:
+        >>> import torch
+        >>> from ungan_dist.kernels import CriticOptions
+        >>> flat = [torch.zeros(shape) for shape in ((4, 4), (4,), (4, 4), (4,), (4, 4), (4,))]
+        >>> z, epsilon = torch.eye(4)[:2], torch.full((2, 1), 0.5)
+        >>> gradient_penalty(flat, z, z, z, epsilon).item()
+        1.0
+        >>> gradient_penalty(flat, z, z, z, epsilon, CriticOptions(penalty="as_written")).item()
+        -1.0
 
     Source: Algorithm 2; Bellemare et al. 2017, Algorithm 1.
     """
     batches = (z_unseen, z_forget, z_forget2, epsilon)
-    check_penalty(weights, z_unseen, z_forget, z_forget2, epsilon, penalty, penalty_of, surrogate, z_unseen2)
-    check_columns(z_forget, mix_labels)
+    check_penalty(weights, z_unseen, z_forget, z_forget2, epsilon, options, z_unseen2)
     check_word("precision", precision, Precision)
     obstacle = (
-        obstacle_of_options(surrogate=surrogate, penalty_of=penalty_of)
-        or obstacle_of_critic(weights, *batches)
-        or obstacle_of_recording(*batches)
+        find_options_obstacle(options) or find_critic_obstacle(weights, *batches) or find_gradient_obstacle(*batches)
     )
     if resolve("gradient_penalty", impl, z_forget.device, obstacle=obstacle).name == "fused":
-        return _fused_loss(weights, batches, 0.0, 1.0, penalty, penalty_of, mix_labels, precision)
-    return reference.gradient_penalty(
-        weights,
-        z_unseen,
-        z_forget,
-        z_forget2,
-        epsilon,
-        penalty=penalty,
-        penalty_of=penalty_of,
-        z_unseen2=z_unseen2,
-        mix_labels=mix_labels,
-    )
+        return _fused_loss(weights, batches, options, precision, surrogate_weight=0.0)
+    return reference.gradient_penalty(weights, z_unseen, z_forget, z_forget2, epsilon, options, z_unseen2)
 
 
 def generator_loss(
@@ -248,30 +217,36 @@ def generator_loss(
     z_unseen: Float[Tensor, "batch features"],
     z_forget: Float[Tensor, "batch features"],
     z_forget2: Float[Tensor, "batch features"],
+    options: CriticOptions = DEFAULT_OPTIONS,
     *,
-    estimator: Estimator = "paired",
-    surrogate: Surrogate = "cramer",
     impl: Impl = "auto",
     precision: Precision = "tf32x3",
 ) -> Float[Tensor, ""]:
-    """What the generator descends: mean over the batch of ``‖h_u − h_f‖ + ‖h_u − h'_f‖ − ‖h_f − h'_f‖``.
+    """Return the generator's loss, the mean over the batch of ``‖h_u − h_f‖ + ‖h_u − h'_f‖ − ‖h_f − h'_f‖``.
 
     Args:
-        estimator: ``all_pairs`` is ``2A − U(F)``, letters as in :func:`critic_loss`.
-        surrogate: ``energy`` subtracts U(u) from that; the paired loss is eq. 6 in both.
+        options: with ``all_pairs``, the loss is ``2A − U(F)`` (letters as in :class:`CriticOptions`), and ``energy``
+            subtracts U(u). The paired loss is eq. 6 for both surrogates.
 
     Raises:
-        ValueError: an empty batch, shapes that do not fit, or an unknown word.
+        ValueError: an empty batch, or shapes that do not fit.
+
+    Example:
+        >>> import torch
+        >>> weights = [torch.ones(shape) / 4 for shape in ((4, 4), (4,), (4, 4), (4,), (4, 4), (4,))]
+        >>> z = torch.eye(4)[:2]
+        >>> generator_loss(weights, z, z, z)
+        tensor(0.)
 
     Source: eq. 6 and Algorithm 3.
     """
     check_batches(z_unseen=z_unseen, z_forget=z_forget, z_forget2=z_forget2)
     check_weights(weights, z_forget)
-    check_word("surrogate", surrogate, Surrogate)
-    check_estimator(estimator, surrogate, z_unseen)
+    check_num_rows(z_unseen, options)
     check_word("precision", precision, Precision)
-    # eq. 6 is one for both surrogates
-    obstacle = obstacle_of_options(estimator=estimator) or obstacle_of_critic(weights, z_unseen, z_forget, z_forget2)
+    obstacle = find_options_obstacle(options, generator=True) or find_critic_obstacle(
+        weights, z_unseen, z_forget, z_forget2
+    )
     if resolve("generator_loss", impl, z_forget.device, obstacle=obstacle).name == "fused":
         from ungan_dist.kernels.critic import fused
 
@@ -282,37 +257,24 @@ def generator_loss(
         return fused.generator_loss(
             w1, b1, w2, b2, w3, b3, z_unseen, z_forget, z_forget2, precision, input_gradient, weight_gradient
         )[0]
-    return reference.generator_loss(weights, z_unseen, z_forget, z_forget2, estimator=estimator, surrogate=surrogate)
+    return reference.generator_loss(weights, z_unseen, z_forget, z_forget2, options)
 
 
 def _fused_loss(
     weights: Sequence[Tensor],
     batches: tuple[Tensor, Tensor, Tensor, Tensor],
-    surrogate_weight: float,
-    penalty_weight: float,
-    penalty: Penalty,
-    penalty_of: PenaltyOf,
-    mix_labels: bool,
+    options: CriticOptions,
     precision: Precision,
+    *,
+    surrogate_weight: float,
 ) -> Float[Tensor, ""]:
+    """Return the critic's loss, or with a surrogate weight of 0 the penalty alone, without its weight."""
     from ungan_dist.kernels.critic import fused
 
-    z_unseen, z_forget, z_forget2, epsilon = batches
     w1, b1, w2, b2, w3, b3 = weights
-    words = _fused_words(z_forget, surrogate_weight, penalty_weight, penalty, penalty_of, mix_labels, precision)
+    penalty_weight = options.penalty_weight if surrogate_weight else 1.0
+    flat = flatten_options(
+        options, batches[1], precision, surrogate_weight=surrogate_weight, penalty_weight=penalty_weight
+    )
     gradient = torch.is_grad_enabled() and any(weight.requires_grad for weight in weights)
-    return fused.critic_loss(w1, b1, w2, b2, w3, b3, z_unseen, z_forget, z_forget2, epsilon, *words, gradient)[0]
-
-
-def _fused_words(
-    z: Tensor,
-    surrogate_weight: float,
-    penalty_weight: float,
-    penalty: Penalty,
-    penalty_of: PenaltyOf,
-    mix_labels: bool,
-    precision: Precision,
-) -> tuple[bool, bool, float, float, int, str]:
-    """The options as the fused operations take them, in their order."""
-    mixed_columns = z.shape[1] if mix_labels else z.shape[1] // 2
-    return penalty == "squared", penalty_of == "critic", surrogate_weight, penalty_weight, mixed_columns, precision
+    return fused.critic_loss(w1, b1, w2, b2, w3, b3, *batches, *flat, gradient)[0]

@@ -1,13 +1,12 @@
-"""What the critic's operations refuse, in words."""
+"""Shape checks of the critic's operations."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import get_args
 
 from torch import Tensor
 
-from ungan_dist.kernels.critic.reference import Estimator, Penalty, PenaltyOf, Surrogate
+from ungan_dist.kernels.critic.options import CriticOptions
 
 
 def check_batches(**batches: Tensor) -> None:
@@ -39,35 +38,23 @@ def check_penalty(
     z_forget: Tensor,
     z_forget2: Tensor,
     epsilon: Tensor,
-    penalty: Penalty,
-    penalty_of: PenaltyOf,
-    surrogate: Surrogate,
+    options: CriticOptions,
     z_unseen2: Tensor | None,
 ) -> None:
-    check_word("penalty", penalty, Penalty)
-    check_word("penalty_of", penalty_of, PenaltyOf)
-    check_word("surrogate", surrogate, Surrogate)
-    if (z_unseen2 is not None) != (surrogate == "energy"):
+    if (z_unseen2 is not None) != (options.surrogate == "energy"):
         given = "none" if z_unseen2 is None else "one"
-        raise ValueError(f"z_unseen2 belongs to surrogate='energy' and to it alone, got {given} with {surrogate!r}")
+        raise ValueError(f"z_unseen2 is needed only with surrogate='energy', got {given} with {options.surrogate!r}")
     second = {} if z_unseen2 is None else {"z_unseen2": z_unseen2}
     check_batches(z_unseen=z_unseen, z_forget=z_forget, z_forget2=z_forget2, **second)
     check_weights(weights, z_forget)
     if list(epsilon.shape) != [len(z_forget), 1]:
         raise ValueError(f"epsilon must be [batch, 1] = [{len(z_forget)}, 1], got {list(epsilon.shape)}")
+    if not options.mix_labels and z_forget.shape[1] % 2:
+        raise ValueError(
+            f"mix_labels=False needs as many label columns as outputs, got {z_forget.shape[1]} columns in all"
+        )
 
 
-def check_columns(z: Tensor, mix_labels: bool) -> None:
-    if not mix_labels and z.shape[1] % 2:
-        raise ValueError(f"mix_labels=False needs as many label columns as outputs, got {z.shape[1]} columns in all")
-
-
-def check_estimator(estimator: Estimator, surrogate: Surrogate, z_unseen: Tensor) -> None:
-    check_word("estimator", estimator, Estimator)
-    if estimator == "all_pairs" and surrogate == "energy" and len(z_unseen) < 2:
+def check_num_rows(z_unseen: Tensor, options: CriticOptions) -> None:
+    if options.estimator == "all_pairs" and options.surrogate == "energy" and len(z_unseen) < 2:
         raise ValueError("estimator='all_pairs' with surrogate='energy' needs at least 2 rows a batch, got 1")
-
-
-def check_word(name: str, word: str, allowed: object) -> None:
-    if word not in get_args(allowed):
-        raise ValueError(f"{name} must be one of {', '.join(get_args(allowed))}, got {word!r}")

@@ -1,7 +1,8 @@
 """The fused operations of the adversarial steps: five launches for the critic's loss and all its gradients.
 
-1. D of all rows, ẑ included; 2. the surrogate and the penalty in closed form; 3. back through the layers;
-4. partial weight gradients; 5. their sum, and the loss. Scaling by the arriving gradient is the sixth.
+Launch 1 computes D of all rows, ẑ included. Launch 2 computes the surrogate and the penalty in closed form. Launch 3
+goes back through the layers, launch 4 computes partial weight gradients, and launch 5 sums them and the loss. The
+backward pass adds a sixth launch, which scales by the incoming gradient.
 """
 
 # Annotations are not lazy here: torch reads an operation's schema from them, also through a type checker's wrapper.
@@ -22,6 +23,7 @@ from ungan_dist.kernels.critic.fused_launches import (
 )
 from ungan_dist.kernels.critic.fused_rows import backward_kernel, embed_kernel
 from ungan_dist.kernels.critic.fused_terms import surrogate_kernel
+from ungan_dist.kernels.critic.options import FusedOptions
 from ungan_dist.kernels.gradients import scale_gradients, unflatten
 
 
@@ -48,7 +50,10 @@ def critic_loss(
     """``surrogate_weight · L_sur + penalty_weight · penalty``, and its gradients with respect to the weights, flat."""
     weights, batches = contiguous(w1, b1, w2, b2, w3, b3), contiguous(z_unseen, z_forget, z_forget2, epsilon)
     stacked, row_loss = launch_critic_rows(
-        weights, batches, squared, of_critic, surrogate_weight, penalty_weight, mixed_columns, precision, gradient
+        weights,
+        batches,
+        FusedOptions(squared, of_critic, surrogate_weight, penalty_weight, mixed_columns, precision),
+        gradient,
     )
     batch = len(z_forget)
     return launch_sum(
@@ -104,10 +109,13 @@ def critic_sgd_step(
     learning_rate: float,
     weight_decay: float,
 ) -> Tensor:
-    """The same loss; the weights, which must be contiguous, go a step down its gradient, which is never written whole."""
+    """Update the weights, which must be contiguous, by an SGD step on the same loss; the gradient is never written."""
     weights, batches = [w1, b1, w2, b2, w3, b3], contiguous(z_unseen, z_forget, z_forget2, epsilon)
     stacked, row_loss = launch_critic_rows(
-        weights, batches, squared, of_critic, surrogate_weight, penalty_weight, mixed_columns, precision, True
+        weights,
+        batches,
+        FusedOptions(squared, of_critic, surrogate_weight, penalty_weight, mixed_columns, precision),
+        True,
     )
     partial = launch_partial_gradients(stacked, 5 * len(z_forget), 4 * len(z_forget), precision)
     return launch_descent(partial, row_loss, weights, learning_rate, weight_decay)

@@ -1,4 +1,4 @@
-"""The launches that the fused operations of the adversarial steps are made of, in their order."""
+"""Kernel launches of the fused adversarial losses, in their order."""
 
 from __future__ import annotations
 
@@ -12,33 +12,29 @@ from ungan_dist.kernels.blocks import CRITIC_REDUCE, CRITIC_ROWS, CRITIC_SPLIT_R
 from ungan_dist.kernels.critic.fused_rows import backward_kernel, embed_kernel
 from ungan_dist.kernels.critic.fused_terms import critic_kernel
 from ungan_dist.kernels.critic.fused_weights import descend_kernel, reduce_kernel, weights_kernel
+from ungan_dist.kernels.critic.options import FusedOptions
 
 
 def launch_critic_rows(
     weights: Sequence[Tensor],
     batches: Sequence[Tensor],
-    squared: bool,
-    of_critic: bool,
-    surrogate_weight: float,
-    penalty_weight: float,
-    mixed_columns: int,
-    precision: str,
+    options: FusedOptions,
     gradient: bool,
 ) -> tuple[tuple[Tensor, ...], Tensor]:
-    """Launches 1 to 3: what the weights' gradients are made of, five stacked batches, and the loss of each row."""
+    """Launches 1 to 3: return five stacked batches of factors of the weight gradients, and the loss of each row."""
     w1, _, w2, _, w3, _ = weights
     z_forget = batches[1]
     batch, (features, *widths) = len(z_forget), widths_of(weights)
-    blocks = constants(CRITIC_ROWS, precision, z_forget)
+    blocks = constants(CRITIC_ROWS, options.precision, z_forget)
     tiles = triton.cdiv(batch, CRITIC_ROWS.rows)
     r0, r1, r2, p1, p2, p3 = (z_forget.new_empty(5 * batch, width) for width in (features, *widths[:2], *widths))
     h = z_forget.new_empty(5 * batch, widths[2], dtype=torch.float32)
     row_loss = h.new_empty(batch)
-    embed_kernel[tiles, 4](*batches, *weights, r0, r1, r2, h, batch, features, *widths, mixed_columns, **blocks)
+    embed_kernel[tiles, 4](*batches, *weights, r0, r1, r2, h, batch, features, *widths, options.mixed_columns, **blocks)
     critic_kernel[tiles,](
         w1, w2, w3, r0, r1, r2, h, p1, p2, p3, row_loss, batch, features, *widths,
-        surrogate_weight / batch, penalty_weight / batch,
-        CRITIC=of_critic, SQUARED=squared, GRADIENT=gradient, **blocks,
+        options.surrogate_weight / batch, options.penalty_weight / batch,
+        CRITIC=options.of_critic, SQUARED=options.squared, GRADIENT=gradient, **blocks,
     )  # fmt: skip
     if gradient:
         backward_kernel[tiles, 4](
@@ -48,7 +44,7 @@ def launch_critic_rows(
 
 
 def launch_partial_gradients(stacked: Sequence[Tensor], num_rows: int, num_bias_rows: int, precision: str) -> Tensor:
-    """Launch 4: the weights' flat gradient of each span of rows."""
+    """Launch 4: return the flat weight gradient of each span of rows."""
     features, *widths = (part.shape[1] for part in (stacked[0], *stacked[3:]))
     layers = list(zip((features, *widths), widths, strict=False))
     num_splits = triton.cdiv(num_rows, CRITIC_SPLIT_ROWS)
@@ -65,7 +61,7 @@ def launch_partial_gradients(stacked: Sequence[Tensor], num_rows: int, num_bias_
 
 
 def launch_sum(partial: Tensor | None, row_loss: Tensor) -> tuple[Tensor, Tensor]:
-    """Launch 5: the loss, and the flat gradient where there are parts of one."""
+    """Launch 5: return the loss, and the flat gradient unless ``partial`` is None."""
     loss = row_loss.new_empty(())
     num_splits, size = (0, 0) if partial is None else partial.shape
     flat = row_loss.new_empty(size)
@@ -79,7 +75,7 @@ def launch_sum(partial: Tensor | None, row_loss: Tensor) -> tuple[Tensor, Tensor
 def launch_descent(
     partial: Tensor, row_loss: Tensor, weights: Sequence[Tensor], learning_rate: float, weight_decay: float
 ) -> Tensor:
-    """Launch 5 of a step of SGD: the loss; the weights go down the summed gradient, which is never written."""
+    """Launch 5 of an SGD step: update the weights by the summed gradient, which is never written, and return the loss."""
     loss = row_loss.new_empty(())
     num_splits, size = partial.shape
     descend_kernel[triton.cdiv(size, CRITIC_REDUCE) + 1,](

@@ -1,21 +1,16 @@
-"""The definitions of the adversarial losses, with autograd's double backward through the penalty."""
+"""Definitions of the adversarial losses; autograd differentiates the penalty twice."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import linear, relu
 
+from ungan_dist.kernels.critic.options import CriticOptions
 from ungan_dist.kernels.energy_distance.reference import energy_distance, mean_between, mean_within, safe_norm
-
-Penalty = Literal["squared", "as_written"]
-PenaltyOf = Literal["critic", "embedding_sum", "embedding_norm", "jacobian"]
-Estimator = Literal["paired", "all_pairs"]
-Surrogate = Literal["cramer", "energy"]
 
 
 def embed(weights: Sequence[Tensor], z: Float[Tensor, "batch features"]) -> Float[Tensor, "batch embedding"]:
@@ -41,7 +36,7 @@ def energy_surrogate(
     h_forget: Float[Tensor, "batch embedding"],
     h_forget2: Float[Tensor, "batch embedding"],
 ) -> Float[Tensor, ""]:
-    """eq. 8 with a second unseen batch where it has the origin."""
+    """eq. 8 with a second unseen batch in place of the origin."""
     per_row = (
         safe_norm(h_unseen - h_forget2)
         + safe_norm(h_forget - h_unseen2)
@@ -57,20 +52,14 @@ def critic_loss(
     z_forget: Float[Tensor, "batch features"],
     z_forget2: Float[Tensor, "batch features"],
     epsilon: Float[Tensor, "batch 1"],
-    *,
-    penalty: Penalty,
-    penalty_of: PenaltyOf,
-    penalty_weight: float,
-    estimator: Estimator,
-    surrogate: Surrogate,
-    z_unseen2: Float[Tensor, "batch features"] | None,
-    mix_labels: bool,
+    options: CriticOptions,
+    z_unseen2: Float[Tensor, "batch features"] | None = None,
 ) -> Float[Tensor, ""]:
     h_unseen, h_forget, h_forget2 = (embed(weights, z) for z in (z_unseen, z_forget, z_forget2))
     h_all_forget = torch.cat([h_forget, h_forget2])
-    if estimator == "all_pairs" and surrogate == "energy":
+    if options.estimator == "all_pairs" and options.surrogate == "energy":
         distance = energy_distance(h_unseen, h_all_forget, unbiased=True)
-    elif estimator == "all_pairs":
+    elif options.estimator == "all_pairs":
         distance = (
             mean_between(h_unseen, h_all_forget)
             + safe_norm(h_all_forget).mean()
@@ -81,16 +70,8 @@ def critic_loss(
         distance = energy_surrogate(h_unseen, embed(weights, z_unseen2), h_forget, h_forget2)
     else:
         distance = cramer_surrogate(h_unseen, h_forget, h_forget2)
-    return -distance + penalty_weight * gradient_penalty(
-        weights,
-        z_unseen,
-        z_forget,
-        z_forget2,
-        epsilon,
-        penalty=penalty,
-        penalty_of=penalty_of,
-        z_unseen2=z_unseen2,
-        mix_labels=mix_labels,
+    return -distance + options.penalty_weight * gradient_penalty(
+        weights, z_unseen, z_forget, z_forget2, epsilon, options, z_unseen2
     )
 
 
@@ -100,35 +81,32 @@ def gradient_penalty(
     z_forget: Float[Tensor, "batch features"],
     z_forget2: Float[Tensor, "batch features"],
     epsilon: Float[Tensor, "batch 1"],
-    *,
-    penalty: Penalty,
-    penalty_of: PenaltyOf,
-    z_unseen2: Float[Tensor, "batch features"] | None,
-    mix_labels: bool,
+    options: CriticOptions,
+    z_unseen2: Float[Tensor, "batch features"] | None = None,
 ) -> Float[Tensor, ""]:
     differentiable = torch.is_grad_enabled()
     with torch.enable_grad():
         z_mixed = epsilon * z_unseen + (1 - epsilon) * z_forget
-        if not mix_labels:
+        if not options.mix_labels:
             num_outputs = z_mixed.shape[1] // 2
             z_mixed = torch.cat([z_mixed[:, :num_outputs], z_forget[:, num_outputs:]], dim=1)
         z_mixed.requires_grad_()
         h_mixed = embed(weights, z_mixed)
-        if penalty_of == "critic":
+        if options.penalty_of == "critic":
             origin = 0 if z_unseen2 is None else embed(weights, z_unseen2)
             values = safe_norm(h_mixed - embed(weights, z_forget2)) - safe_norm(h_mixed - origin)
-        elif penalty_of == "embedding_sum":
+        elif options.penalty_of == "embedding_sum":
             values = h_mixed.sum(1)
-        elif penalty_of == "embedding_norm":
+        elif options.penalty_of == "embedding_norm":
             values = safe_norm(h_mixed)
         else:
             values = h_mixed
-        # One row's value depends on no other row, so a sum over rows gives every row its own gradient.
+        # rows are independent, so the gradient of the sum over rows is each row's own gradient
         values = values.reshape(len(z_mixed), -1)
         slopes = [torch.autograd.grad(v.sum(), z_mixed, create_graph=True)[0] for v in values.unbind(1)]
         length = safe_norm(torch.cat(slopes, dim=1))
     excess = (length if differentiable else length.detach()) - 1
-    return (excess.square() if penalty == "squared" else excess).mean()
+    return (excess.square() if options.penalty == "squared" else excess).mean()
 
 
 def generator_loss(
@@ -136,15 +114,13 @@ def generator_loss(
     z_unseen: Float[Tensor, "batch features"],
     z_forget: Float[Tensor, "batch features"],
     z_forget2: Float[Tensor, "batch features"],
-    *,
-    estimator: Estimator,
-    surrogate: Surrogate,
+    options: CriticOptions,
 ) -> Float[Tensor, ""]:
     h_unseen, h_forget, h_forget2 = (embed(weights, z) for z in (z_unseen, z_forget, z_forget2))
     h_all_forget = torch.cat([h_forget, h_forget2])
-    if estimator == "all_pairs" and surrogate == "energy":
+    if options.estimator == "all_pairs" and options.surrogate == "energy":
         return energy_distance(h_unseen, h_all_forget, unbiased=True)
-    if estimator == "all_pairs":
+    if options.estimator == "all_pairs":
         return 2 * mean_between(h_unseen, h_all_forget) - mean_within(h_all_forget)
     per_row = safe_norm(h_unseen - h_forget) + safe_norm(h_unseen - h_forget2) - safe_norm(h_forget - h_forget2)
     return per_row.mean()

@@ -246,7 +246,7 @@ def refused_for_buffers(world: World) -> bool:
     try:
         check_replicas(model, world, "a model")
     except RuntimeError as error:
-        return "moves a buffer by the rows" in str(error)
+        return "updates a buffer from its own rows" in str(error)
     return False
 
 

@@ -82,8 +82,7 @@ def test_the_floor_of_a_critic_step_is_what_its_dots_are(dots):
     weights, batches, epsilon = critic_inputs(128, 32, (32, 32, 32))
     leaves = [weight.float().requires_grad_() for weight in weights]
     loss = kernel_counts.critic_loss(
-        leaves, *(z.float() for z in (*batches, epsilon)),
-        penalty="squared", penalty_of="critic", penalty_weight=10.0, impl="fused",
+        leaves, *(z.float() for z in (*batches, epsilon)), impl="fused"
     )  # fmt: skip
     loss.backward()
     assert sum(dots) == floors.critic_flops(128, 32, (32, 32, 32))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from ungan_dist.kernels import CriticOptions
 from ungan_dist.kernels.critic import reference
 
 
@@ -68,20 +69,8 @@ def test_closed_form_is_the_double_backward(penalty, penalty_of, meeting):
     epsilon = torch.rand(9, 1, generator=generator, dtype=torch.float64)
     if meeting:
         z_f2[::2], epsilon[0], epsilon[1], epsilon[2] = z_f[::2], 0, 1, 0
-    loss = reference.critic_loss(
-        weights,
-        z_u,
-        z_f,
-        z_f2,
-        epsilon,
-        penalty=penalty,
-        penalty_of=penalty_of,
-        penalty_weight=10.0,
-        estimator="paired",
-        surrogate="cramer",
-        z_unseen2=None,
-        mix_labels=True,
-    )
+    options = CriticOptions(penalty=penalty, penalty_of=penalty_of)
+    loss = reference.critic_loss(weights, z_u, z_f, z_f2, epsilon, options)
     with torch.no_grad():
         value, gradients = closed_form(weights, z_u, z_f, z_f2, epsilon, penalty, penalty_of, 10.0)
     torch.testing.assert_close(value, loss.detach(), rtol=1e-12, atol=1e-12)

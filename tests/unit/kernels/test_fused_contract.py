@@ -33,20 +33,19 @@ def operations(device):
     """By name: the public call of its differentiable inputs, these inputs, and how many of them come first."""
     weights, batches, epsilon = critic_inputs(*SHAPE, device=device)
     weights, batches, epsilon = [w.float() for w in weights], [z.float() for z in batches], epsilon.float()
-    penalty = {"penalty": "squared", "penalty_of": "critic", "impl": "fused"}
     images = torch.arange(4 * 5 * 3 * 2, dtype=torch.uint8, device=device).view(4, 5, 3, 2)
     table = make_normalisation_table((0.5, 0.4), (0.2, 0.3)).to(device)
     labels = torch.tensor([0, 2, 1, 5, 3], device=device)
 
     def step():
         changed = [weight.clone() for weight in weights]
-        loss = critic_sgd_step(changed, *batches, epsilon, learning_rate=0.1, penalty_weight=10.0, **penalty)
+        loss = critic_sgd_step(changed, *batches, epsilon, learning_rate=0.1, impl="fused")
         return torch.cat([loss.view(1), *(weight.flatten() for weight in changed)])
 
     return {
-        "critic_loss": (lambda *w: critic_loss(w, *batches, epsilon, penalty_weight=10.0, **penalty), weights),
+        "critic_loss": (lambda *w: critic_loss(w, *batches, epsilon, impl="fused"), weights),
         "critic_sgd_step": (step, []),
-        "gradient_penalty": (lambda *w: gradient_penalty(w, *batches, epsilon, **penalty), weights),
+        "gradient_penalty": (lambda *w: gradient_penalty(w, *batches, epsilon, impl="fused"), weights),
         "generator_loss": (lambda *t: generator_loss(t[:6], *t[6:], impl="fused"), [*weights, *batches]),
         "cramer_surrogate": (lambda *h: cramer_surrogate(*h, impl="fused"), batches),
         "energy_distance": (lambda x, y: energy_distance(x, y, impl="fused"), batches[:2]),

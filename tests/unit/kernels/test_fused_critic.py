@@ -8,13 +8,13 @@ from fused_budget import assert_within_budget, compare_fused, critic_inputs, val
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from ungan_dist.kernels import critic_loss, gradient_penalty
+from ungan_dist.kernels import CriticOptions, critic_loss, gradient_penalty
 
 
 def loss(weights, batches, epsilon, impl, **options):
     dtype = weights[0].dtype
-    settings = {"penalty": "squared", "penalty_of": "critic", "penalty_weight": 10.0} | options
-    return critic_loss(weights, *(z.to(dtype) for z in batches), epsilon.to(dtype), impl=impl, **settings)
+    rows = (z.to(dtype) for z in (*batches, epsilon))
+    return critic_loss(weights, *rows, CriticOptions(**options), impl=impl)
 
 
 @pytest.mark.parametrize("penalty", ["squared", "as_written"])
@@ -79,11 +79,10 @@ def test_any_shape_and_scale(batch, sizes, exponent, penalty, penalty_of):
 
 def test_gradient_penalty(fused_device):
     weights, batches, epsilon = critic_inputs(9, 6, (7, 9, 11), device=fused_device)
-    options = {"penalty": "squared", "penalty_of": "critic"}
 
     def penalty(impl, *w):
         dtype = w[0].dtype
-        return gradient_penalty(w, *(z.to(dtype) for z in batches), epsilon.to(dtype), impl=impl, **options)
+        return gradient_penalty(w, *(z.to(dtype) for z in batches), epsilon.to(dtype), impl=impl)
 
     compare_fused(penalty, weights, magnitude=4.0)  # (‖∇‖ − 1)² is a difference of sums up to (‖∇‖ + 1)²
 

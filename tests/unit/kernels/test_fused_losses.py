@@ -8,7 +8,7 @@ from fused_budget import compare_fused, critic_inputs, value_and_gradients
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from ungan_dist.kernels import cramer_surrogate, generator_loss
+from ungan_dist.kernels import CriticOptions, cramer_surrogate, generator_loss
 
 
 def of_rows_and_weights(impl, *tensors):
@@ -123,4 +123,4 @@ def test_refusals(fused_device):
     with pytest.raises(ValueError, match="float64"):
         generator_loss(single, *batches, impl="fused")
     with pytest.raises(ValueError, match=r"cannot run generator_loss.*all_pairs.*use impl='reference'"):
-        generator_loss(single, *rows, estimator="all_pairs", impl="fused")
+        generator_loss(single, *rows, CriticOptions(estimator="all_pairs"), impl="fused")

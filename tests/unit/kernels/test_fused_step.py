@@ -6,9 +6,9 @@ import pytest
 import torch
 from fused_budget import CANARY, POISON, assert_within_budget, critic_inputs, guarded_buffers
 
-from ungan_dist.kernels import critic_loss, critic_sgd_step
+from ungan_dist.kernels import CriticOptions, critic_loss, critic_sgd_step
 
-OPTIONS = {"penalty": "squared", "penalty_of": "critic", "penalty_weight": 10.0}
+OPTIONS = CriticOptions()
 RATES = {"learning_rate": 0.05, "weight_decay": 0.01}
 
 
@@ -28,7 +28,7 @@ def optimizers_step(weights, batches, options, rates):
     """The definition: torch's own SGD on the reference's loss."""
     leaves = [weight.clone().requires_grad_() for weight in weights]
     optimizer = torch.optim.SGD(leaves, lr=rates["learning_rate"], weight_decay=rates["weight_decay"])
-    loss = critic_loss(leaves, *batches, **options, impl="reference")
+    loss = critic_loss(leaves, *batches, options, impl="reference")
     loss.backward()
     optimizer.step()
     return [loss.detach(), *(leaf.detach() for leaf in leaves)]
@@ -40,8 +40,8 @@ def optimizers_step(weights, batches, options, rates):
         ((1, 2, (1, 3, 2)), OPTIONS, RATES),
         ((16, 32, (32, 32, 32)), OPTIONS, RATES),
         ((17, 20, (33, 31, 35)), OPTIONS, RATES),
-        ((17, 6, (7, 9, 11)), OPTIONS | {"penalty": "as_written"}, {"learning_rate": 0.1, "weight_decay": 0.0}),
-        ((17, 6, (7, 9, 11)), OPTIONS | {"penalty_of": "embedding_sum", "mix_labels": False}, RATES),
+        ((17, 6, (7, 9, 11)), CriticOptions(penalty="as_written"), {"learning_rate": 0.1, "weight_decay": 0.0}),
+        ((17, 6, (7, 9, 11)), CriticOptions(penalty_of="embedding_sum", mix_labels=False), RATES),
     ],
     ids=["tiny", "on the edges", "off the edges", "as written, no decay", "embedding sum, labels apart"],
 )
@@ -52,7 +52,7 @@ def test_a_step(fused_device, shape, options, rates):
     low = optimizers_step(weights, batches, options, rates)
     between = buffer == POISON
     with guarded_buffers() as buffers:
-        loss = critic_sgd_step(weights, *batches, **options, **rates, impl="fused")
+        loss = critic_sgd_step(weights, *batches, options, **rates, impl="fused")
     assert buffers
     assert torch.equal(buffer == POISON, between)
     for place, judged in enumerate(zip([loss, *weights], low, exact, strict=True)):
@@ -66,7 +66,7 @@ def test_the_reference_is_the_optimizers_step():
     _, weights, batches = given(5, 6, (7, 9, 11), torch.float64)
     expected = optimizers_step(weights, batches, OPTIONS, RATES)
     with torch.no_grad():  # whatever the caller's mode
-        loss = critic_sgd_step(weights, *batches, **OPTIONS, **RATES, impl="reference")
+        loss = critic_sgd_step(weights, *batches, OPTIONS, **RATES, impl="reference")
     for ours, theirs in zip([loss, *weights], expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-14)
 
@@ -75,7 +75,7 @@ def test_leaves_that_want_gradients_are_changed_and_take_none(fused_device):
     for impl in ("reference", "fused"):
         _, weights, batches = given(5, 6, (7, 9, 11), torch.float32, fused_device)
         leaves = [weight.clone().requires_grad_() for weight in weights]
-        loss = critic_sgd_step(leaves, *batches, **OPTIONS, **RATES, impl=impl)
+        loss = critic_sgd_step(leaves, *batches, OPTIONS, **RATES, impl=impl)
         assert not loss.requires_grad
         assert all(leaf.grad is None and leaf.requires_grad for leaf in leaves)
         assert all(not torch.equal(leaf, weight) for leaf, weight in zip(leaves, weights, strict=True))
@@ -86,7 +86,7 @@ def test_a_graph_that_needs_the_old_weights_says_so(fused_device):
     _, weights, batches = given(5, 6, (7, 9, 11), torch.float32, fused_device)
     leaves = [weight.clone().requires_grad_() for weight in weights]
     before = (leaves[0] * leaves[0]).sum()
-    critic_sgd_step(leaves, *batches, **OPTIONS, **RATES, impl="fused")
+    critic_sgd_step(leaves, *batches, OPTIONS, **RATES, impl="fused")
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         before.backward()
 
@@ -94,8 +94,8 @@ def test_a_graph_that_needs_the_old_weights_says_so(fused_device):
 def test_refusals(fused_device):
     _, weights, batches = given(3, 4, (4, 6, 7), torch.float32, fused_device)
     with pytest.raises(ValueError, match="must be contiguous"):
-        critic_sgd_step([weights[0].T, *weights[1:]], *batches, **OPTIONS, **RATES, impl="fused")
+        critic_sgd_step([weights[0].T, *weights[1:]], *batches, OPTIONS, **RATES, impl="fused")
     with pytest.raises(ValueError, match="embedding_norm"):
-        critic_sgd_step(weights, *batches, **OPTIONS | {"penalty_of": "embedding_norm"}, **RATES, impl="fused")
+        critic_sgd_step(weights, *batches, CriticOptions(penalty_of="embedding_norm"), **RATES, impl="fused")
     for weight, same in zip(weights, given(3, 4, (4, 6, 7), torch.float32, fused_device)[1], strict=True):
         assert torch.equal(weight, same)  # what is refused changes nothing

@@ -257,7 +257,7 @@ def test_a_critic_step_moves_the_critic_alone() -> None:
 def test_a_generator_step_leaves_the_critic_as_it_was() -> None:
     _, generator, critic, draws = steps()
     before = copy.deepcopy(generator.state_dict()), [weight.detach().clone() for weight in critic]
-    generator_step(critic, generator, draws, torch.optim.SGD(generator.parameters(), lr=0.1), SMALL)
+    generator_step(critic, generator, draws, torch.optim.SGD(generator.parameters(), lr=0.1))
     assert all(torch.equal(weight, then) for weight, then in zip(critic, before[1], strict=True))
     assert all(weight.grad is None for weight in critic)
     assert not torch.equal(generator.state_dict()["0.weight"], before[0]["0.weight"])

@@ -57,7 +57,7 @@ def ungan(request: Request, config: UnGANConfig) -> Unlearned:
             critic_step(critic, generator, sampler, critic_optimizer, config) for _ in range(num_steps.critic)
         ]
         generator_losses = [
-            generator_step(critic, generator, sampler, generator_optimizer, config) for _ in range(num_steps.generator)
+            generator_step(critic, generator, sampler, generator_optimizer) for _ in range(num_steps.generator)
         ]
         generator.train()
         fine_tuning_losses = [
@@ -84,12 +84,9 @@ def critic_step(
             z_forget,
             z_forget2,
             epsilon,
+            sampler.options,
             learning_rate=config.critic_learning_rate,
             weight_decay=config.critic_weight_decay,
-            penalty=config.penalty,
-            penalty_of=config.penalty_of,
-            penalty_weight=config.penalty_weight,
-            mix_labels=config.mix_labels,
             impl="fused",
         )
     z_unseen2 = sampler.sample_unseen("unseen 2") if config.surrogate == "energy" else None
@@ -100,13 +97,8 @@ def critic_step(
             z_forget,
             z_forget2,
             epsilon,
-            penalty=config.penalty,
-            penalty_of=config.penalty_of,
-            penalty_weight=config.penalty_weight,
-            estimator=config.estimator,
-            surrogate=config.surrogate,
+            sampler.options,
             z_unseen2=z_unseen2,
-            mix_labels=config.mix_labels,
             impl=sampler.implementation("critic_loss", critic),
         ),
         z_forget,
@@ -115,7 +107,7 @@ def critic_step(
 
 
 def generator_step(
-    critic: list[Tensor], generator: nn.Module, sampler: Sampler, optimizer: torch.optim.Optimizer, config: UnGANConfig
+    critic: list[Tensor], generator: nn.Module, sampler: Sampler, optimizer: torch.optim.Optimizer
 ) -> Float[Tensor, ""]:
     """Algorithm 3: move the outputs of G on the forget set towards those on unseen examples; D is frozen."""
     frozen = [weight.detach() for weight in critic]
@@ -127,8 +119,7 @@ def generator_step(
             z_unseen,
             z_forget,
             z_forget2,
-            estimator=config.estimator,
-            surrogate=config.surrogate,
+            sampler.options,
             impl=sampler.implementation("generator_loss", frozen),
         ),
         z_forget,

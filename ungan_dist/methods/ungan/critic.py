@@ -13,6 +13,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from ungan_dist.config.methods import UnGANConfig
+from ungan_dist.kernels import CriticOptions
+
 
 def init_critic(
     num_classes: int, widths: tuple[int, int, int], *, seed: int, dtype: torch.dtype, device: torch.device
@@ -38,3 +41,15 @@ def build_critic_input(
     """Return z: the model's outputs, as logits or probabilities, beside one-hot labels."""
     outputs = logits.softmax(1) if form == "softmax" else logits
     return torch.cat([outputs, functional.one_hot(labels, logits.shape[1]).to(logits.dtype)], dim=1)
+
+
+def critic_options(config: UnGANConfig) -> CriticOptions:
+    """Return the part of the config that the critic's losses depend on."""
+    return CriticOptions(
+        penalty=config.penalty,
+        penalty_of=config.penalty_of,
+        penalty_weight=config.penalty_weight,
+        estimator=config.estimator,
+        surrogate=config.surrogate,
+        mix_labels=config.mix_labels,
+    )

@@ -13,9 +13,9 @@ from ungan_dist.config.methods import UnGANConfig
 from ungan_dist.config.training import AugmentConfig
 from ungan_dist.data.examples import gather
 from ungan_dist.data.seeds import derive_seed
-from ungan_dist.kernels import obstacle_of_critic, obstacle_of_options
+from ungan_dist.kernels import find_critic_obstacle, find_options_obstacle
 from ungan_dist.methods.request import Request
-from ungan_dist.methods.ungan.critic import build_critic_input
+from ungan_dist.methods.ungan.critic import build_critic_input, critic_options
 from ungan_dist.training.batch_stream import BatchStream
 from ungan_dist.training.train import take_step
 
@@ -38,6 +38,7 @@ class Sampler:
         for name, indices in sets.items():
             if len(indices) == 0:
                 raise ValueError(f"the set {name!r} is empty; UnGAN needs forget, unseen and retain examples")
+        self.options = critic_options(config)
         self._request = request
         self._config = config
         self._batch_size = config.batch_size or request.train.batch_size
@@ -120,14 +121,8 @@ class Sampler:
 
     def implementation(self, operation: str, critic: list[Tensor]) -> Literal["reference", "fused"]:
         """Return the implementation that the plan chose, or the reference if the options have no fused one."""
-        config = self._config
-        if operation == "generator_loss":
-            obstacle = obstacle_of_options(estimator=config.estimator)
-        else:
-            obstacle = obstacle_of_options(
-                estimator=config.estimator, surrogate=config.surrogate, penalty_of=config.penalty_of
-            )
-        if obstacle is not None or obstacle_of_critic(critic) is not None:
+        obstacle = find_options_obstacle(self.options, generator=operation == "generator_loss")
+        if obstacle is not None or find_critic_obstacle(critic) is not None:
             return "reference"
         return self._request.data.implementation(operation)
 
