@@ -39,12 +39,6 @@ def cramer_surrogate(
     Raises:
         ValueError: an empty batch, or embeddings of different shapes.
 
-    Example:
-        >>> import torch
-        >>> h_unseen, h_forget, h_forget2 = torch.tensor([[3.0, 4.0]]), torch.zeros(1, 2), torch.zeros(1, 2)
-        >>> cramer_surrogate(h_unseen, h_forget, h_forget2)
-        tensor(0.)
-
     Source: eq. 8.
 
     Examples:
@@ -85,7 +79,7 @@ def critic_loss(
     Raises:
         ValueError: an empty batch, shapes that do not fit, or options that ``fused`` does not support.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from ungan_dist.kernels import CriticOptions
         >>> flat = [torch.zeros(shape) for shape in ((4, 4), (4,), (4, 4), (4,), (4, 4), (4,))]
@@ -133,7 +127,7 @@ def critic_sgd_step(
     Raises:
         ValueError: as :func:`critic_loss`; with ``fused`` also weights that are not contiguous.
 
-    Example:
+    Examples:
         >>> import torch
         >>> weights = [torch.ones(shape) / 4 for shape in ((4, 4), (4,), (4, 4), (4,), (4, 4), (4,))]
         >>> z = torch.eye(4)[:2]
@@ -189,7 +183,7 @@ def gradient_penalty(
     Raises:
         ValueError: as :func:`critic_loss`.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from ungan_dist.kernels import CriticOptions
         >>> flat = [torch.zeros(shape) for shape in ((4, 4), (4,), (4, 4), (4,), (4, 4), (4,))]
@@ -231,7 +225,7 @@ def generator_loss(
     Raises:
         ValueError: an empty batch, or shapes that do not fit.
 
-    Example:
+    Examples:
         >>> import torch
         >>> weights = [torch.ones(shape) / 4 for shape in ((4, 4), (4,), (4, 4), (4,), (4, 4), (4,))]
         >>> z = torch.eye(4)[:2]

@@ -17,7 +17,7 @@ Surrogate = Literal["cramer", "energy"]
 class CriticOptions:
     """Terms of the critic's loss; the generator's loss reads ``estimator`` and ``surrogate``.
 
-    Example:
+    Examples:
         >>> CriticOptions(penalty_weight=1.0).penalty
         'squared'
     """

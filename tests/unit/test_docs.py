@@ -95,7 +95,7 @@ def documented() -> Iterator[tuple[str, Any]]:
     """Public functions and classes that users call."""
     modules = {
         ungan_dist: [name for name in ungan_dist.__all__ if name not in ("recipes", "Report")],
-        kernels: ["log_odds", "energy_distance", "gather_augmented", "cramer_surrogate", "resolve"],
+        kernels: [*sorted(set(kernels.impl.FUSED)), "CriticOptions", "resolve"],
         recipes: [recipe.__name__ for recipe in RECIPES.values()],
         metrics: [name for name in vars(metrics) if isinstance(getattr(metrics, name), FunctionType)],
         intervals: ["student_t_interval", "bootstrap_interval", "draw_resample_counts", "bootstrap", "decide_verdict"],
