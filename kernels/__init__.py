@@ -1,7 +1,7 @@
-"""The operations that training spends its time in, each with its definition in plain PyTorch beside it."""
+"""The operations that dominate training time, each with its definition in plain PyTorch."""
 
-# Imported here and not lazily: a folder and its operation may share a name (energy_distance), and the operation wins
-# only where it is bound after its folder was loaded. `import ungan_dist` does not come by here.
+# Not lazy: a folder and its operation may share a name (energy_distance), and the operation must be bound after its
+# folder was loaded. `import ungan_dist` does not import this module.
 from ungan_dist.kernels.augment import gather_augmented
 from ungan_dist.kernels.blocks import table_hash
 from ungan_dist.kernels.critic import cramer_surrogate, critic_loss, critic_sgd_step, generator_loss, gradient_penalty

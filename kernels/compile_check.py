@@ -1,7 +1,7 @@
-"""Compiles every kernel at every committed block size for GPUs that need not be here, and judges what comes out.
+"""Compile every kernel at every committed block size, without a GPU, and check its resources.
 
-``python -m ungan_dist.kernels.compile_check`` is part of ``make check``: shared memory must fit a block's limit and no
-register may spill to the stack. Needs no GPU and must not run in Triton's interpreter.
+``python -m ungan_dist.kernels.compile_check`` is part of ``make check``. Shared memory must fit a block's limit, and no
+register may spill to the stack. It must not run in Triton's interpreter.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from ungan_dist.kernels import blocks
 from ungan_dist.kernels.blocks import Blocks
 
 SHARED_LIMIT = {80: 163 * 1024, 90: 227 * 1024}
-"""Shared memory a block may have, in bytes: A100 and H100/H200."""
+"""Maximum shared memory per block in bytes, on A100 and H100/H200."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """One kernel with everything that is fixed when it is compiled."""
+    """One kernel with its compile-time constants."""
 
     module: str
     kernel: str
@@ -40,7 +40,7 @@ class Variant:
     num_stages: int = 2
     max_registers: int | None = None
     sizes_of_16: bool = False
-    """Sizes known to be multiples of 16, which Triton compiles apart: wider loads, and other registers."""
+    """Sizes are multiples of 16, for which Triton compiles another version with wider loads."""
 
     def __str__(self) -> str:
         constants = ", ".join(f"{name}={value}" for name, value in self.constants.items())
@@ -50,7 +50,7 @@ class Variant:
 
 @dataclass(frozen=True, kw_only=True)
 class Compiled:
-    """What the compiler says about one variant on one architecture."""
+    """Resources of one compiled variant on one architecture."""
 
     variant: Variant
     architecture: int
@@ -58,8 +58,8 @@ class Compiled:
     stack_bytes: int
     registers: int
 
-    def complaint(self) -> str | None:
-        """Why it must not be committed, or none."""
+    def find_violation(self) -> str | None:
+        """Return the exceeded limit, or None."""
         limit = SHARED_LIMIT[self.architecture]
         if self.shared_bytes > limit:
             return f"sm_{self.architecture} {self.variant}: {self.shared_bytes} bytes of shared memory exceed {limit}"
@@ -69,7 +69,7 @@ class Compiled:
 
 
 FLOAT32 = {"loss", "row_loss", "partial", "flat", "table", "log_odds", "arriving"}
-"""Pointers that are float32 whatever the operands are."""
+"""Pointers that are float32 for every type of operand."""
 REALS = ("surrogate_scale", "penalty_scale", "scale", "weight", "learning_rate", "weight_decay")
 SCALARS = dict.fromkeys(REALS, "fp32") | {"seed": "i64"}
 POINTERS = {
@@ -88,14 +88,14 @@ POINTERS = {
 
 
 def variants() -> Iterator[Variant]:
-    """Everything that production may launch: any sizes, and beside them multiples of 16 at the default precision."""
-    for variant in _of_any_size():
+    """Yield every launchable variant: any size, and multiples of 16 at the default precision."""
+    for variant in _variants_of_any_size():
         yield variant
         if variant.constants.get("PRECISION", "tf32x3") == "tf32x3" or variant.dtype == "bf16":
             yield replace(variant, sizes_of_16=True)
 
 
-def _of_any_size() -> Iterator[Variant]:
+def _variants_of_any_size() -> Iterator[Variant]:
     for dtype, precision in (("fp32", "tf32x3"), ("fp32", "ieee"), ("fp32", "tf32"), ("bf16", "tf32")):
         yield with_dots("critic.fused_rows", "embed_kernel", dtype, precision, blocks.CRITIC_ROWS)
         for input_gradient in (True, False):
@@ -114,7 +114,7 @@ def _of_any_size() -> Iterator[Variant]:
             for first, dim in itertools.product((True, False), (16, 32) if direct else (32,)):
                 yield with_dots(
                     "energy_distance.fused_pairs", "slope_kernel", dtype, precision, blocks.DISTANCE,
-                    FIRST=first, FEATURES=blocks.distance_features(dim), **fixed,
+                    FIRST=first, FEATURES=blocks.select_distance_columns(dim), **fixed,
                 )  # fmt: skip
         for table in (blocks.CRITIC_WEIGHTS_NARROW, blocks.CRITIC_WEIGHTS_WIDE):
             yield with_dots(
@@ -148,7 +148,7 @@ def _of_any_size() -> Iterator[Variant]:
 
 
 def with_dots(module: str, kernel: str, dtype: str, precision: str, table: Blocks, **constants: int | bool) -> Variant:
-    """A variant of a kernel that takes a line of the tables."""
+    """Return a variant with the block sizes of a table line."""
     sizes = {"ROWS": table.rows, "COLUMNS": table.columns, "INNER": table.inner, "PRECISION": precision}
     return Variant(
         module=module,
@@ -162,7 +162,7 @@ def with_dots(module: str, kernel: str, dtype: str, precision: str, table: Block
 
 
 def compile_variant(variant: Variant, architecture: int) -> Compiled:
-    """Compiles one variant, with buffers that begin on 16 bytes, as torch's do."""
+    """Compile one variant for buffers aligned to 16 bytes, as torch's are."""
     module = __import__(f"ungan_dist.kernels.{variant.module}", fromlist=[variant.kernel])
     kernel = getattr(module, variant.kernel)
     types = dict(name.split(":") if ":" in name else (name, "") for name in POINTERS[variant.kernel].split())
@@ -201,9 +201,9 @@ def compile_variant(variant: Variant, architecture: int) -> Compiled:
 
 
 def _resources(cubin: bytes) -> tuple[int, int]:
-    """Registers a thread, and bytes of stack, of the machine code itself: no kernel here has a stack but by spilling.
+    """Return the registers per thread and the bytes of stack of the machine code; only spilling uses stack here.
 
-    Read from the code rather than from the assembler's report, so that what Triton's cache holds is judged too.
+    They are read from the code, not from the assembler's report, so that cached kernels are checked too.
     """
     reader = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
     with tempfile.TemporaryDirectory() as folder:
@@ -212,33 +212,33 @@ def _resources(cubin: bytes) -> tuple[int, int]:
         report = subprocess.run([reader, "-res-usage", file], capture_output=True, text=True, check=True).stdout
     found = re.findall(r"REG:(\d+) STACK:(\d+)", report)
     if len(found) != 1:
-        raise RuntimeError(f"cuobjdump names {len(found)} kernels where one was compiled: {report}")
+        raise RuntimeError(f"cuobjdump lists {len(found)} kernels instead of one: {report}")
     return int(found[0][0]), int(found[0][1])
 
 
-def _judge(work: tuple[Variant, int]) -> Compiled:
+def _compile(work: tuple[Variant, int]) -> Compiled:
     return compile_variant(*work)
 
 
 def main() -> int:
-    """Compiles all of it on every core; the exit status says whether all may be committed."""
+    """Compile all variants on every core; return 1 if any exceeds a limit, else 0."""
     if triton.knobs.runtime.interpret:
         raise ValueError("compile_check cannot run in Triton's interpreter: unset TRITON_INTERPRET")
     work = [(variant, architecture) for variant in variants() for architecture in SHARED_LIMIT]
-    complaints = 0
+    violations = 0
     with ProcessPoolExecutor() as pool:
-        for compiled in pool.map(_judge, work):
+        for compiled in pool.map(_compile, work):
             if "-v" in sys.argv:
                 print(
                     f"sm_{compiled.architecture} {compiled.variant}: {compiled.shared_bytes} B shared, "
                     f"{compiled.registers} registers, {compiled.stack_bytes} B of stack"
                 )
-            complaint = compiled.complaint()
-            if complaint is not None:
-                complaints += 1
-                print(complaint, file=sys.stderr)
-    print(f"{len(work)} kernels compiled for {', '.join(f'sm_{a}' for a in SHARED_LIMIT)}, {complaints} refused")
-    return 1 if complaints else 0
+            violation = compiled.find_violation()
+            if violation is not None:
+                violations += 1
+                print(violation, file=sys.stderr)
+    print(f"{len(work)} kernels compiled for {', '.join(f'sm_{a}' for a in SHARED_LIMIT)}, {violations} refused")
+    return 1 if violations else 0
 
 
 if __name__ == "__main__":

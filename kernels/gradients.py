@@ -1,4 +1,4 @@
-"""What the fused operations' backward passes share: gradients made in the forward pass, scaled by what arrives."""
+"""Shared by the backward passes of fused operations: scale gradients computed in the forward pass."""
 
 # Annotations are not lazy here: torch reads an operation's schema from them, also through a type checker's wrapper.
 
@@ -10,10 +10,10 @@ from torch import Tensor
 
 @torch.library.custom_op("ungan_dist::scale_gradients", mutates_args=())
 def scale_gradients(arriving: Tensor, gradients: Tensor, inputs: Sequence[Tensor]) -> Tensor:
-    """``arriving · gradients`` in the inputs' type.
+    """Return ``arriving · gradients`` in the inputs' type.
 
-    ``inputs`` are read for their type alone, and named so that autograd sees the result depend on them: with no formula
-    registered here a second derivative raises, where it would otherwise be dropped in silence.
+    The result depends on ``inputs`` for autograd, although only their type is used. No derivative is registered, so a
+    second derivative raises instead of being dropped silently.
     """
     return torch.mul(gradients, arriving, out=torch.empty_like(gradients, dtype=inputs[0].dtype))
 
@@ -24,11 +24,11 @@ def _(arriving: Tensor, gradients: Tensor, inputs: Sequence[Tensor]) -> Tensor:
 
 
 def unflatten(flat: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
-    """Consecutive pieces of a flat tensor in the shapes of others."""
+    """Split a flat tensor into consecutive pieces with the shapes of others."""
     pieces = flat.split([tensor.numel() for tensor in like])
     return [piece.view(tensor.shape) for piece, tensor in zip(pieces, like, strict=True)]
 
 
 def multiply_rows(parts: Tensor, arriving: Tensor, dtype: torch.dtype) -> Tensor:
-    """Sum of the parts in their order, times what arrives, in one type."""
+    """Sum the parts in order and multiply by the incoming gradient."""
     return parts.sum(0).mul_(arriving).to(dtype)

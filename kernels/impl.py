@@ -1,4 +1,4 @@
-"""The only place where an implementation is chosen."""
+"""Choose between the reference and the fused implementation of an operation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 _F = TypeVar("_F", bound=Callable[..., object])
 
 Impl = Literal["auto", "reference", "fused"]
-"""What a caller may ask for."""
+"""Implementation requested by the caller."""
 
 FUSED = frozenset(
     {
@@ -28,22 +28,22 @@ FUSED = frozenset(
 """Operations that have a fused implementation."""
 
 VERIFIED: frozenset[tuple[str, str]] = frozenset()
-"""(operation, architecture) pairs, such as ("critic_loss", "sm_90"), whose CUDA tests passed on that GPU with the
-result committed under benchmarks/results. Only these run fused under ``auto``. None has met a GPU yet."""
+"""(operation, architecture) pairs, such as ("critic_loss", "sm_90"), whose CUDA tests passed on that GPU, with the
+result committed in benchmarks/results. Only these run fused with ``auto``. None is verified yet."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Implementation:
-    """What a call runs, and why."""
+    """The implementation of a call, and why it was chosen."""
 
     name: Literal["reference", "fused"]
     reason: str
 
 
 def _constant(function: _F) -> _F:
-    """Marks what torch.compile may take as a constant.
+    """Let torch.compile treat the function's result as a constant.
 
-    What torch.compiler.assume_constant_result does, without its import of torch._dynamo: 2 s of every command's start.
+    Like torch.compiler.assume_constant_result, but without importing torch._dynamo, which takes 2 s.
     """
     function._dynamo_marked_constant = True  # pyright: ignore[reportFunctionMemberAccess]
     return function
@@ -52,14 +52,14 @@ def _constant(function: _F) -> _F:
 def resolve(
     operation: str, impl: Impl, device: torch.device | None = None, *, obstacle: str | None = None
 ) -> Implementation:
-    """The implementation behind one call.
+    """Return the implementation of one call.
 
     Args:
-        device: where the operation's tensors are; the current default if none.
-        obstacle: why what is asked of the operation has no fused implementation, if it has none.
+        device: device of the operation's tensors; defaults to torch's default device.
+        obstacle: reason why this call has no fused implementation.
 
     Raises:
-        ValueError: ``fused`` where it cannot run, or an unknown word; nothing falls back behind the caller's back.
+        ValueError: ``fused`` cannot run here, or an unknown word; there is no silent fallback.
 
     Examples:
         >>> resolve("log_odds", "auto", torch.device("cpu")).name

@@ -1,4 +1,4 @@
-"""A batch of augmented pictures from pixels that are resident on the device."""
+"""Augmented batches from pixels in device memory."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ def gather_augmented(
     dtype: torch.dtype = torch.float32,
     impl: Impl = "auto",
 ) -> Float[Tensor, "batch channels height width"]:
-    """Random crop after zero padding, random mirror, normalisation; channels_last.
+    """Crop at random after zero padding, mirror at random and normalise a batch of images, in channels_last.
 
-    Every implementation gives the same bits: draws are Philox4x32-10, key = seed, counter = (example, epoch, 0, 0);
-    values are read from ``table``.
+    Every implementation gives the same bits. Draws are Philox4x32-10 with key = seed and counter = (example, epoch, 0,
+    0), and values are read from ``table``.
 
     Args:
         table: float32, pixel value and channel → input of the model.
-        seed: in [0, 2⁶³), as the operation's schema has int64.
+        seed: in [0, 2⁶³), because the operation's schema has int64.
         dtype: float32, float16 or bfloat16, rounded from the table.
 
     Raises:
-        ValueError: an empty batch, shapes or types that do not fit. A wrong index raises IndexError in the reference;
-            ``fused`` cannot look without waiting for the device, and gives a picture of NaN.
+        ValueError: an empty batch, or wrong shapes or types.
+        IndexError: an index out of range, in the reference only; ``fused`` returns an image of NaN.
 
     Examples:
         >>> images = torch.full((5, 8, 8, 3), 255, dtype=torch.uint8)

@@ -1,4 +1,4 @@
-"""The fused augmented batch: each program draws an example's words again and moves a span of its output."""
+"""The fused augmented batch: each program redraws an example's words and writes a span of its output."""
 
 # Annotations are not lazy here: torch reads an operation's schema from them, also through a type checker's wrapper.
 
@@ -18,7 +18,7 @@ def augment_kernel(
     images, indices, table, out, num_examples, height, width, channels, seed, epoch, positions, flip,
     BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """``positions`` = 2 · padding + 1 places of the crop along each side."""
+    """Write one span of one image; ``positions`` = 2 · padding + 1 offsets of the crop per axis."""
     row = tl.program_id(0).to(tl.int64)
     example = tl.load(indices + row).to(tl.int64)
     known = (example >= 0) & (example < num_examples)
@@ -46,7 +46,7 @@ def augment_kernel(
 def gather_augmented(
     images: Tensor, indices: Tensor, table: Tensor, seed: int, epoch: int, padding: int, flip: bool, dtype: torch.dtype
 ) -> Tensor:
-    """Pictures [batch, channels, height, width] in channels_last memory; an unknown index gives NaN."""
+    """Return images [batch, channels, height, width] in channels_last memory; an index out of range gives NaN."""
     images, indices, table = images.contiguous(), indices.contiguous(), table.contiguous()
     num_examples, height, width, channels = images.shape
     out = table.new_empty((len(indices), height, width, channels), dtype=dtype)

@@ -1,4 +1,4 @@
-"""The definition of the augmented batch: Philox draws, zero padding, random crop, flip, normalisation by a table."""
+"""Definition of the augmented batch: Philox draws, zero padding, random crop, flip, normalisation by a table."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _MASK = 0xFFFFFFFF
 
 
 def philox(seed: int, examples: Int[Tensor, " batch"], epoch: int) -> Int[Tensor, "batch words"]:
-    """Philox4x32-10 with key = seed and counter = (example, epoch, 0, 0), four words an example.
+    """Philox4x32-10 with key = seed and counter = (example, epoch, 0, 0); four words per example.
 
     Source: Salmon et al. 2011.
     """
@@ -25,7 +25,7 @@ def philox(seed: int, examples: Int[Tensor, " batch"], epoch: int) -> Int[Tensor
 
 
 def _product(factor: int, words: Int[Tensor, " batch"]) -> tuple[Int[Tensor, " batch"], Int[Tensor, " batch"]]:
-    """High and low 32 bits of a product; in halves, since int64 cannot hold 64 bits unsigned."""
+    """Return the high and low 32 bits of a product, computed in halves because int64 is signed."""
     low, high = factor * (words & 0xFFFF), factor * (words >> 16)
     middle = (low >> 16) + (high & _MASK)
     return (high >> 32 << 16) + (middle >> 16), (middle & 0xFFFF) << 16 | low & 0xFFFF

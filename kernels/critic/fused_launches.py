@@ -8,7 +8,7 @@ import torch
 import triton
 from torch import Tensor
 
-from ungan_dist.kernels.blocks import CRITIC_REDUCE, CRITIC_ROWS, CRITIC_SPLIT_ROWS, Blocks, critic_weights
+from ungan_dist.kernels.blocks import CRITIC_REDUCE, CRITIC_ROWS, CRITIC_SPLIT_ROWS, Blocks, select_weight_blocks
 from ungan_dist.kernels.critic.fused_rows import backward_kernel, embed_kernel
 from ungan_dist.kernels.critic.fused_terms import critic_kernel
 from ungan_dist.kernels.critic.fused_weights import descend_kernel, reduce_kernel, weights_kernel
@@ -51,7 +51,7 @@ def launch_partial_gradients(stacked: Sequence[Tensor], num_rows: int, num_bias_
     partial = stacked[0].new_empty(
         num_splits, sum(outputs * (inputs + 1) for inputs, outputs in layers), dtype=torch.float32
     )
-    blocks = critic_weights(max(features, *widths))
+    blocks = select_weight_blocks(max(features, *widths))
     tiles = sum(triton.cdiv(outputs, blocks.rows) * triton.cdiv(inputs, blocks.columns) for inputs, outputs in layers)
     weights_kernel[tiles, num_splits](
         *stacked, partial, num_rows, num_bias_rows, features, *widths,

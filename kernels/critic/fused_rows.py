@@ -1,7 +1,7 @@
 """The row-wise stages of the critic's losses: each program takes a few rows through all three layers.
 
-Letters are those of DERIVATION.md. Between two layers a program writes its rows to memory and reads them back behind a
-barrier: no width has to fit into registers, and the weight gradients need these rows anyway.
+Symbols follow DERIVATION.md. Between layers, a program writes its rows to memory and reads them back after a barrier.
+Layers thus need not fit into registers, and the weight gradients need these rows anyway.
 """
 
 from typing import no_type_check
@@ -13,7 +13,7 @@ import triton.language as tl
 @triton.jit
 @no_type_check
 def inverse_norm(squared):
-    """1 / sqrt, and 0 at zero; below 1.2e-38 the hardware's rsqrt flushes to zero and returns infinity. NaN stays."""
+    """Return 1 / sqrt, or 0 below 1.2e-38, where the hardware's rsqrt flushes to zero and returns infinity. NaN stays."""
     return tl.where(squared < 1.2e-38, 0.0, tl.rsqrt(tl.where(squared < 1.2e-38, 1.0, squared)))
 
 
@@ -45,14 +45,14 @@ def linear(
     x, width, weight, bias, out, num_columns, rows, is_row, RELU: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, INNER: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """``out = x Wᵀ + b``, with ReLU if asked."""
+    """``out = x Wᵀ + b``, optionally with ReLU."""
     for start in range(0, num_columns, COLUMNS):
         columns = start + tl.arange(0, COLUMNS)
         is_column = columns < num_columns
         y = rows_times(x, width, weight, width, 1, rows, is_row, columns, num_columns, ROWS, COLUMNS, INNER, PRECISION)
         y += tl.load(bias + columns, mask=is_column, other=0.0).to(tl.float32)[None, :]
         if RELU:
-            y = tl.where(y <= 0, 0.0, y)  # not maximum(y, 0): NaN must come out
+            y = tl.where(y <= 0, 0.0, y)  # unlike maximum(y, 0), this keeps NaN
         tl.store(
             out + rows[:, None] * num_columns + columns[None, :],
             y.to(out.dtype.element_ty),
@@ -67,7 +67,7 @@ def masked_product(
     x, width, weight, stride_out, stride_in, active, active_rows, out, out_rows, num_columns, x_rows, is_row,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, INNER: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """``out = M ⊙ (x · weight)``, M being where the activations of ``active_rows`` are not 0."""
+    """``out = M ⊙ (x · weight)``, where M masks the nonzero activations of ``active_rows``."""
     for start in range(0, num_columns, COLUMNS):
         columns = start + tl.arange(0, COLUMNS)
         inside = is_row[:, None] & (columns < num_columns)[None, :]
@@ -88,7 +88,7 @@ def embed_kernel(
     batch, features, width1, width2, width3, mixed_columns,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, INNER: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """D of one group of rows: 0 unseen, 1 forget, 2 the second forget, 3 the mixture ẑ; keeps every activation."""
+    """D of one group of rows: 0 unseen, 1 forget, 2 the second forget, 3 the mixture ẑ; stores every activation."""
     group = tl.program_id(1)
     rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS).to(tl.int64)
     is_row = rows < batch
@@ -121,7 +121,7 @@ def backward_kernel(
     w1, w2, w3, r1, r2, p1, p2, p3, dz, batch, features, width1, width2, width3, INPUT_GRADIENT: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, INNER: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """From p3 = ∂L/∂h of one group of rows: p2, p1, and if asked ∂L/∂z."""
+    """From p3 = ∂L/∂h of one group of rows, compute p2, p1 and optionally ∂L/∂z."""
     rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS).to(tl.int64)
     is_row = rows < batch
     stacked = tl.program_id(1) * batch + rows

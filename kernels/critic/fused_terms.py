@@ -1,4 +1,4 @@
-"""What the losses do to the embeddings: values a row, and the gradients that go back into the critic."""
+"""The losses as functions of the embeddings: values per row, and gradients for the critic's backward pass."""
 
 from typing import no_type_check
 
@@ -86,7 +86,7 @@ def critic_kernel(
 ):  # fmt: skip
     """Steps 2 to 6 of DERIVATION.md: the surrogate, the penalty, and ∂L/∂h of all four groups of rows.
 
-    ``r0, r1, r2, p1, p2, p3, h`` have a fifth group behind the four: the second factors and operands of the penalty.
+    ``r0, r1, r2, p1, p2, p3, h`` have a fifth group of rows for the second factors and operands of the penalty.
     """
     rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS).to(tl.int64)
     is_row = rows < batch

@@ -1,4 +1,4 @@
-"""From stacked rows to the six gradients: partial sums over fixed spans of rows, then their sum in a fixed order."""
+"""The six weight gradients from stacked rows: partial sums over fixed spans, then their sum in a fixed order."""
 
 from typing import no_type_check
 
@@ -88,7 +88,7 @@ def sum_of_rows(row_loss, batch, BLOCK: tl.constexpr):
 @triton.jit
 @no_type_check
 def sum_of_splits(partial, entries, num_splits, size, BLOCK: tl.constexpr):
-    """A few entries of the gradient, their partial sums added in a fixed order."""
+    """Return some entries of the gradient; partial sums are added in a fixed order."""
     total = tl.zeros([BLOCK], dtype=tl.float32)
     for _ in range(num_splits):
         total += tl.load(partial + entries, mask=entries < size, other=0.0)
@@ -111,7 +111,7 @@ def reduce_kernel(partial, num_splits, size, flat, row_loss, batch, loss, BLOCK:
 @triton.jit
 @no_type_check
 def descend(w, place, size, gradient, learning_rate, weight_decay):
-    """Those of a few entries that one tensor holds, from ``place`` 0 on, go a step down."""
+    """Update the entries that belong to one tensor, whose first entry is at ``place`` 0, by an SGD step."""
     is_own = (place >= 0) & (place < size)
     before = tl.load(w + place, mask=is_own, other=0.0).to(tl.float32)
     tl.store(w + place, before - learning_rate * (gradient + weight_decay * before), mask=is_own)
@@ -123,7 +123,7 @@ def descend_kernel(
     partial, num_splits, size, w1, b1, w2, b2, w3, b3, features, width1, width2, width3, row_loss, batch, loss,
     learning_rate, weight_decay, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """As ``reduce_kernel``, but what is summed goes straight into the weights, as one step of SGD."""
+    """Like ``reduce_kernel``, but apply the summed gradient to the weights as one SGD step."""
     block = tl.program_id(0)
     if block == tl.num_programs(0) - 1:
         tl.store(loss, sum_of_rows(row_loss, batch, BLOCK))

@@ -21,17 +21,17 @@ def energy_distance(
     impl: Impl = "auto",
     precision: Precision = "tf32x3",
 ) -> Float[Tensor, ""]:
-    """``2·mean‖x − y‖ − U(x) − U(y)``, no root taken: zero in expectation exactly where the distributions agree.
+    """Return ``2·mean‖x − y‖ − U(x) − U(y)``, without a root; its expectation is zero only for equal distributions.
 
     Args:
-        unbiased: U is the mean over i ≠ j (a U-statistic, which may be negative); otherwise over all pairs, the
-            distance between the two empirical distributions, which may not.
-        impl: ``fused`` needs O(n + m) memory where the reference holds whole matrices of pairs; it takes float32 or
-            bfloat16, returns float32, and is differentiated once.
-        precision: of the fused float32 dots, used above 32 dimensions.
+        unbiased: U is the mean over i ≠ j, and the result may be negative. Otherwise U is the mean over all pairs, and
+            the result is the distance between the empirical distributions.
+        impl: ``fused`` needs O(n + m) memory, the reference O(n · m). It takes float32 or bfloat16, returns float32,
+            and is differentiable once.
+        precision: precision of the fused float32 dots, which are used above 32 dimensions.
 
     Raises:
-        ValueError: an empty sample, one row where the mean over i ≠ j needs two, or rows of different dimension.
+        ValueError: an empty sample, a sample with one row if ``unbiased``, or rows of different dimension.
 
     Source: Székely and Rizzo 2013; the unbiased form is row 13 of the readings of UnGAN.
 
@@ -51,7 +51,7 @@ def energy_distance(
         raise ValueError(f"precision must be one of {', '.join(get_args(Precision))}, got {precision!r}")
     obstacle = None
     if x.dtype != y.dtype or x.dtype not in (torch.float32, torch.bfloat16):
-        obstacle = f"it takes float32 or bfloat16, both alike, got {x.dtype} and {y.dtype}"
+        obstacle = f"it takes float32 or bfloat16, the same for both, got {x.dtype} and {y.dtype}"
     elif not 0 < x.shape[1] <= MAX_DISTANCE_DIM:
         obstacle = f"it takes 1 to {MAX_DISTANCE_DIM} dimensions, got {x.shape[1]}"
     if resolve("energy_distance", impl, x.device, obstacle=obstacle).name == "fused":

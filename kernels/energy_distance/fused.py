@@ -6,17 +6,17 @@ import torch
 import triton
 from torch import Tensor
 
-from ungan_dist.kernels.blocks import DIRECT_DIM, DISTANCE, distance_features
+from ungan_dist.kernels.blocks import DIRECT_DIM, DISTANCE, select_distance_columns
 from ungan_dist.kernels.energy_distance.fused_pairs import mean_kernel, slope_kernel
 from ungan_dist.kernels.gradients import multiply_rows
 
 MIN_PROGRAMS = 1024
-"""Blocks of rows are split over columns until there are about so many programs; depends on shapes alone."""
+"""Target number of programs; blocks of rows are split over columns to reach it. Depends on shapes only."""
 
 
 @torch.library.custom_op("ungan_dist::energy_distance", mutates_args=())
 def energy_distance(x: Tensor, y: Tensor, unbiased: bool, precision: str) -> Tensor:
-    """``2·mean‖x − y‖ − U(x) − U(y)`` as a float32 scalar; partial sums are float32, their combination float64."""
+    """Return ``2·mean‖x − y‖ − U(x) − U(y)`` in float32; partial sums are float32, their combination float64."""
     x, y = x.contiguous(), y.contiguous()
     centre = _centre(x)
     n, m = len(x), len(y)
@@ -37,7 +37,7 @@ def _(x: Tensor, y: Tensor, unbiased: bool, precision: str) -> Tensor:
 def energy_distance_backward(
     arriving: Tensor, x: Tensor, y: Tensor, unbiased: bool, precision: str
 ) -> tuple[Tensor, Tensor]:
-    """Gradients with respect to both samples. No formula of its own: a second derivative raises."""
+    """Return the gradients with respect to both samples. It has no derivative, so a second one raises."""
     x, y = x.contiguous(), y.contiguous()
     centre = _centre(x)
     return (
@@ -80,11 +80,11 @@ def _sum_of_distances(x: Tensor, y: Tensor, centre: Tensor, same_sample: bool, p
 
 
 def _slopes(x: Tensor, y: Tensor, centre: Tensor, unbiased: bool, precision: str) -> Tensor:
-    """Gradient of the energy distance with respect to x, in partial sums over the leading dimension."""
+    """Return the gradient with respect to x, as partial sums over the leading dimension."""
     n, m = len(x), len(y)
     constants, grid, splits = _plan(x, y, precision)
     out = centre.new_empty(splits, *x.shape)
-    features = distance_features(x.shape[1])
+    features = select_distance_columns(x.shape[1])
     grids = (grid, triton.cdiv(x.shape[1], features), splits)
     constants |= {"FEATURES": features}
     slope_kernel[grids](x, y, centre, out, n, m, x.shape[1], 0, 2 / (n * m), SPLITS=splits, FIRST=True, **constants)

@@ -1,4 +1,4 @@
-"""Tiles of pairwise distances: by differences where that is cheap or needed, else by dots around a common centre."""
+"""Tiles of pairwise distances: by differences in few dimensions or for near pairs, else by centred dots."""
 
 from typing import no_type_check
 
@@ -46,10 +46,10 @@ def squared_distances(
     DIRECT: tl.constexpr, CENTRED: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, INNER: tl.constexpr,
     PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Squared distances of one tile, and whether some pair was so near that differences had to be taken.
+    """Squared distances of one tile, and whether a near pair required differences.
 
-    ``‖x‖² + ‖y‖² − 2 x·y`` loses the digits that cancel: where less than 1/64 is left the whole tile is done again.
-    Pairs outside the samples and, with ``same_sample``, of a row with itself come out as 0.
+    ``‖x‖² + ‖y‖² − 2 x·y`` loses digits by cancellation. If less than 1/64 remains, the whole tile is recomputed. Pairs
+    outside the samples are 0, as is the pair of a row with itself with ``same_sample``.
     """
     inside = (rows < num_rows)[:, None] & (columns < num_columns)[None, :]
     inside = inside & ((rows[:, None] != columns[None, :]) | (same_sample == 0))

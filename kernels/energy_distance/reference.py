@@ -1,4 +1,4 @@
-"""The definition of the energy distance and of the distances it is made of."""
+"""Definition of the energy distance."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 def safe_norm(x: Float[Tensor, "*rows dim"]) -> Float[Tensor, "*rows"]:
     """Euclidean norm over the last dimension; every derivative is 0 at a zero vector.
 
-    Both ``where`` are needed: the inner one keeps the branch not taken finite, or its 0 · ∞ would be NaN.
+    Both ``where`` are needed: the inner one keeps the unused branch finite, whose 0 · ∞ would be NaN.
     """
     squared = x.square().sum(-1)
     positive = squared > 0

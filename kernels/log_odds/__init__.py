@@ -13,7 +13,7 @@ from ungan_dist.kernels.log_odds import reference
 def log_odds(
     logits: Float[Tensor, "models batch classes"], labels: Int[Tensor, " batch"], *, impl: Impl = "auto"
 ) -> Float[Tensor, "models batch"]:
-    """``log(p / (1 − p))`` of the true class, ``z_y − logsumexp_{c≠y} z_c``: no probability rounds to 1.
+    """Return ``log(p / (1 − p))`` of the true class, ``z_y − logsumexp_{c≠y} z_c``: no probability rounds to 1.
 
     Args:
         logits: unnormalised scores, in nats; bfloat16 and half are computed in float32.

@@ -15,7 +15,7 @@ from ungan_dist.kernels.blocks import LOG_ODDS_CLASSES, LOG_ODDS_ROWS
 @triton.jit
 @no_type_check
 def log_odds_kernel(logits, labels, log_odds, num_rows, batch, classes, ROWS: tl.constexpr, CLASSES: tl.constexpr):
-    """Rows are (model, example); the true class is kept apart while the others are summed."""
+    """Rows are (model, example); the true class is excluded from the running sum."""
     rows = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     is_row = rows < num_rows
     label = tl.load(labels + rows % batch, mask=is_row, other=0)
@@ -45,7 +45,7 @@ def log_odds_kernel(logits, labels, log_odds, num_rows, batch, classes, ROWS: tl
 
 @torch.library.custom_op("ungan_dist::log_odds", mutates_args=())
 def log_odds(logits: Tensor, labels: Tensor) -> Tensor:
-    """No formula for a derivative: a backward pass through it raises."""
+    """Return the log-odds; not differentiable, so a backward pass raises."""
     logits, labels = logits.contiguous(), labels.contiguous()
     _, batch, classes = logits.shape
     out = logits.new_empty(logits.shape[:-1], dtype=torch.float32)

@@ -1,4 +1,4 @@
-"""The definition of the log-odds."""
+"""Definition of the log-odds."""
 
 from __future__ import annotations
 

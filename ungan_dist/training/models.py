@@ -1,4 +1,4 @@
-"""The classifiers."""
+"""Classifiers: build, split into stages, copy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ungan_dist.training.factories import call_factory
 
 
 class SmallCNN(nn.Module):
-    """Three convolutions with batch norm, global average pooling, one linear layer: ordered in ``stages``."""
+    """Three convolutions with batch norm, global average pooling and a linear layer, in four ``stages``."""
 
     def __init__(self, channels: int, num_classes: int, width: int) -> None:
         super().__init__()
@@ -44,8 +44,8 @@ def _convolution(channels_in: int, channels_out: int, *, pool: bool) -> nn.Seque
 
 
 def _resnet18(channels: int, num_classes: int, *, cifar_stem: bool) -> nn.Module:
-    """Torchvision's own ResNet-18; the CIFAR stem is 3×3 with stride 1 and no max-pool."""
-    import torchvision  # four seconds that only a ResNet is worth
+    """Build torchvision's ResNet-18; the CIFAR stem is 3×3 with stride 1 and no max-pool."""
+    import torchvision  # takes four seconds, so imported for a ResNet only
 
     model = torchvision.models.resnet18(weights=None, num_classes=num_classes)
     if cifar_stem:
@@ -57,7 +57,7 @@ def _resnet18(channels: int, num_classes: int, *, cifar_stem: bool) -> nn.Module
 
 
 def build(config: ModelConfig, *, channels: int, num_classes: int, seed: int, device: torch.device) -> nn.Module:
-    """A classifier with the initial weights of one seed; the global random state is left as it was."""
+    """Build a classifier with the initial weights of a seed; the global random state is unchanged."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed("weights", seed))
         if config.factory is not None:
@@ -70,32 +70,36 @@ def build(config: ModelConfig, *, channels: int, num_classes: int, seed: int, de
 
 
 def stages(model: nn.Module) -> list[nn.Module]:
-    """The parts of a classifier in the order of the forward pass, the last one its classifying layer."""
+    """List the stages of a classifier in the order of the forward pass; the last is its classifying layer.
+
+    Raises:
+        ValueError: the model has no stages with parameters.
+    """
     if isinstance(model, SmallCNN):
         return list(model.stages)
     names = ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4", "fc")
     if all(hasattr(model, name) for name in names):
         stem, rest = names[:2], names[2:]
         return [nn.ModuleList(map(model.get_submodule, stem)), *map(model.get_submodule, rest)]
-    # a model of the user's: its parts in the order of their definition, containers opened once
+    # a user's model: its children in order of definition, with nn.Sequential expanded once
     parts = [part for child in model.children() for part in (child if isinstance(child, nn.Sequential) else [child])]
     parts = [part for part in parts if any(True for _ in part.parameters())]
     if not parts:
-        raise ValueError(f"{type(model).__name__} has no parts with parameters: CF-k cannot tell its last ones")
+        raise ValueError(f"{type(model).__name__} has no stages with parameters, which CF-k needs")
     return parts
 
 
 def frozen_copy(model: nn.Module) -> nn.Module:
-    """A copy in eval mode whose parameters take no gradient."""
+    """Return a copy in eval mode whose parameters take no gradient."""
     duplicate = cast(nn.Module, copy.deepcopy(model))
     return duplicate.eval().requires_grad_(False)
 
 
 def trainable_copy(model: nn.Module, like: nn.Module | None = None) -> nn.Module:
-    """A copy in training mode; what the user's factory froze, as a pretrained backbone, is trained nowhere.
+    """Return a copy in training mode; parameters that the factory froze, such as a pretrained backbone, stay frozen.
 
     Args:
-        like: the same architecture as it was built; the copy's parameters take gradients where its do. None: the model.
+        like: a model whose parameters' ``requires_grad`` the copy takes over; defaults to the model itself.
     """
     duplicate = cast(nn.Module, copy.deepcopy(model)).train()
     for parameter, built in zip(duplicate.parameters(), (model if like is None else like).parameters(), strict=True):

@@ -26,7 +26,7 @@ blocks = {
 print(json.dumps({
     name: compile_variant(
         with_dots("critic.fused_weights", "weights_kernel", "fp32", "tf32", block, SPLIT=128), 80
-    ).complaint()
+    ).find_violation()
     for name, block in blocks.items()
 }))
 """

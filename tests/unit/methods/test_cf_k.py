@@ -69,5 +69,5 @@ def test_a_model_of_the_users_has_its_parts_for_stages() -> None:
 
 
 def test_a_model_without_parameters_is_refused() -> None:
-    with pytest.raises(ValueError, match="no parts with parameters"):
+    with pytest.raises(ValueError, match="no stages with parameters"):
         stages(nn.Sequential(nn.Flatten()))
