@@ -73,7 +73,8 @@ def test_a_lost_node_changes_no_bit(tmp_path: Path, ray_cluster: Any, local_log_
                     places = {int(note.stem): note.read_text() for note in tmp_path.glob("*.at")}
                     lost = next(iter(places.values()))
                     victims = [pid for pid, node in places.items() if node == lost]
-                    (node,) = (node for node in ray_cluster.worker_nodes if node.unique_id == lost)
+                    (socket,) = (node["RayletSocketName"] for node in ray.nodes() if node["NodeID"] == lost)
+                    (node,) = (node for node in ray_cluster.worker_nodes if node.raylet_socket_name == socket)
                     removal = threading.Thread(target=ray_cluster.remove_node, args=(node, False))
                     removal.start()
             assert removal
@@ -81,7 +82,8 @@ def test_a_lost_node_changes_no_bit(tmp_path: Path, ray_cluster: Any, local_log_
             assert victims
             assert all(map(wait_for_death, victims))
     finally:
-        ray_cluster.add_node(num_cpus=2, num_gpus=2)
+        if removal:
+            ray_cluster.add_node(num_cpus=2, num_gpus=2)
     assert "retries" in notes
     assert count_outcomes(outcomes) == {unit.id: 1 for unit in plan.shadows}
     assert (read_log_odds(plan) == local_log_odds).all()
