@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ungan_dist.errors import ConfigError, Unfinished
-from ungan_dist.runs.status import Status
+from ungan_dist.runs.status import RunState, Status
 
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails, JobSubmissionClient
@@ -20,7 +20,7 @@ STOP_SECONDS = 30
 CLOCK_SECONDS = 2.0
 """Seconds by which the clocks of two nodes may differ."""
 
-_STATES = {0: "COMPLETE", 3: "PARTIAL", 2: "REFUSED"}
+_STATES = {0: RunState.COMPLETE, 3: RunState.PARTIAL, 2: RunState.REFUSED}
 
 
 def judge_job(job: JobDetails, status: Status | None) -> tuple[str, int, str]:
@@ -38,15 +38,15 @@ def judge_job(job: JobDetails, status: Status | None) -> tuple[str, int, str]:
         return job.status.value, 3, ""
     code, stopped = job.driver_exit_code, "stopped" if job.status.value == "STOPPED" else ""
     if status is not None and _was_written_by(job, status):
-        if status.state == "COMPLETE":
+        if status.state is RunState.COMPLETE:
             return "COMPLETE", 0, ""
-        if status.state == "FAILED":
+        if status.state is RunState.FAILED:
             return "FAILED", code if code in (1, 2) else 1, status.error
-        killed = "its driver was killed" if status.state == "RUNNING" else ""
+        killed = "its driver was killed" if status.state is RunState.RUNNING else ""
         detail = killed or stopped or status.error or "; ".join(status.missing)
-        return "PARTIAL", 3, detail
+        return RunState.PARTIAL, 3, detail
     if stopped:
-        return "PARTIAL", 3, stopped
+        return RunState.PARTIAL, 3, stopped
     if code not in _STATES:
         return "FAILED", 1, "" if code else job.message or ""
     return _STATES[code], code, ""

@@ -1,19 +1,46 @@
-"""What ends a run for a reason that its user can mend; each carries its exit code."""
+"""Errors that the user can fix; each carries the exit code of the command line."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
+from collections.abc import Generator
+from pathlib import Path
+
+STORAGE_FULL = "no space left for {folder}: free some space and run the same command again; committed results are kept"
+
 
 class ConfigError(ValueError):
-    """The config or the input is wrong: nothing was computed, nothing written or lost."""
+    """The config or the input is wrong. Nothing was computed, written or lost."""
 
     exit_code = 2
 
 
 class Unfinished(Exception):
-    """The run stopped before its end; what it had committed is kept and the same command continues."""
+    """The run stopped early. Committed results are kept, and the same command continues."""
 
     exit_code = 3
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, treated as Ctrl-C is."""
+    """SIGTERM was received; handled like Ctrl-C."""
+
+
+@contextlib.contextmanager
+def explain_file_errors(folder: Path) -> Generator[None]:
+    """Turn errors of the file system into messages that name a remedy.
+
+    Raises:
+        Unfinished: The disk or the quota is full.
+        ConfigError: The folder cannot be written to, or another process holds it.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise Unfinished(STORAGE_FULL.format(folder=folder)) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+            raise ConfigError(f"cannot write to {folder} ({error.strerror}): choose another --output") from error
+        if isinstance(error, BlockingIOError):
+            raise ConfigError(str(error)) from error
+        raise

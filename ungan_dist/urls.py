@@ -1,4 +1,4 @@
-"""URLs of outputs and of runs under them."""
+"""URLs of outputs in object storage, and of the runs below them."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 from ungan_dist.errors import ConfigError
 
 _SECRET = re.compile(r"secret|passw|token|credential|key|^sig$", re.IGNORECASE)
-"""In the name of an option of a file system whose value nobody else may read."""
+"""Matches the names of URL options that hold a secret."""
 
 
 def is_url(place: str) -> bool:
-    """Whether an output is object storage's URL and not a folder."""
+    """Return whether an output is a URL of object storage rather than a folder."""
     return "://" in place
 
 
 def split_run(url: str) -> tuple[str, str]:
-    """The output's URL and the name of a run under it.
+    """Split the URL of a run into the URL of its output and the run's name.
 
     Raises:
-        ConfigError: nothing follows the bucket.
+        ConfigError: The URL ends at the bucket.
     """
     parts = urlsplit(trim(url))
     parent, _, name = parts.path.rpartition("/")
@@ -30,34 +30,34 @@ def split_run(url: str) -> tuple[str, str]:
 
 
 def join_url(url: str, name: str) -> str:
-    """The URL of something below another, the query kept at the end."""
+    """Append a name to the path of a URL; the query stays at the end."""
     parts = urlsplit(trim(url))
     return urlunsplit(parts._replace(path=f"{parts.path}/{name}"))
 
 
 def trim(url: str) -> str:
-    """A URL without slashes at the end of its path."""
+    """Remove trailing slashes from the path of a URL."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(path=parts.path.rstrip("/")))
 
 
 def refuse_credentials(url: str) -> None:
-    """Refuses a URL that holds a key or a password; the message does not repeat it.
+    """Refuse a URL that contains a key or a password, without repeating it in the message.
 
     Raises:
-        ConfigError: something stands before the bucket's name, or a key among the options behind the ``?``.
+        ConfigError: The query contains a secret, or a user name precedes the bucket.
     """
     parts = urlsplit(url)
-    telling = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True) if _SECRET.search(name)]
-    if telling:
+    secrets = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True) if _SECRET.search(name)]
+    if secrets:
         raise ConfigError(
-            f"the URL of the output holds {' and '.join(telling)}, which every list of processes shows: take it out "
-            f"and give it by the environment or the provider's own files"
+            f"the URL of the output holds {' and '.join(secrets)}, which every list of processes shows: remove it and "
+            f"use the environment or the provider's own files"
         )
-    # Azure's own form has the container there
+    # Azure puts the container before the @
     before = parts.netloc.rpartition("@")[0]
     if before and before != "anonymous" and (parts.scheme not in ("abfs", "abfss") or ":" in before):
         raise ConfigError(
             f"the URL of the output on {parts.netloc.rpartition('@')[2]} holds credentials, which every list of "
-            f"processes shows: take them out and give them by the environment or the provider's own files"
+            f"processes shows: remove them and use the environment or the provider's own files"
         )

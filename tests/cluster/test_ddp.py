@@ -22,7 +22,7 @@ from ungan_dist.cluster.ddp import TrainerResources, refuse_infeasible, run_with
 from ungan_dist.config.audit import AuditConfig
 from ungan_dist.config.execution import FleetConfig
 from ungan_dist.errors import ConfigError
-from ungan_dist.runs.pipeline import open_run
+from ungan_dist.runs.folder import open_run
 from ungan_dist.runs.plan import Plan
 
 # Ray Train uses deprecated names of Ray Data

@@ -81,7 +81,7 @@ def test_a_terminated_and_a_killed_driver_are_continued_by_the_same_command(
     assert read_state(there) == "RUNNING"
     second = committed_units(there)
     assert len(second) > len(first)
-    assert "INTERRUPTED" in run_command("runs", there).stdout
+    assert "PARTIAL" in run_command("runs", there).stdout
 
     driver = start_driver(there, ray_cluster.address)
     _, errors = driver.communicate(timeout=120)

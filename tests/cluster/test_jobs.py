@@ -20,7 +20,7 @@ from ungan_dist.cluster.submit import copy_package, prepare_submission
 from ungan_dist.commands.options import recipe_config
 from ungan_dist.commands.status import main as status_command
 from ungan_dist.errors import ConfigError
-from ungan_dist.runs.status import State, Status
+from ungan_dist.runs.status import RunState, Status
 
 START, END = 1000.0, 1100.0
 
@@ -39,8 +39,10 @@ def job(state: str, exit_code: int | None = None, message: str = "") -> JobDetai
     )
 
 
-def status(state: State, at: float = 1050.0) -> Status:
-    return Status(state=state, host="node", pid=1, time=at, error="no space left" if state != "COMPLETE" else "")
+def status(state: str, at: float = 1050.0) -> Status:
+    return Status(
+        state=RunState(state), host="node", pid=1, time=at, error="no space left" if state != "COMPLETE" else ""
+    )
 
 
 @pytest.mark.parametrize(
@@ -231,11 +233,13 @@ def test_the_copied_package_is_complete_and_runs() -> None:
 
 @pytest.mark.parametrize(("state", "code"), [("COMPLETE", 0), ("PARTIAL", 3), ("FAILED", 1), ("RUNNING", 3)])
 def test_status_of_a_run_folder_needs_no_cluster(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], state: State, code: int
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], state: str, code: int
 ) -> None:
     import platform
 
-    mine = Status(state=state, host=platform.node(), pid=os.getpid(), time=time.time(), missing=["ungan, seed 0"])
+    mine = Status(
+        state=RunState(state), host=platform.node(), pid=os.getpid(), time=time.time(), missing=["ungan, seed 0"]
+    )
     store.write_json(tmp_path / "status.json", asdict(mine))
     assert status_command([str(tmp_path)]) == code
     printed = capsys.readouterr().out
@@ -250,7 +254,7 @@ def test_status_of_a_run_folder_needs_no_cluster(
     assert status_command([str(tmp_path)]) == 0
     assert "PURGED" in capsys.readouterr().out
     store.write_json(tmp_path / "purging.json", {})
-    assert status_command([str(tmp_path)]) == 3
+    assert status_command([str(tmp_path)]) == 1
     assert "cut short" in capsys.readouterr().out
 
 

@@ -19,9 +19,10 @@ from ungan_dist import store
 from ungan_dist.data.examples import gather
 from ungan_dist.data.prepared import open_examples
 from ungan_dist.errors import ConfigError
-from ungan_dist.runs.pipeline import audit, report_of
+from ungan_dist.runs.pipeline import audit
 from ungan_dist.runs.plan import make_plan
 from ungan_dist.runs.record import read_run
+from ungan_dist.runs.reporting import rewrite_report
 from ungan_dist.runs.shadows import ShadowUnit
 from ungan_dist.training.weights import load_weights
 
@@ -59,7 +60,7 @@ def test_a_report_is_written_anew_without_training(output: Path) -> None:
     before = table(output)
     for name in ("table.json", "report.html"):
         (output / "run" / name).unlink()
-    report_of(read_run(output / "run"))
+    rewrite_report(read_run(output / "run"))
     assert table(output) == before
     assert (output / "run/report.html").is_file()
 
@@ -128,7 +129,7 @@ def test_a_report_can_be_written_where_the_run_was_not_computed(output: Path, mo
     before = table(output)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.chdir("/")
-    report, _ = report_of(read_run(output / "run"))
+    report, _ = rewrite_report(read_run(output / "run"))
     assert report.status == "COMPLETE"
     assert table(output) == before
 

@@ -211,15 +211,15 @@ def test_parquet_with_ids_and_a_model_trained_here(project: Path, capsys: pytest
     assert any(f"given as forget, {project}/forget.csv" in note for note in plan_purge(Path("out/run")).notes)
     Path("forget.csv").write_text("person-7\n")
     assert command("verify", "out/run") == 1
-    assert "lists that were given are not what the run was made from" in capsys.readouterr().err
+    assert "given weights or lists have changed since the run was made" in capsys.readouterr().err
     table = Path("out/run/table.json").read_bytes()
     assert command("report", "out/run") == 2
     said = capsys.readouterr().err
-    assert f"lists that were given are not what the run was made from ({project}/forget.csv): put it back" in said
+    assert f"given weights or lists have changed since the run was made ({project}/forget.csv): restore it" in said
     Path("forget.csv").unlink()
     assert command("report", "out/run") == 2
     assert "forget.csv does not exist" in (said := capsys.readouterr().err)
-    assert "A report needs what the run was made from: put it back" in said
+    assert "A report needs the inputs of the run: restore them" in said
     assert Path("out/run/table.json").read_bytes() == table
     Path("mypackage/models.py").unlink()
     for name in [name for name in sys.modules if name.partition(".")[0] == "mypackage"]:

@@ -1,4 +1,4 @@
-"""``ungan-dist audit``: judge a model that was unlearned elsewhere."""
+"""``ungan-dist audit``: audit a model that was unlearned elsewhere."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ USAGE = """\
 usage: ungan-dist audit --unlearned WEIGHTS --model MODULE:FUNCTION --original WEIGHTS --source.path DATA --forget LIST
                         [--members LIST] [OPTIONS]
 
-Audits a model that was unlearned elsewhere: no method of ours runs. The table has the original and the given model;
---methods original,retrain,unlearned adds the reference that a verdict is measured from (else .5 stands in for it).
-The same as `run custom` with these rows: shadow models are trained once, and the next forget request on the same data
-and members trains none. Options: ungan-dist run custom --help
+Audits a model that was unlearned elsewhere; no unlearning method runs. The table has the original and the given model.
+--methods original,retrain,unlearned adds Retrain, the reference of the verdict; without it the reference is AUC .5.
+Shadow models are trained once: the next forget request on the same data and members trains none.
+
+Equal to `run custom` with these rows. Options: ungan-dist run custom --help
 """
 
 
 def main(arguments: list[str]) -> int:
-    """Runs the recipe ``custom`` with the given model for a row."""
+    """Run the recipe ``custom`` with the given model as a row."""
     if not arguments or arguments[:1] in (["-h"], ["--help"]):
         print(USAGE, end="")
         return 0
@@ -32,6 +33,6 @@ def main(arguments: list[str]) -> int:
     config = recipe_config(["custom", *arguments], command="audit")
     if "unlearned" not in config.methods:
         raise ConfigError(
-            f"--methods {','.join(config.methods)} leaves out the row unlearned, which the audit is about: add it"
+            f"--methods {','.join(config.methods)} leaves out the row unlearned, the subject of the audit: add it"
         )
     return run(["custom", *arguments])

@@ -1,4 +1,4 @@
-"""What ``--help`` says of an option: its docstring as flowing text, whatever lines it was written in."""
+"""Help texts of options: the docstring below each config field, without its line breaks."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ import tyro
 
 
 def add_rule(registry: tyro.constructors.ConstructorRegistry, short: Mapping[str, str]) -> None:
-    """Has tyro take frozen configs field by field, with their flowing docstrings.
+    """Teach tyro to read frozen configs field by field, with the docstrings as help.
 
     Args:
-        registry: of the command line.
-        short: short name → option in full, each listed beside the other.
+        registry: The registry of the command line.
+        short: Short name → full option; the help lists both.
     """
     named = {full.rpartition(".")[2]: alias for alias, full in short.items()}
     owners = {full.removeprefix("--").partition(".")[0] for full in short.values()}
@@ -53,7 +53,7 @@ def _help_of(kind: type, name: str) -> str | None:
 
 @functools.cache
 def field_texts(kind: type) -> dict[str, str]:
-    """Field → the docstring under it, in the class or one of its bases; ``known`` values of its metadata follow."""
+    """Map each field of a config to the docstring below it and the ``known`` values of its metadata."""
     texts: dict[str, str] = {}
     for base in reversed(kind.__mro__):
         if dataclasses.is_dataclass(base):
@@ -72,11 +72,11 @@ def _own_texts(kind: type) -> dict[str, str]:
         if not isinstance(field, ast.AnnAssign) or not isinstance(field.target, ast.Name):
             continue
         if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant) and isinstance(text.value.value, str):
-            texts[field.target.id] = flowing(text.value.value)
+            texts[field.target.id] = unwrap(text.value.value)
     return texts
 
 
-def flowing(text: str) -> str:
-    """Paragraphs without line breaks of their own, and names without their backticks."""
+def unwrap(text: str) -> str:
+    """Remove line breaks within paragraphs, and backticks."""
     paragraphs = inspect.cleandoc(text).split("\n\n")
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs).replace("``", "")

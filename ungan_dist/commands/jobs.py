@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
-import platform
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -84,19 +82,17 @@ def open_status_folder(run: str) -> Iterator[Path]:
 
 def print_status(run: str, folder: Path, status: Status) -> int:
     """Print a run's state and return the matching exit code."""
-    from ungan_dist.runs.record import PURGED_FILE, PURGING_FILE
+    from ungan_dist.runs.status import RunState, current_state
 
-    if (folder / PURGING_FILE).exists():
-        print(f"{run}: its purge was cut short: finish it with ungan-dist purge")
-        return 3
-    if (folder / PURGED_FILE).exists():
-        print(f"{run}: PURGED (was {status.state})")
-        return 0
-    state, code = status.state, {"COMPLETE": 0, "FAILED": 1}.get(status.state, 3)
-    if state == "RUNNING" and status.host == platform.node() and not _alive(status.pid):
-        state = "PARTIAL (its driver is gone: run the same command again)"
+    state = current_state(folder)
     print(f"{run}: {state}")
-    if state == "RUNNING" and status.progress is not None:
+    if state is RunState.CORRUPT:
+        print("  its purge was cut short: finish it with ungan-dist purge")
+    if state in (RunState.CORRUPT, RunState.PURGED):
+        return state.exit_code
+    if state is RunState.PARTIAL and status.state is RunState.RUNNING:
+        print("  its driver is gone: run the same command again")
+    if state is RunState.RUNNING and status.progress is not None:
         print(f"  {describe_progress(status.progress)}")
     if status.error:
         print(f"  {status.error}")
@@ -104,7 +100,7 @@ def print_status(run: str, folder: Path, status: Status) -> int:
         print(f"  missing: {name}")
     if (folder / "report.html").exists():
         print(f"  report: {folder / 'report.html'}")
-    return code
+    return state.exit_code
 
 
 def describe_progress(event: Event) -> str:
@@ -113,16 +109,6 @@ def describe_progress(event: Event) -> str:
 
     left = "" if event.seconds_left is None else f", about {clock(event.seconds_left)} left in this stage"
     return f"{event.stage}: {event.done} of {event.total} done{left}"
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def print_job(job: JobDetails) -> int:

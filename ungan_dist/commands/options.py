@@ -1,4 +1,4 @@
-"""From a recipe's name and options on the command line to a config."""
+"""Parse a recipe's name and options on the command line into a config."""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ if TYPE_CHECKING:
 
 
 def recipe_config(arguments: list[str], *, command: str) -> AuditConfig:
-    """The config of ``RECIPE [OPTIONS]``.
+    """Parse ``RECIPE [OPTIONS]``.
+
+    Args:
+        arguments: The recipe's name and the options behind it.
+        command: Name of the command, for messages.
 
     Raises:
-        ConfigError: no such recipe, or a value out of range.
+        ConfigError: There is no such recipe, or a value is out of range.
     """
     from ungan_dist.config.recipes import RECIPES
 
@@ -39,17 +43,17 @@ SHORT = {
     "--members": "--given.members",
     "--unlearned": "--given.unlearned",
 }
-"""What the recipe ``custom`` is mostly told, by short names."""
+"""Short names for the main options of the recipe ``custom``."""
 
 MORE = {
     "custom": (
-        "It audits a model of your own. Name the model (--model MODULE:FUNCTION, found from the current folder), the "
-        "data (--source.path) and who is to be forgotten (--forget LIST); where they exist, the trained weights "
-        "(--original) and what they were trained on (--members). Shadow models are trained as --train.… says: set it "
-        "to what the original was trained with."
+        "It audits your own model. Name the model (--model MODULE:FUNCTION, found from the current folder), the data "
+        "(--source.path) and the examples to forget (--forget LIST). If you have them, add the trained weights "
+        "(--original) and the list of examples they were trained on (--members). Shadow models are trained with "
+        "--train.…: set it to what the original was trained with."
     )
 }
-"""What is told of a recipe beside its options."""
+"""Text shown above the options of a recipe."""
 
 
 def _in_full(option: str) -> str:
@@ -58,28 +62,36 @@ def _in_full(option: str) -> str:
 
 
 def _refuse_repeats(options: list[str]) -> None:
-    """The last one would count, and the others be dropped without a word."""
+    """Refuse repeats, of which all but the last would be dropped silently."""
     named = [option.partition("=")[0] for option in options]
     for short, full in SHORT.items():
         if named.count(full) > 1:
             raise ConfigError(
-                f"{short} was given {named.count(full)} times, one value is taken: give it once, and the others each "
-                f"in a run of their own, which shares the shadow models"
+                f"{short} was given {named.count(full)} times but takes one value: give it once, and start another run "
+                f"for each of the others; the runs share their shadow models"
             )
 
 
 def parse_config(default: AuditConfig, arguments: list[str], *, program: str, more: str = "") -> AuditConfig:
-    """A recipe's config with the command line's changes.
+    """Apply the options of the command line to a recipe's config.
+
+    Unknown options and invalid choices end the process with code 2.
+
+    Args:
+        default: The recipe's config.
+        arguments: The options.
+        program: Name of the program in the help.
+        more: Text to show above the options.
 
     Raises:
-        ConfigError: a value out of range. Unknown options and values that are no choice end the process with code 2.
+        ConfigError: A value is out of range.
     """
     import tyro
 
     from ungan_dist.commands.help_text import add_rule
     from ungan_dist.config.audit import AuditConfig
 
-    about = f"Runs the recipe {default.name!r}; the defaults below are the recipe's. {more}"
+    about = f"Options of the recipe {default.name!r}, with the recipe's defaults. {more}"
     registry = tyro.constructors.ConstructorRegistry()
     add_rule(registry, SHORT if default.name == "custom" else {})
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ungan_dist.commands.options import recipe_config
 from ungan_dist.commands.parser import Parser
 from ungan_dist.errors import ConfigError
+from ungan_dist.files import format_bytes
 
 if TYPE_CHECKING:
     from ungan_dist.runs.forecast.forecast import Forecast
@@ -86,15 +87,15 @@ def _cost(found: Forecast) -> list[str]:
     if not found.unit_seconds:
         return ["  cost         nothing is left to compute"]
     kind = "GPU" if found.device == "cuda" else "core"
-    on_device = f", {_bytes(found.device_memory_bytes)} on its GPU" if found.device == "cuda" else ""
+    on_device = f", {format_bytes(found.device_memory_bytes)} on its GPU" if found.device == "cuda" else ""
     stages = ", ".join(f"{name} {_clock(seconds)}" for name, seconds in found.stages.items())
     shadow, original = found.unit_seconds["shadow model"], found.unit_seconds["original"]
     is_full = found.disk_bytes > found.free_disk_bytes
     return [
         f"  wall time    {_clock(found.wall_seconds)} ± 50 % on {found.num_workers} workers ({stages})",
         f"  {kind}-hours   {found.device_hours:.2f}; {shadow:.1f} s a shadow model, {original:.1f} s an original",
-        f"  memory       {_bytes(found.memory_bytes)} a worker{on_device}",
-        f"  disk         {_bytes(found.disk_bytes)} to write, {_bytes(found.free_disk_bytes)} free"
+        f"  memory       {format_bytes(found.memory_bytes)} a worker{on_device}",
+        f"  disk         {format_bytes(found.disk_bytes)} to write, {format_bytes(found.free_disk_bytes)} free"
         + (" — NOT ENOUGH" if is_full else ""),
         f"  probe        {found.probe_seconds:.0f} s; scoring and the report are not included",
     ]
@@ -119,10 +120,6 @@ def _power(outlook: Outlook, found: Forecast | None = None) -> list[str]:
         "  δ passed: the smallest δ that a method equal to Retrain passes in four of five runs.",
         "  leak seen: the attack's AUC − .5 for a leak at which the best attack has AUC − .5 = δ.",
     ]
-
-
-def _bytes(count: int) -> str:
-    return f"{count / 2**30:,.1f} GiB" if count >= 2**30 else f"{count / 2**20:,.1f} MiB"
 
 
 def _clock(seconds: float) -> str:

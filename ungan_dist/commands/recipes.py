@@ -1,10 +1,10 @@
-"""``ungan-dist recipes``: what can be run."""
+"""``ungan-dist recipes``: list the recipes."""
 
 from __future__ import annotations
 
 
 def main(arguments: list[str]) -> int:
-    """Lists the recipes."""
+    """List the recipes."""
     from ungan_dist.config.recipes import RECIPES
 
     for name, recipe in RECIPES.items():

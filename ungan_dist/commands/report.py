@@ -1,4 +1,4 @@
-"""``ungan-dist report``: a run's report written anew."""
+"""``ungan-dist report``: write the report of a run again."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from ungan_dist.urls import is_url
 USAGE = """\
 usage: ungan-dist report RUN
 
-Writes the report of a run folder, or of a run's URL in object storage, anew from what is committed there; trains
-nothing.
+Writes the report of a run again from its committed results, and prints the table. Trains nothing. If nothing changed
+since the last report, only prints it. RUN is a run folder, or the URL of a run in object storage.
 """
 
 
 def main(arguments: list[str]) -> int:
-    """Writes and shows a report."""
+    """Write a report and print its table."""
     match arguments:
         case ["-h" | "--help"]:
             print(USAGE, end="")
@@ -28,7 +28,7 @@ def main(arguments: list[str]) -> int:
             raise ConfigError(f"report takes one run folder, got {' '.join(arguments)!r}")
 
     from ungan_dist.commands.show import show
-    from ungan_dist.runs.pipeline import report_of
+    from ungan_dist.runs.finished import find_report
     from ungan_dist.runs.progress import progress
     from ungan_dist.runs.record import read_run, refuse_purged
 
@@ -38,12 +38,16 @@ def main(arguments: list[str]) -> int:
 
         mirror, here, damaged = fetch_run(folder)
         for line in damaged:
-            print(f"damaged, so left out: {line}", file=sys.stderr)
+            print(f"damaged, therefore left out: {line}", file=sys.stderr)
+    elif finished := find_report(here):
+        return show(finished.report, finished.folder)
     record = read_run(here)
     refuse_purged(here)
 
+    from ungan_dist.runs.reporting import rewrite_report
+
     with progress("auto") as on_progress:
-        report, path = report_of(record, on_progress=on_progress)
+        report, path = rewrite_report(record, on_progress=on_progress)
     if mirror is None:
         return show(report, path)
     mirror.push(path.name, "report.json")

@@ -1,4 +1,4 @@
-"""``ungan-dist run``: a recipe from data to report."""
+"""``ungan-dist run``: run a recipe from data to report, or continue it."""
 
 from __future__ import annotations
 
@@ -10,18 +10,33 @@ from typing import NoReturn
 from ungan_dist.commands.options import recipe_config
 from ungan_dist.errors import Terminated
 
+USAGE = """\
+usage: ungan-dist run RECIPE [OPTIONS]
+
+Trains, unlearns, attacks and writes the report. The same command continues a run that was stopped, and prints the
+report of one that is complete. More seeds, methods or shadow models extend a run.
+
+recipes: {recipes}
+options: ungan-dist run RECIPE --help
+"""
+
 
 def main(arguments: list[str]) -> int:
-    """Runs a recipe, or continues it."""
+    """Run a recipe, continue it, or print its finished report."""
     if arguments[:1] in (["-h"], ["--help"]):
         from ungan_dist.config.recipes import RECIPES
 
-        print(f"usage: ungan-dist run RECIPE [OPTIONS]\n\nrecipes: {', '.join(RECIPES)}\noptions: run RECIPE --help")
+        print(USAGE.format(recipes=", ".join(RECIPES)), end="")
         return 0
     config = recipe_config(arguments, command="run")
-    signal.signal(signal.SIGTERM, _terminate)
 
     from ungan_dist.commands.show import show
+    from ungan_dist.runs.finished import find_finished
+
+    if finished := find_finished(config):
+        return show(finished.report, finished.folder)
+    signal.signal(signal.SIGTERM, _terminate)
+
     from ungan_dist.launch import audit
     from ungan_dist.runs.progress import progress
     from ungan_dist.runs.record import folder_of

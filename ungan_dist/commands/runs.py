@@ -1,4 +1,4 @@
-"""``ungan-dist runs``: what lies in an output folder."""
+"""``ungan-dist runs``: list the runs of an output folder, or remove one."""
 
 from __future__ import annotations
 
@@ -8,21 +8,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ungan_dist.errors import ConfigError
+from ungan_dist.files import format_bytes
 from ungan_dist.urls import is_url
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 USAGE = """\
-usage: ungan-dist runs [DIR]                 list the runs of an output folder (default: runs) with state and size
-       ungan-dist runs [DIR] --remove RUN    remove one of them: its models, scores and report, for good
+usage: ungan-dist runs [DIR]                 list the runs of an output folder with state and size
+       ungan-dist runs [DIR] --remove RUN    remove a run for good: its models, scores and report
 
-Shadow models' log-odds and prepared data lie beside the runs, are shared by them, and stay.
+DIR defaults to runs. The log-odds of shadow models and the prepared data are shared by all runs, and stay.
+
+states: RUNNING; COMPLETE; PARTIAL (stopped, the same run command continues it); FAILED; CORRUPT; PURGED
 """
 
 
 def main(arguments: list[str]) -> int:
-    """Lists runs, or removes one."""
+    """List runs, or remove one."""
     match arguments:
         case ["-h" | "--help"]:
             print(USAGE, end="")
@@ -35,8 +38,8 @@ def main(arguments: list[str]) -> int:
             raise ConfigError(f"runs takes a folder and --remove RUN, got {' '.join(arguments)!r}")
     if arguments and is_url(arguments[0]):
         raise ConfigError(
-            f"runs lists folders, not object storage: list {arguments[0]} with the storage's own tools, and ask for "
-            f"one run with ungan-dist status or verify and its URL"
+            f"runs lists folders, not object storage: list {arguments[0]} with the storage's own tools, then use "
+            f"ungan-dist status or verify with the URL of one run"
         )
     if not output.is_dir():
         raise ConfigError(f"{output} is not a folder: name the --output of your runs")
@@ -50,7 +53,7 @@ def _list(output: Path) -> int:
 
     rows = [[config.parent.name, *_facts(config.parent)] for config in sorted(output.glob("*/config.json"))]
     shared = [output / name for name in ("shadows", "data") if (output / name).is_dir()]
-    rows += [[f"{folder.name}/", "shared", "", "", "", "", _human(_size(folder))] for folder in shared]
+    rows += [[f"{folder.name}/", "shared", "", "", "", "", format_bytes(_size(folder))] for folder in shared]
     console = Console()
     if not console.is_terminal:
         console.width = max(console.width, 100)
@@ -59,7 +62,7 @@ def _list(output: Path) -> int:
 
 
 def listing(rows: Sequence[Sequence[str]], width: int) -> Table:
-    """The table of runs; on a narrow terminal without what matters least."""
+    """Draw the table of runs; a narrow terminal gets fewer columns."""
     from rich.table import Table
 
     names = ["run", "state", "recipe", "seeds", "shadow models", "rows", "size"]
@@ -76,26 +79,14 @@ def listing(rows: Sequence[Sequence[str]], width: int) -> Table:
 
 def _facts(folder: Path) -> list[str]:
     from ungan_dist.runs.record import read_run
+    from ungan_dist.runs.status import RunState, current_state
 
     try:
         config = read_run(folder).config
     except ConfigError:
-        return ["UNREADABLE", "", "", "", "", _human(_size(folder))]
+        return [RunState.CORRUPT, "", "", "", "", format_bytes(_size(folder))]
     counts = [str(config.num_seeds), str(config.shadows.num_models), str(len(config.methods))]
-    return [state(folder), config.name, *counts, _human(_size(folder))]
-
-
-def state(folder: Path) -> str:
-    """A run's state: what its driver said last, or that it has died since."""
-    from ungan_dist import store
-    from ungan_dist.runs.status import read_status
-
-    if (folder / "purged.json").is_file():
-        return "PURGED"
-    if store.is_locked(folder):
-        return "RUNNING"
-    status = read_status(folder)
-    return "INTERRUPTED" if status is None or status.state == "RUNNING" else status.state
+    return [current_state(folder), config.name, *counts, format_bytes(_size(folder))]
 
 
 def _remove(output: Path, name: str) -> int:
@@ -113,17 +104,9 @@ def _remove(output: Path, name: str) -> int:
         raise ConfigError(str(error)) from error
     except OSError as error:
         raise ConfigError(f"cannot remove {folder}: {error}") from error
-    print(f"removed {folder} ({_human(size)})")
+    print(f"removed {folder} ({format_bytes(size)})")
     return 0
 
 
 def _size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
-
-
-def _human(num_bytes: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if num_bytes < 1000:
-            return f"{num_bytes:.0f} {unit}" if unit == "B" else f"{num_bytes:.1f} {unit}"
-        num_bytes /= 1000
-    return f"{num_bytes:.1f} TB"

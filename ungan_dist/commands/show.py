@@ -1,4 +1,4 @@
-"""What a command prints when it has a report."""
+"""Print a report on the terminal."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 def show(report: Report, folder: Path, *, url: str | None = None) -> int:
-    """Prints the table and where the report lies, here and in object storage; returns the exit code."""
+    """Print the table and the place of the report, and return the exit code."""
     from rich.console import Console
 
     from ungan_dist.report.terminal import WIDTH, build_terminal_table
 
     console = Console()
     if not console.is_terminal:
-        # a file has no width; rich would take 80
+        # rich would assume 80 columns for a file
         console.width = max(console.width, WIDTH)
     console.print(build_terminal_table(report, min(console.width, WIDTH)))
     print(f"report: {folder / 'report.html'}")

@@ -15,7 +15,7 @@ usage: ungan-dist status RUN
 Show the state and progress of a run folder, a run in object storage, or a job of a cluster (default address
 http://127.0.0.1:8265). --follow prints the job's log until it ends.
 
-exit codes: 0 complete; 3 incomplete; 1 failed; 2 refused, or no such run or job
+exit codes: 0 COMPLETE or PURGED; 3 RUNNING or PARTIAL; 1 FAILED or CORRUPT; 2 REFUSED, or no such run or job
 """
 
 

@@ -1,5 +1,4 @@
-"""``ungan-dist targets``: the originals and what every method makes of them, and shadow models of large ones; under
-torchrun, by several processes."""
+"""``ungan-dist targets``: train the originals and run every method, under torchrun by several processes."""
 
 from __future__ import annotations
 
@@ -21,17 +20,17 @@ _HELP = """\
 usage: ungan-dist targets RECIPE [OPTIONS]
        torchrun --nproc-per-node N -m ungan_dist targets RECIPE [OPTIONS]
 
-Trains the originals and runs every method, and leaves shadow models and report to `ungan-dist run`. Under torchrun all
-processes share every batch. A killed run continues at the last epoch, with as many processes or fewer. With
---shadows.data-parallel the shadow models are trained in the same way, one after another: for models that are too large
-or too slow for one process each.
+Trains the originals and runs every method; `ungan-dist run` then adds shadow models and the report. Under torchrun all
+processes share every batch. A killed run continues from the last epoch, with the same number of processes or fewer.
+--shadows.data-parallel trains the shadow models in the same way, one after another. Use it for models that are too
+large or too slow for one process each.
 
 options: targets RECIPE --help
 """
 
 
 def main(arguments: list[str]) -> int:
-    """Trains the targets of a recipe, or continues."""
+    """Train the targets of a recipe, or continue."""
     if arguments[:1] in (["-h"], ["--help"]):
         print(_HELP, end="")
         return 0
@@ -42,8 +41,8 @@ def main(arguments: list[str]) -> int:
     with process_group() as world:
         if config.train.num_workers not in (1, world.size):
             raise ConfigError(
-                f"train.num_workers is {config.train.num_workers}, but {world.size} process(es) were started: leave it "
-                f"out, or give it to torchrun's --nproc-per-node"
+                f"train.num_workers is {config.train.num_workers}, but {world.size} process(es) were started: omit "
+                f"it, or pass it to torchrun's --nproc-per-node"
             )
         config = dataclasses.replace(config, train=dataclasses.replace(config.train, num_workers=world.size))
         failures = _lead(config, world) if world.rank == 0 else _follow(config, world)
@@ -57,8 +56,8 @@ def main(arguments: list[str]) -> int:
 
 
 def _lead(config: AuditConfig, world: World) -> list[Failed]:
-    """Rank 0 reads the data, holds the run folder and names what is computed: originals first."""
-    from ungan_dist.runs.pipeline import open_run
+    """As rank 0: read the data, hold the run folder and choose the units, originals first."""
+    from ungan_dist.runs.folder import open_run
     from ungan_dist.runs.units import is_done
 
     with open_run(config, device=world.device.type) as plan:
@@ -77,7 +76,7 @@ def _follow(config: AuditConfig, world: World) -> list[Failed]:
 
 
 def _together(units: Sequence[Unit], world: World) -> list[Failed]:
-    """Computes the units that rank 0 names."""
+    """Compute the units that rank 0 chose."""
     from ungan_dist.runs.units import Failed, execute_together
 
     failures: list[Failed] = []

@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from ungan_dist.errors import ConfigError, Unfinished
+from ungan_dist.errors import ConfigError
 from ungan_dist.urls import is_url
 
 USAGE = """\
@@ -45,6 +45,7 @@ def main(arguments: list[str]) -> int:
 
 def _verify(folder: Path, damaged: list[str]) -> int:
     from ungan_dist.runs.record import read_run
+    from ungan_dist.runs.status import RunState
     from ungan_dist.runs.upkeep.verify import verify
 
     found = verify(read_run(folder), folder.resolve())
@@ -52,6 +53,6 @@ def _verify(folder: Path, damaged: list[str]) -> int:
         print(f"corrupt: {line}", file=sys.stderr)
     for line in found.missing:
         print(f"missing: {line}", file=sys.stderr)
-    state = "CORRUPT" if damaged else found.state
+    state = RunState.CORRUPT if damaged else found.state
     print(state)
-    return {"COMPLETE": 0, "PURGED": 0, "PARTIAL": Unfinished.exit_code, "CORRUPT": 1}[state]
+    return state.exit_code

@@ -1,4 +1,4 @@
-"""The run folder: what was asked, by which config, and the models that came out of it."""
+"""The record of a run, ``config.json`` in its folder: its config, hashes and resolved settings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typing
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ungan_dist import store
 from ungan_dist.config import identity as identities
@@ -18,19 +18,16 @@ from ungan_dist.config.execution import ExecutionHalf
 from ungan_dist.errors import ConfigError
 from ungan_dist.urls import is_url
 
-if TYPE_CHECKING:
-    pass
-
 CONFIG_FILE = "config.json"
 PURGED_FILE = "purged.json"
-"""The record of a purge."""
+"""Record of a purge."""
 PURGING_FILE = "purging.json"
-"""Lies there while one is under way."""
+"""Present while a purge is under way."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """What ``config.json`` of a run folder says."""
+    """The content of ``config.json`` in a run folder."""
 
     config: AuditConfig
     run_hash: str
@@ -39,39 +36,42 @@ class RunRecord:
     num_classes: int
     resolved: dict[str, Any]
     given_hash: str = ""
-    """Over the files that were given; empty where none was."""
+    """Hash of the user's lists and weights; empty if there are none."""
     architecture: str = ""
-    """Of what a factory returns; empty where there is none."""
+    """Architecture of the user's own model; empty if there is none."""
 
 
 def folder_of(config: AuditConfig, run_hash: str) -> Path:
-    """The run folder: its given name, or the recipe's with the first digits of the hash.
+    """Return the run folder: its given name, or the recipe's name with the first digits of the hash.
 
     Raises:
-        ConfigError: the output is object storage; a run works in the folder behind it.
+        ConfigError: The output is object storage, which has no folder here.
     """
     if is_url(config.output):
-        raise ConfigError(f"the output must be a folder here, got {config.output}: storage is for ungan-dist run")
+        raise ConfigError(
+            f"the output must be a folder for this command, got {config.output}: only ungan-dist run and its kin take "
+            f"object storage"
+        )
     return Path(config.output).resolve() / (config.execution.run_name or f"{config.name}-{run_hash[:8]}")
 
 
 def write_record(folder: Path, record: RunRecord) -> None:
-    """Writes a run folder's record, after a look at the one that lies there.
+    """Write a run's record into its folder, or check it against the record that is there.
 
     Raises:
-        ConfigError: the folder was made by another identity, the message names the fields that differ; or purged.
+        ConfigError: The folder holds a run with another identity, whose differing fields are named, or was purged.
     """
     refuse_purged(folder)
-    wanted = _plain(record)
+    wanted = _to_plain(record)
     path = folder / CONFIG_FILE
     if path.exists():
-        present = _read_plain(folder)
+        present = read_plain(folder)
         before, after = ({key: side.get(key) for key in _UNCHANGEABLE} for side in (present, wanted))
         lines = identities.differences(before, after)
         if lines:
             raise ConfigError(
                 f"{folder} holds a run of another config: {'; '.join(lines)}. "
-                f"Choose another --execution.run-name, or give the options it was made with"
+                f"Choose another --execution.run-name, or use the options of that run"
             )
         if present == wanted:
             return
@@ -79,18 +79,18 @@ def write_record(folder: Path, record: RunRecord) -> None:
 
 
 def refuse_purged(folder: Path) -> None:
-    """Refuses a run whose forget data are gone: nothing can be computed from what is left.
+    """Refuse a purged run, from which nothing can be computed any more.
 
     Raises:
-        ConfigError: it was purged, or a purge was cut short.
+        ConfigError: The run was purged, or a purge was cut short.
     """
     if (folder / PURGING_FILE).exists():
         raise ConfigError(f"{folder} is being purged, or its purge was cut short: finish it with ungan-dist purge")
     if (folder / PURGED_FILE).exists():
         when = store.read_json(folder / PURGED_FILE)["purged"]
         raise ConfigError(
-            f"{folder} was purged on {when}: the forget data and all that was derived from single examples are gone, "
-            f"so nothing can be computed or reported anew. Its aggregates are kept in table.json, table.md and "
+            f"{folder} was purged on {when}: the forget data and everything derived from single examples were removed, "
+            f"so nothing can be computed or reported again. Aggregates are kept in table.json, table.md and "
             f"report.html. For another audit choose another --execution.run-name"
         )
 
@@ -99,8 +99,8 @@ _UNCHANGEABLE = ("identity", "data_hash", "given_hash", "architecture", "resolve
 
 
 def extend_config(config: AuditConfig, folder: Path, record: RunRecord) -> AuditConfig:
-    """The config with what the run in a folder has been asked before: append-only fields never shrink."""
-    if not (folder / CONFIG_FILE).exists() or _read_plain(folder).get("run_hash") != record.run_hash:
+    """Extend a config by what the run in a folder was asked before; append-only fields never shrink."""
+    if not (folder / CONFIG_FILE).exists() or read_plain(folder).get("run_hash") != record.run_hash:
         return config
     before = read_run(folder).config
     return dataclasses.replace(
@@ -114,35 +114,35 @@ def extend_config(config: AuditConfig, folder: Path, record: RunRecord) -> Audit
 
 
 def find_changes(before: RunRecord, now: RunRecord) -> list[str]:
-    """Why what a run was made from is no longer what lies there, in words; nothing where it still is.
+    """Describe how the inputs of a run have changed; empty if they have not.
 
     Args:
-        before: the record of the run.
-        now: that of a plan of the same config.
+        before: The record of the run.
+        now: The record of a new plan for the same config.
     """
     if now.data_hash != before.data_hash:
-        return [f"the data is not what the run was made from: hash {now.data_hash[:12]}"]
+        return [f"the data has changed since the run was made: hash {now.data_hash[:12]}"]
     if now.given_hash != before.given_hash:
-        return ["the weights or lists that were given are not what the run was made from"]
+        return ["the given weights or lists have changed since the run was made"]
     if now.architecture != before.architecture:
         factory = before.config.model.factory
-        return [f"the model that {factory} returns has another architecture than the one that the run was made with"]
+        return [f"the model that {factory} returns has another architecture than when the run was made"]
     return []
 
 
-def _data_path(config: AuditConfig) -> str | None:
-    """Where the data lay, as an absolute path, so that a report can be written from any folder."""
+def data_path(config: AuditConfig) -> str | None:
+    """Return the absolute path of the data, so that a report can be written from any folder."""
     path = config.source.path
     if path is None and config.source.kind == "cifar10":
         path = os.environ.get("CIFAR10_PARQUET")
     return None if path is None else str(Path(path).absolute())
 
 
-def _plain(record: RunRecord) -> dict[str, Any]:
+def _to_plain(record: RunRecord) -> dict[str, Any]:
     return {
         "identity": identities.identity(record.config),
         "appended": identities.appended(record.config),
-        "source_path": _data_path(record.config),
+        "source_path": data_path(record.config),
         "run_hash": record.run_hash,
         "data_hash": record.data_hash,
         "channels": record.channels,
@@ -150,21 +150,22 @@ def _plain(record: RunRecord) -> dict[str, Any]:
         "resolved": record.resolved,
         "results_version": identities.RESULTS_VERSION,
         **({"architecture": record.architecture} if record.architecture else {}),
-    } | _given(record)
-
-
-def _given(record: RunRecord) -> dict[str, Any]:
-    """The files that were given, by absolute path, so that a report can be written from any folder."""
-    paths = {name: path for name, path in dataclasses.asdict(record.config.given).items() if path is not None}
-    if not paths:
-        return {}
-    return {
-        "given": {name: str(Path(path).absolute()) for name, path in paths.items()},
-        "given_hash": record.given_hash,
+        **({"given": given, "given_hash": record.given_hash} if (given := given_paths(record.config)) else {}),
     }
 
 
-def _read_plain(folder: Path) -> dict[str, Any]:
+def given_paths(config: AuditConfig) -> dict[str, str]:
+    """Return the absolute paths of the user's lists and weights, so that a report can be written from any folder."""
+    paths = {name: path for name, path in dataclasses.asdict(config.given).items() if path is not None}
+    return {name: str(Path(path).absolute()) for name, path in paths.items()}
+
+
+def read_plain(folder: Path) -> dict[str, Any]:
+    """Read ``config.json`` of a run folder as plain data.
+
+    Raises:
+        ConfigError: It is not a run folder, or its record is damaged.
+    """
     try:
         return store.read_json(folder / CONFIG_FILE)
     except FileNotFoundError as error:
@@ -176,12 +177,12 @@ def _read_plain(folder: Path) -> dict[str, Any]:
 
 
 def read_run(folder: Path) -> RunRecord:
-    """The record of a run folder, its config whole again (with the folder's parent as output).
+    """Read the record of a run folder and rebuild its config, with the folder's parent as output.
 
     Raises:
-        ConfigError: not a run folder, or its record is damaged or of another version of this software.
+        ConfigError: It is not a run folder, or its record is damaged or from another version of this software.
     """
-    plain = _read_plain(folder)
+    plain = read_plain(folder)
     try:
         values = plain["identity"]
         values["methods"] = plain["appended"]["methods"]
@@ -203,7 +204,7 @@ def read_run(folder: Path) -> RunRecord:
 
 
 def _from_plain(kind: Any, value: Any) -> Any:
-    """A frozen config from plain data: nested configs by their annotations, lists as tuples."""
+    """Build a frozen config from plain data: nested configs by their annotations, lists as tuples."""
     if dataclasses.is_dataclass(kind):
         hints = typing.get_type_hints(kind)
         known = {field.name for field in dataclasses.fields(kind)}
@@ -216,7 +217,7 @@ def _from_plain(kind: Any, value: Any) -> Any:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what computes: Python and the packages whose code is in a result's path."""
+    """Return the versions of Python and of the packages that compute results."""
     packages = ("ungan-dist", "torch", "torchvision", "numpy", "scipy")
     found = {"python": platform.python_version()}
     for package in packages:

@@ -1,8 +1,10 @@
-"""Score what a run has committed and build its report."""
+"""Score the committed results of a run, build its report and write it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -13,20 +15,28 @@ from ungan_dist.attack.metrics import auc
 from ungan_dist.attack.score import score_rows
 from ungan_dist.config.attack import MIN_SHADOWS
 from ungan_dist.config.identity import appended, identity
-from ungan_dist.errors import Unfinished
+from ungan_dist.errors import ConfigError, Unfinished, explain_file_errors
+from ungan_dist.report import render
 from ungan_dist.report.examples import select_forget_examples
 from ungan_dist.runs import progress
+from ungan_dist.runs.finished import record_finished
 from ungan_dist.runs.given import find_remedies
-from ungan_dist.runs.plan import Plan, implementations
+from ungan_dist.runs.plan import Plan, implementations, make_plan
+from ungan_dist.runs.record import RunRecord, find_changes
 from ungan_dist.runs.targets import TargetUnit
 from ungan_dist.runs.units import Failed, Unit, facts_of, is_done
 
 
 def build_report(plan: Plan, failures: list[Failed], on_progress: progress.ProgressCallback) -> Report:
-    """Scores what is committed.
+    """Score what is committed.
+
+    Args:
+        plan: The plan of the run.
+        failures: Units that failed; their errors are named as the reason for what is missing.
+        on_progress: Called with each progress event.
 
     Raises:
-        Unfinished: fewer than two pairs of shadow models, or no original, have a result yet.
+        Unfinished: Fewer than two pairs of shadow models, or no original, have a result yet.
     """
     config = plan.record.config
     present = [unit for unit in plan.shadows if is_done(unit)]
@@ -113,7 +123,7 @@ def _evidence(plan: Plan, unit: TargetUnit, fits: ShadowFits) -> Evidence:
 
 
 def _versions_of(units: Sequence[Unit]) -> dict[str, str]:
-    """What computed the results: several versions of a package stand beside one another."""
+    """Return the versions that computed the results; several versions of a package are joined by commas."""
     found: dict[str, set[str]] = {}
     for unit in units:
         for package, version in facts_of(unit).get("versions", {}).items():
@@ -126,7 +136,7 @@ def _may_show(plan: Plan) -> bool:
 
 
 def _forget_files(plan: Plan) -> list[str]:
-    """What still holds data of the people to be forgotten: pixels, the models that saw them, per-example scores."""
+    """List the files that still hold data of the forget set: pixels, models that saw them, per-example scores."""
     prepared, name = plan.originals[0].prepared, plan.folder.name
     return [
         prepared.images,
@@ -137,3 +147,56 @@ def _forget_files(plan: Plan) -> list[str]:
         f"{name}/log_odds/*/*.npy",
         "shadows/*.npy",
     ]
+
+
+def write_report(plan: Plan, report: Report) -> None:
+    """Commit the report's files; files that are already the same are left alone."""
+    files = render(report)
+    content_hash = store.hash_files({name: content for name, content in files.items() if name != "timings.json"})
+    if store.committed(plan.folder, "report.json", id=content_hash) is None:
+        facts = {"status": report.status, "missing": report.missing}
+        store.commit(plan.folder, "report.json", id=content_hash, files=files, facts=facts)
+
+
+@contextlib.contextmanager
+def report_on_interrupt(plan: Plan) -> Iterator[None]:
+    """Write a partial report when the run is interrupted."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        with contextlib.suppress(Unfinished, OSError):
+            write_report(plan, build_report(plan, [], progress.silent))
+        raise
+
+
+def rewrite_report(
+    record: RunRecord, *, on_progress: progress.ProgressCallback = progress.silent
+) -> tuple[Report, Path]:
+    """Write the report of a run again from its committed results; nothing is trained.
+
+    Settings such as the device are those that the run was computed with.
+
+    Args:
+        record: The record of the run.
+        on_progress: Called with each progress event.
+
+    Returns:
+        The report and the run folder.
+
+    Raises:
+        ConfigError: Data, lists or weights of the run cannot be read, or have changed.
+        Unfinished: Too little was committed for a report.
+    """
+    try:
+        plan = make_plan(record.config, resolved=record.resolved)
+    except ConfigError as error:
+        raise ConfigError(f"{error}. A report needs the inputs of the run: restore them") from error
+    if found := find_changes(record, plan.record):
+        lists = ", ".join(str(path) for path in vars(record.config.given).values() if path is not None)
+        where = f" ({lists})" if lists and plan.source.content_hash == record.data_hash else ""
+        raise ConfigError(f"{plan.folder}: {found[0]}{where}: restore it, or start another run with the new input")
+    with explain_file_errors(plan.folder), store.run_lock(plan.folder):
+        report = build_report(plan, [], on_progress)
+        write_report(plan, report)
+        record_finished(plan, record.config, report)
+    return report, plan.folder

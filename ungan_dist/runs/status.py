@@ -1,4 +1,4 @@
-"""How far a run has come: one small file in its folder, which outlives the process that wrote it."""
+"""The state of a run: a small file in its folder that outlives the process that wrote it."""
 
 from __future__ import annotations
 
@@ -9,52 +9,83 @@ import platform
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
 from pathlib import Path
-from typing import Literal
 
 from ungan_dist import store
 from ungan_dist.runs.progress import Event, ProgressCallback
+from ungan_dist.runs.record import PURGED_FILE, PURGING_FILE
 
 STATUS_FILE = "status.json"
 STATUS_INTERVAL_S = 5.0
-"""Between two steps that are written down; a write waits for the disk."""
+"""Least time between two writes of progress; each write waits for the disk."""
 
-State = Literal["RUNNING", "COMPLETE", "PARTIAL", "FAILED"]
+
+class RunState(StrEnum):
+    """The state of a run, as every command prints it."""
+
+    RUNNING = "RUNNING"
+    """A driver works on it."""
+    COMPLETE = "COMPLETE"
+    PARTIAL = "PARTIAL"
+    """Stopped early; the same command continues it."""
+    FAILED = "FAILED"
+    """Stopped by an internal error."""
+    REFUSED = "REFUSED"
+    """The config or the input was wrong."""
+    CORRUPT = "CORRUPT"
+    """Files differ from what was committed, or a purge was cut short."""
+    PURGED = "PURGED"
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of a command that found this state."""
+        if self in (RunState.COMPLETE, RunState.PURGED):
+            return 0
+        if self in (RunState.RUNNING, RunState.PARTIAL):
+            return 3
+        return 2 if self is RunState.REFUSED else 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """The last word of the driver that worked on a run."""
+    """Last status written by the run's driver."""
 
-    state: State
+    state: RunState
+    """``RUNNING``, ``COMPLETE``, ``PARTIAL`` or ``FAILED``."""
     host: str = ""
     pid: int = 0
     time: float = 0.0
     """Seconds since 1970."""
     missing: list[str] = field(default_factory=list)
-    """What a partial run lacks, in words."""
+    """Titles of the units that a partial run lacks."""
     error: str = ""
     progress: Event | None = None
-    """The driver's last step, while it is at work."""
+    """Latest progress while the driver works."""
 
 
-def write_status(folder: Path, state: State, *, missing: list[str] | None = None, error: str = "") -> None:
-    """Writes a run's status, unless it is final and says so already; a storage that refuses keeps the one before."""
+def write_status(folder: Path, state: str, *, missing: list[str] | None = None, error: str = "") -> None:
+    """Write a run's status unless the same final status is already there; errors of the disk are ignored."""
     before = read_status(folder)
     if before and state == before.state != "RUNNING" and (before.missing, before.error) == (missing or [], error):
         return
     status = Status(
-        state=state, host=platform.node(), pid=os.getpid(), time=time.time(), missing=missing or [], error=error
+        state=RunState(state),
+        host=platform.node(),
+        pid=os.getpid(),
+        time=time.time(),
+        missing=missing or [],
+        error=error,
     )
     with contextlib.suppress(OSError):
         store.write_json(folder / STATUS_FILE, asdict(status))
 
 
 def record_progress(folder: Path, on_progress: ProgressCallback) -> ProgressCallback:
-    """Tells a run's steps on, and leaves the last one in its status for who asks from elsewhere."""
+    """Wrap a callback so that progress is also written to the run's status, for readers elsewhere."""
     written = -math.inf
 
-    def told(event: Event) -> None:
+    def record(event: Event) -> None:
         nonlocal written
         on_progress(event)
         now = time.monotonic()
@@ -62,32 +93,63 @@ def record_progress(folder: Path, on_progress: ProgressCallback) -> ProgressCall
             return
         written = now
         status = read_status(folder)
-        if status is not None and status.state == "RUNNING":
+        if status is not None and status.state is RunState.RUNNING:
             with contextlib.suppress(OSError):
                 store.write_json(folder / STATUS_FILE, asdict(replace(status, progress=event)))
 
-    return told
+    return record
 
 
 def read_status(folder: Path) -> Status | None:
-    """The status of a run folder; none where no driver has left one, or where it is damaged."""
+    """Read the status of a run folder; ``None`` if there is none or it is damaged."""
     try:
         values = store.read_json(folder / STATUS_FILE)
         event = values.pop("progress", None)
-        return Status(**values, progress=None if event is None else Event(**event))
-    except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, AttributeError):
+        state = RunState(values.pop("state"))
+        return Status(state=state, **values, progress=None if event is None else Event(**event))
+    except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, AttributeError, KeyError):
         return None
+
+
+def current_state(folder: Path) -> RunState:
+    """Determine the state of a run from its folder: its last status, unless its driver died since."""
+    if (folder / PURGED_FILE).is_file() and not (folder / PURGING_FILE).is_file():
+        return RunState.PURGED
+    if store.is_locked(folder):
+        return RunState.RUNNING
+    if (folder / PURGING_FILE).is_file():
+        return RunState.CORRUPT
+    status = read_status(folder)
+    if status is None or (status.state is RunState.RUNNING and is_driver_dead(folder, status)):
+        return RunState.PARTIAL
+    return status.state
+
+
+def is_driver_dead(folder: Path, status: Status) -> bool:
+    """Return whether the driver that wrote a status is known to be gone; unknown on another machine."""
+    if status.host != platform.node():
+        return False
+    if (folder / ".lock").exists():
+        return not store.is_locked(folder)
+    try:
+        os.kill(status.pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
 
 
 @contextlib.contextmanager
 def record_failure(folder: Path) -> Iterator[None]:
-    """Leaves the reason behind when a driver fails or is interrupted."""
+    """Write the reason to the run's status when the driver fails or is interrupted."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit) as error:
-        write_status(folder, "PARTIAL", error=type(error).__name__)
+        write_status(folder, RunState.PARTIAL, error=type(error).__name__)
         raise
     except Exception as error:
         resumable = getattr(error, "exit_code", 1) == 3
-        write_status(folder, "PARTIAL" if resumable else "FAILED", error=str(error) or type(error).__name__)
+        state = RunState.PARTIAL if resumable else RunState.FAILED
+        write_status(folder, state, error=str(error) or type(error).__name__)
         raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import re
 import warnings
@@ -14,6 +13,8 @@ import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
+
+from ungan_dist.files import hash_bytes
 
 
 def weights_bytes(model: nn.Module) -> bytes:
@@ -57,7 +58,7 @@ def locate_weights(path: str | Path) -> GivenWeights:
         raise ValueError(f"{path} is a folder: name the file of weights in it")
     if not Path(path).is_file():
         raise ValueError(f"{path} does not exist: name a file of weights")
-    return GivenWeights(path=str(Path(path).resolve()), sha256=_hash(Path(path).read_bytes()))
+    return GivenWeights(path=str(Path(path).resolve()), sha256=hash_bytes(Path(path).read_bytes()))
 
 
 def load_given_weights(model: nn.Module, weights: GivenWeights) -> nn.Module:
@@ -74,13 +75,9 @@ def load_given_weights(model: nn.Module, weights: GivenWeights) -> nn.Module:
     if not path.is_file():
         raise ValueError(f"{path} does not exist here: every worker needs the given weights at the same path")
     content = path.read_bytes()
-    if _hash(content) != weights.sha256:
+    if hash_bytes(content) != weights.sha256:
         raise ValueError(f"{path} has changed since the run began: restore it, or run again")
     return _load_state(model, path, content, _safetensors if _is_safetensors(path, content) else _checkpoint)
-
-
-def _hash(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
 
 
 def _is_safetensors(path: Path, content: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""``--help`` on narrow terminals: flowing text, no half-empty lines, every name a reader needs."""
+"""``--help`` on narrow terminals: unwrap text, no half-empty lines, every name a reader needs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import redirect_stdout
 
 import pytest
 
-from ungan_dist.commands.help_text import field_texts, flowing
+from ungan_dist.commands.help_text import field_texts, unwrap
 from ungan_dist.commands.options import SHORT, recipe_config
 from ungan_dist.config.data import SourceConfig
 from ungan_dist.config.methods import ROWS
@@ -24,7 +24,7 @@ def help_of(recipe: str, width: int, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_paragraphs_flow_and_names_lose_their_backticks() -> None:
-    assert flowing("One ``name``\n    goes on.\n\n    Another.") == "One name goes on.\n\nAnother."
+    assert unwrap("One ``name``\n    goes on.\n\n    Another.") == "One name goes on.\n\nAnother."
     assert "checked against its checksum" in field_texts(SourceConfig)["kind"]
 
 

@@ -87,15 +87,15 @@ def test_a_narrow_terminal_loses_columns_and_breaks_no_row(width: int) -> None:
 
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_runs_on_a_narrow_terminal(width: int) -> None:
-    rows = [[f"digits-{'0' * 20}", "INTERRUPTED", "digits", "3", "128", "12", "12.3 MB"], ["data/", *[""] * 5, "1 B"]]
+    rows = [[f"digits-{'0' * 20}", "PARTIAL", "digits", "3", "128", "12", "12.3 MiB"], ["data/", *[""] * 5, "1 B"]]
     console = Console(file=io.StringIO(), width=width, color_system=None)
     with console.capture() as capture:
         console.print(listing(rows, width))
     lines = capture.get().splitlines()
     assert len(lines) == 3
     assert max(map(len, lines)) <= width
-    assert "INTERRUPTED" in lines[1]
-    assert lines[1].rstrip().endswith("12.3 MB")
+    assert "PARTIAL" in lines[1]
+    assert lines[1].rstrip().endswith("12.3 MiB")
     assert ("recipe" in lines[0]) == (width > 80)
 
 

@@ -16,7 +16,8 @@ from ungan_dist import store
 from ungan_dist.config.audit import AuditConfig
 from ungan_dist.config.identity import identity
 from ungan_dist.config.training import ShadowConfig
-from ungan_dist.runs.pipeline import audit, open_run
+from ungan_dist.runs.folder import open_run
+from ungan_dist.runs.pipeline import audit
 from ungan_dist.runs.plan import make_plan
 from ungan_dist.runs.shadows import ShadowUnit
 from ungan_dist.training.world import World

@@ -15,7 +15,7 @@ from torch import Tensor
 from world_methods import CONFIGS, Interrupted, resumable
 
 from ungan_dist import store
-from ungan_dist.runs.pipeline import open_run
+from ungan_dist.runs.folder import open_run
 from ungan_dist.runs.units import execute
 from ungan_dist.training import train
 from ungan_dist.training.checkpoint import Checkpoint, Epochs

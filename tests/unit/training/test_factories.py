@@ -15,9 +15,10 @@ from ungan_dist.cli import main
 from ungan_dist.config.audit import AuditConfig
 from ungan_dist.config.training import ModelConfig
 from ungan_dist.errors import ConfigError
-from ungan_dist.runs.pipeline import open_run, report_of
+from ungan_dist.runs.folder import open_run
 from ungan_dist.runs.plan import Plan, make_plan
 from ungan_dist.runs.record import read_run
+from ungan_dist.runs.reporting import rewrite_report
 from ungan_dist.runs.upkeep.verify import verify
 
 
@@ -140,7 +141,7 @@ def test_a_run_of_another_architecture_is_told_apart(tmp_path: Path, module: Cal
 
     module("net", NET.format(width=9, activation="ReLU"))
     assert any("net:build returns has another architecture" in line for line in verify(record, folder).corrupt)
-    with pytest.raises(ConfigError, match=r"the model that net:build returns has another architecture .*put it back"):
-        report_of(record)
+    with pytest.raises(ConfigError, match=r"the model that net:build returns has another architecture .*restore it"):
+        rewrite_report(record)
     with pytest.raises(ConfigError, match=r"holds a run of another config: architecture"), open_run(config):
         pass

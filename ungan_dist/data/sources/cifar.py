@@ -5,7 +5,6 @@ The binary archives are read, not the Python ones, because their records need no
 
 from __future__ import annotations
 
-import os
 import sys
 import tarfile
 from dataclasses import dataclass
@@ -53,11 +52,6 @@ CIFAR100 = Archive(
     label_bytes=2,
     names="cifar-100-binary/fine_label_names.txt",
 )
-
-
-def cache_folder() -> Path:
-    """Return the folder of downloads."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ungan_dist"
 
 
 def read_cifar(archive: Archive, folder: Path, *, remedy: str) -> DecodedImages:

@@ -13,11 +13,11 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 
 from ungan_dist.config.data import SourceConfig
-from ungan_dist.data.sources.cifar import CIFAR10, CIFAR10_CLASSES, CIFAR100, cache_folder, read_cifar
+from ungan_dist.data.sources.cifar import CIFAR10, CIFAR10_CLASSES, CIFAR100, read_cifar
 from ungan_dist.data.sources.decode import DecodedImages
 from ungan_dist.data.sources.folder import read_image_folder
 from ungan_dist.data.sources.parquet import parquet_files, read_parquet
-from ungan_dist.store import file_hash
+from ungan_dist.files import cache_folder, hash_file
 
 CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 """The field's usual constants; the deviation is the mean over pictures of each picture's own."""
@@ -160,7 +160,7 @@ def _with_cifar_shape(pictures: DecodedImages, path: Path) -> DecodedImages:
 
 
 def _parquet_title(files: list[Path], name: str) -> str:
-    if all(file_hash(file) in CIFAR10_JPEG75_SHA256 for file in files):
+    if all(hash_file(file) in CIFAR10_JPEG75_SHA256 for file in files):
         return "CIFAR-10 (JPEG 75)"
     return f"{name} (Parquet)"
 

@@ -10,7 +10,6 @@ twice and lose nothing, since the same unit commits the same files. Within one m
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import secrets
 from collections.abc import Iterator, Mapping
@@ -24,6 +23,7 @@ from pyarrow import fs
 
 from ungan_dist import store
 from ungan_dist.errors import ConfigError, Unfinished
+from ungan_dist.files import cache_folder, hash_bytes, hash_file
 from ungan_dist.urls import join_url, refuse_credentials, trim
 
 _STORES = ("s3", "gcs", "abfs")
@@ -39,8 +39,8 @@ def working_folder(url: str, cache: str | None = None) -> Path:
         url: of an output.
         cache: folder of all working folders; none: ``~/.cache/ungan_dist``.
     """
-    parent = Path.home() / ".cache/ungan_dist" if cache is None else Path(cache)
-    return parent.resolve() / hashlib.sha256(trim(url).encode()).hexdigest()[:16]
+    parent = cache_folder() if cache is None else Path(cache)
+    return parent.resolve() / hash_bytes(trim(url).encode())[:16]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +72,7 @@ class Mirror:
             return
         for name, expected in hashes.items():
             data = (here / name).read_bytes()
-            if hashlib.sha256(data).hexdigest() != expected:
+            if hash_bytes(data) != expected:
                 raise store.CorruptResult(f"{here / name} is not what {here / marker} says: run the audit again")
             self._write(_join(place, name), data)
         self._write(_join(place, marker), content)
@@ -109,7 +109,7 @@ class Mirror:
             files = {name: self._read(_join(place, name)) for name in hashes}
             # all of it is looked at before any of it is written
             for name, data in files.items():
-                if data is None or hashlib.sha256(data).hexdigest() != hashes[name]:
+                if data is None or hash_bytes(data) != hashes[name]:
                     return "damaged"
             for name, data in files.items():
                 assert data is not None
@@ -288,6 +288,6 @@ def _safe(name: Any) -> str:
 
 def _holds(folder: Path, hashes: Mapping[str, str]) -> bool:
     try:
-        return all(store.file_hash(folder / name) == expected for name, expected in hashes.items())
+        return all(hash_file(folder / name) == expected for name, expected in hashes.items())
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return False

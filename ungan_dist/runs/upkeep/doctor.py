@@ -17,6 +17,7 @@ from typing import Literal
 from ungan_dist import store
 from ungan_dist.data.memory import read_cgroup_limits
 from ungan_dist.errors import ConfigError
+from ungan_dist.files import format_bytes
 from ungan_dist.runs.upkeep.library_probes import NOT_INSTALLED
 
 MINIMUM_PYTHON = (3, 11)
@@ -200,9 +201,9 @@ def _nearest_existing(folder: Path) -> Path:
 
 
 def _check_amount(amount: int, description: str, *, needed: int, wanted: int) -> str:
-    detail = f"{amount / GIB:.1f} GiB {description}"
+    detail = f"{format_bytes(amount)} {description}"
     if amount < needed:
-        raise Problem(f"{detail}, below {needed / GIB:g} GiB")
+        raise Problem(f"{detail}, below {format_bytes(needed)}")
     if amount < wanted:
-        raise Problem(f"{detail}, below {wanted / GIB:g} GiB", "warning")
+        raise Problem(f"{detail}, below {format_bytes(wanted)}", "warning")
     return detail

@@ -18,6 +18,7 @@ from typing import Any
 
 from ungan_dist import store
 from ungan_dist.errors import ConfigError
+from ungan_dist.files import hash_file
 from ungan_dist.report.redact import redact_page
 from ungan_dist.runs.record import PURGED_FILE, PURGING_FILE, read_run
 from ungan_dist.runs.upkeep.shared_files import find_neighbours, find_shared_files, list_files
@@ -175,7 +176,7 @@ def _clean_report(done: Purge, now: str) -> None:
         return
     store.write_file(page, cleaned.encode())
     if marker.is_file():
-        _update(marker, files=store.read_json(marker)["files"] | {"report.html": store.file_hash(page)})
+        _update(marker, files=store.read_json(marker)["files"] | {"report.html": hash_file(page)})
 
 
 def _remove(path: Path) -> None:

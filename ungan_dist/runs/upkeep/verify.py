@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from ungan_dist import store
 from ungan_dist.config.identity import run_hash
@@ -17,6 +16,7 @@ from ungan_dist.runs.progress import silent
 from ungan_dist.runs.record import PURGED_FILE, PURGING_FILE, RunRecord, find_changes
 from ungan_dist.runs.reporting import build_report
 from ungan_dist.runs.shadows import ShadowUnit
+from ungan_dist.runs.status import RunState
 from ungan_dist.runs.targets import TargetUnit
 from ungan_dist.runs.units import root_of
 
@@ -28,7 +28,8 @@ _REPORT_FILES = ("table.json", "table.md", "timings.json", "report.html")
 class Verification:
     """Result of a verification."""
 
-    state: Literal["COMPLETE", "PARTIAL", "CORRUPT", "PURGED"]
+    state: RunState
+    """``COMPLETE``, ``PARTIAL``, ``CORRUPT`` or ``PURGED``."""
     corrupt: list[str]
     """Descriptions of what differs from what was committed."""
     missing: list[str]
@@ -43,9 +44,9 @@ def verify(record: RunRecord, folder: Path) -> Verification:
     """
     if (folder / PURGING_FILE).is_file():
         said = f"a purge of {folder} was interrupted: `ungan-dist purge {folder}` finishes it"
-        return Verification(state="CORRUPT", corrupt=[said], missing=[])
+        return Verification(state=RunState.CORRUPT, corrupt=[said], missing=[])
     if (folder / PURGED_FILE).is_file():
-        return Verification(state="PURGED", corrupt=[], missing=[])
+        return Verification(state=RunState.PURGED, corrupt=[], missing=[])
     plan = make_plan(record.config, resolved=record.resolved)
     corrupt = [*_check_identity(record, plan), *_check_shared(plan)]
     missing: list[str] = []
@@ -60,7 +61,7 @@ def verify(record: RunRecord, folder: Path) -> Verification:
         own = [folder / name for name in ("membership.json", "report.json")]
         missing += [str(path) for path in own if not path.exists()]
     corrupt += _check_report(plan, complete=computed)
-    state = "CORRUPT" if corrupt else "PARTIAL" if missing else "COMPLETE"
+    state = RunState.CORRUPT if corrupt else RunState.PARTIAL if missing else RunState.COMPLETE
     return Verification(state=state, corrupt=corrupt, missing=missing)
 
 

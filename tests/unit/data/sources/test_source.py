@@ -26,7 +26,7 @@ from ungan_dist.data.sources.cifar import CIFAR10_CLASSES, Archive, read_cifar
 from ungan_dist.data.sources.decode import decode
 from ungan_dist.data.sources.parquet import read_parquet
 from ungan_dist.data.sources.source import Source, _channel_moments, load_source
-from ungan_dist.store import file_hash
+from ungan_dist.files import hash_file
 
 JPEG75 = Path(os.environ.get("CIFAR10_PARQUET") or Path(__file__).parents[5] / "shared/data/cifar10-jpeg")
 needs_cifar10 = pytest.mark.skipif(
@@ -298,7 +298,7 @@ def test_real_cifar10_decodes_as_pillow_does():
     np.testing.assert_array_equal(source.images[:50], expected)
     assert source.labels[:50].tolist() == [row["label"] for row in rows]
     assert np.bincount(source.labels).tolist() == [1000] * 10
-    if file_hash(file).startswith("2a769ed4"):
+    if hash_file(file).startswith("2a769ed4"):
         assert source.title == "CIFAR-10 (JPEG 75)"
 
 

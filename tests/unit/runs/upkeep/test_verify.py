@@ -14,6 +14,7 @@ from ungan_dist.commands import verify as verify_command
 from ungan_dist.errors import ConfigError
 from ungan_dist.runs.plan import make_plan
 from ungan_dist.runs.record import read_run
+from ungan_dist.runs.status import RunState, current_state
 from ungan_dist.runs.upkeep.verify import Verification, verify
 
 
@@ -153,9 +154,9 @@ def test_runs_are_listed_and_removed(output: Path, capsys: pytest.CaptureFixture
     assert list(output.glob("shadows/*.npy"))
 
 
-def test_a_run_that_works_is_running_and_one_whose_driver_died_is_interrupted(output: Path) -> None:
-    assert runs_command.state(output / "run") == "COMPLETE"
+def test_a_run_with_a_driver_is_running_and_one_without_is_partial(output: Path) -> None:
+    assert current_state(output / "run") is RunState.COMPLETE
     with store.run_lock(output / "run"):
-        assert runs_command.state(output / "run") == "RUNNING"
+        assert current_state(output / "run") is RunState.RUNNING
     (output / "run/status.json").unlink()
-    assert runs_command.state(output / "run") == "INTERRUPTED"
+    assert current_state(output / "run") is RunState.PARTIAL

@@ -1,0 +1,56 @@
+"""Open a run: draw its sets, lock its folder, store its record, data and membership matrix."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+
+from ungan_dist import store
+from ungan_dist.config.audit import AuditConfig
+from ungan_dist.data.prepared import prepare
+from ungan_dist.data.split import hash_array
+from ungan_dist.errors import explain_file_errors
+from ungan_dist.runs.plan import Plan, make_plan
+from ungan_dist.runs.record import extend_config, write_record
+from ungan_dist.runs.storage.mirror import Mirror
+from ungan_dist.runs.storage.remote import fetch_record, synchronised_run
+
+
+@contextlib.contextmanager
+def open_run(config: AuditConfig, *, device: str | None = None, mirror: Mirror | None = None) -> Iterator[Plan]:
+    """Plan a run and hold its folder for this process, with record, data and membership in place.
+
+    Args:
+        config: The config of the run; what the run was asked before is added to it.
+        device: ``cpu`` or ``cuda``; defaults to what this machine has.
+        mirror: Object storage to synchronise with; defaults to the folder alone.
+
+    Raises:
+        ConfigError: The config or the input is wrong, or the folder belongs to another run or process.
+    """
+    plan = make_plan(config, device=device)
+    if mirror is not None:
+        fetch_record(mirror, plan.folder.name)
+    extended = extend_config(config, plan.folder, plan.record)
+    plan = plan if extended == config else make_plan(extended, device=device)
+    with explain_file_errors(plan.folder), store.run_lock(plan.folder):
+        store.remove_temporary_files(plan.folder)
+        write_record(plan.folder, plan.record)
+        for note in plan.notes:
+            warnings.warn(note, stacklevel=2)
+        prepare(plan.source, plan.folder.parent, loader=plan.originals[0].prepared.loader)
+        _store_membership(plan)
+        if mirror is None:
+            yield plan
+            return
+        with synchronised_run(mirror, plan) as plan:
+            yield plan
+
+
+def _store_membership(plan: Plan) -> None:
+    """Fix the membership matrix on disk before any training."""
+    content_hash = hash_array(plan.membership)
+    if store.committed(plan.folder, "membership.json", id=content_hash) is None:
+        files = {"membership.npy": store.array_bytes(plan.membership)}
+        store.commit(plan.folder, "membership.json", id=content_hash, files=files)

@@ -1,0 +1,69 @@
+"""Save and restore the part of a report that a terminal shows, without rounding."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ungan_dist.attack.evidence import Report
+
+
+def to_plain(report: Report) -> dict[str, Any]:
+    """Return the shown part of a complete report as plain data."""
+    return {
+        "title": report.title,
+        "recipe": report.recipe,
+        "run_hash": report.run_hash,
+        "rows": [dataclasses.asdict(row) for row in report.rows],
+        "seconds": [[item.method, item.seed, item.unlearning_seconds] for item in report.evidence],
+    }
+
+
+def from_plain(shown: dict[str, Any]) -> Report:
+    """Restore a report that holds enough for the terminal; everything else in it is empty."""
+    import numpy as np
+
+    from ungan_dist.attack.evidence import Evidence, Interval, Report, Row, Verdict
+
+    def cell(value: Any) -> Any:
+        return Interval(**value) if isinstance(value, dict) else value
+
+    def cells(values: dict[str, Any]) -> dict[str, Any]:
+        return {name: cell(value) for name, value in values.items()}
+
+    def row(values: dict[str, Any]) -> Row:
+        verdict = Verdict(**{**values["verdict"], "gap": cell(values["verdict"]["gap"])})
+        families = ("accuracy", "tnr_at_fnr", "tpr_at_fpr", "tpr_at_fpr_flipped")
+        fields = {name: cells(values[name]) for name in families}
+        return Row(**{**values, **fields, "auc": cell(values["auc"]), "verdict": verdict})
+
+    def evidence(method: str, seed: int, seconds: float) -> Evidence:
+        none, table = np.zeros(0, dtype=np.int64), np.zeros((0, 0), dtype=np.float32)
+        return Evidence(
+            method=method,
+            seed=seed,
+            accuracy={},
+            log_odds=table,
+            log_odds_unseen=table,
+            scores=np.zeros(0),
+            retain=none,
+            forget=none,
+            non_members=none,
+            curves={},
+            unlearning_seconds=seconds,
+        )
+
+    return Report(
+        title=shown["title"],
+        recipe=shown["recipe"],
+        run_hash=shown["run_hash"],
+        config={},
+        resolved={},
+        versions={},
+        sizes={},
+        rows=[row(values) for values in shown["rows"]],
+        evidence=[evidence(*timed) for timed in shown["seconds"]],
+        shadow_quality={},
+        status="COMPLETE",
+    )
