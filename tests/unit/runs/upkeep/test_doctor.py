@@ -105,7 +105,7 @@ def test_the_output_folder(tmp_path: Path, small_disk: Path) -> None:
 
 
 def test_a_full_disk(small_disk: Path) -> None:
-    fails(lambda: doctor.check_disk(small_disk / "runs"), "failure", "below 1 GiB", str(small_disk))
+    fails(lambda: doctor.check_disk(small_disk / "runs"), "failure", "below 1.0 GiB", str(small_disk))
     fails(lambda: doctor.check_disk(small_disk, needed=1 << 12, wanted=1 << 20), "warning")
     assert "free" in doctor.check_disk(small_disk, needed=1 << 12, wanted=1 << 13)
     (small_disk / "full").write_bytes(bytes(64 << 10))
@@ -115,7 +115,7 @@ def test_a_full_disk(small_disk: Path) -> None:
 def test_memory_under_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "available" in doctor.check_memory(tmp_path, needed=1, wanted=2)
     monkeypatch.setattr(doctor, "read_cgroup_limits", lambda: [(GIB, GIB // 2)])
-    fails(lambda: doctor.check_memory(tmp_path), "failure", "0.5 GiB available, below 1 GiB")
+    fails(lambda: doctor.check_memory(tmp_path), "failure", "512.0 MiB available, below 1.0 GiB")
 
 
 @pytest.fixture
