@@ -1,6 +1,6 @@
-"""Machine unlearning with UnGAN, its rivals, and the LiRA audit that judges them.
+"""Machine unlearning with UnGAN and other methods, and the LiRA audit that compares them.
 
-Public names are lazy: torch is imported only when something is computed.
+Public names are imported on first use, so that importing the package does not import torch.
 """
 
 from __future__ import annotations

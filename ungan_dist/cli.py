@@ -1,4 +1,4 @@
-"""The command line: finds the command, and turns what it raises into a message and an exit code."""
+"""The command line: run a command, and turn its errors into messages and exit codes."""
 
 from __future__ import annotations
 
@@ -12,51 +12,55 @@ from typing import NoReturn
 from ungan_dist.errors import ConfigError, Terminated, Unfinished
 
 _HELP = """\
-ungan-dist: make a trained model forget, and measure whether an attack can still tell.
+ungan-dist: make a trained model forget some of its data, and measure what an attack can still detect.
 
 usage:
-  ungan-dist run RECIPE [OPTIONS]      train, unlearn, attack, report; run again to continue
-  ungan-dist run RECIPE --help         every option of a recipe, with its default
-  ungan-dist plan RECIPE [OPTIONS]     what that would cost here, and what it could show
-  ungan-dist recipes                   what can be run
-  ungan-dist run custom …              your own model, data and forget list
-  ungan-dist audit --unlearned FILE …  judge a model that was unlearned elsewhere
-  ungan-dist report RUN                write the report of a run folder anew; trains nothing
-  ungan-dist verify RUN                re-hash a run and recompute its scores: COMPLETE, PARTIAL or CORRUPT
-  ungan-dist doctor                    what a run needs, tried on this machine; --cluster ADDRESS: on every node
+  ungan-dist run RECIPE [OPTIONS]      train, unlearn, attack and report; the same command continues
+  ungan-dist run RECIPE --help         list the options of a recipe, with their defaults
+  ungan-dist run custom …              audit your own model, data and forget list
+  ungan-dist audit --unlearned FILE …  audit a model that was unlearned elsewhere
+  ungan-dist plan RECIPE [OPTIONS]     estimate the cost of a run, and what it can show
+  ungan-dist recipes                   list the recipes
+
   ungan-dist runs [DIR]                list the runs of a folder; --remove RUN removes one
-  ungan-dist prepare RECIPE            write the data as one file for FFCV; --rebuild replaces a damaged one
-  ungan-dist purge RUN                 remove what a run folder holds of the forgotten people
-  ungan-dist targets RECIPE [OPTIONS]  the originals and the unlearning alone; by several processes under torchrun
+  ungan-dist report RUN                write the report of a run again; trains nothing
+  ungan-dist verify RUN                check a run's hashes and recompute its scores; --quick checks files only
+  ungan-dist status RUN                print the state of a run
+  ungan-dist purge RUN                 remove a run's data about the forget set
+  ungan-dist prepare RECIPE            write the data as one file for FFCV
+
+  ungan-dist doctor                    check that this machine, or a cluster, can do a run
+  ungan-dist targets RECIPE [OPTIONS]  train the originals and unlearn, under torchrun by several processes
   ungan-dist submit RECIPE --address URL   run on a Ray cluster; then status ID, cancel ID
-  ungan-dist manifest kuberay RECIPE --gpus N --image NAME:TAG   a Kubernetes manifest
-  ungan-dist COMMAND --help            more on a command
+  ungan-dist manifest kuberay RECIPE --gpus N --image NAME:TAG   print a Kubernetes manifest
+
+  ungan-dist COMMAND --help            explain a command
 
 start here:
-  ungan-dist run digits             a whole audit in minutes, no download
+  ungan-dist run digits                a whole audit in minutes, without a download
 
 examples:
-  ungan-dist run digits --shadows.num-models 128       extends the run of before by 64 shadow models
+  ungan-dist run digits --shadows.num-models 128       add 64 shadow models to the run above
   ungan-dist run digits --methods original,retrain,ungan --output results
-  ungan-dist run digits --cluster auto                 on this machine's Ray cluster, or one that it starts
-  ungan-dist run cifar10-small --source.path FOLDER    CIFAR-10 as Parquet; or set CIFAR10_PARQUET
+  ungan-dist run digits --cluster auto                 use this machine's Ray cluster, or start one
+  ungan-dist run cifar10-small --source.path FOLDER    read CIFAR-10 as Parquet; or set CIFAR10_PARQUET
 
 exit codes: 0 complete; 3 partial or interrupted, run the same command again;
-            2 wrong config or input; 1 an error of ours
+            2 wrong config or input; 1 internal error
 """
 
 
 def script() -> NoReturn:
-    """The whole process of a command."""
+    """Run the command line as a process."""
     try:
         main()
     finally:
-        # at the end Python looks for garbage in all that was imported, which takes a second and frees nothing
+        # garbage collection at exit takes a second and frees nothing
         gc.freeze()
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Runs a command and exits with its code."""
+    """Run a command and exit with its code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         sys.exit(_dispatch(given))
@@ -68,10 +72,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         sys.exit(error.exit_code)
     except KeyboardInterrupt as error:
         word = "terminated" if isinstance(error, Terminated) else "interrupted"
-        print(f"ungan-dist: {word}; what was committed is kept, run the same command to continue", file=sys.stderr)
+        print(f"ungan-dist: {word}; committed results are kept, run the same command to continue", file=sys.stderr)
         sys.exit(Unfinished.exit_code)
     except BrokenPipeError:
-        # whoever read our output has gone: nothing is left to be said
+        # the reader of the output is gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
 
@@ -93,7 +97,7 @@ COMMANDS = {
     "manifest": "ungan_dist.commands.manifest",
     "purge": "ungan_dist.commands.purge",
 }
-"""Imported when called, so that help is instant."""
+"""Modules of the commands, imported when called."""
 
 
 def _dispatch(arguments: list[str]) -> int:

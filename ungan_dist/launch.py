@@ -1,4 +1,4 @@
-"""An audit where its config says: on this machine, or on a Ray cluster."""
+"""Run an audit on this machine or on a Ray cluster, as its config says."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def audit(config: AuditConfig, *, on_progress: progress.ProgressCallback = progr
         return _audit(config, None, on_progress)
     if config.train.num_workers > 1:
         raise ConfigError(
-            f"train.num_workers {config.train.num_workers} keeps the state of a training in a folder that all nodes "
-            f"share, which {config.output} is not: give --output such a folder, or train.num_workers 1"
+            f"train.num_workers {config.train.num_workers} needs a folder shared by all nodes, which "
+            f"{config.output} is not: choose a shared folder for --output, or train.num_workers 1"
         )
     from ungan_dist.runs.storage.mirror import connect
 

@@ -1,4 +1,4 @@
-"""The model that a run left behind, loaded from its folder or from object storage."""
+"""Load a model of a run from its folder or from object storage."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def load(run: str | Path, method: str, *, seed: int = 0) -> nn.Module:
     """Load an unlearned model of a run, in eval mode on the CPU.
 
     Args:
-        run: the run folder, or its URL in object storage.
-        method: a row of the table, for example ``"ungan"``.
-        seed: the audit seed.
+        run: The run folder, or its URL in object storage.
+        method: The method's name on the command line, for example ``"ungan"``.
+        seed: The audit seed.
 
     Raises:
         ConfigError: this is not a run folder, or the run has no such model.
@@ -36,7 +36,7 @@ def load(run: str | Path, method: str, *, seed: int = 0) -> nn.Module:
     from ungan_dist.training.weights import load_weights
 
     url = run if isinstance(run, str) and is_url(run) else None
-    folder = Path(run) if url is None else _fetched(url, target_marker(seed, method))
+    folder = Path(run) if url is None else _fetch(url, target_marker(seed, method))
     record = read_run(folder)
     path = folder / f"models/{seed}/{method}.safetensors"
     if not path.is_file():
@@ -45,7 +45,7 @@ def load(run: str | Path, method: str, *, seed: int = 0) -> nn.Module:
     marker = folder / target_marker(seed, method)
     id = store.read_json(marker)["id"] if marker.is_file() else ""
     if store.committed(folder, target_marker(seed, method), id=id) is None:
-        raise store.CorruptResult(f"{path} is not the file that was committed: run the audit again to restore it")
+        raise store.CorruptResult(f"{path} differs from the committed file: run the audit again to restore it")
     try:
         model = build(
             record.config.model,
@@ -56,12 +56,12 @@ def load(run: str | Path, method: str, *, seed: int = 0) -> nn.Module:
         )
         return load_weights(model, path)
     except ValueError as error:
-        # only a factory of the user's can fail: it is called anew, and may have changed
+        # only the user's factory can fail here: it is called again, and may have changed
         raise ConfigError(str(error)) from error
 
 
-def _fetched(url: str, marker: str) -> Path:
-    """The folder on this machine with the record and one result of a run in object storage."""
+def _fetch(url: str, marker: str) -> Path:
+    """Fetch the record and one result of a run, and return their folder on this machine."""
     from ungan_dist.runs.storage.mirror import connect
 
     output, name = split_run(url)
@@ -69,5 +69,5 @@ def _fetched(url: str, marker: str) -> Path:
     if not mirror.pull_json(f"{name}/{CONFIG_FILE}"):
         raise ConfigError(f"{url} is not a run: it has no readable {CONFIG_FILE}")
     if mirror.pull(name, marker) == "damaged":
-        raise store.CorruptResult(f"{join_url(url, marker)} or a file that it names is damaged: run the audit again")
+        raise store.CorruptResult(f"{join_url(url, marker)} or one of its files is damaged: run the audit again")
     return mirror.folder / name

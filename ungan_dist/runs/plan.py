@@ -1,4 +1,4 @@
-"""From a config and its data to every unit of work, before anything is trained: ids, sets, membership, autos."""
+"""Plan a run before anything is trained: its sets, membership matrix, resolved settings and units with ids."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ from ungan_dist.training.weights import locate_weights
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """All that a run will do."""
+    """Everything that a run will compute."""
 
     record: RunRecord
     folder: Path
     source: Source
     split: Split
     draws: list[SeedSplit]
-    """By audit seed."""
+    """The sets of each audit seed."""
     notes: tuple[str, ...]
-    """What the user should know of how "auto" was resolved."""
+    """Notes for the user on how ``auto`` was resolved."""
     membership: Bool[np.ndarray, "models pool"]
     originals: list[TargetUnit]
     unlearning: list[TargetUnit]
-    """Every other method, after its seed's original."""
+    """All other methods; each needs the original of its seed."""
     shadows: list[ShadowUnit]
     assumed: list[str]
-    """What was assumed of what was given, for the report."""
+    """Assumptions about the user's input, for the report."""
 
     @property
     def targets(self) -> list[TargetUnit]:
@@ -57,15 +57,15 @@ class Plan:
 
 
 def make_plan(config: AuditConfig, *, resolved: dict[str, Any] | None = None, device: str | None = None) -> Plan:
-    """Reads the data, draws the sets and names every unit; nothing is written.
+    """Read the data, draw the sets and create every unit; nothing is written.
 
     Args:
-        config: what is asked.
-        resolved: how a run resolved its "auto" fields before; none: as fits the device.
-        device: what the units run on, ``cpu`` or ``cuda``; none: this machine's.
+        config: The config of the run.
+        resolved: How an earlier run resolved its ``auto`` fields; defaults to what fits the device.
+        device: Device of the units, ``cpu`` or ``cuda``; defaults to what this machine has.
 
     Raises:
-        ConfigError: the data cannot be read, or does not suffice for what is asked; or FFCV is, and is not installed.
+        ConfigError: The data cannot be read or does not suffice, or FFCV is asked for and not installed.
     """
     try:
         source = load_source(config.source)
@@ -78,7 +78,7 @@ def make_plan(config: AuditConfig, *, resolved: dict[str, Any] | None = None, de
         raise ConfigError(str(error)) from error
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     engine = _engine(config, device) if config.shadows.engine == "auto" else config.shadows.engine
-    # "loader" names the bits, and every loader gives those of the resident one; it stays for the ids' sake
+    # every loader gives the bits of the resident one; the key stays because ids hash it
     resolved = resolved or {"device": device, "engine": engine, "loader": "resident", **_fused(device)}
     loader, note = resolve_loader(config.data.loader, source.images.nbytes, str(resolved["device"]))
     record = RunRecord(
@@ -117,19 +117,19 @@ def make_plan(config: AuditConfig, *, resolved: dict[str, Any] | None = None, de
 
 
 def _engine(config: AuditConfig, device: str) -> str:
-    # on a CPU stacking gains nothing over one process a core; a model of the user's may hold layers that vmap refuses,
-    # such as dropout; several processes share one model's batches
+    # stacking gains nothing on a CPU with one process per core; vmap refuses layers such as dropout, which the user's
+    # model may have; data-parallel processes share one model's batches
     alone = device == "cpu" or config.model.factory is not None or config.shadows.data_parallel
     return "serial" if alone else "stacked"
 
 
 def _code(config: AuditConfig) -> str | None:
-    """Workers may run in another folder than the one that the factory was found from."""
+    """Return the folder that the factory is imported from; workers may run in another one."""
     return None if config.model.factory is None else os.getcwd()
 
 
 def in_smaller_blocks(plan: Plan, too_large: Collection[str]) -> Plan:
-    """The plan with some units of shadow models, by their ids, cut into pairs: the smallest balanced blocks."""
+    """Split some units of shadow models, given by id, into pairs, the smallest balanced blocks."""
     prepared = plan.originals[0].prepared
     return dataclasses.replace(
         plan, shadows=_shadows(plan.record, prepared, plan.split, plan.membership, too_large=too_large)
@@ -137,35 +137,35 @@ def in_smaller_blocks(plan: Plan, too_large: Collection[str]) -> Plan:
 
 
 def views_fit(config: AuditConfig, source: Source) -> None:
-    """Refuses pictures that the classifier is too deep for."""
+    """Refuse images that are too small for the classifier."""
     height, width = source.images.shape[1:3]
     if min(height, width) < 4:
-        raise ValueError(f"pictures are {height} × {width} pixels; the classifiers need at least 4 × 4")
+        raise ValueError(f"images are {height} × {width} pixels; the classifiers need at least 4 × 4")
     if config.train.augment.padding >= min(height, width):
         raise ValueError(
-            f"train.augment.padding must be smaller than the pictures ({height} × {width}), "
+            f"train.augment.padding must be smaller than the images ({height} × {width}), "
             f"got {config.train.augment.padding}"
         )
 
 
 OPERATIONS = ("critic_loss", "critic_sgd_step", "gather_augmented", "generator_loss", "log_odds")
-"""Of the kernels, those that a run comes by."""
+"""The kernels that a run uses."""
 
 
 def implementations(resolved: dict[str, Any]) -> dict[str, str]:
-    """For the report: what each operation of the kernels ran as in a run, and why."""
-    told: dict[str, str] = {}
+    """Describe for the report which implementation of each kernel a run used, and why."""
+    found: dict[str, str] = {}
     for operation in OPERATIONS:
         here = resolve(operation, "auto", torch.device(resolved["device"]))
         name = "fused" if operation in resolved.get("fused", ()) else "reference"
-        told[operation] = f"{name}: {here.reason if here.name == name else 'as resolved where the run was planned'}"
-    return told
+        found[operation] = f"{name}: {here.reason if here.name == name else 'as resolved where the run was planned'}"
+    return found
 
 
 def _fused(device: str) -> dict[str, Any]:
-    """What runs fused, with the table of blocks that its bits depend on.
+    """Return the fused operations and the table of block sizes that their bits depend on.
 
-    Nothing where everything is the reference: the ids of such units are those from before there were fused kernels.
+    Empty if nothing is fused, so that ids stay those from before there were fused kernels.
     """
     fused = [name for name in OPERATIONS if resolve(name, "auto", torch.device(device)).name == "fused"]
     return {"fused": fused, "blocks": table_hash()} if fused else {}
@@ -211,10 +211,10 @@ def _targets(
 
 
 def fleet_identity(record: RunRecord) -> dict[str, Any]:
-    """What the shadow models of a run share with those of every run that can use them, but for the pool."""
+    """Return what identifies shadow models across runs, except the pool."""
     config = record.config
     train = plain(config.train)
-    # with statistics of the whole batch, or by one process, a shadow model is the same whoever trains it
+    # with statistics of the whole batch, the number of processes does not change a shadow model
     if config.train.sync_batch_norm or not config.shadows.data_parallel:
         del train["num_workers"], train["sync_batch_norm"]
     return {
@@ -236,9 +236,9 @@ def _shadows(
     *,
     too_large: Collection[str] = (),
 ) -> list[ShadowUnit]:
-    """Fixed blocks of whole pairs; the id does not know of methods or seeds, so that every run can share a fleet.
+    """Create fixed blocks of whole pairs; ids exclude methods and seeds, so that runs share shadow models.
 
-    What does not fill a block is trained pair by pair, and stays so when more models fill it: nothing is trained twice.
+    An incomplete block is trained in pairs, also after more models complete it, so that nothing is trained twice.
     """
     config = record.config
     common = fleet_identity(record) | {"pool": hash_array(split.pool)}

@@ -1,4 +1,4 @@
-"""The local pool: one spawned process a core (a GPU, where there are some), a unit at a time, one torch thread each."""
+"""Execute units in spawned processes of this machine: one per GPU, or per core with one torch thread each."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ import torch
 from ungan_dist.runs.units import Done, Failed, Unit, execute
 
 MAX_DEATHS = 3
-"""How often a unit's process may die before the unit is given up."""
+"""Deaths of its process after which a unit is given up."""
 
 
 def num_processes(asked: int | None) -> int:
-    """How many processes a pool has: as asked, else one a GPU, else one a core."""
+    """Return the size of a pool: as asked, else one process per GPU, else one per core."""
     return asked or torch.cuda.device_count() or os.cpu_count() or 1
 
 
 class LocalPool:
-    """Processes that live as long as the ``with`` block; started when the first unit comes."""
+    """Processes that live as long as the ``with`` block and start with the first units."""
 
     def __init__(self, asked: int | None = None) -> None:
         self._num_processes = num_processes(asked)
@@ -44,9 +44,9 @@ class LocalPool:
         self._workers.clear()
 
     def run_units(self, units: Sequence[Unit]) -> Iterator[Done | Failed]:
-        """Runs units and yields what became of each, in the order in which they end.
+        """Run units and yield their outcomes as they end.
 
-        A process that dies is replaced and its unit tried again, ``MAX_DEATHS`` times in all.
+        A process that dies is replaced, and its unit is tried up to ``MAX_DEATHS`` times in all.
         """
         waiting = deque(units)
         deaths: dict[str, int] = {}
@@ -73,13 +73,13 @@ class LocalPool:
 
 
 class _Worker:
-    """One process, its pipe, and the unit it is at work on."""
+    """One process, its pipe, and its current unit."""
 
     def __init__(self, slot: int) -> None:
         context = multiprocessing.get_context("spawn")
         self.slot = slot
         self.unit: Unit | None = None
-        self._last_words = ""
+        self._last_error = ""
         self.connection, theirs = context.Pipe()
         self._process: SpawnProcess = context.Process(target=_serve, args=(theirs, slot), daemon=True)
         self._process.start()
@@ -87,40 +87,40 @@ class _Worker:
 
     def start(self, unit: Unit) -> None:
         self.unit = unit
-        # a process that died while idle is found out by receive()
+        # receive() notices a process that died while idle
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self.connection.send(unit)
 
     def receive(self) -> Done | Failed | None:
-        """What became of the unit; none when the process died over it."""
+        """Return the unit's outcome, or ``None`` if the process died."""
         self.unit = None
         try:
             outcome = self.connection.recv()
         except (EOFError, ConnectionResetError):
             return None
         if isinstance(outcome, str):
-            self._last_words = outcome
+            self._last_error = outcome
             return None
         return outcome
 
     def end(self) -> str:
-        """How the process died, in words."""
+        """Describe how the process died."""
         self._process.join()
         code = self._process.exitcode
         why = " (killed, often for memory)" if code == -signal.SIGKILL else ""
-        words = f": {self._last_words}" if self._last_words else ""
+        words = f": {self._last_error}" if self._last_error else ""
         return f"died {MAX_DEATHS} times, last with exit code {code}{why}{words}"
 
     def stop(self) -> None:
-        """Ends the process at once: what it had not committed is computed again by the next run."""
+        """Kill the process; the next run computes what was not committed."""
         self._process.kill()
         self._process.join()
         self.connection.close()
 
 
 def _serve(connection: Connection, slot: int) -> None:
-    """What a process of the pool does: units in, outcomes out, until the driver goes."""
-    # Ctrl-C reaches the whole terminal's group: the driver alone decides
+    """Receive units and send outcomes until the driver ends."""
+    # Ctrl-C reaches every process of the terminal; only the driver handles it
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_driver, daemon=True).start()
     torch.set_num_threads(1)
@@ -132,7 +132,7 @@ def _serve(connection: Connection, slot: int) -> None:
             connection.send(execute(unit))
         except (EOFError, BrokenPipeError, ConnectionResetError):
             return
-        except BaseException as error:  # a unit that cannot be read here, or code of the user's that exits
+        except BaseException as error:  # an unreadable unit, or user code that exits
             with contextlib.suppress(OSError):
                 connection.send(f"{type(error).__name__}: {error}")
             raise

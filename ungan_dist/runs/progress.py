@@ -1,4 +1,4 @@
-"""What a long run says of itself: stage, done of total, time left; rich on a terminal, JSON lines otherwise."""
+"""Progress events of a run, shown live on a terminal or written as JSON lines."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from typing import Literal
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """One step forward in a stage."""
+    """Progress within a stage."""
 
     stage: str
     done: int
     total: int
     seconds: float
-    """Since the stage began."""
+    """Time since the stage began."""
     seconds_left: float | None
-    """At the stage's pace so far; none before the first step."""
+    """Estimate from the stage's pace; ``None`` before the first step."""
     note: str = ""
     per_hour: float | None = None
-    """Steps (models, in a run's main stages) an hour at that pace."""
+    """Steps per hour at that pace; a step is a model in the main stages."""
 
 
 ProgressCallback = Callable[[Event], None]
 
 
 class Stage:
-    """Counts a stage's steps and tells them."""
+    """Count a stage's steps and report each as an event."""
 
     def __init__(self, name: str, total: int, on_progress: ProgressCallback, *, done: int = 0) -> None:
         self._name, self._total, self._on_progress = name, total, on_progress
@@ -59,18 +59,18 @@ class Stage:
 
 
 def remark(stage: str, note: str) -> Event:
-    """Words without steps: a stage of nothing to do."""
+    """Create an event with a note and no steps."""
     return Event(stage=stage, done=0, total=0, seconds=0.0, seconds_left=None, note=note)
 
 
 def silent(event: Event) -> None:
-    """Tells nothing."""
+    """Ignore an event."""
     del event
 
 
 @contextlib.contextmanager
 def progress(kind: Literal["auto", "rich", "json", "none"]) -> Iterator[ProgressCallback]:
-    """Where events go: a live display, JSON lines on standard error, or nowhere."""
+    """Yield a callback that shows events live, writes them as JSON lines to standard error, or ignores them."""
     if kind == "none":
         yield silent
     elif kind == "json" or (kind == "auto" and not sys.stderr.isatty()):
@@ -86,7 +86,6 @@ def _json_line(event: Event) -> None:
     values["seconds_left"] = None if event.seconds_left is None else round(event.seconds_left, 1)
     values["per_hour"] = None if event.per_hour is None else round(event.per_hour, 1)
     if not event.total:
-        # words alone
         values = {"stage": event.stage, "note": event.note}
     print(json.dumps(values, ensure_ascii=False), file=sys.stderr, flush=True)
 
@@ -127,7 +126,11 @@ def _live() -> Iterator[ProgressCallback]:
 
 
 def clock(seconds: float) -> str:
-    """Hours, minutes and seconds, as a clock shows them."""
+    """Write seconds as hours, minutes and seconds.
+
+    >>> clock(75), clock(3675)
+    ('1:15', '1:01:15')
+    """
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

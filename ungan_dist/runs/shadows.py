@@ -1,6 +1,6 @@
-"""Shadow models: a unit of them in, log-odds out; the same unit, the same bits on the same kind of device.
+"""Train a block of shadow models and compute their log-odds; equal units give equal bits on one kind of device.
 
-Those of a large model may be trained by several processes that share every batch, one after another.
+Large shadow models may be trained by several processes that share every batch, one model after another.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ class ShadowUnit:
     """A fixed block of shadow models trained together; a retry repeats it exactly."""
 
     id: str
-    """Hash of everything below but the output folder."""
+    """Hash of every field that determines the result, without the output folder."""
     shadows: tuple[int, ...]
-    """Ids of whole complementary pairs: from them alone come membership, weights and every draw."""
+    """Ids of whole complementary pairs; they determine membership, weights and every draw."""
     seed: int
-    """The fleet's seed."""
+    """Seed of all shadow models."""
     prepared: PreparedData
     pool: Int[np.ndarray, " pool"]
     """Indices of D ∪ D^s in the data set."""
@@ -49,27 +49,27 @@ class ShadowUnit:
     engine: str
     """``serial`` or ``stacked``."""
     device: str
-    """Type of device: ``cpu`` or ``cuda``."""
+    """``cpu`` or ``cuda``."""
     fused: tuple[str, ...] = ()
     """Operations that run fused, as the plan resolved them."""
     code: str | None = None
-    """Folder that a user's factory is imported from; none where there is no factory. No part of the id."""
+    """Folder that the user's factory is imported from, if there is one. No part of the id."""
     keep_models: bool = False
-    """Whether the models are committed beside their log-odds; no part of the id."""
+    """Also commit the models' weights. No part of the id."""
 
     @property
     def title(self) -> str:
-        """In words, for progress and for lists of what is missing."""
+        """Name for progress and for lists of missing units."""
         return f"shadow models {self.shadows[0]}–{self.shadows[-1]}"
 
     @property
     def num_models(self) -> int:
-        """Models that this unit trains."""
+        """Number of models that this unit trains."""
         return len(self.shadows)
 
     @property
     def marker(self) -> str:
-        """Relative to the output folder, which every run of this fleet shares."""
+        """Name of the marker, relative to the output folder, which all runs share."""
         return f"shadows/{self.id}.json"
 
     @property
@@ -81,13 +81,13 @@ class ShadowUnit:
 
     @property
     def checkpoints(self) -> list[str]:
-        """Names of the states that are kept while several processes train it, one a model."""
+        """Names of the checkpoints that several processes write, one per model."""
         return [f"shadows/{self.id}/{shadow}-checkpoint" for shadow in self.shadows]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Shadows:
-    """A unit's models, trained, and the data that they shall be asked about."""
+    """A unit's trained models, and the examples to query."""
 
     models: list[nn.Module]
     data: Examples
@@ -95,15 +95,17 @@ class Shadows:
 
 
 def train_unit(unit: ShadowUnit) -> Float[np.ndarray, "models examples queries"]:
-    """The log-odds of a unit's shadow models, which this process trains."""
+    """Train a unit's shadow models in this process and return their log-odds."""
     return evaluate_shadows(unit, train_shadows(unit))
 
 
 def train_shadows(unit: ShadowUnit, world: World = SINGLE_PROCESS, checkpoints: Sequence[Checkpoint] = ()) -> Shadows:
-    """Trains a unit's shadow models; the processes of a world train each together.
+    """Train a unit's shadow models, each by all processes of a world.
 
     Args:
-        checkpoints: one a model, where its state is kept after each epoch and continued from; none: nothing is kept.
+        unit: The unit to compute.
+        world: The processes that share each batch; defaults to this process.
+        checkpoints: One per model, written after each epoch and continued from; defaults to none.
     """
     add_import_path(unit.code)
     data = open_examples(unit.prepared, unit.device if world.size == 1 else str(world.device), unit.fused)
@@ -115,7 +117,7 @@ def train_shadows(unit: ShadowUnit, world: World = SINGLE_PROCESS, checkpoints: 
     models = [_fresh(unit, data, seed, world) for seed in seeds]
     with use_threads(unit.train.num_threads):
         if unit.engine == "stacked":
-            assert world.size == 1, "stacked models are one process's"
+            assert world.size == 1, "stacked models need a single process"
             train_stacked(models, data, sets, unit.train, seeds=seeds)
         else:
             kept = checkpoints or [None] * len(models)
@@ -127,10 +129,10 @@ def train_shadows(unit: ShadowUnit, world: World = SINGLE_PROCESS, checkpoints: 
 
 
 def evaluate_shadows(unit: ShadowUnit, trained: Shadows) -> Float[np.ndarray, "models examples queries"]:
-    """Each model's log-odds of the whole pool, float32.
+    """Compute each model's log-odds of the whole pool, in float32.
 
     Raises:
-        FloatingPointError: a shadow model has diverged; its scores would poison every likelihood ratio.
+        FloatingPointError: A shadow model has diverged, which would spoil every likelihood ratio.
     """
     with use_threads(unit.train.num_threads):
         log_odds = np.stack([query(model, trained.data, trained.pool, unit.queries) for model in trained.models])

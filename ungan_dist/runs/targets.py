@@ -1,4 +1,4 @@
-"""Targets: the original of one audit seed, and what each method makes of it."""
+"""Targets: the original of each audit seed, and the model that each method makes from it."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from ungan_dist.training.world import SINGLE_PROCESS, World
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TargetUnit:
-    """One method under one audit seed; the original is trained by its own unit, which comes first."""
+    """One method under one audit seed; the original has its own unit, which is computed first."""
 
     id: str
     """Hash of everything that determines the result."""
     original_id: str
-    """Id of the same seed's original."""
+    """Id of the original of the same seed."""
     run: str
     """The run folder, absolute."""
     method: str
@@ -53,28 +53,28 @@ class TargetUnit:
     fused: tuple[str, ...] = ()
     """Operations that run fused, as the plan resolved them."""
     code: str | None = None
-    """Folder that a user's factory is imported from; none where there is no factory. No part of the id."""
+    """Folder that the user's factory is imported from, if there is one. No part of the id."""
     given_original: GivenWeights | None = None
-    """The user's weights for the original; none: it is trained."""
+    """The user's weights for the original; by default it is trained."""
 
     @property
     def title(self) -> str:
-        """In words, for progress and for lists of what is missing."""
+        """Name for progress and for lists of missing units."""
         return f"{self.method}, seed {self.seed}"
 
     @property
     def num_models(self) -> int:
-        """Models that this unit trains or unlearns."""
+        """Number of models that this unit trains or unlearns."""
         return 1
 
     @property
     def marker(self) -> str:
-        """Relative to the run folder."""
+        """Name of the marker, relative to the run folder."""
         return target_marker(self.seed, self.method)
 
     @property
     def checkpoints(self) -> list[str]:
-        """Name of the state that is kept while it is computed."""
+        """Names of the checkpoints."""
         return [f"checkpoints/{self.seed}/{self.method}"]
 
     @property
@@ -91,16 +91,16 @@ class TargetUnit:
 
 
 def target_marker(seed: int, method: str) -> str:
-    """Name of a target's marker in the run folder."""
+    """Return the name of a target's marker in the run folder."""
     return f"results/{seed}/{method}.json"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """A model that was trained or unlearned."""
+    """A trained or unlearned model."""
 
     request: Request
-    """What its method was given."""
+    """The input of its method."""
     model: nn.Module
     curves: dict[str, list[float]]
     seconds: float
@@ -108,10 +108,12 @@ class Target:
 
 
 def train_target(unit: TargetUnit, world: World = SINGLE_PROCESS, checkpoint: Checkpoint | None = None) -> Target:
-    """Trains or unlearns one model; the processes of a world do it together.
+    """Train or unlearn one model, by all processes of a world.
 
     Args:
-        checkpoint: where the state is kept after each epoch and continued from.
+        unit: The unit to compute.
+        world: The processes that share each batch; defaults to this process.
+        checkpoint: Written after each epoch and continued from; defaults to none.
     """
     add_import_path(unit.code)
     data = open_examples(unit.prepared, unit.device if world.size == 1 else str(world.device), unit.fused)
@@ -119,16 +121,16 @@ def train_target(unit: TargetUnit, world: World = SINGLE_PROCESS, checkpoint: Ch
     with use_threads(unit.train.num_threads), seed_layers(unit.method, unit.seed):
         original, curves = _original(unit, data, world, checkpoint)
         request = _request(unit, data, original, world, checkpoint)
-        unlearned, seconds = timed(request, unit.method_config)
+        unlearned, seconds = run_timed(request, unit.method_config)
         check_replicas(unlearned.model, world, unit.title)
     return Target(request=request, model=unlearned.model, curves=curves | unlearned.curves, seconds=seconds)
 
 
 def evaluate_target(unit: TargetUnit, target: Target) -> tuple[dict[str, bytes], dict[str, Any]]:
-    """Asks a target all that the audit needs; one process does.
+    """Evaluate a target for the audit, in one process.
 
     Returns:
-        The files to commit, by their names in the run folder, and the facts for their marker.
+        The files to commit, by name in the run folder, and the facts for their marker.
     """
     request, model, data = target.request, target.model, target.request.data
     with use_threads(unit.train.num_threads):
@@ -153,10 +155,10 @@ def evaluate_target(unit: TargetUnit, target: Target) -> tuple[dict[str, bytes],
     return files, facts
 
 
-def timed(request: Request, config: Any) -> tuple[Unlearned, float]:
-    """Runs a method; T_U is its own time alone, in seconds, the device synchronised at both ends.
+def run_timed(request: Request, config: Any) -> tuple[Unlearned, float]:
+    """Run a method and measure T_U in seconds, with the device synchronised at both ends.
 
-    Keeping checkpoints is no part of it, what was done before a restart is.
+    T_U includes the time before a restart, and excludes the time to write checkpoints.
     """
     checkpoint = request.checkpoint
     excluded = 0.0 if checkpoint is None else checkpoint.excluded_seconds
@@ -182,7 +184,7 @@ def _fresh(unit: TargetUnit, data: Examples, purpose: str, world: World) -> nn.M
 def _original(
     unit: TargetUnit, data: Examples, world: World, checkpoint: Checkpoint | None
 ) -> tuple[nn.Module, dict[str, list[float]]]:
-    """Trains the original in its own unit, reads it back in every other."""
+    """Train the original in its own unit, and load it in every other."""
     model = _fresh(unit, data, "original", world)
     if unit.method != "original":
         path = Path(unit.run) / f"models/{unit.seed}/original.safetensors"

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from in_process import InProcess, run_command as command
+from in_process import InProcess, run_command
 from PIL import Image
 from small_audit import SMALL_OPTIONS, small_config
 
@@ -32,12 +32,12 @@ RUN = ["run", "digits", *SMALL_OPTIONS]
 def test_output_and_exit_code_are_those_of_the_long_way(output: Path) -> None:
     (output / "run" / FINISHED_FILE).unlink()
     assert find_finished(small_config(output)) is None
-    long = command(*RUN, "--output", output)
+    long = run_command(*RUN, "--output", output)
     assert find_finished(small_config(output)) is not None
     before = {path: path.stat().st_mtime_ns for path in output.rglob("*")}
-    short = command(*RUN, "--output", output)
+    short = run_command(*RUN, "--output", output)
     assert (short.returncode, short.stdout) == (long.returncode, long.stdout) == (0, long.stdout)
-    assert (report := command("report", output / "run")).stdout == long.stdout
+    assert (report := run_command("report", output / "run")).stdout == long.stdout
     assert report.returncode == 0
     assert {path: path.stat().st_mtime_ns for path in output.rglob("*")} == before
 
@@ -86,7 +86,7 @@ def test_a_changed_file_is_healed(output: Path, name: str) -> None:
     path.write_bytes(content[:-2] + b"??")
     assert find_finished(small_config(output)) is None
     assert find_report(output / "run") is None
-    assert command(*RUN, "--output", output).returncode == 0
+    assert run_command(*RUN, "--output", output).returncode == 0
     assert path.read_bytes() == content
     assert find_finished(small_config(output)) is not None
 
@@ -103,7 +103,7 @@ def test_a_purged_or_locked_run_takes_the_long_way(output: Path) -> None:
         assert find_finished(small_config(output)) is None
     store.write_json(output / "run/purged.json", {"purged": "today"})
     assert find_finished(small_config(output)) is None
-    assert command(*RUN, "--output", output).returncode == 2
+    assert run_command(*RUN, "--output", output).returncode == 2
 
 
 def listed(folder: Path) -> AuditConfig:

@@ -1,10 +1,10 @@
-"""Results in object storage: a local working folder, and its copy on any pyarrow filesystem (S3, Google's, a mount).
+"""Synchronise a working folder with object storage on any pyarrow filesystem (S3, Google's, a mount).
 
-The commit protocol is that of the local store: a result's files first, its marker with their hashes last. What comes
-back is hashed before its marker is written here, so a damaged or half-written result is one that is not there.
+As in the local store, a result's files are written first and its marker last. Fetched files are hashed before the
+marker is written here, so a damaged or incomplete result counts as absent.
 
-No lock is held on object storage: it has none that a dead driver would let go of. Two drivers on one run cost work
-twice and lose nothing, since the same unit commits the same files. Within one machine the working folder's lock holds.
+Object storage has no locks, so two drivers on one run duplicate work. They lose nothing, because equal units commit
+equal files. On one machine the lock of the working folder holds.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from ungan_dist.files import cache_folder, hash_bytes, hash_file
 from ungan_dist.urls import join_url, refuse_credentials, trim
 
 _STORES = ("s3", "gcs", "abfs")
-"""Object storage proper: without folders, and an object is seen when it is whole."""
+"""Object storage: no folders, and objects appear only when complete."""
 _WITH_RENAME = ("local", "hdfs")
-"""Filesystems on which a file is seen before it is whole, unless it is renamed into place."""
+"""Filesystems that show incomplete files, so that files are renamed into place."""
 
 
 def working_folder(url: str, cache: str | None = None) -> Path:
-    """Where the files behind a URL lie on this machine.
+    """Return the working folder of a URL on this machine.
 
     Args:
-        url: of an output.
-        cache: folder of all working folders; none: ``~/.cache/ungan_dist``.
+        url: The URL of an output.
+        cache: Folder of all working folders; defaults to ``~/.cache/ungan_dist``.
     """
     parent = cache_folder() if cache is None else Path(cache)
     return parent.resolve() / hash_bytes(trim(url).encode())[:16]
@@ -45,25 +45,25 @@ def working_folder(url: str, cache: str | None = None) -> Path:
 
 @dataclass(frozen=True, kw_only=True)
 class Mirror:
-    """A folder on this machine and its copy elsewhere; names are relative to both."""
+    """A folder on this machine and its copy in storage; names are relative to both."""
 
     url: str
-    """What messages call the copy."""
+    """URL of the copy, for messages."""
     filesystem: fs.FileSystem
     root: str
     """Path of the copy in its filesystem."""
     folder: Path
 
     def push(self, place: str, marker: str) -> None:
-        """Copies a result that is committed here, unless it lies there already.
+        """Copy a committed result to the storage, unless it is there already.
 
         Args:
-            place: folder that the marker and the names in it are relative to; empty: the root.
-            marker: name of the marker file.
+            place: Folder of the marker and its names; empty for the root.
+            marker: Name of the marker file.
 
         Raises:
-            Unfinished: the storage refuses it.
-            CorruptResult: it is not what was committed here.
+            Unfinished: The storage refuses it.
+            CorruptResult: A file differs from its marker.
         """
         here = self.folder / place
         content = (here / marker).read_bytes()
@@ -73,23 +73,23 @@ class Mirror:
         for name, expected in hashes.items():
             data = (here / name).read_bytes()
             if hash_bytes(data) != expected:
-                raise store.CorruptResult(f"{here / name} is not what {here / marker} says: run the audit again")
+                raise store.CorruptResult(f"{here / name} differs from its marker {here / marker}: run the audit again")
             self._write(_join(place, name), data)
         self._write(_join(place, marker), content)
 
     def pull(
         self, place: str, marker: str, *, id: str | None = None, sizes: Mapping[str, int] | None = None
     ) -> Literal["intact", "absent", "damaged"]:
-        """Brings a result here, if all of it is what its marker says; what lies here intact is not fetched again.
+        """Fetch a result if all of it matches its marker; intact local files are not fetched again.
 
         Args:
-            place: folder that the marker and the names in it are relative to; empty: the root.
-            marker: name of the marker file.
-            id: of the result wanted; none: whichever is there.
-            sizes: sizes of the files there, in bytes, by their names in the place, where they are known.
+            place: Folder of the marker and its names; empty for the root.
+            marker: Name of the marker file.
+            id: Id of the result; defaults to any.
+            sizes: Sizes in bytes of the files in storage, by name; defaults to asking the storage.
 
         Raises:
-            Unfinished: the storage cannot be read.
+            Unfinished: The storage cannot be read.
         """
         content = self._read(_join(place, marker))
         if content is None:
@@ -107,7 +107,7 @@ class Mirror:
                 return "damaged"
         else:
             files = {name: self._read(_join(place, name)) for name in hashes}
-            # all of it is looked at before any of it is written
+            # check everything before writing anything
             for name, data in files.items():
                 if data is None or hash_bytes(data) != hashes[name]:
                     return "damaged"
@@ -119,23 +119,23 @@ class Mirror:
         return "intact"
 
     def discard(self, place: str, marker: str) -> None:
-        """Takes back a result that was found damaged: without its marker it is none, and the next push writes it anew.
+        """Remove the marker of a damaged result, so that the next push writes it again.
 
         Raises:
-            Unfinished: the storage refuses it.
+            Unfinished: The storage refuses it.
         """
         name = _join(place, marker)
-        with self._reached("delete", name), contextlib.suppress(FileNotFoundError):
+        with self._explain_errors("delete", name), contextlib.suppress(FileNotFoundError):
             self.filesystem.delete_file(_join(self.root, name))
 
     def push_file(self, name: str) -> None:
-        """Copies one file that changes in the course of a run, if it is here."""
+        """Copy one file that changes during a run, if it exists here."""
         path = self.folder / name
         if path.is_file():
             self._write(name, path.read_bytes())
 
     def pull_json(self, name: str) -> bool:
-        """Brings one JSON file here; whether it was there and whole."""
+        """Fetch one JSON file and return whether it exists and is valid."""
         content = self._read(name)
         try:
             json.loads(content or b"")
@@ -146,25 +146,25 @@ class Mirror:
         return True
 
     def sizes(self, place: str) -> dict[str, int]:
-        """Files below a folder there: name in it → bytes."""
+        """List the files below a folder in storage: name → size in bytes."""
         base = _join(self.root, place)
-        with self._reached("list", place):
+        with self._explain_errors("list", place):
             found = self.filesystem.get_file_info(fs.FileSelector(base, recursive=True, allow_not_found=True))
         prefix = f"{base}/" if base else ""
         return {info.path.removeprefix(prefix): info.size for info in found if info.type == fs.FileType.File}
 
     def try_out(self) -> None:
-        """Writes, reads and deletes a small object, as a run does, and leaves nothing behind.
+        """Write, read and delete a small object, and leave nothing behind.
 
         Raises:
-            OSError, pyarrow.ArrowException: the storage refuses it.
+            OSError, pyarrow.ArrowException: The storage refuses it.
         """
         name, content = f".doctor.{secrets.token_hex(8)}", secrets.token_bytes(64)
         made = self._absent_folder()
         try:
             self._write(name, content)
             if self._read(name) != content:
-                raise OSError("what was written does not come back")
+                raise OSError("the object that was written cannot be read back")
             self.filesystem.delete_file(_join(self.root, name))
         except Unfinished as error:
             raise (error.__cause__ or error) from None
@@ -172,12 +172,12 @@ class Mirror:
             if made is not None:
                 with contextlib.suppress(OSError):
                     there = self.filesystem.get_file_info(fs.FileSelector(made, recursive=True))
-                    # somebody else may have begun to write there
+                    # another process may have begun to write there
                     if not any(info.type == fs.FileType.File for info in there):
                         self.filesystem.delete_dir(made)
 
     def _absent_folder(self) -> str | None:
-        """The highest folder at or above the root that is not there; S3 too leaves one where an object is deleted."""
+        """Find the highest absent folder at or above the root; S3 too leaves a folder after a deletion."""
         parts = self.root.split("/")
         for count in range(1, len(parts) + 1):
             path = "/".join(parts[:count])
@@ -188,13 +188,13 @@ class Mirror:
     def _sizes_agree(self, place: str, hashes: Mapping[str, str], sizes: Mapping[str, int] | None = None) -> bool:
         here = self.folder / place
         if sizes is None:
-            with self._reached("look at", place):
+            with self._explain_errors("examine", place):
                 found = self.filesystem.get_file_info([_join(self.root, place, name) for name in hashes])
             sizes = {name: info.size for name, info in zip(hashes, found, strict=True) if info.size is not None}
         return all(sizes.get(name) == (here / name).stat().st_size for name in hashes)
 
     def _read(self, name: str) -> bytes | None:
-        with self._reached("read", name):
+        with self._explain_errors("read", name):
             try:
                 with self.filesystem.open_input_stream(_join(self.root, name), compression=None) as stream:
                     return stream.read()
@@ -203,7 +203,7 @@ class Mirror:
 
     def _write(self, name: str, content: bytes) -> None:
         path = _join(self.root, name)
-        with self._reached("write", name):
+        with self._explain_errors("write", name):
             kind = self.filesystem.type_name.removeprefix("py::")
             if kind not in _STORES:
                 self.filesystem.create_dir(path.rpartition("/")[0], recursive=True)
@@ -224,30 +224,30 @@ class Mirror:
             stream.write(content)
 
     @contextlib.contextmanager
-    def _reached(self, act: str, name: str) -> Iterator[None]:
+    def _explain_errors(self, act: str, name: str) -> Iterator[None]:
         try:
             yield
         except (OSError, pyarrow.ArrowException) as error:
             raise Unfinished(
-                f"cannot {act} {join_url(self.url, name)}: {error}. What was committed is kept: run the same command "
-                f"again when the storage answers"
+                f"cannot {act} {join_url(self.url, name)}: {error}. Committed results are kept: run the same "
+                f"command again when the storage answers"
             ) from error
 
 
 def connect(url: str, *, cache: str | None = None, folder: Path | None = None) -> Mirror:
-    """Opens the storage behind a URL; nothing is written anywhere.
+    """Open the storage behind a URL; nothing is written.
 
     Args:
         url: ``s3://bucket/prefix``, ``gs://bucket/prefix``, ``file:///folder``, with pyarrow's options as its query.
-        cache: folder of all working folders on this machine; none: ``~/.cache/ungan_dist``.
-        folder: the working folder itself, in place of one in the cache.
+        cache: Folder of all working folders on this machine; defaults to ``~/.cache/ungan_dist``.
+        folder: The working folder; defaults to one in the cache.
 
     Raises:
-        ConfigError: no such bucket, no access, no network, or a URL that pyarrow does not know.
+        ConfigError: The bucket does not exist, cannot be reached or accessed, or pyarrow does not support the URL.
     """
     refuse_credentials(url)
     try:
-        filesystem, root = fs.FileSystem.from_uri(_with_patience(url))
+        filesystem, root = fs.FileSystem.from_uri(_limit_retries(url))
         bucket = root.split("/")[0]
         if filesystem.type_name in _STORES:
             if not bucket:
@@ -265,8 +265,8 @@ def connect(url: str, *, cache: str | None = None, folder: Path | None = None) -
     )
 
 
-def _with_patience(url: str) -> str:
-    """Google's client would try for a quarter of an hour before it says that nothing answers."""
+def _limit_retries(url: str) -> str:
+    """Limit the retries of Google's client, which lasts 15 minutes by default."""
     parts = urlsplit(url)
     if parts.scheme not in ("gs", "gcs") or "retry_limit_seconds" in parts.query:
         return url
@@ -279,7 +279,7 @@ def _join(*parts: str) -> str:
 
 
 def _safe(name: Any) -> str:
-    """A name from a marker: it stays below its folder, whoever wrote it."""
+    """Return a name from a marker, if it stays below its folder."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or not path.parts:
         raise ValueError(f"{name!r} leads out of its folder")

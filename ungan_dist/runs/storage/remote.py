@@ -1,7 +1,6 @@
-"""A run whose output is object storage: what is fetched before it works, and what is pushed as it goes.
+"""Run with object storage as output: fetch earlier results, and push each new result.
 
-Every machine computes in a folder of its own. The driver believes that a unit is done once its result has come back
-from the storage whole.
+Every machine computes in its own folder. For the driver a unit is done once its result was fetched intact.
 """
 
 from __future__ import annotations
@@ -33,14 +32,14 @@ _CONFIG = "config.json"
 _MEMBERSHIP = "membership.json"
 _REPORT = "report.json"
 NUM_REQUESTS = 8
-"""Requests under way at a time: a store answers in tens of milliseconds, and a fleet has hundreds of results."""
+"""Concurrent requests: a request takes tens of milliseconds, and a run has hundreds of results."""
 
 
 def fetch_record(mirror: Mirror, name: str) -> bool:
-    """Brings what a run was asked, and whether it was purged; whether there is such a run.
+    """Fetch the record of a run and the marks of a purge, and return whether the run exists.
 
     Raises:
-        Unfinished: the storage cannot be read.
+        Unfinished: The storage cannot be read.
     """
     for file in (PURGED_FILE, PURGING_FILE):
         mirror.pull_json(f"{name}/{file}")
@@ -49,11 +48,11 @@ def fetch_record(mirror: Mirror, name: str) -> bool:
 
 @contextlib.contextmanager
 def synchronised_run(mirror: Mirror, plan: Plan) -> Iterator[Plan]:
-    """Fetches what another machine has done, pushes what only this one has; at the end, the run's word and report.
+    """Fetch results of other machines, push results that only this one has, and at the end status and report.
 
     Raises:
-        ConfigError: the storage cannot be written to; nothing was computed.
-        Unfinished: the storage fails later.
+        ConfigError: The storage cannot be written to; nothing was computed.
+        Unfinished: The storage fails later.
     """
     try:
         mirror.push_file(f"{plan.folder.name}/{_CONFIG}")
@@ -73,7 +72,7 @@ def synchronised_run(mirror: Mirror, plan: Plan) -> Iterator[Plan]:
 
 
 def publish_status(mirror: Mirror, plan: Plan) -> None:
-    """Pushes the report, if there is one, and the run's status."""
+    """Push the report, if there is one, and the run's status."""
     name = plan.folder.name
     if (plan.folder / _REPORT).is_file():
         mirror.push(name, _REPORT)
@@ -81,7 +80,7 @@ def publish_status(mirror: Mirror, plan: Plan) -> None:
 
 
 def push_results(mirror: Mirror, run_units: RunUnits) -> RunUnits:
-    """Pushes each result as soon as it is there."""
+    """Wrap an executor so that each result is pushed at once."""
 
     def run(todo: Sequence[Unit]) -> Iterator[Done | Failed]:
         for outcome in run_units(todo):
@@ -93,12 +92,12 @@ def push_results(mirror: Mirror, run_units: RunUnits) -> RunUnits:
 
 
 def place_of(unit: Unit) -> tuple[str, str]:
-    """Where a unit's result lies: the place under the output, and the marker's name in it."""
+    """Return where a unit's result is: the folder below the output, and the marker's name in it."""
     return ("" if isinstance(unit, ShadowUnit) else Path(unit.run).name), unit.marker
 
 
 def data_of(prepared: PreparedData) -> tuple[str, str]:
-    """Marker and id of the prepared data, as the run's loader reads them."""
+    """Return marker and id of the prepared data that the run's loader reads."""
     if prepared.loader == "ffcv":
         return prepared.beton.marker, prepared.beton.id
     return prepared.marker, prepared.data_hash
@@ -106,21 +105,21 @@ def data_of(prepared: PreparedData) -> tuple[str, str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """What the storage holds of a plan."""
+    """Results of a plan in the storage."""
 
     intact: Collection[str]
-    """Ids of units."""
+    """Ids of units with an intact result."""
     damaged: list[str]
-    """In words."""
+    """Descriptions for messages."""
     damaged_markers: list[tuple[str, str]]
-    """Where those lie: place and marker."""
+    """Folder and marker of each damaged result."""
 
 
 def fetch(mirror: Mirror, plan: Plan) -> tuple[Plan, Found]:
-    """Brings the storage's results of a plan's units here.
+    """Fetch the results of a plan's units.
 
     Returns:
-        The plan, with blocks of shadow models cut as they were cut there; and what was found.
+        The plan, with shadow models in the blocks that the storage has, and what was found.
     """
     in_pairs = in_smaller_blocks(plan, {unit.id for unit in plan.shadows}).shadows
     wanted: dict[str, Unit] = {unit.id: unit for unit in (*plan.targets, *plan.shadows, *in_pairs)}
@@ -135,7 +134,7 @@ def fetch(mirror: Mirror, plan: Plan) -> tuple[Plan, Found]:
     with ThreadPoolExecutor(NUM_REQUESTS) as pool:
         states = list(pool.map(pull, wanted.values()))
     damaged = [
-        f"{unit.title}: {mirror.url}, {'/'.join(filter(None, place_of(unit)))} or a file that it names is damaged"
+        f"{unit.title}: {mirror.url}, {'/'.join(filter(None, place_of(unit)))} or one of its files is damaged"
         for unit, state in states
         if state == "damaged"
     ]
@@ -148,7 +147,7 @@ def fetch(mirror: Mirror, plan: Plan) -> tuple[Plan, Found]:
 
 
 def _push_all(mirror: Mirror, plan: Plan, there: Collection[str]) -> None:
-    """Pushes the shared parts, and results that a driver which died had not pushed, or that are damaged there."""
+    """Push the shared files, and results that are absent or damaged in storage."""
     mirror.push(plan.folder.name, _MEMBERSHIP)
     mirror.push("", data_of(plan.originals[0].prepared)[0])
     for unit in (*plan.targets, *plan.shadows):
@@ -157,18 +156,18 @@ def _push_all(mirror: Mirror, plan: Plan, there: Collection[str]) -> None:
 
 
 def fetch_run(url: str, *, folder: Path | None = None) -> tuple[Mirror, Path, list[str]]:
-    """Brings a whole run here.
+    """Fetch a whole run.
 
     Args:
-        url: of the run.
-        folder: where to; none: this machine's working folder.
+        url: The URL of the run.
+        folder: The destination; defaults to this machine's working folder.
 
     Returns:
-        Its storage, its folder here, and what is damaged there, in words.
+        The storage, the run folder here, and descriptions of damaged results.
 
     Raises:
-        ConfigError: not a run, or the storage cannot be used.
-        Unfinished: the storage fails on the way.
+        ConfigError: It is not a run, or the storage cannot be used.
+        Unfinished: The storage fails.
     """
     output, name = split_run(url)
     mirror = connect(output, folder=folder)
@@ -180,7 +179,7 @@ def fetch_run(url: str, *, folder: Path | None = None) -> tuple[Mirror, Path, li
     record = read_run(here)
     plan = make_plan(record.config, resolved=record.resolved)
     damaged = [
-        f"{mirror.url}, {'/'.join(filter(None, (place, marker)))} or a file that it names is damaged"
+        f"{mirror.url}, {'/'.join(filter(None, (place, marker)))} or one of its files is damaged"
         for place, marker in ((name, _MEMBERSHIP), (name, _REPORT), ("", data_of(plan.originals[0].prepared)[0]))
         if mirror.pull(place, marker) == "damaged"
     ]
@@ -190,41 +189,41 @@ def fetch_run(url: str, *, folder: Path | None = None) -> tuple[Mirror, Path, li
 
 @dataclass(frozen=True, kw_only=True)
 class ExecuteThere:
-    """Computes units on a machine that shares no folder with the driver; sent to workers, it holds no connection."""
+    """Computes units on a machine that shares no folder with the driver; sent to workers without a connection."""
 
     url: str
     cache: str | None
     execute: Callable[[Unit], Done | Failed] = units.execute
 
     def __call__(self, unit: Unit) -> Done | Failed:
-        """Fetches what a unit needs, computes it in this machine's own folder, pushes its result."""
+        """Fetch the inputs of a unit, compute it in this machine's folder, and push its result."""
         try:
-            mirror = _connected(self.url, self.cache)
-            here = _moved(unit, mirror.folder)
+            mirror = _connect(self.url, self.cache)
+            here = _move(unit, mirror.folder)
             place, marker = place_of(here)
             state = "here" if is_done(here) else mirror.pull(place, marker, id=here.id)
             if state == "damaged":
                 mirror.discard(place, marker)
             if state in ("absent", "damaged"):
-                _need(mirror, "", *data_of(here.prepared))
+                _require(mirror, "", *data_of(here.prepared))
                 if isinstance(here, TargetUnit) and here.method != "original":
-                    _need(mirror, place, target_marker(here.seed, "original"), here.original_id)
+                    _require(mirror, place, target_marker(here.seed, "original"), here.original_id)
                 outcome = self.execute(here)
                 if outcome.kind == "storage_full":
-                    # this machine's folder and not the run's: another worker may have room
+                    # only this machine's folder is full: another worker may have room
                     where = f"{socket.gethostname()}: its working folder {mirror.folder} is full (--execution.cache)"
                     return Failed(unit=unit, error=f"{where}: {outcome.error}")
                 if outcome.kind != "done":
                     return dataclasses.replace(outcome, unit=unit)
             mirror.push(place, marker)
-        except Exception:  # the storage's failures too are the unit's result: another worker may have better luck
+        except Exception:  # a failure of the storage is an outcome too: another worker may succeed
             return Failed(unit=unit, error=traceback.format_exc())
         return Done(unit=unit)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ArrivedFrom:
-    """Whether a unit's result can be had from the storage, whole; it is then here too."""
+    """Fetches a unit's result and returns whether it is intact."""
 
     mirror: Mirror
 
@@ -234,20 +233,20 @@ class ArrivedFrom:
 
 
 @functools.lru_cache(maxsize=1)
-def _connected(url: str, cache: str | None) -> Mirror:
+def _connect(url: str, cache: str | None) -> Mirror:
     return connect(url, cache=cache)
 
 
-def _moved(unit: Unit, output: Path) -> Unit:
-    """The unit in another output folder; its id knows of none."""
+def _move(unit: Unit, output: Path) -> Unit:
+    """Move a unit to another output folder, which is no part of its id."""
     prepared = dataclasses.replace(unit.prepared, output=str(output))
     if isinstance(unit, ShadowUnit):
         return dataclasses.replace(unit, prepared=prepared)
     return dataclasses.replace(unit, prepared=prepared, run=str(output / root_of(unit).name))
 
 
-def _need(mirror: Mirror, place: str, marker: str, id: str) -> None:
-    """Has a result here that was computed elsewhere."""
+def _require(mirror: Mirror, place: str, marker: str, id: str) -> None:
+    """Fetch a result that was computed elsewhere, unless it is here."""
     if store.committed(mirror.folder / place, marker, id=id) is not None:
         return
     state = mirror.pull(place, marker, id=id)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from in_process import run_command as command
+from in_process import run_command
 from small_audit import small_config
 
 from ungan_dist import store
@@ -24,7 +24,7 @@ def verified(output: Path) -> Verification:
 
 
 def test_a_finished_run_is_complete(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert verified(output) == Verification(state="COMPLETE", corrupt=[], missing=[])
+    assert verified(output) == Verification(state=RunState.COMPLETE, corrupt=[], missing=[])
     assert verify_command.main([str(output / "run")]) == 0
     assert capsys.readouterr().out == "COMPLETE\n"
 
@@ -165,19 +165,19 @@ def test_a_run_with_a_driver_is_running_and_one_without_is_partial(output: Path)
 
 def test_a_quick_check_finds_what_sizes_and_small_files_show(output: Path) -> None:
     run = output / "run"
-    assert command("verify", "--quick", run).stdout == "COMPLETE\n"
+    assert run_command("verify", "--quick", run).stdout == "COMPLETE\n"
     shadow = next(output.glob("shadows/*.npy"))
     for path in (run / "table.json", run / "log_odds/0/ungan.npy", shadow, next(output.glob("data/*/images.npy"))):
         content = path.read_bytes()
         path.write_bytes(content[:-1])
-        found = command("verify", "--quick", run)
+        found = run_command("verify", "--quick", run)
         assert (found.returncode, found.stdout) == (1, "CORRUPT\n")
         assert str(path) in found.stderr
         path.write_bytes(content)
     (run / "finished.json").unlink()
-    assert "run ungan-dist report" in command("verify", "--quick", run).stderr
+    assert "run ungan-dist report" in run_command("verify", "--quick", run).stderr
     status = store.read_json(run / "status.json")
     store.write_json(run / "status.json", status | {"state": "PARTIAL", "missing": ["ungan, seed 0"]})
-    partial = command("verify", "--quick", run)
+    partial = run_command("verify", "--quick", run)
     assert (partial.returncode, partial.stdout, partial.stderr) == (3, "PARTIAL\n", "missing: ungan, seed 0\n")
-    assert command("verify", "--quick", "s3://bucket/run").returncode == 2
+    assert run_command("verify", "--quick", "s3://bucket/run").returncode == 2
