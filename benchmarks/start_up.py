@@ -1,6 +1,7 @@
-"""How long a command takes to answer that computes nothing.
+"""Time of commands that compute nothing; with a finished run as argument, also of those on it.
 
-``python benchmarks/start_up.py`` prints the quickest of three calls of each, and writes ``results/start_up.json``.
+``python benchmarks/start_up.py [RUN]`` prints the quickest of three calls of each and writes
+``results/start_up.json``.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ def seconds(command: str) -> float:
 
 def main() -> None:
     rows: list[dict[str, object]] = []
-    for command in COMMANDS:
+    about_run = [f"{name} {sys.argv[1]}" for name in ("report", "status", "verify --quick")] if sys.argv[1:] else []
+    for command in (*COMMANDS, *about_run):
         rows.append({"subject": f"ungan-dist {command}", "seconds": min(seconds(command) for _ in range(3))})
         print(rows[-1])
     harness.write("start_up", rows)
