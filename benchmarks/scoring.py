@@ -17,7 +17,7 @@ from scipy.stats import norm
 
 from ungan_dist import store
 from ungan_dist.attack.lira import fit_shadows
-from ungan_dist.data.split import draw_membership
+from ungan_dist.data.membership import draw_membership
 
 BLOCK, NUM_QUERIES = 8, 2
 

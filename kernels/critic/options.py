@@ -77,4 +77,4 @@ def check_word(name: str, word: str, allowed: object) -> None:
 
 
 DEFAULT_OPTIONS = CriticOptions()
-"""The paper's loss."""
+"""The paper's surrogate, with Cramer GAN's squared penalty on the gradient of f."""

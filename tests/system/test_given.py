@@ -373,7 +373,7 @@ def test_the_next_list_inside_of_the_pool_trains_no_shadow_model(pictures: Path,
     def shadows(indices: list[int]) -> tuple[list[str], list[str]]:
         (lists / "forget.csv").write_text("\n".join(map(str, indices)))
         plan = make_plan(configured(*options(pictures, lists)))
-        return [unit.id for unit in plan.shadows], plan.assumed
+        return [unit.id for unit in plan.shadows], plan.notes
 
     (lists / "forget.csv").write_text("0")
     pool = make_plan(configured(*options(pictures, lists))).split.pool

@@ -7,21 +7,8 @@ from fractions import Fraction
 from math import ceil, floor
 
 import numpy as np
-from jaxtyping import Float64, Int, Shaped
+from jaxtyping import Float64, Shaped
 from numpy.typing import ArrayLike
-
-
-def accuracy(predictions: Int[np.ndarray, " examples"], labels: Int[np.ndarray, " examples"]) -> float:
-    """Return the share of predictions that equal the labels, in [0, 1].
-
-    Examples:
-        >>> accuracy(np.array([1, 0, 2]), np.array([1, 0, 0]))
-        0.6666666666666666
-    """
-    predictions, labels = np.asarray(predictions), np.asarray(labels)
-    if predictions.shape != labels.shape or predictions.ndim != 1 or not len(labels):
-        raise ValueError(f"one prediction a label is needed, got shapes {predictions.shape} and {labels.shape}")
-    return float((predictions == labels).mean())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,8 @@ class AttackConfig:
     center: Literal["mean", "median"] = "mean"
     """Centre of each Gaussian: mean (the paper) or median (Carlini's code)."""
     variance: Literal["auto", "per_example", "pooled", "carlini_fixed"] = "auto"
-    """Variance of the Gaussians. auto: per_example with 64 or more shadow models, else pooled."""
+    """Variance of the Gaussians; per_example is the paper's. auto: per_example with 64 or more shadow models, else
+    pooled."""
     mode: Literal["online", "offline"] = "online"
     """online: likelihood ratio of IN to OUT models. offline: OUT models only."""
     fnr: float = 0.01
@@ -29,7 +30,7 @@ class AttackConfig:
     fprs: tuple[float, ...] = (0.01, 0.001)
     """False positive rates of column (b)."""
     delta: float = 0.02
-    """Equivalence margin: largest distance of AUC (b) from Retrain's for the verdict equivalent."""
+    """Equivalence margin δ. A row is equivalent if the 90 % interval of its AUC gap to Retrain lies inside (−δ, δ)."""
     sigma_floor: float = 1e-3
     """Smallest standard deviation of a Gaussian, in units of log-odds."""
     num_resamples: int = 2000

@@ -37,7 +37,7 @@ class Experiment:
 
 @dataclass(frozen=True, kw_only=True)
 class AuditConfig(ExecutionHalf, MethodConfigs, Experiment):
-    """One run: split → train → unlearn → shadow → score → report.
+    """One run: split, train originals and shadow models, unlearn, score, report.
 
     Examples:
         >>> AuditConfig(name="mine", num_seeds=3).shadows.num_models

@@ -9,7 +9,7 @@ import hashlib
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 
 from ungan_dist.config.data import SplitConfig
 
@@ -41,7 +41,7 @@ class SeedSplit:
         return np.sort(np.concatenate([self.retain, self.forget]))
 
 
-def _generator(*words: int) -> np.random.Generator:
+def seeded_generator(*words: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(words)))
 
 
@@ -65,37 +65,16 @@ def make_split(config: SplitConfig, num_examples: int, test: Int[np.ndarray, " t
             f"unseen {config.unseen}{' + at least 1 to test on' if test is None else ''}), "
             f"the source has {len(candidates)}: lower split.train and split.shadow_pool, or split.unseen"
         )
-    order = _generator(config.seed).permutation(candidates)
+    order = seeded_generator(config.seed).permutation(candidates)
     pool, unseen, rest = np.split(order, [num_pool, num_pool + config.unseen])
     return Split(pool=np.sort(pool), unseen=np.sort(unseen), test=np.sort(rest if test is None else test))
 
 
 def draw_sets(config: SplitConfig, seed: int) -> SeedSplit:
     """D, its forget set and D^s for one audit seed, drawn anew from the fixed pool."""
-    order = _generator(config.seed, 1, seed).permutation(config.train + config.shadow_pool)
+    order = seeded_generator(config.seed, 1, seed).permutation(config.train + config.shadow_pool)
     forget, retain, non_members = np.split(order, [config.num_forget, config.train])
     return SeedSplit(retain=np.sort(retain), forget=np.sort(forget), non_members=np.sort(non_members))
-
-
-def draw_membership(num_models: int, num_examples: int, seed: int) -> Bool[np.ndarray, "models examples"]:
-    """Draw the training examples of each shadow model.
-
-    Models 2j and 2j + 1 are complementary halves drawn from (seed, j) alone: every model has exactly half of the
-    examples, every example is in exactly half of the models, and more models extend the matrix of fewer.
-
-    Raises:
-        ValueError: an odd number of models or of examples, which cannot be halved.
-    """
-    if num_models < 2 or num_models % 2:
-        raise ValueError(f"num_models must be even and at least 2, got {num_models}")
-    if num_examples < 2 or num_examples % 2:
-        raise ValueError(f"num_examples must be even and at least 2, got {num_examples}")
-    membership = np.zeros((num_models, num_examples), dtype=bool)
-    for pair in range(num_models // 2):
-        half = _generator(seed, 2, pair).permutation(num_examples)[: num_examples // 2]
-        membership[2 * pair, half] = True
-        membership[2 * pair + 1] = ~membership[2 * pair]
-    return membership
 
 
 def hash_array(array: np.ndarray) -> str:

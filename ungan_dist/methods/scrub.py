@@ -92,7 +92,7 @@ class _StudentAndTeacher(nn.Module):
 
 
 def _optimizer(student: nn.Module, settings: SCRUBSettings) -> torch.optim.Optimizer:
-    """Optimise the student alone: with the teacher's parameters too, nothing or both would change."""
+    """Create an optimizer for the student's parameters only; the teacher stays frozen."""
     parameters, decay = student.parameters(), settings.weight_decay
     if settings.optimizer == "adam":
         return torch.optim.Adam(parameters, lr=settings.learning_rate, weight_decay=decay)

@@ -6,9 +6,10 @@ from ungan_dist.attack.evidence import Report
 
 
 def render(report: Report) -> dict[str, bytes]:
-    """Every file of the report by its name below the report's folder; the caller writes them.
+    """Render every file of the report; the caller writes them.
 
-    The same report gives the same bytes. Pictures and ids of forget examples are in none of them.
+    The same report gives the same bytes. ``report.html`` contains images and ids of forget examples if
+    ``report.examples`` is set. The other files never do.
     """
     from ungan_dist.report.figures import draw_figures
     from ungan_dist.report.html import render_page

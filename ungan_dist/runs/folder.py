@@ -37,7 +37,7 @@ def open_run(config: AuditConfig, *, device: str | None = None, mirror: Mirror |
     with explain_file_errors(plan.folder), store.run_lock(plan.folder):
         store.remove_temporary_files(plan.folder)
         write_record(plan.folder, plan.record)
-        for note in plan.notes:
+        for note in plan.warnings:
             warnings.warn(note, stacklevel=2)
         prepare(plan.source, plan.folder.parent, loader=plan.originals[0].prepared.loader)
         _store_membership(plan)

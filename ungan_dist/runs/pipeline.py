@@ -1,4 +1,4 @@
-"""The experiment on one page: split → train → unlearn → shadow → score → report."""
+"""The experiment on one page: split, train originals and shadow models, unlearn, score, report."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ungan_dist.runs import progress
 from ungan_dist.runs.finished import record_finished
 from ungan_dist.runs.folder import open_run
 from ungan_dist.runs.forecast import outlook
-from ungan_dist.runs.plan import Plan, in_smaller_blocks
+from ungan_dist.runs.plan import Plan, split_blocks
 from ungan_dist.runs.pool import LocalPool
 from ungan_dist.runs.reporting import build_report, report_on_interrupt, write_report
 from ungan_dist.runs.shadows import ShadowUnit
@@ -92,7 +92,7 @@ def _compute(
         too_large = {failure.unit.id for failure in failures if _can_be_smaller(failure)}
         if too_large:
             failures = [failure for failure in failures if failure.unit.id not in too_large]
-            plan = in_smaller_blocks(plan, too_large)
+            plan = split_blocks(plan, too_large)
             failures += _run("smaller blocks", plan.shadows, run_units, on_progress, plan)
         ready = {unit.seed for unit in plan.originals if is_done(unit)}
         unlearning = [unit for unit in plan.unlearning if unit.seed in ready]

@@ -17,9 +17,10 @@ from ungan_dist.config.audit import AuditConfig, method_config
 from ungan_dist.config.identity import RESULTS_VERSION, content_hash, plain, run_hash
 from ungan_dist.config.methods import UnlearnedConfig
 from ungan_dist.data.loader_choice import resolve_loader
+from ungan_dist.data.membership import draw_membership
 from ungan_dist.data.prepared import PreparedData
 from ungan_dist.data.sources.source import Source, load_source
-from ungan_dist.data.split import SeedSplit, Split, draw_membership, draw_sets, hash_array, make_split
+from ungan_dist.data.split import SeedSplit, Split, draw_sets, hash_array, make_split
 from ungan_dist.errors import ConfigError
 from ungan_dist.kernels import resolve, table_hash
 from ungan_dist.runs.given import given_sets
@@ -41,14 +42,14 @@ class Plan:
     split: Split
     draws: list[SeedSplit]
     """The sets of each audit seed."""
-    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
     """Notes for the user on how ``auto`` was resolved."""
     membership: Bool[np.ndarray, "models pool"]
     originals: list[TargetUnit]
     unlearning: list[TargetUnit]
     """All other methods; each needs the original of its seed."""
     shadows: list[ShadowUnit]
-    assumed: list[str]
+    notes: list[str]
     """Assumptions about the user's input, for the report."""
 
     @property
@@ -73,7 +74,7 @@ def make_plan(config: AuditConfig, *, resolved: dict[str, Any] | None = None, de
         shared = check_data_parallel(config, source)
         sets = None if config.given.forget is None else given_sets(config, source)
         split = sets.split if sets else make_split(config.split, len(source.images), source.test)
-        views_fit(config, source)
+        check_image_size(config, source)
     except (ValueError, OSError) as error:
         raise ConfigError(str(error)) from error
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -108,11 +109,11 @@ def make_plan(config: AuditConfig, *, resolved: dict[str, Any] | None = None, de
         split=split,
         draws=draws,
         membership=membership,
-        notes=(note,) if note else (),
+        warnings=(note,) if note else (),
         originals=originals,
         unlearning=unlearning,
         shadows=_shadows(record, prepared, split, membership),
-        assumed=[*(sets.notes if sets else []), *shared],
+        notes=[*(sets.notes if sets else []), *shared],
     )
 
 
@@ -128,7 +129,7 @@ def _code(config: AuditConfig) -> str | None:
     return None if config.model.factory is None else os.getcwd()
 
 
-def in_smaller_blocks(plan: Plan, too_large: Collection[str]) -> Plan:
+def split_blocks(plan: Plan, too_large: Collection[str]) -> Plan:
     """Split some units of shadow models, given by id, into pairs, the smallest balanced blocks."""
     prepared = plan.originals[0].prepared
     return dataclasses.replace(
@@ -136,7 +137,7 @@ def in_smaller_blocks(plan: Plan, too_large: Collection[str]) -> Plan:
     )
 
 
-def views_fit(config: AuditConfig, source: Source) -> None:
+def check_image_size(config: AuditConfig, source: Source) -> None:
     """Refuse images that are too small for the classifier."""
     height, width = source.images.shape[1:3]
     if min(height, width) < 4:

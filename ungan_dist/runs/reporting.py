@@ -96,7 +96,7 @@ def build_report(plan: Plan, failures: list[Failed], on_progress: progress.Progr
         status="PARTIAL" if absent else "COMPLETE",
         missing=absent,
         forget_files=_forget_files(plan),
-        notes=plan.assumed,
+        notes=plan.notes,
         examples=select_forget_examples(plan.source, plan.split, evidence) if _may_show(plan) else [],
         remedies=find_remedies(config),
         num_classes=plan.source.num_classes,

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from ungan_dist.config.attack import QueryView
 from ungan_dist.config.training import ModelConfig, TrainConfig
 from ungan_dist.data.examples import Examples
+from ungan_dist.data.membership import draw_membership
 from ungan_dist.data.prepared import PreparedData, open_examples
 from ungan_dist.data.seeds import derive_seed, seed_layers
-from ungan_dist.data.split import draw_membership
 from ungan_dist.training.batch_norm import check_replicas, use_global_statistics
 from ungan_dist.training.checkpoint import Checkpoint
 from ungan_dist.training.evaluate import query

@@ -11,7 +11,6 @@ from hypothesis.extra.numpy import arrays
 from sklearn import metrics as sklearn_metrics
 
 from ungan_dist.attack.metrics import (
-    accuracy,
     auc,
     examples_needed,
     operating_point,
@@ -128,14 +127,6 @@ def test_bad_scores_are_refused(monkeypatch):
     for rate in (0.0, 1.0, -0.1):
         with pytest.raises(ValueError, match="between 0 and 1"):
             tpr_at_fpr(good, good, rate)
-
-
-def test_accuracy(monkeypatch):
-    assert accuracy(np.array([1, 2, 3, 4]), np.array([1, 2, 0, 4])) == 0.75
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
-    for predictions in (np.zeros(2, dtype=int), np.zeros((3, 1), dtype=int)):
-        with pytest.raises(ValueError, match="one prediction a label"):
-            accuracy(predictions, np.zeros(3, dtype=int))
 
 
 def test_curve_of_gaussian_scores_follows_theory():

@@ -30,7 +30,7 @@ from ungan_dist.attack.power import (
     smallest_delta,
 )
 from ungan_dist.config.recipes import custom
-from ungan_dist.data.split import draw_membership
+from ungan_dist.data.membership import draw_membership
 from ungan_dist.runs.forecast.outlook import Outlook, compare_designs, summary_lines
 from ungan_dist.runs.given import find_remedies
 

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ungan_dist.config.data import SplitConfig
-from ungan_dist.data.split import draw_membership, draw_sets, hash_array, make_split
+from ungan_dist.data.membership import draw_membership
+from ungan_dist.data.split import draw_sets, hash_array, make_split
 
 EVEN = st.integers(1, 20).map(lambda half: 2 * half)
 

@@ -18,7 +18,7 @@ from ungan_dist.data.examples import Examples, cycle_batches, gather, make_norma
 from ungan_dist.data.seeds import derive_seed
 from ungan_dist.methods.request import Request, Unlearned
 from ungan_dist.methods.ungan.algorithm import count_steps, critic_step, fine_tuning_step, generator_step, ungan
-from ungan_dist.methods.ungan.critic import build_critic_input, init_critic
+from ungan_dist.methods.ungan.critic_network import build_critic_input, init_critic
 from ungan_dist.methods.ungan.sampler import Sampler
 from ungan_dist.training.models import frozen_copy
 from ungan_dist.training.world import World

@@ -44,9 +44,9 @@ def test_a_model_that_processes_cannot_share_is_refused(tmp_path: Path, factory:
 
 @pytest.mark.process
 def test_draws_in_layers_are_told_and_differ_between_processes(tmp_path: Path) -> None:
-    (note,) = make_plan(brought(tmp_path, "dropping")).assumed
+    (note,) = make_plan(brought(tmp_path, "dropping")).notes
     assert "2 processes" in note
-    assert not make_plan(brought(tmp_path, "Twice")).assumed
+    assert not make_plan(brought(tmp_path, "Twice")).notes
     masks = in_world(2, "world_methods:dropped")
     assert not torch.equal(*masks)
     assert torch.equal(masks[0], in_world(1, "world_methods:dropped")[0])

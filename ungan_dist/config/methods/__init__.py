@@ -60,7 +60,7 @@ class MethodConfigs:
     ungan: UnGANConfig = method("UnGAN", UnGANConfig, "ungan.algorithm:ungan", variants=UNGAN_VARIANTS)
 
 
-class Row(NamedTuple):
+class MethodRow(NamedTuple):
     """One row of a report."""
 
     title: str
@@ -73,13 +73,13 @@ class Row(NamedTuple):
     """Config fields that a variant changes."""
 
 
-def _rows() -> dict[str, Row]:
+def _rows() -> dict[str, MethodRow]:
     lines = dataclasses.fields(MethodConfigs)
     rows = {
-        line.name: Row(line.metadata["title"], line.metadata["function"], _config_class(line), line.name)
+        line.name: MethodRow(line.metadata["title"], line.metadata["function"], _config_class(line), line.name)
         for line in lines
     }
-    rows["unlearned"] = Row("Unlearned elsewhere", "unlearned:unlearned", UnlearnedConfig, None)
+    rows["unlearned"] = MethodRow("Unlearned elsewhere", "unlearned:unlearned", UnlearnedConfig, None)
     for line in lines:
         for name, changes in line.metadata["variants"].items():
             words = name.removeprefix(f"{line.name}_").replace("_", " ")
@@ -92,7 +92,7 @@ def _config_class(line: dataclasses.Field[Any]) -> type:
     return factory
 
 
-ROWS: dict[str, Row] = _rows()
+ROWS: dict[str, MethodRow] = _rows()
 """Name on the command line → row of a report."""
 TITLES: dict[str, str] = {name: row.title for name, row in ROWS.items()}
 DEFAULT_ROWS: tuple[str, ...] = (*(line.name for line in dataclasses.fields(MethodConfigs)), *CONTROLS)

@@ -101,7 +101,8 @@ class CFkConfig:
     """CF-k: fine-tune the last stages with SGD and freeze the others."""
 
     k: int | None = None
-    """Number of last stages to train; defaults to half of them: 3 of a ResNet's 6, 2 of the small CNN's 4."""
+    """Number of last stages to train; the paper's k counts the frozen first ones instead. Defaults to half of the
+    stages: 3 of a ResNet's 6, 2 of the small CNN's 4."""
     train_classifier: bool = True
     """Train the classifying layer too. Without it, ``k=2`` trains layer4 alone, as SCRUB's code does."""
     epochs: int = 2

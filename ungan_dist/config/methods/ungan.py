@@ -10,7 +10,7 @@ from ungan_dist.config.checks import not_negative, positive
 
 @dataclass(frozen=True, kw_only=True)
 class UnGANConfig:
-    """UnGAN, Algorithms 1–4. Where the paper is ambiguous, the default is the first value named."""
+    """UnGAN, Algorithms 1–4. Defaults follow the paper; ``penalty`` and ``penalty_of`` follow Cramer GAN instead."""
 
     epochs: int = 8
     """Number of rounds, N_e."""
@@ -45,7 +45,8 @@ class UnGANConfig:
     penalty: Literal["squared", "as_written"] = "squared"
     """squared: (‖∇‖ − 1)², as in Cramer GAN. as_written: ‖∇‖ − 1, as in Algorithm 2."""
     penalty_of: Literal["critic", "embedding_sum", "embedding_norm", "jacobian"] = "critic"
-    """Function whose gradient is penalised: f(ẑ), the sum of D(ẑ), its norm, or D's Jacobian (Frobenius norm)."""
+    """Function whose gradient is penalised. critic: f(ẑ). The others: the sum of D(ẑ), its norm, or the
+    Frobenius norm of D's Jacobian."""
     penalty_weight: float = 10.0
     """λ of eq. 7."""
     epsilon_per: Literal["row", "batch"] = "row"

@@ -17,7 +17,7 @@ from ungan_dist.config.methods import UnGANConfig
 from ungan_dist.data.seeds import derive_seed
 from ungan_dist.kernels import critic_loss, critic_sgd_step, generator_loss
 from ungan_dist.methods.request import Request, Unlearned
-from ungan_dist.methods.ungan.critic import init_critic
+from ungan_dist.methods.ungan.critic_network import init_critic
 from ungan_dist.methods.ungan.sampler import Sampler
 
 
@@ -72,7 +72,7 @@ def ungan(request: Request, config: UnGANConfig) -> Unlearned:
 def critic_step(
     critic: list[Tensor], generator: nn.Module, sampler: Sampler, optimizer: torch.optim.Optimizer, config: UnGANConfig
 ) -> Float[Tensor, ""]:
-    """Algorithm 2: one SGD step of D; G takes no gradient. Return the loss before the step."""
+    """Algorithm 2: one SGD step of D; G takes no gradient. Return this process's part of the loss before the step."""
     z_unseen = sampler.sample_unseen("unseen")
     with torch.no_grad():
         z_forget, z_forget2 = (sampler.sample_forget(name, generator) for name in ("forget", "forget 2"))

@@ -15,7 +15,7 @@ from ungan_dist.data.examples import gather
 from ungan_dist.data.seeds import derive_seed
 from ungan_dist.kernels import find_critic_obstacle, find_options_obstacle
 from ungan_dist.methods.request import Request
-from ungan_dist.methods.ungan.critic import build_critic_input, critic_options
+from ungan_dist.methods.ungan.critic_network import build_critic_input, critic_options
 from ungan_dist.training.batch_stream import BatchStream
 from ungan_dist.training.train import take_step
 
