@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import os
 import platform
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from ungan_dist import store
 from ungan_dist.config.audit import AuditConfig
-from ungan_dist.config.identity import RESULTS_VERSION, appended, identity, plain
+from ungan_dist.config.identity import RESULTS_VERSION, appended, content_hash, identity, plain
 from ungan_dist.errors import ConfigError
 from ungan_dist.files import cache_folder, hash_bytes
-from ungan_dist.runs.record import data_path, given_paths, read_plain, read_run
+from ungan_dist.runs.record import data_path, folder_of, given_paths, read_plain, read_run
 from ungan_dist.runs.snapshot import from_plain, to_plain
 from ungan_dist.runs.status import RunState, current_state
 from ungan_dist.urls import is_url
@@ -28,6 +27,8 @@ if TYPE_CHECKING:
 FINISHED_FILE = "finished.json"
 _VERSION = 1
 _REPORT = "report.json"
+_UNREADABLE = (ConfigError, AttributeError, KeyError, TypeError, ValueError, OSError, RecursionError)
+_CODE = (".py", ".j2", ".css")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,33 +40,55 @@ class Finished:
     """The part of the report that a terminal shows."""
 
 
-def record_finished(plan: Plan, config: AuditConfig, report: Report) -> None:
+def fingerprint_inputs(config: AuditConfig) -> dict[str, str] | None:
+    """Fingerprint every file that the results of a run are made from; call it before the run reads them.
+
+    Returns:
+        The fingerprint of each file or folder, or ``None`` if they cannot be watched. That is so for a model of the
+        user, whose code may read anything, and for an input that is absent.
+    """
+    if config.model.factory is not None:
+        return None
+    places = [Path(path).expanduser() for path in given_paths(config).values()]
+    if (path := data_path(config)) is not None:
+        places.append(Path(path))
+    elif config.source.kind != "digits":
+        places += sorted(cache_folder().glob("cifar*"))
+    if not all(place.exists() for place in places):
+        return None
+    return {str(place): _fingerprint(place) for place in places}
+
+
+def record_finished(plan: Plan, config: AuditConfig, report: Report, inputs: dict[str, str] | None) -> None:
     """Write down what a complete report covers: its inputs and results, with their sizes and times, and its table.
+
+    Nothing is written if the report is partial. If the inputs changed during the run, or cannot be watched, the record
+    serves ``verify --quick`` alone.
 
     Args:
         plan: The plan of the run.
         config: The config as asked, with its execution settings.
         report: The report that was committed.
+        inputs: From ``fingerprint_inputs``, before the run read them.
     """
     path = plan.folder / FINISHED_FILE
-    if report.status != "COMPLETE":
-        path.unlink(missing_ok=True)
-        return
-    output = plan.folder.parent
-    results = {name: _stat(output / name) for name in _result_files(plan)}
-    content = {
-        "version": _VERSION,
-        "settings": _settings(config),
-        "inputs": {str(place): _fingerprint(place) for place in _inputs(plan.record.config)},
-        "results": results,
-        "report": store.read_json(plan.folder / _REPORT)["id"],
-        "shown": to_plain(report),
-    }
-    if _read(path) != content:
-        try:
-            store.write_json(path, content)
-        except ValueError:  # a number that is not finite: the report is built anew each time
+    try:
+        if report.status != "COMPLETE":
             path.unlink(missing_ok=True)
+            return
+        content = {
+            "version": _VERSION,
+            "settings": _settings(config),
+            "extent": read_plain(plan.folder)["appended"],
+            "inputs": inputs if inputs == fingerprint_inputs(config) else None,
+            "results": {name: _stat(plan.folder / name) for name in _result_files(plan)},
+            "report": store.read_json(plan.folder / _REPORT)["id"],
+            "shown": to_plain(report),
+        }
+        if _read(path) != content:
+            store.write_json(path, content | {"sha256": content_hash(content)})
+    except (OSError, KeyError, ValueError):  # such as a result that was removed, or a number that is not finite
+        path.unlink(missing_ok=True)
 
 
 def find_finished(config: AuditConfig) -> Finished | None:
@@ -74,17 +97,19 @@ def find_finished(config: AuditConfig) -> Finished | None:
     Returns:
         The run, or ``None`` if anything differs or cannot be checked without reading the data.
     """
-    if is_url(config.output) or config.train.num_workers > 1:
+    if is_url(config.output) or config.train.num_workers > 1 or config.model.factory is not None:
         return None
     output, name = Path(config.output).resolve(), config.execution.run_name
     for folder in [output / name] if name else sorted(output.glob(f"{config.name}-*")):
         content = _read(folder / FINISHED_FILE)
         try:
-            if content is not None and _covers(folder, config) and content["settings"] == _settings(config):
+            if content is None or folder != folder_of(config, read_plain(folder)["run_hash"]).resolve():
+                continue
+            if _covers(folder, config) and content["settings"] == _settings(config):
                 found = _check(folder, content)
                 if found is not None:
                     return found
-        except (ConfigError, KeyError, TypeError, ValueError, OSError):
+        except _UNREADABLE:
             continue
     return None
 
@@ -99,7 +124,7 @@ def find_report(folder: Path) -> Finished | None:
         # a report that is written again shows no examples and prepares no data
         asked = _settings(read_run(folder).config) | {"data": content["settings"]["data"]}
         return _check(folder, content) if content["settings"] == asked else None
-    except (ConfigError, KeyError, TypeError, ValueError, OSError):
+    except _UNREADABLE:
         return None
 
 
@@ -118,12 +143,15 @@ def _covers(folder: Path, config: AuditConfig) -> bool:
 def _check(folder: Path, content: dict[str, Any]) -> Finished | None:
     if content["version"] != _VERSION or current_state(folder) is not RunState.COMPLETE:
         return None
+    if content["extent"] != read_plain(folder)["appended"]:
+        return None
     facts = store.committed(folder, _REPORT, id=content["report"])
     if facts is None or facts["status"] != "COMPLETE":
         return None
-    if any(_fingerprint(Path(place)) != before for place, before in content["inputs"].items()):
+    inputs = content["inputs"]
+    if inputs is None or any(_fingerprint(Path(place)) != before for place, before in inputs.items()):
         return None
-    if any(_stat(folder.parent / name) != before for name, before in content["results"].items()):
+    if any(_stat(folder / name) != before for name, before in content["results"].items()):
         return None
     return Finished(folder=folder, report=from_plain(content["shown"]))
 
@@ -138,37 +166,16 @@ def _settings(config: AuditConfig) -> dict[str, Any]:
         "host": platform.node(),
         "devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
         "code": _package_fingerprint(),
-        "folder": None if config.model.factory is None else os.getcwd(),
     }
 
 
 @functools.cache
 def _package_fingerprint() -> str:
-    return _fingerprint(Path(__file__).parents[1], suffix=".py")
-
-
-def _inputs(config: AuditConfig) -> list[Path]:
-    """Every file or folder that the results were made from."""
-    places = [Path(path) for path in given_paths(config).values()]
-    if (path := data_path(config)) is not None:
-        places.append(Path(path))
-    elif config.source.kind != "digits":
-        places += sorted(cache_folder().glob("cifar*"))
-    if config.model.factory is not None:
-        places += sorted(_user_modules(Path.cwd()))
-    return places
-
-
-def _user_modules(folder: Path) -> Iterator[Path]:
-    """Files of the imported modules below a folder: the code behind a user's model."""
-    for module in list(sys.modules.values()):
-        file = getattr(module, "__file__", None)
-        if file and Path(file).is_relative_to(folder) and "site-packages" not in file:
-            yield Path(file)
+    return _fingerprint(Path(__file__).parents[1], suffixes=_CODE)
 
 
 def _result_files(plan: Plan) -> Iterator[str]:
-    """Names of all committed files of a run, relative to the output folder."""
+    """Names of all committed files of a run, relative to its folder."""
     from ungan_dist.runs.units import root_of
 
     prepared = plan.originals[0].prepared
@@ -178,27 +185,37 @@ def _result_files(plan: Plan) -> Iterator[str]:
     markers += [(root_of(unit), unit.marker) for unit in (*plan.targets, *plan.shadows)]
     for root, marker in markers:
         for name in (marker, *store.read_json(root / marker)["files"]):
-            yield str((root / name).relative_to(plan.folder.parent))
+            yield os.path.relpath(root / name, plan.folder)
 
 
 def _stat(path: Path) -> list[int]:
-    found = path.stat()
+    try:
+        found = path.stat()
+    except FileNotFoundError:  # a broken link counts as itself
+        found = path.lstat()
     return [found.st_size, found.st_mtime_ns]
 
 
-def _fingerprint(place: Path, suffix: str = "") -> str:
-    """Return a hash of the names, sizes and times of a file, or of everything in a folder."""
+def _fingerprint(place: Path, suffixes: tuple[str, ...] = ("",)) -> str:
+    """Return a hash of the names, sizes and times of a file, or of everything in a folder, links followed."""
     if not place.is_dir():
-        return str(_stat(place)) if place.exists() else "absent"
+        return str(_stat(place))
     lines: list[str] = []
-    for folder, _, names in os.walk(place, followlinks=True):
-        lines += [f"{folder}/{name} {_stat(Path(folder, name))}" for name in names if name.endswith(suffix)]
+    visited: set[Path] = set()
+    for folder, folders, names in os.walk(place, followlinks=True):
+        if (real := Path(folder).resolve()) in visited:  # a link that leads back
+            folders.clear()
+            continue
+        visited.add(real)
+        lines += [f"{folder}/{name} {_stat(Path(folder, name))}" for name in names if name.endswith(suffixes)]
     return hash_bytes("\n".join(sorted(lines)).encode())
 
 
 def _read(path: Path) -> dict[str, Any] | None:
+    """Read a record whose own hash fits."""
     try:
         content = store.read_json(path)
-    except (OSError, ValueError):
+        stored = content.pop("sha256")
+        return content if content_hash(content) == stored else None
+    except _UNREADABLE:
         return None
-    return content if isinstance(content, dict) else None

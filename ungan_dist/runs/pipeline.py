@@ -9,7 +9,7 @@ from ungan_dist.attack.evidence import Report
 from ungan_dist.config.audit import AuditConfig
 from ungan_dist.errors import STORAGE_FULL, ConfigError, Unfinished
 from ungan_dist.runs import progress
-from ungan_dist.runs.finished import record_finished
+from ungan_dist.runs.finished import fingerprint_inputs, record_finished
 from ungan_dist.runs.folder import open_run
 from ungan_dist.runs.forecast import outlook
 from ungan_dist.runs.plan import Plan, split_blocks
@@ -49,6 +49,7 @@ def audit(
             f"lacks: add --cluster auto; or train the targets by torchrun --nproc-per-node "
             f"{config.train.num_workers} -m ungan_dist targets {config.name}, then run without --train.num-workers"
         )
+    inputs = fingerprint_inputs(config)
     # split: the plan holds every set, drawn before anything is trained
     with open_run(config, device=device, mirror=mirror) as plan, record_failure(plan.folder):
         if missing([*plan.targets, *plan.shadows]):
@@ -60,7 +61,7 @@ def audit(
         report = build_report(plan, failures, on_progress)
         write_report(plan, report)
         write_status(plan.folder, report.status, missing=report.missing)
-        record_finished(plan, config, report)
+        record_finished(plan, config, report, inputs)
     return report
 
 

@@ -135,7 +135,7 @@ def data_path(config: AuditConfig) -> str | None:
     path = config.source.path
     if path is None and config.source.kind == "cifar10":
         path = os.environ.get("CIFAR10_PARQUET")
-    return None if path is None else str(Path(path).absolute())
+    return None if path is None else str(Path(path).expanduser().absolute())
 
 
 def _to_plain(record: RunRecord) -> dict[str, Any]:

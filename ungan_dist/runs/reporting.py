@@ -19,7 +19,7 @@ from ungan_dist.errors import ConfigError, Unfinished, explain_file_errors
 from ungan_dist.report import render
 from ungan_dist.report.examples import select_forget_examples
 from ungan_dist.runs import progress
-from ungan_dist.runs.finished import record_finished
+from ungan_dist.runs.finished import fingerprint_inputs, record_finished
 from ungan_dist.runs.given import find_remedies
 from ungan_dist.runs.plan import Plan, implementations, make_plan
 from ungan_dist.runs.record import RunRecord, find_changes
@@ -187,6 +187,7 @@ def rewrite_report(
         ConfigError: Data, lists or weights of the run cannot be read, or have changed.
         Unfinished: Too little was committed for a report.
     """
+    inputs = fingerprint_inputs(record.config)
     try:
         plan = make_plan(record.config, resolved=record.resolved)
     except ConfigError as error:
@@ -198,5 +199,5 @@ def rewrite_report(
     with explain_file_errors(plan.folder), store.run_lock(plan.folder):
         report = build_report(plan, [], on_progress)
         write_report(plan, report)
-        record_finished(plan, record.config, report)
+        record_finished(plan, record.config, report, inputs)
     return report, plan.folder

@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +23,10 @@ from ungan_dist import store
 from ungan_dist.config.attack import ReportConfig
 from ungan_dist.config.audit import AuditConfig
 from ungan_dist.config.data import DataConfig, GivenConfig, SourceConfig
-from ungan_dist.runs.finished import FINISHED_FILE, find_finished, find_report
+from ungan_dist.config.training import ModelConfig
+from ungan_dist.runs.finished import FINISHED_FILE, find_finished, find_report, fingerprint_inputs
 from ungan_dist.runs.pipeline import audit
+from ungan_dist.runs.units import Done, Failed, Unit
 
 RUN = ["run", "digits", *SMALL_OPTIONS]
 
@@ -159,3 +161,89 @@ def test_changed_inputs_take_the_long_way(made: AuditConfig, field: str, change:
     finally:
         shutil.move(keep, file)
     assert find_finished(made) is not None
+
+
+def test_a_run_that_was_extended_without_a_report_takes_the_long_way(output: Path) -> None:
+    more = ["--methods", "original,retrain,ungan,cf_k"]
+    assert run_command("targets", *RUN[1:], *more, "--output", output).returncode == 0
+    for command in ([*RUN, *more, "--output", output], ["report", output / "run"], [*RUN, "--output", output]):
+        assert "CF-k" in run_command(*command).stdout
+
+
+def test_an_input_that_changes_during_the_run_is_noticed(made: AuditConfig, tmp_path: Path) -> None:
+    config = dataclasses.replace(made, output=str(tmp_path))
+    file = Path(str(config.given.forget))
+    keep = shutil.copy2(file, tmp_path / "kept")
+
+    class Changing(InProcess):
+        def __call__(self, units: Sequence[Unit]) -> Iterator[Done | Failed]:
+            append(str(file))
+            yield from super().__call__(units)
+
+    try:
+        audit(config, run_units=Changing())
+        assert find_finished(config) is None
+    finally:
+        shutil.move(keep, file)
+
+
+def test_a_model_of_the_user_is_always_built_anew(tmp_path: Path) -> None:
+    config = dataclasses.replace(small_config(tmp_path), model=ModelConfig(factory="user_models:linear"))
+    audit(config, run_units=InProcess())
+    assert find_finished(config) is None
+    assert find_report(tmp_path / "run") is None
+    assert run_command("verify", "--quick", tmp_path / "run").returncode == 0
+
+
+def test_results_that_are_gone_do_not_fail_the_report(output: Path) -> None:
+    (output / "run" / FINISHED_FILE).unlink()
+    shutil.rmtree(output / "data")
+    assert run_command("report", output / "run").returncode == 0
+    assert not (output / "run" / FINISHED_FILE).exists()
+
+
+def test_a_broken_link_and_a_loop_in_a_folder_of_images_are_watched(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"1")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    (tmp_path / ".#lock").symlink_to("user@host.1234")
+    config = dataclasses.replace(small_config(tmp_path), source=SourceConfig(kind="image_folder", path=str(tmp_path)))
+    before = fingerprint_inputs(config)
+    assert before is not None
+    (tmp_path / ".#lock").unlink()
+    assert fingerprint_inputs(config) != before
+
+
+def test_a_path_below_the_home_folder_is_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    config = dataclasses.replace(small_config(tmp_path), source=SourceConfig(kind="image_folder", path="~/images"))
+    assert fingerprint_inputs(config) is None
+    (tmp_path / "images").mkdir()
+    assert list(fingerprint_inputs(config) or ()) == [str(tmp_path / "images")]
+
+
+@pytest.mark.parametrize("damage", ["digit", "[" * 200_000, "[]", "{}", '{"sha256": []}'])
+def test_a_damaged_record_takes_the_long_way(output: Path, damage: str) -> None:
+    path = output / "run" / FINISHED_FILE
+    before = path.read_text()
+    path.write_text(before.replace('"mean": 0', '"mean": 1', 1) if damage == "digit" else damage)
+    assert path.read_text() != before
+    assert find_finished(small_config(output)) is None
+    assert run_command("report", output / "run").returncode == 0
+    assert find_finished(small_config(output)) is not None
+
+
+def test_a_copy_of_a_run_is_judged_by_its_own_files(output: Path) -> None:
+    shutil.copytree(output / "run", output / "copy")
+    (output / "copy/log_odds/0/ungan.npy").unlink()
+    assert find_report(output / "copy") is None
+    assert find_report(output / "run") is not None
+
+
+def test_a_run_of_another_name_does_not_answer(made: AuditConfig) -> None:
+    found = find_finished(made)
+    assert found is not None
+    shutil.move(found.folder, found.folder.with_name("custom-other"))
+    try:
+        assert find_finished(made) is None
+    finally:
+        shutil.move(found.folder.with_name("custom-other"), found.folder)

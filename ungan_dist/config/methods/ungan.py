@@ -10,7 +10,7 @@ from ungan_dist.config.checks import not_negative, positive
 
 @dataclass(frozen=True, kw_only=True)
 class UnGANConfig:
-    """UnGAN, Algorithms 1–4. Defaults follow the paper; ``penalty`` and ``penalty_of`` follow Cramer GAN instead."""
+    """UnGAN, Algorithms 1–4. Defaults follow the paper; penalty and penalty_of follow Cramer GAN instead."""
 
     epochs: int = 8
     """Number of rounds, N_e."""

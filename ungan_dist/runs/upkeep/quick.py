@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from os.path import normpath
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def _find_corrupt(record: RunRecord, folder: Path, *, complete: bool) -> dict[Pa
 def _recorded_sizes(folder: Path) -> dict[str, int]:
     try:
         recorded: dict[str, Any] = store.read_json(folder / FINISHED_FILE)["results"]
-        return {name: size for name, (size, _) in recorded.items()}
+        return {normpath(f"{folder.name}/{name}"): size for name, (size, _) in recorded.items()}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
             f"{folder} has no readable {FINISHED_FILE}, which lists its files: run ungan-dist report {folder} once, "
