@@ -22,7 +22,7 @@ from ungan_dist.runs.units import Done, Failed
 
 
 class Fleet:
-    """Workers on a Ray cluster, which keep their data and device between calls of :meth:`run_units`.
+    """Workers on a Ray cluster, which keep their data and device between calls of ``run_units``.
 
     They live as long as the ``with`` block. A unit is done when the driver sees its valid result, whatever its call
     returned. A lost worker is replaced, and its units are retried. A unit that fails too often is given up and named.

@@ -69,7 +69,7 @@ def connect_jobs_api(address: str, *, without_token: bool = False) -> JobSubmiss
         without_token: allow a remote cluster without a token.
 
     Raises:
-        ConfigError: no cluster answers, it rejects the token, or :func:`check_access` refuses the address.
+        ConfigError: no cluster answers, it rejects the token, or ``check_access`` refuses the address.
     """
     check_access(address, without_token=without_token)
     if has_token():

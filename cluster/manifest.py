@@ -57,7 +57,7 @@ def render_kuberay_job(
     Args:
         config: of the recipe with the options.
         recipe: its name.
-        options: from :func:`complete_options`.
+        options: from ``complete_options``.
         gpus: in total; 0 uses CPUs alone.
         gpus_per_node: of one pod.
         image: with a tag that contains Ray's version, or with a digest.

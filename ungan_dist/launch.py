@@ -1,4 +1,4 @@
-"""Run an audit on this machine or on a Ray cluster, as its config says."""
+"""Run an audit on this machine or on a Ray cluster, as configured."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ def _audit(config: AuditConfig, mirror: Mirror | None, on_progress: progress.Pro
         return pipeline.audit(config, on_progress=on_progress, mirror=mirror)
     from ungan_dist.cluster.fleet import Fleet
 
-    there = {} if mirror is None else _by_way_of(mirror, config)
-    with Fleet(config.fleet, address=config.cluster, on_progress=on_progress, **there) as fleet:
+    remote = {} if mirror is None else _make_remote_options(mirror, config)
+    with Fleet(config.fleet, address=config.cluster, on_progress=on_progress, **remote) as fleet:
         run_units = fleet.run_units
         if config.train.num_workers > 1:
             from ungan_dist.cluster.ddp import split_between_trainer_and_fleet
@@ -78,8 +78,8 @@ def _audit(config: AuditConfig, mirror: Mirror | None, on_progress: progress.Pro
         )
 
 
-def _by_way_of(mirror: Mirror, config: AuditConfig) -> dict[str, Any]:
-    """How workers that share no folder with the driver compute, and how it sees what they have done."""
+def _make_remote_options(mirror: Mirror, config: AuditConfig) -> dict[str, Any]:
+    """Make the fleet's options for workers that share no folder with the driver."""
     from ungan_dist.runs.storage.remote import ArrivedFrom, ExecuteThere
 
     return {
@@ -89,10 +89,11 @@ def _by_way_of(mirror: Mirror, config: AuditConfig) -> dict[str, Any]:
 
 
 def forecast(config: AuditConfig, *, seconds: float, began: float | None = None) -> Forecast:
-    """Estimate the cost of :func:`audit` with this config, by a short probe in one worker; keep nothing.
+    """Estimate the cost of ``audit`` with this config, by a short probe in one worker. Nothing is kept on disk.
 
     Args:
-        seconds: Time limit of the probe.
+        config: the config of a recipe, with your changes.
+        seconds: time limit of the probe.
         began: ``time.perf_counter()`` at the start of the command; defaults to now.
 
     Raises:

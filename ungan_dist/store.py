@@ -92,7 +92,7 @@ def commit(
         root: The folder that all names are relative to.
         marker: Name of the marker file.
         id: Hash of everything that determines the result.
-        files: Name → content, as :func:`write_file` takes it.
+        files: Name → content, as ``write_file`` takes it.
         facts: Plain data to keep in the marker.
     """
     hashes = {name: write_file(root / name, content) for name, content in files.items()}
@@ -167,7 +167,7 @@ def read_arrays(paths: Sequence[Path]) -> np.ndarray:
 
 
 def remove_temporary_files(folder: Path, *, include_live_pids: bool = False) -> None:
-    """Remove temporary files of :func:`write_file` that dead processes left.
+    """Remove temporary files of ``write_file`` that dead processes left.
 
     Args:
         folder: Searched with everything below it.

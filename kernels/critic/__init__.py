@@ -70,7 +70,7 @@ def critic_loss(
     """Return the critic's loss, ``−L_surrogate + λ · mean penalty``.
 
     Args:
-        epsilon: mixing coefficients of :func:`gradient_penalty`.
+        epsilon: mixing coefficients of ``gradient_penalty``.
         z_unseen2: second unseen batch, required with ``surrogate="energy"`` only.
         impl: ``fused`` supports the paired loss of ``cramer`` with a penalty of ``critic`` or ``embedding_sum``. It
             takes float32 or bfloat16, returns float32, and is differentiable once, with respect to the weights.
@@ -114,7 +114,7 @@ def critic_sgd_step(
     impl: Impl = "auto",
     precision: Precision = "tf32x3",
 ) -> Float[Tensor, ""]:
-    """Take one SGD step on :func:`critic_loss` in place: ``w ← w − η (∇w + weight_decay · w)``.
+    """Take one SGD step on ``critic_loss`` in place: ``w ← w − η (∇w + weight_decay · w)``.
 
     Args:
         options: surrogate must be ``cramer``.
@@ -125,7 +125,7 @@ def critic_sgd_step(
         The loss before the step, without a graph.
 
     Raises:
-        ValueError: as :func:`critic_loss`; with ``fused`` also weights that are not contiguous.
+        ValueError: as ``critic_loss``; with ``fused`` also weights that are not contiguous.
 
     Examples:
         >>> import torch
@@ -181,7 +181,7 @@ def gradient_penalty(
         options: ``penalty``, ``penalty_of``, ``surrogate`` and ``mix_labels`` are used.
 
     Raises:
-        ValueError: as :func:`critic_loss`.
+        ValueError: as ``critic_loss``.
 
     Examples:
         >>> import torch
@@ -219,7 +219,7 @@ def generator_loss(
     """Return the generator's loss, the mean over the batch of ``‖h_u − h_f‖ + ‖h_u − h'_f‖ − ‖h_f − h'_f‖``.
 
     Args:
-        options: with ``all_pairs``, the loss is ``2A − U(F)`` (letters as in :class:`CriticOptions`), and ``energy``
+        options: with ``all_pairs``, the loss is ``2A − U(F)`` (letters as in ``CriticOptions``), and ``energy``
             subtracts U(u). The paired loss is eq. 6 for both surrogates.
 
     Raises:

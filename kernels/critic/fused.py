@@ -47,7 +47,7 @@ def critic_loss(
     precision: str,
     gradient: bool,
 ) -> tuple[Tensor, Tensor]:
-    """``surrogate_weight · L_sur + penalty_weight · penalty``, and its gradients with respect to the weights, flat."""
+    """Compute ``surrogate_weight · L_sur + penalty_weight · penalty`` and its flat gradient by the weights."""
     weights, batches = contiguous(w1, b1, w2, b2, w3, b3), contiguous(z_unseen, z_forget, z_forget2, epsilon)
     stacked, row_loss = launch_critic_rows(
         weights,
@@ -109,7 +109,7 @@ def critic_sgd_step(
     learning_rate: float,
     weight_decay: float,
 ) -> Tensor:
-    """Update the weights, which must be contiguous, by an SGD step on the same loss; the gradient is never written."""
+    """Update contiguous weights by an SGD step on the same loss, without storing the gradient."""
     weights, batches = [w1, b1, w2, b2, w3, b3], contiguous(z_unseen, z_forget, z_forget2, epsilon)
     stacked, row_loss = launch_critic_rows(
         weights,
@@ -146,7 +146,7 @@ def generator_loss(
     input_gradient: bool,
     weight_gradient: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """eq. 6, its gradients with respect to the three inputs, stacked, and to the weights, flat."""
+    """Compute eq. 6, its stacked gradients by the three inputs, and its flat gradient by the weights."""
     weights = contiguous(w1, b1, w2, b2, w3, b3)
     w1, b1, w2, b2, w3, b3 = weights
     z_unseen, z_forget, z_forget2 = contiguous(z_unseen, z_forget, z_forget2)
@@ -210,7 +210,7 @@ generator_loss.register_autograd(_generator_backward, setup_context=_keep_all)
 
 @torch.library.custom_op("ungan_dist::cramer_surrogate", mutates_args=())
 def cramer_surrogate(h_unseen: Tensor, h_forget: Tensor, h_forget2: Tensor) -> tuple[Tensor, Tensor]:
-    """eq. 8 and its gradients with respect to the three embeddings, stacked."""
+    """Compute eq. 8 and its stacked gradients with respect to the three embeddings."""
     h_unseen, h_forget, h_forget2 = contiguous(h_unseen, h_forget, h_forget2)
     batch, width = h_forget.shape
     blocks = CRITIC_ROWS

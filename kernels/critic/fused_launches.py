@@ -21,7 +21,7 @@ def launch_critic_rows(
     options: FusedOptions,
     gradient: bool,
 ) -> tuple[tuple[Tensor, ...], Tensor]:
-    """Launches 1 to 3: return five stacked batches of factors of the weight gradients, and the loss of each row."""
+    """Run launches 1 to 3. Return five stacked batches of factors of the weight gradients, and each row's loss."""
     w1, _, w2, _, w3, _ = weights
     z_forget = batches[1]
     batch, (features, *widths) = len(z_forget), widths_of(weights)
@@ -44,7 +44,7 @@ def launch_critic_rows(
 
 
 def launch_partial_gradients(stacked: Sequence[Tensor], num_rows: int, num_bias_rows: int, precision: str) -> Tensor:
-    """Launch 4: return the flat weight gradient of each span of rows."""
+    """Run launch 4. Return the flat weight gradient of each span of rows."""
     features, *widths = (part.shape[1] for part in (stacked[0], *stacked[3:]))
     layers = list(zip((features, *widths), widths, strict=False))
     num_splits = triton.cdiv(num_rows, CRITIC_SPLIT_ROWS)
@@ -61,7 +61,7 @@ def launch_partial_gradients(stacked: Sequence[Tensor], num_rows: int, num_bias_
 
 
 def launch_sum(partial: Tensor | None, row_loss: Tensor) -> tuple[Tensor, Tensor]:
-    """Launch 5: return the loss, and the flat gradient unless ``partial`` is None."""
+    """Run launch 5. Return the loss and the flat gradient, which is empty if ``partial`` is None."""
     loss = row_loss.new_empty(())
     num_splits, size = (0, 0) if partial is None else partial.shape
     flat = row_loss.new_empty(size)
@@ -75,7 +75,7 @@ def launch_sum(partial: Tensor | None, row_loss: Tensor) -> tuple[Tensor, Tensor
 def launch_descent(
     partial: Tensor, row_loss: Tensor, weights: Sequence[Tensor], learning_rate: float, weight_decay: float
 ) -> Tensor:
-    """Launch 5 of an SGD step: update the weights by the summed gradient, which is never written, and return the loss."""
+    """Run launch 5 as an SGD step. Update the weights without storing the summed gradient, and return the loss."""
     loss = row_loss.new_empty(())
     num_splits, size = partial.shape
     descend_kernel[triton.cdiv(size, CRITIC_REDUCE) + 1,](

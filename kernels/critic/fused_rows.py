@@ -1,4 +1,4 @@
-"""The row-wise stages of the critic's losses: each program takes a few rows through all three layers.
+"""The row-wise stages of the critic's losses. Each program computes all three layers for a few rows.
 
 Symbols follow DERIVATION.md. Between layers, a program writes its rows to memory and reads them back after a barrier.
 Layers thus need not fit into registers, and the weight gradients need these rows anyway.
@@ -13,7 +13,7 @@ import triton.language as tl
 @triton.jit
 @no_type_check
 def inverse_norm(squared):
-    """Return 1 / sqrt, or 0 below 1.2e-38, where the hardware's rsqrt flushes to zero and returns infinity. NaN stays."""
+    """Return 1 / sqrt, or 0 below 1.2e-38, for which the hardware's rsqrt returns infinity. NaN is kept."""
     return tl.where(squared < 1.2e-38, 0.0, tl.rsqrt(tl.where(squared < 1.2e-38, 1.0, squared)))
 
 
@@ -23,7 +23,7 @@ def rows_times(
     x, width, weight, stride_out, stride_in, rows, is_row, columns, num_columns,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, INNER: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """``out[r, c] = Σ_k x[r, k] · weight[c · stride_out + k · stride_in]``: a layer, or with strides swapped its transpose."""
+    """Compute ``Σ_k x[r, k] · weight[c · stride_out + k · stride_in]``, a layer or (strides swapped) its transpose."""
     total = tl.zeros([ROWS, COLUMNS], dtype=tl.float32)
     for start in range(0, width, INNER):
         inner = start + tl.arange(0, INNER)
@@ -45,7 +45,7 @@ def linear(
     x, width, weight, bias, out, num_columns, rows, is_row, RELU: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, INNER: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """``out = x Wᵀ + b``, optionally with ReLU."""
+    """Compute ``out = x Wᵀ + b``, optionally with ReLU."""
     for start in range(0, num_columns, COLUMNS):
         columns = start + tl.arange(0, COLUMNS)
         is_column = columns < num_columns
@@ -67,7 +67,7 @@ def masked_product(
     x, width, weight, stride_out, stride_in, active, active_rows, out, out_rows, num_columns, x_rows, is_row,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, INNER: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """``out = M ⊙ (x · weight)``, where M masks the nonzero activations of ``active_rows``."""
+    """Compute ``out = M ⊙ (x · weight)``. M is 1 at positive activations of ``active_rows``, else 0."""
     for start in range(0, num_columns, COLUMNS):
         columns = start + tl.arange(0, COLUMNS)
         inside = is_row[:, None] & (columns < num_columns)[None, :]
@@ -88,7 +88,7 @@ def embed_kernel(
     batch, features, width1, width2, width3, mixed_columns,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, INNER: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """D of one group of rows: 0 unseen, 1 forget, 2 the second forget, 3 the mixture ẑ; stores every activation."""
+    """Compute D for one group of rows (0 unseen, 1 forget, 2 second forget, 3 mixture ẑ) and store all activations."""
     group = tl.program_id(1)
     rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS).to(tl.int64)
     is_row = rows < batch
@@ -121,7 +121,7 @@ def backward_kernel(
     w1, w2, w3, r1, r2, p1, p2, p3, dz, batch, features, width1, width2, width3, INPUT_GRADIENT: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, INNER: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """From p3 = ∂L/∂h of one group of rows, compute p2, p1 and optionally ∂L/∂z."""
+    """Compute p2, p1 and optionally ∂L/∂z from p3 = ∂L/∂h of one group of rows."""
     rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS).to(tl.int64)
     is_row = rows < batch
     stacked = tl.program_id(1) * batch + rows

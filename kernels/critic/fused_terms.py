@@ -32,7 +32,7 @@ def surrogate_kernel(
     h_unseen, h_forget, h_forget2, row_loss, d_unseen, d_forget, d_forget2, batch, width, scale,
     GENERATOR: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    """eq. 8 (or eq. 6, ``GENERATOR``) row by row, ``scale`` times, and its gradients with respect to the embeddings."""
+    """Compute ``scale`` · eq. 8 (eq. 6 if ``GENERATOR``) per row, and its gradients with respect to the embeddings."""
     rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS).to(tl.int64)
     is_row = rows < batch
     unseen_forget2 = tl.zeros([ROWS], dtype=tl.float32)
@@ -84,7 +84,7 @@ def critic_kernel(
     CRITIC: tl.constexpr, SQUARED: tl.constexpr, GRADIENT: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, INNER: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Steps 2 to 6 of DERIVATION.md: the surrogate, the penalty, and ∂L/∂h of all four groups of rows.
+    """Run steps 2 to 6 of DERIVATION.md: the surrogate, the penalty, and ∂L/∂h of all four groups of rows.
 
     ``r0, r1, r2, p1, p2, p3, h`` have a fifth group of rows for the second factors and operands of the penalty.
     """

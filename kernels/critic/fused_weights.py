@@ -1,4 +1,4 @@
-"""The six weight gradients from stacked rows: partial sums over fixed spans, then their sum in a fixed order."""
+"""The six weight gradients from stacked rows: partial sums over fixed spans, added in a fixed order."""
 
 from typing import no_type_check
 
@@ -12,7 +12,7 @@ def layer_gradient(
     p, r, outputs, inputs, tile, first_row, num_rows, num_bias_rows, matrix_out, bias_out,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, INNER: tl.constexpr, SPLIT: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """One tile of ``Σ_r p[r]ᵀ r[r]`` over a span of rows; the bias's share beside the first column of tiles."""
+    """Compute one tile of ``Σ_r p[r]ᵀ r[r]`` over a span of rows; the first tiles also store the bias gradient."""
     column_tiles = tl.cdiv(inputs, COLUMNS)
     out_rows = (tile // column_tiles) * ROWS + tl.arange(0, ROWS)
     columns = (tile % column_tiles) * COLUMNS + tl.arange(0, COLUMNS)
@@ -48,7 +48,7 @@ def weights_kernel(
     r0, r1, r2, p1, p2, p3, partial, num_rows, num_bias_rows, features, width1, width2, width3,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, INNER: tl.constexpr, SPLIT: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """All six gradients of one span of rows, flat in the order of the weights; rows from ``num_bias_rows`` on have no bias."""
+    """Compute the six flat gradients of one span of rows. Rows from ``num_bias_rows`` on have no bias."""
     size1, size2 = width1 * features + width1, width2 * width1 + width2
     tiles1 = tl.cdiv(width1, ROWS) * tl.cdiv(features, COLUMNS)
     tiles2 = tl.cdiv(width2, ROWS) * tl.cdiv(width1, COLUMNS)
@@ -77,7 +77,7 @@ def weights_kernel(
 @triton.jit
 @no_type_check
 def sum_of_rows(row_loss, batch, BLOCK: tl.constexpr):
-    """The rows' losses, in a fixed order."""
+    """Sum the losses of the rows in a fixed order."""
     total = tl.zeros([BLOCK], dtype=tl.float32)
     lanes = tl.arange(0, BLOCK)
     for start in range(0, batch, BLOCK):
@@ -88,7 +88,7 @@ def sum_of_rows(row_loss, batch, BLOCK: tl.constexpr):
 @triton.jit
 @no_type_check
 def sum_of_splits(partial, entries, num_splits, size, BLOCK: tl.constexpr):
-    """Return some entries of the gradient; partial sums are added in a fixed order."""
+    """Sum the partial gradients of some entries in a fixed order."""
     total = tl.zeros([BLOCK], dtype=tl.float32)
     for _ in range(num_splits):
         total += tl.load(partial + entries, mask=entries < size, other=0.0)
@@ -99,7 +99,7 @@ def sum_of_splits(partial, entries, num_splits, size, BLOCK: tl.constexpr):
 @triton.jit
 @no_type_check
 def reduce_kernel(partial, num_splits, size, flat, row_loss, batch, loss, BLOCK: tl.constexpr):
-    """Sums the partial gradients; the last program sums the rows' losses."""
+    """Sum the partial gradients. The last program sums the losses of the rows."""
     block = tl.program_id(0)
     if block == tl.num_programs(0) - 1:
         tl.store(loss, sum_of_rows(row_loss, batch, BLOCK))
@@ -111,7 +111,7 @@ def reduce_kernel(partial, num_splits, size, flat, row_loss, batch, loss, BLOCK:
 @triton.jit
 @no_type_check
 def descend(w, place, size, gradient, learning_rate, weight_decay):
-    """Update the entries that belong to one tensor, whose first entry is at ``place`` 0, by an SGD step."""
+    """Update the entries of one tensor by an SGD step. Its first entry is at ``place`` 0."""
     is_own = (place >= 0) & (place < size)
     before = tl.load(w + place, mask=is_own, other=0.0).to(tl.float32)
     tl.store(w + place, before - learning_rate * (gradient + weight_decay * before), mask=is_own)
@@ -123,7 +123,7 @@ def descend_kernel(
     partial, num_splits, size, w1, b1, w2, b2, w3, b3, features, width1, width2, width3, row_loss, batch, loss,
     learning_rate, weight_decay, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Like ``reduce_kernel``, but apply the summed gradient to the weights as one SGD step."""
+    """Apply the summed gradient to the weights as one SGD step, and sum the losses like ``reduce_kernel``."""
     block = tl.program_id(0)
     if block == tl.num_programs(0) - 1:
         tl.store(loss, sum_of_rows(row_loss, batch, BLOCK))

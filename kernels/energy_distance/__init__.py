@@ -21,19 +21,21 @@ def energy_distance(
     impl: Impl = "auto",
     precision: Precision = "tf32x3",
 ) -> Float[Tensor, ""]:
-    """Return ``2·mean‖x − y‖ − U(x) − U(y)``, without a root; its expectation is zero only for equal distributions.
+    """Compute ``2·mean‖x − y‖ − U(x) − U(y)``. Its expectation is zero only for equal distributions.
 
     Args:
+        x: the first sample.
+        y: the second sample.
         unbiased: U is the mean over i ≠ j, and the result may be negative. Otherwise U is the mean over all pairs, and
             the result is the distance between the empirical distributions.
-        impl: ``fused`` needs O(n + m) memory, the reference O(n · m). It takes float32 or bfloat16, returns float32,
-            and is differentiable once.
-        precision: precision of the fused float32 dots, which are used above 32 dimensions.
+        impl: ``fused`` needs O(n + m) memory, the reference O(n · m). ``fused`` takes float32 or
+            bfloat16, returns float32, and is differentiable once.
+        precision: precision of the fused float32 dot products, which are used above 32 dimensions.
 
     Raises:
         ValueError: an empty sample, a sample with one row if ``unbiased``, or rows of different dimension.
 
-    Source: Székely and Rizzo 2013; the unbiased form is row 13 of the readings of UnGAN.
+    Source: Székely and Rizzo 2013.
 
     Examples:
         >>> x = torch.tensor([[0.0], [2.0]])

@@ -1,6 +1,6 @@
-"""The fused energy distance: pairs in tiles, O(n + m) memory, every sum in a fixed order."""
+"""The fused energy distance: tiles of pairs, O(n + m) memory, and sums in a fixed order."""
 
-# Annotations are not lazy here: torch reads an operation's schema from them, also through a type checker's wrapper.
+# Annotations are not lazy here, because torch reads an operation's schema from them.
 
 import torch
 import triton
@@ -16,7 +16,7 @@ MIN_PROGRAMS = 1024
 
 @torch.library.custom_op("ungan_dist::energy_distance", mutates_args=())
 def energy_distance(x: Tensor, y: Tensor, unbiased: bool, precision: str) -> Tensor:
-    """Return ``2·mean‖x − y‖ − U(x) − U(y)`` in float32; partial sums are float32, their combination float64."""
+    """Compute ``2·mean‖x − y‖ − U(x) − U(y)`` in float32. Partial sums are float32 and added in float64."""
     x, y = x.contiguous(), y.contiguous()
     centre = _centre(x)
     n, m = len(x), len(y)
@@ -37,7 +37,7 @@ def _(x: Tensor, y: Tensor, unbiased: bool, precision: str) -> Tensor:
 def energy_distance_backward(
     arriving: Tensor, x: Tensor, y: Tensor, unbiased: bool, precision: str
 ) -> tuple[Tensor, Tensor]:
-    """Return the gradients with respect to both samples. It has no derivative, so a second one raises."""
+    """Compute the gradients with respect to both samples. A second derivative raises an error."""
     x, y = x.contiguous(), y.contiguous()
     centre = _centre(x)
     return (
@@ -51,7 +51,7 @@ def _(arriving: Tensor, x: Tensor, y: Tensor, unbiased: bool, precision: str) ->
     return x.new_empty(x.shape), y.new_empty(y.shape)
 
 
-def _keep(ctx: torch.autograd.function.FunctionCtx, inputs: tuple[Tensor, Tensor, bool, str], output: Tensor) -> None:
+def _save(ctx: torch.autograd.function.FunctionCtx, inputs: tuple[Tensor, Tensor, bool, str], output: Tensor) -> None:
     x, y, *rest = inputs
     ctx.save_for_backward(x, y)
     ctx.rest = rest  # pyright: ignore[reportAttributeAccessIssue]
@@ -63,7 +63,7 @@ def _backward(ctx: torch.autograd.function.FunctionCtx, arriving: Tensor) -> tup
     return dx, dy, None, None
 
 
-energy_distance.register_autograd(_backward, setup_context=_keep)
+energy_distance.register_autograd(_backward, setup_context=_save)
 
 
 def _centre(x: Tensor) -> Tensor:
@@ -80,7 +80,7 @@ def _sum_of_distances(x: Tensor, y: Tensor, centre: Tensor, same_sample: bool, p
 
 
 def _slopes(x: Tensor, y: Tensor, centre: Tensor, unbiased: bool, precision: str) -> Tensor:
-    """Return the gradient with respect to x, as partial sums over the leading dimension."""
+    """Compute the gradient with respect to x, as partial sums along the leading dimension."""
     n, m = len(x), len(y)
     constants, grid, splits = _plan(x, y, precision)
     out = centre.new_empty(splits, *x.shape)
@@ -95,7 +95,7 @@ def _slopes(x: Tensor, y: Tensor, centre: Tensor, unbiased: bool, precision: str
 
 
 def _plan(x: Tensor, y: Tensor, precision: str) -> tuple[dict[str, int | str | bool | None], int, int]:
-    """Constants of the kernels, blocks of rows, and into how many parts the blocks of columns are dealt."""
+    """Choose the kernels' constants, the number of row blocks, and the number of splits of the column blocks."""
     dim = x.shape[1]
     blocks = DISTANCE
     grid = triton.cdiv(len(x), blocks.rows)

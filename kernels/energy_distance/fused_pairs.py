@@ -1,4 +1,4 @@
-"""Tiles of pairwise distances: by differences in few dimensions or for near pairs, else by centred dots."""
+"""Tiles of pairwise distances: by differences for few dimensions or near pairs, else by centred dot products."""
 
 from typing import no_type_check
 
@@ -19,7 +19,7 @@ def load_tile(x, rows, num_rows, columns, dim):
 @triton.jit
 @no_type_check
 def squared_by_differences(x, y, rows, num_rows, columns, num_columns, dim, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
-    """``Σ_k (x[r, k] − y[c, k])²``: exact for near pairs, without tensor cores."""
+    """Compute ``Σ_k (x[r, k] − y[c, k])²``, accurate for near pairs, without tensor cores."""
     squared = tl.zeros([ROWS, COLUMNS], dtype=tl.float32)
     for k in range(0, dim):
         left = tl.load(x + rows * dim + k, mask=rows < num_rows, other=0.0).to(tl.float32)
@@ -32,7 +32,7 @@ def squared_by_differences(x, y, rows, num_rows, columns, num_columns, dim, ROWS
 @triton.jit
 @no_type_check
 def centred(x, rows, num_rows, columns, dim, centre, CENTRED: tl.constexpr):
-    """A tile of ``x − centre``; rows outside read as the centre. bfloat16 keeps its own values, whose products are exact."""
+    """Load a tile of ``x − centre``. Rows outside are 0 − centre. bfloat16 is not centred; its products are exact."""
     tile = load_tile(x, rows, num_rows, columns, dim)
     if CENTRED:
         tile -= tl.load(centre + columns, mask=columns < dim, other=0.0)[None, :]
@@ -46,10 +46,10 @@ def squared_distances(
     DIRECT: tl.constexpr, CENTRED: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, INNER: tl.constexpr,
     PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Squared distances of one tile, and whether a near pair required differences.
+    """Compute the squared distances of one tile, and whether a near pair required differences.
 
     ``‖x‖² + ‖y‖² − 2 x·y`` loses digits by cancellation. If less than 1/64 remains, the whole tile is recomputed. Pairs
-    outside the samples are 0, as is the pair of a row with itself with ``same_sample``.
+    outside the samples are 0. With ``same_sample``, so is the pair of a row with itself.
     """
     inside = (rows < num_rows)[:, None] & (columns < num_columns)[None, :]
     inside = inside & ((rows[:, None] != columns[None, :]) | (same_sample == 0))
@@ -82,9 +82,9 @@ def mean_kernel(
     SPLITS: tl.constexpr, DIRECT: tl.constexpr, CENTRED: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, INNER: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Sum of distances between one block of rows and every ``SPLITS``-th block of columns.
+    """Sum the distances between one block of rows and every ``SPLITS``-th block of columns.
 
-    With ``same_sample`` blocks of columns begin at the block's own rows, and a pair counts where row < column.
+    With ``same_sample``, column blocks begin at the block's own rows, and only pairs with row < column count.
     """
     block = tl.program_id(0)
     split = tl.program_id(1)
@@ -109,9 +109,9 @@ def slope_kernel(
     SPLITS: tl.constexpr, FIRST: tl.constexpr, FEATURES: tl.constexpr, DIRECT: tl.constexpr, CENTRED: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, INNER: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """``weight · Σ_c (x[r] − y[c]) / ‖x[r] − y[c]‖`` over every ``SPLITS``-th block of columns.
+    """Compute ``weight · Σ_c (x[r] − y[c]) / ‖x[r] − y[c]‖`` over every ``SPLITS``-th block of columns.
 
-    A program makes ``FEATURES`` of the dim columns of the gradient; ``FIRST`` writes, otherwise it adds to what is there.
+    A program computes ``FEATURES`` of the gradient's dim columns. It writes them if ``FIRST``, else it adds them.
     """
     block = tl.program_id(0)
     split = tl.program_id(2)

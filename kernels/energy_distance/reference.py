@@ -8,9 +8,9 @@ from torch import Tensor
 
 
 def safe_norm(x: Float[Tensor, "*rows dim"]) -> Float[Tensor, "*rows"]:
-    """Euclidean norm over the last dimension; every derivative is 0 at a zero vector.
+    """Compute the Euclidean norm over the last dimension. Every derivative is 0 at a zero vector.
 
-    Both ``where`` are needed: the inner one keeps the unused branch finite, whose 0 · ∞ would be NaN.
+    The inner ``where`` keeps the unused branch finite, because 0 · ∞ would be NaN.
     """
     squared = x.square().sum(-1)
     positive = squared > 0
@@ -18,12 +18,12 @@ def safe_norm(x: Float[Tensor, "*rows dim"]) -> Float[Tensor, "*rows"]:
 
 
 def mean_between(x: Float[Tensor, "n dim"], y: Float[Tensor, "m dim"]) -> Float[Tensor, ""]:
-    """Mean of ‖xᵢ − yⱼ‖ over all pairs."""
+    """Compute the mean of ‖xᵢ − yⱼ‖ over all pairs."""
     return safe_norm(x[:, None] - y).mean()
 
 
 def mean_within(x: Float[Tensor, "n dim"], *, unbiased: bool = True) -> Float[Tensor, ""]:
-    """Mean of ‖xᵢ − xⱼ‖ over i ≠ j, or over all pairs."""
+    """Compute the mean of ‖xᵢ − xⱼ‖ over i ≠ j if unbiased, else over all pairs."""
     num_rows = len(x)
     return safe_norm(x[:, None] - x).sum() / (num_rows * (num_rows - 1 if unbiased else num_rows))
 

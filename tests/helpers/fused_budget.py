@@ -118,7 +118,7 @@ def compare_fused(
     """``function(impl, *inputs)``, a scalar: fused value and gradients within the budget, in guarded buffers.
 
     Args:
-        magnitude: as in :func:`assert_within_budget`, of the value.
+        magnitude: as in ``assert_within_budget``, of the value.
         gradient_magnitude: the same of the gradients.
 
     Returns:

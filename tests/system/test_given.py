@@ -38,7 +38,7 @@ from ungan_dist.loading import load
 from ungan_dist.runs.given import given_sets
 from ungan_dist.runs.pipeline import audit
 from ungan_dist.runs.plan import make_plan
-from ungan_dist.runs.shadows import train_unit
+from ungan_dist.runs.shadows import evaluate_shadows, train_shadows
 from ungan_dist.runs.targets import train_target
 from ungan_dist.runs.upkeep.purge import plan_purge
 from ungan_dist.training.weights import load_weights, weights_bytes
@@ -295,13 +295,14 @@ def test_draws_inside_a_users_layers_repeat(pictures: Path, lists: Path) -> None
     for seed in (1, 2):
         torch.manual_seed(seed)
         before = torch.get_rng_state()
-        log_odds.append(train_unit(plan.shadows[0]))
+        log_odds.append(evaluate_shadows(plan.shadows[0], train_shadows(plan.shadows[0])))
         weights.append(train_target(plan.originals[0]).model.get_parameter("2.weight"))
         assert torch.equal(torch.get_rng_state(), before)
     assert np.array_equal(*log_odds)
     assert torch.equal(*weights)
     undropped = make_plan(configured(*options(pictures, lists, *more)))
-    assert not np.array_equal(train_unit(undropped.shadows[0]), log_odds[0])
+    unit = undropped.shadows[0]
+    assert not np.array_equal(evaluate_shadows(unit, train_shadows(unit)), log_odds[0])
 
 
 def test_weights_that_changed_since_the_plan_are_not_taken_for_those_that_were_named(
@@ -489,7 +490,7 @@ BAD = {
     "an id that the data lacks": (_write("forget.csv", "class00/99.png"), ["class00/99.png", "class00/00.png"]),
     "a whole class": (
         _write("forget.csv", "\n".join(map(str, range(PER_CLASS)))),
-        ["every example of class 'class00'"],
+        ["every training example of class 'class00'"],
     ),
     "an example that was not trained on": (
         lambda folder: [*_write("forget.csv", "15")(folder), "--members", str(folder / "members.npy")],

@@ -1,1 +1,1 @@
-"""The LiRA attack, and what may be concluded from it."""
+"""The LiRA attack and the conclusions from it."""

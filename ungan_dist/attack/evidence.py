@@ -1,4 +1,4 @@
-"""Data that the experiment hands to the audit, and the audit to the report."""
+"""Data passed from the experiment to the audit, and from the audit to the report."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Evidence:
     accuracy: dict[str, float]
     """Share classified correctly, in [0, 1], of ``retain``, ``forget``, ``test`` and ``unseen``."""
     log_odds: Float[np.ndarray, "pool queries"]
-    """Of the unlearned model on D ∪ D^s."""
+    """Log-odds of the unlearned model on D ∪ D^s."""
     log_odds_unseen: Float[np.ndarray, "unseen queries"]
     scores: Float[np.ndarray, " pool"]
     """LiRA's log-likelihood ratio, higher = member."""
@@ -28,9 +28,9 @@ class Evidence:
     non_members: Int[np.ndarray, " non_members"]
     """D^s of this seed, positions in the pool."""
     curves: dict[str, list[float]]
-    """Mean loss an epoch (or a round), by the loss's name."""
+    """Mean loss per epoch or round, by name of the loss."""
     unlearning_seconds: float
-    """T_U: the unlearning alone, device synchronised at both ends."""
+    """T_U: time of the unlearning alone, with the device synchronised at both ends."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class Interval:
     level: float
     """Nominal coverage, 0.95 or 0.90."""
     kind: str
-    """``student_t`` (three seeds or more) or ``bootstrap`` (fewer: "these models only")."""
+    """``student_t`` with three seeds or more, else ``bootstrap``, which holds for these models only."""
     per_seed: list[float]
 
 
@@ -54,9 +54,9 @@ class Verdict:
     outcome: str
     """``reference``, ``equivalent``, ``under-forgotten``, ``over-forgotten`` or ``inconclusive``."""
     gap: Interval | None
-    """AUC (b) minus Retrain's (minus .5 without Retrain), 90 %; none for the reference."""
+    """90 % interval of AUC (b) minus Retrain's (minus .5 without Retrain); None for the reference."""
     smallest_delta: float | None
-    """The smallest δ that this interval could have passed: max(|low|, |high|)."""
+    """Smallest δ that this interval would have passed: max(|low|, |high|)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,13 +74,13 @@ class Row:
     """Column (b): D_f against D^s."""
     tpr_at_fpr: dict[str, Interval | str]
     tpr_at_fpr_flipped: dict[str, Interval | str]
-    """The same with the sign turned: forget examples that look less seen than unseen ones."""
+    """The same with negated scores: forget examples that look less like members than non-members do."""
     verdict: Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
 class ForgetExample:
-    """A picture of the forget set and its scores. It is personal data unless the data set is public."""
+    """An image of the forget set and its scores. It is personal data unless the data set is public."""
 
     id: int
     """Index in the data set."""
@@ -95,9 +95,9 @@ class Remedies:
     """Ways in which the user can narrow the intervals of this run."""
 
     more_seeds: bool = True
-    """More seeds help. They do not with given weights, which are one model under every seed."""
+    """More seeds help, except with given weights, which are the same model under every seed."""
     forget_list: bool = False
-    """The forget set is that of a list, else a fraction of the data."""
+    """The forget set is a list, not a fraction of the data."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from ungan_dist.attack.evidence import Interval, Verdict
 SEEDS_FOR_T = 3
 """Smallest number of seeds for Student's t. A bootstrap of so few seeds would cover 74–89 % for a nominal 95."""
 RESAMPLES_AT_ONCE = 100
-"""Limits the cumulative counts of a large audit to about ten megabytes."""
+"""Resamples per chunk. The cumulative counts of a large audit then need about ten megabytes."""
 
 
 def student_t_interval(per_seed: Sequence[float], level: float) -> Interval:
@@ -57,10 +57,10 @@ def bootstrap_interval(
 
     Args:
         per_seed: the statistic on the examples themselves.
-        resamples: the statistic on resampled examples, seed by seed, from ``bootstrap``. For a gap between two methods,
-            pass the difference of their resamples under the same counts, which is paired by example.
+        resamples: the statistic on resampled examples, one row per seed, from ``bootstrap``. For a gap between two
+            methods, pass the difference of their resamples under the same counts, which is paired by example.
         num_examples: the number of examples over all seeds, if the statistic is a share. The interval is then widened
-            to Clopper and Pearson's, because a bootstrap of 0 in n has no width (it covered 18–43 % at n = 34).
+            to Clopper and Pearson's, because a bootstrap of 0 in n has no width. At n = 34 it covered 18–43 %.
 
     Examples:
         >>> interval = bootstrap_interval([0.5], np.linspace(0.4, 0.6, 101)[None], level=0.9)
@@ -69,7 +69,7 @@ def bootstrap_interval(
     """
     _check(per_seed, level)
     if resamples.ndim != 2 or len(resamples) != len(per_seed) or not np.isfinite(resamples).all():
-        raise ValueError(f"one row of finite resamples a seed is needed: {len(per_seed)} seeds, {resamples.shape}")
+        raise ValueError(f"one row of finite resamples per seed is needed: {len(per_seed)} seeds, {resamples.shape}")
     low, high = np.quantile(resamples.mean(0), [(1 - level) / 2, (1 + level) / 2])
     if num_examples is not None:
         num_hits = round(float(np.mean(per_seed)) * num_examples)
@@ -103,12 +103,12 @@ def draw_resample_counts(num_examples: int, num_resamples: int, seed: int) -> UI
 
 
 class ResampledScores(NamedTuple):
-    """Resampled scores, in the form from which order statistics and ranks are read."""
+    """Sorted scores and their resample counts, for order statistics and ranks."""
 
     values: Float64[np.ndarray, " examples"]
     """Ascending."""
     below: Int[np.ndarray, "resamples examples_plus_1"]
-    """Draws among the first i values, i = 0 … examples."""
+    """Number of draws among the first i values, for i = 0 … examples."""
 
 
 Statistics = Callable[..., Float64[np.ndarray, "statistics resamples"]]
@@ -122,8 +122,8 @@ def bootstrap(
     """Compute statistics of resampled sets of scores. Each set is resampled within itself.
 
     Args:
-        statistics: takes one ``ResampledScores`` per set.
-        sets: the scores.
+        statistics: a function of one ``ResampledScores`` per set.
+        sets: the scores of each set.
         counts: one array of ``draw_resample_counts`` per set.
 
     Examples:
@@ -209,6 +209,6 @@ def _num_up_to(
 
 def _check(per_seed: Sequence[float], level: float) -> None:
     if not per_seed or not all(isfinite(value) for value in per_seed):
-        raise ValueError(f"an interval needs finite values, one a seed, got {list(per_seed)}")
+        raise ValueError(f"an interval needs finite values, one per seed, got {list(per_seed)}")
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, both excluded, got {level}")

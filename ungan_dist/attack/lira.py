@@ -34,7 +34,7 @@ def resolve_variance(variance: Variance, num_models: int) -> ResolvedVariance:
 
 
 class Moments(NamedTuple):
-    """Count, mean and sum of squared deviations of each group, which suffice for a Gaussian fit and can be merged."""
+    """Count, mean and sum of squared deviations of each group. They suffice for a Gaussian fit and can be merged."""
 
     num_values: Int[np.ndarray, "*groups"]
     mean: Float64[np.ndarray, "*groups"]
@@ -42,9 +42,9 @@ class Moments(NamedTuple):
 
 
 def compute_moments(values: Float64[np.ndarray, "models ..."], chosen: Bool[np.ndarray, "models ..."]) -> Moments:
-    """Moments over the chosen models, in two passes: no cancellation however far the mean lies from zero."""
+    """Compute moments over the chosen models, in two passes to avoid cancellation if the mean is far from zero."""
     num_values = chosen.sum(0)
-    weights = chosen.astype(np.float64)  # once: each product with bools would convert them again
+    weights = chosen.astype(np.float64)  # once, because each product with bools would convert them again
     mean = np.einsum("k...,k...->...", values, weights) / np.maximum(num_values, 1)
     deviations = values - mean
     deviations *= weights
@@ -54,9 +54,9 @@ def compute_moments(values: Float64[np.ndarray, "models ..."], chosen: Bool[np.n
 def compute_in_and_out_moments(
     values: Float64[np.ndarray, "models columns"], is_in: Bool[np.ndarray, "models columns"]
 ) -> tuple[Moments, Moments]:
-    """Moments over the models that had each column's example and over those that had not, in two passes for both.
+    """Compute moments over the IN models and over the OUT models of each column, in two passes for both.
 
-    The rest of a sum is what its part leaves: squares below 1e-16 of the other group's are lost, and none is negative.
+    OUT sums are totals minus IN sums. OUT squares below 1e-16 of the IN group's are lost, and none is negative.
     """
     weights = is_in.astype(np.float64)
     num_in = is_in.sum(0)
@@ -74,7 +74,7 @@ def compute_in_and_out_moments(
 
 
 def merge_moments(parts: Moments, axis: int | tuple[int, ...] = 0) -> Moments:
-    """Moments of the union of the groups along an axis.
+    """Merge the moments of the groups along an axis into those of their union.
 
     Source: Chan, Golub & LeVeque 1979.
     """
@@ -107,9 +107,10 @@ def likelihood_ratio(
         membership: True where a shadow model was trained on an example.
         target_log_odds: log-odds of the attacked model.
         center: mean, or median as in Carlini's code.
-        variance: per_example: each example's own (population) variance. pooled: one for IN and one for OUT, from
-            deviations within examples. carlini_fixed: the variance of all IN values about their common mean, used
-            for OUT as well (offline: of all OUT values), as in the public code. auto: see ``resolve_variance``.
+        variance: ``per_example`` uses each example's own (population) variance. ``pooled`` uses one for IN and one for
+            OUT, from deviations within examples. ``carlini_fixed`` uses the variance of all IN values about their
+            common mean, also for OUT, as in the public code. Offline, it uses all OUT values. ``auto`` uses
+            ``resolve_variance``.
         sigma_floor: smallest standard deviation of a Gaussian, in nats.
         leave_out: shadow models to ignore. If the target is one of them, list it and its complementary partner, whose
             membership reveals the target's.
@@ -141,9 +142,9 @@ class ShadowFits:
 
     mode: Mode
     center: dict[str, Float64[np.ndarray, " columns"]]
-    """Of IN (online) and OUT, examples and queries in one row."""
+    """Centres of OUT and, if online, of IN. Columns are examples × queries, flattened."""
     sigma: dict[str, Any]
-    """One a column, or a single one."""
+    """Standard deviations: one per column, or a single one for all columns."""
     num_examples: int
     num_queries: int
 
@@ -210,7 +211,7 @@ def fit_shadows(
 
 
 class _Fit(NamedTuple):
-    """Of one group of shadow models, for each example and query in turn."""
+    """Fit of one group of shadow models, one column per example and query."""
 
     moments: Moments
     center: Float64[np.ndarray, " columns"]
@@ -240,7 +241,7 @@ def _fit(
 def _chunks(
     shadow_log_odds: np.ndarray, membership: np.ndarray, kept: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Log-odds and membership of the kept models, some examples at a time, queries beside one another as columns."""
+    """Yield log-odds and membership of the kept models for some examples at a time, one column per query."""
     num_models, num_examples, num_queries = shadow_log_odds.shape
     step = max(1, CHUNK_BYTES // (8 * len(kept) * num_queries))
     rows = slice(None) if len(kept) == num_models else kept
@@ -267,7 +268,7 @@ def _median(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
 
 
 def _standard_deviation(fit: Moments, variance: ResolvedVariance) -> np.ndarray | np.float64:
-    """One an example and query, or a single one."""
+    """Compute one standard deviation per column, or a single one for all columns."""
     if variance == "per_example":
         return np.sqrt(fit.squares / fit.num_values)
     if variance == "carlini_fixed":

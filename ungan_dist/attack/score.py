@@ -1,4 +1,4 @@
-"""From what the methods showed to the rows of the table: both columns, their intervals, the verdict."""
+"""Rows of the table, computed from the evidence: both columns, their intervals and the verdict."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ from ungan_dist.data.seeds import derive_seed
 REFERENCE = "retrain"
 AUC = ("auc", "")
 FURTHER_FNR = 0.001
-"""Reported beside the headline false negative rate where there are enough retain examples."""
+"""Reported in addition to the headline false negative rate if there are enough retain examples."""
 LEVEL = 0.95
-"""Of every cell's interval."""
+"""Confidence level of each cell's interval."""
 VERDICT_LEVEL = 0.90
-"""Of the gap's interval: two one-sided tests at 5 % each."""
+"""Confidence level of the gap's interval, which equals two one-sided tests at 5 % each."""
 
 Key = tuple[str, int]
 """Method and seed."""
 Cell = tuple[str, str]
-"""A statistic and what it is taken at: an error rate as written, or for accuracy a set."""
+"""Statistic and its argument: an error rate as written, or for accuracy a set."""
 Cells = dict[Cell, float]
-"""One method's estimates under one seed; what cannot be computed is absent."""
+"""One method's estimates under one seed. Cells that cannot be computed are absent."""
 
 
 class ResampledCell(NamedTuple):
@@ -49,33 +49,34 @@ class ResampledCell(NamedTuple):
 
     values: Float64[np.ndarray, " resamples"]
     num_examples: int | None
-    """Of how many examples it is a share; none for the AUC."""
+    """Number of examples behind a share; None for the AUC."""
 
 
 Resamples = dict[Cell, ResampledCell]
-"""One method's cells under one seed, resampled."""
+"""One method's resampled cells under one seed."""
 
 
 def score_rows(evidence: Sequence[Evidence], attack: AttackConfig, *, num_test: int | None = None) -> list[Row]:
-    """The table's rows, one a method, in the order in which the methods first appear.
+    """Compute the table's rows, one per method, in the order in which the methods first appear.
 
-    A method scored under fewer seeds than others is scored on those it has, and compared with Retrain on those
-    that both have; where it shares none with Retrain, with .5, which is Retrain's AUC by construction.
+    A method with fewer seeds than others is scored on the seeds it has. It is compared with Retrain on the seeds that
+    both have. If there are none, it is compared with .5, which is Retrain's AUC by construction.
 
     Args:
-        evidence: every method under every seed, as far as the run got.
-        num_test: test examples behind ``accuracy["test"]``; needed for its interval below three seeds.
+        evidence: measurements of every finished method and seed.
+        attack: options of the attack and the verdicts.
+        num_test: number of test examples; required for the interval of test accuracy with fewer than three seeds.
 
     Raises:
-        ValueError: no evidence, evidence twice, methods of one seed that do not share their sets, scores that are
-            not finite, or fewer than 1/fnr retain examples for the headline FNR.
+        ValueError: evidence is missing or repeated, methods of one seed have different sets, scores are not finite,
+            or there are fewer than 1/fnr retain examples.
     """
     _check(evidence)
     seeds_of: dict[str, list[int]] = {}
     for item in evidence:
         seeds_of[item.method] = sorted([*seeds_of.get(item.method, []), item.seed])
     cells = {(item.method, item.seed): _cells(item, attack) for item in evidence}
-    few = _keys_of_few_seeds(seeds_of)
+    few = _select_keys_to_resample(seeds_of)
     resamples = _resample([item for item in evidence if (item.method, item.seed) in few], cells, attack, num_test)
     return [_row(method, seeds_of, cells, resamples, attack) for method in seeds_of]
 
@@ -121,7 +122,7 @@ def _row(
 def _gap(
     method: str, seeds_of: dict[str, list[int]], cells: dict[Key, Cells], resamples: dict[Key, Resamples]
 ) -> Interval:
-    """AUC minus Retrain's, paired by seed; in the bootstrap by example too, since both were resampled alike."""
+    """Compute AUC minus Retrain's, paired by seed, and in the bootstrap also by example."""
     common = _common_seeds(seeds_of, method)
     estimates: list[float] = []
     drawn: list[ResampledCell] = []
@@ -143,12 +144,12 @@ def _interval(estimates: list[float], drawn: list[ResampledCell], level: float =
 
 
 def _cells(item: Evidence, attack: AttackConfig) -> Cells:
-    """Every cell of the table that this evidence has enough examples for."""
+    """Compute every cell for which the evidence has enough examples."""
     retain, forget, non_members = _scores(item)
     cells: Cells = {("accuracy", name): share for name, share in item.accuracy.items()}
     cells[AUC] = auc(forget, non_members)
     for fnr in _fnrs(attack):
-        # A retain set too small for the headline is an error, which the metric raises.
+        # If the retain set is too small for the headline rate, the metric raises an error.
         if fnr == attack.fnr or len(retain) >= examples_needed(fnr):
             point = operating_point(retain, forget, fnr)
             cells["tnr", str(fnr)], cells["fnr", str(fnr)] = point.tnr, point.fnr
@@ -162,7 +163,7 @@ def _cells(item: Evidence, attack: AttackConfig) -> Cells:
 def _resample(
     evidence: Sequence[Evidence], cells: dict[Key, Cells], attack: AttackConfig, num_test: int | None
 ) -> dict[Key, Resamples]:
-    """Cells on resampled examples, of which all methods of a seed share the draws."""
+    """Compute cells on resampled examples. All methods of a seed share the draws."""
     resamples: dict[Key, Resamples] = {}
     for seed in sorted({item.seed for item in evidence}):
         items = [item for item in evidence if item.seed == seed]
@@ -197,19 +198,19 @@ def _resampled_cells(
         elif statistic == "tpr":
             values.append(resample_share_above(forget, non_members, tpr_rank(float(rate), num_non_members)))
         else:
-            # Flipped: with the sign turned, the r-th smallest is the r-th largest and above is below.
+            # Negated scores turn the r-th smallest into the r-th largest, and above into below.
             rank = num_non_members + 1 - tpr_rank(float(rate), num_non_members)
             values.append(resample_share_below(forget, non_members, rank))
     return np.stack(values)
 
 
 def _resampled_accuracy(item: Evidence, name: str, num_test: int | None, num_resamples: int) -> ResampledCell:
-    """Resampling examples that are right or wrong is a binomial draw."""
+    """Resample an accuracy. Resampling right and wrong examples is a binomial draw."""
     sizes = {"retain": len(item.retain), "forget": len(item.forget), "unseen": len(item.log_odds_unseen)}
     num_examples = num_test if name == "test" else sizes.get(name)
     if not num_examples:
         raise ValueError(
-            f"below {SEEDS_FOR_T} seeds the interval of accuracy on {name!r} needs its number of examples: "
+            f"with fewer than {SEEDS_FOR_T} seeds, the interval of accuracy on {name!r} needs its number of examples: "
             "pass num_test for the test set"
         )
     generator = np.random.default_rng(derive_seed("bootstrap accuracy", name, item.seed))
@@ -223,7 +224,7 @@ def _fnrs(attack: AttackConfig) -> tuple[float, ...]:
 
 
 def _scores(item: Evidence) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Scores of the retain set, the forget set and the non-members, in float64."""
+    """Return the scores of the retain set, the forget set and the non-members, in float64."""
     scores = np.asarray(item.scores, dtype=np.float64)
     return scores[item.retain], scores[item.forget], scores[item.non_members]
 
@@ -232,8 +233,8 @@ def _common_seeds(seeds_of: dict[str, list[int]], method: str) -> list[int]:
     return [seed for seed in seeds_of[method] if seed in seeds_of.get(REFERENCE, [])]
 
 
-def _keys_of_few_seeds(seeds_of: dict[str, list[int]]) -> set[Key]:
-    """What an interval or a gap over fewer than three seeds is made of."""
+def _select_keys_to_resample(seeds_of: dict[str, list[int]]) -> set[Key]:
+    """Select the keys of intervals and gaps over fewer than three seeds, which need a bootstrap."""
     keys: set[Key] = set()
     for method, seeds in seeds_of.items():
         common = _common_seeds(seeds_of, method)

@@ -1,4 +1,4 @@
-"""``ungan-dist targets``: train the originals and run every method, under torchrun by several processes."""
+"""``ungan-dist targets``: train the originals and run every method, by several processes under torchrun."""
 
 from __future__ import annotations
 
@@ -56,26 +56,27 @@ def main(arguments: list[str]) -> int:
 
 
 def _lead(config: AuditConfig, world: World) -> list[Failed]:
-    """As rank 0: read the data, hold the run folder and choose the units, originals first."""
+    """Lead as rank 0: read the data, open the run and choose the units, originals first."""
     from ungan_dist.runs.folder import open_run
     from ungan_dist.runs.units import is_done
 
     with open_run(config, device=world.device.type) as plan:
-        failures = _together(plan.originals, world)
+        failures = _compute_together(plan.originals, world)
         ready = {unit.seed for unit in plan.originals if is_done(unit)}
-        failures += _together([unit for unit in plan.unlearning if unit.seed in ready], world)
+        failures += _compute_together([unit for unit in plan.unlearning if unit.seed in ready], world)
         if config.shadows.data_parallel:
-            failures += _together(plan.shadows, world)
+            failures += _compute_together(plan.shadows, world)
         print(f"targets: {plan.folder}")
     return failures
 
 
 def _follow(config: AuditConfig, world: World) -> list[Failed]:
+    """Compute the units of rank 0, in as many rounds."""
     rounds = 3 if config.shadows.data_parallel else 2
-    return [failure for _ in range(rounds) for failure in _together([], world)]
+    return [failure for _ in range(rounds) for failure in _compute_together([], world)]
 
 
-def _together(units: Sequence[Unit], world: World) -> list[Failed]:
+def _compute_together(units: Sequence[Unit], world: World) -> list[Failed]:
     """Compute the units that rank 0 chose."""
     from ungan_dist.runs.units import Failed, execute_together
 

@@ -157,7 +157,7 @@ def gather_batches(
     seed: int = 0,
     epoch: int = 0,
 ) -> Iterator[Float[Tensor, "_ channels height width"]]:
-    """Read batches in order as :func:`gather` does, ahead if the images are in a file.
+    """Read batches in order as ``gather`` does, ahead if the images are in a file.
 
     Args:
         data: The data set.
@@ -203,12 +203,6 @@ def iterate_batches(
     ends = [*starts[1:], len(order)]
     for start, end in zip(starts, ends, strict=True):
         yield order[start:end]
-
-
-def count_batches(num_examples: int, batch_size: int) -> int:
-    """Count the batches of one pass."""
-    full, rest = divmod(num_examples, batch_size)
-    return max(1, full + (rest > 1))
 
 
 def cycle_batches(

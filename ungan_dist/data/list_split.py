@@ -19,13 +19,13 @@ non-members; the rest is D_u and the test set."""
 MEMBER_FRACTION_WITH_TEST = 0.45
 """The same with an official test set: the rest is D_u alone."""
 UNSEEN_FRACTION = 1 / 6
-"""Fraction of a given model's unseen examples that become D_u. As many are tested on; the rest are non-members, D^s."""
+"""Fraction of a given model's unseen examples that become D_u. As many become the test set, the rest D^s."""
 MIN_OUTSIDE = 12
 
 
 @dataclass(frozen=True, kw_only=True)
 class ListSplit:
-    """The sets as indices into the source, each in increasing order; without the forget set, which is the list."""
+    """All sets but the forget set, as indices into the source in increasing order."""
 
     retain: Int[np.ndarray, " retain"]
     non_members: Int[np.ndarray, " non_members"]
@@ -36,19 +36,18 @@ class ListSplit:
     notes: list[str]
     """Assumptions, for the report."""
     hashes: dict[str, str]
-    """Hashes of sets that are part of a run's identity. Empty for the oldest rule, so that finished runs keep their
-    names."""
+    """Hashes of the sets in a run's identity. Empty for the oldest rule, so that finished runs keep their names."""
 
 
 def split_around_members(config: AuditConfig, source: Source, forget: ExampleList) -> ListSplit:
     """Derive the sets from given members, or from all examples but the official test examples.
 
-    Of what the model has not seen, those that are no official test examples become D^s and D_u first, so that the
-    test set is the official one where that suffices.
+    Non-members outside the official test set are the first to become D^s and D_u. The test set is thus the official one
+    if there are enough others.
 
     Raises:
-        ValueError: a list that cannot be read; a listed example that is no member; too little left to retain, or that
-            the model has never seen.
+        ValueError: a list is unreadable, a listed example is no member, or too few retain examples or non-members are
+            left.
     """
     notes: list[str] = []
     members = _members(config, source, forget, notes)
@@ -72,7 +71,7 @@ def split_around_members(config: AuditConfig, source: Source, forget: ExampleLis
         )
     hashes: dict[str, str] = {}
     if 0 < len(official) < len(outside):
-        # at least as many come last as D_u has, so only where there are fewer does another one stay among them
+        # the test set is at least as large as D_u, so it holds other examples only if fewer are official
         test = np.intersect1d(test, official)
         lent = len(official) - len(test)
         if lent:
@@ -95,20 +94,20 @@ def split_around_members(config: AuditConfig, source: Source, forget: ExampleLis
 def split_in_fixed_pool(config: AuditConfig, source: Source, forget: ExampleList) -> ListSplit:
     """Derive the sets of a model that is trained here, from the forget list alone.
 
-    Data and ``split.seed`` alone fix the pool D ∪ D^s, D_u and the test set: the official one, or a share. D is the
-    half of the pool that holds the forget set, so that every list inside of the pool has the same shadow models. Listed
-    examples outside of it are exchanged with others inside: such a list has a pool, and shadow models, of its own.
+    Data and ``split.seed`` alone fix the pool D ∪ D^s, D_u and the test set, which is the official one or a fraction. D
+    is the half of the pool with the forget set, so all lists inside the pool share their shadow models. Listed examples
+    outside the pool are exchanged with examples inside. Such a list has its own pool and shadow models.
 
     Raises:
-        ValueError: too few examples; a list that is too long, or holds official test examples.
+        ValueError: too few examples, or a list that is too long or holds official test examples.
     """
     everything = np.arange(len(source.images))
     candidates = everything if source.test is None else np.setdiff1d(everything, source.test)
     if not np.isin(forget.indices, candidates).all():
         odd = forget.indices[~np.isin(forget.indices, candidates)][0]
         raise ValueError(
-            f"{forget.describe(int(odd))} is one of the official test examples, which nothing is trained on unless "
-            f"--members says so: leave it out"
+            f"{forget.describe(int(odd))} is an official test example, which is not trained on unless --members "
+            f"lists it: leave it out"
         )
     num_members = round((MEMBER_FRACTION if source.test is None else MEMBER_FRACTION_WITH_TEST) * len(candidates))
     _check_outside(len(candidates) - num_members)
@@ -117,8 +116,8 @@ def split_in_fixed_pool(config: AuditConfig, source: Source, forget: ExampleList
         raise ValueError(
             f"{forget.path} lists {num_listed:,} of {len(candidates):,} examples; without --members the original is "
             f"trained on {num_members:,}, which leaves {max(0, num_members - num_listed)} to retain, and attack.fnr "
-            f"{config.attack.fnr} needs {round(1 / config.attack.fnr)}: name by --members what it is to be trained on, "
-            f"or shorten the list"
+            f"{config.attack.fnr} needs {round(1 / config.attack.fnr)}: list the training examples with --members, or "
+            f"shorten the list"
         )
     pool, rest = np.split(np.random.default_rng(config.split.seed).permutation(candidates), [2 * num_members])
     others = pool[~np.isin(pool, forget.indices)]
@@ -153,8 +152,8 @@ def _members(config: AuditConfig, source: Source, forget: ExampleList, notes: li
         notes.append(
             f"The original is taken to have been trained on all {len(members):,} training examples of the data."
         )
-        why = "without --members the original is taken to have been trained on all but the official test examples"
-        remedy = "leave it out, or name by --members what it was trained on"
+        why = "without --members, all but the official test examples are members"
+        remedy = "leave it out, or list the training examples with --members"
     if not np.isin(forget.indices, members).all():
         odd = forget.indices[~np.isin(forget.indices, members)][0]
         raise ValueError(f"{forget.describe(int(odd))} was not trained on ({why}): {remedy}")
@@ -164,8 +163,8 @@ def _members(config: AuditConfig, source: Source, forget: ExampleList, notes: li
 def _check_outside(num_outside: int) -> None:
     if num_outside < MIN_OUTSIDE:
         raise ValueError(
-            f"{num_outside} examples are left that the model has never seen, at least {MIN_OUTSIDE} are needed: LiRA "
-            f"compares the forget set with such examples. Name by --members what it was trained on, or add a test set"
+            f"{num_outside} examples are left that the model has never seen. LiRA needs at least {MIN_OUTSIDE}: list "
+            f"the training examples with --members, or add a test set"
         )
 
 
@@ -182,6 +181,6 @@ def _check_orphans(source: Source, forget: ExampleList, retain: Int[np.ndarray, 
     orphans = np.setdiff1d(source.labels[forget.indices], source.labels[retain])
     if len(orphans):
         raise ValueError(
-            f"{forget.path} holds every example of class {source.class_names[orphans[0]]!r} that is trained on: the "
-            f"retained data has none left to keep the class alive; leave some out, or remove the class from the data"
+            f"{forget.path} holds every training example of class {source.class_names[orphans[0]]!r}, and none is "
+            f"left to retain: leave some out, or remove the class from the data"
         )

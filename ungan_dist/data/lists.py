@@ -24,7 +24,7 @@ Meaning = Literal["ids", "indices", "either"]
 
 
 class Entry(NamedTuple):
-    """One example as the list names it."""
+    """One example as written in the list."""
 
     place: str
     """``line 3`` of a text, or ``entry 3`` of an array."""
@@ -49,7 +49,7 @@ class ExampleList:
 
 
 def read_list(path: Path, source: Source) -> Int[np.ndarray, " listed"]:
-    """Read the indices of a list; see :func:`read_entries`."""
+    """Read the indices of a list; see ``read_entries``."""
     return read_entries(path, source).indices
 
 
@@ -82,7 +82,7 @@ def read_entries(path: Path, source: Source) -> ExampleList:
 def _array(path: Path) -> tuple[Meaning, list[Entry]]:
     try:
         array: object = np.load(path, allow_pickle=False)
-    except Exception as error:  # a damaged header raises nearly anything, MemoryError too
+    except Exception as error:  # a damaged header may raise almost any error, such as MemoryError
         raise ValueError(
             f"{path} is no array that can be read without unpickling ({type(error).__name__}: "
             f"{str(error)[:200]}): save it by np.save as integers, or ids as strings"
@@ -132,7 +132,7 @@ def _rows(path: Path) -> list[tuple[int, list[str]]]:
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not text: a list is CSV or text in UTF-8, or .npy") from error
     rows: list[tuple[int, list[str]]] = []
-    # line by line: a quote that is left open would swallow the examples below it
+    # line by line, because an open quote would include the examples below it
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
@@ -169,7 +169,7 @@ def _rank(heading: str) -> int:
 def _are_ids(path: Path, meaning: Meaning, entries: list[Entry], source: Source, positions: Mapping[str, int]) -> bool:
     """Return whether the entries are ids, by the heading or because the data has any of them; else they are indices.
 
-    If the data's ids are numbers, a number is an id: as an index it would name another example.
+    If the data's ids are numbers, a number is an id, because as an index it would mean another example.
     """
     if not source.ids:
         if meaning == "ids" and path.suffix.lower() == ".npy":
@@ -215,11 +215,11 @@ def _by_id(
 def _by_index(path: Path, entries: list[Entry], source: Source) -> Int[np.ndarray, " listed"]:
     last = len(source.images) - 1
     for place, word in entries:
-        # int() would read "1_0" too
+        # int() also reads "1_0"
         if re.fullmatch(r"[+-]?[0-9]+", word) is None:
             known = f"it has ids such as {_shown(source.ids[0])}" if source.ids else "it has no ids: list indices"
             raise ValueError(f"{path}, {place}: the data has no example {_shown(word)}; {known}{_hint(place, word)}")
-        # int() refuses thousands of digits in words of its own
+        # int() has another error for thousands of digits
         if len(word) > 20 or not 0 <= int(word) <= last:
             raise ValueError(f"{path}, {place}: index {_cut(word)} is out of range, must be 0 … {last}")
     return np.array([int(word) for _, word in entries], dtype=np.int64)

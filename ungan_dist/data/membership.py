@@ -1,4 +1,4 @@
-"""Membership of the shadow models: the half of the pool that each one is trained on."""
+"""Membership of the shadow models: the half of the pool on which each is trained."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ungan_dist.data.split import seeded_generator
 def draw_membership(num_models: int, num_examples: int, seed: int) -> Bool[np.ndarray, "models examples"]:
     """Draw the training examples of each shadow model.
 
-    Models 2j and 2j + 1 are complementary halves drawn from (seed, j) alone: every model has exactly half of the
-    examples, every example is in exactly half of the models, and more models extend the matrix of fewer.
+    Models 2j and 2j + 1 have complementary halves, drawn from (seed, j) alone. Every model thus has exactly half of the
+    examples, and every example is in exactly half of the models. More models extend the matrix of fewer models.
 
     Raises:
-        ValueError: an odd number of models or of examples, which cannot be halved.
+        ValueError: an odd number of models or examples.
     """
     if num_models < 2 or num_models % 2:
         raise ValueError(f"num_models must be even and at least 2, got {num_models}")

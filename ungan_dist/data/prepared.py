@@ -28,7 +28,7 @@ class PreparedData:
     data_hash: str
     loader: Loader = "resident"
     num_threads: int | None = None
-    """Reading threads of FFCV; defaults to :func:`choose_num_threads`."""
+    """Reading threads of FFCV; defaults to ``choose_num_threads``."""
 
     @property
     def marker(self) -> str:

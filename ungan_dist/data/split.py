@@ -1,6 +1,6 @@
-"""Draw the sets (retain, forget, unseen, non-members, test) and the membership matrix of the shadow models.
+"""Draw the sets: retain, forget, unseen, non-members and test.
 
-Source: section 4.1 and 4.2 of the UnGAN paper; the split that the paper leaves out is its authors' published one.
+Source: sections 4.1 and 4.2 of the UnGAN paper. The paper omits the split, which its authors published.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from ungan_dist.config.data import SplitConfig
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """Sets that all audit seeds share, as indices into the source."""
+    """Sets shared by all audit seeds, as indices into the source."""
 
     pool: Int[np.ndarray, " pool"]
-    """D ∪ D^s: what every seed draws D from, and what shadow models are drawn from."""
+    """D ∪ D^s. Every seed draws D from it, and every shadow model its training examples."""
     unseen: Int[np.ndarray, " unseen"]
     """D_u."""
     test: Int[np.ndarray, " test"]
@@ -42,6 +42,7 @@ class SeedSplit:
 
 
 def seeded_generator(*words: int) -> np.random.Generator:
+    """Make a random generator from seed words."""
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(words)))
 
 
@@ -71,7 +72,7 @@ def make_split(config: SplitConfig, num_examples: int, test: Int[np.ndarray, " t
 
 
 def draw_sets(config: SplitConfig, seed: int) -> SeedSplit:
-    """D, its forget set and D^s for one audit seed, drawn anew from the fixed pool."""
+    """Draw D, its forget set and D^s of one audit seed from the fixed pool."""
     order = seeded_generator(config.seed, 1, seed).permutation(config.train + config.shadow_pool)
     forget, retain, non_members = np.split(order, [config.num_forget, config.train])
     return SeedSplit(retain=np.sort(retain), forget=np.sort(forget), non_members=np.sort(non_members))

@@ -48,7 +48,7 @@ class Request:
         return trainable_copy(self.original, like=self.fresh)
 
     def epochs(self, **state: Any) -> Epochs:
-        """Return the method's epochs, with ``state`` in their checkpoints: see :class:`Epochs`."""
+        """Return the method's epochs, with ``state`` in their checkpoints: see ``Epochs``."""
         return Epochs(self.checkpoint, self.world, self.seed, **state)
 
     def train_pass(

@@ -1,4 +1,4 @@
-"""The table's columns and the text of its cells, the same in Markdown, HTML and on the terminal."""
+"""Columns and cells of the table, shared by Markdown, HTML and the terminal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MINUS = "\N{MINUS SIGN}"
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One column: its group's heading, its own, and how a row fills it."""
+    """One column: its group, its heading, and a function that writes a row's cell."""
 
     group: str
     heading: str
@@ -25,22 +25,25 @@ class Column:
 
 
 def format_number(value: float, digits: int) -> str:
-    """A number of fixed digits with a typographic minus; what rounds to zero has no sign."""
+    """Format a number with fixed digits and a typographic minus. A value that rounds to zero has no sign."""
     text = f"{abs(value):.{digits}f}"
     return MINUS + text if value < 0 and float(text) else text
 
 
 def format_signed(value: float, digits: int = 3) -> str:
-    """As :func:`number`, with a plus where the value is positive."""
+    """Format a number like ``format_number``, with a plus sign if it is positive."""
     text = format_number(value, digits)
     return text if value <= 0 or not float(text) else f"+{text}"
 
 
 def format_interval(interval: Interval, digits: int, scale: float = 1, *, bounds: bool = False) -> tuple[str, str]:
-    """Mean and what surrounds it: ``± half`` where both sides print the same, ``[low, high]`` otherwise.
+    """Format mean and interval: ``± half`` if both sides print the same, else ``[low, high]``.
 
     Args:
-        bounds: ``[low, high]`` always.
+        interval: the interval to format.
+        digits: number of decimals.
+        scale: factor of all values.
+        bounds: always write ``[low, high]``.
     """
     mean, low, high = (scale * value for value in (interval.mean, interval.low, interval.high))
     above, below = format_number(high - mean, digits), format_number(mean - low, digits)
@@ -51,31 +54,31 @@ def format_interval(interval: Interval, digits: int, scale: float = 1, *, bounds
 
 
 def format_percent(value: Interval | str | None, *, bounds: bool = False) -> str:
-    """A share as per cent with its interval; the reason where there is none."""
+    """Format a share and its interval in per cent, or return the reason for its absence."""
     if value is None:
         return "–"
     return value if isinstance(value, str) else " ".join(format_interval(value, 1, scale=100, bounds=bounds))
 
 
 def needs_bounds(values: Iterable[Interval | str | None], digits: int, scale: float = 1) -> bool:
-    """Whether any interval of a column needs its bounds: all of the column are written with theirs then."""
+    """Return whether any interval of a column needs bounds. The whole column is then written with bounds."""
     return any(
         format_interval(value, digits, scale)[1][0] == "[" for value in values if not isinstance(value, str | None)
     )
 
 
 def format_rate(as_written: str) -> str:
-    """A rate as the config writes it, in per cent: ``"0.001"`` → ``0.1 %``."""
+    """Format a rate of the config in per cent: ``"0.001"`` → ``0.1 %``."""
     return f"{float(as_written) * 100:g} %"
 
 
 def format_gap(interval: Interval | None) -> str:
-    """Bounds of the gap to the reference."""
+    """Format the bounds of a gap to the reference."""
     return "–" if interval is None else f"[{format_signed(interval.low)}, {format_signed(interval.high)}]"
 
 
 def format_delta(value: float | None) -> str:
-    """A margin rounded up, so that the one that is printed would truly have been passed."""
+    """Format a margin, rounded up, so that the printed margin would have been passed."""
     if value is None:
         return "–"
     rounded = round(value, 3)
@@ -83,14 +86,14 @@ def format_delta(value: float | None) -> str:
 
 
 def format_seconds(value: float | None) -> str:
-    """Seconds, three digits or so."""
+    """Format seconds with about three digits."""
     if value is None:
         return "–"
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
 def build_columns(report: Report) -> list[Column]:
-    """Every column after the method's name."""
+    """Build every column after the method's name."""
 
     def shares(group: str, heading: str, field: str, key: str) -> Column:
         bounds = needs_bounds((getattr(row, field).get(key) for row in report.rows), 1, 100)
@@ -130,12 +133,12 @@ def build_columns(report: Report) -> list[Column]:
 
 
 def list_rates(report: Report, field: str) -> list[str]:
-    """The error rates that a family of cells was asked at, the largest first."""
+    """List the error rates of a family of cells, the largest first."""
     return sorted({key for row in report.rows for key in getattr(row, field)}, key=float, reverse=True)
 
 
 def list_computed_rates(report: Report, field: str) -> list[str]:
-    """Those at which any row has a number: a column of nothing but reasons is a line below the table instead."""
+    """List the rates at which a row has a number. A column without numbers becomes a line below the table."""
     return [
         key
         for key in list_rates(report, field)
@@ -144,7 +147,7 @@ def list_computed_rates(report: Report, field: str) -> list[str]:
 
 
 def explain_omitted_columns(report: Report) -> list[str]:
-    """One line a reason for the columns that no row has a number in."""
+    """Write one line per reason for the columns without numbers."""
     families = {
         "tnr_at_fnr": ("(a) TNR", "FNR"),
         "tpr_at_fpr": ("(b) TPR", "FPR"),

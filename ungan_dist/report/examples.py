@@ -1,4 +1,4 @@
-"""Pictures of the forget set for the report: those that the attack is surest of in the original."""
+"""Images of the forget set for the report: those with the highest scores in the original."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NUM_SHOWN = 12
 
 
 def select_forget_examples(source: Source, split: Split, evidence: list[Evidence]) -> list[ForgetExample]:
-    """The first seed's forget examples with the highest scores in the original, and every row's score of them."""
+    """Select the first seed's forget examples with the highest scores in the original, with every row's score."""
     seed = min(item.seed for item in evidence if item.method == "original")
     items = {item.method: item for item in evidence if item.seed == seed}
     forget, scores = items["original"].forget, items["original"].scores

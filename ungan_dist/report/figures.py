@@ -1,4 +1,4 @@
-"""The figures, as SVG that is the same byte for byte for the same report and legible on light and dark pages."""
+"""Figures as SVG: the same bytes for the same report, and legible on light and dark pages."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK = "#7a7f87"
-"""Text and axes: a grey that both a white and a black page carry."""
+"""Colour of text and axes: a grey that is legible on white and on black."""
 COLOURS = (
     *("#3b82c4", "#d9772f", "#3a9a6a", "#9a6fd0", "#d0568e", "#2a9d9d", "#a08a1f"),
     *("#cc4b4b", "#9a6a4a", "#6f7f22", "#5b5bd0", "#c78fd6", "#1f6f8b"),
 )
-"""As many as a recipe has rows and one more; what lies beyond them is dashed."""
+"""One more than a recipe has rows. Further rows are dashed."""
 SETS = {"forget": "#d9772f", "retain": "#3a9a6a", "unseen": "#9a6fd0", "never seen": "#3b82c4"}
 RATES_PER_CURVE = 161
 
@@ -41,14 +41,14 @@ class Drawing:
     section: str
     """``roc``, ``log_odds`` or ``curves``."""
     label: str
-    """What it shows, for who cannot see it."""
+    """Description for readers who cannot see the figure."""
     caption: str
-    """A sentence below it on the page; empty where the figure's own title says enough."""
+    """Sentence below the figure on the page; empty if its title is enough."""
     svg: str
 
 
 def draw_figures(report: Report) -> list[Drawing]:
-    """Every figure of the report; those without data are left out."""
+    """Draw every figure for which the report has data."""
     titles = {row.method: row.title for row in report.rows}
     found = {method: [e for e in report.evidence if e.method == method] for method in titles}
     found = {method: evidence for method, evidence in found.items() if evidence}
@@ -59,8 +59,8 @@ def draw_figures(report: Report) -> list[Drawing]:
 
 
 def _roc(found: dict[str, list[Evidence]], titles: dict[str, str]) -> list[Drawing]:
-    """Columns (b), (b) with the sign turned, and (a) as the paper's TNR over FNR."""
-    asked: list[tuple[str, str, str, str, Callable[[Evidence], tuple[Scores, Scores]]]] = [
+    """Draw the ROC curves of (b), of (b) with negated scores, and of (a) as the paper's TNR over FNR."""
+    curves: list[tuple[str, str, str, str, Callable[[Evidence], tuple[Scores, Scores]]]] = [
         (
             "roc_b",
             "(b) Forget against never seen. Above the diagonal, forget examples still look like members.",
@@ -84,7 +84,7 @@ def _roc(found: dict[str, list[Evidence]], titles: dict[str, str]) -> list[Drawi
         ),
     ]
     drawings: list[Drawing] = []
-    for name, caption, across, up, groups in asked:
+    for name, caption, across, up, groups in curves:
         negatives = min(len(groups(e)[1]) for evidence in found.values() for e in evidence)
         positives = min(len(groups(e)[0]) for evidence in found.values() for e in evidence)
         lowest = min(1 / negatives, 1 / positives, 0.01)
@@ -106,7 +106,7 @@ def _roc(found: dict[str, list[Evidence]], titles: dict[str, str]) -> list[Drawi
 
 
 def _log_odds(found: dict[str, list[Evidence]], titles: dict[str, str]) -> list[Drawing]:
-    """One panel a method, all on the same axes: the original is the "before" of every other."""
+    """Draw one panel per method, all with the same axes. The original is the "before" of every other method."""
     values = {method: _by_set(evidence) for method, evidence in found.items()}
     every = np.concatenate([part for sets in values.values() for part in sets.values()])
     if not len(every):
@@ -142,7 +142,7 @@ def _log_odds(found: dict[str, list[Evidence]], titles: dict[str, str]) -> list[
 
 
 def _curves(found: dict[str, list[Evidence]], titles: dict[str, str]) -> list[Drawing]:
-    """One panel a loss and method: every seed thin, their mean bold where all are equally long."""
+    """Draw one panel per loss and method: thin lines for seeds, and a bold mean if all have the same length."""
     drawings: list[Drawing] = []
     for position, (method, evidence) in enumerate(found.items()):
         for loss in sorted({loss for e in evidence for loss in e.curves}):
@@ -156,7 +156,7 @@ def _curves(found: dict[str, list[Evidence]], titles: dict[str, str]) -> list[Dr
                 _line(axes, np.mean(runs, axis=0), colour=COLOURS[position % len(COLOURS)], alpha=1)
             axes.set(xlabel="epoch or round", ylabel=_in_words(loss), title=titles[method])
             axes.locator_params(axis="x", integer=True)
-            # an offset in a corner is read as part of the title
+            # an offset in a corner would look like a part of the title
             axes.ticklabel_format(axis="y", useOffset=False)
             name = f"curve_{_slug(method)}_{_slug(loss)}"
             drawings.append(_drawing(figure, name, "curves", f"{titles[method]}: {loss}."))
@@ -176,7 +176,7 @@ def _line(axes: Axes, values: Float[np.ndarray, " epochs"], *, colour: str, alph
 
 
 def _by_set(evidence: Sequence[Evidence]) -> dict[str, Scores]:
-    """Finite log-odds of each set over all seeds, the mean over the queries."""
+    """Collect the finite log-odds of each set over all seeds, averaged over the queries."""
     parts: dict[str, list[np.ndarray]] = {name: [] for name in SETS}
     for e in evidence:
         pool = e.log_odds.mean(axis=1, dtype=np.float64)
@@ -184,12 +184,12 @@ def _by_set(evidence: Sequence[Evidence]) -> dict[str, Scores]:
         parts["retain"].append(pool[e.retain])
         parts["unseen"].append(e.log_odds_unseen.mean(axis=1, dtype=np.float64))
         parts["never seen"].append(pool[e.non_members])
-    joined = {name: np.concatenate(found) for name, found in parts.items()}
-    return {name: found[np.isfinite(found)] for name, found in joined.items()}
+    values = {name: np.concatenate(found) for name, found in parts.items()}
+    return {name: found[np.isfinite(found)] for name, found in values.items()}
 
 
 def _density(values: Scores, edges: Float[np.ndarray, " edges"]) -> Float[np.ndarray, " bins"]:
-    # what lies beyond the axis is counted in the outermost bins: a tail must not vanish
+    # values beyond the axis count in the outermost bins, so that no tail vanishes
     counts, _ = np.histogram(np.clip(values, edges[0], edges[-1]), edges)
     return counts / max(len(values), 1) / np.diff(edges)
 
@@ -197,13 +197,13 @@ def _density(values: Scores, edges: Float[np.ndarray, " edges"]) -> Float[np.nda
 def _rate_at(
     fpr: Float[np.ndarray, " thresholds"], tpr: Float[np.ndarray, " thresholds"], grid: Float[np.ndarray, " rates"]
 ) -> Float[np.ndarray, " rates"]:
-    """Highest true positive rate whose false positive rate does not exceed each rate asked for."""
-    # the grid's own rounding must not cost the point at exactly 1/n
+    """Find the highest true positive rate whose false positive rate does not exceed each rate of the grid."""
+    # rounding of the grid must not lose the point at exactly 1/n
     return tpr[np.searchsorted(fpr, grid * (1 + 1e-12), "right") - 1]
 
 
 def _style() -> AbstractContextManager[None]:
-    """Matplotlib's own defaults whatever the user's are, then ours; undone on leaving."""
+    """Replace the user's Matplotlib settings by its defaults and this report's style, within the context."""
     import matplotlib as mpl
 
     settings: dict[Any, Any] = {
@@ -233,7 +233,7 @@ def _style() -> AbstractContextManager[None]:
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:
-    """A figure of its own, in inches: pyplot would keep it, and a backend with it."""
+    """Make a figure of a size in inches, without pyplot, which would keep it and a backend in memory."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -252,7 +252,7 @@ def _drawing(figure: Figure, name: str, section: str, label: str, caption: str =
 
 
 def inline_svg(drawing: Drawing) -> str:
-    """The figure for an HTML page: in the colour of the page's text, its ids distinct from other figures'."""
+    """Return the figure for an HTML page, in the page's text colour and with ids that no other figure has."""
     svg = drawing.svg[drawing.svg.index("<svg") :].replace(INK, "currentColor")
     svg = re.sub(r'\bid="([^"]+)"', rf'id="{drawing.name}-\1"', svg)
     svg = re.sub(r'href="#([^"]+)"', rf'href="#{drawing.name}-\1"', svg)

@@ -1,4 +1,4 @@
-"""table.md: GitHub Markdown, for a README or a pull request."""
+"""The report as GitHub Markdown (table.md), for a README or a pull request."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ungan_dist.report.conclusions import LIMITS, NOT_TESTED, explain_table, lis
 
 
 def render_markdown(report: Report) -> str:
-    """The table with what must be read beside it."""
+    """Render the table, its conclusions and its caveats as Markdown."""
     blocks = [f"# {escape(report.title)}: what was forgotten", _origin(report)]
     if report.status != "COMPLETE":
         blocks.append(
@@ -33,7 +33,7 @@ def render_markdown(report: Report) -> str:
     if report.shadow_quality:
         quality = [f"{name.replace('_', ' ')}: {value:.3f}" for name, value in sorted(report.shadow_quality.items())]
         blocks.append(
-            "\n".join(["Checks of the attack itself (1: it tells all; .5: it sees nothing):", "", *_list(quality)])
+            "\n".join(["Checks of the attack itself (1 is perfect separation, .5 is chance):", "", *_list(quality)])
         )
     files = report.forget_files or ["none"]
     blocks.append("\n".join(["Files that still hold forget data, relative to the output folder:", "", *_list(files)]))
@@ -67,6 +67,6 @@ def _list(items: list[str]) -> list[str]:
 
 
 def escape(text: str) -> str:
-    """Text that Markdown shows as it is written, on one line."""
+    """Escape text, so that Markdown shows it as it is written, on one line."""
     text = re.sub(r"([\\`*_\[\]|~#$@])", r"\\\1", " ".join(text.split()))
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,4 +1,4 @@
-"""A page that was written before a purge, without what the purge removes."""
+"""Remove forget examples from a report page that was written before a purge."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from html import escape
 
 _SECTION = r"<section><h2>{}</h2>.*?</section>\n"
 _NOTICE = '<div class="notice" role="alert"><p><strong>PURGED.</strong>'
-_PICTURE = "data:image/"
+_IMAGE = "data:image/"
 
 
 def redact_page(page: str, *, notice: str, remaining: Iterable[str]) -> str:
-    """The page without pictures of forget examples, headed by a notice.
+    """Remove the images of forget examples from a page and add a notice at the top.
 
     Args:
-        page: report.html, as it was written.
-        notice: what was removed and when, in one sentence.
+        page: content of report.html.
+        notice: one sentence with the removed data and the date.
         remaining: files that still hold forget data.
 
     Raises:
-        ValueError: the page is not of the known shape, so that something may be left in it.
+        ValueError: the page has an unknown structure, so it may still hold images.
     """
     page = re.sub(_SECTION.format("Forget examples"), "", page, flags=re.DOTALL)
     items = "".join(f"<li><code>{escape(name)}</code></li>" for name in remaining)
@@ -30,6 +30,6 @@ def redact_page(page: str, *, notice: str, remaining: Iterable[str]) -> str:
     page, found = re.subn(_SECTION.format(title), lambda _: section, page, flags=re.DOTALL)
     if _NOTICE not in page:
         page = page.replace("</header>", f"{_NOTICE} {escape(notice)}</p></div></header>", 1)
-    if not found or _NOTICE not in page or _PICTURE in page:
-        raise ValueError("the page is not one of ours: it may hold pictures")
+    if not found or _NOTICE not in page or _IMAGE in page:
+        raise ValueError("the page has an unknown structure: it may still hold images")
     return page

@@ -1,6 +1,6 @@
-"""table.json: every number of the table, byte for byte the same for the same run (its shape: table.schema.json).
+"""table.json: every number of the table, byte for byte the same for the same run (schema: table.schema.json).
 
-Whatever two machines may differ in stays out: times, versions, paths.
+It leaves out times, versions and paths, because they may differ between machines.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ DECIMALS = 6
 
 
 def build_table(report: Report) -> dict[str, Any]:
-    """The table as plain data; a cell that cannot be computed is the sentence that says why."""
+    """Build the table as plain data. A cell that cannot be computed is a sentence with the reason."""
     return {
         "schema": "ungan_dist/table",
         "schema_version": SCHEMA_VERSION,
@@ -38,7 +38,7 @@ def build_table(report: Report) -> dict[str, Any]:
 
 
 def to_json(content: Mapping[str, Any]) -> bytes:
-    """UTF-8 JSON with sorted keys and floats of fixed precision; what is not finite is null."""
+    """Encode as UTF-8 JSON with sorted keys and floats of fixed precision. Numbers that are not finite become null."""
     text = json.dumps(_fixed(content), sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
     return (text + "\n").encode()
 

@@ -1,8 +1,7 @@
-"""The table on a terminal: whole on some 110 columns, below that without what matters least."""
+"""The table on a terminal: complete from 110 columns on, else without the least important columns."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from itertools import compress
 from typing import TYPE_CHECKING
@@ -24,11 +23,11 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 WIDTH = 110
-"""Of the whole table, also where it is written to a file."""
+"""Width of the complete table."""
 DROPPED_FIRST = ("TPR", "TNR", "T_U", "Retain")
-"""Columns that give way on a narrow terminal, in this order, by the words in their headings."""
+"""Columns to drop on a narrow terminal, in this order, by words in their headings."""
 METHOD_WIDTH = 18
-"""To which the rows' names are folded before a column gives way."""
+"""Width to which the names of methods are folded before a column is dropped."""
 STYLES = {
     "equivalent": "green",
     "under-forgotten": "red",
@@ -39,16 +38,17 @@ STYLES = {
 
 
 def build_terminal_table(report: Report, width: int = WIDTH) -> Table:
-    """Each cell's interval below its mean; the flipped TPR and the smaller rates are in the report only.
+    """Build the table, with each cell's interval below its mean. Flipped TPR and smaller rates are in the report only.
 
     Args:
+        report: the report to show.
         width: columns of the terminal; no line is longer.
     """
     for count in range(len(DROPPED_FIRST)):
-        drawn = _drawn(report, width, DROPPED_FIRST[:count])
+        drawn = _draw(report, width, DROPPED_FIRST[:count])
         if _fits(drawn, width):
             return drawn
-    return _drawn(report, width, DROPPED_FIRST)
+    return _draw(report, width, DROPPED_FIRST)
 
 
 def _fits(drawn: Table, width: int) -> bool:
@@ -61,11 +61,11 @@ def _fits(drawn: Table, width: int) -> bool:
         for column in drawn.columns
     ]
     widths[0] = min(widths[0], METHOD_WIDTH)
-    # a space behind each, and one at either edge
+    # a space after each column, and one at either edge
     return sum(widths) + len(widths) + 2 <= width
 
 
-def _drawn(report: Report, width: int, without: Sequence[str]) -> Table:
+def _draw(report: Report, width: int, without: Sequence[str]) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
@@ -109,16 +109,6 @@ def _drawn(report: Report, width: int, without: Sequence[str]) -> Table:
         ]
         drawn.add_row(Text(row.title), *compress(cells, shown))
     return drawn
-
-
-def render_table(report: Report, width: int = WIDTH) -> str:
-    """The same as plain text."""
-    from rich.console import Console
-
-    console = Console(file=io.StringIO(), width=width, color_system=None, force_terminal=False)
-    with console.capture() as capture:
-        console.print(build_terminal_table(report, width))
-    return capture.get()
 
 
 def _two_lines(value: Interval | str | None, digits: int = 1, scale: float = 100) -> str:

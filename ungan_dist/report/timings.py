@@ -1,4 +1,4 @@
-"""timings.json: T_U of every method and seed, apart from the table because no two runs agree on it."""
+"""timings.json: T_U of every method and seed. It is not part of table.json, because it differs between runs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SCHEMA_VERSION = 1
 
 
 def build_timings(report: Report) -> dict[str, Any]:
-    """Seconds that the unlearning alone took, by method and seed, with their mean."""
+    """Build the seconds of unlearning alone, by method and seed, with their mean."""
     means = average_seconds(report)
     return {
         "schema": "ungan_dist/timings",
@@ -25,7 +25,7 @@ def build_timings(report: Report) -> dict[str, Any]:
 
 
 def collect_seconds(report: Report) -> dict[str, dict[int, float]]:
-    """T_U by method, then by seed in increasing order; how long it took elsewhere is not known here."""
+    """Collect T_U by method, then by seed in increasing order. A model unlearned elsewhere has none."""
     found: dict[str, dict[int, float]] = {}
     for evidence in sorted(report.evidence, key=lambda evidence: evidence.seed):
         if evidence.method == "unlearned":
@@ -35,5 +35,5 @@ def collect_seconds(report: Report) -> dict[str, dict[int, float]]:
 
 
 def average_seconds(report: Report) -> dict[str, float]:
-    """Mean T_U over the seeds, by method."""
+    """Average T_U over the seeds, by method."""
     return {method: sum(found.values()) / len(found) for method, found in collect_seconds(report).items()}

@@ -1,4 +1,4 @@
-"""The sets of a run that follow from the user's lists, and the notes about given files for the report."""
+"""Make the sets of a run from the user's lists, and notes about given files for the report."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def given_sets(config: AuditConfig, source: Source) -> GivenSets:
 
 
 def find_remedies(config: AuditConfig) -> Remedies:
-    """Return what could be increased to reach a smaller δ."""
+    """Return the ways in which this run could reach a smaller δ."""
     given = config.given
     return Remedies(more_seeds=given.original is None and given.unlearned is None, forget_list=given.forget is not None)
 

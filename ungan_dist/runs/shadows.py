@@ -94,11 +94,6 @@ class Shadows:
     pool: Int[Tensor, " pool"]
 
 
-def train_unit(unit: ShadowUnit) -> Float[np.ndarray, "models examples queries"]:
-    """Train a unit's shadow models in this process and return their log-odds."""
-    return evaluate_shadows(unit, train_shadows(unit))
-
-
 def train_shadows(unit: ShadowUnit, world: World = SINGLE_PROCESS, checkpoints: Sequence[Checkpoint] = ()) -> Shadows:
     """Train a unit's shadow models, each by all processes of a world.
 

@@ -62,11 +62,11 @@ class GlobalBatchNorm(BatchNorm):
 
 
 REPLACED = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
-"""Classes equivalent to :class:`GlobalBatchNorm` on a whole batch; a subclass may do more."""
+"""Classes equivalent to ``GlobalBatchNorm`` on a whole batch; a subclass may do more."""
 
 
 def use_global_statistics(model: nn.Module, world: World) -> nn.Module:
-    """Replace every batch norm by a :class:`GlobalBatchNorm` in place; weights and names are unchanged.
+    """Replace every batch norm by a ``GlobalBatchNorm`` in place; weights and names are unchanged.
 
     Raises:
         ValueError: a batch norm whose behaviour the replacement would change.

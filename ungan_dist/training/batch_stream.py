@@ -11,7 +11,7 @@ from ungan_dist.data.examples import cycle_batches
 
 
 class BatchStream(Iterator[tuple[int, Tensor]]):
-    """Iterate over :func:`ungan_dist.data.examples.cycle_batches` and count the batches drawn."""
+    """Iterate over ``ungan_dist.data.examples.cycle_batches`` and count the batches drawn."""
 
     def __init__(self, indices: Int[Tensor, " set"], batch_size: int, *, seed: int) -> None:
         self._batches = cycle_batches(indices, batch_size, seed=seed)

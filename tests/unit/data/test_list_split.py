@@ -89,7 +89,7 @@ def test_lists_inside_of_the_pool_share_it(tmp_path: Path, num_test: int) -> Non
     assert len({sets.given_hash for sets in found}) == 3
 
 
-def test_listed_outsiders_are_exchanged_and_that_is_said(tmp_path: Path) -> None:
+def test_listed_outsiders_are_exchanged_with_a_note(tmp_path: Path) -> None:
     inside = fixed_pool(tmp_path, source())[:10].tolist()
     base = given_sets(config(tmp_path, inside), source())
     outsiders = [int(base.split.unseen[0]), int(base.split.test[0]), int(base.split.test[1])]
@@ -109,7 +109,7 @@ def test_models_trained_here_never_see_official_test_examples(tmp_path: Path) ->
     check(sets)
     assert parts(sets)["test"] == set(data.test)
     assert len(sets.split.pool) == 2 * round(MEMBER_FRACTION_WITH_TEST * NUM)
-    with pytest.raises(ValueError, match=r"line 2: example 100 is one of the official test examples.*--members"):
+    with pytest.raises(ValueError, match=r"line 2: example 100 is an official test example,.*--members"):
         given_sets(config(tmp_path, [0, 100]), data)
 
 
@@ -152,12 +152,12 @@ def test_who_was_not_trained_on_is_named_as_listed(tmp_path: Path) -> None:
         given_sets(listed, data)
     taken = config(tmp_path, [0], original="weights.safetensors")
     (tmp_path / "forget.csv").write_text("person 3\nperson 107\n")
-    said = r"'person 107' was not trained on \(without --members .* all but the official test examples\).* by --members"
+    said = r"'person 107' was not trained on \(without --members, all but the official .* members\).* with --members"
     with pytest.raises(ValueError, match=said):
         given_sets(taken, data)
 
 
-def test_seeds_of_one_list_are_said_to_share_its_sets(tmp_path: Path) -> None:
+def test_seeds_share_the_sets_of_a_list_with_a_note(tmp_path: Path) -> None:
     chosen = config(tmp_path, [0, 1])
     assert not any("seeds" in note for note in given_sets(chosen, source()).notes)
     notes = given_sets(replace(chosen, num_seeds=3), source()).notes

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from synthetic_report import make_report
 
-from ungan_dist.attack.evidence import Interval
+from ungan_dist.attack.evidence import Interval, Report
 from ungan_dist.commands.runs import listing
 from ungan_dist.report import render
 from ungan_dist.report.cells import (
@@ -27,7 +27,7 @@ from ungan_dist.report.cells import (
     list_rates,
 )
 from ungan_dist.report.figures import _rate_at
-from ungan_dist.report.terminal import WIDTH, render_table
+from ungan_dist.report.terminal import WIDTH, build_terminal_table
 
 
 def interval(mean: float, low: float, high: float) -> Interval:
@@ -65,6 +65,13 @@ def test_curve_is_read_at_the_highest_rate_allowed() -> None:
     grid = np.array([0.1, 0.25 * (1 - 1e-15), 0.3, 0.5, 1.0])
     brute = [max(t for f, t in zip(fpr, tpr, strict=True) if f <= g * (1 + 1e-12)) for g in grid]
     assert _rate_at(fpr, tpr, grid).tolist() == brute == [0.5, 0.5, 0.5, 1.0, 1.0]
+
+
+def render_table(report: Report, width: int = WIDTH) -> str:
+    console = Console(file=io.StringIO(), width=width, color_system=None, force_terminal=False)
+    with console.capture() as capture:
+        console.print(build_terminal_table(report, width))
+    return capture.get()
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 110, 120])

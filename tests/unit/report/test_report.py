@@ -283,7 +283,7 @@ def test_the_attacks_own_check_is_explained_with_a_real_superscript() -> None:
     report = dataclasses.replace(report, shadow_quality={"LiRA AUC of the original, D against D^s": 0.622})
     page = render(report)["report.html"].decode()
     assert "D against D<sup>s</sup>: 0.622" in page
-    assert ".5 where it sees nothing" in page
+    assert ".5 is chance" in page
 
 
 def test_curves_are_labelled_in_words_without_an_offset() -> None:

@@ -1,6 +1,6 @@
 """The table of methods. Every other list of methods, and every title and help text about them, derives from it.
 
-A new method needs three things: one line in :class:`MethodConfigs`, one config class in this folder, and one function
+A new method needs three things: one line in ``MethodConfigs``, one config class in this folder, and one function
 in ``ungan_dist/methods``. Nothing here imports torch or numpy, so ``--help`` stays instant.
 """
 
@@ -68,7 +68,7 @@ class MethodRow(NamedTuple):
     config: type
     """Config class of the method."""
     field: str | None
-    """Field of :class:`MethodConfigs` that holds the options; None for a model that was unlearned elsewhere."""
+    """Field of ``MethodConfigs`` that holds the options; None for a model that was unlearned elsewhere."""
     changes: Mapping[str, Any] = {}
     """Config fields that a variant changes."""
 

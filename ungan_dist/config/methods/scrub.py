@@ -11,7 +11,7 @@ from ungan_dist.config.methods.presets import override
 
 @dataclass(frozen=True, kw_only=True)
 class SCRUBSettings:
-    """Complete settings of a preset, with the same field names as :class:`SCRUBConfig`."""
+    """Complete settings of a preset, with the same field names as ``SCRUBConfig``."""
 
     gamma: float
     alpha: float

@@ -11,7 +11,7 @@ from ungan_dist.config.methods.presets import override
 
 @dataclass(frozen=True, kw_only=True)
 class UNSIRSettings:
-    """Complete settings of a variant, with the same field names as :class:`UNSIRConfig`."""
+    """Complete settings of a variant, with the same field names as ``UNSIRConfig``."""
 
     noise_learning_rate: float
     noise_steps: int

@@ -19,7 +19,7 @@ from ungan_dist.data.sources.source import Source
 from ungan_dist.errors import ConfigError
 
 LAYOUT = 1
-"""Layout version, part of the file's id. It is raised when the same data give another file."""
+"""Layout version, part of the file's id. It is raised when the same data give a different file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ def prepare_beton(source: Source, place: BetonLocation, *, rebuild: bool = False
         "shape": list(source.images.shape),
         "num_jpegs": sum(jpeg is not None for jpeg in jpegs),
     }
-    store.remove_temporary_files(place.path.parent)  # what killed prepares left is as large as the data
+    store.remove_temporary_files(place.path.parent)  # files of killed commands are as large as the data
     content = encode_beton_parts(source.images, source.labels.astype(np.int64), jpegs)
     store.commit(place.output, place.marker, id=place.id, files={place.name: content}, facts=facts)
     return facts

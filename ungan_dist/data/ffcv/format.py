@@ -1,8 +1,8 @@
 """FFCV's file format, version 2, as this package writes it, and a reader of its tables in NumPy.
 
 A file has two fields: ``image`` and ``label`` (``IntField``). Images are an ``RGBImageField`` if they have three
-channels, else an ``NDArrayField`` of bytes. In the file follow one another: the header, the descriptions of the fields,
-one record per example, pages of pixels, and a table of each image's position and size.
+channels, else an ``NDArrayField`` of bytes. The file consists of a header, descriptions of the fields, one record per
+example, pages of pixels, and a table of each image's position and size.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def record_type(channels: int) -> np.dtype:
 
 
 def read_tables(path: Path) -> Beton:
-    """Read the tables of a file that :mod:`ungan_dist.data.ffcv.write` wrote.
+    """Read the tables of a file that ``ungan_dist.data.ffcv.write`` wrote.
 
     The caller compares the file's SHA-256 with its manifest before FFCV opens it. Purging also reads files without
     comparing it, so a file that is cut short or of another version is refused here.

@@ -1,4 +1,4 @@
-"""Pictures that stay in a file and are read by FFCV: one compiled Loader a process for all sets, seeds and passes."""
+"""Images in a file, read by FFCV. One compiled Loader per process serves all sets, seeds and passes."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from ungan_dist.data.ffcv.format import Beton
 from ungan_dist.data.philox import check_draw
 
 NUM_VIEWS = 1024
-"""Passes that may be under way at once."""
+"""Largest number of passes at the same time."""
 BUFFER_BYTES = 1 << 29
-"""Memory for batches that are read ahead."""
+"""Memory limit of the batches that are read ahead."""
 MAX_BUFFERS = 5
-"""Batches in memory at once: FFCV's own default."""
+"""Largest number of batches in memory; FFCV's default."""
 
 
 class FfcvImages:
-    """The pictures of a sound file; ``shape`` and ``device`` are those of a tensor of them."""
+    """The images of an intact file. ``shape`` and ``device`` are those of the same images as a tensor."""
 
     def __init__(
         self,
@@ -37,13 +37,15 @@ class FfcvImages:
         device: torch.device,
         num_threads: int = 1,
     ) -> None:
-        """Compiles the pipeline, which takes seconds.
+        """Compile the pipeline, which takes seconds.
 
         Args:
-            path: the file whose tables ``beton`` was read from.
-            mean: of each channel, as ``std``: the normalisation.
-            device: where batches go.
-            num_threads: that read and augment.
+            path: the file to read.
+            beton: the file's tables.
+            mean: mean of each channel, for the normalisation.
+            std: standard deviation of each channel, for the normalisation.
+            device: device of the batches.
+            num_threads: threads that read and augment.
 
         Raises:
             ImportError: FFCV is not installed.
@@ -71,18 +73,18 @@ class FfcvImages:
     def gather(
         self, indices: Int[Tensor, " batch"], view: ImageTransform
     ) -> Float[Tensor, "batch channels height width"]:
-        """One batch, in memory of its own."""
+        """Read one batch into new memory."""
         with contextlib.closing(self.read([indices], view)) as batches:
             return next(batches)
 
     def read(
         self, batches: Sequence[Int[Tensor, " _"]], view: ImageTransform
     ) -> Generator[Float[Tensor, "_ channels height width"]]:
-        """Batches of any sizes in order, prepared in the background; each is valid until the next is asked for.
+        """Read batches of any sizes in order, in the background. Each is valid until the next is requested.
 
         Raises:
-            IndexError: an index outside of the data.
-            ValueError: a picture that cannot be decoded; a seed or an epoch out of its range.
+            IndexError: an index is outside the data.
+            ValueError: an image cannot be decoded, or a seed or an epoch is out of range.
         """
         num_examples, height, width, channels = self.shape
         wanted = [batch.cpu().numpy().astype(np.int64) for batch in batches]
@@ -96,15 +98,15 @@ class FfcvImages:
             return
         affordable = BUFFER_BYTES // (largest * channels * height * width * 4)
         num_buffers = 1 if len(wanted) == 1 else max(3, min(affordable, MAX_BUFFERS))
-        # a pass's settings are found by the high half of its indices, so that passes may run side by side
+        # the high half of an index selects its pass's settings, so that several passes can run at the same time
         row = self._free_rows.pop()
         try:
-            self._settings[row] = _settings(view)
+            self._settings[row] = _encode_view(view)
             marked = [batch.astype(np.uint64) | np.uint64(row << 32) for batch in wanted if len(batch)]
-            with self._loader.reading(marked, num_buffers=num_buffers) as pictures:
+            with self._loader.read_batches(marked, num_buffers=num_buffers) as results:
                 for batch in wanted:
                     if len(batch):
-                        images = next(pictures)
+                        images = next(results)
                         self._check_decoded()
                     else:
                         images = torch.empty((0, channels, height, width))
@@ -121,17 +123,17 @@ class FfcvImages:
 def _in_resident_order(
     images: Float[Tensor, "batch channels height width"],
 ) -> Float[Tensor, "batch channels height width"]:
-    """The strides that the resident loader's pictures have: by these torch chooses its convolution.
+    """Give images the strides of the resident loader's images, by which torch chooses its convolution.
 
-    It lays them out with channels last, and copies only where that order is another one.
+    The resident loader permutes channels-last images and copies them only if the order in memory changes.
     """
     count, channels, height, width = images.shape
     one_order = channels == 1 or height * width == 1
     return images.reshape(count, height, width, channels).permute(0, 3, 1, 2) if one_order else images
 
 
-def _settings(view: ImageTransform) -> list[int]:
-    """In the order of the operation's columns."""
+def _encode_view(view: ImageTransform) -> list[int]:
+    """Encode a view as a row of settings, in the order of the operation's columns."""
     padding, flip = (view.augment.padding, view.augment.flip) if view.augment else (0, False)
     low = high = epoch = 0
     if padding or flip:

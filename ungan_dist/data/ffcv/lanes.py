@@ -1,6 +1,6 @@
-"""Sixteen pixels of a row at once, as vector code, which numba would not make of a loop over so few.
+"""Normalise sixteen pixels of a row as vector code, which numba does not generate for so short a loop.
 
-An address is read and written here that nobody checks: callers answer for it.
+Addresses are not checked, so callers must pass valid ones.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from numba import types
 from numba.extending import intrinsic
 
 LANES = 16
-"""Pixels at once."""
+"""Pixels per vector."""
 WIDEST = 1 << 15
-"""Pixels in a row: columns are compared in 16 bits."""
+"""Largest number of pixels in a row, because columns are compared in 16 bits."""
 
 
 @no_type_check
@@ -26,8 +26,8 @@ def _splat(builder: ir.IRBuilder, value: ir.Value, vector: ir.VectorType) -> ir.
     )
 
 
-def _lanes(*, mirrored: bool) -> Callable[..., Any]:
-    """The function that ``normalise_lanes`` or ``normalise_lanes_mirrored`` is."""
+def _make_lanes(*, mirrored: bool) -> Callable[..., Any]:
+    """Make ``normalise_lanes`` or ``normalise_lanes_mirrored``."""
     signature = types.none(*[types.int64] * 5, *[types.float32] * 4)
 
     @no_type_check
@@ -42,7 +42,7 @@ def _lanes(*, mirrored: bool) -> Callable[..., Any]:
             backwards = ir.Constant(ir.VectorType(ir.IntType(32), LANES), list(reversed(range(LANES))))
             pixels = builder.shuffle_vector(pixels, ir.Constant(as_bytes, ir.Undefined), backwards)
 
-        # begin ≤ column < end as one comparison: what lies left of begin wraps round
+        # begin ≤ column < end as one comparison, because columns left of begin wrap around
         from_begin, visible = (
             _splat(builder, builder.trunc(builder.sub(value, begin), short), as_shorts) for value in (x, end)
         )
@@ -50,7 +50,7 @@ def _lanes(*, mirrored: bool) -> Callable[..., Any]:
         inside = builder.icmp_unsigned("<", column, visible)
         pixels = builder.select(inside, pixels, ir.Constant(as_bytes, [0] * LANES))
 
-        # without flags: no sum may be regrouped, whatever the caller is compiled with
+        # without flags, so that no sum is regrouped, however the caller is compiled
         values = builder.uitofp(pixels, as_floats)
         slope, offset, slope_rest, offset_rest = (_splat(builder, value, as_floats) for value in line)
         coarse = builder.fadd(builder.fmul(values, slope), offset)
@@ -65,12 +65,12 @@ def _lanes(*, mirrored: bool) -> Callable[..., Any]:
     return intrinsic(typed)
 
 
-normalise_lanes = _lanes(mirrored=False)
-"""Bytes at an address become float32 at another: ``(value · slope + offset) + (value · slope_rest + offset_rest)``.
+normalise_lanes = _make_lanes(mirrored=False)
+"""Convert bytes to float32: ``(value · slope + offset) + (value · slope_rest + offset_rest)``.
 
-Args: ``source`` of the first byte, ``target`` of the first float32, ``x`` the first's column in the output, ``begin``
-and ``end`` of the columns that show the picture (in rows of up to ``WIDEST``): others are made from the value 0. Last
-the line's four.
+``source`` is the address of the first byte, ``target`` the address of the first float32, and ``x`` its column in the
+output. Columns from ``begin`` to ``end`` show the image, in rows of up to ``WIDEST`` pixels. Other columns are computed
+from the value 0. The last four arguments are the line.
 """
-normalise_lanes_mirrored = _lanes(mirrored=True)
-"""The same, but the first of the target is made from the last byte."""
+normalise_lanes_mirrored = _make_lanes(mirrored=True)
+"""The same, but the first float32 is computed from the last byte."""

@@ -1,7 +1,7 @@
-"""FFCV's Loader, kept alive: what it reads next is changed under it, and it is compiled once.
+"""A wrapper around FFCV's Loader that is compiled once and can read any batches.
 
-FFCV asks its order for indices and cuts them into batches of one size. The order here is a sequence of batches of any
-sizes that lets itself be cut only at their ends.
+FFCV takes indices from an order and cuts them into batches of one size. The order here is a sequence of batches of any
+sizes, and can be cut only between them.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from torch import Tensor
 from ungan_dist.data.ffcv.availability import keep_torch_threads
 
 ALIVE_S = 5.0
-"""How often a wait for a batch looks whether the thread that prepares it still lives."""
+"""Interval in seconds at which a wait for a batch checks that the reading thread is alive."""
 
 
 class _Batches(Sequence[Any]):
-    """Batches in the disguise of one long sequence of indices."""
+    """Batches with the interface of one long sequence of indices."""
 
     def __init__(self, batches: Sequence[np.ndarray]) -> None:
         self._batches = batches
-        # buffers of float32 then begin at multiples of 64 bytes, as torch's own tensors do: last bits may depend on it
+        # float32 buffers then begin at multiples of 64 bytes, as torch's tensors do, because last bits may depend on it
         self.batch_size = -(-max(map(len, batches), default=1) // 16) * 16
 
     def __len__(self) -> int:
@@ -47,23 +47,23 @@ class _Batches(Sequence[Any]):
         return self._batches[begin // self.batch_size] if wanted.start is not None else self
 
 
-class _LivingOrder(TraversalOrder):
-    """An order that can be given new batches; FFCV takes an instance where calling it returns an order."""
+class _ReplaceableOrder(TraversalOrder):
+    """Order with replaceable batches. FFCV calls it to get an order, so it returns itself."""
 
     def __init__(self) -> None:
         self.batches = _Batches([])
 
-    def __call__(self, loader: Loader) -> _LivingOrder:
+    def __call__(self, loader: Loader) -> _ReplaceableOrder:
         return self
 
     def sample_order(self, epoch: int) -> _Batches:
         return self.batches
 
 
-class _KeptMemory:
-    """The buffers of the last pass that has ended, in place of new ones, whose every page would fault anew.
+class _BufferCache:
+    """Cache of the last finished pass's buffers, because each page of new buffers would fault again.
 
-    It stands where a Loader has its graph, of which a pass asks nothing else.
+    It replaces a Loader's graph, of which a pass only uses ``allocate_memory``.
     """
 
     def __init__(self, graph: Any) -> None:
@@ -82,9 +82,9 @@ class ReusableLoader:
     """One compiled pipeline over the field ``image`` of a file."""
 
     def __init__(self, path: Path, operation: Operation, *, num_threads: int) -> None:
-        self._order = _LivingOrder()
+        self._order = _ReplaceableOrder()
         if threading_layer() == "workqueue":
-            num_threads = 1  # its threads serve one pass at a time: a second one ends the process
+            num_threads = 1  # its threads serve one pass at a time, and a second pass would end the process
         with keep_torch_threads():
             self._loader = Loader(
                 str(path),
@@ -95,20 +95,20 @@ class ReusableLoader:
                 drop_last=False,
                 pipelines={"image": [operation, ToTensor()], "label": None},
             )
-        self._memory = _KeptMemory(self._loader.graph)
+        self._memory = _BufferCache(self._loader.graph)
 
     @contextlib.contextmanager
-    def reading(self, batches: Sequence[np.ndarray], *, num_buffers: int) -> Iterator[Iterator[Tensor]]:
-        """Batches of examples' numbers to batches of pictures, each valid until the next is asked for.
+    def read_batches(self, batches: Sequence[np.ndarray], *, num_buffers: int) -> Iterator[Iterator[Tensor]]:
+        """Read batches of images, each of which is valid until the next is requested.
 
         Args:
-            batches: none of them empty.
-            num_buffers: that are allocated: one being used, one being filled, the others filled ahead. A single one
-                suffices for a single batch, which then keeps it; several are taken for the next pass.
+            batches: indices of each batch; none may be empty.
+            num_buffers: number of buffers: one in use, one being filled, the others filled ahead. A single buffer is
+                enough for a single batch, which then keeps it. Several buffers are reused by the next pass.
         """
         self._order.batches = _Batches(batches)
-        # sizes belong to a pass, and its thread looks at them as long as it lives: so each pass has a shallow copy,
-        # which shares all that is compiled
+        # a pass's thread reads its sizes as long as it lives, so each pass has a shallow copy of the loader, which
+        # shares the compiled code
         loader = copy.copy(self._loader)
         loader.first_traversal_order = self._order.batches
         batch_size = loader.batch_size = self._order.batches.batch_size
@@ -119,13 +119,13 @@ class ReusableLoader:
             yield _results(iterator, len(batches))
         finally:
             iterator.close()
-            _end(iterator)
+            _stop(iterator)
             if num_buffers > 1:
                 self._memory.give_back(batch_size, num_buffers, iterator.memory_allocations)
 
 
-def _end(iterator: EpochIterator) -> None:
-    """Lets the thread read no further and waits for it; it may itself wait for ever to end a queue that is full."""
+def _stop(iterator: EpochIterator) -> None:
+    """Stop the reading thread and wait for it. The queue is emptied, because the thread blocks if it is full."""
     iterator.iter_ixes = iter(())
     while iterator.is_alive():
         with contextlib.suppress(queue.Empty):
@@ -134,11 +134,11 @@ def _end(iterator: EpochIterator) -> None:
 
 
 def _results(iterator: EpochIterator, num_batches: int) -> Iterator[Tensor]:
-    """What the iterator yields, but an error where its thread has died, at which FFCV would wait for ever."""
+    """Yield the iterator's batches. Raise an error if its thread has died, for which FFCV would wait forever."""
     for _ in range(num_batches):
         while True:
             try:
-                # at a pass's start the thread sets torch's number of threads once more
+                # the reading thread sets torch's number of threads again at the start of a pass
                 with keep_torch_threads():
                     _, (images,) = iterator.output_queue.get(timeout=ALIVE_S)
                 break

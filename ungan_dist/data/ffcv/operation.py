@@ -1,8 +1,8 @@
-"""FFCV operations of ours: a picture is read, moved, mirrored and normalised in one pass over its pixels.
+"""FFCV operations that read, move, mirror and normalise an image in one pass over its pixels.
 
-They take the place of FFCV's decoders, so that no copy of the pixels is written in between. Which random draws a
-picture gets stands in its index: the low 32 bits are the example, the high 32 bits a row of the settings, which live as
-long as the Loader and change under its compiled code.
+They replace FFCV's decoders, so that no intermediate copy of the pixels is written. Each index selects an image and its
+random draws: the low 32 bits are the example, the high 32 bits a row of the settings. The settings live as long as the
+Loader, whose compiled code reads their current values.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from numba.extending import intrinsic
 from ungan_dist.data.ffcv.pixels import exact_lines, write_normalised
 
 SEED_LOW, SEED_HIGH, EPOCH, POSITIONS, RANDOM_FLIP, SHIFT, FLIP, NUM_SETTINGS = range(8)
-"""Columns of the settings, int64: the draws' seed and epoch, 2 · padding + 1, and the moves without chance."""
+"""Columns of the settings, int64: seed and epoch of the draws, 2 · padding + 1, and the fixed shift and flip."""
 
 _LIBRARY = ctypes.CDLL(ffcv._libffcv.__file__)
-# FFCV's own decoder takes the fast transform, which is wrong in two pixels out of three; this is Pillow's.
+# FFCV's decoder uses the fast transform, which is wrong in two of three pixels. This is the transform of Pillow.
 _tj_init = _LIBRARY.tjInitDecompress
 _tj_init.argtypes, _tj_init.restype = [], ctypes.c_uint64
 _tj_decompress = _LIBRARY.tjDecompress2
@@ -44,7 +44,7 @@ _tj_destroy.argtypes, _tj_destroy.restype = [ctypes.c_uint64], ctypes.c_int32
 @intrinsic
 @no_type_check
 def _int64_pointer(typing_context, address):
-    """An address as a pointer; FFCV's own gives bytes, whose arrays it turns read-only for the whole process."""
+    """Convert an address to an int64 pointer. FFCV makes arrays of bytes read-only in the whole process."""
 
     @no_type_check
     def generate(context, builder, signature, arguments):
@@ -56,20 +56,20 @@ def _int64_pointer(typing_context, address):
 @njit(nogil=True)
 @no_type_check
 def decode_jpeg(encoded, pixels):
-    """Decodes a JPEG into RGB pixels; 0 when it succeeded. One of another size is refused, not scaled."""
+    """Decode a JPEG into RGB pixels and return 0 on success. An image of another size is an error."""
     handle = _tj_init()
     height, width, _ = pixels.shape
-    stated = np.zeros(4, np.int32)  # width, height, subsampling, colour space
+    header = np.zeros(4, np.int32)  # width, height, subsampling, colour space
     status = _tj_header(
         handle,
         encoded.ctypes.data,
         encoded.size,
-        stated[0:].ctypes.data,
-        stated[1:].ctypes.data,
-        stated[2:].ctypes.data,
-        stated[3:].ctypes.data,
+        header[0:].ctypes.data,
+        header[1:].ctypes.data,
+        header[2:].ctypes.data,
+        header[3:].ctypes.data,
     )
-    if status == 0 and (stated[0] != width or stated[1] != height):
+    if status == 0 and (header[0] != width or header[1] != height):
         status = np.int32(-1)
     if status == 0:
         status = _tj_decompress(handle, encoded.ctypes.data, encoded.size, pixels.ctypes.data, width, 0, height, 0, 0)
@@ -80,7 +80,7 @@ def decode_jpeg(encoded, pixels):
 @njit(nogil=True)
 @no_type_check
 def _philox(seed_low, seed_high, example, epoch):
-    """Three of Philox4x32-10's four words: key = seed, counter = (example, epoch, 0, 0)."""
+    """Compute three of Philox4x32-10's four words: key = seed, counter = (example, epoch, 0, 0)."""
     mask, half = np.uint64(0xFFFFFFFF), np.uint64(32)
     key_0, key_1 = seed_low, seed_high
     c0, c1, c2, c3 = example & mask, epoch, np.uint64(0), np.uint64(0)
@@ -99,7 +99,7 @@ def _philox(seed_low, seed_high, example, epoch):
 @njit(nogil=True)
 @no_type_check
 def _placement(settings, example, width):
-    """Where output (y, x) is read: row y + ``down``, column ``first`` + x, or ``first`` − x if mirrored."""
+    """Compute the source of output (y, x): row y + ``down``, column ``first`` + x, or ``first`` − x if mirrored."""
     down, first, mirrored = np.int64(0), np.int64(0), False
     if settings[POSITIONS] > 1 or settings[RANDOM_FLIP]:
         words = _philox(
@@ -117,7 +117,7 @@ def _placement(settings, example, width):
 
 
 class _Fused:
-    """What both operations share: live settings, the table, and output that is [channels, height, width] float32."""
+    """Base of both operations: live settings, the table, and float32 output [channels, height, width]."""
 
     def configure(
         self,
@@ -130,15 +130,16 @@ class _Fused:
         std: Sequence[float],
         has_jpeg: bool = False,
     ) -> None:
-        """Arrays that stay where they are: compiled code reads them by address.
+        """Set the arrays that compiled code reads by address. They must not move in memory.
 
         Args:
             settings: int64 [rows, NUM_SETTINGS].
-            failures: int64 [1]; becomes the number of an example that could not be decoded, plus 1.
+            failures: int64 [1], set to 1 + the index of an example that cannot be decoded.
             table: float32 [channels, 256].
-            shape: height, width and channels of a picture.
-            mean: that the table was made of, as ``std``.
-            has_jpeg: some pictures are stored as JPEG.
+            shape: height, width and channels of an image.
+            mean: mean of each channel in the table.
+            std: standard deviation of each channel in the table.
+            has_jpeg: whether images are stored as JPEG.
         """
         assert settings.dtype == np.int64
         assert settings.flags.c_contiguous
@@ -153,7 +154,7 @@ class _Fused:
 
 
 class FusedImageDecoder(_Fused, SimpleRGBImageDecoder):
-    """For FFCV's RGBImageField: raw pixels, or JPEG decoded as Pillow does."""
+    """Decoder of FFCV's RGBImageField: raw pixels, or JPEG with Pillow's transform."""
 
     def generate_code(self) -> Callable[..., Any]:
         many = Compiler.get_iterator()
@@ -191,7 +192,7 @@ class FusedImageDecoder(_Fused, SimpleRGBImageDecoder):
 
 
 class FusedArrayDecoder(_Fused, NDArrayDecoder):
-    """For FFCV's NDArrayField of bytes [height, width, channels]."""
+    """Decoder of FFCV's NDArrayField of bytes [height, width, channels]."""
 
     def generate_code(self) -> Callable[..., Any]:
         many = Compiler.get_iterator()

@@ -1,4 +1,4 @@
-"""A data set as one file in FFCV's format: the same examples give the same bytes."""
+"""Write a data set as one file in FFCV's format. The same examples give the same bytes."""
 
 from __future__ import annotations
 
@@ -26,16 +26,7 @@ from ungan_dist.data.ffcv.format import (
 )
 
 PAGE_SIZE = MIN_PAGE_SIZE
-"""2 MiB, so that small sets stay small files; larger where a picture is."""
-
-
-def encode_beton(
-    images: UInt8[np.ndarray, "examples height width channels"],
-    labels: Int64[np.ndarray, " examples"],
-    jpegs: Sequence[bytes | None] = (),
-) -> bytes:
-    """The file's content; arguments and errors are those of :func:`encode_beton_parts`."""
-    return b"".join(encode_beton_parts(images, labels, jpegs))
+"""2 MiB, so that small data sets stay small files. It is doubled until each image fits."""
 
 
 def encode_beton_parts(
@@ -43,32 +34,34 @@ def encode_beton_parts(
     labels: Int64[np.ndarray, " examples"],
     jpegs: Sequence[bytes | None] = (),
 ) -> Iterator[bytes | memoryview]:
-    """The file's content in parts, so that no second copy of the pixels lies in memory.
+    """Encode the file's content in parts, without a second copy of the pixels in memory.
 
     Args:
-        jpegs: the pictures' own JPEG files in place of their pixels, where there are some; only of three channels.
+        images: pixels of each image.
+        labels: class of each image.
+        jpegs: JPEG files to store instead of pixels, by example, if there are three channels. Defaults to none.
 
     Raises:
-        ValueError: no example, more channels than pictures have, or a picture too large for the format.
+        ValueError: no examples, an unsupported number of channels, or an image too large for the format.
     """
     num_samples, height, width, channels = images.shape
     if not num_samples:
         raise ValueError("a data set without examples cannot be written")
     if not 1 <= channels <= 4:
-        raise ValueError(f"pictures of {channels} channels cannot be written: 1 to 4")
+        raise ValueError(f"images of {channels} channels cannot be written: must be 1 to 4")
     if max(height, width) >= 1 << 16:
-        raise ValueError(f"pictures of {height} × {width} pixels are too large for FFCV's format: at most 65535 a side")
+        raise ValueError(f"images of {height} × {width} pixels are too large for FFCV's format: at most 65535 per side")
     stored = [jpegs[example] if example < len(jpegs) else None for example in range(num_samples)]
     sizes = np.array([images[0].nbytes if jpeg is None else len(jpeg) for jpeg in stored], np.int64)
     page_size = PAGE_SIZE
     while page_size < sizes.max():
         page_size *= 2
     if page_size >= MAX_PAGE_SIZE:
-        raise ValueError(f"a picture of {sizes.max()} bytes is too large for FFCV's format: below {MAX_PAGE_SIZE}")
+        raise ValueError(f"an image of {sizes.max()} bytes is too large for FFCV's format: limit {MAX_PAGE_SIZE}")
 
     kind = record_type(channels)
     records_end = HEADER.itemsize + 2 * FIELD.itemsize + num_samples * kind.itemsize
-    pointers, table_begin = _places(sizes, -(-records_end // page_size) * page_size, page_size)
+    pointers, table_begin = _place_images(sizes, -(-records_end // page_size) * page_size, page_size)
 
     header = np.zeros((), HEADER)
     header["version"], header["num_fields"], header["page_size"] = VERSION, len(NAMES), page_size
@@ -97,8 +90,8 @@ def encode_beton_parts(
     yield table.tobytes()
 
 
-def _places(sizes: Int64[np.ndarray, " examples"], begin: int, page_size: int) -> tuple[np.ndarray, int]:
-    """Where each picture begins, none across the end of a page, and where the last page ends."""
+def _place_images(sizes: Int64[np.ndarray, " examples"], begin: int, page_size: int) -> tuple[np.ndarray, int]:
+    """Compute the start of each image, none across the end of a page, and the end of the last page."""
     pointers = np.empty(len(sizes), np.int64)
     place = begin
     for example, size in enumerate(sizes.tolist()):

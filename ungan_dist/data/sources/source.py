@@ -20,7 +20,7 @@ from ungan_dist.data.sources.parquet import parquet_files, read_parquet
 from ungan_dist.files import cache_folder, hash_file
 
 CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
-"""The field's usual constants; the deviation is the mean over pictures of each picture's own."""
+"""The usual constants. The standard deviation is the mean of each image's own."""
 
 DIGITS_MEAN, DIGITS_STD = (0.3053,), (0.3759,)
 
@@ -43,18 +43,18 @@ class Source:
     num_classes: int
     class_names: tuple[str, ...]
     title: str
-    """Names the data in every table, for example "CIFAR-10 (JPEG 75)"."""
+    """Name of the data in every table, for example "CIFAR-10 (JPEG 75)"."""
     bundled: bool
-    """Shipped with a public package, so that reports may show its pictures."""
+    """Whether a public package contains the data, so that reports may show its images."""
     test: Int64[np.ndarray, " test"] | None
     """Official test examples, if there are any."""
     mean: tuple[float, ...]
     """Mean of each channel, of pixels divided by 255."""
     std: tuple[float, ...]
     ids: tuple[str, ...] | None = None
-    """Name of each example: a picture's path in its folder, or a Parquet file's column ``id``."""
+    """Name of each example: an image's path in its folder, or a Parquet file's column ``id``."""
     jpegs: tuple[bytes | None, ...] = ()
-    """JPEG file of each large colour picture, by example; empty if there are none."""
+    """JPEG file of each large colour image, by example; empty if there are none."""
 
     @cached_property
     def content_hash(self) -> str:
@@ -78,8 +78,8 @@ def load_source(config: SourceConfig) -> Source:
     """Load the data set of a config, with its normalisation.
 
     Raises:
-        ValueError: a path that is missing, unknown or unused; data that is damaged, unlabelled or of mixed sizes; a
-            download that fails; normalisation for another number of channels.
+        ValueError: the path is missing, unknown or unused, or the download fails. The data is damaged, unlabelled or of
+            mixed sizes, or the normalisation is for another number of channels.
     """
     source = _read(config)
     if config.mean is None or config.std is None:
@@ -117,46 +117,46 @@ def _read(config: SourceConfig) -> Source:
 
 
 def _digits() -> Source:
-    """1,797 handwritten digits of 8 × 8 pixels, whose 17 levels are spread over a byte."""
+    """Load 1,797 handwritten digits of 8 × 8 pixels. Their 17 levels are scaled to a byte."""
     from sklearn.datasets import load_digits
 
     bunch: Any = load_digits()
     levels = bunch.images.astype(np.int64)
-    pictures = DecodedImages(
+    decoded = DecodedImages(
         images=((levels * 255 + 8) // 16).astype(np.uint8)[..., None],
         labels=bunch.target.astype(np.int64),
         class_names=tuple(map(str, bunch.target_names)),
         num_test=0,
     )
-    return _source(pictures, "Digits (scikit-learn)", (DIGITS_MEAN, DIGITS_STD), bundled=True)
+    return _source(decoded, "Digits (scikit-learn)", (DIGITS_MEAN, DIGITS_STD), bundled=True)
 
 
 def _cifar10(path: Path | None) -> Source:
     if path is None:
         remedy = "name a Parquet copy by source.path or CIFAR10_PARQUET"
-        pictures, title = read_cifar(CIFAR10, cache_folder(), remedy=remedy), "CIFAR-10"
+        decoded, title = read_cifar(CIFAR10, cache_folder(), remedy=remedy), "CIFAR-10"
     else:
         train, test = parquet_files(path)
-        pictures, title = read_parquet(train, test, num_classes=10), _parquet_title([*train, *test], "CIFAR-10")
-        pictures = _with_cifar_shape(pictures, path)
-    return _source(pictures, title, (CIFAR10_MEAN, CIFAR10_STD), class_names=CIFAR10_CLASSES)
+        decoded, title = read_parquet(train, test, num_classes=10), _parquet_title([*train, *test], "CIFAR-10")
+        decoded = _with_cifar_shape(decoded, path)
+    return _source(decoded, title, (CIFAR10_MEAN, CIFAR10_STD), class_names=CIFAR10_CLASSES)
 
 
 def _cifar100(path: Path | None) -> Source:
     if path is None:
         remedy = "name a Parquet copy by source.path"
         return _source(read_cifar(CIFAR100, cache_folder(), remedy=remedy), "CIFAR-100")
-    pictures = read_parquet(*parquet_files(path), num_classes=100)
-    return _source(_with_cifar_shape(pictures, path), "CIFAR-100 (Parquet)")
+    decoded = read_parquet(*parquet_files(path), num_classes=100)
+    return _source(_with_cifar_shape(decoded, path), "CIFAR-100 (Parquet)")
 
 
-def _with_cifar_shape(pictures: DecodedImages, path: Path) -> DecodedImages:
-    if (shape := pictures.images.shape[1:]) != (32, 32, 3):
+def _with_cifar_shape(decoded: DecodedImages, path: Path) -> DecodedImages:
+    if (shape := decoded.images.shape[1:]) != (32, 32, 3):
         raise ValueError(
             f"{path} holds pictures of {shape[1]}×{shape[0]} pixels and {shape[2]} channels, CIFAR has 32×32 and 3: "
             "use source.kind parquet"
         )
-    return pictures
+    return decoded
 
 
 def _parquet_title(files: list[Path], name: str) -> str:
@@ -166,37 +166,37 @@ def _parquet_title(files: list[Path], name: str) -> str:
 
 
 def _source(
-    pictures: DecodedImages,
+    decoded: DecodedImages,
     title: str,
     moments: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
     *,
     class_names: tuple[str, ...] | None = None,
     bundled: bool = False,
 ) -> Source:
-    if len(pictures.class_names) < 2:
-        raise ValueError(f"{title} has {len(pictures.class_names)} class: a classifier needs at least 2")
-    count = len(pictures.labels)
-    # of what may be trained on: the official test examples have no part in what the models see
-    mean, std = moments or _channel_moments(pictures.images[: count - pictures.num_test])
+    if len(decoded.class_names) < 2:
+        raise ValueError(f"{title} has {len(decoded.class_names)} class: a classifier needs at least 2")
+    count = len(decoded.labels)
+    # from the training examples only
+    mean, std = moments or _channel_moments(decoded.images[: count - decoded.num_test])
     return Source(
-        images=pictures.images,
-        labels=pictures.labels,
-        num_classes=len(pictures.class_names),
-        class_names=class_names or pictures.class_names,
+        images=decoded.images,
+        labels=decoded.labels,
+        num_classes=len(decoded.class_names),
+        class_names=class_names or decoded.class_names,
         title=title,
         bundled=bundled,
-        test=np.arange(count - pictures.num_test, count) if pictures.num_test else None,
+        test=np.arange(count - decoded.num_test, count) if decoded.num_test else None,
         mean=mean,
         std=std,
-        ids=pictures.ids,
-        jpegs=pictures.jpegs,
+        ids=decoded.ids,
+        jpegs=decoded.jpegs,
     )
 
 
 def _channel_moments(
     images: UInt8[np.ndarray, "examples height width channels"],
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and deviation a channel, in units of the whole range; from counts of each value, so exact in any order."""
+    """Compute each channel's mean and deviation as fractions of 255, from counts, so that the order does not matter."""
     values = np.arange(256) / 255
     counts = np.zeros((images.shape[3], 256), np.int64)
     for start in range(0, len(images), 1024):  # bincount widens its input eightfold
@@ -205,5 +205,5 @@ def _channel_moments(
     shares = counts / counts.sum(axis=1, keepdims=True)
     means = shares @ values
     deviations = np.sqrt(np.sum(shares * (values - means[:, None]) ** 2, axis=1))
-    # A channel of one value carries nothing; dividing by 1 leaves it at 0.
+    # A constant channel is divided by 1 and becomes 0.
     return tuple(means.tolist()), tuple(np.where(deviations > 0, deviations, 1.0).tolist())

@@ -57,7 +57,7 @@ class Check:
 
     name: str
     run: Callable[[Path], str]
-    """Takes the output folder, returns a description of what works, or raises :class:`Problem`."""
+    """Takes the output folder, returns a description of what works, or raises ``Problem``."""
     remedy: str
 
 

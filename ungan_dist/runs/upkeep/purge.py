@@ -1,6 +1,6 @@
 """Remove the forget data from a run; keep the aggregates and a record of the purge.
 
-In the run folder everything goes that is not listed in ``_KEPT``. Beside it go the files of :mod:`shared_files`.
+In the run folder everything goes that is not listed in ``_KEPT``. Beside it go the files of ``shared_files``.
 Deleting a file does not wipe a disk, a snapshot or a backup, see SECURITY.md.
 """
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from ungan_dist.data.ffcv.format import ALLOCATION, FIELD, HEADER, DamagedBeton, read_tables
-from ungan_dist.data.ffcv.write import encode_beton, encode_beton_parts
+from ungan_dist.data.ffcv.write import encode_beton_parts
 
 RECORDS = HEADER.itemsize + 2 * FIELD.itemsize
 
@@ -22,7 +22,7 @@ def examples(channels: int, count: int = 7) -> tuple[np.ndarray, np.ndarray]:
 
 
 def written(path: Path, channels: int = 3) -> bytearray:
-    content = bytearray(encode_beton(*examples(channels)))
+    content = bytearray(b"".join(encode_beton_parts(*examples(channels))))
     path.write_bytes(content)
     return content
 
@@ -32,7 +32,7 @@ def pixels_at(content: bytes, pointer: int, shape: tuple[int, ...]) -> np.ndarra
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_what_is_written_is_read(tmp_path: Path, channels: int) -> None:
+def test_written_files_can_be_read(tmp_path: Path, channels: int) -> None:
     content = written(tmp_path / "data.beton", channels)
     images, labels = examples(channels)
     beton = read_tables(tmp_path / "data.beton")
@@ -40,11 +40,11 @@ def test_what_is_written_is_read(tmp_path: Path, channels: int) -> None:
     assert beton.labels.tolist() == labels.tolist()
     for image, pointer in zip(images, beton.pointers, strict=True):
         assert (pixels_at(content, pointer, image.shape) == image).all()
-    assert bytes(content) == encode_beton(images, labels)  # the same examples, the same bytes
+    assert bytes(content) == b"".join(encode_beton_parts(images, labels))  # the same examples, the same bytes
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_ffcv_reads_what_we_write(tmp_path: Path, channels: int) -> None:
+def test_ffcv_reads_written_files(tmp_path: Path, channels: int) -> None:
     pytest.importorskip("ffcv", reason="FFCV is not installed")
     from ffcv.reader import Reader
 
@@ -60,7 +60,7 @@ def test_ffcv_reads_what_we_write(tmp_path: Path, channels: int) -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_we_read_what_ffcv_writes(tmp_path: Path, channels: int) -> None:
+def test_ffcv_files_can_be_read(tmp_path: Path, channels: int) -> None:
     pytest.importorskip("ffcv", reason="FFCV is not installed")
     from ffcv.fields import IntField, NDArrayField, RGBImageField
     from ffcv.writer import DatasetWriter
@@ -77,12 +77,12 @@ def test_we_read_what_ffcv_writes(tmp_path: Path, channels: int) -> None:
         assert (pixels_at(path.read_bytes(), pointer, image.shape) == image).all()
 
 
-def test_jpeg_files_are_stored_as_they_are(tmp_path: Path) -> None:
+def test_jpeg_files_are_stored_unchanged(tmp_path: Path) -> None:
     images, labels = examples(3)
     buffer = io.BytesIO()
     Image.fromarray(images[2]).save(buffer, "JPEG")
     jpegs = [buffer.getvalue() if example == 2 else None for example in range(len(images))]
-    content = encode_beton(images, labels, jpegs)
+    content = b"".join(encode_beton_parts(images, labels, jpegs))
     (tmp_path / "data.beton").write_bytes(content)
     beton = read_tables(tmp_path / "data.beton")
     assert beton.is_jpeg.tolist() == [example == 2 for example in range(len(images))]
@@ -90,10 +90,10 @@ def test_jpeg_files_are_stored_as_they_are(tmp_path: Path) -> None:
     assert content[begin : begin + int(beton.sizes[2])] == jpegs[2]
 
 
-def test_pictures_that_fill_pages(tmp_path: Path) -> None:
-    """A picture lies in one page; 1,000 × 1,000 × 3 bytes need pages of 4 MiB."""
+def test_large_images_lie_within_one_page(tmp_path: Path) -> None:
+    """1,000 × 1,000 × 3 bytes need pages of 4 MiB."""
     images = np.random.default_rng(0).integers(0, 256, (3, 1000, 1000, 3), dtype=np.uint8)
-    content = encode_beton(images, np.zeros(3, np.int64))
+    content = b"".join(encode_beton_parts(images, np.zeros(3, np.int64)))
     (tmp_path / "data.beton").write_bytes(content)
     page_size = int(np.frombuffer(content, HEADER, 1)[0]["page_size"])
     assert page_size == 1 << 22
@@ -103,13 +103,13 @@ def test_pictures_that_fill_pages(tmp_path: Path) -> None:
         assert (pixels_at(content, pointer, image.shape) == image).all()
 
 
-def test_what_cannot_be_written_is_refused() -> None:
+def test_invalid_examples_raise() -> None:
     with pytest.raises(ValueError, match="without examples"):
-        encode_beton(np.zeros((0, 2, 2, 3), np.uint8), np.zeros(0, np.int64))
+        b"".join(encode_beton_parts(np.zeros((0, 2, 2, 3), np.uint8), np.zeros(0, np.int64)))
     with pytest.raises(ValueError, match="70000"):
-        encode_beton(np.zeros((1, 1, 70000, 3), np.uint8), np.zeros(1, np.int64))
+        b"".join(encode_beton_parts(np.zeros((1, 1, 70000, 3), np.uint8), np.zeros(1, np.int64)))
     with pytest.raises(ValueError, match="5 channels"):
-        encode_beton(np.zeros((1, 2, 2, 5), np.uint8), np.zeros(1, np.int64))
+        b"".join(encode_beton_parts(np.zeros((1, 2, 2, 5), np.uint8), np.zeros(1, np.int64)))
 
 
 def test_parts_hold_no_second_copy_of_the_pixels() -> None:

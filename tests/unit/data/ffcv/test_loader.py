@@ -19,7 +19,7 @@ from PIL import Image
 from ungan_dist.config.training import AugmentConfig
 from ungan_dist.data.examples import Examples, gather, gather_batches, iterate_batches, make_normalisation_table
 from ungan_dist.data.ffcv.format import MODE_JPEG, read_tables
-from ungan_dist.data.ffcv.write import encode_beton
+from ungan_dist.data.ffcv.write import encode_beton_parts
 from ungan_dist.training.world import World
 
 pytest.importorskip("ffcv", reason="FFCV is not installed")
@@ -50,7 +50,7 @@ def both(folder: Path, kind: str) -> tuple[Examples, Examples]:
                 image[:] = np.asarray(Image.open(io.BytesIO(file)))
     labels = np.arange(NUM_EXAMPLES) % 4
     path = folder / "data.beton"
-    path.write_bytes(encode_beton(images, labels, jpegs))
+    path.write_bytes(b"".join(encode_beton_parts(images, labels, jpegs)))
     beton = read_tables(path)
     in_file = FfcvImages(path, beton, *MOMENTS[channels], device=torch.device("cpu"))
     common = {
@@ -274,7 +274,7 @@ def test_pictures_of_one_pixel_have_the_resident_strides(tmp_path: Path, channel
 
     images = np.arange(4 * channels, dtype=np.uint8).reshape(4, 1, 1, channels)
     path = tmp_path / "data.beton"
-    path.write_bytes(encode_beton(images, np.arange(4)))
+    path.write_bytes(b"".join(encode_beton_parts(images, np.arange(4))))
     in_file = FfcvImages(path, read_tables(path), *MOMENTS[channels], device=torch.device("cpu"))
     common = {"labels": torch.arange(4), "table": make_normalisation_table(*MOMENTS[channels]), "num_classes": 4}
     for indices in (torch.tensor([2]), torch.tensor([3, 0, 1])):

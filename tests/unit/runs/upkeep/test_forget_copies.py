@@ -14,7 +14,7 @@ from small_audit import small_config
 
 from ungan_dist import cli, store
 from ungan_dist.config.audit import AuditConfig
-from ungan_dist.data.ffcv.write import encode_beton
+from ungan_dist.data.ffcv.write import encode_beton_parts
 from ungan_dist.data.prepared import prepare
 from ungan_dist.runs.plan import Plan, make_plan
 from ungan_dist.runs.record import write_record
@@ -135,9 +135,9 @@ def test_records_of_ffcvs_file(tmp_path: Path, channels: int) -> None:
     images = np.random.default_rng(0).integers(0, 256, (6, 8, 8, channels), dtype=np.uint8)
     labels = np.arange(6)
     wanted = pictures_of(images[4])
-    (tmp_path / "data.beton").write_bytes(encode_beton(images, labels))
+    (tmp_path / "data.beton").write_bytes(b"".join(encode_beton_parts(images, labels)))
     assert holds_pictures(tmp_path, wanted)
-    (tmp_path / "data.beton").write_bytes(encode_beton(images[:4], labels[:4]))
+    (tmp_path / "data.beton").write_bytes(b"".join(encode_beton_parts(images[:4], labels[:4])))
     assert not holds_pictures(tmp_path, wanted)
     (tmp_path / "data.beton").write_bytes(b"short")
     with pytest.raises(ValueError, match="cannot hold"):
@@ -157,7 +157,7 @@ def pictures_of(picture: np.ndarray, jpeg: bytes | None = None) -> ForgetPicture
 def test_jpeg_records_of_ffcvs_file(tmp_path: Path) -> None:
     pictures = np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3), dtype=np.uint8)
     encoded, decoded = zip(*map(jpeg_of, pictures), strict=True)
-    (tmp_path / "data.beton").write_bytes(encode_beton(np.stack(decoded), np.arange(6), encoded))
+    (tmp_path / "data.beton").write_bytes(b"".join(encode_beton_parts(np.stack(decoded), np.arange(6), encoded)))
     assert holds_pictures(tmp_path, pictures_of(decoded[4], encoded[4]))
     assert not holds_pictures(tmp_path, pictures_of(decoded[4], b"another file"))
     with pytest.raises(ValueError, match="holds JPEG files"):
