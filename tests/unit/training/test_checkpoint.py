@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -123,28 +123,41 @@ def test_what_was_kept_can_be_removed(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_earlier_attempts_count_and_keeping_does_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """0.1 seconds an epoch, 0.3 to write: an attempt that ends after one epoch, a pause, then the other two."""
-    commit = store.commit
+def test_measured_time_includes_earlier_attempts_and_excludes_saving(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An epoch takes 1 s, a save 10 s, a load 100 s, and the pause between the attempts 1,000 s."""
+    commit, committed, seconds = store.commit, store.committed, 0.0
+
+    def pass_time(duration: float) -> None:
+        nonlocal seconds
+        seconds += duration
 
     def slow_commit(*arguments: Any, **named: Any) -> None:
+        pass_time(10)
         commit(*arguments, **named)
-        time.sleep(0.3)
 
+    def slow_committed(*arguments: Any, **named: Any) -> dict[str, Any] | None:
+        pass_time(100)
+        return committed(*arguments, **named)
+
+    clock = SimpleNamespace(perf_counter=lambda: seconds, monotonic=lambda: seconds)
+    monkeypatch.setattr("ungan_dist.training.checkpoint.time", clock)
     monkeypatch.setattr("ungan_dist.training.checkpoint.store.commit", slow_commit)
+    monkeypatch.setattr("ungan_dist.training.checkpoint.store.committed", slow_committed)
 
     def attempt(num_epochs: int) -> float:
         checkpoint = Checkpoint(tmp_path, "state", id="an id", world=World())
-        start = time.perf_counter()
+        start = seconds
         for epochs_done, _ in enumerate(Epochs(checkpoint, World(), 0, weights=torch.zeros(1)).iterate("epochs", 3)):
             if epochs_done == num_epochs:
                 break
-            time.sleep(0.1)
-        return time.perf_counter() - start - checkpoint.excluded_seconds
+            pass_time(1)
+        return seconds - start - checkpoint.excluded_seconds
 
-    assert 0.1 <= attempt(1) < 0.3
-    time.sleep(0.5)
-    assert 0.3 <= attempt(3) < 0.5
+    assert attempt(1) == 1
+    pass_time(1000)
+    assert attempt(3) == 3
 
 
 def test_one_process_keeps_what_takes_long_and_goes_on_from_there(
