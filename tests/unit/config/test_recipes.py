@@ -1,10 +1,12 @@
-"""What the recipes hold: the paper's sizes, and one change a variant."""
+"""Test the recipes: the paper's sizes, one change a variant, and stable hashes and unit ids."""
 
 from __future__ import annotations
 
+from ungan_dist.config.identity import content_hash, identity, run_hash
 from ungan_dist.config.methods import TITLES, UnGANConfig
 from ungan_dist.config.methods.ungan import CONTROLS, UNGAN_VARIANTS
-from ungan_dist.config.recipes import RECIPES, cifar10_resnet18, fidelity, paper
+from ungan_dist.config.recipes import RECIPES, cifar10_resnet18, cifar10_small, digits, fidelity, paper
+from ungan_dist.runs.plan import make_plan
 
 
 def test_the_papers_split_gives_the_papers_steps() -> None:
@@ -31,3 +33,21 @@ def test_fidelity_changes_one_factor_a_row() -> None:
     assert {"surrogate", "critic_input", "inclusive_loops", "optimizers", "kl_direction"} <= alternatives
     assert {"batch_norm", "augment_adversarial"} <= alternatives
     assert "fidelity" in RECIPES
+
+
+def test_recipes_keep_their_names_and_units() -> None:
+    """New config fields must not change the ids of existing runs."""
+    assert content_hash(identity(digits())) == "4e1d8267b9748d8d70bcf3a555b34c17f3fc2272bc9b34940df9584d7a54a9ed"
+    assert content_hash(identity(cifar10_small())) == "e35364fb53626f38c5b8119e80b6b7344434fbd7df35dc073922a65e2342a2bf"
+    assert run_hash(cifar10_small(), "data") == "17ba67309cbab5d3cc38a53ace33659d92807cb706ac2775acb6b8885b982601"
+    plan = make_plan(digits(), resolved={"device": "cpu", "engine": "serial", "loader": "resident"})
+    assert plan.record.run_hash == "b8eddf0084e33108003aad7247cacb842c19010c320416a32b6a9749af3a1632"
+    assert [plan.shadows[0].id, plan.shadows[-1].id] == [
+        "16fc57f27974681df03531b61fbfbead",
+        "369e2cd35a00923db400e1be02012aeb",
+    ]
+    assert [plan.originals[0].id, plan.unlearning[0].id, plan.unlearning[-1].id] == [
+        "e8012f97b4451529ebcdc1f70684b15831558750577f186d709a94aa5ffe2a9e",
+        "91c8442bc68c9ea0ccd83114d4c2c8e899346d659a7b023be29f19f7ff963cc6",
+        "acecd61ee61fcde791d13c0247e808943b191439a53db60d8f2a30409e609922",
+    ]

@@ -1,0 +1,52 @@
+"""Test the rows and ε that UnGAN's sampler draws."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from ungan_request import BATCH, CLASSES, SEED, SMALL, make_config, make_request
+
+from ungan_dist.data.examples import cycle_batches, gather
+from ungan_dist.data.seeds import derive_seed
+from ungan_dist.methods.ungan.sampler import Sampler
+
+
+@pytest.mark.parametrize("augmented", [False, True])
+def test_unseen_rows_are_the_originals_outputs_beside_the_labels(augmented: bool) -> None:
+    given = make_request()
+    calls: list[int] = []
+    given.original.register_forward_hook(lambda _module, inputs, _output: calls.append(len(inputs[0])))
+    draws = Sampler(given, make_config(augment_adversarial=augmented))
+    batches = cycle_batches(given.unseen, BATCH, seed=derive_seed("ungan", "unseen", SEED))
+    rows = [draws.sample_unseen("unseen") for _ in range(6)]
+    assert sum(calls) == (6 * BATCH if augmented else len(given.unseen))  # cached: each unseen example once
+    augment = given.train.augment if augmented else None
+    for row in rows:
+        epoch, indices = next(batches)
+        seed = derive_seed("ungan augment", "unseen", SEED)
+        logits = given.original(gather(given.data, indices, augment=augment, seed=seed, epoch=epoch))
+        torch.testing.assert_close(row[:, :CLASSES], logits, rtol=1e-12, atol=1e-12)
+        assert torch.equal(row[:, CLASSES:], torch.eye(CLASSES, dtype=torch.float64)[given.data.labels[indices]])
+
+
+def test_the_streams_are_independent_of_each_other() -> None:
+    draws = Sampler(make_request(), SMALL)
+    original = make_request().original
+    first, second = (
+        torch.cat([draws.sample_forget(name, original) for _ in range(9)]) for name in ("forget", "forget 2")
+    )
+    assert not torch.equal(first, second)
+    torch.testing.assert_close(first.sort(0).values, second.sort(0).values)  # the same 9 examples, 4 times each
+
+
+def test_epsilon_is_one_a_row_or_one_a_batch_and_new_at_every_step() -> None:
+    rows, batch = (Sampler(make_request(), make_config(epsilon_per=per)) for per in ("row", "batch"))
+    by_row, by_batch = rows.sample_epsilon(), batch.sample_epsilon()
+    assert by_row.shape == by_batch.shape == (BATCH, 1)
+    assert len(by_row.unique()) == BATCH
+    assert len(by_batch.unique()) == 1
+    assert not torch.equal(rows.sample_epsilon(), by_row)
+    draws = torch.cat([rows.sample_epsilon() for _ in range(500)])
+    assert 0 <= draws.min() < 0.01
+    assert 0.99 < draws.max() < 1
+    assert draws.mean().item() == pytest.approx(0.5, abs=4 * (1 / 12 / 2000) ** 0.5)
