@@ -1,4 +1,4 @@
-"""One torch thread, shapes checked on every call, hypothesis without a clock, and one finished run for all tests."""
+"""Settings of all tests: one torch thread, shape checks, hypothesis without a deadline; one shared finished run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One Ray cluster of simulated nodes for a session of tests: logical GPUs and a token of its own."""
+"""One Ray cluster of simulated nodes per test session, with logical GPUs and its own token."""
 
 from __future__ import annotations
 

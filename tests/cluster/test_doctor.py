@@ -1,4 +1,4 @@
-"""The doctor on a cluster: real nodes, and troubles that are real to them."""
+"""The doctor on a cluster of real nodes with real faults."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_good_cluster(ray_cluster: Any, tmp_path: Path) -> None:
 
 
 def test_nodes_with_another_version(ray_cluster: Any, tmp_path: Path) -> None:
-    """Their processes find metadata of another torch."""
+    """Processes of these nodes find metadata of another torch."""
     other = tmp_path / "other"
     (other / "torch-1.2.3.dist-info").mkdir(parents=True)
     (other / "torch-1.2.3.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 1.2.3\n")
@@ -98,7 +98,7 @@ for finding in check_cluster(sys.argv[1], Path(sys.argv[2])):
 
 
 def test_a_folder_that_only_the_driver_sees(ray_cluster: Any, tmp_path: Path) -> None:
-    """The command, in a namespace of its own in which a file system covers the folder."""
+    """Return the command in its own mount namespace, where a file system covers the folder."""
     if subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode:
         pytest.skip("cannot make a namespace")
     script = f'mount -t tmpfs tmpfs "{tmp_path}" && exec "{sys.executable}" -c "$@"'
@@ -114,8 +114,8 @@ def test_a_folder_that_only_the_driver_sees(ray_cluster: Any, tmp_path: Path) ->
     assert lines["nodes' folder"].count("No such file") == 3
 
 
-def test_where_nothing_listens(ray_environment: dict[str, str], tmp_path: Path) -> None:
-    """Asked by a process that is not connected yet."""
+def test_an_address_without_a_server(ray_environment: dict[str, str], tmp_path: Path) -> None:
+    """The check runs in a process that is not yet connected."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
@@ -149,7 +149,7 @@ print("-------- without a dashboard:", check_authentication([], collect_reports(
 def test_a_cluster_open_to_strangers(
     ray_environment: dict[str, str], tmp_path: Path, mode: str, state: str, unseen: str
 ) -> None:
-    """In a network of its own, which nobody else reaches: a head with its dashboard on the network's address."""
+    """Run in an isolated network: a head serves its dashboard on the network's address."""
     isolated = ["unshare", "--net", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child"]
     if not shutil.which("ip") or subprocess.run([*isolated, "true"], capture_output=True).returncode:
         pytest.skip("cannot make a network namespace")

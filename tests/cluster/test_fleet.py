@@ -1,4 +1,4 @@
-"""The fleet on a real Ray cluster: the bits of the local pool, whatever is killed."""
+"""The fleet on a real Ray cluster gives the bits of the local pool after any kill."""
 
 from __future__ import annotations
 

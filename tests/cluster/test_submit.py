@@ -1,6 +1,6 @@
 """Submission to a real Ray head with token authentication, over its Jobs API on loopback.
 
-One audit is submitted, stopped, and continued to its end by a process of its own. The other commands run in this
+One audit is submitted, stopped, and continued to its end by its own process. The other commands run in this
 process, because the start of a process takes seconds.
 """
 
@@ -98,7 +98,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
 
 
 class NotStarted(Exception):
-    """The head did not start: on a busy machine Ray waits 30 s for its own node."""
+    """The head did not start; on a busy machine Ray waits 30 s for its own node."""
 
 
 @contextlib.contextmanager

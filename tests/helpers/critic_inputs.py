@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-FEATURES, WIDTHS, BATCH = 6, (5, 4, 3), 7
+FEATURES, BATCH = 6, 7
 PENALTIES = ["squared", "as_written"]
 TARGETS = ["critic", "embedding_sum", "embedding_norm", "jacobian"]
 SHAPES = [(5, 6), (5,), (4, 5), (4,), (3, 4), (3,)]
@@ -35,7 +35,7 @@ def second_batch(surrogate: str) -> dict[str, Any]:
 
 
 def build_network(w: list[Tensor]) -> nn.Sequential:
-    """The critic as torch's own layers."""
+    """Build the critic from torch's layers."""
     model = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3)).double()
     model.load_state_dict(dict(zip(model.state_dict(), [t.detach() for t in w], strict=True)))
     return model

@@ -1,4 +1,4 @@
-"""The Grafana dashboard, and the metrics that its panels ask for."""
+"""The Grafana dashboard and the metrics that its panels query."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ DASHBOARD = Path(__file__).parents[2] / "cluster/manifests/monitoring/grafana-da
 
 
 def panels() -> list[dict[str, Any]]:
-    """All panels that show something."""
+    """List all panels with a query."""
     return [panel for panel in json.loads(DASHBOARD.read_text())["panels"] if panel["type"] != "row"]
 
 
 def metrics_of(panel: dict[str, Any]) -> set[str]:
-    """The metrics of a panel's expressions: words before a selector, which is what no function or label is."""
+    """List the metrics of a panel's expressions, which are the words before a selector."""
     expressions = " ".join(target["expr"] for target in panel["targets"])
     return set(re.findall(r"\b([a-z_:][a-zA-Z0-9_:]*)\{", expressions))

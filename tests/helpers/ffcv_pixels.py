@@ -1,4 +1,4 @@
-"""Pictures moved by the compiled code, against the definition; run in a process in which FFCV has no loader."""
+"""Compare pictures shifted by the compiled code with the definition, in a process without an FFCV loader."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHAPES = [(32, 32, 3), (5, 7, 3), (8, 8, 1), (1, 1, 3), (33, 2, 4), (3, 40, 2), 
 
 
 def expected(pixels: np.ndarray, table: np.ndarray, down: int, first: int, mirrored: bool) -> np.ndarray:
-    """A picture's output, value by value."""
+    """Compute a picture's output value by value."""
     height, width, channels = pixels.shape
     out = np.empty((channels, height, width), np.float32)
     for channel, y, x in np.ndindex(out.shape):
@@ -30,7 +30,7 @@ def expected(pixels: np.ndarray, table: np.ndarray, down: int, first: int, mirro
 
 
 def wrong_moves(world: Any) -> dict[tuple[tuple[int, int, int], bool], list[tuple[int, int, bool]]]:
-    """By shape, and whether values are looked up: the moves whose bits are not the definition's."""
+    """List the moves whose bits differ from the definition, by shape and by use of the look-up table."""
     from ungan_dist.data.ffcv.pixels import exact_lines, write_normalised
 
     wrong: dict[tuple[tuple[int, int, int], bool], list[tuple[int, int, bool]]] = {}
@@ -55,7 +55,7 @@ def wrong_moves(world: Any) -> dict[tuple[tuple[int, int, int], bool], list[tupl
 
 
 def called_with_fastmath(world: Any) -> tuple[bool, list[str]]:
-    """Whether a caller that is compiled with fastmath gets the definition's bits, and the sums in its code."""
+    """Return whether a caller compiled with fastmath gets the definition's bits, and the sums in its code."""
     from numba import njit
 
     from ungan_dist.data.ffcv.pixels import exact_lines, write_normalised

@@ -1,4 +1,4 @@
-"""How a fused operation is judged: an error budget from float64, inputs, and buffers that show who wrote where."""
+"""Compare fused operations with float64 within an error budget, in guarded buffers."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ POISON = -1234.5
 def assert_within_budget(
     fused: Tensor, low: Tensor, exact: Tensor, name: str, *, magnitude: float = 0.0, low_error: float = 0.0
 ) -> None:
-    """error ≤ 2 × (the reference's own low-precision error + rounding), as largest differences over the tensor.
+    """Assert error ≤ 2 × (low-precision error of the reference + rounding), as largest differences over the tensor.
 
     Args:
-        fused: what is judged.
+        fused: the result to check.
         low: the reference in the same precision.
         exact: the reference in float64.
-        magnitude: size of what was added up to give the result, where it cancels; rounding is that of the larger.
-        low_error: the reference's own error where more is known of it than these tensors show.
+        magnitude: size of the summands if the result cancels; rounding is relative to the larger of both.
+        low_error: the reference's error, if known better than from these tensors.
     """
     if fused.shape != exact.shape:
         raise AssertionError(f"{name}: shape {list(fused.shape)}, expected {list(exact.shape)}")
@@ -40,7 +40,7 @@ def assert_within_budget(
 def critic_inputs(
     batch: int, features: int, widths: Sequence[int], *, scale: float = 1.0, seed: int = 0, device: str = "cpu"
 ) -> tuple[list[Tensor], list[Tensor], Tensor]:
-    """Float64 weights, the three batches and ε, scaled in the inputs."""
+    """Return float64 weights, the three batches and ε, with scaled inputs."""
     generator = torch.Generator().manual_seed(seed)
 
     def draw(*shape: int) -> Tensor:
@@ -57,7 +57,7 @@ def critic_inputs(
 def value_and_gradients(
     function: Callable[..., Tensor], inputs: Sequence[Tensor], dtype: torch.dtype
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """A scalar function and its gradients, on copies of the inputs in one type."""
+    """Compute a scalar function and its gradients on copies of the inputs in one dtype."""
     leaves = [tensor.detach().to(dtype).requires_grad_() for tensor in inputs]
     value = function(*leaves)
     return value.detach(), torch.autograd.grad(value, leaves)
@@ -66,9 +66,10 @@ def value_and_gradients(
 def low_precision_errors(
     function: Callable[..., Tensor], inputs: Sequence[Tensor], dtype: torch.dtype, *, num_draws: int = 8
 ) -> list[float]:
-    """Largest error of the value and of each gradient over a few equal problems: one draw of rounding says little.
+    """Compute the largest error of the value and of each gradient over a few equivalent problems.
 
-    They are the inputs times 1, 1 + 1/1024, …: equal entries stay equal, so kinks stay kinks, and rounding differs.
+    One draw of rounding is not enough. The inputs are multiplied by 1, 1 + 1/1024, …, which keeps equal entries equal
+    and changes the rounding.
     """
     errors: list[list[float]] = []
     for draw in range(num_draws):
@@ -82,9 +83,9 @@ def low_precision_errors(
 
 @contextmanager
 def guarded_buffers() -> Iterator[list[Tensor]]:
-    """``new_empty`` and ``empty`` inside hand out poisoned buffers between margins; leaving checks the margins.
+    """Make ``new_empty`` and ``empty`` return poisoned buffers between margins, and check the margins on exit.
 
-    Yields the list of whole buffers made so far, margins included.
+    Yields the list of all buffers made so far, including margins.
     """
     made: list[Tensor] = []
     plain = torch.Tensor.new_empty
@@ -115,14 +116,14 @@ def compare_fused(
     magnitude: float = 0.0,
     gradient_magnitude: float = 0.0,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """``function(impl, *inputs)``, a scalar: fused value and gradients within the budget, in guarded buffers.
+    """Assert that the fused value and gradients of ``function(impl, *inputs)`` are within the budget.
 
     Args:
         magnitude: as in ``assert_within_budget``, of the value.
         gradient_magnitude: the same of the gradients.
 
     Returns:
-        What the fused operation gave, in float32.
+        The result of the fused operation in float32.
     """
 
     def reference(*leaves: Tensor) -> Tensor:

@@ -49,7 +49,7 @@ def run_command(*words: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def assert_refused(result: subprocess.CompletedProcess[str], *words: str) -> None:
-    """Assert that the command refused its input with a message that names what is wrong."""
+    """Assert that the command refused its input with a message that contains these words."""
     assert result.returncode == 2, result.stderr
     for word in words:
         assert word in result.stderr

@@ -1,4 +1,4 @@
-"""Object storage for tests: filesystems that fail at a chosen call, and moto's S3 server in a process of its own."""
+"""Object storage for tests: filesystems that fail at a chosen call, and moto's S3 server in its own process."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def open_storage(kind: str, folder: Path) -> tuple[fs.FileSystem, str]:
 
 
 class Watched(fs.FileSystemHandler):
-    """A filesystem that tells of every change before it makes it; what it is told by raises or kills."""
+    """A filesystem that calls a callback before every change; the callback raises or kills."""
 
     def __init__(self, inner: fs.FileSystem, before: Callable[[str, str], None]) -> None:
         self.inner, self.before = inner, before
@@ -69,7 +69,7 @@ class Watched(fs.FileSystemHandler):
 
 
 class Stream:
-    """What is written to a watched filesystem: half of it, then the rest."""
+    """Stream of a watched filesystem, written in two halves."""
 
     def __init__(self, watched: Watched, path: str) -> None:
         self._before, self._path = watched.before, path
@@ -96,7 +96,7 @@ class Stream:
 
 
 class S3Server:
-    """moto's S3 server on loopback; what it holds is gone when it stops."""
+    """Run moto's S3 server on loopback; its content is lost when it stops."""
 
     def __init__(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:

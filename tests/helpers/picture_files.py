@@ -44,5 +44,5 @@ def read_source(kind: str, path: Path | None = None) -> Source:
 
 
 def raises_with(*words: str):
-    """A ValueError whose message has every word."""
+    """Expect a ValueError whose message matches every word."""
     return pytest.raises(ValueError, match="".join(f"(?=.*{word})" for word in words))

@@ -1,4 +1,4 @@
-"""Real process groups: a function run by several processes that talk over gloo."""
+"""Real process groups: run a function in several processes connected over gloo."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Any
 
 
 def in_world(size: int, function: str, *arguments: Any) -> list[Any]:
-    """What a function, ``module:name``, returns on each rank; it is given a World and the arguments.
+    """Return the results of a function, ``module:name``, on each rank; it is called with a World and the arguments.
 
     Raises:
-        RuntimeError: a process ended with another status than 0.
+        RuntimeError: a process ended with a status other than 0.
     """
     import torch
 
     context = multiprocessing.get_context("forkserver")
-    # imported once for all processes of all tests: each would need seconds (the last when it makes an optimizer)
+    # imported once for all processes of all tests, because each import takes seconds
     context.set_forkserver_preload(["torch", "ungan_dist.runs.units", "world_methods", "torch._dynamo"])
     with tempfile.TemporaryDirectory() as folder:
         processes = [
@@ -53,14 +53,14 @@ def _rank(rank: int, size: int, folder: str, function: str, arguments: tuple[Any
 
 
 def run_together(world: Any, units: list[Any]) -> list[str]:
-    """Computes units as every world does."""
+    """Execute units as in any world."""
     from ungan_dist.runs.units import execute_together
 
     return [outcome.kind for outcome in execute_together(units, world)]
 
 
 def steps_of(world: Any, units: list[Any]) -> int:
-    """Computes units and returns how many optimizer steps that took; a world of one as the pool's workers do."""
+    """Execute units and return the number of optimizer steps; in a world of one, as a worker of the pool."""
     from ungan_dist.runs.units import execute
     from ungan_dist.training import train
 
@@ -78,7 +78,7 @@ def steps_of(world: Any, units: list[Any]) -> int:
 
 
 def run_together_until_killed(world: Any, units: list[Any], num_steps: int) -> None:
-    """The last rank is killed after so many optimizer steps."""
+    """Kill the last rank after a number of optimizer steps."""
     import signal
 
     from ungan_dist.training import train

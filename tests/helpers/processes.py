@@ -1,4 +1,4 @@
-"""Processes as the kernel sees them."""
+"""Processes as listed by the kernel."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def workers(pid: int) -> list[int]:
-    """Pool processes that a process has started and that are not yet reaped."""
+    """List the pool processes that a process has started and not yet reaped."""
     found: list[int] = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -20,7 +20,7 @@ def workers(pid: int) -> list[int]:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs; one that is dead but not reaped does not."""
+    """Return whether a process is running; a zombie is not."""
     try:
         status = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):

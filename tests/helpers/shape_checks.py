@@ -1,4 +1,4 @@
-"""The type checker of the tests: beartype, with an int allowed where a float is asked (PEP 484)."""
+"""The type checker of the tests: beartype, with int accepted for float (PEP 484)."""
 
 from __future__ import annotations
 

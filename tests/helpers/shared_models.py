@@ -1,4 +1,4 @@
-"""Models as users bring them, some of which several processes cannot share; named on the command line."""
+"""User models named on the command line, some of which several processes cannot share."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch.nn import functional
 
 
 class Viewing(nn.Module):
-    """Flattens by the number of rows, which cannot be told where there are none."""
+    """Flatten by the number of rows, which fails on an empty batch."""
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
@@ -19,7 +19,7 @@ class Viewing(nn.Module):
 
 
 class Activated(nn.BatchNorm2d):
-    """A batch norm that does more."""
+    """A batch norm with an additional operation."""
 
     def forward(self, input: Tensor) -> Tensor:
         return functional.relu(super().forward(input))
@@ -48,7 +48,7 @@ def dropping(num_classes: int) -> nn.Module:
 
 
 class Twice(nn.Module):
-    """One batch norm in two places, and a layer that takes no part."""
+    """A model with one batch norm used twice, and an unused layer."""
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class Twice(nn.Module):
 
 
 class Counting(nn.Module):
-    """A buffer that follows the rows it sees."""
+    """A model with a buffer that depends on its input rows."""
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()

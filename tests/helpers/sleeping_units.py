@@ -1,4 +1,4 @@
-"""Units that only sleep: they exercise the scheduling, and import no torch."""
+"""Units that only sleep, to test the scheduling without importing torch."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class HangOnce:
 
 @dataclass(frozen=True, kw_only=True)
 class BreakOnce:
-    """Sleep, except that one unit breaks its process on its first attempt: every later unit there fails at once."""
+    """Sleep, except that one unit breaks its process on its first attempt; every later unit there fails at once."""
 
     unit: str
     notes: Path

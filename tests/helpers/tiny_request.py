@@ -17,7 +17,7 @@ NUM_CLASSES = 5
 def tiny_request(
     *, seed: int = 3, dtype: torch.dtype = torch.float64, model: ModelConfig | None = None, num_forget: int = 11
 ) -> Request:
-    """26 retain, 11 forget and 9 unseen examples of 8 × 8 pixels, 14 more that no method may look at; batches of 8."""
+    """Make a request of 26 retain, 11 forget, 9 unseen and 14 unused examples of 8 × 8 pixels, in batches of 8."""
     generator = np.random.default_rng(0)
     num_examples = 26 + num_forget + 9 + 14
     order = torch.from_numpy(generator.permutation(num_examples))

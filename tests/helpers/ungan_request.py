@@ -24,7 +24,7 @@ def make_model(dtype: torch.dtype = torch.float64) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(1)
         layers = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(64, CLASSES))
-        layers.to(dtype)(3 * torch.randn(64, 1, 6, 6, dtype=dtype))  # running statistics unlike the initial ones
+        layers.to(dtype)(3 * torch.randn(64, 1, 6, 6, dtype=dtype))  # change the running statistics
     return layers
 
 

@@ -1,4 +1,4 @@
-"""Factories whose models are out of the ordinary: frozen in part, unfinished, no models at all."""
+"""Factories of unusual models: partly frozen, incomplete, or no model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 def frozen_body(num_classes: int, channels: int) -> nn.Module:
-    """Transfer learning: what comes before the head is not trained."""
+    """Transfer learning: only the head is trained."""
     body = nn.Sequential(nn.Conv2d(channels, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU()).requires_grad_(False)
     middle = nn.Sequential(nn.Conv2d(6, 6, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten())
     return nn.Sequential(body, middle, nn.Linear(24, num_classes))

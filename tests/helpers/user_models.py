@@ -34,7 +34,7 @@ def dropping(num_classes: int, channels: int) -> nn.Module:
 
 
 class _WithFeatures(nn.Module):
-    """Gives features beside logits while it is trained, as some of torchvision's do."""
+    """Returns features and logits during training, as some of torchvision's models do."""
 
     def __init__(self, num_classes: int, channels: int) -> None:
         super().__init__()

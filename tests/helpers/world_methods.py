@@ -1,4 +1,4 @@
-"""Every method on the same global batches, in a world of any size; what a world's processes run."""
+"""Functions that the processes of a world run: every method on the same global batches, in a world of any size."""
 
 from __future__ import annotations
 
@@ -89,14 +89,14 @@ OF_THREE = ("ungan", "ungan, all pairs", "ungan, all pairs, energy", "unsir", "u
 
 
 class FrozenBatchNorm(nn.BatchNorm2d):
-    """In eval mode, whatever its model is in."""
+    """A layer that is always in eval mode."""
 
     def train(self, mode: bool = True) -> FrozenBatchNorm:
         return super().train(False)
 
 
 def _settle(model: nn.Module, given: Request) -> None:
-    """Running statistics of the data: with the initial ones the model says nearly the same of every example."""
+    """Set running statistics of the data; with the initial ones all outputs are nearly equal."""
     training = model.training
     model.train()
     with torch.no_grad():
@@ -106,7 +106,7 @@ def _settle(model: nn.Module, given: Request) -> None:
 
 
 def request(world: World, statistics: str) -> Request:
-    """A request whose models' batch norms are frozen, or take statistics of the global batch or of each share."""
+    """Make a request with batch norms frozen, or with statistics of the global batch or of each process's share."""
     given = tiny_request()
     for model in (given.original, given.fresh):
         _settle(model, given)
@@ -121,7 +121,7 @@ def request(world: World, statistics: str) -> Request:
 
 
 def outcome(world: World, name: str, statistics: str) -> dict[str, Tensor]:
-    """Weights and statistics that a method leaves, and its curves."""
+    """Return the weights and statistics after a method, and its curves."""
     config = CONFIGS[name]
     unlearned = run_method(request(world, statistics), config)
     state = {key: value.detach().clone() for key, value in unlearned.model.state_dict().items()}
@@ -134,7 +134,7 @@ def outcomes(world: World, asked: list[tuple[str, str]]) -> dict[tuple[str, str]
 
 
 def outcomes_without_reduced_critic(world: World, asked: list[tuple[str, str]]) -> dict[Any, dict[str, Tensor]]:
-    """The same, with the critic's gradients left as each process computed them."""
+    """Return the same without summing the critic's gradients over processes."""
     reduce = World.reduce
 
     def all_but_the_critics(self: World, parameters: Any, **arguments: Any) -> None:
@@ -150,7 +150,7 @@ def outcomes_without_reduced_critic(world: World, asked: list[tuple[str, str]]) 
 
 
 class Interrupted(Exception):
-    """Stands for whatever ends a process in the middle of a step."""
+    """Simulates the end of a process in the middle of a step."""
 
 
 def resumable(
@@ -162,10 +162,10 @@ def resumable(
     kill: bool = False,
     statistics: str = "global",
 ) -> Any:
-    """Weights and curves of a method that keeps its state after each epoch, and how many steps this attempt took.
+    """Return weights and curves of a method that saves each epoch, and the number of steps of this attempt.
 
     Args:
-        stop_after: steps after which the attempt ends: by an exception, or by SIGKILL to the last rank.
+        stop_after: number of steps before the attempt ends, by an exception or by SIGKILL to the last rank.
     """
     reduce, steps = World.reduce, 0
 
@@ -195,7 +195,7 @@ def resumable_together(world: World, name: str, folder: Path, kill_after: int | 
 
 
 def log_odds_of_shadows(world: World, unit: ShadowUnit) -> np.ndarray:
-    """Those of a unit that a world trains in float64."""
+    """Return the results of a unit that a world trains in float64."""
     build, open_examples = shadows.build, shadows.open_examples
 
     def wide_build(*arguments: Any, **named: Any) -> nn.Module:
@@ -220,7 +220,7 @@ def resumable_on_own_statistics(world: World, folder: Path, kill_after: int | No
 
 
 def of_model(world: World, name: str) -> dict[str, Tensor]:
-    """What Retrain makes of a user's model, with statistics of the global batch."""
+    """Retrain a user's model with statistics of the global batch."""
     torch.manual_seed(0)
     model = getattr(shared_models, name)(tiny_request().data.num_classes).double()
     if world.size > 1:
@@ -232,13 +232,13 @@ def of_model(world: World, name: str) -> dict[str, Tensor]:
 
 
 def dropped(world: World) -> Tensor:
-    """A mask that a layer draws in an epoch."""
+    """Return a mask that a layer draws in an epoch."""
     (mask,) = (torch.rand(8) for _ in Epochs(None, world, 3).iterate("epochs", 1))
     return mask
 
 
 def refused_for_buffers(world: World) -> bool:
-    """Whether a model is refused one of whose buffers follows the rows that each process sees."""
+    """Return whether a model with a buffer that depends on each process's rows is refused."""
     torch.manual_seed(0)
     model = shared_models.Counting(3)
     check_replicas(model, world, "a model")

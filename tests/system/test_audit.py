@@ -1,4 +1,4 @@
-"""A whole audit in one process: complete, repeatable, continued, and extended without repeated work."""
+"""Whole audits in one process are complete and repeatable, and are continued and extended without repeated work."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ def test_running_again_does_no_work(output: Path) -> None:
     assert before == {path: path.stat().st_mtime_ns for path in before}
 
 
-def test_another_run_elsewhere_gives_the_same_bytes(finished_run: Path, tmp_path: Path) -> None:
+def test_a_run_in_another_folder_gives_the_same_bytes(finished_run: Path, tmp_path: Path) -> None:
     audit(small_config(tmp_path), run_units=InProcess())
     assert table(tmp_path) == table(finished_run)
 
 
-def test_a_report_is_written_anew_without_training(output: Path) -> None:
+def test_a_report_is_rewritten_without_training(output: Path) -> None:
     before = table(output)
     for name in ("table.json", "report.html"):
         (output / "run" / name).unlink()
@@ -101,7 +101,7 @@ def test_more_shadow_models_train_only_the_missing_ones(output: Path) -> None:
 
 
 @without_figures
-def test_an_audit_that_ended_within_a_block_is_extended_without_training_anything_twice(tmp_path: Path) -> None:
+def test_an_audit_that_ended_within_a_block_is_extended_without_repeated_training(tmp_path: Path) -> None:
     config = small_config(tmp_path, methods=("original",))
     blocks = replace(config, shadows=replace(config.shadows, num_models=6, unit_size=4))
     audit(blocks, run_units=InProcess())
@@ -125,7 +125,7 @@ def test_a_run_never_shrinks(output: Path) -> None:
     assert table(output) == before
 
 
-def test_a_report_can_be_written_where_the_run_was_not_computed(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_report_can_be_rewritten_on_another_machine(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = table(output)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.chdir("/")
@@ -198,7 +198,7 @@ def test_another_config_under_the_same_name_is_refused(output: Path) -> None:
     assert "learning_rate" in result.stderr
 
 
-def test_a_loaded_model_is_the_one_that_was_audited(finished_run: Path) -> None:
+def test_a_loaded_model_is_the_audited_one(finished_run: Path) -> None:
     folder = finished_run / "run"
     model = ungan_dist.load(folder, "ungan")
     assert not model.training
@@ -226,7 +226,7 @@ def test_weights_of_another_architecture_or_with_a_pickle_are_refused(finished_r
         load_weights(model, path)
 
 
-def test_the_membership_that_was_stored_is_the_one_that_was_used(finished_run: Path) -> None:
+def test_the_stored_membership_is_used(finished_run: Path) -> None:
     membership = store.read_array(finished_run / "run/membership.npy")
     assert membership.shape == (4, 400)
     assert (membership.sum(axis=0) == 2).all()

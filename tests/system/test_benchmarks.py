@@ -1,4 +1,4 @@
-"""The benchmarks run at their smallest size, and what they time is correct."""
+"""The benchmarks run at their smallest size and time correct results."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_scoring_agrees_with_a_loop_over_examples() -> None:
     assert row["largest_difference"] < 1e-3  # the loop computes in float32
 
 
-def test_the_policy_forgets_units_that_are_done() -> None:
+def test_the_policy_drops_finished_units() -> None:
     import scheduling
 
     row = scheduling.measure_policy(num_units=500, num_workers=16)

@@ -1,4 +1,4 @@
-"""The recipe ``digits`` with its five seeds and half of its shadow models: what its rows must show."""
+"""The rows of the recipe ``digits`` with its five seeds and half of its shadow models."""
 
 from __future__ import annotations
 

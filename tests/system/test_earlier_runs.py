@@ -43,7 +43,7 @@ def earlier(unpacked: Path, tmp_path: Path) -> Path:
     return shutil.copytree(unpacked, tmp_path / "out")
 
 
-def test_it_is_reported_with_the_same_table_and_verified(earlier: Path) -> None:
+def test_an_earlier_run_is_reported_with_the_same_table_and_verified(earlier: Path) -> None:
     before = (earlier / "run/table.json").read_bytes()
     (earlier / "run/table.json").unlink()
     reported = run_command("report", earlier / "run")
@@ -57,7 +57,7 @@ def test_it_is_reported_with_the_same_table_and_verified(earlier: Path) -> None:
 
 
 @pytest.mark.usefixtures("without_figures")
-def test_it_is_continued_and_trains_only_the_additions(earlier: Path) -> None:
+def test_an_earlier_run_is_continued_and_trains_only_the_additions(earlier: Path) -> None:
     config = small_config(earlier)
     longer = replace(config, methods=(*config.methods, "fine_tuning"), shadows=replace(config.shadows, num_models=6))
     plan = make_plan(longer)

@@ -1,4 +1,4 @@
-"""An editable install: the package is found wherever one stands."""
+"""With an editable install the package is found from any current folder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BUILD = "import sys, setuptools.build_meta as backend; print(backend.build_edita
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with a clone that is called as the package is, ``ungan_dist``, and what installs it, in ``site``."""
+    """A folder with a clone named ``ungan_dist``, like the package, and its editable install in ``site``."""
     folder = tmp_path_factory.mktemp("beside")
     for name in ("ungan_dist", "kernels", "cluster"):
         ignored = shutil.ignore_patterns("__pycache__")
@@ -43,10 +43,8 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("place", [".", "ungan_dist", "site", "/"])
-def test_the_package_is_found_from_the_folder_that_holds_the_clone_and_from_everywhere(
-    installed: Path, place: str
-) -> None:
-    # -S: of installed packages it has this one alone, not the one that the tests run on
+def test_the_package_is_found_from_the_clones_parent_and_from_any_folder(installed: Path, place: str) -> None:
+    # -S hides all other installed packages, including the one under test
     found = f"import site; site.addsitedir({str(installed / 'site')!r}); "
     result = run("-S", "-c", found + "import ungan_dist; print(ungan_dist.__file__)", cwd=installed / place)
     assert Path(result.stdout.strip()) == installed / "ungan_dist/ungan_dist/__init__.py", result.stderr

@@ -1,4 +1,4 @@
-"""An audit by the command line that is killed, interrupted, out of disk or started twice, and what remains of it."""
+"""Audits from the command line that are killed, interrupted, out of disk or started twice."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_an_audit_killed_at_random_is_continued(finished_run: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_audit_keeps_its_state_and_says_how_to_continue(tmp_path: Path, number: int) -> None:
+def test_an_interrupted_audit_keeps_its_state_and_prints_how_to_continue(tmp_path: Path, number: int) -> None:
     process = start(tmp_path, "--train.epochs", "400")
     wait_until_begun(tmp_path)
     time.sleep(3)

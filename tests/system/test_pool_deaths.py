@@ -1,4 +1,4 @@
-"""What is said of a unit whose process dies time and again."""
+"""Messages about a unit whose process dies repeatedly."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _be_killed() -> None:
 
 
 class Deadly(ShadowUnit):
-    """Whoever reads it dies of it."""
+    """A unit that kills or ends the process that unpickles it."""
 
     def __init__(self, how: Callable[[], None]) -> None:
         for name, value in {"how": how, "id": "deadly", "shadows": (0, 1)}.items():
@@ -41,7 +41,7 @@ class Deadly(ShadowUnit):
         (_be_killed, "died 3 times, last with exit code -9 (killed, often for memory)"),
     ],
 )
-def test_the_last_words_of_a_process_are_told_and_memory_is_blamed_for_kills_alone(
+def test_a_death_is_reported_with_the_last_output_and_only_kills_mention_memory(
     how: Callable[[], None], words: str
 ) -> None:
     with LocalPool(1) as pool:

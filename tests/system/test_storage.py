@@ -34,7 +34,7 @@ def table(finished_run: Path) -> bytes:
     return (finished_run / "run/table.json").read_bytes()
 
 
-def test_a_run_begun_on_one_machine_goes_on_on_another(tmp_path: Path, table: bytes) -> None:
+def test_a_run_begun_on_one_machine_continues_on_another(tmp_path: Path, table: bytes) -> None:
     there = open_storage("in memory", tmp_path)
     first, second, third = (mirror_of(*there, tmp_path / name) for name in ("first", "second", "third"))
     begun, rest, nothing = InProcess(interrupted_after=3), InProcess(), InProcess()
@@ -55,7 +55,7 @@ def test_a_run_begun_on_one_machine_goes_on_on_another(tmp_path: Path, table: by
     assert (third.folder / "run/table.json").read_bytes() == table
     assert third.pull("run", "report.json") == "intact"
 
-    # a longer run is asked for elsewhere; the first machine then asks for the shorter one
+    # another machine extends the run; the first machine then requests the shorter one
     longer = replace(small_config(second.folder), num_seeds=2, methods=("original",))
     audit(longer, run_units=InProcess(), mirror=second)
     again = InProcess()
@@ -64,9 +64,7 @@ def test_a_run_begun_on_one_machine_goes_on_on_another(tmp_path: Path, table: by
     assert report.sizes["seeds"] == 2
 
 
-def test_a_flipped_bit_in_the_storage_is_mended_by_the_run_that_meets_it(
-    finished_run: Path, tmp_path: Path, table: bytes
-) -> None:
+def test_a_flipped_bit_in_the_storage_is_repaired_by_a_run(finished_run: Path, tmp_path: Path, table: bytes) -> None:
     root = tmp_path / "there"
     machine = [mirror_of(fs.LocalFileSystem(), str(root), tmp_path / name) for name in ("first", "second", "third")]
     shutil.copytree(finished_run, machine[0].folder)
@@ -83,7 +81,7 @@ def test_a_flipped_bit_in_the_storage_is_mended_by_the_run_that_meets_it(
     assert (machine[2].folder / "run/table.json").read_bytes() == table
 
 
-def test_a_full_working_folder_of_one_worker_is_not_the_drivers(finished_run: Path, tmp_path: Path) -> None:
+def test_a_full_working_folder_of_a_worker_does_not_end_the_driver(finished_run: Path, tmp_path: Path) -> None:
     plan = make_plan(small_config(tmp_path / "driver"))
 
     def full(unit: Unit) -> Failed:
@@ -97,11 +95,11 @@ def test_a_full_working_folder_of_one_worker_is_not_the_drivers(finished_run: Pa
     machine.discard("", unit.marker)
     outcome = there(unit)
     assert isinstance(outcome, Failed)
-    assert outcome.kind == "error"  # another worker may have room
+    assert outcome.kind == "error"  # another worker may have space
     assert str(tmp_path / "worker") in outcome.error
 
 
-def test_results_that_a_dead_driver_did_not_push_are_pushed_by_the_next_and_not_trained_again(
+def test_results_of_a_dead_driver_are_pushed_by_the_next_without_training(
     finished_run: Path, tmp_path: Path, table: bytes
 ) -> None:
     shutil.copytree(finished_run, tmp_path / "first")
@@ -125,7 +123,7 @@ def test_another_config_under_the_same_name_in_storage_is_refused(tmp_path: Path
         audit(other, run_units=InProcess(), mirror=mirror_of(*there, tmp_path / "second"))
 
 
-def test_storage_that_cannot_be_written_to_is_said_before_anything_is_computed(tmp_path: Path) -> None:
+def test_storage_without_write_access_is_reported_before_training(tmp_path: Path) -> None:
     def refuse(act: str, path: str) -> None:
         raise PermissionError(f"AccessDenied {path}")
 
@@ -170,7 +168,7 @@ def test_a_whole_run_by_the_command_line_over_s3(
     with s3.filesystem.open_input_stream("bucket/deep/audits/run/table.json") as stream:
         assert stream.read() == table
 
-    # another machine: it has nothing, and finds everything
+    # another machine starts empty and pulls everything
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert command("status", join_url(url, "run")) == 0
     assert command("report", join_url(url, "run")) == 0
@@ -188,7 +186,7 @@ def test_a_whole_run_by_the_command_line_over_s3(
     found = capsys.readouterr()
     assert name.removesuffix(".npy") in found.err
     assert found.out.endswith("CORRUPT\n")
-    # what it says to do mends it
+    # the remedy in the message repairs it
     s3.filesystem.delete_file(f"bucket/deep/audits/shadows/{name}")
     assert command(*run) == 0
     assert command("verify", join_url(url, "run")) == 0
@@ -197,7 +195,7 @@ def test_a_whole_run_by_the_command_line_over_s3(
         assert command(*refused) == 2
 
 
-def test_no_such_bucket_or_run_wrong_credentials_and_no_server_are_said_and_leave_nothing(
+def test_storage_errors_are_reported_and_leave_no_files(
     s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -205,8 +203,8 @@ def test_no_such_bucket_or_run_wrong_credentials_and_no_server_are_said_and_leav
 
     def refused(url: str, *words: str) -> None:
         assert command("run", "digits", *SMALL_OPTIONS, "--output", url) == 2
-        said = capsys.readouterr().err
-        assert all(word in said for word in (url, "AWS_ACCESS_KEY_ID", *words)), said
+        message = capsys.readouterr().err
+        assert all(word in message for word in (url, "AWS_ACCESS_KEY_ID", *words)), message
 
     refused(s3.url("elsewhere/audits"), "there is no bucket 'elsewhere'")
     with_nobody = s3.url("bucket/audits").replace(str(s3.port), "1")
@@ -214,7 +212,7 @@ def test_no_such_bucket_or_run_wrong_credentials_and_no_server_are_said_and_leav
     for act in ("report", "verify", "status"):
         assert command(act, s3.url("bucket/audits/none")) == 2
         assert "bucket/audits/none" in capsys.readouterr().err
-    # from now on moto checks keys, of which it has issued none
+    # from now on moto checks keys and has issued none
     server = f"http://127.0.0.1:{s3.port}/moto-api/reset-auth"
     try:
         urllib.request.urlopen(urllib.request.Request(server, b"0", {"Content-Type": "text/plain"})).close()
@@ -225,7 +223,7 @@ def test_no_such_bucket_or_run_wrong_credentials_and_no_server_are_said_and_leav
     assert not list(tmp_path.iterdir())
 
 
-def test_storage_that_is_lost_in_mid_run_ends_with_3_and_the_same_call_continues(
+def test_lost_storage_ends_the_run_with_3_and_the_same_command_continues(
     s3: S3Server, tmp_path: Path, table: bytes
 ) -> None:
     mirror = connect(s3.url("bucket/lost"), cache=str(tmp_path))
@@ -250,7 +248,7 @@ def test_storage_that_is_lost_in_mid_run_ends_with_3_and_the_same_call_continues
         assert stream.read() == table
 
 
-def test_several_workers_on_a_batch_need_a_folder_that_all_share(tmp_path: Path) -> None:
+def test_several_workers_on_a_batch_need_a_shared_folder(tmp_path: Path) -> None:
     config = replace(small_config(tmp_path), output=f"file://{tmp_path}/there")
     with pytest.raises(ConfigError, match="num_workers"):
         launch.audit(replace(config, train=replace(config.train, num_workers=2)))

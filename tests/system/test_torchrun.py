@@ -67,7 +67,7 @@ def test_more_workers_than_were_started_are_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_schedulers_world_size_alone_makes_no_world(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_schedulers_world_size_alone_starts_no_group(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "4")
     monkeypatch.delenv("LOCAL_RANK", raising=False)
     with process_group() as world:

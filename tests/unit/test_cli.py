@@ -41,7 +41,7 @@ def test_help_is_printed_without_the_libraries_that_take_seconds_to_import(argum
     assert imported == "[]"
 
 
-def test_recipes_are_listed_with_what_they_are() -> None:
+def test_recipes_are_listed_with_descriptions() -> None:
     listed = run_command("recipes").stdout
     for name in ("digits", "cifar10-small", "paper", "cifar10-resnet18"):
         assert name in listed
@@ -104,7 +104,7 @@ def test_a_folder_that_cannot_be_written_is_refused(read_only: Path, tmp_path: P
     assert_refused(run_command("run", "digits", *SMALL_OPTIONS, "--output", tmp_path / "file"), "--output")
 
 
-def test_a_package_import_brings_in_nothing_heavy() -> None:
+def test_importing_the_package_imports_no_heavy_library() -> None:
     heavy = "torch", "ray", "triton", "ffcv", "matplotlib", "numpy"
     code = f"import sys, ungan_dist, ungan_dist.config.recipes; print([n for n in {heavy} if n in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)

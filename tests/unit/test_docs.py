@@ -151,7 +151,7 @@ def test_make_targets_exist(command: str) -> None:
     assert re.search(rf"^{re.escape(target)}:", (ROOT / "Makefile").read_text(), flags=re.M)
 
 
-def test_a_wrong_option_is_noticed() -> None:
+def test_an_unknown_option_is_found() -> None:
     from ungan_dist.commands.options import recipe_config
 
     with warnings.catch_warnings(), pytest.raises((SystemExit, ConfigError)):

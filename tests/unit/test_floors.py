@@ -1,4 +1,4 @@
-"""The floors hold because breaking one breaks ``make check``: each contract is broken here, in a copy of the tree."""
+"""Each import contract is violated in a copy of the tree, and ``make check`` must find it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SCRIPTS = Path(sysconfig.get_path("scripts"))
 
 @pytest.fixture
 def tree(tmp_path):
-    """A copy of what the contracts speak of, links and all."""
+    """A copy of the packages under contract, including links."""
     for folder in ("ungan_dist", "kernels", "cluster"):
         shutil.copytree(ROOT / folder, tmp_path / folder, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
@@ -25,7 +25,7 @@ def tree(tmp_path):
 
 
 def run(*command: object, cwd: Path) -> tuple[int, str]:
-    """Exit status and output; the working tree is kept off the path, so that the copy is what is read."""
+    """Return exit status and output; the working tree is not on the path, so the copy is read."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
         list(map(str, command)), cwd=cwd, env=environment, capture_output=True, text=True, timeout=100
@@ -77,7 +77,7 @@ def test_a_module_without_a_floor_breaks_the_contract(tree):
 
 
 @pytest.mark.parametrize(("file", "line"), [("cluster/fleet.py", "import ray"), ("kernels/fused.py", "import triton")])
-def test_ray_and_triton_are_welcome_at_home(tree, file, line):
+def test_ray_and_triton_are_allowed_in_their_folders(tree, file, line):
     (tree / file).write_text(f"{line}\n")
     status, output = lint_imports(tree)
     assert status == 0, output

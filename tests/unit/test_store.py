@@ -29,7 +29,7 @@ def test_a_committed_result_is_found_with_its_facts(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "damage", ["truncated", "flipped", "absent", "marker cut", "marker of a list", "marker binary"]
 )
-def test_damage_makes_it_not_done(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_result_is_not_committed(tmp_path: Path, damage: str) -> None:
     commit(tmp_path)
     file, marker = tmp_path / "deep/file.bin", tmp_path / "result.json"
     match damage:
@@ -109,7 +109,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", disk], check=True)
 
 
-def test_a_full_disk_leaves_what_was_committed_and_no_litter(tiny_disk: Path) -> None:
+def test_a_full_disk_keeps_committed_results_and_leaves_no_temporary_files(tiny_disk: Path) -> None:
     commit(tiny_disk)
     with pytest.raises(OSError, match="No space left"):
         store.commit(tiny_disk, "big.json", id="b", files={"big.bin": bytes(1_000_000)})
@@ -118,7 +118,7 @@ def test_a_full_disk_leaves_what_was_committed_and_no_litter(tiny_disk: Path) ->
     assert not list(tiny_disk.rglob("*.tmp"))
 
 
-def test_arrays_come_back_and_pickles_do_not(tmp_path: Path) -> None:
+def test_arrays_are_read_back_and_pickles_are_refused(tmp_path: Path) -> None:
     array = np.arange(6.0).reshape(2, 3)
     (tmp_path / "array.npy").write_bytes(store.array_bytes(array))
     assert (store.read_array(tmp_path / "array.npy") == array).all()
@@ -137,7 +137,7 @@ def _hold(folder: Path, ready: multiprocessing.Event) -> None:  # pyright: ignor
 
 
 @pytest.mark.process
-def test_one_driver_a_folder_and_a_dead_one_lets_go(tmp_path: Path) -> None:
+def test_a_folder_has_one_driver_and_a_dead_driver_releases_it(tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
     ready = context.Event()
     holder = context.Process(target=_hold, args=(tmp_path, ready))

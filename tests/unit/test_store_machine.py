@@ -1,4 +1,4 @@
-"""The store under any order of commits, damage and sweeps: what it calls committed is what was committed last."""
+"""After any order of commits, damage and sweeps, the store returns the last committed result."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ IDS = st.sampled_from(["first", "second"])
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """A model of the folder: marker → (id, facts, files) as last committed, unless damaged since."""
+    """Model of the folder: marker → (id, facts, files) as last committed, unless damaged since."""
 
     damaged = Bundle("damaged")
 
@@ -61,7 +61,7 @@ class StoreMachine(RuleBasedStateMachine):
     def a_dead_writer_leaves_a_file_aside(self, name: str) -> None:
         folder = self.root / name
         folder.mkdir(exist_ok=True)
-        # a number that no process can have
+        # not a valid pid
         (folder / f".weights.bin.{2**22 + 1}.abcd.tmp").write_bytes(b"half")
 
     @rule()

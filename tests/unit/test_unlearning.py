@@ -1,4 +1,4 @@
-"""``ungan_dist.unlearn``, and the README's example of it as it stands there."""
+"""``ungan_dist.unlearn`` and its example in the README."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ README = Path(__file__).parents[2] / "README.md"
 
 @pytest.fixture(scope="module")
 def example() -> dict[str, Any]:
-    """What the README's example leaves behind."""
+    """Variables of the README's example after it has run."""
     (code,) = re.findall(r"```python\n(import numpy.*?)```", README.read_text(), flags=re.S)
     assert len(code.strip().splitlines()) <= 11
     names: dict[str, Any] = {}
@@ -46,7 +46,7 @@ def test_retrain_starts_from_new_weights_and_learns(example: dict[str, Any]) -> 
     assert accuracy > 0.9
 
 
-def test_options_and_seed_are_those_that_were_given(example: dict[str, Any]) -> None:
+def test_given_options_and_seed_are_used(example: dict[str, Any]) -> None:
     one_epoch = replace(custom(), fine_tuning=FineTuningConfig(epochs=1))
     models = [
         ungan_dist.unlearn(example["model"], example["data"], "fine_tuning", config=one_epoch, seed=seed)
@@ -65,12 +65,12 @@ def test_options_and_seed_are_those_that_were_given(example: dict[str, Any]) -> 
         ({"unseen": np.array([-1])}, "-1 is out of range"),
     ],
 )
-def test_sets_that_cannot_be_are_refused(example: dict[str, Any], changes: dict[str, Any], words: str) -> None:
+def test_invalid_sets_are_refused(example: dict[str, Any], changes: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         ungan_dist.unlearn(example["model"], replace(example["data"], **changes), "ungan")
 
 
-def test_a_class_that_the_data_lack_is_still_one_of_the_models(example: dict[str, Any]) -> None:
+def test_a_class_missing_from_the_data_is_kept(example: dict[str, Any]) -> None:
     data = example["data"]
     without_nines = data.retain[data.labels[data.retain] != 9]
     labels = np.where(data.labels == 9, 8, data.labels)
@@ -80,14 +80,14 @@ def test_a_class_that_the_data_lack_is_still_one_of_the_models(example: dict[str
         ungan_dist.unlearn(example["model"], replace(data, labels=data.labels + 1), "ungan")
 
 
-def test_sets_that_meet_are_refused(example: dict[str, Any]) -> None:
+def test_overlapping_sets_are_refused(example: dict[str, Any]) -> None:
     data = replace(example["data"], unseen=example["data"].forget[:3])
     with pytest.raises(ValueError, match="must not overlap"):
         ungan_dist.unlearn(example["model"], data, "ungan")
 
 
 class Scaled(torch.nn.Module):
-    """Has a parameter of its own that no one knows how to draw anew."""
+    """A model with a parameter that cannot be reinitialised."""
 
     def __init__(self, inner: torch.nn.Module) -> None:
         super().__init__()
@@ -97,14 +97,14 @@ class Scaled(torch.nn.Module):
         return self.scale * self.inner(images)
 
 
-def test_retrain_refuses_to_start_from_what_was_learned(example: dict[str, Any]) -> None:
+def test_retrain_refuses_parameters_that_cannot_be_reinitialised(example: dict[str, Any]) -> None:
     model = Scaled(example["model"])
     with pytest.raises(ValueError, match=r"Scaled.*reset_parameters"):
         ungan_dist.unlearn(model, example["data"], "retrain")
     assert isinstance(ungan_dist.unlearn(model, example["data"], "fine_tuning"), Scaled)
 
 
-def test_dropout_repeats_and_leaves_the_global_generator_alone(example: dict[str, Any]) -> None:
+def test_dropout_is_repeatable_and_does_not_change_the_global_generator(example: dict[str, Any]) -> None:
     model = torch.nn.Sequential(*example["model"], torch.nn.Dropout(0.5))
     one_epoch = replace(custom(), fine_tuning=FineTuningConfig(epochs=1))
     weights: list[torch.Tensor] = []

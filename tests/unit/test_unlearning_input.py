@@ -1,4 +1,4 @@
-"""What ``ungan_dist.unlearn`` takes, and how it refuses the rest."""
+"""Inputs that ``ungan_dist.unlearn`` accepts and refuses."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def unlearned(data: ForgetData = DATA, model: nn.Module | None = None, method: s
 
 
 def changed(**fields: Any) -> ForgetData:
-    """Past the checker of types that the tests have and users have not."""
+    """Call without the type checker, which only the tests have."""
     data = copy.copy(DATA)
     for name, value in fields.items():
         object.__setattr__(data, name, value)
     return data
 
 
-def test_lists_and_tensors_are_the_sets_that_arrays_are() -> None:
+def test_lists_tensors_and_arrays_give_the_same_sets() -> None:
     lists = {name: getattr(DATA, name).tolist() for name in ("labels", "forget", "retain", "unseen")}
     tensors = {name: torch.tensor(values) for name, values in lists.items()}
     expected = unlearned()[1].weight
@@ -75,7 +75,7 @@ def test_lists_and_tensors_are_the_sets_that_arrays_are() -> None:
         ({"mean": (float("nan"),), "std": (1.0,)}, ["finite"]),
     ],
 )
-def test_data_of_another_form_are_refused(fields: dict[str, Any], words: list[str]) -> None:
+def test_data_of_another_form_is_refused(fields: dict[str, Any], words: list[str]) -> None:
     with pytest.raises(ValueError, match=r".") as refused:
         unlearned(changed(**fields))
     assert type(refused.value) is ValueError
@@ -99,23 +99,23 @@ class _Pair(nn.Linear):
         (nn.Sequential(nn.Flatten(), nn.Linear(64, 3), nn.Threshold(torch.inf, torch.nan)), "not finite"),
     ],
 )
-def test_models_that_give_no_logits_are_refused(model: nn.Module, words: str) -> None:
+def test_models_without_logits_are_refused(model: nn.Module, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         unlearned(model=model)
 
 
-def test_an_unknown_method_is_told_the_known_ones() -> None:
+def test_an_unknown_method_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r"unknown method 'magic'; known: original, retrain, .*ungan"):
         inspect.unwrap(ungan_dist.unlearn)(net(), DATA, "magic")
 
 
-def test_weights_that_are_not_finite_are_not_handed_back() -> None:
+def test_non_finite_weights_are_not_returned() -> None:
     config = replace(custom(), neg_grads=NegGradsConfig(learning_rate=1e38))
     with pytest.raises(ValueError, match=r"neg_grads diverged.*lower the learning rate"):
         ungan_dist.unlearn(net(), DATA, "neg_grads", config=config)
 
 
-def test_what_is_frozen_is_neither_trained_nor_drawn_anew() -> None:
+def test_frozen_parameters_are_neither_trained_nor_reinitialised() -> None:
     model = unusual_models.frozen_body(3, 1)
     for method in ("fine_tuning", "retrain"):
         after = dict(unlearned(model=model, method=method).named_parameters())

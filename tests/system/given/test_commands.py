@@ -27,7 +27,7 @@ from ungan_dist.runs.upkeep.purge import plan_purge
 
 @pytest.mark.process
 @pytest.mark.timeout(240)
-def test_a_mobilenet_goes_through_custom_and_through_the_audit_of_what_was_unlearned_elsewhere(
+def test_run_custom_and_audit_accept_a_mobilenet(
     pictures: Path, project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     brought = ["--model", "mypackage.models:build", "--original", "weights.safetensors"]
@@ -45,18 +45,18 @@ def test_a_mobilenet_goes_through_custom_and_through_the_audit_of_what_was_unlea
     fleet = {path: path.stat().st_mtime_ns for path in Path("out/shadows").iterdir()}
     elsewhere = ["audit", "--unlearned", "unlearned.safetensors", *brought, "--execution.run-name", "elsewhere"]
     assert run_command(*elsewhere) == 0
-    assert "Unlearned" in (said := capsys.readouterr().out), said
+    assert "Unlearned" in (message := capsys.readouterr().out), message
     table = json.loads(Path("out/elsewhere/table.json").read_text())
     assert [row["method"] for row in table["rows"]] == ["original", "unlearned"]
     for name, value in load("out/elsewhere", "unlearned").state_dict().items():
         assert torch.equal(value, safetensors.torch.load_file("unlearned.safetensors")[name])
-    # how long unlearning took there is not known here
+    # the duration of the external unlearning is unknown
     assert set(json.loads(Path("out/elsewhere/timings.json").read_text())["methods"]) == {"original"}
-    # the audit of another model, and the row of ours beside it, share the fleet
+    # the audit of the other model uses the same shadow models
     assert {path: path.stat().st_mtime_ns for path in Path("out/shadows").iterdir()} == fleet
 
 
-def test_parquet_with_ids_and_a_model_trained_here(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_run_custom_accepts_parquet_with_ids(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ids = [f"person-{number}" for number in range(120)]
     write_noise_parquet(Path("data.parquet"), ids)
     Path("forget.csv").write_text("id,when\n" + "".join(f"{id},2024-01-01\n" for id in ids[:6]))
@@ -76,12 +76,12 @@ def test_parquet_with_ids_and_a_model_trained_here(project: Path, capsys: pytest
     assert "given weights or lists have changed since the run was made" in capsys.readouterr().err
     table = Path("out/run/table.json").read_bytes()
     assert run_command("report", "out/run") == 2
-    said = capsys.readouterr().err
-    assert f"given weights or lists have changed since the run was made ({project}/forget.csv): restore it" in said
+    message = capsys.readouterr().err
+    assert f"given weights or lists have changed since the run was made ({project}/forget.csv): restore it" in message
     Path("forget.csv").unlink()
     assert run_command("report", "out/run") == 2
-    assert "forget.csv does not exist" in (said := capsys.readouterr().err)
-    assert "A report needs the inputs of the run: restore them" in said
+    assert "forget.csv does not exist" in (message := capsys.readouterr().err)
+    assert "A report needs the inputs of the run: restore them" in message
     assert Path("out/run/table.json").read_bytes() == table
     Path("mypackage/models.py").unlink()
     for name in [name for name in sys.modules if name.partition(".")[0] == "mypackage"]:
@@ -90,7 +90,7 @@ def test_parquet_with_ids_and_a_model_trained_here(project: Path, capsys: pytest
         load("out/run", "cf_k")
 
 
-def test_given_weights_are_the_original_and_what_was_assumed_is_said(
+def test_given_weights_are_the_original_and_assumptions_are_reported(
     pictures: Path, lists: Path, weights: Path
 ) -> None:
     more = ("--original", str(weights), "--members", str(lists / "members.npy"), "--methods", "original")
@@ -116,8 +116,8 @@ def test_given_weights_are_the_original_and_what_was_assumed_is_said(
     assert {path: path.stat().st_mtime_ns for path in (lists / "out/shadows").iterdir()} == fleet
 
 
-def test_draws_inside_a_users_layers_repeat(pictures: Path, lists: Path) -> None:
-    """Dropout draws from the global generator: a unit that is tried again must give the same bits."""
+def test_draws_inside_a_users_layers_are_repeatable(pictures: Path, lists: Path) -> None:
+    """Dropout draws from the global generator, so a retried unit must give the same bits."""
     more = ("--methods", "original,fine_tuning", "--fine-tuning.epochs", "1")
     plan = make_plan(parse_config(*custom_arguments(pictures, lists, *more, model="user_models:dropping")))
     prepare(plan.source, lists / "out")
@@ -136,7 +136,7 @@ def test_draws_inside_a_users_layers_repeat(pictures: Path, lists: Path) -> None
     assert not np.array_equal(evaluate_shadows(unit, train_shadows(unit)), log_odds[0])
 
 
-def test_the_recipe_from_python_is_that_of_the_command_line() -> None:
+def test_python_and_the_command_line_build_the_same_config() -> None:
     brought = {"model": "m:f", "original": "o", "forget": "f", "members": "m", "unlearned": "u"}
     words = [word for name, value in brought.items() for word in (f"--{name}", value)]
     config = parse_config("custom", *words, "--source.path", "d", "--methods", "original,unlearned")

@@ -16,7 +16,7 @@ from ungan_dist.runs.given import given_sets
 from ungan_dist.runs.plan import make_plan
 
 
-def test_without_members_a_given_model_was_trained_on_all_but_the_official_test_examples(project: Path) -> None:
+def test_members_default_to_all_but_the_official_test_examples(project: Path) -> None:
     Path("data").mkdir()
     write_noise_parquet(Path("data/train.parquet"), [f"train-{number}" for number in range(120)])
     write_noise_parquet(Path("data/test.parquet"), [f"test-{number}" for number in range(60)])
@@ -33,7 +33,7 @@ def test_without_members_a_given_model_was_trained_on_all_but_the_official_test_
     assert any("Only 40 examples were never seen, 120 were trained on" in note for note in sets.notes)
 
 
-def test_the_sets_are_what_the_lists_say(pictures: Path, lists: Path, weights: Path) -> None:
+def test_the_sets_follow_the_lists(pictures: Path, lists: Path, weights: Path) -> None:
     more = ("--original", str(weights), "--members", str(lists / "members.npy"))
     config = parse_config(*custom_arguments(pictures, lists, *more))
     source = load_source(config.source)
@@ -48,8 +48,8 @@ def test_the_sets_are_what_the_lists_say(pictures: Path, lists: Path, weights: P
     assert len(pool) % 2 == 0
 
 
-def test_the_next_list_inside_of_the_pool_trains_no_shadow_model(pictures: Path, lists: Path) -> None:
-    """Although neither weights nor members are given."""
+def test_another_list_inside_the_pool_trains_no_shadow_model(pictures: Path, lists: Path) -> None:
+    """Shadow models are reused although neither weights nor members are given."""
 
     def shadows(indices: list[int]) -> tuple[list[str], list[str]]:
         (lists / "forget.csv").write_text("\n".join(map(str, indices)))
@@ -67,7 +67,7 @@ def test_the_next_list_inside_of_the_pool_trains_no_shadow_model(pictures: Path,
     assert any("1 of the 6 listed examples lie outside of the fixed pool" in note for note in notes)
 
 
-def test_ids_name_what_indices_name(pictures: Path, lists: Path) -> None:
+def test_ids_and_indices_give_the_same_sets(pictures: Path, lists: Path) -> None:
     by_index = given_sets(
         parse_config(*custom_arguments(pictures, lists)),
         load_source(parse_config(*custom_arguments(pictures, lists)).source),
@@ -81,8 +81,8 @@ def test_ids_name_what_indices_name(pictures: Path, lists: Path) -> None:
     assert by_id.given_hash == by_index.given_hash
 
 
-def test_numbers_are_ids_where_ids_are_numbers(project: Path) -> None:
-    """Read as an index, a number that is no id would name somebody else."""
+def test_numbers_are_ids_if_the_ids_are_numbers(project: Path) -> None:
+    """A number that is not an id must not be read as an index, which would name another example."""
     write_noise_parquet(Path("data.parquet"), [str(1000 + number) for number in range(120)])
     source = load_source(SourceConfig(kind="auto", path="data.parquet"))
     np.save("ids.npy", np.array([1003, 1001]))
@@ -92,7 +92,7 @@ def test_numbers_are_ids_where_ids_are_numbers(project: Path) -> None:
         read_list(Path("ids.txt"), source)
 
 
-def test_an_id_of_two_examples_and_a_mixture_are_refused(project: Path) -> None:
+def test_ambiguous_ids_and_mixed_lists_are_refused(project: Path) -> None:
     write_noise_parquet(Path("data.parquet"), ["twin", "twin", *(f"one-{number}" for number in range(100))])
     source = load_source(SourceConfig(kind="auto", path="data.parquet"))
     Path("ids.txt").write_text("one-3\ntwin\n")

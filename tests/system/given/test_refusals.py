@@ -106,7 +106,7 @@ def modification_times(folder: Path) -> dict[Path, int]:
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_what_does_not_fit_is_refused_before_anything_is_written(
+def test_unsuitable_inputs_are_refused_before_anything_is_written(
     name: str, pictures: Path, lists: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     prepare_files, words = BAD[name]
@@ -116,9 +116,9 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
     arguments = [*(base[:1] + base[3:] if "--model" in changes else base), *changes]
     before = modification_times(lists)
     assert run_command("run", *arguments) == 2
-    said = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    message = " ".join(capsys.readouterr().err.replace("│", " ").split())
     for word in words:
-        assert word in said
+        assert word in message
     assert modification_times(lists) == before
     assert not Path(PAYLOAD).exists()
 
@@ -129,18 +129,18 @@ def test_pictures_of_mixed_sizes_are_refused(lists: Path, tmp_path: Path, capsys
         (mixed / str(label)).mkdir(parents=True)
         Image.new("RGB", (64 + label, 64)).save(mixed / f"{label}/a.png")
     assert run_command("run", *custom_arguments(mixed, lists)) == 2
-    said = capsys.readouterr().err
-    assert "is 65×64 pixels" in said
-    assert "resize all pictures to one size" in said
+    message = capsys.readouterr().err
+    assert "is 65×64 pixels" in message
+    assert "resize all pictures to one size" in message
     assert not (lists / "out").exists()
 
 
 def test_labels_as_strings_are_refused(lists: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pq.write_table(pa.table({"image": [{"bytes": b"", "path": ""}], "label": ["cat"]}), tmp_path / "data.parquet")
     assert run_command("run", *custom_arguments(tmp_path / "data.parquet", lists)) == 2
-    said = capsys.readouterr().err
-    assert "column label holds string" in said
-    assert "labels must be integers from 0 on" in said
+    message = capsys.readouterr().err
+    assert "column label holds string" in message
+    assert "labels must be integers from 0 on" in message
     assert not (lists / "out").exists()
 
 
@@ -152,12 +152,12 @@ def test_labels_as_strings_are_refused(lists: Path, tmp_path: Path, capsys: pyte
         (["--unlearned", "w.safetensors"], ["by --members", "give --original"]),
     ],
 )
-def test_an_audit_that_would_audit_something_else_is_refused(
+def test_an_audit_with_missing_or_conflicting_options_is_refused(
     arguments: list[str], words: list[str], pictures: Path, lists: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     members = ["--members", str(lists / "members.npy")] if "--methods" in arguments else []
     assert run_command("audit", *custom_arguments(pictures, lists, *members)[1:], *arguments) == 2
-    said = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    message = " ".join(capsys.readouterr().err.replace("│", " ").split())
     for word in words:
-        assert word in said
+        assert word in message
     assert not (lists / "out").exists()

@@ -22,9 +22,7 @@ from ungan_dist.runs.targets import train_target
 from ungan_dist.training.weights import load_weights, weights_bytes
 
 
-def test_weights_that_changed_since_the_plan_are_not_taken_for_those_that_were_named(
-    pictures: Path, lists: Path, weights: Path
-) -> None:
+def test_weights_changed_since_the_plan_are_refused(pictures: Path, lists: Path, weights: Path) -> None:
     own = lists / "w.safetensors"
     own.write_bytes(weights.read_bytes())
     plan = make_plan(
@@ -36,7 +34,7 @@ def test_weights_that_changed_since_the_plan_are_not_taken_for_those_that_were_n
         train_target(plan.originals[0])
 
 
-def test_weights_that_two_layers_share_are_written_and_read(tmp_path: Path) -> None:
+def test_tied_weights_are_written_and_read(tmp_path: Path) -> None:
     model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Linear(4, 4))
     model[1].weight = model[0].weight
     (tmp_path / "tied.safetensors").write_bytes(weights_bytes(model))
@@ -46,7 +44,7 @@ def test_weights_that_two_layers_share_are_written_and_read(tmp_path: Path) -> N
     assert torch.equal(again[1].weight, model[0].weight)
 
 
-def test_a_run_is_known_by_the_content_of_given_weights(pictures: Path, lists: Path, weights: Path) -> None:
+def test_the_hash_of_a_run_includes_the_content_of_given_weights(pictures: Path, lists: Path, weights: Path) -> None:
     def given_hash(content: bytes) -> str:
         (lists / "u.safetensors").write_bytes(content)
         more = (
@@ -64,7 +62,7 @@ def test_a_run_is_known_by_the_content_of_given_weights(pictures: Path, lists: P
     assert given_hash(same) == given_hash(same) != given_hash(other)
 
 
-def test_pixels_are_normalised_as_given_weights_were_trained(project: Path) -> None:
+def test_given_moments_replace_the_computed_ones(project: Path) -> None:
     write_noise_parquet(Path("data.parquet"), [str(number) for number in range(30)])
     own, told = (
         SourceConfig(kind="auto", path="data.parquet", **more) for more in ({}, {"mean": (0.5,), "std": (2.0,)})

@@ -1,4 +1,4 @@
-"""Intervals by what they promise: coverage in simulated audits whose truth is known."""
+"""Coverage of the intervals in simulated audits with known truth."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_students_t_covers_another_seed(num_seeds, spread):
 
 @pytest.mark.parametrize("spread", [0, 1, 3])
 def test_the_bootstrap_covers_this_model(spread):
-    """Conditional on the seed: the truth is the AUC of the very shift that this seed drew."""
+    """Conditional on the seed, the truth is the AUC of the shift that this seed drew."""
     rng = np.random.default_rng(spread)
     counts, hits = [draw_resample_counts(100, 400, 0), draw_resample_counts(200, 400, 1)], []
     for _ in range(500):
@@ -74,7 +74,7 @@ def test_the_bootstrap_covers_this_model(spread):
 
 @pytest.mark.parametrize("shift", [0.3, 1.5])
 def test_the_interval_of_a_share_is_wide_enough_for_rare_events(shift):
-    """TNR at 1 % FNR with 34 forget examples, as in ``digits``; the bootstrap alone covers 18 % at shift 1.5."""
+    """TNR at 1 % FNR with 34 forget examples, as in ``digits``; a bootstrap by itself covers 18 % at shift 1.5."""
     rng = np.random.default_rng(5)
     truth, hits = norm.cdf(norm.ppf(0.01) + 1 - shift), []
     counts = [draw_resample_counts(640, 300, 0), draw_resample_counts(34, 300, 1)]
@@ -88,7 +88,7 @@ def test_the_interval_of_a_share_is_wide_enough_for_rare_events(shift):
     assert np.mean(hits) >= 0.93
 
 
-def test_a_share_never_seen_is_not_certainly_absent():
+def test_a_share_of_zero_has_an_exact_interval():
     found = bootstrap_interval([0.0], np.zeros((1, 200)), 0.95, num_examples=34)
     assert found.high == pytest.approx(binomtest(0, 34).proportion_ci(0.95, "exact").high)
     wide = bootstrap_interval([0.5], np.linspace(0, 1, 200)[None], 0.95, num_examples=34)
@@ -183,7 +183,7 @@ def test_verdict(low, high, outcome):
 
 
 @given(st.floats(-0.5, 0.5), st.floats(0, 0.5), st.floats(0.001, 0.4))
-def test_verdict_turns_with_the_sign(low, width, delta):
+def test_the_verdict_flips_with_the_sign(low, width, delta):
     turned = {"under-forgotten": "over-forgotten", "over-forgotten": "under-forgotten"}
     found = decide_verdict(interval(low, low + width), delta).outcome
     assert decide_verdict(interval(-low - width, -low), delta).outcome == turned.get(found, found)
@@ -199,13 +199,13 @@ def test_any_larger_delta_than_the_smallest_passes(low, width):
         assert decide_verdict(gap, smallest).outcome != "equivalent"
 
 
-def test_the_reference_is_judged_by_nothing():
+def test_the_reference_has_no_verdict():
     found = decide_verdict(None, 0.02)
     assert (found.outcome, found.gap, found.smallest_delta) == ("reference", None, None)
 
 
 def test_bad_input_is_refused(monkeypatch):
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as in production, where our own checks stand
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as in production: only the package's checks
     with pytest.raises(ValueError, match="at least 3 seeds, got 2"):
         student_t_interval([0.5, 0.6], 0.95)
     with pytest.raises(ValueError, match="finite values"):

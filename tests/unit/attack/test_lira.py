@@ -97,7 +97,7 @@ def test_unequal_groups_are_fitted_by_their_own_sizes():
     np.testing.assert_allclose(score, expected, rtol=1e-10, atol=1e-10)
 
 
-def test_auto_is_resolved_by_the_fleet_also_where_models_are_left_out():
+def test_auto_is_resolved_by_the_whole_fleet_even_if_models_are_left_out():
     assert resolve_variance("auto", 62) == "pooled"
     assert resolve_variance("auto", 64) == "per_example"
     assert resolve_variance("carlini_fixed", 8) == "carlini_fixed"
@@ -154,7 +154,7 @@ def test_moments_of_both_groups_are_those_of_each(seed: int, offset: float, spre
 
 
 @given(st.permutations(range(8)), st.integers(0, 20))
-def test_the_order_of_models_and_examples_is_without_effect(models, seed):
+def test_the_order_of_models_and_examples_has_no_effect(models, seed):
     shadow, membership, target = fleet(seed=seed)
     order, examples = list(models), np.random.default_rng(seed).permutation(40)
     moved = likelihood_ratio(shadow[order][:, examples], membership[order][:, examples], target[examples])
@@ -162,7 +162,7 @@ def test_the_order_of_models_and_examples_is_without_effect(models, seed):
 
 
 @pytest.mark.parametrize(("variance", "with_partner"), [("per_example", 0.435), ("pooled", 0.48)])
-def test_without_signal_a_shadow_target_is_even_only_if_its_partner_is_left_out_too(variance, with_partner):
+def test_a_shadow_target_without_signal_is_unbiased_only_without_its_partner(variance, with_partner):
     rng = np.random.default_rng(0)
     membership = complementary(8, 40_000, rng)
     shadow = rng.standard_normal((8, 40_000, 1))
@@ -233,12 +233,12 @@ def test_examples_without_enough_models_are_counted():
     [{"center": "mode"}, {"variance": "fixed"}, {"mode": "both"}, {"sigma_floor": 0.0}, {"leave_out": (8,)}],
 )
 def test_unknown_options_are_refused(options, monkeypatch):
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as in production, where our own checks stand
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as in production: only the package's checks
     with pytest.raises(ValueError, match=next(iter(options))):
         likelihood_ratio(*fleet(), **options)
 
 
-def test_shapes_that_do_not_fit_are_refused(monkeypatch):
+def test_mismatched_shapes_are_refused(monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     shadow, membership, target = fleet()
     with pytest.raises(ValueError, match="shadow_log_odds must be"):

@@ -87,7 +87,7 @@ def test_order_statistics_by_hand():
     assert tpr_at_fpr(np.array([197.5, 198.0, 198.5, 300.0]), members, 0.01) == 0.5
 
 
-def test_rates_are_taken_as_written():
+def test_rates_are_decimal_numbers():
     # 0.07 · 100 is 7.000000000000001 in binary, 0.29 · 100 is 28.999999999999996.
     scores = np.arange(100.0)
     assert operating_point(scores, scores, 0.07).threshold == 6.0
@@ -96,7 +96,7 @@ def test_rates_are_taken_as_written():
     assert examples_needed(0.3) == 4
 
 
-def test_too_few_examples_say_how_many_are_needed():
+def test_too_few_examples_are_reported_with_the_number_needed():
     scores = np.arange(999.0)
     with pytest.raises(ValueError, match="at least 1,000 members, got 999"):
         tnr_at_fnr(scores, scores, 0.001)
@@ -117,7 +117,7 @@ def test_infinite_scores_have_an_order():
 
 
 def test_bad_scores_are_refused(monkeypatch):
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as in production, where our own checks stand
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as in production: only the package's checks
     good = np.arange(100.0)
     for bad in (np.array([np.nan, 1.0]), np.array([]), np.zeros((2, 2))):
         with pytest.raises(ValueError, match=r"scores (are NaN|must be one-dimensional)|are NaN"):

@@ -38,7 +38,7 @@ DIGITS = Design(num_forget=135, num_non_members=675, num_seeds=5, num_shadows=64
 
 
 def gaps(generator: np.random.Generator, design: Design, num_runs: int) -> np.ndarray:
-    """Gaps of methods that equal Retrain, runs × seeds, from scores that say nothing."""
+    """Simulate gaps of methods equal to Retrain, runs × seeds, from uninformative scores."""
     values = np.empty((num_runs, design.num_seeds))
     for run, seed in np.ndindex(values.shape):
         pair = [auc(generator.normal(size=design.num_forget), generator.normal(size=design.num_non_members))
@@ -93,7 +93,7 @@ def test_with_one_seed_the_bootstrap_is_as_wide_as_forecast() -> None:
 
 
 @pytest.mark.parametrize("num_shadows", [16, 64, 128])
-def test_the_attack_sees_of_a_leak_what_the_formula_says(num_shadows: int) -> None:
+def test_the_visible_part_of_a_leak_follows_the_formula(num_shadows: int) -> None:
     """Gaussian log-odds with a known difference, through the real membership matrix and the real fits."""
     generator = np.random.default_rng(3)
     delta, num_examples = 0.10, 20_000
@@ -110,7 +110,7 @@ def test_the_attack_sees_of_a_leak_what_the_formula_says(num_shadows: int) -> No
     assert observable_leak(delta, num_shadows) < observable_leak(delta, 2 * num_shadows) < delta
 
 
-def test_what_more_of_everything_buys() -> None:
+def test_more_seeds_and_examples_lower_the_smallest_delta() -> None:
     now = estimate_power(DIGITS, 0.05)
     more_seeds = estimate_power(Design(num_forget=135, num_non_members=675, num_seeds=10, num_shadows=64), 0.05)
     more_forget = estimate_power(Design(num_forget=270, num_non_members=675, num_seeds=5, num_shadows=64), 0.05)
@@ -154,7 +154,7 @@ def test_advice_can_be_followed(remedies: Remedies, advice: str, rows: list[str]
     assert list(compare_designs(DIGITS, 0.05, remedies)) == rows
 
 
-def test_what_was_given_says_what_there_can_be_more_of() -> None:
+def test_remedies_follow_from_the_given_inputs() -> None:
     assert find_remedies(custom()) == Remedies()
     assert find_remedies(custom(forget="f")) == Remedies(forget_list=True)
     assert find_remedies(custom(forget="f", members="m")) == Remedies(forget_list=True)
@@ -166,7 +166,7 @@ def test_what_was_given_says_what_there_can_be_more_of() -> None:
     )
 
 
-def test_designs_that_are_none_are_refused() -> None:
+def test_invalid_designs_are_refused() -> None:
     with pytest.raises(ValueError, match="num_seeds"):
         Design(num_forget=1, num_non_members=1, num_seeds=0, num_shadows=4)
     with pytest.raises(ValueError, match="spread"):

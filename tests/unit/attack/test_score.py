@@ -22,7 +22,7 @@ def shown(method: str, seed: int, *, num_train=400, num_forget=40, forget_shift=
     rng = np.random.default_rng(seed)
     pool = rng.permutation(2 * num_train)
     forget, retain, non_members = pool[:num_forget], pool[num_forget:num_train], pool[num_train:]
-    # What the pool's examples have in common over the methods of a seed, and the method's own noise.
+    # noise shared by the methods of a seed, and the method's own noise
     scores = rng.standard_normal(2 * num_train)
     scores += noise * np.random.default_rng([seed, *method.encode()]).standard_normal(2 * num_train)
     scores[retain] += 1
@@ -111,7 +111,7 @@ def test_over_forgetting_is_seen_in_the_flipped_column():
     assert flipped.mean > 0.3 > straight.mean
 
 
-def test_turning_the_scores_swaps_the_two_tprs_with_their_intervals():
+def test_negating_the_scores_swaps_the_two_tprs_and_their_intervals():
     item = shown("original", 0, forget_shift=1.0)
     turned = dataclasses.replace(item, scores=-item.scores)
     row, other = (score_rows([one], ATTACK, num_test=300)[0] for one in (item, turned))
@@ -122,7 +122,7 @@ def test_turning_the_scores_swaps_the_two_tprs_with_their_intervals():
         assert (found.mean, found.low, found.high) == pytest.approx((expected.mean, expected.low, expected.high))
 
 
-def test_a_share_of_none_is_given_room():
+def test_a_share_of_zero_has_an_exact_interval():
     row = score_rows([shown("original", 0, forget_shift=9.0)], ATTACK, num_test=300)[0]
     exact = binomtest(0, 40).proportion_ci(0.95, "exact")
     for cell in (row.tnr_at_fnr["0.01"], row.tpr_at_fpr_flipped["0.01"]):
@@ -142,7 +142,7 @@ def test_lifting_the_retain_scores_changes_column_a_but_no_verdict():
     assert (after.auc, after.verdict) == (before.auc, before.verdict)
 
 
-def test_cells_that_cannot_be_computed_say_why():
+def test_undefined_cells_have_a_reason():
     row = score_rows([shown("original", 0)], ATTACK, num_test=300)[0]
     assert row.tnr_at_fnr["0.001"] == "n/a (needs ≥ 1,000 retain examples)"
     assert row.achieved_fnr["0.001"] == []
@@ -152,7 +152,7 @@ def test_cells_that_cannot_be_computed_say_why():
         score_rows([shown("original", 0)], dataclasses.replace(ATTACK, fnr=0.001), num_test=300)
 
 
-def test_a_partial_run_is_scored_on_what_there_is():
+def test_a_partial_run_is_scored_on_its_results():
     evidence = [shown("original", seed) for seed in range(4)]
     evidence += [shown("retrain", seed) for seed in (0, 1, 2)]
     evidence += [shown("ungan", seed) for seed in (1, 3)]
@@ -170,7 +170,7 @@ def test_a_partial_run_is_scored_on_what_there_is():
     assert fine_tuning.verdict.gap.per_seed == [aucs["fine_tuning", 3] - 0.5]
 
 
-def test_rows_keep_their_order_and_repeat_themselves():
+def test_rows_keep_their_order_and_are_repeatable():
     evidence = [shown(method, 0) for method in ("ungan_no_adversary", "original", "retrain")]
     rows = score_rows(evidence, ATTACK, num_test=300)
     assert [row.title for row in rows] == ["UnGAN, no adversary", "Original", "Retrain"]
@@ -202,7 +202,7 @@ def test_every_number_is_a_plain_float():
         assert {type(number) for number in numbers(rows)} == {float}
 
 
-def test_evidence_that_does_not_fit_together_is_refused():
+def test_inconsistent_evidence_is_refused():
     first = shown("original", 0)
     with pytest.raises(ValueError, match="no evidence"):
         score_rows([], ATTACK)

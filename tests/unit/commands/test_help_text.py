@@ -1,4 +1,4 @@
-"""``--help`` on narrow terminals: unwrap text, no half-empty lines, every name a reader needs."""
+"""``--help`` on narrow terminals has rewrapped text, no half-empty lines, and every needed name."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def help_of(recipe: str, width: int, monkeypatch: pytest.MonkeyPatch) -> str:
     return shown.getvalue()
 
 
-def test_paragraphs_flow_and_names_lose_their_backticks() -> None:
+def test_paragraphs_are_rewrapped_and_backticks_are_removed() -> None:
     assert unwrap("One ``name``\n    goes on.\n\n    Another.") == "One name goes on.\n\nAnother."
     assert "checked against its checksum" in field_texts(SourceConfig)["kind"]
 
@@ -36,7 +36,7 @@ def test_help_fits_and_breaks_no_line_early(width: int, monkeypatch: pytest.Monk
     assert "``" not in text
     inside = [line.strip("│ ") if line.startswith("│") else "" for line in lines]
     for line, after in itertools.pairwise(inside):
-        # a line is left early only where the next word would not have fitted, or a paragraph ends
+        # a line ends early only if the next word does not fit or the paragraph ends
         if after and not after.startswith("-") and not line.startswith(("-", "─")) and line and "─" not in after:
             assert len(line) + 1 + len(after.split()[0]) > width - 12 or line.endswith((")", ".")), (line, after)
 
@@ -50,7 +50,7 @@ def test_help_names_the_short_options_and_all_rows(monkeypatch: pytest.MonkeyPat
     assert not re.search(r"--model \S+,", help_of("digits", 100, monkeypatch))
 
 
-def test_options_are_still_understood_in_both_spellings() -> None:
+def test_options_are_accepted_in_both_spellings() -> None:
     config = recipe_config(["custom", "--model", "a:b", "--given.forget", "list.csv"], command="run")
     assert (config.model.factory, config.given.forget) == ("a:b", "list.csv")
     config = recipe_config(["digits", "--unsir.noise-steps", "3", "--train.augment.flip"], command="run")

@@ -1,4 +1,4 @@
-"""The short options of the recipe ``custom``, and what a command says that was told no recipe."""
+"""The short options of the recipe ``custom``, and commands without a recipe."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ def test_an_option_given_twice_is_refused(name: str, again: str) -> None:
         recipe_config(["custom", name, "m:a", *second], command="run")
 
 
-def test_what_is_missing_is_named_as_it_is_typed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_options_are_named_as_typed(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         recipe_config(["custom", "--unlearned", "w", "--forget", "f"], command="run")
     assert ended.value.code == 2
-    said = capsys.readouterr().err
-    assert "--members (given.members)" in said
-    assert "give --original if" in " ".join(said.split())
+    message = capsys.readouterr().err
+    assert "--members (given.members)" in message
+    assert "give --original if" in " ".join(message.split())
 
 
 @pytest.mark.parametrize("arguments", [[], ["--output", "runs"]])
-def test_a_command_without_a_recipe_is_told_the_recipes(arguments: list[str]) -> None:
+def test_a_command_without_a_recipe_lists_the_recipes(arguments: list[str]) -> None:
     with pytest.raises(ConfigError, match="name a recipe first: digits, cifar10-small"):
         recipe_config(arguments, command="run")
 
 
-def test_the_package_shows_its_public_names_alone() -> None:
+def test_the_package_lists_only_its_public_names() -> None:
     code = "import ungan_dist; print([name for name in dir(ungan_dist) if not name.startswith('__')])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     names = ["AuditConfig", "ForgetData", "Report", "audit", "load", "recipes", "unlearn"]

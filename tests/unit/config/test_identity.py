@@ -1,4 +1,4 @@
-"""What names a result, what extends it, and what has no part in it."""
+"""Fields that identify a result, fields that extend it, and fields without effect."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_execution_and_append_only_fields_do_not_change_the_hash(tmp_path: Path)
     assert run_hash(config, "data") == run_hash(same, "data")
 
 
-def test_how_many_workers_share_a_batch_is_identity_only_where_it_changes_more_than_rounding(tmp_path: Path) -> None:
+def test_num_workers_is_identity_only_if_it_changes_more_than_rounding(tmp_path: Path) -> None:
     config = small_config(tmp_path)
 
     def ids(**changes: Any) -> tuple[str, list[str]]:
@@ -91,6 +91,6 @@ def test_equal_identities_do_not_differ() -> None:
 
 
 @pytest.mark.parametrize("name", ["", ".hidden", "a/b", "a?region=b", "a#b", "a%2Fb", "data", "shadows"])
-def test_a_run_name_that_is_no_plain_folder_or_breaks_a_url_is_refused(name: str) -> None:
+def test_a_run_name_must_be_a_plain_folder_name_and_fit_in_a_url(name: str) -> None:
     with pytest.raises(ValueError, match="plain folder name"):
         ExecutionConfig(run_name=name)

@@ -1,4 +1,4 @@
-"""The one table of methods: every list, title, option and help text of a method derives from its line."""
+"""Every list, title, option and help text of a method derives from its line in the table of methods."""
 
 from __future__ import annotations
 

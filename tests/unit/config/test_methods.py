@@ -1,4 +1,4 @@
-"""Configs of the methods refuse what has no meaning, naming the field and the value."""
+"""Configs of the methods refuse invalid values and name the field and the value."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def test_fidelity_changes_one_factor_a_row() -> None:
         assert variant in CONTROLS or len(changes) == 1 or variant == "ungan_energy_all_pairs"
         assert TITLES[variant].startswith("UnGAN, ")
     assert set(UNGAN_VARIANTS) < set(fidelity().methods)
-    # of the table's readings, every field with named alternatives has a row
+    # every field with named alternatives has a row
     alternatives = {name for changes in UNGAN_VARIANTS.values() for name in changes}
     assert {"penalty", "penalty_of", "penalty_weight", "epsilon_per", "mix_labels", "estimator"} <= alternatives
     assert {"surrogate", "critic_input", "inclusive_loops", "optimizers", "kl_direction"} <= alternatives

@@ -1,4 +1,4 @@
-"""The sets around a forget list: what was trained on, what stays unseen, and which pool other lists share."""
+"""The sets drawn for a forget list: training, unseen and the pool that lists share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NUM, NUM_TEST = 200, 60
 
 
 def source(num_test: int = 0) -> Source:
-    """200 examples, and official test examples before the last hundred of them."""
+    """Make a source of 200 examples, with official test examples before the last hundred."""
     count = NUM + num_test
     return Source(
         images=np.zeros((count, 4, 4, 1), np.uint8),
@@ -58,7 +58,7 @@ def parts(sets: GivenSets) -> dict[str, set[int]]:
 
 
 def check(sets: GivenSets) -> None:
-    """No example in two sets, and a pool that can be halved."""
+    """Assert that sets are disjoint and that the pool can be halved."""
     found = parts(sets)
     assert sum(map(len, found.values())) == len(set().union(*found.values()))
     assert len(sets.split.pool) % 2 == 0
@@ -66,7 +66,7 @@ def check(sets: GivenSets) -> None:
 
 
 def fixed_pool(folder: Path, data: Source) -> np.ndarray:
-    """The pool of a list that lies inside of it."""
+    """Return the pool of a list inside it."""
     found = (given_sets(config(folder, [number]), data) for number in range(NUM))
     return next(sets.split.pool for sets in found if not sets.notes)
 
@@ -113,13 +113,13 @@ def test_models_trained_here_never_see_official_test_examples(tmp_path: Path) ->
         given_sets(config(tmp_path, [0, 100]), data)
 
 
-def test_a_list_of_more_than_half_of_the_pool_is_told_the_truth(tmp_path: Path) -> None:
-    said = r"lists 90 of 200 examples; without --members the original is trained on 80, which leaves 0 to retain"
-    with pytest.raises(ValueError, match=said):
+def test_a_list_of_more_than_half_of_the_pool_is_refused_with_the_numbers(tmp_path: Path) -> None:
+    message = r"lists 90 of 200 examples; without --members the original is trained on 80, which leaves 0 to retain"
+    with pytest.raises(ValueError, match=message):
         given_sets(config(tmp_path, list(range(90))), source())
 
 
-def test_official_test_examples_are_tested_on_where_members_are_given(tmp_path: Path) -> None:
+def test_official_test_examples_are_the_test_set_if_members_are_given(tmp_path: Path) -> None:
     data = source(NUM_TEST)
     assert data.test is not None
     train = np.setdiff1d(np.arange(NUM + NUM_TEST), data.test)
@@ -142,7 +142,7 @@ def test_official_test_examples_are_tested_on_where_members_are_given(tmp_path: 
     assert any(f"{lent} of its 60 stand in D^s and D_u" in note for note in sets.notes)
 
 
-def test_who_was_not_trained_on_is_named_as_listed(tmp_path: Path) -> None:
+def test_listed_non_members_are_named_as_listed(tmp_path: Path) -> None:
     data = source(NUM_TEST)
     listed = config(tmp_path, [0], members=members(tmp_path, list(range(50))))
     (tmp_path / "forget.csv").write_text("person 3\nperson 77\n")
@@ -152,8 +152,8 @@ def test_who_was_not_trained_on_is_named_as_listed(tmp_path: Path) -> None:
         given_sets(listed, data)
     taken = config(tmp_path, [0], original="weights.safetensors")
     (tmp_path / "forget.csv").write_text("person 3\nperson 107\n")
-    said = r"'person 107' was not trained on \(without --members, all but the official .* members\).* with --members"
-    with pytest.raises(ValueError, match=said):
+    message = r"'person 107' was not trained on \(without --members, all but the official .* members\).* with --members"
+    with pytest.raises(ValueError, match=message):
         given_sets(taken, data)
 
 
@@ -164,7 +164,7 @@ def test_seeds_share_the_sets_of_a_list_with_a_note(tmp_path: Path) -> None:
     assert any("The 3 seeds differ in training alone" in note for note in notes)
 
 
-def test_a_stand_in_for_the_original_is_called_one(tmp_path: Path) -> None:
+def test_a_note_names_a_stand_in_for_the_original(tmp_path: Path) -> None:
     (tmp_path / "u.safetensors").write_bytes(b"weights")
     more = {"unlearned": str(tmp_path / "u.safetensors"), "members": members(tmp_path, list(range(100)))}
     notes = given_sets(config(tmp_path, [0, 1], **more), source()).notes

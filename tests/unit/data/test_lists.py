@@ -1,4 +1,4 @@
-"""Lists as people write them: whoever is named is meant, or the list is refused with the line and the remedy."""
+"""Lists are read as written, or refused with the line and a remedy."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def listed(folder: Path, content: str | bytes, ids: tuple[str, ...] | None, name
         (f",id\n0,{PATHS[3]}\n1,{PATHS[5]}\n", PATHS, [3, 5]),
         (f"index,id\n0,{PATHS[3]}\n1,{PATHS[5]}\n", PATHS, [3, 5]),
         (f"when,File\n2024,{PATHS[3]}\n", PATHS, [3]),
-        # where one of two columns holds the data's ids, it is the one that is meant
+        # of two columns, the one with ids of the data is read
         (f"id,path\n7,{PATHS[3]}\n8,{PATHS[5]}\n", PATHS, [3, 5]),
         ("index,id\n3,1005\n", NUMBERS, [5]),
         ("id,index\n9,3\n", None, [3]),
@@ -57,21 +57,21 @@ def listed(folder: Path, content: str | bytes, ids: tuple[str, ...] | None, name
         (f"index\n{PATHS[3]}\n", PATHS, [3]),
         ("\n3\n\n  \n5\r\n", None, [3, 5]),
         ("forget\n3\n", None, [3]),
-        # an example may be called what headings are called
+        # the id of an example may equal a heading
         ("id\nother\n", ("other", "id", *PATHS[2:]), [0, 1]),
         (" a\nb\n", (" a", "b", *PATHS[2:]), [0, 1]),
         ('"a, ""b"""\n', ('a, "b"', *PATHS[1:]), [0]),
         ("\ufeff3\n", None, [3]),
     ],
 )
-def test_the_column_that_is_named_is_read(
+def test_the_named_column_is_read(
     tmp_path: Path, content: str, ids: tuple[str, ...] | None, expected: list[int]
 ) -> None:
     assert listed(tmp_path, content, ids) == expected
 
 
 @pytest.mark.parametrize(
-    ("content", "ids", "said"),
+    ("content", "ids", "message"),
     [
         ("5,6,7\n", None, 'line 1 has 3 columns and no heading .* name one "id" or "index"'),
         (f"0,{PATHS[3]}\n1,{PATHS[5]}\n", PATHS, "2 columns and no heading"),
@@ -89,7 +89,7 @@ def test_the_column_that_is_named_is_read(
         (f"3\n{'4' * 5000}\n", None, r"line 2: index 4{80}… \(5,000 characters\) is out of range, must be 0 … 39"),
         ("surname\n3\n", None, "line 1: the data has no example 'surname'.*If line 1 is a heading, name it 'id'"),
         ("id;note\n3;x\n", None, "'id;note'.*Separate columns with commas"),
-        # headed as ids, numbers are no indices
+        # under a heading of ids, numbers are not indices
         ("id\n3\n", PATHS, "line 2: the data has no example '3'.*c0/0000.png.*\"index\""),
         ("index\n3\n", NUMBERS, "headed as indices, but the data has ids that are numbers \\('1000'\\)"),
         ("5\n6\n", ("932.0", *PATHS[1:]), "line 1: the data has no example '5'.*'932.0'.*a number is an id"),
@@ -101,10 +101,10 @@ def test_the_column_that_is_named_is_read(
         ("id\n", None, "lists no example"),
     ],
 )
-def test_what_may_name_somebody_else_is_refused(
-    tmp_path: Path, content: str | bytes, ids: tuple[str, ...] | None, said: str
+def test_ambiguous_names_are_refused(
+    tmp_path: Path, content: str | bytes, ids: tuple[str, ...] | None, message: str
 ) -> None:
-    with pytest.raises(ValueError, match=re.compile(f"forget.csv.*({said})", re.DOTALL)):
+    with pytest.raises(ValueError, match=re.compile(f"forget.csv.*({message})", re.DOTALL)):
         listed(tmp_path, content, ids)
 
 
@@ -141,7 +141,7 @@ def test_arrays_of_integers_and_of_ids(
 
 
 @pytest.mark.parametrize(
-    ("content", "ids", "said"),
+    ("content", "ids", "message"),
     [
         (_npz, None, r"several arrays \(.npz\)"),
         (lambda: _npy(np.arange(NUM) < 3), None, r"mask \(bool\): save np.flatnonzero\(mask\)"),
@@ -161,21 +161,21 @@ def test_arrays_of_integers_and_of_ids(
         (lambda: _header("{'descr': '<i8', ((("), None, "without unpickling"),
     ],
 )
-def test_arrays_that_are_no_list(
-    tmp_path: Path, content: Callable[[], bytes], ids: tuple[str, ...] | None, said: str
+def test_arrays_of_another_form_are_refused(
+    tmp_path: Path, content: Callable[[], bytes], ids: tuple[str, ...] | None, message: str
 ) -> None:
-    with pytest.raises(ValueError, match=f"forget.npy.*{said}"):
+    with pytest.raises(ValueError, match=f"forget.npy.*{message}"):
         listed(tmp_path, content(), ids, "forget.npy")
 
 
-def test_a_folder_and_an_absent_list(tmp_path: Path) -> None:
+def test_a_folder_and_an_absent_list_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"is a folder: name the list"):
         read_list(tmp_path, source(None))
     with pytest.raises(ValueError, match=r"absent does not exist"):
         read_list(tmp_path / "absent", source(None))
 
 
-def test_an_example_is_told_as_it_was_listed(tmp_path: Path) -> None:
+def test_an_example_is_named_as_listed(tmp_path: Path) -> None:
     (tmp_path / "forget.csv").write_text(f"id\n{PATHS[7]}\n{PATHS[2]}\n")
     found = read_entries(tmp_path / "forget.csv", source(PATHS))
     assert found.describe(7) == f"{tmp_path}/forget.csv, line 2: example 'c3/0007.png'"

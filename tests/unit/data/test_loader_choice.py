@@ -1,4 +1,4 @@
-"""The choice of a loader changes no bit and no id; FFCV's file is checked, and written anew on request."""
+"""The choice of a loader changes no bit and no id; FFCV's file is checked, and rebuilt on request."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ CIFAR = Path(os.environ.get("CIFAR10_PARQUET", Path(__file__).parents[3] / "../s
 
 
 def results(config: AuditConfig) -> dict[str, bytes]:
-    """Table and log-odds of a finished run, and every model's weights, by name."""
-    # FFCV compiles in processes of the pool's: in this one other tests may have compiled for other arrays
+    """Return table, log-odds and weights of all models of a finished run, by name."""
+    # FFCV compiles in processes of the pool, because other tests may have compiled for other arrays in this one
     audit(config, run_units=InProcess() if config.data.loader == "resident" else None)
     output = Path(config.output)
     kept = [*output.glob("run/table.json"), *output.glob("**/*.npy"), *output.glob("**/*.safetensors")]
@@ -54,7 +54,7 @@ def results(config: AuditConfig) -> dict[str, bytes]:
 
 
 def agree(resident: AuditConfig, in_file: AuditConfig) -> None:
-    """Equal bits and equal ids; then a run with one loader is taken up by the other, which finds nothing to do."""
+    """Bits and ids are equal, and a run finished with one loader is complete for the other."""
     expected, found = results(resident), results(in_file)
     assert sorted(found) == sorted(expected)
     assert any(name.endswith("table.json") for name in found)
@@ -84,7 +84,7 @@ def test_digits_have_the_same_table_with_either_loader(tmp_path: Path) -> None:
 @pytest.mark.timeout(300)
 @pytest.mark.process
 def test_cifar10_small_has_the_same_table_with_either_loader(tmp_path: Path) -> None:
-    """The recipe with a few hundred pictures, three epochs and four shadow models."""
+    """The recipe is reduced to a few hundred pictures, three epochs and four shadow models."""
     if not CIFAR.is_dir():
         pytest.skip(f"{CIFAR} is absent: name a folder of CIFAR-10 as Parquet by CIFAR10_PARQUET")
     for name, count in (("train", 700), ("test", 100)):
@@ -106,7 +106,7 @@ def test_cifar10_small_has_the_same_table_with_either_loader(tmp_path: Path) -> 
 
 @needs_ffcv
 @pytest.mark.parametrize(("quality", "subsampling"), [(75, 2), (90, 0)])
-def test_large_jpegs_are_kept_as_files_and_lose_nothing(tmp_path: Path, quality: int, subsampling: int) -> None:
+def test_large_jpegs_are_stored_as_files_without_loss(tmp_path: Path, quality: int, subsampling: int) -> None:
     generator = np.random.default_rng(0)
     for name in ("cat", "dog"):
         (tmp_path / "data" / name).mkdir(parents=True)
@@ -157,7 +157,7 @@ def test_auto_is_resident_up_to_a_quarter_of_the_memory(monkeypatch: pytest.Monk
     assert resolve_loader("resident", 10**12, "cpu") == ("resident", None)
 
 
-def test_the_memory_is_this_machines() -> None:
+def test_the_memory_limit_is_at_most_the_machines_memory() -> None:
     stated = int(re.findall(r"MemTotal: *(\d+) kB", Path("/proc/meminfo").read_text())[0]) * 1024
     assert 0 < get_memory_limit("cpu") <= stated * 1.1
 
@@ -199,7 +199,9 @@ def test_threads_for_reading() -> None:
     assert choose_num_threads(None, "cuda") >= 1
 
 
-def test_without_ffcv_auto_says_so_and_ffcv_names_the_packages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_ffcv_auto_reports_it_and_ffcv_names_the_packages(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setitem(sys.modules, "ffcv", None)  # as Python marks a package that cannot be imported
     assert resolve_loader("auto", 10, "cpu") == ("resident", None)
     with pytest.raises(ConfigError, match=r"libturbojpeg0-dev.*ungan_dist\[ffcv\]"):
@@ -212,7 +214,7 @@ def test_without_ffcv_auto_says_so_and_ffcv_names_the_packages(monkeypatch: pyte
     assert (tmp_path / "run" / "table.json").exists()
 
 
-def test_prepare_writes_once_and_rebuilds_what_is_damaged(tmp_path: Path) -> None:
+def test_prepare_writes_once_and_rebuilds_a_damaged_file(tmp_path: Path) -> None:
     written = run_command("prepare", "digits", "--output", tmp_path)
     assert written.returncode == 0, written.stderr
     (path,) = tmp_path.glob("data/*/data.beton")
@@ -231,7 +233,7 @@ def test_prepare_writes_once_and_rebuilds_what_is_damaged(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(("length", "bit"), [(0, None), (1000, None), (-1, None), (0, 0), (0, 3000 * 8)])
-def test_a_damaged_file_is_left_until_a_rebuild_is_asked_for(tmp_path: Path, length: int, bit: int | None) -> None:
+def test_a_damaged_file_is_replaced_only_with_rebuild(tmp_path: Path, length: int, bit: int | None) -> None:
     source = load_source(SourceConfig())
     place = BetonLocation(output=tmp_path, data_hash=source.content_hash)
     prepare_beton(source, place)
@@ -248,7 +250,7 @@ def test_a_damaged_file_is_left_until_a_rebuild_is_asked_for(tmp_path: Path, len
 
 
 @pytest.mark.process
-def test_what_a_killed_prepare_left_is_removed_by_the_next(tmp_path: Path) -> None:
+def test_prepare_removes_files_of_a_killed_prepare(tmp_path: Path) -> None:
     code = f"""
         import os, signal
         from pathlib import Path
@@ -269,7 +271,7 @@ def test_what_a_killed_prepare_left_is_removed_by_the_next(tmp_path: Path) -> No
     assert sorted(path.name for path in place.path.parent.iterdir()) == ["beton.json", "data.beton"]
 
 
-def test_a_folder_in_the_files_place_is_named(tmp_path: Path) -> None:
+def test_a_folder_at_the_files_path_is_named(tmp_path: Path) -> None:
     source = load_source(SourceConfig())
     place = BetonLocation(output=tmp_path, data_hash=source.content_hash)
     prepare_beton(source, place)
@@ -295,7 +297,7 @@ def test_a_run_refuses_a_damaged_file_and_computes_nothing(tmp_path: Path) -> No
     assert not list(tmp_path.glob("**/*.safetensors"))
 
 
-def test_prepare_explains_itself(tmp_path: Path) -> None:
+def test_prepare_has_help_and_refuses_wrong_options(tmp_path: Path) -> None:
     assert "--rebuild" in run_command("prepare", "--help").stdout
     assert "prepare" in run_command("--help").stdout
     assert_refused(run_command("prepare", "digitz"), "digitz", "cifar10-small")

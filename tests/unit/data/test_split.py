@@ -1,4 +1,4 @@
-"""The sets and the membership matrix: their sizes, their disjointness, their laws."""
+"""Sizes, disjointness and balance of the sets and the membership matrix."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def test_pairs_and_seeds_are_drawn_independently() -> None:
 
 
 @pytest.mark.parametrize(("models", "examples"), [(3, 10), (0, 10), (4, 7), (4, 0)])
-def test_what_cannot_be_halved_is_refused(models: int, examples: int) -> None:
+def test_odd_numbers_of_models_or_examples_are_refused(models: int, examples: int) -> None:
     with pytest.raises(ValueError, match="even"):
         draw_membership(models, examples, 0)
 
 
-def test_sets_partition_what_they_should() -> None:
+def test_sets_partition_the_examples_and_the_pool() -> None:
     config = SplitConfig(train=60, shadow_pool=60, unseen=20, forget_fraction=0.2)
     split = make_split(config, 200, None)
     everything = np.concatenate([split.pool, split.unseen, split.test])
@@ -77,6 +77,6 @@ def test_a_forget_fraction_that_leaves_nothing_is_refused(fraction: float) -> No
         SplitConfig(forget_fraction=fraction)
 
 
-def test_hash_tells_type_shape_and_content_apart() -> None:
+def test_the_hash_depends_on_type_shape_and_content() -> None:
     arrays = [np.zeros(4, bool), np.zeros(4, np.int8), np.zeros((2, 2), bool), np.array([0, 0, 0, 1], bool)]
     assert len({hash_array(array) for array in arrays}) == 4

@@ -1,4 +1,4 @@
-"""Where fused kernels run: on a GPU, else in Triton's interpreter, which the conftest above has switched on."""
+"""The device of fused kernels: a GPU, or the CPU with Triton's interpreter, which the parent conftest enables."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 @pytest.fixture
 def fused_device() -> str:
-    """Where fused operations run here."""
+    """Device of the fused operations."""
     if torch.cuda.is_available():
         return "cuda"
     import triton
@@ -20,6 +20,6 @@ def fused_device() -> str:
 
 @pytest.fixture
 def compiled_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in production, where no interpreter stands in for a GPU."""
+    """Disable the interpreter, as in production."""
     triton = pytest.importorskip("triton")
     monkeypatch.setattr(triton.knobs.runtime, "interpret", False)

@@ -44,7 +44,7 @@ def main() -> int:
 
 
 def judge(mutant: dict[str, str]) -> str:
-    """``killed`` where the mutant's test fails; a broken import is an error to pytest and no failure."""
+    """Return ``killed`` if the mutant's test fails; a broken import is an error in pytest, not a failure."""
     places = (ROOT / mutant["file"]).read_text().count(mutant["before"])
     if places != 1:
         return f"does not fit: {places} places in {mutant['file']}"

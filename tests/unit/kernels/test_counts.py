@@ -40,7 +40,7 @@ def test_every_subject_is_counted():
 
 @pytest.mark.parametrize("subject", SMALL)
 def test_launches_and_operations_are_those_committed(subject):
-    """At small shapes: neither depends on the shape."""
+    """Small shapes suffice, because neither count depends on the shape."""
     found = kernel_counts.count(SMALL[subject])
     for name in ("reference_operations", "fused_kernels", "fused_calls"):
         assert found[name] == COMMITTED[subject][name], name
@@ -52,12 +52,12 @@ def test_a_critic_step_takes_at_most_six_launches():
     assert COMMITTED["critic update with SGD, widths 128, batch 256"]["fused_kernels"] == 5
 
 
-def test_memory_of_the_energy_distance_grows_with_its_rows_and_not_with_pairs():
+def test_memory_of_the_energy_distance_grows_with_rows_not_pairs():
     small, large = (
         kernel_counts.count_fused(kernel_counts.energy_step("fused", size, 4, "cpu"))["fused_bytes"]
         for size in (64, 128)
     )
-    assert large <= 4.2 * small  # rows double, and so may the parts that columns are dealt into, up to 8
+    assert large <= 4.2 * small  # rows double, and so may the parts of the columns, up to 8
 
 
 @pytest.fixture
@@ -75,8 +75,8 @@ def dots(monkeypatch):
     return done
 
 
-def test_the_floor_of_a_critic_step_is_what_its_dots_are(dots):
-    """Where no tile is padded: 32 features, widths of 32, 128 stacked rows a span."""
+def test_the_floor_of_a_critic_step_equals_its_dots(dots):
+    """No tile is padded with 32 features, widths of 32 and 128 stacked rows per span."""
     from fused_budget import critic_inputs
 
     weights, batches, epsilon = critic_inputs(128, 32, (32, 32, 32))
@@ -98,7 +98,7 @@ def test_the_floor_of_the_energy_distance_is_no_more_than_its_dots(dots, backwar
     assert 1 <= sum(dots) / floors.energy_flops(64, 64, 48, backward=backward) < 2
 
 
-def test_a_measured_row_tells_its_fraction_of_the_floor():
+def test_a_measured_row_has_its_fraction_of_the_floor():
     row = {
         "subject": "critic step", "rival": "eager", "rival_ms": 8.0, "ours_ms": 0.5, "ratio": 16.0,
         "interval": [15, 17], "error": 1e-6, "floor_ms": 0.05, "peak_bytes": 2_000_000,

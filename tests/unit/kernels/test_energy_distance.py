@@ -70,13 +70,13 @@ def test_the_laws_of_a_distance(x: Tensor, y: Tensor, unbiased: bool, shift: Ten
 
 
 @given(rows, rows)
-def test_between_empirical_distributions_it_is_never_negative_and_zero_at_equality(x: Tensor, y: Tensor) -> None:
+def test_the_biased_form_is_never_negative_and_zero_for_equal_distributions(x: Tensor, y: Tensor) -> None:
     assert energy_distance(x, y, unbiased=False) >= -1e-12
     assert energy_distance(x, torch.cat([x, x]), unbiased=False).abs() < 1e-12
 
 
 @pytest.mark.parametrize("unbiased", [True, False])
-def test_gradients_of_both_orders_agree_with_differences(unbiased: bool) -> None:
+def test_gradients_of_both_orders_equal_finite_differences(unbiased: bool) -> None:
     x, y = (rows.requires_grad_() for rows in samples(4, 3, 2))
 
     def distance(x: Tensor, y: Tensor) -> Tensor:
@@ -105,10 +105,10 @@ def test_coinciding_rows_have_finite_derivatives_of_both_orders() -> None:
         ((4,), (4,), True, "same dim"),
     ],
 )
-def test_samples_that_do_not_fit_are_refused(
+def test_mismatched_samples_are_refused(
     shape_x: tuple[int, ...], shape_y: tuple[int, ...], unbiased: bool, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as in production, where our own checks stand
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as in production: only the package's checks
     with pytest.raises(ValueError, match=message):
         energy_distance(torch.zeros(shape_x), torch.zeros(shape_y), unbiased=unbiased)
 
@@ -118,7 +118,7 @@ def test_one_row_is_enough_for_the_biased_form() -> None:
 
 
 @pytest.mark.usefixtures("compiled_kernels")
-def test_the_implementation_is_never_swapped_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_implementation_is_never_replaced_silently(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = samples(3, 3, 2)
     assert torch.equal(energy_distance(x, y), energy_distance(x, y, impl="reference"))
     assert resolve("energy_distance", "auto").name == "reference"

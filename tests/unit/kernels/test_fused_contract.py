@@ -1,4 +1,4 @@
-"""What every fused operation owes torch: its registration holds, one graph, one derivative, the same bits each run."""
+"""Every fused operation is registered with torch, compiles as one graph, has one derivative and repeatable bits."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ungan_dist.kernels.impl import FUSED
 
 SHAPE = (5, 6, (7, 9, 11))
 
-# The interpreter's numpy warns of log 0, due in rows of log_odds beyond the last, which nobody stores.
+# The interpreter's numpy warns of log 0 in padding rows of log_odds, which are not stored.
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
 
@@ -78,7 +78,7 @@ def test_same_bits_each_run(fused_device, name):
 
 @pytest.mark.parametrize("name", DIFFERENTIABLE)
 def test_second_derivative_raises(fused_device, name):
-    """Also where another term has one: dropping the fused part in silence would be a wrong number."""
+    """It raises even if another term has a second derivative, because ignoring the fused part would be wrong."""
     call, inputs = operations(fused_device)[name]
     leaves = [tensor.requires_grad_() for tensor in inputs]
     value = call(*leaves) + leaves[0].pow(3).sum()
@@ -96,7 +96,7 @@ def test_gradcheck(fused_device, name):
     assert torch.autograd.gradcheck(call, leaves, eps=1e-2, atol=3e-2, rtol=3e-2, fast_mode=True, **ONCE)
 
 
-def test_no_derivative_of_log_odds_in_silence(fused_device):
+def test_differentiating_log_odds_raises(fused_device):
     logits = torch.zeros(1, 3, 4, device=fused_device, requires_grad=True)
     value = log_odds(logits, torch.zeros(3, dtype=torch.int64, device=fused_device), impl="fused").sum()
     with pytest.raises(RuntimeError, match="log_odds"):
@@ -138,7 +138,7 @@ def registered(device):
 
 @pytest.mark.parametrize("name", sorted(FUSED - {"gradient_penalty"} | {"energy_distance_backward", "scale_gradients"}))
 def test_opcheck(fused_device, name):
-    """All but ``test_aot_dispatch_dynamic``, which asks autograd through the operation: the graph's test does that."""
+    """All but ``test_aot_dispatch_dynamic``, which differentiates through the operation; the graph's test covers it."""
     operation, arguments = registered(fused_device)[name]
     tests = ("test_schema", "test_autograd_registration", "test_faketensor")
     torch.library.opcheck(operation, arguments, test_utils=tests)
@@ -167,7 +167,7 @@ for name in operations(device):
 
 @pytest.mark.process
 def test_each_compiles_as_one_graph(fused_device):
-    """In a process of its own: jaxtyping's import hook breaks ``fullgraph``."""
+    """Run in its own process, because jaxtyping's import hook breaks ``fullgraph``."""
     environment = os.environ | ({} if fused_device == "cuda" else {"TRITON_INTERPRET": "1"})
     done = subprocess.run([sys.executable, "-c", ONE_GRAPH], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""The fused critic's loss against float64, at the edges, and where they must refuse."""
+"""The fused critic's loss against float64, edge cases, and refusals."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_gradient_penalty(fused_device):
 
 @pytest.mark.parametrize("kink", ["x_f is x'_f", "dead critic", "zero pre-activations", "all alike"])
 def test_finite_on_the_kinks(fused_device, kink):
-    """Every derivative at a zero norm is 0, and so is ReLU's at 0: what the reference states."""
+    """Derivatives at a zero norm, and of ReLU at 0, are 0 as in the reference."""
     weights, (z_u, z_f, z_f2), epsilon = critic_inputs(5, 6, (7, 9, 11), device=fused_device)
     if kink == "x_f is x'_f":
         z_f2, epsilon = z_f, torch.zeros_like(epsilon)
@@ -130,13 +130,13 @@ def test_without_gradients_only_the_value(fused_device):
         ({"estimator": "all_pairs"}, "estimator"),
     ],
 )
-def test_refuses_what_it_cannot_do(fused_device, options, message):
+def test_unsupported_options_are_refused(fused_device, options, message):
     weights, batches, epsilon = critic_inputs(3, 4, (5, 6, 7), device=fused_device)
     with pytest.raises(ValueError, match=message):
         loss(weights, batches, epsilon, "fused", **options)
 
 
-def test_refuses_other_inputs(fused_device):
+def test_unsupported_inputs_are_refused(fused_device):
     weights, batches, epsilon = critic_inputs(3, 4, (5, 6, 7), device=fused_device)
     with pytest.raises(ValueError, match="float32 or bfloat16"):
         loss(weights, batches, epsilon, "fused")
@@ -150,7 +150,7 @@ def test_refuses_other_inputs(fused_device):
         loss([weight.float() for weight in wide], wide_batches, epsilon[:1], "fused")
 
 
-def test_auto_says_why_it_is_the_reference():
+def test_auto_reports_why_it_uses_the_reference():
     from ungan_dist.kernels import resolve
 
     implementation = resolve("critic_loss", "auto", torch.device("cpu"))

@@ -20,7 +20,7 @@ def samples(n, m, dim, device, offset=0.0, scale=1.0, seed=0):
 
 
 def compare(x, y, *, unbiased=True):
-    # The three means cancel: rounding is that of what is subtracted.
+    # The three means cancel, so rounding is relative to the subtracted terms.
     magnitude = float(2 * mean_between(x, y))
     return compare_fused(
         lambda impl, x, y: energy_distance(x, y, unbiased=unbiased, impl=impl), [x, y], magnitude=magnitude
@@ -49,7 +49,7 @@ def test_equal_rows(fused_device, dim):
 
 
 def test_near_pairs_by_dots(fused_device):
-    """Rows 1e-4 apart far from the centre: dots alone would lose all digits of their distance."""
+    """Rows are 1e-4 apart and far from the centre, where dot products lose all digits of the distance."""
     x, y = samples(6, 5, 40, fused_device)
     y[:3] = x[:3] + 1e-4 * y[:3]
     compare(x.float().double(), y.float().double())

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ungan_dist.kernels import log_odds
 
-# The interpreter's numpy warns of log 0 and ∞ − ∞, due in rows beyond the last, which nobody stores, and in some tests.
+# The interpreter's numpy warns of log 0 and ∞ − ∞ in padding rows, which are not stored, and in some tests.
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
 
@@ -49,7 +49,7 @@ def test_strided_logits(fused_device):
     torch.testing.assert_close(fused.double(), exact, rtol=1e-6, atol=1e-6)
 
 
-def test_what_is_not_finite_comes_out_as_in_the_definition(fused_device):
+def test_non_finite_values_propagate_as_in_the_definition(fused_device):
     logits, labels = (tensor.to(fused_device) for tensor in draw(1, 7, 70))
     logits[0, 0, 3] = float("nan")
     logits[0, 1] = float("-inf")
@@ -61,7 +61,7 @@ def test_what_is_not_finite_comes_out_as_in_the_definition(fused_device):
     torch.testing.assert_close(fused, exact, equal_nan=True, rtol=1e-6, atol=1e-6)
 
 
-def test_a_label_that_is_no_class_gives_nan(fused_device):
+def test_a_label_outside_the_classes_gives_nan(fused_device):
     logits, labels = (tensor.to(fused_device) for tensor in draw(2, 4, 10))
     labels[2] = 10
     fused = log_odds(logits, labels, impl="fused")
@@ -70,7 +70,7 @@ def test_a_label_that_is_no_class_gives_nan(fused_device):
 
 
 def test_refusals(fused_device, monkeypatch):
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as in production, where our own checks stand
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as in production: only the package's checks
     logits, labels = draw(2, 4, 10)
     with pytest.raises(ValueError, match="classes"):
         log_odds(logits[..., :1], labels, impl="fused")

@@ -1,4 +1,4 @@
-"""The fused generator's loss and eq. 8 alone: values, gradients of rows and weights, kinks."""
+"""The fused generator's loss and eq. 8: values, gradients of rows and weights, kinks."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def test_generator_loss(fused_device, batch, features, widths):
     compare_fused(of_rows_and_weights, [*weights, *batches], magnitude=1.0)
 
 
-def test_of_the_rows_alone_as_the_generator_asks(fused_device):
-    """D is frozen there: no weight gradient is made, and those of the rows stay."""
+def test_gradients_of_the_rows_only(fused_device):
+    """With D frozen, weights have no gradient and the rows' gradients are unchanged."""
     weights, batches, _ = critic_inputs(17, 6, (7, 9, 11), device=fused_device)
     compare_fused(
         lambda impl, *z: generator_loss([w.to(z[0].dtype) for w in weights], *z, impl=impl), batches, magnitude=1.0
@@ -85,7 +85,7 @@ def test_the_generators_kinks(fused_device, kink):
         weights[3] = torch.full_like(weights[3], -100.0)
     else:
         z_u, z_f2 = z_f, z_f
-    # What cancels here, down to 0, are gradients of the size of 1.
+    # gradients of size 1 cancel here, down to 0
     fused = compare_fused(of_rows_and_weights, [*weights, z_u, z_f, z_f2], magnitude=1.0, gradient_magnitude=1.0)
     assert all(bool(gradient.isfinite().all()) for gradient in fused[1])
     if kink == "all alike":
@@ -93,7 +93,7 @@ def test_the_generators_kinks(fused_device, kink):
 
 
 def test_a_norm_of_zero_has_the_subgradient_zero(fused_device):
-    """Rows at the origin and rows that meet: what is left of eq. 8 is exactly the other terms' gradients."""
+    """With rows at the origin or equal rows, only the gradients of the other terms of eq. 8 remain."""
     _, (h_u, h_f, h_f2), _ = critic_inputs(3, 5, (1, 1, 1), device=fused_device)
     h_u[0], h_f[0], h_f2[0] = 0, 0, 0
     h_f2[1] = h_f[1]

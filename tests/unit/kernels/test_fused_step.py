@@ -56,7 +56,7 @@ def test_a_step(fused_device, shape, options, rates):
     assert buffers
     assert torch.equal(buffer == POISON, between)
     for place, judged in enumerate(zip([loss, *weights], low, exact, strict=True)):
-        # the loss is a difference of norms, a penalty of the size of ten squares beside it
+        # the loss is a difference of norms plus a penalty of about ten squares
         assert_within_budget(*judged, f"result {place}", magnitude=10.0 if place == 0 else 1.0)
     start = given(*shape, torch.float64, fused_device)[1]
     assert max(float((new - old).abs().max()) for new, old in zip(exact[1:], start, strict=True)) > 1e-3
@@ -65,13 +65,13 @@ def test_a_step(fused_device, shape, options, rates):
 def test_the_reference_is_the_optimizers_step():
     _, weights, batches = given(5, 6, (7, 9, 11), torch.float64)
     expected = optimizers_step(weights, batches, OPTIONS, RATES)
-    with torch.no_grad():  # whatever the caller's mode
+    with torch.no_grad():  # independent of the caller's mode
         loss = critic_sgd_step(weights, *batches, OPTIONS, **RATES, impl="reference")
     for ours, theirs in zip([loss, *weights], expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-14)
 
 
-def test_leaves_that_want_gradients_are_changed_and_take_none(fused_device):
+def test_leaves_that_require_gradients_are_updated_and_get_none(fused_device):
     for impl in ("reference", "fused"):
         _, weights, batches = given(5, 6, (7, 9, 11), torch.float32, fused_device)
         leaves = [weight.clone().requires_grad_() for weight in weights]
@@ -81,7 +81,7 @@ def test_leaves_that_want_gradients_are_changed_and_take_none(fused_device):
         assert all(not torch.equal(leaf, weight) for leaf, weight in zip(leaves, weights, strict=True))
 
 
-def test_a_graph_that_needs_the_old_weights_says_so(fused_device):
+def test_a_graph_that_needs_the_old_weights_raises(fused_device):
     """Autograd sees the change, as it sees an optimizer's."""
     _, weights, batches = given(5, 6, (7, 9, 11), torch.float32, fused_device)
     leaves = [weight.clone().requires_grad_() for weight in weights]
@@ -98,4 +98,4 @@ def test_refusals(fused_device):
     with pytest.raises(ValueError, match="embedding_norm"):
         critic_sgd_step(weights, *batches, CriticOptions(penalty_of="embedding_norm"), **RATES, impl="fused")
     for weight, same in zip(weights, given(3, 4, (4, 6, 7), torch.float32, fused_device)[1], strict=True):
-        assert torch.equal(weight, same)  # what is refused changes nothing
+        assert torch.equal(weight, same)  # a refused call changes nothing

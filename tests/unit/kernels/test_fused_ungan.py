@@ -1,4 +1,4 @@
-"""UnGAN itself on fused kernels, and how a run comes to them: what a plan resolves, and what its ids hold."""
+"""UnGAN on fused kernels, and how a plan resolves them into its ids."""
 
 from __future__ import annotations
 
@@ -60,26 +60,26 @@ def weights(given, config=TEN_STEPS):
 def test_ten_steps_give_the_references_weights(fused_device, critic):
     exact = weights(request(torch.float64, fused_device))
     start = torch.cat([value.flatten() for value in request(torch.float64).original.state_dict().values()])
-    assert float((exact - start.to(exact.device)).abs().max()) > 1e-3  # there is something to agree on
+    assert float((exact - start.to(exact.device)).abs().max()) > 1e-3  # the steps change the weights
     low = weights(request(torch.float32, fused_device))
-    # One run's rounding says little: the reference's own error is the largest of four.
+    # one run's rounding is not enough: the reference's error is the largest of four
     errors: list[float] = []
     for seed in (8, 9, 10):
         single, double = (weights(request(dtype, seed=seed)) for dtype in (torch.float32, torch.float64))
         errors.append(float((single.double() - double).abs().max()))
     fused = weights(request(torch.float32, fused_device, fused=(*critic, "generator_loss")))
-    assert not torch.equal(fused, low)  # other additions, other last bits: the kernels did run
+    assert not torch.equal(fused, low)  # the last bits differ, so the kernels did run
     assert_within_budget(fused, low, exact, "weights after 10 steps", low_error=max(errors))
 
 
-def test_what_has_no_fused_form_takes_the_reference(fused_device):
+def test_options_without_a_fused_form_use_the_reference(fused_device):
     config = dataclasses.replace(TEN_STEPS, penalty_of="jacobian", estimator="all_pairs")
     fused = weights(request(device=fused_device, fused=("critic_loss", "critic_sgd_step", "generator_loss")), config)
     assert torch.equal(fused, weights(request(device=fused_device), config))
 
 
 @pytest.mark.usefixtures("compiled_kernels")
-def test_fused_where_it_cannot_run_says_why():
+def test_fused_is_refused_with_the_reason_if_it_cannot_run():
     with pytest.raises(ValueError, match="cannot run critic_loss: its tensors are on 'cpu', not on a CUDA GPU"):
         ungan(request(fused=("critic_loss",)), TEN_STEPS)
 
@@ -97,8 +97,8 @@ def test_batches_and_queries_through_the_fused_operations(fused_device):
     assert asked[0].dtype == np.float32
 
 
-def test_a_plan_on_the_cpu_knows_of_no_fused_kernel(tmp_path):
-    """Its units' ids are those from before there were any."""
+def test_a_plan_on_the_cpu_has_no_fused_kernel(tmp_path):
+    """The ids of its units are the same as without fused kernels."""
     plan = make_plan(small_config(tmp_path), device="cpu")
     assert plan.record.resolved == {"device": "cpu", "engine": "serial", "loader": "resident"}
     assert {unit.fused for unit in (*plan.targets, *plan.shadows)} == {()}
@@ -107,7 +107,7 @@ def test_a_plan_on_the_cpu_knows_of_no_fused_kernel(tmp_path):
     }
 
 
-def test_what_is_verified_is_resolved_once_and_part_of_every_id(tmp_path, monkeypatch):
+def test_verified_kernels_are_resolved_once_and_part_of_every_id(tmp_path, monkeypatch):
     config = small_config(tmp_path)
     before = make_plan(config, device="cpu")
     monkeypatch.setattr(impl, "VERIFIED", frozenset({("critic_loss", "cpu"), ("log_odds", "cpu")}))
@@ -120,6 +120,6 @@ def test_what_is_verified_is_resolved_once_and_part_of_every_id(tmp_path, monkey
     told = implementations(plan.record.resolved)
     assert told["critic_loss"] == "fused: verified on cpu"
     assert told["generator_loss"] == "reference: no fused generator_loss is verified on cpu"
-    # a run that was planned elsewhere keeps what was resolved there
+    # a run planned on another machine keeps its resolved implementations
     assert make_plan(config, resolved=before.record.resolved).targets[0].id == before.targets[0].id
     assert implementations(before.record.resolved)["log_odds"] == "reference: as resolved where the run was planned"

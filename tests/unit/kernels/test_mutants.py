@@ -15,13 +15,13 @@ MUTANTS = [
 ]
 
 
-def test_every_kernel_has_three():
+def test_every_kernel_has_three_mutants():
     sources = [path.read_text() for path in (ROOT / "kernels").rglob("fused*.py")]
     kernels = {name for source in sources for name in re.findall(r"^def (\w+_kernel)\(", source, flags=re.M)}
     assert Counter(mutant["kernel"] for mutant in MUTANTS) == dict.fromkeys(kernels, 3)
 
 
-def test_each_replaces_one_place_and_names_a_test():
+def test_each_mutant_replaces_one_place_and_names_a_test():
     for mutant in MUTANTS:
         assert (ROOT / mutant["file"]).read_text().count(mutant["before"]) == 1, mutant["fault"]
         file, _, test = mutant["test"].partition("::")

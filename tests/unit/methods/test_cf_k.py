@@ -1,4 +1,4 @@
-"""CF-k: what is frozen stays bit for bit, and the right stages are free."""
+"""CF-k keeps frozen stages bit for bit and trains the right ones."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PARAMETERS, STATISTICS = "parameters", "statistics"
 
 
 def moved(request: Request, config: CFkConfig) -> list[set[str]]:
-    """For each stage, whether its parameters, its batch-norm statistics or both are other bits afterwards."""
+    """Return for each stage whether its parameters, its batch-norm statistics or both have changed."""
     unlearned = cf_k(request, config).model
     changes: list[set[str]] = []
     for before, after in zip(stages(request.original), stages(unlearned), strict=True):
@@ -46,7 +46,7 @@ BOTH = {PARAMETERS, STATISTICS}
     ],
     ids=lambda value: repr([sorted(part) for part in value] if isinstance(value, list) else value),
 )
-def test_only_the_last_stages_move_in_the_small_cnn(config: CFkConfig, expected: list[set[str]]) -> None:
+def test_only_the_last_stages_of_the_small_cnn_are_trained(config: CFkConfig, expected: list[set[str]]) -> None:
     assert moved(tiny_request(), config) == expected
 
 
@@ -61,7 +61,7 @@ def test_more_stages_than_the_model_has_are_refused() -> None:
         cf_k(tiny_request(), CFkConfig(k=5))
 
 
-def test_a_model_of_the_users_has_its_parts_for_stages() -> None:
+def test_stages_of_a_user_model_are_its_parts_with_parameters() -> None:
     parts = [nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 3)), nn.Linear(3, 4)]
     model = nn.Module()
     model.features, model.head = parts

@@ -55,7 +55,7 @@ def weights(model: nn.Module) -> list[Tensor]:
 
 
 @every_config
-def test_what_is_given_stays_and_what_comes_back_is_new(config: Any) -> None:
+def test_inputs_are_unchanged_and_the_result_is_new(config: Any) -> None:
     request = tiny_request()
     before = copy.deepcopy(request)
     unlearned = run_method(request, config)
@@ -90,8 +90,8 @@ def test_the_same_seed_repeats_and_another_one_differs(config: Any) -> None:
 
 
 @every_config
-def test_global_random_state_is_left_alone(config: Any) -> None:
-    """Python's own is left out: the shape checker of the tests draws from it."""
+def test_global_random_state_is_unchanged(config: Any) -> None:
+    """Python's random state is not compared, because the shape checker of the tests draws from it."""
     torch_before, numpy_before = torch.get_rng_state(), np.random.get_state(legacy=False)  # noqa: NPY002
     run(tiny_request(), config)
     assert torch.equal(torch.get_rng_state(), torch_before)
@@ -118,6 +118,6 @@ def test_a_method_sees_only_the_sets_it_is_entitled_to(config: Any) -> None:
 
 
 @pytest.mark.parametrize("config", [RandomLabelsConfig(), AdvNegGradsConfig(), SCRUBConfig(), UNSIRConfig()], ids=repr)
-def test_the_forget_set_does_matter_to_methods_that_use_it(config: Any) -> None:
+def test_the_forget_set_matters_to_methods_that_use_it(config: Any) -> None:
     request = tiny_request()
     assert not same(run(request, config), run(scrambled(request, request.retain), config))

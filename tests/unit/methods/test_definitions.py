@@ -1,4 +1,4 @@
-"""Each baseline beside its formula, worked step by step in float64 with updates written out by hand."""
+"""Compare each baseline with its formula, step by step in float64 with explicit updates."""
 
 from __future__ import annotations
 

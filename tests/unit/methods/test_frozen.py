@@ -1,4 +1,4 @@
-"""What a factory freezes is trained nowhere: not in shadow models, not in the original, by no method."""
+"""Parameters that a factory freezes are never trained: in shadow models, in the original, or by a method."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def planned(output: Path, **train: object) -> Plan:
 
 
 @pytest.mark.parametrize("engine", ["serial", "stacked"])
-def test_original_and_shadow_models_leave_the_same_parameters_alone(tmp_path: Path, engine: str) -> None:
+def test_original_and_shadow_models_freeze_the_same_parameters(tmp_path: Path, engine: str) -> None:
     plan = planned(tmp_path)
     trainable = {name for name, _ in built(0).named_parameters()} - FROZEN
     (shadow, *_) = train_shadows(dataclasses.replace(plan.shadows[0], engine=engine)).models
@@ -56,7 +56,7 @@ def test_original_and_shadow_models_leave_the_same_parameters_alone(tmp_path: Pa
     "method",
     ["retrain", "fine_tuning", "random_labels", "neg_grads", "adv_neg_grads", "unsir", "scrub", "cf_k", "ungan"],
 )
-def test_no_method_trains_what_is_frozen(method: str) -> None:
+def test_no_method_trains_frozen_parameters(method: str) -> None:
     request = tiny_request(model=FROZEN_BODY)
     settings = method_config(custom(), method)
     unlearned = run_method(request, settings).model
@@ -65,13 +65,13 @@ def test_no_method_trains_what_is_frozen(method: str) -> None:
     assert not changed & FROZEN
 
 
-def test_stages_that_are_frozen_altogether_leave_cf_k_nothing_to_train() -> None:
+def test_cf_k_with_only_frozen_stages_is_refused() -> None:
     request = tiny_request(model=ModelConfig(factory="unusual_models:frozen_head"))
     with pytest.raises(ValueError, match=r"cf_k trains 1 of the 4 stages of Sequential.*frozen.*raise cf_k.k"):
         run_method(request, CFkConfig(k=1))
 
 
 @pytest.mark.process
-def test_several_processes_sum_the_gradients_of_the_rest(tmp_path: Path) -> None:
+def test_several_processes_sum_gradients_of_trainable_parameters(tmp_path: Path) -> None:
     plan = planned(tmp_path, num_workers=2)
     assert in_world(2, "process_groups:run_together", plan.originals) == [["done"], ["done"]]

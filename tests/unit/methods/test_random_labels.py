@@ -14,7 +14,7 @@ from torch import Tensor
 from ungan_dist.config.methods import RandomLabelsConfig
 from ungan_dist.methods.request import Request
 
-module = importlib.import_module("ungan_dist.methods.random_labels")  # as an attribute it is the function
+module = importlib.import_module("ungan_dist.methods.random_labels")  # the attribute is the function
 
 
 def labels_given(monkeypatch: pytest.MonkeyPatch, request: Request, config: RandomLabelsConfig) -> list[Tensor]:

@@ -14,12 +14,12 @@ from ungan_dist.methods.request import Request
 from ungan_dist.methods.scrub import scrub
 
 
-def test_a_field_that_is_given_takes_the_place_of_its_presets_alone() -> None:
+def test_a_given_field_replaces_only_its_preset() -> None:
     preset = SCRUBConfig(preset="mia").settings()
     assert SCRUBConfig(preset="mia", alpha=0.0, msteps=0).settings() == dataclasses.replace(preset, alpha=0.0, msteps=0)
 
 
-def test_without_forget_passes_scrub_says_nothing_of_forget_divergence() -> None:
+def test_scrub_without_forget_passes_has_no_forget_divergence() -> None:
     curves = scrub(tiny_request(), SCRUBConfig(msteps=0, epochs=2)).curves
     assert len(curves["retain loss"]) == 2
     assert curves["forget divergence"] == []
@@ -35,7 +35,7 @@ def error(request: Request, state: dict[str, Tensor], indices: Tensor) -> float:
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_rewind_gives_back_the_epoch_nearest_the_final_unseen_error(seed: int) -> None:
+def test_rewind_returns_the_epoch_nearest_the_final_unseen_error(seed: int) -> None:
     request, epochs = tiny_request(seed=seed), 4
     config = SCRUBConfig(preset="mia", epochs=epochs, msteps=3, learning_rate=0.1)
     states = [

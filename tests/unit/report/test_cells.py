@@ -55,7 +55,7 @@ def test_delta_is_rounded_up(value: float) -> None:
     assert value < float(format_delta(value)) <= value + 0.001 + 1e-9
 
 
-def test_rates_and_seconds_as_a_reader_writes_them() -> None:
+def test_rates_and_seconds_are_rounded_for_reading() -> None:
     assert [format_rate(text) for text in ("0.01", "0.001", "1e-05", "0.125")] == ["1 %", "0.1 %", "0.001 %", "12.5 %"]
     assert [format_seconds(value) for value in (0.0, 3.456, 12.34, 123.4, None)] == ["0.00", "3.46", "12.3", "123", "–"]
 
@@ -85,7 +85,7 @@ def test_a_narrow_terminal_loses_columns_and_breaks_no_row(width: int) -> None:
     assert ("more columns" in text) == (width < 100)
     if width >= 80:
         for row in report.rows:
-            # the row's name, its AUC and its verdict stand in one line
+            # the row's name, its AUC and its verdict are in one line
             assert any(
                 row.title.split()[0] in line and f"{row.auc.mean:.3f}" in line and row.verdict.outcome in line
                 for line in lines
@@ -133,7 +133,7 @@ def test_terminal_table_fits_and_holds_every_method(num_seeds: int) -> None:
         assert f"{row.auc.mean:.3f}" in text
 
 
-def test_a_column_writes_all_its_intervals_alike() -> None:
+def test_a_column_formats_all_its_intervals_alike() -> None:
     report = make_report(3)
     odd = dataclasses.replace(report.rows[0], auc=interval(0.7, 0.5, 0.75))
     report = dataclasses.replace(report, rows=[odd, *report.rows[1:]])

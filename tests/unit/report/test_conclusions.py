@@ -56,14 +56,14 @@ def test_smallest_delta_as_printed_would_have_passed(plain: Report) -> None:
         assert printed <= high + 0.00101
 
 
-def test_few_seeds_speak_of_these_models_only(plain: Report) -> None:
+def test_few_seeds_limit_the_conclusion_to_these_models(plain: Report) -> None:
     report = _with_gap(plain, -0.01, 0.01, kind="bootstrap")
     assert write_conclusion(report, report.rows[-1]).endswith(
         "This holds for these models only, not for another training."
     )
 
 
-def test_reference_concludes_nothing_of_itself(plain: Report) -> None:
+def test_the_reference_has_no_conclusion(plain: Report) -> None:
     sentence = write_conclusion(plain, plain.rows[1])
     assert sentence.startswith("The reference")
     assert "quivalent" not in sentence
@@ -81,7 +81,7 @@ def test_unknown_outcome_is_refused(plain: Report) -> None:
         write_conclusion(plain, row)
 
 
-def test_blind_attack_is_said_first(plain: Report) -> None:
+def test_a_blind_attack_comes_first(plain: Report) -> None:
     assert list_caveats(plain) == []
     blind = _with_gap(plain, -0.02, 0.02, method="original")
     assert list_caveats(blind)[0].startswith("This attack does not detect the forget set even in the original")
@@ -96,12 +96,12 @@ def test_blind_attack_is_said_first(plain: Report) -> None:
         (Remedies(forget_list=True, more_seeds=False), "A longer forget list is needed ("),
     ],
 )
-def test_what_is_needed_can_be_had(plain: Report, remedies: Remedies, needed: str) -> None:
+def test_a_conclusion_names_an_available_remedy(plain: Report, remedies: Remedies, needed: str) -> None:
     report = dataclasses.replace(_with_gap(plain, -0.01, 0.06), remedies=remedies)
     assert needed in write_conclusion(report, report.rows[-1])
 
 
-def test_a_model_at_chance_is_said_to_be(plain: Report) -> None:
+def test_a_model_at_chance_is_a_caveat(plain: Report) -> None:
     """Of 320 retain examples, 10 % + 2 standard errors are 13.35 %."""
 
     def with_retain(accuracy: float) -> Report:
@@ -113,12 +113,12 @@ def test_a_model_at_chance_is_said_to_be(plain: Report) -> None:
     assert plain.sizes["retain"] == 320
     assert list_caveats(dataclasses.replace(plain, num_classes=10)) == []
     assert list_caveats(with_retain(0.134)) == []
-    [said] = list_caveats(with_retain(0.133))
-    assert said.startswith(
+    [message] = list_caveats(with_retain(0.133))
+    assert message.startswith(
         "UnGAN classifies 13.3 % of retain examples correctly, which is no better than chance (10.0 %). Its verdict "
         "does not apply to a working model."
     )
-    assert "class order" in said
+    assert "class order" in message
 
 
 def test_one_seed_cannot_rank() -> None:
@@ -134,7 +134,7 @@ def test_rows_of_different_seeds_each_name_their_interval(plain: Report) -> None
     assert lines[1].startswith("Intervals of UnGAN: 95 %, bootstrap over the examples of 1 seed, these models only")
 
 
-def test_margin_is_the_configs(plain: Report) -> None:
+def test_the_margin_comes_from_the_config(plain: Report) -> None:
     assert get_delta(plain) == 0.05
     assert get_delta(dataclasses.replace(plain, config={})) is None
     assert "δ = " not in write_conclusion(dataclasses.replace(plain, config={}), plain.rows[0])

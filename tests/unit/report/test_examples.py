@@ -1,4 +1,4 @@
-"""Pictures of the forget set: the right ones, and only where they may be shown."""
+"""The report shows the right pictures of the forget set, and only if they may be shown."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ def test_schema_refuses_a_missing_or_unknown_field(partial: tuple) -> None:
             jsonschema.validate(wrong, SCHEMA)
 
 
-def test_table_json_knows_nothing_of_the_machine(three: tuple) -> None:
+def test_table_json_does_not_depend_on_the_machine(three: tuple) -> None:
     report, files = three
     changed = dataclasses.replace(
         report,
@@ -132,7 +132,7 @@ def test_json_is_sorted_finite_and_without_negative_zero() -> None:
     assert written.decode() == '{\n  "a": 0.5,\n  "b": [\n    0.0,\n    0.123456,\n    null\n  ],\n  "δ": 1\n}\n'
 
 
-def test_timings_are_apart(three: tuple) -> None:
+def test_timings_are_in_a_separate_file(three: tuple) -> None:
     report, files = three
     timings = json.loads(files["timings.json"])
     seconds = [e.unlearning_seconds for e in report.evidence if e.method == "ungan"]
@@ -165,7 +165,7 @@ def test_ids_on_the_page_are_unique_and_referred_to(three: tuple) -> None:
     assert {reference.decode() for reference in references} <= set(ids)
 
 
-def test_hostile_text_is_shown_not_run(hostile: dict[str, bytes]) -> None:
+def test_hostile_text_is_escaped(hostile: dict[str, bytes]) -> None:
     elements = Elements(hostile["report.html"])
     assert elements.text.count('<script>alert("x")</script>') > 10
     markdown = hostile["table.md"].decode()
@@ -212,7 +212,7 @@ def test_every_figure_is_a_file_and_on_the_page(three: tuple) -> None:
     assert files["report.html"].count(b"<svg ") == len(names)
 
 
-def test_partial_run_says_what_is_missing(partial: tuple, three: tuple) -> None:
+def test_a_partial_report_lists_missing_units(partial: tuple, three: tuple) -> None:
     files = partial[1]
     page = Elements(files["report.html"]).text
     assert page.index("PARTIAL") < page.index("Results") < page.index("What may be concluded")
@@ -222,7 +222,7 @@ def test_partial_run_says_what_is_missing(partial: tuple, three: tuple) -> None:
     assert b"PARTIAL" not in b"".join(three[1].values())
 
 
-def test_what_is_not_finished_at_all_still_renders() -> None:
+def test_a_report_without_results_renders() -> None:
     files = render(make_report(1, status="PARTIAL", methods=()))
     assert b"No method has been scored yet" in files["report.html"]
     assert b"No method has been scored yet" in files["table.md"]
@@ -231,7 +231,7 @@ def test_what_is_not_finished_at_all_still_renders() -> None:
 
 
 def test_no_file_names_an_example(partial: tuple) -> None:
-    # were a position printed anywhere, moving them all would be seen
+    # moving all positions would change any file that contains one
     report, files = partial
     moved = []
     for e in report.evidence:
@@ -251,7 +251,7 @@ def test_forget_files_are_listed(three: tuple) -> None:
         assert name.split("/")[-1].split("_")[0] in files["table.md"].decode()
 
 
-def test_importing_the_package_brings_no_matplotlib() -> None:
+def test_importing_the_package_does_not_import_matplotlib() -> None:
     code = (
         "import sys, ungan_dist, ungan_dist.report, ungan_dist.report.html, ungan_dist.report.terminal;"
         "sys.exit('matplotlib' in sys.modules)"
@@ -259,19 +259,19 @@ def test_importing_the_package_brings_no_matplotlib() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_nothing_global_is_left_set() -> None:
+def test_global_state_is_unchanged() -> None:
     import matplotlib as mpl
 
     with mpl.rc_context({"font.size": 31, "axes.grid": False}):
         before = {key: mpl.rcParams[key] for key in mpl.rcParams if key != "backend"}
         files = render(make_report(1, methods=("original",)))
         assert {key: mpl.rcParams[key] for key in before} == before
-    # the user's own settings do not reach the figures
+    # the user's settings do not affect the figures
     assert render(make_report(1, methods=("original",))) == files
     assert "matplotlib.pyplot" not in sys.modules
 
 
-def test_the_page_begins_with_the_verdicts_counted_and_what_made_it(three: tuple) -> None:
+def test_the_page_begins_with_verdict_counts_and_provenance(three: tuple) -> None:
     page = Elements(three[1]["report.html"]).text
     head = page[: page.index("Results")]
     assert "1 under-forgotten, 0 inconclusive, 0 over-forgotten, 1 equivalent; δ = 0.05" in head
@@ -297,7 +297,7 @@ def test_curves_are_labelled_in_words_without_an_offset() -> None:
     assert not re.search(r">\s*(\+1|1e)", svg)
 
 
-def test_every_row_of_the_largest_recipe_has_a_colour_of_its_own() -> None:
+def test_every_row_of_the_largest_recipe_has_its_own_colour() -> None:
     from ungan_dist.config.recipes import digits
     from ungan_dist.report.figures import COLOURS
 

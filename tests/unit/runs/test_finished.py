@@ -1,4 +1,4 @@
-"""A finished run is recognised without computing; anything that changed takes the long way."""
+"""A finished run is recognised without computing; any change needs the full check."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from ungan_dist.runs.units import Done, Failed, Unit
 RUN = ["run", "digits", *SMALL_OPTIONS]
 
 
-def test_output_and_exit_code_are_those_of_the_long_way(output: Path) -> None:
+def test_output_and_exit_code_equal_those_of_the_full_check(output: Path) -> None:
     (output / "run" / FINISHED_FILE).unlink()
     assert find_finished(small_config(output)) is None
     long = run_command(*RUN, "--output", output)
@@ -63,7 +63,7 @@ def test_torch_is_not_imported(output: Path) -> None:
         assert done.stdout.splitlines()[-1] == "0 []", words
 
 
-def test_more_is_computed_and_less_is_not(output: Path) -> None:
+def test_larger_requests_are_computed_and_smaller_ones_are_not(output: Path) -> None:
     config = small_config(output)
     assert find_finished(dataclasses.replace(config, methods=("original", "ungan"))) is not None
     assert find_finished(dataclasses.replace(config, methods=("original", "ungan", "cf_k"))) is None
@@ -75,14 +75,14 @@ def test_more_is_computed_and_less_is_not(output: Path) -> None:
 @pytest.mark.parametrize(
     "changes", [{"report": ReportConfig(show_examples=True)}, {"data": DataConfig(loader="resident")}]
 )
-def test_settings_that_change_what_is_written_take_the_long_way(output: Path, changes: dict[str, object]) -> None:
+def test_settings_that_change_the_output_need_the_full_check(output: Path, changes: dict[str, object]) -> None:
     assert find_finished(small_config(output, **changes)) is None
 
 
 @pytest.mark.parametrize(
     "name", ["run/table.json", "run/report.html", "run/log_odds/0/ungan.npy", "run/membership.npy"]
 )
-def test_a_changed_file_is_healed(output: Path, name: str) -> None:
+def test_a_changed_file_is_restored(output: Path, name: str) -> None:
     path = output / name
     content = path.read_bytes()
     path.write_bytes(content[:-2] + b"??")
@@ -100,7 +100,7 @@ def test_only_a_complete_run_counts(output: Path, state: str) -> None:
     assert find_finished(small_config(output)) is None
 
 
-def test_a_purged_or_locked_run_takes_the_long_way(output: Path) -> None:
+def test_a_purged_or_locked_run_needs_the_full_check(output: Path) -> None:
     with store.run_lock(output / "run"):
         assert find_finished(small_config(output)) is None
     store.write_json(output / "run/purged.json", {"purged": "today"})
@@ -132,7 +132,7 @@ def listed(folder: Path) -> AuditConfig:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> AuditConfig:
-    """The config of a complete run with a list and data of its own."""
+    """The config of a complete run with its own list and data."""
     config = listed(tmp_path_factory.mktemp("listed"))
     audit(config, run_units=InProcess())
     return config
@@ -147,7 +147,7 @@ def touch(path: str) -> None:
 
 
 @pytest.mark.parametrize(("field", "change"), [("forget", append), ("forget", os.remove), ("path", touch)])
-def test_changed_inputs_take_the_long_way(made: AuditConfig, field: str, change: Callable[[str], None]) -> None:
+def test_changed_inputs_need_the_full_check(made: AuditConfig, field: str, change: Callable[[str], None]) -> None:
     file = made.given.forget if field == "forget" else made.source.path
     assert file is not None
     assert (found := find_finished(made)) is not None

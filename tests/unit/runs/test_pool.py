@@ -35,7 +35,7 @@ def plan(tmp_path: Path) -> Plan:
 
 
 @pytest.mark.process
-def test_units_run_and_are_committed_the_same_in_any_number_of_processes(plan: Plan, tmp_path: Path) -> None:
+def test_units_give_the_same_results_in_any_number_of_processes(plan: Plan, tmp_path: Path) -> None:
     log_odds = []
     for num_processes in (1, 2):
         with LocalPool(num_processes) as pool:
@@ -74,8 +74,8 @@ def test_a_killed_process_is_replaced_and_its_unit_done(plan: Plan) -> None:
 
 
 @pytest.mark.process
-def test_a_unit_that_raises_is_named_and_the_rest_go_on(plan: Plan, tmp_path: Path) -> None:
-    # a folder stands where this unit's file must go: a real failure of a real write
+def test_a_failing_unit_is_named_and_the_others_complete(plan: Plan, tmp_path: Path) -> None:
+    # a folder at the path of this unit's file makes a real write fail
     (tmp_path / plan.shadows[0].log_odds_file).mkdir(parents=True)
     with LocalPool(1) as pool:
         outcomes = {outcome.unit.id: outcome for outcome in pool.run_units(plan.shadows)}
@@ -115,7 +115,7 @@ def test_no_process_outlives_a_killed_driver(tmp_path: Path) -> None:
     while len(victims := workers(driver.pid)) < 2 and time.monotonic() < deadline:
         time.sleep(0.2)
     assert len(victims) == 2
-    time.sleep(6)  # into the training, past the imports
+    time.sleep(6)  # during the training, after the imports
     driver.kill()
     driver.wait()
     deadline = time.monotonic() + 20
@@ -124,7 +124,7 @@ def test_no_process_outlives_a_killed_driver(tmp_path: Path) -> None:
     assert not any(alive(pid) for pid in victims)
 
 
-def test_shadow_models_are_kept_only_on_request_and_are_those_that_were_asked(tmp_path: Path) -> None:
+def test_shadow_models_are_kept_only_on_request_and_equal_the_queried_ones(tmp_path: Path) -> None:
     config = small_config(tmp_path)
     plan = make_plan(
         dataclasses.replace(config, execution=dataclasses.replace(config.execution, keep_shadow_models=True))

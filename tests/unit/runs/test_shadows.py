@@ -49,7 +49,7 @@ def test_processes_agree_with_one_in_float64(tmp_path: Path, size: int) -> None:
 
 @pytest.mark.timeout(300)
 @pytest.mark.process
-def test_a_killed_worker_costs_no_bit_and_one_process_goes_on_with_the_run(tmp_path: Path) -> None:
+def test_a_killed_worker_changes_no_bit_and_one_process_continues_the_run(tmp_path: Path) -> None:
     whole, killed = together(tmp_path / "whole"), together(tmp_path / "killed")
     in_world(2, "process_groups:run_together", units(whole))
     todo = units(killed)
@@ -57,7 +57,7 @@ def test_a_killed_worker_costs_no_bit_and_one_process_goes_on_with_the_run(tmp_p
         in_world(2, "process_groups:run_together_until_killed", todo, 36)
     kept = {str(path.relative_to(tmp_path / "killed")) for path in tmp_path.glob("killed/shadows/*/*.json")}
     assert kept == {f"shadows/{todo[0].id}/{shadow}-checkpoint.json" for shadow in (0, 1)}
-    # of two models' 24 steps each, the first's are not taken again, nor the second's first epoch
+    # of 24 steps per model, the first model's and the second's first epoch are not repeated
     assert in_world(2, "process_groups:steps_of", todo[:1]) == [16, 16]
     in_world(2, "process_groups:run_together", todo[1:])
     for unit in todo:
@@ -71,13 +71,13 @@ def test_a_killed_worker_costs_no_bit_and_one_process_goes_on_with_the_run(tmp_p
     assert stamps == {path: path.stat().st_mtime_ns for path in tmp_path.glob("killed/shadows/*")}
 
 
-def test_who_trains_is_no_part_of_what_a_shadow_model_is(tmp_path: Path) -> None:
+def test_ids_of_shadow_models_do_not_depend_on_the_number_of_processes(tmp_path: Path) -> None:
     config = together(tmp_path)
     alone = small_config(tmp_path)
     alone = dataclasses.replace(alone, train=dataclasses.replace(alone.train, batch_size=25))
     assert identity(config) == identity(alone)
     assert [unit.id for unit in make_plan(config).shadows] == [unit.id for unit in make_plan(alone).shadows]
-    # statistics of each process's own rows make another model of it
+    # statistics per process give another model
     own = together(tmp_path, sync_batch_norm=False)
     apart = dataclasses.replace(own, shadows=dataclasses.replace(own.shadows, data_parallel=False))
     assert make_plan(apart).shadows[0].id == make_plan(alone).shadows[0].id
@@ -91,7 +91,7 @@ def test_several_processes_do_not_stack() -> None:
 
 
 @pytest.mark.process
-def test_one_process_takes_up_a_model_that_several_have_begun(tmp_path: Path) -> None:
+def test_one_process_continues_a_model_begun_by_several(tmp_path: Path) -> None:
     config = together(tmp_path)
     (first, _) = units(config)
     with pytest.raises(RuntimeError, match="-9"):

@@ -1,4 +1,4 @@
-"""What is kept after each epoch suffices: an attempt that goes on from there ends with the same bits."""
+"""An attempt that continues from a checkpoint ends with the same bits."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def same(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> bool:
 
 
 @pytest.mark.parametrize("name", [name for name in CONFIGS if name != "original"])
-def test_an_interrupted_method_goes_on_to_the_same_bits(name: str, tmp_path: Path) -> None:
+def test_an_interrupted_method_continues_to_the_same_bits(name: str, tmp_path: Path) -> None:
     expected, num_steps = resumable(World(), name, tmp_path / "whole", stop_after=None)
-    # the class variant keeps its noise before the first step, the others their first epoch after a few
+    # the class variant saves its noise before the first step, the others their first epoch after a few
     for stop_after in (num_steps * 2 // 3, num_steps - 1):
         folder = tmp_path / str(stop_after)
         with pytest.raises(Interrupted):
@@ -41,7 +41,7 @@ def test_an_interrupted_method_goes_on_to_the_same_bits(name: str, tmp_path: Pat
 
 @pytest.mark.timeout(600)
 @pytest.mark.process
-def test_a_killed_worker_costs_no_bit_and_fewer_workers_no_more_than_rounding(tmp_path: Path) -> None:
+def test_a_killed_worker_changes_no_bit_and_fewer_workers_only_rounding(tmp_path: Path) -> None:
     name = "ungan"
     whole = in_world(2, "world_methods:resumable_together", name, tmp_path / "whole", None)
     expected, num_steps = whole[0]
@@ -59,7 +59,7 @@ def test_a_killed_worker_costs_no_bit_and_fewer_workers_no_more_than_rounding(tm
 
 
 def kept(folder: Path, id: str = "an id") -> tuple[Checkpoint, Tensor, list[int]]:
-    """A state of one tensor, taken through as many epochs as are left of three."""
+    """Run the remaining epochs of three on a state of one tensor."""
     checkpoint, weights, seen = Checkpoint(folder, "state", id=id, world=World()), torch.zeros(2), []
     for epoch in Epochs(checkpoint, World(), 0, weights=weights).iterate("epochs", 3):
         weights += epoch + 1
@@ -67,8 +67,8 @@ def kept(folder: Path, id: str = "an id") -> tuple[Checkpoint, Tensor, list[int]
     return checkpoint, weights, seen
 
 
-def test_draws_of_a_models_layers_go_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
-    """Dropout draws from the global generator, which is no part of what is kept."""
+def test_draws_in_layers_are_the_same_after_an_interruption(tmp_path: Path) -> None:
+    """Dropout draws from the global generator, which no checkpoint contains."""
 
     def drawn(folder: Path, stop_after: int, seed: int = 3) -> Tensor:
         weights = torch.zeros(2)
@@ -85,7 +85,7 @@ def test_draws_of_a_models_layers_go_on_as_if_nothing_had_happened(tmp_path: Pat
     assert not torch.equal(drawn(tmp_path / "other seed", 3, seed=4), whole)
 
 
-def test_a_finished_stage_is_not_begun_again(tmp_path: Path) -> None:
+def test_a_finished_stage_is_not_repeated(tmp_path: Path) -> None:
     kept(tmp_path)
     _, weights, seen = kept(tmp_path)
     assert (weights.tolist(), seen) == ([6.0, 6.0], [])
@@ -105,18 +105,18 @@ def test_a_damaged_or_foreign_state_is_not_read(tmp_path: Path, damage: str) -> 
     assert (weights.tolist(), seen) == ([6.0, 6.0], [0, 1, 2])
 
 
-def test_a_kill_between_file_and_marker_leaves_the_epoch_before(tmp_path: Path) -> None:
+def test_a_kill_between_file_and_marker_keeps_the_previous_epoch(tmp_path: Path) -> None:
     checkpoint, weights = Checkpoint(tmp_path, "state", id="an id", world=World()), torch.zeros(2)
     for epoch in Epochs(checkpoint, World(), 0, weights=weights).iterate("epochs", 3):
         weights += epoch + 1
         if epoch == 1:
-            break  # epoch 0 is kept; the file of epoch 1 is whole or not, its marker was never written
+            break  # epoch 0 is saved; the file of epoch 1 may be incomplete, and its marker is missing
     (tmp_path / "state-1.pt").write_bytes(b"half of it")
     _, weights, seen = kept(tmp_path)
     assert (weights.tolist(), seen) == ([6.0, 6.0], [1, 2])
 
 
-def test_what_was_kept_can_be_removed(tmp_path: Path) -> None:
+def test_checkpoints_can_be_removed(tmp_path: Path) -> None:
     checkpoint, *_ = kept(tmp_path)
     assert list(tmp_path.iterdir())
     checkpoint.remove()
@@ -160,10 +160,8 @@ def test_measured_time_includes_earlier_attempts_and_excludes_saving(
     assert attempt(3) == 3
 
 
-def test_one_process_keeps_what_takes_long_and_goes_on_from_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As a pool's worker: of seconds of work nothing is kept; with every epoch kept, an attempt is taken up."""
+def test_one_process_saves_long_work_and_continues_from_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker of the pool saves nothing of short work; with every epoch saved, an attempt is continued."""
     take_step, steps = train.take_step, 0
     last: int | None = None
 

@@ -1,4 +1,4 @@
-"""A user's factory: what is refused before anything is written, and what of it a run and a fleet are known by."""
+"""A user's factory: refusals before anything is written, and its part in the hashes of run and fleet."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def with_factory(factory: str) -> list[str]:
     ],
 )
 @pytest.mark.parametrize("name", ["run", "plan"])
-def test_what_cannot_be_trained_is_refused_at_once(
+def test_untrainable_models_are_refused_at_once(
     name: str,
     factory: str,
     words: list[str],
@@ -61,28 +61,28 @@ def test_what_cannot_be_trained_is_refused_at_once(
     module("needy", "import no_such_library")
     more = ["--no-probe"] if name == "plan" else []
     assert command(name, *with_factory(factory), "--output", str(tmp_path / "out"), *more) == 2
-    said = capsys.readouterr()
+    captured = capsys.readouterr()
     for word in words:
-        assert word in said.err
-    assert ("num_classes" in said.err) == (factory == "unusual_models:leaving")
-    assert not said.out
+        assert word in captured.err
+    assert ("num_classes" in captured.err) == (factory == "unusual_models:leaving")
+    assert not captured.out
     assert not (tmp_path / "out").exists()
 
 
-def test_what_a_factory_prints_is_no_part_of_the_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_output_printed_by_a_factory_is_ignored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = [*with_factory("unusual_models:talking"), "--output", str(tmp_path / "out"), "--no-probe", "--json"]
     assert command("plan", *arguments) == 0
-    said = capsys.readouterr()
-    assert json.loads(said.out)
-    assert "a factory speaks" in said.err
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)
+    assert "a factory speaks" in captured.err
 
 
 @pytest.fixture
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], None]]:
-    """Writes a user's module anew, as another process would find it."""
+    """Rewrite a user's module, as another process would find it."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # two versions within a second look alike to its cache
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # its cache does not distinguish versions within one second
     written: set[str] = set()
 
     def write(name: str, text: str) -> None:
@@ -111,9 +111,7 @@ def names(plan: Plan) -> tuple[str, list[str], list[str]]:
     return plan.record.run_hash, [unit.id for unit in plan.targets], [unit.id for unit in plan.shadows]
 
 
-def test_a_run_and_a_fleet_are_known_by_the_architecture_behind_the_name(
-    tmp_path: Path, module: Callable[[str, str], None]
-) -> None:
+def test_hashes_of_run_and_fleet_include_the_architecture(tmp_path: Path, module: Callable[[str, str], None]) -> None:
     def planned(text: str) -> tuple[str, list[str], list[str]]:
         module("net", text)
         return names(make_plan(own(tmp_path)))
@@ -127,7 +125,7 @@ def test_a_run_and_a_fleet_are_known_by_the_architecture_behind_the_name(
     assert planned(frozen.format(width=8, activation="ReLU"))[0] not in (narrow[0], wide[0])
 
 
-def test_a_run_of_another_architecture_is_told_apart(tmp_path: Path, module: Callable[[str, str], None]) -> None:
+def test_another_architecture_is_another_run(tmp_path: Path, module: Callable[[str, str], None]) -> None:
     module("net", NET.format(width=8, activation="ReLU"))
     config = own(tmp_path)
     with open_run(config) as plan:

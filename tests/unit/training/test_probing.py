@@ -1,4 +1,4 @@
-"""Users' models under several processes: those of one process, or refused before anything is trained."""
+"""User models trained by several processes equal those of one process, or are refused before training."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_model_that_processes_cannot_share_is_refused(tmp_path: Path, factory:
 
 
 @pytest.mark.process
-def test_draws_in_layers_are_told_and_differ_between_processes(tmp_path: Path) -> None:
+def test_draws_in_layers_are_reported_and_differ_between_processes(tmp_path: Path) -> None:
     (note,) = make_plan(brought(tmp_path, "dropping")).notes
     assert "2 processes" in note
     assert not make_plan(brought(tmp_path, "Twice")).notes
@@ -54,7 +54,7 @@ def test_draws_in_layers_are_told_and_differ_between_processes(tmp_path: Path) -
 
 @pytest.mark.timeout(300)
 @pytest.mark.process
-def test_a_batch_norm_in_two_places_and_a_layer_without_part_make_no_difference() -> None:
+def test_a_reused_batch_norm_and_an_unused_layer_make_no_difference() -> None:
     alone = of_model(World(), "Twice")
     for rank in in_world(2, "world_methods:of_model", "Twice"):
         assert rank.keys() == alone.keys()
@@ -62,18 +62,18 @@ def test_a_batch_norm_in_two_places_and_a_layer_without_part_make_no_difference(
 
 
 @pytest.mark.process
-def test_buffers_that_differ_are_a_fault() -> None:
+def test_differing_buffers_are_an_error() -> None:
     assert in_world(2, "world_methods:refused_for_buffers") == [True, True]
 
 
 @pytest.mark.process
-def test_what_has_diverged_alike_agrees() -> None:
+def test_equally_diverged_processes_agree() -> None:
     assert in_world(2, "world_methods:agrees_on_nan") == [(True, False)] * 2
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.process
-def test_noise_learnt_with_own_statistics_is_resumed_to_the_same_bits(tmp_path: Path) -> None:
+def test_noise_trained_with_statistics_per_process_is_resumed_to_the_same_bits(tmp_path: Path) -> None:
     """The noise stage moves each process's running statistics and takes no step."""
     whole = in_world(2, "world_methods:resumable_on_own_statistics", tmp_path / "whole", None)[0]
     with pytest.raises(RuntimeError, match="-9"):

@@ -1,4 +1,4 @@
-"""The training loop: repeatable, and stacked models equal the same models alone."""
+"""The training loop is repeatable, and stacked models equal separately trained ones."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_stacked_models_need_sets_of_one_size() -> None:
         train_stacked([model(0), model(1)], examples(), sets, CONFIG, seeds=[0, 1])
 
 
-def test_training_repeats_bit_for_bit_whatever_ran_before() -> None:
+def test_training_is_repeatable_bit_for_bit_after_other_draws() -> None:
     data, results = examples(torch.float32), []
     for noise in (0, 1):
         torch.manual_seed(noise)
@@ -94,7 +94,7 @@ def test_training_repeats_bit_for_bit_whatever_ran_before() -> None:
     assert all(torch.equal(results[0][name], results[1][name]) for name in results[0])
 
 
-def test_building_leaves_the_global_random_state_alone() -> None:
+def test_building_does_not_change_the_global_random_state() -> None:
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
     build(ModelConfig(), channels=1, num_classes=10, seed=1, device=torch.device("cpu"))

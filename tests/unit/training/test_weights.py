@@ -1,4 +1,4 @@
-"""A user's files of weights: every usual form is read, and every other one refused in our own words."""
+"""Files of user-supplied weights are read in every usual form and refused otherwise."""
 
 from __future__ import annotations
 
@@ -34,9 +34,7 @@ def prefixed(prefix: str) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("name", ["w.safetensors", "w.SAFETENSORS", "w.bin", "w.pt"])
 @pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "_orig_mod.module.", "module._orig_mod."])
-def test_safetensors_are_read_under_any_name_and_without_the_prefix_of_a_wrapper(
-    tmp_path: Path, name: str, prefix: str
-) -> None:
+def test_safetensors_are_read_under_any_file_name_and_wrapper_prefix(tmp_path: Path, name: str, prefix: str) -> None:
     safetensors.torch.save_file(prefixed(prefix), tmp_path / name)
     assert all(torch.equal(value, state()[key]) for key, value in read(tmp_path / name).items())
 
@@ -52,7 +50,7 @@ def test_checkpoints_are_read_as_training_scripts_write_them(
     assert all(torch.equal(value, state()[key]) for key, value in read(tmp_path / "w.pt").items())
 
 
-def test_a_prefix_of_the_models_own_stays(tmp_path: Path) -> None:
+def test_the_models_own_prefix_is_kept(tmp_path: Path) -> None:
     wrapped = nn.Module()
     wrapped.module = net()
     safetensors.torch.save_file(prefixed("module."), tmp_path / "w.safetensors")
@@ -62,7 +60,7 @@ def test_a_prefix_of_the_models_own_stays(tmp_path: Path) -> None:
 
 
 class _Wrapped(nn.Module):
-    """A module that only this test knows."""
+    """A module that exists only in this test."""
 
 
 def _save(content: object) -> Callable[[Path], None]:
@@ -88,7 +86,7 @@ BAD: dict[str, tuple[Callable[[Path], None], list[str]]] = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_anything_else_is_refused_with_what_to_do(tmp_path: Path, name: str) -> None:
+def test_other_files_are_refused_with_a_remedy(tmp_path: Path, name: str) -> None:
     write, words = BAD[name]
     write(tmp_path / "w.pt")
     with pytest.raises(ValueError, match=r"w\.pt") as refused:
@@ -100,15 +98,15 @@ def test_anything_else_is_refused_with_what_to_do(tmp_path: Path, name: str) -> 
 
 
 @pytest.mark.parametrize("kind", ["zip", "legacy", "safetensors"])
-def test_damage_anywhere_in_a_file_is_told_as_such(tmp_path: Path, kind: str) -> None:
-    """Of a few hundred flips of bytes some raise each of a dozen kinds of errors inside torch."""
+def test_damage_anywhere_in_a_file_is_reported(tmp_path: Path, kind: str) -> None:
+    """A few hundred flipped bytes raise a dozen kinds of errors inside torch."""
     path = tmp_path / "w.bin"
     if kind == "safetensors":
         safetensors.torch.save_file(state(), path)
     else:
         torch.save(state(), path, _use_new_zipfile_serialization=kind == "zip")
     whole, rng, model = path.read_bytes(), np.random.default_rng(0), net()
-    said: list[str] = []
+    messages: list[str] = []
     for _ in range(250):
         damaged = bytearray(whole)
         for place in rng.integers(0, min(len(whole), 1500), rng.integers(1, 4)):
@@ -117,6 +115,6 @@ def test_damage_anywhere_in_a_file_is_told_as_such(tmp_path: Path, kind: str) ->
         try:
             load_given_weights(model, locate_weights(path))
         except ValueError as error:
-            said.append(str(error))
-    assert len(said) > 50
-    assert all("w.bin" in words and "weights_only" not in words for words in said)
+            messages.append(str(error))
+    assert len(messages) > 50
+    assert all("w.bin" in words and "weights_only" not in words for words in messages)

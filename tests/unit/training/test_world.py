@@ -11,7 +11,7 @@ from world_methods import CONFIGS, OF_THREE, outcome
 from ungan_dist.training.world import World
 
 Outcomes = dict[tuple[str, str], dict[str, Tensor]]
-ASKED = [
+CASES = [
     *((name, "frozen") for name in CONFIGS),
     *((name, "global") for name in CONFIGS if "," not in name or name in ("ungan, train", "scrub, rewind")),
     *((name, "own") for name in ("retrain", "fine_tuning", "unsir", "scrub", "ungan")),
@@ -27,7 +27,7 @@ def furthest(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> float:
 
 @pytest.fixture(scope="module")
 def of_two() -> list[Outcomes]:
-    return in_world(2, "world_methods:outcomes", ASKED)
+    return in_world(2, "world_methods:outcomes", CASES)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def of_three() -> list[Outcomes]:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(("name", "statistics"), [asked for asked in ASKED if asked[1] != "own"])
+@pytest.mark.parametrize(("name", "statistics"), [asked for asked in CASES if asked[1] != "own"])
 @pytest.mark.process
 def test_two_processes_agree_with_one(of_two: list[Outcomes], name: str, statistics: str) -> None:
     alone = outcome(World(), name, statistics)
@@ -47,7 +47,7 @@ def test_two_processes_agree_with_one(of_two: list[Outcomes], name: str, statist
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(("name", "statistics"), ASKED_OF_THREE)
 @pytest.mark.process
-def test_three_processes_of_which_one_has_nothing_agree_with_one(
+def test_three_processes_with_one_empty_share_agree_with_one(
     of_three: list[Outcomes], name: str, statistics: str
 ) -> None:
     alone = outcome(World(), name, statistics)
@@ -56,7 +56,7 @@ def test_three_processes_of_which_one_has_nothing_agree_with_one(
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(("name", "statistics"), ASKED)
+@pytest.mark.parametrize(("name", "statistics"), CASES)
 @pytest.mark.process
 def test_processes_hold_the_same_bits(of_two: list[Outcomes], name: str, statistics: str) -> None:
     first, second = (rank[name, statistics] for rank in of_two)
@@ -65,10 +65,10 @@ def test_processes_hold_the_same_bits(of_two: list[Outcomes], name: str, statist
 
 @pytest.mark.timeout(600)
 @pytest.mark.process
-def test_statistics_of_each_share_lead_elsewhere_and_how_far(of_two: list[Outcomes]) -> None:
+def test_statistics_per_process_change_the_result(of_two: list[Outcomes]) -> None:
     distances = {
         name: furthest(of_two[0][name, "own"], outcome(World(), name, "own"))
-        for name, statistics in ASKED
+        for name, statistics in CASES
         if statistics == "own"
     }
     for name, distance in distances.items():
@@ -89,7 +89,7 @@ def test_without_the_sum_of_the_critics_gradients_processes_disagree(of_two: lis
 
 @pytest.mark.parametrize("size", range(1, 6))
 @pytest.mark.parametrize("num_rows", range(1, 14))
-def test_shares_cover_a_batch_once_in_twos_or_more(size: int, num_rows: int) -> None:
+def test_shares_cover_a_batch_once_with_at_least_two_rows_each(size: int, num_rows: int) -> None:
     batch = torch.arange(num_rows)
     shares = [World(rank=rank, size=size).share(batch) for rank in range(size)]
     assert torch.equal(torch.cat(shares), batch)

@@ -161,7 +161,7 @@ def cut(length: int):
         (entry(2, "size", 2**40), "outside"),
     ],
 )
-def test_a_file_that_is_no_whole_beton_is_refused(tmp_path: Path, damage, words: str) -> None:
+def test_an_incomplete_file_is_refused(tmp_path: Path, damage, words: str) -> None:
     path = tmp_path / "data.beton"
     content = written(path)
     damage(content)

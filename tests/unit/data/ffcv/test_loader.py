@@ -37,7 +37,7 @@ def jpeg(pixels: np.ndarray) -> bytes:
 
 
 def both(folder: Path, kind: str) -> tuple[Examples, Examples]:
-    """The same data behind FFCV and resident; one thread, since every loader with more compiles for longer."""
+    """Return the same data for FFCV and resident, with one thread because more compile longer."""
     from ungan_dist.data.ffcv.images import FfcvImages
 
     channels = 1 if kind == "grey" else 3
@@ -67,7 +67,7 @@ def loaders(request, tmp_path_factory) -> tuple[Examples, Examples]:
 
 
 def same(ours: torch.Tensor, theirs: torch.Tensor) -> bool:
-    """Bits, and what a convolution's last bits may depend on: strides and alignment."""
+    """Return whether bits, strides and alignment are equal; a convolution's last bits may depend on the latter."""
     assert ours.dtype == theirs.dtype
     assert ours.shape == theirs.shape
     assert ours.stride() == theirs.stride() or not len(ours)
@@ -97,7 +97,7 @@ def test_every_draw_has_the_same_bits(loaders) -> None:
 
 
 def test_passes_of_any_set_use_one_compiled_loader(loaders) -> None:
-    """Sets, seeds and batch sizes change under the living Loader; nothing is compiled again."""
+    """Sets, seeds and batch sizes change without a new compilation of the loader."""
     in_file, resident = loaders
     gather(in_file, torch.tensor([0]))
     compiled = in_file.images._loader._loader.code[0][0][0].__globals__
@@ -115,7 +115,7 @@ def test_passes_of_any_set_use_one_compiled_loader(loaders) -> None:
     assert before == {name: len(code.signatures) for name, code in compiled.items() if hasattr(code, "signatures")}
 
 
-def test_passes_may_run_side_by_side_and_be_left_halfway(loaders) -> None:
+def test_passes_may_overlap_and_end_early(loaders) -> None:
     in_file, resident = loaders
     parts = list(torch.arange(NUM_EXAMPLES).split(6))
     views = [{"augment": CROP_AND_FLIP, "seed": seed, "epoch": 2} for seed in (1, 2)]
@@ -133,7 +133,7 @@ def reading_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if type(thread).__name__ == "EpochIterator"]
 
 
-def test_a_pass_left_at_any_batch_leaves_no_thread(loaders) -> None:
+def test_a_pass_ended_at_any_batch_leaves_no_thread(loaders) -> None:
     in_file, resident = loaders
     parts = list(torch.arange(NUM_EXAMPLES).split(5))
     for kept in range(len(parts) + 1):
@@ -144,7 +144,7 @@ def test_a_pass_left_at_any_batch_leaves_no_thread(loaders) -> None:
         assert not reading_threads(), kept
 
 
-def test_a_pass_takes_the_buffers_of_the_last_one_and_a_batch_alone_keeps_its_own(loaders) -> None:
+def test_passes_reuse_buffers_and_single_batches_own_theirs(loaders) -> None:
     in_file, resident = loaders
     parts = list(torch.arange(NUM_EXAMPLES).split(5))
     first, second = ({images.data_ptr() for images in gather_batches(in_file, parts)} for _ in range(2))
@@ -157,15 +157,15 @@ def test_a_pass_takes_the_buffers_of_the_last_one_and_a_batch_alone_keeps_its_ow
 
 
 @pytest.mark.parametrize("options", [{"seed": -1}, {"seed": 2**64}, {"epoch": -1}, {"epoch": 2**32}])
-def test_seeds_and_epochs_that_have_no_word_are_refused_by_either_loader(loaders, options: dict[str, int]) -> None:
+def test_seeds_and_epochs_out_of_range_are_refused_by_either_loader(loaders, options: dict[str, int]) -> None:
     (name,) = options
-    said = []
+    messages = []
     for data in loaders:
         with pytest.raises(ValueError, match=f"{name} must lie in") as raised:
             gather(data, torch.tensor([0]), augment=CROP_AND_FLIP, **options)
-        said.append(str(raised.value))
+        messages.append(str(raised.value))
         assert len(gather(data, torch.tensor([0]), **options)) == 1  # nothing is drawn
-    assert said[0] == said[1]
+    assert messages[0] == messages[1]
 
 
 def test_empty_batches_are_empty(loaders) -> None:
@@ -283,8 +283,8 @@ def test_pictures_of_one_pixel_have_the_resident_strides(tmp_path: Path, channel
 
 
 @pytest.mark.process
-def test_two_threads_where_numba_can_serve_one_pass_at_a_time(tmp_path: Path) -> None:
-    """Its workqueue layer ends the process when two passes run side by side."""
+def test_two_threads_with_the_workqueue_layer_of_numba(tmp_path: Path) -> None:
+    """The workqueue layer ends the process if two passes run concurrently."""
     both(tmp_path, "colour")
     code = f"""
         from pathlib import Path

@@ -1,4 +1,4 @@
-"""Pixels become the normalisation table's bits, by arithmetic where that is exact and by look-up elsewhere."""
+"""Pixels are normalised to the table's bits, by arithmetic if that is exact and by look-up otherwise."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_arithmetic_has_the_tables_bits(name: str) -> None:
             assert out.tobytes() == column.tobytes()
 
 
-def test_a_line_that_misses_a_bit_is_not_taken() -> None:
+def test_a_line_that_misses_a_bit_is_not_used() -> None:
     mean, std = MOMENTS["CIFAR-10"]
     table = np.ascontiguousarray(make_normalisation_table(mean, std).numpy().T)
     table[1, 77] = np.nextafter(table[1, 77], np.float32(9))
@@ -37,7 +37,7 @@ def test_a_line_that_misses_a_bit_is_not_taken() -> None:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_random_moments_are_exact_or_looked_up(seed: int) -> None:
-    """Whatever is chosen, the compiled code's bits are the table's."""
+    """The compiled code's bits equal the table's with either choice."""
     generator = np.random.default_rng(seed)
     mean, std = (tuple(generator.uniform(low, high, 8).tolist()) for low, high in ((0, 1), (1e-3, 2)))
     table = np.ascontiguousarray(make_normalisation_table(mean, std).numpy().T)
@@ -51,13 +51,15 @@ def test_random_moments_are_exact_or_looked_up(seed: int) -> None:
 @pytest.mark.parametrize("looked_up", [False, True])
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.process
-def test_every_move_is_the_definition(moved: dict[tuple[tuple[int, int, int], bool], list], shape, looked_up) -> None:
+def test_every_shift_and_flip_equals_the_definition(
+    moved: dict[tuple[tuple[int, int, int], bool], list], shape, looked_up
+) -> None:
     assert not moved[shape, looked_up]
 
 
 @pytest.mark.process
 def test_a_caller_with_fastmath_does_not_regroup_sums() -> None:
-    """FFCV compiles its callers so; numba hands the flag to every function that does not refuse it."""
+    """FFCV compiles its callers with fastmath, which numba passes to every function that does not refuse it."""
     same, sums = in_world(1, "ffcv_pixels:called_with_fastmath")[0]
     assert same
     assert sums
@@ -66,5 +68,5 @@ def test_a_caller_with_fastmath_does_not_regroup_sums() -> None:
 
 @pytest.fixture(scope="module")
 def moved() -> dict[tuple[tuple[int, int, int], bool], list]:
-    """In a process of its own: FFCV's loaders change how numba types flat arrays of bytes, for a whole process."""
+    """Run in its own process, because FFCV's loaders change how numba types flat byte arrays."""
     return in_world(1, "ffcv_pixels:wrong_moves")[0]

@@ -22,14 +22,12 @@ from ungan_dist.data.sources.cifar import CIFAR10_CLASSES, Archive, read_cifar
 from ungan_dist.files import hash_file
 
 JPEG75 = Path(os.environ.get("CIFAR10_PARQUET") or Path(__file__).parents[5] / "shared/data/cifar10-jpeg")
-
-
 needs_cifar10 = pytest.mark.skipif(
     not (JPEG75 / "test.parquet").is_file(), reason="CIFAR-10 as Parquet is not there: set CIFAR10_PARQUET"
 )
 
 
-def test_cifar10_comes_from_the_environment_where_no_path_is_given(tmp_path, monkeypatch):
+def test_the_path_of_cifar10_defaults_to_the_environment_variable(tmp_path, monkeypatch):
     write_parquet(tmp_path / "train.parquet", [encode(image) for image in random_pictures(3)], [9, 0, 4])
     monkeypatch.setenv("CIFAR10_PARQUET", str(tmp_path))
     source = read_source("cifar10")
@@ -48,7 +46,7 @@ def test_cifar100_reads_fine_labels(tmp_path):
     assert (source.title, source.num_classes, source.labels.tolist()) == ("CIFAR-100 (Parquet)", 100, [0, 99])
 
 
-def test_pictures_of_another_shape_are_no_cifar(tmp_path):
+def test_pictures_of_another_shape_are_refused(tmp_path):
     file = write_parquet(tmp_path / "a.parquet", [encode(image) for image in random_pictures(2, (8, 8))], [0, 1])
     with raises_with("8×8 pixels and 1 channels", "source.kind parquet"):
         read_source("cifar10", file)
@@ -69,7 +67,7 @@ def test_real_cifar10_decodes_as_pillow_does():
 
 @pytest.fixture
 def server(tmp_path):
-    """A folder that a server on loopback serves, and its URL."""
+    """A folder served on loopback, and its URL."""
     folder = tmp_path / "served"
     folder.mkdir()
     handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
@@ -82,7 +80,7 @@ def server(tmp_path):
 
 
 def make_archive(folder: Path, url: str, labels: np.ndarray, images: np.ndarray, label_bytes: int) -> Archive:
-    """A small archive laid out as the authors lay theirs out, the last two examples being the test set."""
+    """Make a small archive with the published layout; the last two examples are the test set."""
     planes = images.transpose(0, 3, 1, 2).reshape(len(images), -1)
     records = np.concatenate([np.full((len(images), label_bytes - 1), 7, np.uint8), labels[:, None], planes], axis=1)
     members = {"c/train.bin": records[:-2].tobytes(), "c/test.bin": records[-2:].tobytes(), "c/names": b"ant\nbee\n"}
@@ -118,7 +116,7 @@ def test_an_archive_is_downloaded_checked_kept_and_read(tmp_path, server, capsys
 
 
 @pytest.mark.parametrize("damage", [lambda content: content + b"more", lambda content: content[:-100]])
-def test_an_archive_that_is_not_the_published_one_is_refused_and_not_kept(tmp_path, server, damage):
+def test_an_altered_archive_is_refused_and_not_kept(tmp_path, server, damage):
     archive, cache = make_archive(*server, np.zeros(3, np.uint8), random_pictures(3), 1), tmp_path / "cache"
     file = server[0] / "published.tar.gz"
     file.write_bytes(damage(file.read_bytes()))
@@ -127,7 +125,7 @@ def test_an_archive_that_is_not_the_published_one_is_refused_and_not_kept(tmp_pa
     assert list(cache.iterdir()) == []
 
 
-def test_half_a_download_in_the_cache_is_replaced(tmp_path, server):
+def test_a_partial_download_in_the_cache_is_replaced(tmp_path, server):
     images = random_pictures(3)
     archive, cache = make_archive(*server, np.zeros(3, np.uint8), images, 1), tmp_path / "cache"
     cache.mkdir()
@@ -136,7 +134,7 @@ def test_half_a_download_in_the_cache_is_replaced(tmp_path, server):
     assert [file.name for file in cache.iterdir()] == ["published.tar.gz"]
 
 
-def test_a_download_that_fails_names_the_remedy(tmp_path, server, monkeypatch):
+def test_a_failed_download_names_the_remedy(tmp_path, server, monkeypatch):
     monkeypatch.delenv("CIFAR10_PARQUET", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -146,7 +144,7 @@ def test_a_download_that_fails_names_the_remedy(tmp_path, server, monkeypatch):
         read_source("cifar10")
 
 
-def test_the_published_layouts_add_up():
+def test_the_published_archives_are_well_formed():
     assert len(cifar.CIFAR10.train) == 5
     for archive in (cifar.CIFAR10, cifar.CIFAR100):
         assert archive.url.startswith("https://")

@@ -31,7 +31,7 @@ def test_an_image_folder_is_read_by_class_and_name(tmp_path):
 
 
 @pytest.mark.parametrize("format", ["BMP", "WEBP"])
-def test_every_format_that_is_decoded_is_found_in_a_folder(tmp_path, format):
+def test_every_decoded_format_is_found_in_a_folder(tmp_path, format):
     images = random_pictures(2, (4, 5, 3))
     for name, image in zip(("cat", "dog"), images, strict=True):
         (tmp_path / name).mkdir()
@@ -73,7 +73,7 @@ def test_faulty_image_folders_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("left_out", ["cat/more/1.png", "cat/1.TIFF", "cat/1.gif"])
-def test_no_picture_is_left_out_in_silence(tmp_path, left_out):
+def test_no_picture_is_ignored_silently(tmp_path, left_out):
     for folder in ("cat", "dog"):
         write_pictures(tmp_path / folder, random_pictures(1, (4, 4, 3)))
     file = tmp_path / left_out
@@ -83,14 +83,14 @@ def test_no_picture_is_left_out_in_silence(tmp_path, left_out):
         read_source("image_folder", tmp_path)
 
 
-def test_a_set_of_another_name_is_not_left_out_in_silence(tmp_path):
+def test_a_set_of_another_name_is_refused(tmp_path):
     for folder in ("train/cat", "train/dog", "val/cat", "val/dog"):
         write_pictures(tmp_path / folder, random_pictures(1))
     with raises_with("holds val beside train", "train and test alone"):
         read_source("image_folder", tmp_path)
 
 
-def test_a_test_class_that_training_lacks_is_refused(tmp_path):
+def test_a_class_only_in_the_test_set_is_refused(tmp_path):
     for folder in ("train/cat", "train/dog", "test/fish"):
         write_pictures(tmp_path / folder, random_pictures(1))
     with raises_with("fish", "cat, dog"):

@@ -14,7 +14,7 @@ from ungan_dist.data.sources.decode import decode
 from ungan_dist.data.sources.parquet import read_parquet
 
 
-def test_parquet_gives_back_every_pixel_in_order(tmp_path):
+def test_every_pixel_is_read_in_order(tmp_path):
     images, labels = random_pictures(7, (5, 6, 3)), [2, 0, 1, 1, 0, 2, 1]
     write_parquet(tmp_path / "train-00000-of-00002.parquet", [encode(image) for image in images[:2]], labels[:2])
     write_parquet(tmp_path / "train-00001-of-00002.parquet", [encode(image) for image in images[2:4]], labels[2:4])
@@ -27,7 +27,7 @@ def test_parquet_gives_back_every_pixel_in_order(tmp_path):
     assert (source.title, source.bundled) == (f"{tmp_path.name} (Parquet)", False)
 
 
-def test_one_parquet_file_has_no_test_set_and_names_come_from_its_metadata(tmp_path):
+def test_one_file_has_no_test_set_and_class_names_from_its_metadata(tmp_path):
     names = ["cat", "dog", "fish"]
     file = write_parquet(
         tmp_path / "all.parquet", [encode(image) for image in random_pictures(2)], [0, 1], image="image", names=names
@@ -37,7 +37,7 @@ def test_one_parquet_file_has_no_test_set_and_names_come_from_its_metadata(tmp_p
     assert (source.num_classes, source.class_names) == (3, tuple(names))
 
 
-def test_grey_pictures_keep_one_channel_and_become_rgb_beside_coloured_ones(tmp_path):
+def test_grey_pictures_become_rgb_only_in_files_with_coloured_ones(tmp_path):
     grey, coloured = random_pictures(2, (4, 4)), random_pictures(1, (4, 4, 3))
     assert (
         read_source(
@@ -52,15 +52,15 @@ def test_grey_pictures_keep_one_channel_and_become_rgb_beside_coloured_ones(tmp_
     np.testing.assert_array_equal(mixed.images[1], coloured[0])
 
 
-def test_parquet_reader_reads_rows_across_batches(tmp_path):
-    """More rows than one batch and one row group hold."""
+def test_rows_are_read_across_batches(tmp_path):
+    """The file has more rows than one batch and one row group."""
     images = random_pictures(2500, (2, 2))
     file = write_parquet(tmp_path / "a.parquet", [encode(image) for image in images], [0, 1] * 1250)
     pq.write_table(pq.read_table(file), file, row_group_size=700)
     np.testing.assert_array_equal(read_parquet([file], []).images[..., 0], images)
 
 
-def test_a_truncated_parquet_file_is_refused_wherever_it_ends(tmp_path):
+def test_a_file_truncated_anywhere_is_refused(tmp_path):
     whole = write_parquet(
         tmp_path / "whole.parquet", [encode(image) for image in random_pictures(20)], [0, 1] * 10
     ).read_bytes()
@@ -71,7 +71,7 @@ def test_a_truncated_parquet_file_is_refused_wherever_it_ends(tmp_path):
             read_source("parquet", file)
 
 
-def test_a_hole_in_a_parquet_file_is_refused(tmp_path):
+def test_a_file_with_zeroed_bytes_is_refused(tmp_path):
     file = write_parquet(tmp_path / "train.parquet", [encode(image) for image in random_pictures(20)], [0, 1] * 10)
     content = bytearray(file.read_bytes())
     content[1000 : len(content) - 4000] = bytes(len(content) - 5000)
@@ -92,7 +92,7 @@ def test_empty_folders_empty_files_and_unknown_paths_are_refused(tmp_path):
 
 
 def write_with_columns(path, **columns):
-    """A Parquet file of two pictures with more columns; None: with none."""
+    """Write a Parquet file of two pictures with additional columns."""
     file = write_parquet(path, [encode(image) for image in random_pictures(2)], [0, 1])
     table = pq.read_table(file)
     for name, values in columns.items():
@@ -114,7 +114,7 @@ def write_with_columns(path, **columns):
         ({"image_id": [7, 5]}, None),
     ],
 )
-def test_ids_are_the_integers_or_strings_of_a_column(tmp_path, columns, ids):
+def test_ids_are_read_from_a_column_of_integers_or_strings(tmp_path, columns, ids):
     assert read_source("parquet", write_with_columns(tmp_path / "a.parquet", **columns)).ids == ids
 
 
@@ -130,12 +130,12 @@ def test_ids_are_the_integers_or_strings_of_a_column(tmp_path, columns, ids):
         ({"ID": [1, 2], "Id": [3, 4]}, ["columns ID and Id"]),
     ],
 )
-def test_a_column_of_ids_that_a_list_could_not_name_is_refused(tmp_path, columns, words):
+def test_an_unsuitable_column_of_ids_is_refused(tmp_path, columns, words):
     with raises_with("a.parquet", *words):
         read_source("parquet", write_with_columns(tmp_path / "a.parquet", **columns))
 
 
-def test_ids_in_some_files_alone_are_refused(tmp_path):
+def test_ids_in_only_some_files_are_refused(tmp_path):
     write_with_columns(tmp_path / "train.parquet", id=[7, 5])
     write_with_columns(tmp_path / "test.parquet")
     with raises_with("test.parquet has no column id", "train.parquet has one"):
@@ -182,7 +182,7 @@ def test_labels_with_a_gap_are_refused_unless_the_file_names_the_classes(tmp_pat
     ("labels", "words"),
     [([0, None], ("row 1", "missing")), (["cat", "dog"], ("string", "integers")), ([0, 0], ("has 1 class",))],
 )
-def test_labels_that_are_missing_no_integers_or_all_equal_are_refused(tmp_path, labels, words):
+def test_missing_non_integer_and_constant_labels_are_refused(tmp_path, labels, words):
     with raises_with(*words):
         read_source(
             "parquet", write_parquet(tmp_path / "a.parquet", [encode(image) for image in random_pictures(2)], labels)
@@ -203,7 +203,7 @@ def test_labels_that_are_missing_no_integers_or_all_equal_are_refused(tmp_path, 
     ],
     ids=["text", "empty", "cut_png", "cut_jpeg", "format", "path_only", "size", "16_bits"],
 )
-def test_a_picture_that_cannot_be_read_is_named_by_its_row(tmp_path, content, words):
+def test_an_unreadable_picture_is_named_by_its_row(tmp_path, content, words):
     good = [encode(image) for image in random_pictures(2)]
     with raises_with("a.parquet, row 2", *words):
         read_source("parquet", write_parquet(tmp_path / "a.parquet", [*good, content], [0, 1, 1]))

@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 from ungan_dist.data.sources.source import Source, _channel_moments
 
 
-def test_digits_are_scikit_learns_within_half_a_level():
+def test_digits_equal_scikit_learns_within_half_a_level():
     source, bunch = read_source("digits"), load_digits()
     assert source.images.shape == (1797, 8, 8, 1)
     assert source.images.dtype == np.uint8
@@ -30,7 +30,7 @@ def test_digits_take_no_path(tmp_path):
 
 
 @given(hnp.arrays(np.uint8, hnp.array_shapes(min_dims=4, max_dims=4, max_side=5)))
-def test_channel_moments_are_numpys_in_float64(images):
+def test_channel_moments_equal_numpys_in_float64(images):
     mean, std = _channel_moments(images)
     expected = (images / 255).std((0, 1, 2))
     np.testing.assert_allclose(mean, (images / 255).mean((0, 1, 2)), rtol=0, atol=1e-14)
@@ -58,7 +58,7 @@ def make_source(**changes) -> Source:
     return Source(**(facts | changes))
 
 
-def test_content_hash_changes_with_all_that_a_result_depends_on_and_with_nothing_else():
+def test_content_hash_depends_only_on_inputs_of_the_result():
     changed = random_pictures(4, (2, 2, 3))
     changed[3, 1, 1, 2] ^= 1
     different = [

@@ -26,7 +26,7 @@ from ungan_dist.kernels import CriticOptions, critic_loss, generator_loss, gradi
     [(target, "paired", "cramer") for target in TARGETS]
     + [("critic", "paired", "energy"), ("critic", "all_pairs", "cramer"), ("critic", "all_pairs", "energy")],
 )
-def test_gradients_of_the_weights_agree_with_differences(penalty_of: Any, estimator: Any, surrogate: Any) -> None:
+def test_gradients_of_the_weights_equal_finite_differences(penalty_of: Any, estimator: Any, surrogate: Any) -> None:
     def loss(*w: Tensor) -> Tensor:
         return critic_loss(
             w,
@@ -40,7 +40,7 @@ def test_gradients_of_the_weights_agree_with_differences(penalty_of: Any, estima
 
 
 @pytest.mark.parametrize("estimator", ["paired", "all_pairs"])
-def test_gradients_of_the_generators_rows_agree_with_differences(estimator: Any) -> None:
+def test_gradients_of_the_rows_equal_finite_differences(estimator: Any) -> None:
     rows = [z.requires_grad_() for z in make_batches(3, rows=2)]
     assert torch.autograd.gradcheck(
         lambda *z: generator_loss(make_weights(), *z, CriticOptions(estimator=estimator)), rows
@@ -51,8 +51,8 @@ def test_gradients_of_the_generators_rows_agree_with_differences(estimator: Any)
     )
 
 
-def test_the_penalty_reaches_the_weights_through_the_second_forget_batch_too() -> None:
-    """Treating h'_f as a constant gives another gradient: the dependence is no rounding matter."""
+def test_the_penalty_is_differentiated_through_the_second_forget_batch() -> None:
+    """Treating h'_f as a constant gives another gradient, by more than rounding."""
     w = make_weights()
     z_unseen, z_forget, z_forget2 = make_batches(3)
     ours = torch.autograd.grad(gradient_penalty(w, z_unseen, z_forget, z_forget2, make_epsilon()), w[0])[0]
@@ -68,7 +68,7 @@ def test_the_penalty_reaches_the_weights_through_the_second_forget_batch_too() -
 @pytest.mark.parametrize("estimator", ["paired", "all_pairs"])
 @pytest.mark.parametrize("penalty_of", TARGETS)
 @pytest.mark.parametrize("case", ["same example", "every row the same", "dead critic", "zero embedding"])
-def test_derivatives_are_finite_where_a_norm_is_zero(case: str, penalty_of: Any, estimator: Any) -> None:
+def test_derivatives_are_finite_at_zero_norms(case: str, penalty_of: Any, estimator: Any) -> None:
     w = make_weights()
     z_unseen, z_forget, z_forget2 = (z.requires_grad_() for z in make_batches(3))
     if case == "same example":

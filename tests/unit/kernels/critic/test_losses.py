@@ -1,4 +1,4 @@
-"""Compare the adversarial losses with the paper's formulas, written a second time in NumPy, row by row."""
+"""Compare the adversarial losses with a row-by-row NumPy implementation of the paper's formulas."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def mean_over_pairs(x: np.ndarray, y: np.ndarray, *, distinct: bool = False) -> 
 
 
 def distance_by_formula(w: list[Tensor], surrogate: str, estimator: str) -> float:
-    """What the critic ascends."""
+    """Compute the objective that the critic maximises."""
     u, f, f2, u2 = embeddings(w, *make_batches())
     if estimator == "paired":
         if surrogate == "cramer":
@@ -55,7 +55,7 @@ def distance_by_formula(w: list[Tensor], surrogate: str, estimator: str) -> floa
 
 
 def penalty_by_formula(w: list[Tensor], penalty: str, penalty_of: str, surrogate: Any, mix_labels: bool) -> float:
-    """Row by row: D's whole Jacobian, then the formula of each target."""
+    """Compute the penalty row by row from D's Jacobian and the formula of each target."""
     model = build_network(w)
     unseen, forget, forget2, unseen2 = make_batches()
     excess = []
@@ -135,7 +135,7 @@ def test_surrogate_is_algorithm_2s_difference_of_f() -> None:
 
 
 def test_all_pairs_and_paired_agree_in_expectation() -> None:
-    """Two estimators of one number: over 200 draws the means agree, and all pairs vary less."""
+    """Over 200 draws the means of both estimators agree, and all pairs vary less."""
     generator = torch.Generator().manual_seed(0)
     values: dict[str, list[Tensor]] = {"paired": [], "all_pairs": []}
     for _ in range(200):
@@ -150,7 +150,7 @@ def test_all_pairs_and_paired_agree_in_expectation() -> None:
 
 
 def test_as_written_rewards_a_flat_critic_that_squared_punishes() -> None:
-    """Row 1 of the readings: with no slope at all the unsquared penalty is −1, its least value."""
+    """Without a slope the unsquared penalty is −1, its minimum."""
     flat = [torch.zeros_like(weight) for weight in make_weights()]
     values = {
         penalty: gradient_penalty(flat, *make_batches(3), make_epsilon(), CriticOptions(penalty=penalty)).item()  # pyright: ignore[reportArgumentType]
@@ -159,7 +159,7 @@ def test_as_written_rewards_a_flat_critic_that_squared_punishes() -> None:
     assert values == {"squared": 1.0, "as_written": -1.0}
 
 
-def test_without_mixed_labels_those_of_the_unseen_rows_do_not_matter() -> None:
+def test_labels_of_unseen_rows_matter_only_if_mixed() -> None:
     z_unseen, z_forget, z_forget2 = make_batches(3)
     other = torch.cat([z_unseen[:, :3], z_unseen[:, 3:] + 1], dim=1)
 
@@ -184,7 +184,7 @@ def test_a_loss_can_be_measured_without_gradients() -> None:
     assert torch.equal(measured, critic_loss(make_weights(), *make_batches(3), make_epsilon()))
 
 
-def test_inputs_are_left_as_they_were() -> None:
+def test_inputs_are_unchanged() -> None:
     w, z = [t.detach() for t in make_weights()], make_batches(3)
     copies = [t.clone() for t in (*w, *z)]
     critic_loss(w, *z, make_epsilon(), CriticOptions(penalty_of="jacobian"))

@@ -53,8 +53,8 @@ from ungan_dist.kernels import CriticOptions, cramer_surrogate, critic_loss, gen
         ),
     ],
 )
-def test_what_does_not_fit_is_refused(change: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as in production, where our own checks stand
+def test_unsuitable_operands_are_refused(change: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as in production: only the package's checks
     change = {"weights": make_weights(), "z": make_batches(3), "epsilon": make_epsilon(), **change}
     w, z, mixing = (change.pop(name) for name in ("weights", "z", "epsilon"))
     options = {field.name: change.pop(field.name) for field in fields(CriticOptions) if field.name in change}
@@ -63,7 +63,7 @@ def test_what_does_not_fit_is_refused(change: dict[str, Any], message: str, monk
 
 
 @pytest.mark.usefixtures("compiled_kernels")
-def test_the_other_operations_refuse_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_other_operations_refuse_unsuitable_operands(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     empty = [torch.zeros(0, 6)] * 3
     with pytest.raises(ValueError, match="at least one row"):

@@ -21,7 +21,7 @@ from ungan_dist.methods.ungan.critic_network import init_critic
 
 
 def algorithm_1(given: Request, config: UnGANConfig) -> tuple[nn.Module, dict[str, list[float]]]:
-    """The default reading step by step: torch's own layers, optimizers by hand, plain norms, nothing cached."""
+    """Run the default variant step by step with torch's layers, explicit optimizers, plain norms and no cache."""
     data = given.data
     teacher, student = copy.deepcopy(given.original), copy.deepcopy(given.original).requires_grad_()
     names = ["forget", "forget 2", "unseen", "retain"]
@@ -105,7 +105,7 @@ def algorithm_1(given: Request, config: UnGANConfig) -> tuple[nn.Module, dict[st
     return student, curves
 
 
-def test_it_is_algorithm_1_written_out() -> None:
+def test_ungan_equals_algorithm_1_step_by_step() -> None:
     given = make_request()
     ours = ungan(given, SMALL)
     theirs, curves = algorithm_1(given, SMALL)
@@ -145,13 +145,13 @@ def test_it_is_algorithm_1_written_out() -> None:
     ],
     ids=lambda fields: "-".join(map(str, next(iter(fields.items())))),
 )
-def test_every_reading_leads_elsewhere(fields: dict[str, Any], default: Tensor) -> None:
+def test_every_variant_changes_the_result(fields: dict[str, Any], default: Tensor) -> None:
     result = flatten_state(ungan(make_request(), make_config(**fields)))
     assert result.isfinite().all()
     assert (result - default).abs().max() > 1e-9
 
 
-def test_energy_over_all_pairs_is_a_reading_of_its_own(default: Tensor) -> None:
+def test_energy_over_all_pairs_differs_from_the_other_variants(default: Tensor) -> None:
     results = [default] + [
         flatten_state(ungan(make_request(), make_config(estimator=estimator, surrogate=surrogate)))
         for estimator, surrogate in [("all_pairs", "cramer"), ("paired", "energy"), ("all_pairs", "energy")]
@@ -159,7 +159,7 @@ def test_energy_over_all_pairs_is_a_reading_of_its_own(default: Tensor) -> None:
     assert min((a - b).abs().max() for i, a in enumerate(results) for b in results[:i]) > 1e-9
 
 
-def test_it_repeats_itself_whatever_was_drawn_before(default: Tensor) -> None:
+def test_ungan_is_repeatable_after_other_draws(default: Tensor) -> None:
     torch.rand(5)
     before = torch.random.get_rng_state()
     assert torch.equal(flatten_state(ungan(make_request(), SMALL)), default)
@@ -167,7 +167,7 @@ def test_it_repeats_itself_whatever_was_drawn_before(default: Tensor) -> None:
     assert not torch.equal(flatten_state(ungan(make_request(seed=SEED + 1), SMALL)), default)
 
 
-def test_the_original_and_the_data_stay_as_they_were() -> None:
+def test_the_original_and_the_data_are_unchanged() -> None:
     given = make_request()
     before = copy.deepcopy(given)
     unlearned = ungan(given, make_config(batch_norm="train"))
@@ -182,12 +182,12 @@ def test_the_original_and_the_data_stay_as_they_were() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_every_tensor_keeps_the_type_of_the_table(dtype: torch.dtype) -> None:
+def test_every_tensor_has_the_dtype_of_the_table(dtype: torch.dtype) -> None:
     state = ungan(make_request(dtype), make_config(surrogate="energy", critic_input="softmax")).model.state_dict()
     assert {value.dtype for value in state.values() if value.is_floating_point()} == {dtype}
 
 
-def test_curves_have_one_mean_a_round() -> None:
+def test_curves_have_one_mean_per_round() -> None:
     curves = ungan(make_request(), SMALL).curves
     assert {name: len(curve) for name, curve in curves.items()} == {"critic": 2, "generator": 2, "fine_tuning": 2}
     assert all(math.isfinite(value) for curve in curves.values() for value in curve)

@@ -11,7 +11,7 @@ from torch import nn
 from ungan_dist.methods.ungan.critic_network import build_critic_input, init_critic
 
 
-def test_initial_init_critic_are_distributed_as_torchs_own() -> None:
+def test_initial_weights_are_distributed_as_in_torch() -> None:
     weights = init_critic(10, (128, 128, 128), seed=0, dtype=torch.float64, device=torch.device("cpu"))
     assert [list(w.shape) for w in weights] == [[128, 20], [128], [128, 128], [128], [128, 128], [128]]
     for weight, fan_in in zip(weights, [20, 20, 128, 128, 128, 128], strict=True):
@@ -21,12 +21,12 @@ def test_initial_init_critic_are_distributed_as_torchs_own() -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         theirs = nn.Linear(128, 128).weight
-    assert theirs.abs().max() <= 128**-0.5  # torch's bound, which ours must be
+    assert theirs.abs().max() <= 128**-0.5  # torch's bound
     single = init_critic(10, (128, 128, 128), seed=0, dtype=torch.float32, device=torch.device("cpu"))
     assert all(torch.equal(a.float(), b) for a, b in zip(weights, single, strict=True))
 
 
-def test_the_critic_may_see_probabilities() -> None:
+def test_the_critic_input_may_be_probabilities() -> None:
     logits, labels = torch.tensor([[0.0, math.log(3)]]), torch.tensor([1])
     torch.testing.assert_close(build_critic_input(logits, labels, "softmax"), torch.tensor([[0.25, 0.75, 0.0, 1.0]]))
     assert torch.equal(build_critic_input(logits, labels, "logits"), torch.tensor([[0.0, math.log(3), 0.0, 1.0]]))

@@ -12,7 +12,7 @@ from ungan_dist.methods.ungan.sampler import Sampler
 
 
 @pytest.mark.parametrize("augmented", [False, True])
-def test_unseen_rows_are_the_originals_outputs_beside_the_labels(augmented: bool) -> None:
+def test_unseen_rows_are_the_originals_outputs_and_the_labels(augmented: bool) -> None:
     given = make_request()
     calls: list[int] = []
     given.original.register_forward_hook(lambda _module, inputs, _output: calls.append(len(inputs[0])))
@@ -29,7 +29,7 @@ def test_unseen_rows_are_the_originals_outputs_beside_the_labels(augmented: bool
         assert torch.equal(row[:, CLASSES:], torch.eye(CLASSES, dtype=torch.float64)[given.data.labels[indices]])
 
 
-def test_the_streams_are_independent_of_each_other() -> None:
+def test_the_two_forget_streams_are_independent() -> None:
     draws = Sampler(make_request(), SMALL)
     original = make_request().original
     first, second = (
@@ -39,7 +39,7 @@ def test_the_streams_are_independent_of_each_other() -> None:
     torch.testing.assert_close(first.sort(0).values, second.sort(0).values)  # the same 9 examples, 4 times each
 
 
-def test_epsilon_is_one_a_row_or_one_a_batch_and_new_at_every_step() -> None:
+def test_epsilon_is_drawn_per_row_or_per_batch_at_every_step() -> None:
     rows, batch = (Sampler(make_request(), make_config(epsilon_per=per)) for per in ("row", "batch"))
     by_row, by_batch = rows.sample_epsilon(), batch.sample_epsilon()
     assert by_row.shape == by_batch.shape == (BATCH, 1)

@@ -27,7 +27,7 @@ def prepare_step() -> tuple[Request, nn.Module, list[Tensor], Sampler]:
     return given, copy.deepcopy(given.original).requires_grad_(), critic, Sampler(given, SMALL)
 
 
-def test_a_critic_step_moves_the_critic_alone() -> None:
+def test_a_critic_step_changes_only_the_critic() -> None:
     _, generator, critic, draws = prepare_step()
     before = copy.deepcopy(generator.state_dict()), [weight.detach().clone() for weight in critic]
     critic_step(critic, generator, draws, torch.optim.SGD(critic, lr=0.1), SMALL)
@@ -36,7 +36,7 @@ def test_a_critic_step_moves_the_critic_alone() -> None:
     assert not any(torch.equal(weight, then) for weight, then in zip(critic, before[1], strict=True))
 
 
-def test_a_generator_step_leaves_the_critic_as_it_was() -> None:
+def test_a_generator_step_does_not_change_the_critic() -> None:
     _, generator, critic, draws = prepare_step()
     before = copy.deepcopy(generator.state_dict()), [weight.detach().clone() for weight in critic]
     generator_step(critic, generator, draws, torch.optim.SGD(generator.parameters(), lr=0.1))
@@ -45,7 +45,7 @@ def test_a_generator_step_leaves_the_critic_as_it_was() -> None:
     assert not torch.equal(generator.state_dict()["0.weight"], before[0]["0.weight"])
 
 
-def test_fine_tuning_follows_the_direction_of_the_divergence_that_was_asked_for() -> None:
+def test_fine_tuning_uses_the_configured_direction_of_the_divergence() -> None:
     for direction in ("student_first", "teacher_first"):
         given, generator, _, draws = prepare_step()
         with torch.no_grad():
@@ -66,7 +66,7 @@ def test_fine_tuning_follows_the_direction_of_the_divergence_that_was_asked_for(
 
 
 def capture_critic(monkeypatch: pytest.MonkeyPatch, config: UnGANConfig) -> tuple[list[Tensor], list[Tensor]]:
-    """The critic as initialised, and after a run."""
+    """Return the critic as initialised and after a run."""
     made: list[list[Tensor]] = []
 
     def spy(*args: Any, **kwargs: Any) -> list[Tensor]:
@@ -87,9 +87,7 @@ def capture_critic(monkeypatch: pytest.MonkeyPatch, config: UnGANConfig) -> tupl
     return initial, made[0]
 
 
-def test_the_random_critic_control_leaves_the_critic_as_initialised(
-    monkeypatch: pytest.MonkeyPatch, default: Tensor
-) -> None:
+def test_the_random_critic_control_keeps_the_initial_critic(monkeypatch: pytest.MonkeyPatch, default: Tensor) -> None:
     control = make_config(critic_steps=0)
     initial, final = capture_critic(monkeypatch, control)
     assert all(torch.equal(a, b) for a, b in zip(initial, final, strict=True))
@@ -101,7 +99,7 @@ def test_the_random_critic_control_leaves_the_critic_as_initialised(
 
 
 @pytest.mark.parametrize("inclusive", [False, True])
-def test_the_control_without_adversary_is_fine_tuning_alone(inclusive: bool) -> None:
+def test_the_control_without_adversary_only_fine_tunes(inclusive: bool) -> None:
     control = make_config(critic_steps=0, generator_steps=0, inclusive_loops=inclusive)
     unlearned = ungan(make_request(), control)
     given = make_request()
@@ -111,7 +109,7 @@ def test_the_control_without_adversary_is_fine_tuning_alone(inclusive: bool) -> 
         fine_tuning_step(generator, given.original, draws, optimizer, control)
     assert torch.equal(flatten_state(unlearned), flatten_state(Unlearned(model=generator, curves={})))
     assert list(unlearned.curves) == ["fine_tuning"]
-    # Neither the forget set nor the unseen one is looked at.
+    # neither the forget set nor the unseen set is used
     other = make_request(forget=torch.arange(29, 38), unseen=torch.arange(20, 29))
     assert torch.equal(flatten_state(ungan(other, control)), flatten_state(unlearned))
 

@@ -27,7 +27,7 @@ def commit(folder: Path, files: dict[str, bytes] = FILES, id: str = "a") -> None
 
 
 @pytest.mark.parametrize("kind", ["local", "in memory"])
-def test_a_pushed_result_comes_back_with_its_marker_pushed_last(tmp_path: Path, kind: str) -> None:
+def test_a_pushed_result_is_pulled_and_its_marker_is_pushed_last(tmp_path: Path, kind: str) -> None:
     inner, root = open_storage(kind, tmp_path)
     calls: list[tuple[str, str]] = []
     watched = fs.PyFileSystem(Watched(inner, lambda act, path: calls.append((act, path))))
@@ -79,7 +79,7 @@ def test_a_failure_at_any_write_leaves_a_whole_result_or_none(tmp_path: Path, ki
         mirror_of(inner, root, tmp_path / "here").push("run", "result.json")
         assert other.pull("run", "result.json", id="a") == "intact"
         assert (other.folder / "run/deep/two.bin").read_bytes() == FILES["deep/two.bin"]
-    assert step == (12 if kind == "local" else 9)  # three files: folder, open, write, and rename where that is needed
+    assert step == (12 if kind == "local" else 9)  # three files: folder, open, write, and rename if needed
 
 
 def _push_until_killed(root: str, folder: Path, step: int) -> None:
@@ -116,7 +116,7 @@ def test_a_kill_at_any_write_leaves_a_whole_result_or_none(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "damage", ["truncated", "flipped", "absent", "marker cut", "marker of a list", "marker binary", "leads out"]
 )
-def test_what_is_damaged_there_is_not_brought_here_and_is_mended_by_a_push(tmp_path: Path, damage: str) -> None:
+def test_damaged_remote_results_are_not_pulled_and_a_push_repairs_them(tmp_path: Path, damage: str) -> None:
     commit(tmp_path / "here")
     root = tmp_path / "there"
     here = mirror_of(fs.LocalFileSystem(), str(root), tmp_path / "here")
@@ -143,12 +143,12 @@ def test_what_is_damaged_there_is_not_brought_here_and_is_mended_by_a_push(tmp_p
     assert other.pull("run", "result.json", id="a") == "damaged"
     assert not [path for path in tmp_path.glob("other/**/*") if path.is_file()]
     if damage == "flipped":
-        here.discard("run", "result.json")  # of the same size, it would be taken for what is here
+        here.discard("run", "result.json")  # a remote file of the same size would count as equal
     here.push("run", "result.json")
     assert other.pull("run", "result.json", id="a") == "intact"
 
 
-def test_a_result_that_was_altered_here_is_not_pushed(tmp_path: Path) -> None:
+def test_a_locally_altered_result_is_not_pushed(tmp_path: Path) -> None:
     commit(tmp_path / "here")
     (tmp_path / "here/run/deep/two.bin").write_bytes(b"altered")
     here = mirror_of(fs._MockFileSystem(), "bucket", tmp_path / "here")

@@ -144,7 +144,7 @@ def run(name: str) -> str:
         ("triton", "raise ImportError('libtriton.so: undefined symbol')", "failure", "Triton"),
         ("ffcv", "raise ImportError('libopencv.so: cannot open')", "failure", "libopencv"),
         ("ffcv", "raise ModuleNotFoundError(name='ffcv')", "warning", "not installed"),
-        # a part of it that is missing is not FFCV missing
+        # a missing dependency of FFCV is not a missing FFCV
         ("ffcv", "raise ModuleNotFoundError('no numba', name='numba')", "failure", "numba"),
     ],
 )
@@ -155,7 +155,7 @@ def test_a_broken_library(stub: Path, name: str, content: str, state: str, word:
 
 
 @pytest.mark.process
-def test_a_torch_that_computes_otherwise(stub: Path) -> None:
+def test_a_torch_with_wrong_results(stub: Path) -> None:
     (stub / "sitecustomize.py").write_text("import torch\ntorch.Tensor.__matmul__ = lambda x, y: 2 * x.mm(y)\n")
     fails(lambda: run("torch"), "failure", "gradient")
 

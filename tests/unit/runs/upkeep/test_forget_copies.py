@@ -51,7 +51,7 @@ def two(tmp_path: Path) -> tuple[Path, Plan]:
     return tmp_path, other
 
 
-def test_pictures_prepared_for_another_run_under_another_hash_are_left_and_named(
+def test_pictures_of_another_run_under_another_hash_are_kept_and_named(
     two: tuple[Path, Plan], capfd: pytest.CaptureFixture[str]
 ) -> None:
     output, other = two
@@ -67,7 +67,7 @@ def test_pictures_prepared_for_another_run_under_another_hash_are_left_and_named
     assert set(store.read_json(output / "run/purged.json")["remaining"]) == left
 
 
-def test_shared_takes_them_and_a_run_at_work_on_them_is_respected(two: tuple[Path, Plan]) -> None:
+def test_shared_removes_them_unless_an_active_run_uses_them(two: tuple[Path, Plan]) -> None:
     output, _ = two
     with store.run_lock(output / "other"), pytest.raises(ValueError, match=r"at work on .*other"):
         purge(output / "run", shared=True)
@@ -77,14 +77,14 @@ def test_shared_takes_them_and_a_run_at_work_on_them_is_respected(two: tuple[Pat
     assert any("folders of other runs" in note and "other" in note for note in done.notes)
 
 
-def test_what_no_run_uses_goes(two: tuple[Path, Plan]) -> None:
+def test_unused_copies_are_removed(two: tuple[Path, Plan]) -> None:
     output, _ = two
     shutil.rmtree(output / "other")
     assert purge(output / "run").complete
     assert not files(output, "data") | files(output, "shadows")
 
 
-def test_other_pictures_stay(two: tuple[Path, Plan]) -> None:
+def test_other_pictures_are_kept(two: tuple[Path, Plan]) -> None:
     output, other = two
     images = output / f"data/{other.record.data_hash[:16]}/images.npy"
     np.save(images, 255 - np.load(images))
@@ -93,7 +93,7 @@ def test_other_pictures_stay(two: tuple[Path, Plan]) -> None:
     assert not [name for name in done.removed if other.record.data_hash[:16] in name or "abc" in name]
 
 
-def test_what_cannot_be_read_could_not_be_judged(two: tuple[Path, Plan]) -> None:
+def test_unreadable_files_are_reported_as_doubts(two: tuple[Path, Plan]) -> None:
     output, other = two
     folder = output / f"data/{other.record.data_hash[:16]}"
     (folder / "images.npy").write_bytes(b"no array")
@@ -164,7 +164,7 @@ def test_jpeg_records_of_ffcvs_file(tmp_path: Path) -> None:
         holds_pictures(tmp_path, pictures_of(decoded[4]))
 
 
-def test_the_forget_sets_of_all_seeds_are_looked_for(tmp_path: Path) -> None:
+def test_the_forget_sets_of_all_seeds_are_searched(tmp_path: Path) -> None:
     one = collect_forget_pictures(make_plan(small_config(tmp_path)))
     two = collect_forget_pictures(make_plan(small_config(tmp_path, num_seeds=2)))
     assert one.pixels < two.pixels

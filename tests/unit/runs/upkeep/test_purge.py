@@ -1,4 +1,4 @@
-"""A purged run holds nothing of single examples any more, keeps its aggregates, and says what it could not remove."""
+"""A purged run has no data of single examples, keeps its aggregates, and lists what it could not remove."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def files(folder: Path) -> set[str]:
 
 
 def add_run(output: Path, name: str, **changes: object) -> None:
-    """Another run beside the first, its folder as its driver leaves it at the start."""
+    """Make another run in the state of a newly started driver."""
     record = store.read_json(output / "run/config.json")
     store.write_json(output / name / "config.json", {**record, **changes})
 
 
 def needles(output: Path) -> list[bytes]:
-    """Bytes that betray single examples: pixels, log-odds, scores' input, pictures, the originals' weights."""
+    """Return bytes that reveal single examples: pixels, log-odds, scores' input, pictures, the originals' weights."""
     plan = make_plan(read_run(output / "run").config)
     forget = plan.split.pool[plan.draws[0].forget]
     found = [plan.source.images[index].tobytes() for index in forget]
@@ -58,7 +58,7 @@ def holding(output: Path, some: list[bytes]) -> set[str]:
     return {name for name, content in contents.items() if any(needle in content for needle in some)}
 
 
-def test_nothing_of_single_examples_is_left_and_the_aggregates_are(output: Path) -> None:
+def test_data_of_single_examples_is_removed_and_aggregates_are_kept(output: Path) -> None:
     assert "data:image/png" in (output / "run/report.html").read_text()
     some = needles(output)
     kept = {name: (output / "run" / name).read_bytes() for name in ("table.json", "table.md", "timings.json")}
@@ -67,7 +67,7 @@ def test_nothing_of_single_examples_is_left_and_the_aggregates_are(output: Path)
     assert holding(output, some) == set()
     assert {name: (output / "run" / name).read_bytes() for name in kept} == kept
     assert (done.in_use, done.affected, done.notes) == ({}, [], [])
-    # all that is left is what the README says
+    # only the files listed in the README remain
     assert {name.split("/", 2)[1] for name in files(output)} == {
         *("config.json", "table.json", "table.md", "timings.json", "report.html", "report.json", "status.json"),
         *("figures", "results", "models", "purged.json", ".lock"),
@@ -78,7 +78,7 @@ def test_nothing_of_single_examples_is_left_and_the_aggregates_are(output: Path)
     assert record["remaining"] == []
 
 
-def test_the_page_says_so_and_its_marker_holds(output: Path) -> None:
+def test_the_page_states_the_purge_and_its_marker_is_valid(output: Path) -> None:
     purge(output / "run")
     page = (output / "run/report.html").read_text()
     assert "PURGED." in page
@@ -89,7 +89,7 @@ def test_the_page_says_so_and_its_marker_holds(output: Path) -> None:
     assert store.committed(output / "run", "report.json", id=marker["id"]) is not None
 
 
-def test_the_unlearned_model_is_the_product_and_stays(output: Path) -> None:
+def test_the_unlearned_model_is_kept(output: Path) -> None:
     before = ungan_dist.load(output / "run", "ungan").state_dict()
     purge(output / "run")
     after = ungan_dist.load(output / "run", "ungan").state_dict()
@@ -100,7 +100,7 @@ def test_the_unlearned_model_is_the_product_and_stays(output: Path) -> None:
     assert not [name for name in files(output) if name.endswith(".safetensors")]
 
 
-def test_a_purged_run_neither_reports_nor_goes_on(output: Path) -> None:
+def test_a_purged_run_is_neither_reported_nor_continued(output: Path) -> None:
     purge(output / "run")
     before = files(output)
     done = run_command("report", output / "run")
@@ -112,14 +112,14 @@ def test_a_purged_run_neither_reports_nor_goes_on(output: Path) -> None:
     assert files(output) == before
 
 
-def test_verify_and_status_say_that_it_is_purged(output: Path) -> None:
+def test_verify_and_status_report_the_purge(output: Path) -> None:
     assert "COMPLETE" in run_command("verify", output / "run").stdout
     purge(output / "run")
     assert "PURGED" in run_command("verify", output / "run").stdout
     assert "PURGED" in run_command("status", output / "run").stdout
 
 
-def test_what_other_runs_use_is_left_and_named(output: Path) -> None:
+def test_files_that_other_runs_use_are_kept_and_named(output: Path) -> None:
     add_run(output, "next request")
     some = needles(output)
     done = run_command("purge", output / "run")
@@ -131,7 +131,7 @@ def test_what_other_runs_use_is_left_and_named(output: Path) -> None:
     assert all(name.startswith(("data/", "shadows/")) for name in left)
     assert left <= set(store.read_json(output / "run/purged.json")["remaining"])
     assert "data/" in (output / "run/report.html").read_text()
-    # a purge that was not enough is widened later
+    # a partial purge is extended later
     again = run_command("purge", output / "run", "--shared")
     assert again.returncode == 0, again.stderr
     assert "runs that lose shared files: next request" in again.stdout
@@ -157,7 +157,7 @@ def test_only_runs_that_really_share_keep_shared_files(output: Path) -> None:
     assert all("other data" in users for users in done.in_use.values())
 
 
-def test_the_last_of_two_runs_takes_the_shared_files_with_it(output: Path) -> None:
+def test_purging_the_last_of_two_runs_removes_the_shared_files(output: Path) -> None:
     config = small_config(output)
     audit(replace(config, num_seeds=2, execution=replace(config.execution, run_name="second")), run_units=InProcess())
     assert plan_purge(output / "run").in_use
@@ -181,7 +181,7 @@ def of_examples(output: Path) -> list[str]:
     return [name for name in files(output) if name.startswith(("shadows/", "data/"))]
 
 
-def test_shadow_models_that_were_kept_go_too(tmp_path: Path) -> None:
+def test_kept_shadow_models_are_removed(tmp_path: Path) -> None:
     config = small(tmp_path, "run")
     audit(replace(config, execution=replace(config.execution, keep_shadow_models=True)), run_units=InProcess())
     assert [name for name in of_examples(tmp_path) if name.endswith(".safetensors")]
@@ -191,7 +191,9 @@ def test_shadow_models_that_were_kept_go_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("other", ["a longer run", "another split"])
 @pytest.mark.parametrize("first", ["purged", "removed"])
-def test_with_the_last_run_on_the_data_goes_what_earlier_ones_left(output: Path, other: str, first: str) -> None:
+def test_purging_the_last_run_on_the_data_removes_leftovers_of_earlier_ones(
+    output: Path, other: str, first: str
+) -> None:
     longer = {"num_models": 16} if other == "a longer run" else {"seed": 5}
     audit(small(output, "other", **longer), run_units=InProcess())
     if first == "purged":
@@ -204,7 +206,7 @@ def test_with_the_last_run_on_the_data_goes_what_earlier_ones_left(output: Path,
     assert of_examples(output) == []
 
 
-def test_what_was_written_aside_goes_whoever_has_the_writers_number_now(output: Path) -> None:
+def test_temporary_files_are_removed_even_if_their_pid_is_live(output: Path) -> None:
     asides = [output / place / f".x.npy.{os.getpid()}.deadbeef.tmp" for place in ("shadows", "run")]
     for aside in asides:
         aside.write_bytes(b"log-odds")
@@ -212,7 +214,7 @@ def test_what_was_written_aside_goes_whoever_has_the_writers_number_now(output: 
     assert not any(aside.exists() for aside in asides)
 
 
-def test_it_says_what_it_would_do_and_does_it_not(output: Path) -> None:
+def test_a_dry_run_lists_removals_and_removes_nothing(output: Path) -> None:
     before = {name: (output / name).read_bytes() for name in files(output)}
     done = run_command("purge", output / "run", "--dry-run")
     assert done.returncode == 0, done.stderr
@@ -221,7 +223,7 @@ def test_it_says_what_it_would_do_and_does_it_not(output: Path) -> None:
     assert {name: (output / name).read_bytes() for name in files(output)} == before
 
 
-def test_a_purge_cut_short_anywhere_is_finished_by_the_next(
+def test_a_purge_interrupted_anywhere_is_finished_by_the_next(
     finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = shutil.copytree(finished_run, tmp_path / "whole")
@@ -260,7 +262,7 @@ def test_a_list_of_an_interrupted_purge_removes_nothing_elsewhere(output: Path, 
     assert not (output / "shadows/orphan.npy").exists()
 
 
-def test_a_run_that_is_at_work_is_not_purged(output: Path) -> None:
+def test_an_active_run_is_not_purged(output: Path) -> None:
     before = files(output)
     add_run(output, "at work")
     with store.run_lock(output / "run"), pytest.raises(ConfigError, match="a process is at work on"):
@@ -271,7 +273,7 @@ def test_a_run_that_is_at_work_is_not_purged(output: Path) -> None:
 
 
 @pytest.mark.parametrize("neighbour", [False, True])
-def test_without_the_data_shadow_models_go_with_the_last_run(output: Path, tmp_path: Path, neighbour: bool) -> None:
+def test_without_the_data_the_last_run_removes_shadow_models(output: Path, tmp_path: Path, neighbour: bool) -> None:
     record = store.read_json(output / "run/config.json")
     record["identity"]["source"]["kind"] = "parquet"
     if neighbour:
@@ -279,7 +281,7 @@ def test_without_the_data_shadow_models_go_with_the_last_run(output: Path, tmp_p
     store.write_json(output / "run/config.json", {**record, "source_path": str(tmp_path / "gone")})
     unnamed, *named = sorted(output.glob("shadows/*.json"))
     facts = {name: value for name, value in store.read_json(unnamed)["facts"].items() if name != "data"}
-    store.write_json(unnamed, {**store.read_json(unnamed), "facts": facts})  # as early versions wrote markers
+    store.write_json(unnamed, {**store.read_json(unnamed), "facts": facts})  # markers as written by early versions
     done = purge(output / "run")
     left = {name for name in files(output) if not name.startswith(("run/", "neighbour/"))}
     expected = {f"shadows/{unnamed.stem}{end}" for end in (".json", ".npy")} if neighbour else set()
@@ -288,7 +290,7 @@ def test_without_the_data_shadow_models_go_with_the_last_run(output: Path, tmp_p
     assert not [name for name in files(output / "run") if name.endswith(".npy")]
 
 
-def test_a_page_of_another_shape_is_removed_rather_than_trusted(output: Path) -> None:
+def test_a_page_of_another_form_is_removed(output: Path) -> None:
     picture = base64.b64encode(np.zeros(9).tobytes()).decode()
     for page in (f"<img src='data:image/png;base64,{picture}'>", "<header></header>"):
         with pytest.raises(ValueError, match="unknown structure"):
@@ -299,7 +301,7 @@ def test_a_page_of_another_shape_is_removed_rather_than_trusted(output: Path) ->
     assert (output / "run/table.json").exists()
 
 
-def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     for words in (["purge", str(tmp_path)], ["purge"], ["purge", "a", "b"], ["purge", "a", "--everything"]):
         assert run_command(*words).returncode == 2
     assert not list(tmp_path.iterdir())

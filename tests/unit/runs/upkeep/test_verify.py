@@ -1,4 +1,4 @@
-"""``verify`` and ``runs``: what was altered, what is missing, what lies where."""
+"""``verify`` finds altered and missing files; ``runs`` lists runs."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_run_without_its_report_or_membership_is_not_complete(output: Path, go
     assert found.missing == [str((output / gone[0]).resolve())]
 
 
-def test_a_marker_that_answers_for_nothing_is_found(output: Path) -> None:
+def test_invalid_markers_are_found(output: Path) -> None:
     (data,) = (path for path in output.glob("data/*/*.json") if (path.parent / "images.npy").exists())
     shadow = next(iter(output.glob("shadows/*.json")))
     (output / store.read_json(shadow)["files"].popitem()[0]).unlink()
@@ -88,13 +88,13 @@ def test_a_marker_that_answers_for_nothing_is_found(output: Path) -> None:
         assert named in text, text
 
 
-def test_a_marker_without_facts_is_no_traceback(output: Path) -> None:
+def test_a_marker_without_facts_gives_no_traceback(output: Path) -> None:
     path = output / "run/results/0/ungan.json"
     store.write_json(path, {name: value for name, value in store.read_json(path).items() if name != "facts"})
     assert verified(output).state == "CORRUPT"
 
 
-def test_a_purge_cut_short_is_not_complete(output: Path) -> None:
+def test_an_interrupted_purge_is_not_complete(output: Path) -> None:
     store.write_json(output / "run/purging.json", {"removed": ["run/log_odds/0/retrain.npy"]})
     found = verified(output)
     assert found.state == "CORRUPT"
@@ -102,7 +102,7 @@ def test_a_purge_cut_short_is_not_complete(output: Path) -> None:
 
 
 def test_scores_are_recomputed_from_the_stored_log_odds(output: Path) -> None:
-    """A result altered together with its hash: only the recomputation can tell."""
+    """A result altered together with its hash is found only by recomputation."""
     plan = make_plan(small_config(output))
     unit = plan.shadows[0]
     altered = store.read_array(output / unit.log_odds_file) + np.float32(0.5)
@@ -112,7 +112,7 @@ def test_scores_are_recomputed_from_the_stored_log_odds(output: Path) -> None:
     assert "differs from the table of the stored log-odds" in found.corrupt[0]
 
 
-def test_what_is_not_computed_is_partial(output: Path) -> None:
+def test_a_run_with_missing_results_is_partial(output: Path) -> None:
     next(iter(output.glob("shadows/*.json"))).unlink()
     (output / "run/results/0/ungan.json").unlink()
     found = verified(output)
@@ -130,7 +130,7 @@ def test_another_seeds_membership_is_found(output: Path) -> None:
     assert verified(output).state == "CORRUPT"
 
 
-def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="not a run folder"):
         verify_command.main([str(tmp_path)])
     with pytest.raises(ConfigError, match="one run folder"):
@@ -163,7 +163,7 @@ def test_a_run_with_a_driver_is_running_and_one_without_is_partial(output: Path)
     assert current_state(output / "run") is RunState.PARTIAL
 
 
-def test_a_quick_check_finds_what_sizes_and_small_files_show(output: Path) -> None:
+def test_a_quick_check_finds_wrong_sizes_and_damaged_small_files(output: Path) -> None:
     run = output / "run"
     assert run_command("verify", "--quick", run).stdout == "COMPLETE\n"
     shadow = next(output.glob("shadows/*.npy"))
