@@ -93,6 +93,6 @@ def connect_jobs_api(address: str, *, without_token: bool = False) -> JobSubmiss
         ) from error
     except (ConnectionError, RequestException, RuntimeError) as error:
         raise ConfigError(
-            f"no Jobs API at {address}: {str(error).splitlines()[0]}. Start a head on this machine "
+            f"no Jobs API at {address}: {str(error).splitlines()[0].rstrip('.')}. Start a head on this machine "
             f"(RAY_AUTH_MODE=token ray start --head), or name another cluster with --address"
         ) from error

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from ungan_dist.errors import ConfigError, Terminated, Unfinished
+from ungan_dist.errors import ConfigError, Terminated, Unfinished, suggest
 
 _HELP = """\
 ungan-dist: make a trained model forget some of its data, and measure what an attack can still detect.
@@ -31,7 +31,9 @@ usage:
 
   ungan-dist doctor                    check that this machine, or a cluster, can do a run
   ungan-dist targets RECIPE [OPTIONS]  train the originals and unlearn, under torchrun by several processes
-  ungan-dist submit RECIPE --address URL   run on a Ray cluster; then status ID, cancel ID
+  ungan-dist submit RECIPE --output DIR [--address URL]   run as a job of a Ray cluster
+  ungan-dist status ID                 print the state of a job; --follow prints its log
+  ungan-dist cancel ID                 stop a job; submit again to continue its run
   ungan-dist manifest kuberay RECIPE --gpus N --image NAME:TAG   print a Kubernetes manifest
 
   ungan-dist COMMAND --help            explain a command
@@ -97,7 +99,9 @@ COMMANDS = {
     "manifest": "ungan_dist.commands.manifest",
     "purge": "ungan_dist.commands.purge",
 }
-"""Modules of the commands, imported when called."""
+"""Modules of the commands, imported when called. Each has ``USAGE``, its help, and ``main``."""
+_LIST_OPTIONS = ("run", "targets", "prepare", "submit")
+"""Commands whose help on a recipe lists the recipe's options."""
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -111,8 +115,15 @@ def _dispatch(arguments: list[str]) -> int:
             print(__version__)
             return 0
         case [command, *rest] if command in COMMANDS:
-            return importlib.import_module(COMMANDS[command]).main(rest)
+            module = importlib.import_module(COMMANDS[command])
+            if not {"-h", "--help"} & set(rest):
+                return module.main(rest)
+            if command in _LIST_OPTIONS and not rest[0].startswith("-"):
+                return module.main([rest[0], "--help"])
+            print(module.USAGE, end="")
+            return 0
         case _:
             raise ConfigError(
-                f"unknown command {' '.join(arguments)!r}; known: {', '.join(COMMANDS)} (see ungan-dist --help)"
+                f"unknown command {arguments[0]!r}{suggest(arguments[0], COMMANDS)}; known: {', '.join(COMMANDS)} "
+                f"(see ungan-dist --help)"
             )

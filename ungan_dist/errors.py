@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from pathlib import Path
 
 STORAGE_FULL = "no space left for {folder}: free some space and run the same command again; committed results are kept"
@@ -24,6 +24,19 @@ class Unfinished(Exception):
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM was received; handled like Ctrl-C."""
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """Return a question that names the known word nearest to a mistyped one, or an empty text.
+
+    Examples:
+        >>> suggest("digitz", ["digits", "paper"])
+        ' (did you mean digits?)'
+    """
+    import difflib
+
+    similar = difflib.get_close_matches(word, known, n=1)
+    return f" (did you mean {similar[0]}?)" if similar else ""
 
 
 @contextlib.contextmanager

@@ -11,6 +11,9 @@ import pytest
 from in_process import assert_refused, run_command
 from small_audit import SMALL_OPTIONS
 
+from ungan_dist import cli
+from ungan_dist.errors import ConfigError
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -54,6 +57,80 @@ def test_unknown_names_are_refused_with_the_known_ones(tmp_path: Path) -> None:
     assert_refused(run_command("run", "digits", "--ungan.penalty", "cubed"), "cubed", "as_written")
     assert_refused(run_command("run", "digits", "--ungan.penalti", "squared"), "--ungan.penalti", "--ungan.penalty")
     assert_refused(run_command("report", tmp_path), str(tmp_path), "not a run folder")
+
+
+def test_a_mistyped_name_is_answered_with_the_nearest_one() -> None:
+    assert_refused(run_command("rnu"), "did you mean run?")
+    assert_refused(run_command("run", "digitz"), "did you mean digits?")
+    assert_refused(run_command("run", "digits", "--methods", "original,retrian"), "did you mean retrain?")
+    assert_refused(run_command("verify", "runs", "--quik"), "unknown option --quik", "did you mean --quick?")
+    assert_refused(run_command("recipes", "foo"), "unknown argument foo")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["report", "X", "--help"], ["usage: ungan-dist report RUN"]),
+        (["runs", "--help", "x"], ["usage: ungan-dist runs"]),
+        (["recipes", "-h"], ["usage: ungan-dist recipes"]),
+        (["run", "--help"], ["usage: ungan-dist run RECIPE", "cifar10-small"]),
+        (["manifest", "kuberay", "paper", "--help"], ["usage: ungan-dist manifest kuberay"]),
+        (["audit", "custom", "--help"], ["usage: ungan-dist audit"]),
+        (["audit", "--model", "a:b", "-h"], ["usage: ungan-dist audit"]),
+        (["plan", "digits", "--help"], ["usage: ungan-dist plan"]),
+        (["run", "digits", "--num-seeds", "many", "--help"], ["--num-seeds", "--split.forget-fraction"]),
+        (["submit", "digits", "--output", "/runs", "--help"], ["--num-seeds"]),
+        *(([name, "--help"], [f"usage: ungan-dist {name}"]) for name in cli.COMMANDS),
+    ],
+)
+def test_help_anywhere_in_the_words_prints_help(arguments: list[str], words: list[str]) -> None:
+    result = run_command(*arguments)
+    assert result.returncode == 0, result.stderr
+    for word in words:
+        assert word in result.stdout
+
+
+@pytest.mark.parametrize("command", ["report", "verify", "purge", "prepare", "status", "cancel", "plan", "submit"])
+def test_a_command_without_its_argument_names_its_help(command: str) -> None:
+    result = run_command(command)
+    assert_refused(result)
+    assert result.stderr.endswith(f"(see ungan-dist {command} --help)\n")
+
+
+def test_other_commands_without_their_argument_are_refused() -> None:
+    assert_refused(run_command("run"), "name a recipe first", "digits")
+    assert_refused(run_command("manifest"), "kuberay")
+    assert_refused(run_command("audit"), "--unlearned")
+
+
+COMMANDS_ON_RUNS = [["report"], ["verify"], ["verify", "--quick"], ["purge"], ["purge", "--dry-run"], ["status"]]
+
+
+@pytest.mark.parametrize("command", COMMANDS_ON_RUNS, ids=" ".join)
+def test_a_path_without_a_run_is_refused_with_the_command_that_lists_runs(command: list[str], tmp_path: Path) -> None:
+    file, empty, output = (tmp_path / name for name in ("README.md", "empty", "output"))
+    file.write_text("not a folder")
+    empty.mkdir()
+    (output / "digits-0").mkdir(parents=True)
+    (output / "digits-0" / "config.json").write_text("{}")
+    assert_refused(run_command(*command, file), "not a run folder", "ungan-dist runs DIR")
+    assert_refused(run_command(*command, empty), "not a run folder", "ungan-dist runs DIR")
+    assert_refused(run_command(*command, output), "not a run folder", f"ungan-dist runs {output}")
+
+
+def test_status_of_an_unknown_name_mentions_runs_and_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(address: str, *, without_token: bool) -> None:
+        raise ConfigError("no Jobs API")
+
+    monkeypatch.setattr("ungan_dist.cluster.jobs_api.connect_jobs_api", refuse)
+    monkeypatch.chdir(tmp_path)
+    assert_refused(run_command("status", "abc"), "no run folder", "no job", "no Jobs API", "ungan-dist runs DIR")
+    assert_refused(run_command("status", "abc", "--address", "http://127.0.0.1:8265"), "ungan-dist: no Jobs API\n")
+
+
+def test_runs_before_any_run_asks_for_the_output_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert_refused(run_command("runs"), "there is no folder 'runs' here", "ungan-dist runs DIR")
 
 
 @pytest.mark.parametrize(

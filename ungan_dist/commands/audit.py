@@ -19,9 +19,6 @@ Equal to `run custom` with these rows. Options: ungan-dist run custom --help
 
 def main(arguments: list[str]) -> int:
     """Run the recipe ``custom`` with the given model as a row."""
-    if not arguments or arguments[:1] in (["-h"], ["--help"]):
-        print(USAGE, end="")
-        return 0
     if not any(argument.partition("=")[0] in ("--unlearned", "--given.unlearned") for argument in arguments):
         raise ConfigError(
             "audit needs the weights of the unlearned model: --unlearned FILE (see ungan-dist audit --help)"

@@ -16,12 +16,9 @@ exit codes: as for `ungan-dist status`; 3 if the run is incomplete
 
 def main(arguments: list[str]) -> int:
     """Stop a job."""
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(USAGE, end="")
-        return 0
     parser = JobParser("cancel")
-    parser.add_argument("id")
-    own = parser.parse_args(arguments)
+    parser.add_argument("id", metavar="ID")
+    own = parser.parse(arguments)
 
     from ungan_dist.cluster.jobs import stop_job
 

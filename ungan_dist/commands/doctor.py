@@ -33,13 +33,10 @@ exit codes: 0 no failure, warnings allowed; 1 a failure; 2 wrong options
 
 def main(arguments: list[str]) -> int:
     """Run every check and print its finding."""
-    if arguments in (["-h"], ["--help"]):
-        print(USAGE, end="")
-        return 0
     parser = Parser("doctor")
     parser.add_argument("--output", default="runs")
     parser.add_argument("--cluster", default="local")
-    options = parser.parse_args(arguments)
+    options = parser.parse(arguments)
     if not options.cluster or options.cluster.startswith("ray://"):
         raise ConfigError(f"--cluster must be local, auto or host:port, got {options.cluster!r}")
     failed = False

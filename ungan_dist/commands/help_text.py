@@ -14,13 +14,25 @@ from typing import Annotated, Any
 import tyro
 
 
-def add_rule(registry: tyro.constructors.ConstructorRegistry, short: Mapping[str, str]) -> None:
+class RefusedConfig(Exception):
+    """A ``ValueError`` of the whole config, which tyro would catch and print with the name of our class."""
+
+
+def add_rule(registry: tyro.constructors.ConstructorRegistry, short: Mapping[str, str], *, whole: type) -> None:
     """Teach tyro to read frozen configs field by field, with the docstrings as help.
 
     Args:
         registry: The registry of the command line.
         short: Short name → full option; the help lists both.
+        whole: The config that contains all others; its ``ValueError`` becomes ``RefusedConfig``.
     """
+
+    def build_whole(**values: Any) -> Any:
+        try:
+            return whole(**values)
+        except ValueError as error:
+            raise RefusedConfig(str(error)) from error
+
     named = {full.rpartition(".")[2]: alias for alias, full in short.items()}
     owners = {full.removeprefix("--").partition(".")[0] for full in short.values()}
 
@@ -44,7 +56,9 @@ def add_rule(registry: tyro.constructors.ConstructorRegistry, short: Mapping[str
                     helptext=functools.partial(_help_of, kind, field.name),
                 )
             )
-        return tyro.constructors.StructConstructorSpec(instantiate=kind, fields=tuple(fields))
+        return tyro.constructors.StructConstructorSpec(
+            instantiate=build_whole if kind is whole else kind, fields=tuple(fields)
+        )
 
 
 def _help_of(kind: type, name: str) -> str | None:

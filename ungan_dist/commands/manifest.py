@@ -22,11 +22,9 @@ Print a KubeRay RayJob that runs the recipe on a cluster of its own. Pipe it to 
 
 def main(arguments: list[str]) -> int:
     """Print a manifest."""
-    if not arguments or arguments[0] in ("-h", "--help") or arguments[1:2] in (["-h"], ["--help"]):
-        print(USAGE, end="")
-        return 0
-    if arguments[0] != "kuberay":
-        raise ConfigError(f"unknown kind of manifest {arguments[0]!r}; known: kuberay")
+    if arguments[:1] != ["kuberay"]:
+        given = f"unknown kind of manifest {arguments[0]!r}" if arguments else "name a kind of manifest first"
+        raise ConfigError(f"{given}; known: kuberay (see ungan-dist manifest --help)")
     recipe, *words = arguments[1:] or [""]
     parser = Parser("manifest")
     parser.add_argument("--gpus", type=int, required=True)

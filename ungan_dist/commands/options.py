@@ -6,7 +6,7 @@ import shutil
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from ungan_dist.errors import ConfigError
+from ungan_dist.errors import ConfigError, suggest
 
 if TYPE_CHECKING:
     from ungan_dist.config.audit import AuditConfig
@@ -26,9 +26,9 @@ def recipe_config(arguments: list[str], *, command: str) -> AuditConfig:
 
     name = arguments[0] if arguments else ""
     if not name or name.startswith("-"):
-        raise ConfigError(f"name a recipe first: {', '.join(RECIPES)}")
+        raise ConfigError(f"name a recipe first: {', '.join(RECIPES)} (see ungan-dist {command} --help)")
     if name not in RECIPES:
-        raise ConfigError(f"unknown recipe {name!r}; known: {', '.join(RECIPES)}")
+        raise ConfigError(f"unknown recipe {name!r}{suggest(name, RECIPES)}; known: {', '.join(RECIPES)}")
     options = arguments[1:]
     if name == "custom":
         options = [_in_full(option) for option in options]
@@ -88,12 +88,12 @@ def parse_config(default: AuditConfig, arguments: list[str], *, program: str, mo
     """
     import tyro
 
-    from ungan_dist.commands.help_text import add_rule
+    from ungan_dist.commands.help_text import RefusedConfig, add_rule
     from ungan_dist.config.audit import AuditConfig
 
     about = f"Options of the recipe {default.name!r}, with the recipe's defaults. {more}"
     registry = tyro.constructors.ConstructorRegistry()
-    add_rule(registry, SHORT if default.name == "custom" else {})
+    add_rule(registry, SHORT if default.name == "custom" else {}, whole=AuditConfig)
 
     @registry.primitive_rule
     def _(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec[Any] | None:
@@ -117,5 +117,5 @@ def parse_config(default: AuditConfig, arguments: list[str], *, program: str, mo
             description=textwrap.fill(about, min(shutil.get_terminal_size().columns, 100), subsequent_indent="  "),
             registry=registry,
         )
-    except ValueError as error:
+    except (ValueError, RefusedConfig) as error:
         raise ConfigError(str(error)) from error

@@ -20,8 +20,8 @@ USAGE = """\
 usage: ungan-dist plan RECIPE [--no-probe] [--seconds S] [--json] [OPTIONS of run]
 
 Estimate the cost of `ungan-dist run RECIPE` with the same options: models to train, wall time, device-hours, memory and
-disk. Show the width of the intervals, the smallest δ to hope for, and the gain from more seeds, shadow models or forget
-examples. Nothing is kept on disk.
+disk. Show the width of the intervals, the smallest δ that the run can resolve, and the gain from more seeds, shadow
+models or forget examples. Nothing is kept on disk.
 
 The estimate is rough, within about 50 %. One worker trains a shadow model on a few examples for some seconds; its
 speed is scaled to the whole run. Scoring and the report are not included.
@@ -37,10 +37,7 @@ exit codes: 0 success; 2 wrong config or input
 def main(arguments: list[str]) -> int:
     """Print the estimate for a recipe."""
     began = time.perf_counter()
-    if not arguments or {"-h", "--help"} & set(arguments):
-        print(USAGE, end="")
-        return 0
-    recipe, *words = arguments
+    recipe, *words = arguments or [""]
     parser = Parser("plan")
     parser.add_argument("--no-probe", action="store_true")
     parser.add_argument("--seconds", type=float, default=8.0)
@@ -118,7 +115,7 @@ def _power(outlook: Outlook, found: Forecast | None = None) -> list[str]:
         f"  |D_f| {design.num_forget}, |D^s| {design.num_non_members}, {design.num_seeds} seed(s), "
         f"K {design.num_shadows}; spread between seeds beyond the examples: {outlook.spread_from}",
         "  δ passed: the smallest δ that a method equal to Retrain passes in four of five runs.",
-        "  leak seen: the attack's AUC − .5 for a leak at which the best attack has AUC − .5 = δ.",
+        "  leak seen: how far this attack's AUC exceeds .5 if the best possible attack reaches .5 + δ.",
     ]
 
 

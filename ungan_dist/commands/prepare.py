@@ -18,10 +18,6 @@ OPTIONS are those of `ungan-dist run RECIPE --help`. Only --source and --output 
 
 def main(arguments: list[str]) -> int:
     """Write the file, or check the existing one."""
-    if arguments[:1] in ([], ["-h"], ["--help"]):
-        print(USAGE, end="")
-        return 0 if arguments else 2
-
     from ungan_dist.commands.options import recipe_config
 
     rebuild = "--rebuild" in arguments

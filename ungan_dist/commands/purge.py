@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from ungan_dist.commands.parser import Parser
 from ungan_dist.errors import ConfigError, Unfinished
 from ungan_dist.urls import is_url
 
@@ -29,24 +30,22 @@ listed; 2 not a run
 
 def main(arguments: list[str]) -> int:
     """Purge a run folder."""
-    if arguments in (["-h"], ["--help"]):
-        print(USAGE, end="")
-        return 0
-    flags = {word for word in arguments if word.startswith("-")}
-    runs = [word for word in arguments if not word.startswith("-")]
-    if len(runs) != 1 or flags - {"--shared", "--models", "--dry-run"}:
-        raise ConfigError(f"purge takes one run folder, --shared, --models and --dry-run; got {' '.join(arguments)!r}")
-    if is_url(runs[0]):
+    parser = Parser("purge")
+    parser.add_argument("run", metavar="RUN")
+    for option in ("--shared", "--models", "--dry-run"):
+        parser.add_argument(option, action="store_true")
+    own = parser.parse(arguments)
+    if is_url(own.run):
         raise ConfigError(
-            f"purge needs a folder. In {runs[0]} delete models/, log_odds/ and membership.npy, and data/ and shadows/ "
+            f"purge needs a folder. In {own.run} delete models/, log_odds/ and membership.npy, and data/ and shadows/ "
             f"beside it, with the storage's own tools, older versions too. On every machine that worked on the run, "
             f"delete the working folder (~/.cache/ungan_dist, or --execution.cache)"
         )
 
     from ungan_dist.runs.upkeep.purge import plan_purge, purge
 
-    action, verb = (plan_purge, "would be removed") if "--dry-run" in flags else (purge, "removed")
-    done = action(Path(runs[0]), shared="--shared" in flags, models="--models" in flags)
+    action, verb = (plan_purge, "would be removed") if own.dry_run else (purge, "removed")
+    done = action(Path(own.run), shared=own.shared, models=own.models)
     print("\n  ".join([f"{done.folder}: {len(done.removed)} files {verb}", *done.removed]))
     if done.affected:
         print(f"runs that lose shared files: {', '.join(done.affected)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from ungan_dist.errors import ConfigError
+from ungan_dist.commands.parser import Parser
 from ungan_dist.urls import is_url
 
 USAGE = """\
@@ -18,14 +18,9 @@ since the last report, only prints it. RUN is a run folder, or the URL of a run 
 
 def main(arguments: list[str]) -> int:
     """Write a report and print its table."""
-    match arguments:
-        case ["-h" | "--help"]:
-            print(USAGE, end="")
-            return 0
-        case [folder] if not folder.startswith("-"):
-            pass
-        case _:
-            raise ConfigError(f"report takes one run folder, got {' '.join(arguments)!r}")
+    parser = Parser("report")
+    parser.add_argument("run", metavar="RUN")
+    folder = parser.parse(arguments).run
 
     from ungan_dist.commands.show import show
     from ungan_dist.runs.finished import find_report

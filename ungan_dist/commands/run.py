@@ -8,26 +8,22 @@ from types import FrameType
 from typing import NoReturn
 
 from ungan_dist.commands.options import recipe_config
+from ungan_dist.config.recipes import RECIPES
 from ungan_dist.errors import Terminated
 
-USAGE = """\
+USAGE = f"""\
 usage: ungan-dist run RECIPE [OPTIONS]
 
 Trains, unlearns, attacks and writes the report. The same command continues a run that was stopped, and prints the
 report of one that is complete. More seeds, methods or shadow models extend a run.
 
-recipes: {recipes}
+recipes: {", ".join(RECIPES)}
 options: ungan-dist run RECIPE --help
 """
 
 
 def main(arguments: list[str]) -> int:
     """Run a recipe, continue it, or print its finished report."""
-    if arguments[:1] in (["-h"], ["--help"]):
-        from ungan_dist.config.recipes import RECIPES
-
-        print(USAGE.format(recipes=", ".join(RECIPES)), end="")
-        return 0
     config = recipe_config(arguments, command="run")
 
     from ungan_dist.commands.show import show

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ungan_dist.commands.parser import Parser
 from ungan_dist.errors import ConfigError
 from ungan_dist.files import format_bytes
 from ungan_dist.urls import is_url
@@ -26,26 +27,19 @@ states: RUNNING; COMPLETE; PARTIAL (stopped, the same run command continues it);
 
 def main(arguments: list[str]) -> int:
     """List runs, or remove one."""
-    match arguments:
-        case ["-h" | "--help"]:
-            print(USAGE, end="")
-            return 0
-        case [] | ["--remove", _]:
-            output = Path("runs")
-        case [folder] | [folder, "--remove", _] if not folder.startswith("-"):
-            output = Path(folder)
-        case _:
-            raise ConfigError(f"runs takes a folder and --remove RUN, got {' '.join(arguments)!r}")
-    if arguments and is_url(arguments[0]):
+    parser = Parser("runs")
+    parser.add_argument("output", nargs="?", default="runs")
+    parser.add_argument("--remove", metavar="RUN")
+    own = parser.parse(arguments)
+    if is_url(own.output):
         raise ConfigError(
-            f"runs lists folders, not object storage: list {arguments[0]} with the storage's own tools, then use "
+            f"runs lists folders, not object storage: list {own.output} with the storage's own tools, then use "
             f"ungan-dist status or verify with the URL of one run"
         )
+    output = Path(own.output)
     if not output.is_dir():
-        raise ConfigError(f"{output} is not a folder: name the --output of your runs")
-    if "--remove" in arguments:
-        return _remove(output, arguments[-1])
-    return _list(output)
+        raise ConfigError(f"there is no folder {own.output!r} here. Name the output folder: ungan-dist runs DIR")
+    return _list(output) if own.remove is None else _remove(output, own.remove)
 
 
 def _list(output: Path) -> int:

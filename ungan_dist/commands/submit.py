@@ -28,10 +28,7 @@ exit codes: with --follow those of `ungan-dist run`; without it 0 submitted, 2 r
 
 def main(arguments: list[str]) -> int:
     """Submit a run."""
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(USAGE, end="")
-        return 0
-    recipe, *words = arguments
+    recipe, *words = arguments or [""]
     parser = JobParser("submit")
     parser.add_argument("--output")
     parser.add_argument("--follow", action="store_true")

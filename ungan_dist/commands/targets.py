@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ungan_dist.runs.units import Failed, Unit
     from ungan_dist.training.world import World
 
-_HELP = """\
+USAGE = """\
 usage: ungan-dist targets RECIPE [OPTIONS]
        torchrun --nproc-per-node N -m ungan_dist targets RECIPE [OPTIONS]
 
@@ -31,9 +31,6 @@ options: targets RECIPE --help
 
 def main(arguments: list[str]) -> int:
     """Train the targets of a recipe, or continue."""
-    if arguments[:1] in (["-h"], ["--help"]):
-        print(_HELP, end="")
-        return 0
     config = recipe_config(arguments, command="targets")
 
     from ungan_dist.training.torchrun import exit_process, process_group

@@ -6,6 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from ungan_dist.commands.parser import Parser
 from ungan_dist.errors import ConfigError
 from ungan_dist.urls import is_url
 
@@ -26,25 +27,20 @@ exit codes: 0 complete or purged; 3 partial, `run` continues it; 1 corrupt, `run
 
 def main(arguments: list[str]) -> int:
     """Verify a run."""
-    match arguments:
-        case ["-h" | "--help"]:
-            print(USAGE, end="")
-            return 0
-        case ["--quick", folder] | [folder, "--quick"] if not folder.startswith("-"):
-            return _verify_quickly(folder)
-        case [folder] if not folder.startswith("-"):
-            pass
-        case _:
-            raise ConfigError(f"verify takes one run folder, got {' '.join(arguments)!r}")
-
-    if not is_url(folder):
-        return _verify(Path(folder), [])
+    parser = Parser("verify")
+    parser.add_argument("run", metavar="RUN")
+    parser.add_argument("--quick", action="store_true")
+    own = parser.parse(arguments)
+    if own.quick:
+        return _verify_quickly(own.run)
+    if not is_url(own.run):
+        return _verify(Path(own.run), [])
 
     from ungan_dist.runs.storage.remote import fetch_run
 
     # the working folder may hold intact copies of damaged files
     with tempfile.TemporaryDirectory(prefix="ungan_dist-verify-") as aside:
-        _, here, damaged = fetch_run(folder, folder=Path(aside))
+        _, here, damaged = fetch_run(own.run, folder=Path(aside))
         return _verify(here, damaged)
 
 

@@ -160,6 +160,18 @@ def given_paths(config: AuditConfig) -> dict[str, str]:
     return {name: str(Path(path).absolute()) for name, path in paths.items()}
 
 
+def describe_missing_run(folder: Path) -> str:
+    """Describe a path that is not a run folder, with the command that lists the runs."""
+    reason = "it is a file" if folder.is_file() else f"it has no {CONFIG_FILE}"
+    return f"{folder} is not a run folder: {reason}. {suggest_runs(folder)}"
+
+
+def suggest_runs(folder: Path | None = None) -> str:
+    """Suggest the command that lists the runs, of this folder if it holds any."""
+    place = folder if folder is not None and any(folder.glob(f"*/{CONFIG_FILE}")) else "DIR"
+    return f"List runs with: ungan-dist runs {place}"
+
+
 def read_plain(folder: Path) -> dict[str, Any]:
     """Read ``config.json`` of a run folder as plain data.
 
@@ -168,8 +180,8 @@ def read_plain(folder: Path) -> dict[str, Any]:
     """
     try:
         return store.read_json(folder / CONFIG_FILE)
-    except FileNotFoundError as error:
-        raise ConfigError(f"{folder} is not a run folder: it has no {CONFIG_FILE}") from error
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ConfigError(describe_missing_run(folder)) from error
     except ValueError as error:
         raise ConfigError(
             f"{folder / CONFIG_FILE} is damaged ({error}): restore it, or run into another folder"

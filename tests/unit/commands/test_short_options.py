@@ -23,13 +23,9 @@ def test_an_option_given_twice_is_refused(name: str, again: str) -> None:
         recipe_config(["custom", name, "m:a", *second], command="run")
 
 
-def test_missing_options_are_named_as_typed(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
+def test_missing_options_are_named_as_typed() -> None:
+    with pytest.raises(ConfigError, match=r"--members \(given.members\), or give --original if"):
         recipe_config(["custom", "--unlearned", "w", "--forget", "f"], command="run")
-    assert ended.value.code == 2
-    message = capsys.readouterr().err
-    assert "--members (given.members)" in message
-    assert "give --original if" in " ".join(message.split())
 
 
 @pytest.mark.parametrize("arguments", [[], ["--output", "runs"]])

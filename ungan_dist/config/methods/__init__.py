@@ -26,6 +26,7 @@ from ungan_dist.config.methods.baselines import (
 from ungan_dist.config.methods.scrub import SCRUBConfig
 from ungan_dist.config.methods.ungan import CONTROLS, UNGAN_VARIANTS, UnGANConfig
 from ungan_dist.config.methods.unsir import UNSIRConfig
+from ungan_dist.errors import suggest
 
 Config = TypeVar("Config")
 
@@ -102,7 +103,7 @@ DEFAULT_ROWS: tuple[str, ...] = (*(line.name for line in dataclasses.fields(Meth
 def check_method(name: str) -> None:
     """Raise ValueError, with the known names, unless ``name`` is a row of the table."""
     if name not in ROWS:
-        raise ValueError(f"unknown method {name!r}; known: {', '.join(ROWS)}")
+        raise ValueError(f"unknown method {name!r}{suggest(name, ROWS)}; known: {', '.join(ROWS)}")
 
 
 def function_path(config: object) -> str:

@@ -20,7 +20,7 @@ from ungan_dist import store
 from ungan_dist.errors import ConfigError
 from ungan_dist.files import hash_file
 from ungan_dist.report.redact import redact_page
-from ungan_dist.runs.record import PURGED_FILE, PURGING_FILE, read_run
+from ungan_dist.runs.record import PURGED_FILE, PURGING_FILE, describe_missing_run, read_run
 from ungan_dist.runs.upkeep.shared_files import find_neighbours, find_shared_files, list_files
 
 _KEPT = re.compile(
@@ -149,7 +149,7 @@ def _update(path: Path, **fields: Any) -> None:
 
 def _lock(stack: contextlib.ExitStack, folder: Path) -> None:
     if not (folder / "config.json").is_file():
-        raise ConfigError(f"{folder} is not a run folder: it has no config.json")
+        raise ConfigError(describe_missing_run(folder))
     try:
         stack.enter_context(store.run_lock(folder))
     except BlockingIOError as error:

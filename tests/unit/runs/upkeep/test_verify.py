@@ -133,7 +133,7 @@ def test_another_seeds_membership_is_found(output: Path) -> None:
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="not a run folder"):
         verify_command.main([str(tmp_path)])
-    with pytest.raises(ConfigError, match="one run folder"):
+    with pytest.raises(ConfigError, match="required: RUN"):
         verify_command.main([])
 
 
