@@ -21,7 +21,7 @@ setup: $(READY)  ## create .venv with every package at its locked version
 demo: $(READY)  ## run the recipe digits from data to report: a few minutes on two cores
 	.venv/bin/ungan-dist run digits
 
-test: $(READY)  ## run the tests that need one process each: minutes on two cores
+test: $(READY)  ## run the tests that need one process each: about six minutes on two cores
 	$(PYTEST) $(SIDE_BY_SIDE) -m "not (process or ray or bench or chaos)"
 
 test-all: test test-rest  ## run those, then the tests with Ray, several processes, storage, faults and forecasts
@@ -48,7 +48,7 @@ kernels: $(READY)  ## compile the kernels without a GPU, and run their tests in 
 	.venv/bin/python -m ungan_dist.kernels.compile_check
 	$(PYTEST) tests/unit/kernels
 
-mutants: $(READY)  ## break each fused kernel in three ways: a test must fail each time; minutes each
+mutants: $(READY)  ## break each fused kernel in three ways: a test must fail each time, about ten minutes
 	.venv/bin/python tests/unit/kernels/run_mutants.py
 
 lock: $(UV)  ## update the lock files from pyproject.toml, keeping the pins that still fit

@@ -75,8 +75,8 @@ class GivenConfig:
     """List of the examples to forget, by id or index: text with one per line, CSV with a column id or index, or .npy.
     The sets follow from the lists, and of split only the seed is used. By default the forget set is drawn at random."""
     members: str | None = None
-    """List of the examples that the original was trained on. Defaults to all but the official test examples with given
-    weights, else to a random sample that contains the forget set."""
+    """List of the examples that the original was trained on. With given weights, defaults to all examples except the
+    official test set. Otherwise defaults to a random sample that contains the forget set."""
     unlearned: str | None = None
     """Weights of a model that was unlearned elsewhere, audited as the row ``unlearned``."""
 

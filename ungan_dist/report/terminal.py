@@ -75,8 +75,10 @@ def _draw(report: Report, width: int, without: Sequence[str]) -> Table:
     drawn = Table(
         title=Text(report.title if report.status == "COMPLETE" else f"{report.title}: {report.status}{missing}"),
         caption=Text(
-            "(a) retain against forget, the paper's column: confounded, nothing is concluded from it. "
-            "(b) forget against never seen."
+            "(a) compares retain with forget, as in the paper, and can mislead. "
+            "(b) compares forget with non-members; verdicts use (b) only. "
+            "Below a value: its 95 % interval. In brackets: the 90 % interval of the gap. "
+            "δ ≥: the smallest margin that it could pass. T_U: seconds of unlearning."
             + "".join(f" {line}" for line in ([] if fnr and fpr else explain_omitted_columns(report)))
             + (" The report has more columns." if without else "")
         ),
