@@ -70,7 +70,7 @@ def test_run_custom_accepts_parquet_with_ids(project: Path, capsys: pytest.Captu
     assert table["sizes"]["train"] == round(MEMBER_FRACTION * 120)
     assert isinstance(load("out/run", "cf_k"), torch.nn.Sequential)
     assert run_command("verify", "out/run") == 0
-    assert any(f"given as forget, {project}/forget.csv" in note for note in plan_purge(Path("out/run")).notes)
+    assert any(f"not touched: forget {project}/forget.csv" in note for note in plan_purge(Path("out/run")).notes)
     Path("forget.csv").write_text("person-7\n")
     assert run_command("verify", "out/run") == 1
     assert "given weights or lists have changed since the run was made" in capsys.readouterr().err
