@@ -27,7 +27,7 @@ The estimate is rough, within about 50 %. One worker trains a shadow model on a 
 speed is scaled to the whole run. Scoring and the report are not included.
 
   --no-probe    only count models and compute the power
-  --seconds S   time limit of the probe (default 8); one pass through a few batches is always timed
+  --seconds S   time limit of the probe after its warm-up (default 8); one pass is always timed
   --json        print JSON
 
 exit codes: 0 success; 2 wrong config or input

@@ -31,7 +31,7 @@ class Probe:
     """The run's first shadow unit, on the probe's examples."""
     source: Source
     seconds: float
-    """Time limit; one pass through the examples is always timed."""
+    """Time limit after the warm-up; one pass through the examples is always timed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,25 +105,35 @@ def measure(probe: Probe) -> Measurement:
 
 
 def _time_unit(unit: ShadowUnit, seconds: float) -> tuple[float, float, int]:
-    """Train for 1, 1, 2, 4 … epochs while time is left; the last pass counts.
+    """Warm up with one epoch, then time passes of 1, 2, 4 … epochs while time is left.
+
+    The warm-up compiles and allocates, so it counts neither as a pass nor against the time. The difference of the last
+    two passes is free of the cost of starting a pass.
 
     Returns:
         Training time per example, epoch and model, query time per example and model, and the size of a model's file.
     """
-    epochs, is_warm = 1, False
+    _time_pass(unit, 1)
     deadline = time.perf_counter() + seconds
-    while True:
-        start = time.perf_counter()
-        trained = _train(unit, epochs)
-        trained_at = time.perf_counter()
-        evaluate_shadows(unit, trained)
-        end = time.perf_counter()
-        if end + 2 * (end - start) > deadline:
-            break
-        epochs, is_warm = epochs * (2 if is_warm else 1), True
+    epochs, shorter = 1, None
+    training, querying, trained = _time_pass(unit, epochs)
+    while time.perf_counter() + 2 * (training + querying) <= deadline:
+        epochs, shorter = 2 * epochs, training
+        training, querying, trained = _time_pass(unit, epochs)
+    epoch_seconds = training / epochs
+    if shorter is not None and training > shorter:
+        epoch_seconds = (training - shorter) / (epochs / 2)
     num_examples = len(unit.pool) * unit.num_models
-    training = (trained_at - start) / (epochs * num_examples / 2)
-    return training, (end - trained_at) / num_examples, len(weights_bytes(trained.models[0]))
+    return epoch_seconds / (num_examples / 2), querying / num_examples, len(weights_bytes(trained.models[0]))
+
+
+def _time_pass(unit: ShadowUnit, epochs: int) -> tuple[float, float, Shadows]:
+    """Train and query once, and return the seconds of each."""
+    start = time.perf_counter()
+    trained = _train(unit, epochs)
+    trained_at = time.perf_counter()
+    evaluate_shadows(unit, trained)
+    return trained_at - start, time.perf_counter() - trained_at, trained
 
 
 def _train(unit: ShadowUnit, epochs: int) -> Shadows:
