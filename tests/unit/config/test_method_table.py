@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import inspect
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ungan_dist.config.audit import AuditConfig, method_config
-from ungan_dist.config.methods import DEFAULT_ROWS, ROWS, TITLES, MethodConfigs, function_path
+from ungan_dist.config.methods import DEFAULT_ROWS, ROWS, TITLES, MethodConfigs, check_method, function_path
 
 ROOT = Path(__file__).parents[3]
 
@@ -37,6 +38,8 @@ def test_no_two_methods_share_a_config_class_or_a_title() -> None:
 def test_an_unknown_row_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r"unknown method 'magic'; known: original, retrain, .*ungan_augmented"):
         AuditConfig(name="all", methods=("original", "magic"))
+    with pytest.raises(ValueError, match=r"unknown method \['ungan'\].*; known: original"):
+        inspect.unwrap(check_method)(["ungan"])
 
 
 TOY_CONFIG = '''

@@ -102,8 +102,8 @@ DEFAULT_ROWS: tuple[str, ...] = (*(line.name for line in dataclasses.fields(Meth
 
 def check_method(name: str) -> None:
     """Raise ValueError, with the known names, unless ``name`` is a row of the table."""
-    if name not in ROWS:
-        raise ValueError(f"unknown method {name!r}{suggest(name, ROWS)}; known: {', '.join(ROWS)}")
+    if name not in tuple(ROWS):  # a name of the wrong type may have no hash
+        raise ValueError(f"unknown method {name!r}{suggest(str(name), ROWS)}; known: {', '.join(ROWS)}")
 
 
 def function_path(config: object) -> str:
