@@ -65,8 +65,11 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read plain data from a JSON file."""
-    return json.loads(path.read_bytes())
+    """Read plain data from a JSON file; damaged or too deeply nested content raises ValueError."""
+    try:
+        return json.loads(path.read_bytes())
+    except RecursionError as error:
+        raise ValueError(f"{path} is nested too deeply") from error
 
 
 def array_bytes(array: np.ndarray) -> bytes:
@@ -107,15 +110,7 @@ def committed(root: Path, marker: str, *, id: str) -> dict[str, Any] | None:
         intact = record["id"] == id and all(
             hash_file(root / name) == expected for name, expected in record["files"].items()
         )
-    except (
-        FileNotFoundError,
-        NotADirectoryError,
-        json.JSONDecodeError,
-        UnicodeDecodeError,
-        KeyError,
-        TypeError,
-        AttributeError,
-    ):
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return facts if intact else None
 

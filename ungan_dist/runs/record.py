@@ -211,7 +211,7 @@ def read_run(folder: Path) -> RunRecord:
         names = ("run_hash", "data_hash", "channels", "num_classes", "resolved")
         later = {name: plain.get(name, "") for name in ("given_hash", "architecture")}
         return RunRecord(config=config, **later, **{name: plain[name] for name in names})
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(f"{folder / CONFIG_FILE} cannot be read by this version ({error!r})") from error
 
 

@@ -106,7 +106,8 @@ def read_status(folder: Path) -> Status | None:
         values = store.read_json(folder / STATUS_FILE)
         event = values.pop("progress", None)
         state = RunState(values.pop("state"))
-        return Status(state=state, **values, progress=None if event is None else Event(**event))
+        missing = [*map(str, values.pop("missing", []))]
+        return Status(state=state, missing=missing, **values, progress=None if event is None else Event(**event))
     except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, AttributeError, KeyError):
         return None
 

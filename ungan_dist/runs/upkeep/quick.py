@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from os.path import normpath
 from pathlib import Path
@@ -13,10 +14,12 @@ from ungan_dist.errors import ConfigError
 from ungan_dist.files import hash_file
 from ungan_dist.runs.finished import FINISHED_FILE
 from ungan_dist.runs.record import RunRecord
-from ungan_dist.runs.status import RunState, current_state, read_status
+from ungan_dist.runs.status import STATUS_FILE, RunState, current_state, read_status
 
 SMALL_FILE = 1 << 20
 """Bytes up to which a file is hashed."""
+_MALFORMED = (ValueError, KeyError, TypeError, AttributeError)
+"""Errors of a record whose JSON or whose structure is damaged."""
 
 
 def verify_quickly(record: RunRecord, folder: Path) -> tuple[RunState, list[str]]:
@@ -44,44 +47,67 @@ def verify_quickly(record: RunRecord, folder: Path) -> tuple[RunState, list[str]
 
 def _find_corrupt(record: RunRecord, folder: Path, *, complete: bool) -> dict[Path, str]:
     """Map each corrupt file to the reason."""
+    if not _has_own_hash(record):
+        return {folder / "config.json": "has a hash that does not match its content"}
     corrupt: dict[Path, str] = {}
-    if run_hash(record.config, record.data_hash, record.given_hash, record.architecture) != record.run_hash:
-        corrupt[folder / "config.json"] = "has a hash that does not match its content"
+    if (folder / STATUS_FILE).exists() and read_status(folder) is None:
+        corrupt[folder / STATUS_FILE] = "is damaged"
     output = folder.parent
-    sizes = _recorded_sizes(folder) if complete else {}
+    try:
+        sizes = _recorded_sizes(folder) if complete else {}
+    except ConfigError:
+        raise
+    except _MALFORMED:
+        return corrupt | {folder / FINISHED_FILE: "is damaged"}
     for name, size in sizes.items():
         path = output / name
-        if not path.is_file() or path.stat().st_size != size:
+        if not os.path.isfile(path) or path.stat().st_size != size:
             corrupt[path] = "is missing or has another size"
-    markers = [folder / "membership.json", folder / "report.json", *sorted(folder.glob("results/*/*.json"))]
-    markers += [output / name for name in sizes if name.startswith("shadows/") and name.endswith(".json")]
-    for marker in markers:
-        if complete or marker.exists():
-            for path, reason in _check_marker(output if marker.parent.name == "shadows" else folder, marker):
-                corrupt.setdefault(path, reason)
+    own = [folder / "membership.json", folder / "report.json", *sorted(folder.glob("results/*/*.json"))]
+    shared = [output / name for name in sizes if name.startswith("shadows/") and name.endswith(".json")]
+    manifest = output / "data" / record.data_hash[:16] / "manifest.json"
+    shared += sorted(manifest.parent.glob("*.json"))
+    for root, markers in ((folder, own), (output, shared)):
+        for marker in markers:
+            if complete or marker.exists():
+                for path, reason in _check_marker(root, marker, id=record.data_hash if marker == manifest else None):
+                    corrupt.setdefault(path, reason)
     return corrupt
 
 
-def _recorded_sizes(folder: Path) -> dict[str, int]:
+def _has_own_hash(record: RunRecord) -> bool:
     try:
-        recorded: dict[str, Any] = store.read_json(folder / FINISHED_FILE)["results"]
-        return {normpath(f"{folder.name}/{name}"): size for name, (size, _) in recorded.items()}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        found = run_hash(record.config, record.data_hash, record.given_hash, record.architecture)
+    except _MALFORMED:
+        return False
+    return found == record.run_hash
+
+
+def _recorded_sizes(folder: Path) -> dict[str, Any]:
+    try:
+        recorded = store.read_json(folder / FINISHED_FILE)["results"]
+    except OSError as error:
         raise ConfigError(
             f"{folder} has no readable {FINISHED_FILE}, which lists its files: run ungan-dist report {folder} once, "
             f"or verify without --quick"
         ) from error
+    return {normpath(f"{folder.name}/{name}"): size for name, (size, _) in recorded.items()}
 
 
-def _check_marker(root: Path, marker: Path) -> Iterator[tuple[Path, str]]:
+def _check_marker(root: Path, marker: Path, *, id: str | None) -> Iterator[tuple[Path, str]]:
+    """Compare the files of a marker with their hashes, and the marker's id with the expected one."""
     try:
-        files: dict[str, str] = store.read_json(marker)["files"]
-    except (OSError, ValueError, KeyError, TypeError):
+        content = store.read_json(marker)
+        files = dict(content["files"].items())
+        is_damaged = not isinstance(content["facts"], dict) or id not in (None, content["id"])
+    except (OSError, *_MALFORMED):
+        files, is_damaged = {}, True
+    if is_damaged:
         yield marker, "is missing or damaged"
-        return
     for name, expected in files.items():
         path = root / name
-        if not path.is_file():
+        try:
+            if path.stat().st_size <= SMALL_FILE and hash_file(path) != expected:
+                yield path, "was altered"
+        except (OSError, ValueError):
             yield path, "is missing"
-        elif path.stat().st_size <= SMALL_FILE and hash_file(path) != expected:
-            yield path, "was altered"

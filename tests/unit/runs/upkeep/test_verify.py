@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -181,3 +182,49 @@ def test_a_quick_check_finds_wrong_sizes_and_damaged_small_files(output: Path) -
     partial = run_command("verify", "--quick", run)
     assert (partial.returncode, partial.stdout, partial.stderr) == (3, "PARTIAL\n", "missing: ungan, seed 0\n")
     assert run_command("verify", "--quick", "s3://bucket/run").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("pattern", "field"),
+    [
+        ("run/finished.json", "results"),
+        ("run/membership.json", "files"),
+        ("run/report.json", "files"),
+        ("run/results/*/*.json", "files"),
+        ("run/status.json", "missing"),
+        ("shadows/*.json", "files"),
+        ("data/*/manifest.json", "files"),
+    ],
+)
+def test_a_quick_check_reports_a_malformed_record_as_corrupt(output: Path, pattern: str, field: str) -> None:
+    run = output / "run"
+    path = sorted(output.glob(pattern))[0]
+    content = store.read_json(path)
+    contents = [json.dumps(value) for value in (content | {field: 5}, content | {field: None}, [content], 5, {})]
+    if field != "missing":
+        contents.append(json.dumps(content | {field: ["x"]}))
+    for text in (*contents, "[" * 200_000, "{", "\0", ""):
+        path.write_text(text)
+        found = run_command("verify", "--quick", run)
+        assert (found.returncode, found.stdout) == (1, "CORRUPT\n"), text[:100]
+        assert str(path) in found.stderr
+
+
+@pytest.mark.parametrize("name", ["images.npy", "labels.npy", "manifest.json"])
+def test_a_quick_check_finds_a_flipped_byte_in_the_data(output: Path, name: str) -> None:
+    path = next(output.glob(f"data/*/{name}"))
+    content = bytearray(path.read_bytes())
+    position = content.index(b'"id": "') + 10 if name == "manifest.json" else -5
+    content[position] ^= 1
+    path.write_bytes(content)
+    found = run_command("verify", "--quick", output / "run")
+    assert (found.returncode, found.stdout) == (1, "CORRUPT\n")
+    assert str(path) in found.stderr
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, '{"identity": {"split": ""}}'])
+def test_a_quick_check_refuses_a_damaged_config(output: Path, text: str) -> None:
+    (output / "run/config.json").write_text(text)
+    found = run_command("verify", "--quick", output / "run")
+    assert found.returncode == 2
+    assert "config.json" in found.stderr
