@@ -179,9 +179,8 @@ def _result_files(plan: Plan) -> Iterator[str]:
     from ungan_dist.runs.units import root_of
 
     prepared = plan.originals[0].prepared
-    markers = [(Path(prepared.output), prepared.marker), (plan.folder, "membership.json")]
-    if prepared.loader == "ffcv":
-        markers.append((Path(prepared.output), prepared.beton.marker))
+    data = prepared.beton.marker if prepared.loader == "ffcv" else prepared.marker
+    markers = [(Path(prepared.output), data), (plan.folder, "membership.json")]
     markers += [(root_of(unit), unit.marker) for unit in (*plan.targets, *plan.shadows)]
     for root, marker in markers:
         for name in (marker, *store.read_json(root / marker)["files"]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -74,8 +75,10 @@ def decode(
 def _open(where: str, content: bytes) -> Image.Image:
     """Read the header alone, to refuse a picture of the wrong size before it takes memory."""
     try:
-        picture = Image.open(io.BytesIO(content), formats=FORMATS)
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            picture = Image.open(io.BytesIO(content), formats=FORMATS)
+    except (OSError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ValueError(
             f"{where} cannot be decoded ({error}): replace it by a whole picture, {', '.join(FORMATS)}"
         ) from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -219,3 +221,10 @@ def test_damaged_bytes_give_a_picture_or_a_value_error(data, kind):
     except ValueError as error:
         found = error
     assert "this" in str(found) if isinstance(found, ValueError) else found.dtype == np.uint8
+
+
+def test_a_header_that_claims_a_huge_picture_is_refused():
+    sizes = struct.pack("<IiiHHIIiiII", 40, 12_000, 9_000, 1, 24, 0, 0, 0, 0, 0, 0)
+    header = b"BM" + struct.pack("<IHHI", 1_000, 0, 0, 54) + sizes
+    with raises_with("this", "cannot be decoded", "108000000 pixels"):
+        decode([("this", header + bytes(100))], 1)
