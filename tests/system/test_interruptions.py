@@ -19,7 +19,9 @@ ROOT = Path(__file__).parents[2]
 
 
 def start(output: Path, *options: str) -> subprocess.Popen[str]:
-    arguments = [sys.executable, "-m", "ungan_dist", "run", "digits", *SMALL_OPTIONS, "--output", str(output), *options]
+    # a shell that starts the tests in the background makes them, and so the command, ignore SIGINT
+    arguments = ["env", "--default-signal=INT", sys.executable, "-m", "ungan_dist", "run", "digits", *SMALL_OPTIONS]
+    arguments += ["--output", str(output), *options]
     return subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
