@@ -45,7 +45,7 @@ def fingerprint_inputs(config: AuditConfig) -> dict[str, str] | None:
 
     Returns:
         The fingerprint of each file or folder, or ``None`` if they cannot be watched. That is so for a model of the
-        user, whose code may read anything, and for an input that is absent.
+        user, whose code may read anything, and for an input that is absent or unreadable.
     """
     if config.model.factory is not None:
         return None
@@ -54,9 +54,10 @@ def fingerprint_inputs(config: AuditConfig) -> dict[str, str] | None:
         places.append(Path(path))
     elif config.source.kind != "digits":
         places += sorted(cache_folder().glob("cifar*"))
-    if not all(place.exists() for place in places):
+    try:
+        return {str(place): _fingerprint(place) for place in places}
+    except OSError:  # absent or unreadable; the run itself names the reason
         return None
-    return {str(place): _fingerprint(place) for place in places}
 
 
 def record_finished(plan: Plan, config: AuditConfig, report: Report, inputs: dict[str, str] | None) -> None:

@@ -247,3 +247,8 @@ def test_a_run_of_another_name_does_not_answer(made: AuditConfig) -> None:
         assert find_finished(made) is None
     finally:
         shutil.move(found.folder.with_name("custom-other"), found.folder)
+
+
+def test_an_input_that_cannot_be_read_is_not_watched(tmp_path: Path) -> None:
+    for path in ("x" * 5000, str(tmp_path / "absent.csv")):
+        assert fingerprint_inputs(dataclasses.replace(small_config(tmp_path), given=GivenConfig(forget=path))) is None
