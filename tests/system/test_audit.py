@@ -101,18 +101,6 @@ def test_more_shadow_models_train_only_the_missing_ones(output: Path) -> None:
 
 
 @without_figures
-def test_an_audit_that_ended_within_a_block_is_extended_without_repeated_training(tmp_path: Path) -> None:
-    config = small_config(tmp_path, methods=("original",))
-    blocks = replace(config, shadows=replace(config.shadows, num_models=6, unit_size=4))
-    audit(blocks, run_units=InProcess())
-    runner = InProcess()
-    report = audit(replace(blocks, shadows=replace(blocks.shadows, num_models=12)), run_units=runner)
-    shadows = [unit.shadows for unit in runner.units if isinstance(unit, ShadowUnit)]
-    assert shadows == [(6, 7), (8, 9, 10, 11)]
-    assert report.sizes["shadows"] == 12
-
-
-@without_figures
 def test_a_run_never_shrinks(output: Path) -> None:
     config = small_config(output)
     larger = replace(config, num_seeds=2, shadows=replace(config.shadows, num_models=6))

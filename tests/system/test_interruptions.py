@@ -60,6 +60,22 @@ def test_an_audit_killed_at_random_is_continued(finished_run: Path, tmp_path: Pa
     assert table(tmp_path) == table(finished_run)
 
 
+def test_a_killed_audit_keeps_every_trained_pair(tmp_path: Path) -> None:
+    """With the default unit size, which earlier versions committed as a whole."""
+    options = ["--shadows.num-models", "8", "--shadows.unit-size", "8", "--train.epochs", "30"]
+    process = start(tmp_path, *options)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("shadows/*.json")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.kill()
+    process.communicate()
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("shadows/*.json")}
+    assert 1 <= len(kept) < 4
+    assert run(tmp_path, *options).returncode == 0
+    assert len(list(tmp_path.glob("shadows/*.json"))) == 4
+    assert kept == {path: path.stat().st_mtime_ns for path in kept}
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_audit_keeps_its_state_and_prints_how_to_continue(tmp_path: Path, number: int) -> None:
     process = start(tmp_path, "--train.epochs", "400")

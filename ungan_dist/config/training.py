@@ -84,7 +84,8 @@ class ShadowConfig:
     num_models: int = 256
     """Number of shadow models; every example is a member of exactly half of them. A larger number extends a run."""
     unit_size: int = 8
-    """Shadow models per unit of work; even, because they are trained in pairs of complementary halves."""
+    """Shadow models that the stacked engine trains at once; even, because they form pairs of complementary halves.
+    Without effect on the serial engine, which commits each pair."""
     queries: tuple[QueryView, ...] = ("plain",)
     """Views of each example on which every model is evaluated for the attack."""
     seed: int = 0

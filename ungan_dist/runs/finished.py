@@ -132,9 +132,11 @@ def find_report(folder: Path) -> Finished | None:
 def _covers(folder: Path, config: AuditConfig) -> bool:
     """Whether the run in a folder has the identity of a config and at least its methods, seeds and shadow models."""
     record, asked = read_plain(folder), appended(config)
-    done = record["appended"]
+    done, identity_asked = record["appended"], identity(config)
+    if record["resolved"]["engine"] != "stacked":  # only a stack's results depend on its size
+        identity_asked["shadows"]["unit_size"] = record["identity"]["shadows"]["unit_size"]
     return (
-        record["identity"] == identity(config)
+        record["identity"] == identity_asked
         and record["results_version"] == RESULTS_VERSION
         and set(asked["methods"]) <= set(done["methods"])
         and all(asked[name] <= done[name] for name in ("num_seeds", "shadows.num_models"))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,20 +15,22 @@ import torch
 from jaxtyping import Bool
 
 from ungan_dist.config.audit import AuditConfig, method_config
-from ungan_dist.config.identity import RESULTS_VERSION, content_hash, plain, run_hash
+from ungan_dist.config.identity import content_hash, run_hash
 from ungan_dist.config.methods import UnlearnedConfig
+from ungan_dist.config.recipes import RECIPES
+from ungan_dist.config.training import ShadowConfig
 from ungan_dist.data.loader_choice import resolve_loader
 from ungan_dist.data.membership import draw_membership
 from ungan_dist.data.prepared import PreparedData
 from ungan_dist.data.sources.source import Source, load_source
-from ungan_dist.data.split import SeedSplit, Split, draw_sets, hash_array, make_split
+from ungan_dist.data.split import SeedSplit, Split, draw_sets, make_split
 from ungan_dist.errors import ConfigError
 from ungan_dist.kernels import resolve, table_hash
+from ungan_dist.runs.blocks import Blocks
 from ungan_dist.runs.given import given_sets
-from ungan_dist.runs.record import RunRecord, folder_of
+from ungan_dist.runs.record import CONFIG_FILE, RunRecord, folder_of, read_plain
 from ungan_dist.runs.shadows import ShadowUnit
 from ungan_dist.runs.targets import TargetUnit
-from ungan_dist.runs.units import is_done
 from ungan_dist.training.probing import check_data_parallel, check_models
 from ungan_dist.training.weights import locate_weights
 
@@ -80,16 +83,23 @@ def make_plan(config: AuditConfig, *, resolved: dict[str, Any] | None = None, de
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     engine = _engine(config, device) if config.shadows.engine == "auto" else config.shadows.engine
     # every loader gives the bits of the resident one; the key stays because ids hash it
+    is_recorded = resolved is not None
     resolved = resolved or {"device": device, "engine": engine, "loader": "resident", **_fused(device)}
     loader, note = resolve_loader(config.data.loader, source.images.nbytes, str(resolved["device"]))
+    given_hash = sets.given_hash if sets else ""
+
+    def hash_of(config: AuditConfig) -> str:
+        return run_hash(config, source.content_hash, given_hash, architecture)
+
+    config = config if is_recorded or resolved["engine"] == "stacked" else settle_unit_size(config, hash_of)
     record = RunRecord(
         config=config,
-        run_hash=run_hash(config, source.content_hash, sets.given_hash if sets else "", architecture),
+        run_hash=hash_of(config),
         data_hash=source.content_hash,
         channels=source.images.shape[-1],
         num_classes=source.num_classes,
         resolved=resolved,
-        given_hash=sets.given_hash if sets else "",
+        given_hash=given_hash,
         architecture=architecture,
     )
     folder = folder_of(config, record.run_hash)
@@ -112,7 +122,7 @@ def make_plan(config: AuditConfig, *, resolved: dict[str, Any] | None = None, de
         warnings=(note,) if note else (),
         originals=originals,
         unlearning=unlearning,
-        shadows=_shadows(record, prepared, split, membership),
+        shadows=Blocks(record, prepared, split, membership, code=_code(config)).divide(),
         notes=[*(sets.notes if sets else []), *shared],
     )
 
@@ -129,12 +139,43 @@ def _code(config: AuditConfig) -> str | None:
     return None if config.model.factory is None else os.getcwd()
 
 
-def split_blocks(plan: Plan, too_large: Collection[str]) -> Plan:
-    """Split some units of shadow models, given by id, into pairs, the smallest balanced blocks."""
+def blocks_of(plan: Plan) -> Blocks:
+    """Return what divides a plan's shadow models into units."""
     prepared = plan.originals[0].prepared
-    return dataclasses.replace(
-        plan, shadows=_shadows(plan.record, prepared, plan.split, plan.membership, too_large=too_large)
-    )
+    return Blocks(plan.record, prepared, plan.split, plan.membership, code=_code(plan.record.config))
+
+
+def split_blocks(plan: Plan, too_large: Collection[str]) -> Plan:
+    """Divide the shadow models anew, with some units, given by id, split into pairs."""
+    return dataclasses.replace(plan, shadows=blocks_of(plan).divide(too_large=too_large))
+
+
+def settle_unit_size(config: AuditConfig, hash_of: Callable[[AuditConfig], str]) -> AuditConfig:
+    """Return the config with the unit size that stands in the hash of its run.
+
+    Results of the serial engine do not depend on the unit size. It stays in the hash at the recipe's default, so that
+    runs keep their names. A run that an earlier version made with another size keeps that one.
+
+    Args:
+        config: The config as asked.
+        hash_of: Returns the run hash of a config.
+    """
+
+    def sized(unit_size: int) -> AuditConfig:
+        return dataclasses.replace(config, shadows=dataclasses.replace(config.shadows, unit_size=unit_size))
+
+    recipe = RECIPES.get(config.name)
+    default = recipe().shadows.unit_size if recipe else ShadowConfig.unit_size
+    earlier: list[int] = []
+    name, output = config.execution.run_name or f"{config.name}-*", Path(config.output)
+    for path in sorted(output.glob(f"{name}/{CONFIG_FILE}")):
+        with contextlib.suppress(ConfigError, ValueError, KeyError, TypeError, OSError):
+            record = read_plain(path.parent)
+            unit_size = record["identity"]["shadows"]["unit_size"]
+            if record["run_hash"] == hash_of(sized(unit_size)):
+                earlier.append(unit_size)
+    known = [unit_size for unit_size in (config.shadows.unit_size, default) if unit_size in earlier]
+    return sized([*known, *earlier, default][0])
 
 
 def check_image_size(config: AuditConfig, source: Source) -> None:
@@ -209,65 +250,3 @@ def _targets(
             )
             (originals if method == "original" else unlearning).append(unit)
     return originals, unlearning
-
-
-def fleet_identity(record: RunRecord) -> dict[str, Any]:
-    """Return what identifies shadow models across runs, except the pool."""
-    config = record.config
-    train = plain(config.train)
-    # with statistics of the whole batch, the number of processes does not change a shadow model
-    if config.train.sync_batch_norm or not config.shadows.data_parallel:
-        del train["num_workers"], train["sync_batch_norm"]
-    return {
-        "results_version": RESULTS_VERSION,
-        "data": record.data_hash,
-        "model": plain(config.model),
-        "train": train,
-        "queries": list(config.shadows.queries),
-        "seed": config.shadows.seed,
-        "resolved": record.resolved,
-    } | ({"architecture": record.architecture} if record.architecture else {})
-
-
-def _shadows(
-    record: RunRecord,
-    prepared: PreparedData,
-    split: Split,
-    membership: Bool[np.ndarray, "models pool"],
-    *,
-    too_large: Collection[str] = (),
-) -> list[ShadowUnit]:
-    """Create fixed blocks of whole pairs; ids exclude methods and seeds, so that runs share shadow models.
-
-    An incomplete block is trained in pairs, also after more models complete it, so that nothing is trained twice.
-    """
-    config = record.config
-    common = fleet_identity(record) | {"pool": hash_array(split.pool)}
-
-    def unit(shadows: tuple[int, ...]) -> ShadowUnit:
-        content = {**common, "shadows": list(shadows), "membership": hash_array(membership[list(shadows)])}
-        return ShadowUnit(
-            id=content_hash(content)[:32],
-            shadows=shadows,
-            seed=config.shadows.seed,
-            prepared=prepared,
-            pool=split.pool,
-            model=config.model,
-            train=config.train,
-            queries=config.shadows.queries,
-            keep_models=config.execution.keep_shadow_models,
-            engine=str(record.resolved["engine"]),
-            device=str(record.resolved["device"]),
-            fused=tuple(record.resolved.get("fused", ())),
-            code=_code(config),
-        )
-
-    units: list[ShadowUnit] = []
-    for start in range(0, config.shadows.num_models, config.shadows.unit_size):
-        block = tuple(range(start, min(start + config.shadows.unit_size, config.shadows.num_models)))
-        pairs = [unit(block[first : first + 2]) for first in range(0, len(block), 2)]
-        whole = unit(block)
-        begun_in_pairs = not is_done(whole) and any(map(is_done, pairs))
-        in_pairs = len(block) < config.shadows.unit_size or whole.id in too_large or begun_in_pairs
-        units += pairs if in_pairs else [whole]
-    return units

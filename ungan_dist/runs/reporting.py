@@ -46,7 +46,9 @@ def build_report(plan: Plan, failures: list[Failed], on_progress: progress.Progr
         raise Unfinished(f"nothing can be scored yet in {plan.folder}; run the same command again. {errors}")
     output = plan.folder.parent
     log_odds = store.read_arrays([output / unit.log_odds_file for unit in present])
-    membership = plan.membership[[shadow for unit in present for shadow in unit.shadows]]
+    if any(unit.num_surplus for unit in present):
+        log_odds = log_odds[[row < unit.num_models for unit in present for row in range(len(unit.shadows))]]
+    membership = plan.membership[[shadow for unit in present for shadow in unit.shadows[: unit.num_models]]]
     attack = config.attack
     fits = fit_shadows(
         log_odds,

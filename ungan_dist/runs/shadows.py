@@ -1,4 +1,4 @@
-"""Train a block of shadow models and compute their log-odds; equal units give equal bits on one kind of device.
+"""Train a few shadow models and compute their log-odds; equal units give equal bits on one kind of device.
 
 Large shadow models may be trained by several processes that share every batch, one model after another.
 """
@@ -32,7 +32,7 @@ from ungan_dist.training.world import SINGLE_PROCESS, World
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ShadowUnit:
-    """A fixed block of shadow models trained together; a retry repeats it exactly."""
+    """Shadow models that are committed together; a retry repeats them exactly."""
 
     id: str
     """Hash of every field that determines the result, without the output folder."""
@@ -56,6 +56,8 @@ class ShadowUnit:
     """Folder that the user's factory is imported from, if there is one. No part of the id."""
     keep_models: bool = False
     """Also commit the models' weights. No part of the id."""
+    num_surplus: int = 0
+    """Models at the end that a larger run trained and this run does not use. No part of the id."""
 
     @property
     def title(self) -> str:
@@ -64,8 +66,8 @@ class ShadowUnit:
 
     @property
     def num_models(self) -> int:
-        """Number of models that this unit trains."""
-        return len(self.shadows)
+        """Number of models that the run uses."""
+        return len(self.shadows) - self.num_surplus
 
     @property
     def marker(self) -> str:
@@ -81,7 +83,9 @@ class ShadowUnit:
 
     @property
     def checkpoints(self) -> list[str]:
-        """Names of the checkpoints that several processes write, one per model."""
+        """Names of the checkpoints: one per model, or one for all models of a stack."""
+        if self.engine == "stacked":
+            return [f"shadows/{self.id}/stack-checkpoint"]
         return [f"shadows/{self.id}/{shadow}-checkpoint" for shadow in self.shadows]
 
 
@@ -100,7 +104,7 @@ def train_shadows(unit: ShadowUnit, world: World = SINGLE_PROCESS, checkpoints: 
     Args:
         unit: The unit to compute.
         world: The processes that share each batch; defaults to this process.
-        checkpoints: One per model, written after each epoch and continued from; defaults to none.
+        checkpoints: The unit's checkpoints, written after an epoch and continued from; defaults to none.
     """
     add_import_path(unit.code)
     data = open_examples(unit.prepared, unit.device if world.size == 1 else str(world.device), unit.fused)
@@ -113,7 +117,7 @@ def train_shadows(unit: ShadowUnit, world: World = SINGLE_PROCESS, checkpoints: 
     with use_threads(unit.train.num_threads):
         if unit.engine == "stacked":
             assert world.size == 1, "stacked models need a single process"
-            train_stacked(models, data, sets, unit.train, seeds=seeds)
+            train_stacked(models, data, sets, unit.train, seeds=seeds, checkpoint=next(iter(checkpoints), None))
         else:
             kept = checkpoints or [None] * len(models)
             for model, members, seed, checkpoint in zip(models, sets, seeds, kept, strict=True):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import functools
-import math
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -69,8 +68,7 @@ def missing(units: Iterable[Unit]) -> list[Unit]:
 
 
 CHECKPOINT_INTERVAL_S = 30.0
-"""Checkpoint interval in seconds, for targets trained by one process. Shadow models trained by one process have no
-checkpoints: a unit would need one per model."""
+"""Seconds between two checkpoints of a training by one process; a kill costs this much and one epoch at most."""
 
 
 def execute(unit: Unit) -> Done | Failed:
@@ -80,9 +78,7 @@ def execute(unit: Unit) -> Done | Failed:
     """
 
     def compute() -> None:
-        checkpoints = _open_checkpoints(
-            unit, SINGLE_PROCESS, every_s=math.inf if isinstance(unit, ShadowUnit) else CHECKPOINT_INTERVAL_S
-        )
+        checkpoints = _open_checkpoints(unit, SINGLE_PROCESS, every_s=CHECKPOINT_INTERVAL_S)
         _commit(unit, _train(unit, SINGLE_PROCESS, checkpoints), checkpoints)
 
     return _outcome(unit, compute)

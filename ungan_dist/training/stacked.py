@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import cast
+from typing import Any, cast
 
 import torch
 from jaxtyping import Int
@@ -14,7 +14,9 @@ from torch.nn import functional
 from ungan_dist.config.training import TrainConfig
 from ungan_dist.data.examples import Examples, gather, iterate_batches
 from ungan_dist.data.seeds import derive_seed
+from ungan_dist.training.checkpoint import Checkpoint, Epochs
 from ungan_dist.training.train import cosine_annealing
+from ungan_dist.training.world import SINGLE_PROCESS
 
 
 def train_stacked(
@@ -24,8 +26,17 @@ def train_stacked(
     config: TrainConfig,
     *,
     seeds: list[int],
+    checkpoint: Checkpoint | None = None,
 ) -> None:
     """Train models of one architecture in place, each as if alone, on its own set of the same size.
+
+    Args:
+        models: the models.
+        data: the examples.
+        indices: the training set of each model.
+        config: the training recipe.
+        seeds: the seed of each model.
+        checkpoint: keeps the state of all models after an epoch, and is continued if it holds one.
 
     Raises:
         ValueError: sets of different sizes.
@@ -45,7 +56,10 @@ def train_stacked(
         return functional.cross_entropy(logits, labels)
 
     all_losses = torch.vmap(single_loss)
-    for epoch in range(config.epochs):
+    state: dict[str, Any] = {f"parameter {name}": parameter for name, parameter in parameters.items()}
+    state |= {f"buffer {name}": buffer for name, buffer in buffers.items()}
+    epochs = Epochs(checkpoint, SINGLE_PROCESS, seeds[0], optimizer=optimizer, **state)
+    for epoch in epochs.iterate("train", config.epochs):
         optimizer.param_groups[0]["lr"] = cosine_annealing(config.learning_rate, epoch, config.epochs)
         passes = [
             iterate_batches(members, config.batch_size, seed=seed, epoch=epoch)

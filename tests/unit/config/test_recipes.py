@@ -6,7 +6,7 @@ from ungan_dist.config.identity import content_hash, identity, run_hash
 from ungan_dist.config.methods import TITLES, UnGANConfig
 from ungan_dist.config.methods.ungan import CONTROLS, UNGAN_VARIANTS
 from ungan_dist.config.recipes import RECIPES, cifar10_resnet18, cifar10_small, digits, fidelity, paper
-from ungan_dist.runs.plan import make_plan
+from ungan_dist.runs.plan import blocks_of, make_plan
 
 
 def test_the_papers_split_gives_the_papers_steps() -> None:
@@ -43,8 +43,18 @@ def test_recipes_keep_their_names_and_units() -> None:
     plan = make_plan(digits(), resolved={"device": "cpu", "engine": "serial", "loader": "resident"})
     assert plan.record.run_hash == "b8eddf0084e33108003aad7247cacb842c19010c320416a32b6a9749af3a1632"
     assert [plan.shadows[0].id, plan.shadows[-1].id] == [
+        "9873ea9e30317eb8bfa9e5f16950a52f",
+        "2d7ad03d42acf90ad966aa147638774c",
+    ]
+    # earlier versions committed blocks of eight
+    assert [blocks_of(plan).make_unit(first, 8).id for first in (0, 56)] == [
         "16fc57f27974681df03531b61fbfbead",
         "369e2cd35a00923db400e1be02012aeb",
+    ]
+    stacked = make_plan(digits(), resolved={"device": "cpu", "engine": "stacked", "loader": "resident"})
+    assert [stacked.shadows[0].id, stacked.shadows[-1].id] == [
+        "c211afd26177ee5a505e04b62eb238c6",
+        "67e7fb3438da569b835f5aa2dadee9d1",
     ]
     assert [plan.originals[0].id, plan.unlearning[0].id, plan.unlearning[-1].id] == [
         "e8012f97b4451529ebcdc1f70684b15831558750577f186d709a94aa5ffe2a9e",

@@ -19,7 +19,7 @@ from ungan_dist import store
 from ungan_dist.data.prepared import PreparedData
 from ungan_dist.errors import ConfigError, Unfinished
 from ungan_dist.runs import units
-from ungan_dist.runs.plan import Plan, make_plan, split_blocks
+from ungan_dist.runs.plan import Plan, blocks_of, make_plan, split_blocks
 from ungan_dist.runs.record import PURGED_FILE, PURGING_FILE, read_run
 from ungan_dist.runs.shadows import ShadowUnit
 from ungan_dist.runs.status import STATUS_FILE
@@ -121,8 +121,7 @@ def fetch(mirror: Mirror, plan: Plan) -> tuple[Plan, Found]:
     Returns:
         The plan, with shadow models in the blocks that the storage has, and what was found.
     """
-    in_pairs = split_blocks(plan, {unit.id for unit in plan.shadows}).shadows
-    wanted: dict[str, Unit] = {unit.id: unit for unit in (*plan.targets, *plan.shadows, *in_pairs)}
+    wanted: dict[str, Unit] = {unit.id: unit for unit in (*plan.targets, *blocks_of(plan).candidates())}
     name = plan.folder.name
     sizes = {"": {f"shadows/{file}": size for file, size in mirror.sizes("shadows").items()}, name: mirror.sizes(name)}
 

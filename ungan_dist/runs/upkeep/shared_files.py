@@ -10,7 +10,8 @@ from pathlib import Path
 
 from ungan_dist import store
 from ungan_dist.errors import ConfigError
-from ungan_dist.runs.plan import Plan, fleet_identity, make_plan, split_blocks
+from ungan_dist.runs.blocks import fleet_identity
+from ungan_dist.runs.plan import Plan, blocks_of, make_plan
 from ungan_dist.runs.record import PURGED_FILE, RunRecord, read_run
 from ungan_dist.runs.upkeep.forget_copies import ForgetPictures, collect_forget_pictures, holds_pictures
 
@@ -54,8 +55,7 @@ def find_shared_files(folder: Path, record: RunRecord) -> SharedFiles:
     if plan is not None:  # only runs with the same training use this run's shadow models
         fleet = fleet_identity(record)
         users = {run for run, other in runs.items() if other is None or fleet_identity(other) == fleet}
-        blocks = (plan, split_blocks(plan, {unit.id for unit in plan.shadows}))
-        ids = [unit.id for block in blocks for unit in block.shadows]
+        ids = [unit.id for unit in (*plan.shadows, *blocks_of(plan).candidates())]
         found.users.update(dict.fromkeys(_files_of_units(output, ids), users))
     return found
 
