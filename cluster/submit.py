@@ -69,7 +69,7 @@ def prepare_submission(config: AuditConfig, recipe: str, options: list[str]) -> 
     entrypoint = shlex.join(
         [
             *("python", "-m", "ungan_dist", "run", recipe, *options, "--output", config.output),
-            *("--execution.run-name", name, "--cluster", cluster, "--execution.progress", "json"),
+            *("--execution.run-name", name, "--cluster", cluster),
         ]
     )
     if secrets := find_secrets(entrypoint):

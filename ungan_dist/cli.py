@@ -9,7 +9,9 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from ungan_dist.commands.streams import prepare_streams
 from ungan_dist.errors import ConfigError, Terminated, Unfinished, suggest
+from ungan_dist.files import escape_controls
 
 _HELP = """\
 ungan-dist: make a trained model forget some of its data, and measure what an attack can still detect.
@@ -54,6 +56,7 @@ exit codes: 0 complete; 3 partial or interrupted, run the same command again;
 
 def script() -> NoReturn:
     """Run the command line as a process."""
+    prepare_streams()
     try:
         main()
     finally:
@@ -67,10 +70,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         sys.exit(_dispatch(given))
     except ConfigError as error:
-        print(f"ungan-dist: {error}", file=sys.stderr)
+        print(f"ungan-dist: {escape_controls(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
     except Unfinished as error:
-        print(f"ungan-dist: {error}", file=sys.stderr)
+        print(f"ungan-dist: {escape_controls(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt as error:
         word = "terminated" if isinstance(error, Terminated) else "interrupted"

@@ -33,6 +33,17 @@ def format_bytes(num_bytes: float) -> str:
     return f"{num_bytes / 1024:,.1f} TiB"
 
 
+def escape_controls(text: str) -> str:
+    """Escape characters that a terminal would obey or hide; line breaks stay.
+
+    >>> escape_controls("red \\x1b[31m")
+    'red \\\\x1b[31m'
+    """
+    return "".join(
+        character if character == "\n" or character.isprintable() else ascii(character)[1:-1] for character in text
+    )
+
+
 def cache_folder() -> Path:
     """Return the folder for downloads and for working copies of object storage."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ungan_dist"

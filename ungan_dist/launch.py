@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from ungan_dist.runs.storage.mirror import Mirror
 
 
-def audit(config: AuditConfig, *, on_progress: progress.ProgressCallback = progress.silent) -> Report:
+def audit(config: AuditConfig, *, on_progress: progress.ProgressCallback | None = None) -> Report:
     """Run an audit: train, unlearn, attack, report. Finished work of a run with the same config is not repeated.
 
     Args:
         config: the config of a recipe, with your changes. ``config.cluster`` chooses where to run. ``config.output``
             may be the URL of object storage; each machine then works in a folder of its own.
-        on_progress: called with each progress event.
+        on_progress: called with each progress event. By default, progress is shown on standard error: a bar on a
+            terminal or in a notebook, else plain lines. ``config.execution.progress`` chooses; ``"none"`` is silent.
 
     Raises:
         ConfigError: the config or input is wrong, the cluster or storage does not exist, or it has too few resources.
@@ -31,7 +32,7 @@ def audit(config: AuditConfig, *, on_progress: progress.ProgressCallback = progr
 
     Examples:
         >>> import tempfile
-        >>> from ungan_dist.config import attack, data, recipes, training
+        >>> from ungan_dist.config import attack, data, execution, recipes, training
         >>> with tempfile.TemporaryDirectory() as folder:  # a tiny run
         ...     config = dataclasses.replace(
         ...         recipes.digits(),
@@ -42,12 +43,16 @@ def audit(config: AuditConfig, *, on_progress: progress.ProgressCallback = progr
         ...         attack=attack.AttackConfig(num_resamples=100),
         ...         methods=("original", "retrain"),
         ...         num_seeds=1,
+        ...         execution=execution.ExecutionConfig(progress="none"),
         ...         output=folder,
         ...     )
         ...     report = audit(config)
         >>> [row.title for row in report.rows]
         ['Original', 'Retrain']
     """
+    if on_progress is None:
+        with progress.progress(config.execution.progress) as shown:
+            return audit(config, on_progress=shown)
     if not is_url(config.output):
         return _audit(config, None, on_progress)
     if config.train.num_workers > 1:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from ungan_dist.commands.parser import Parser
 from ungan_dist.errors import ConfigError, Unfinished
+from ungan_dist.files import escape_controls
 from ungan_dist.urls import is_url, split_run
 
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails, JobSubmissionClient
 
-    from ungan_dist.runs.progress import Event
     from ungan_dist.runs.status import Status
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
@@ -80,35 +80,44 @@ def open_status_folder(run: str) -> Iterator[Path]:
         yield Path(aside) / name
 
 
-def print_status(run: str, folder: Path, status: Status) -> int:
+def print_status(run: str, folder: Path, status: Status | None) -> int:
     """Print a run's state and return the matching exit code."""
     from ungan_dist.runs.status import RunState, current_state
 
     state = current_state(folder)
-    print(f"{run}: {state}")
+    print(f"{escape_controls(run)}: {state}")
     if state is RunState.CORRUPT:
         print("  its purge was cut short: finish it with ungan-dist purge")
     if state in (RunState.CORRUPT, RunState.PURGED):
         return state.exit_code
+    if status is None:
+        print("  it is being prepared" if state is RunState.RUNNING else "  nothing was computed yet")
+        return state.exit_code
     if state is RunState.PARTIAL and status.state is RunState.RUNNING:
         print("  its driver is gone: run the same command again")
-    if state is RunState.RUNNING and status.progress is not None:
-        print(f"  {describe_progress(status.progress)}")
+    if state is RunState.RUNNING and status.state is not RunState.RUNNING:
+        print("  it is being prepared, or its report is being written")
+    elif status.progress is not None and not status.missing:
+        print(f"  {describe_progress(status, stopped=state is not RunState.RUNNING)}")
     if status.error:
-        print(f"  {status.error}")
+        print(f"  {escape_controls(status.error)}")
     for name in status.missing:
-        print(f"  missing: {name}")
+        print(f"  missing: {escape_controls(name)}")
     if (folder / "report.html").exists():
-        print(f"  report: {folder / 'report.html'}")
+        print(f"  report: {escape_controls(str(folder / 'report.html'))}")
     return state.exit_code
 
 
-def describe_progress(event: Event) -> str:
+def describe_progress(status: Status, *, stopped: bool = False) -> str:
     """Describe a run's last progress event in one line."""
     from ungan_dist.runs.progress import clock
 
-    left = "" if event.seconds_left is None else f", about {clock(event.seconds_left)} left in this stage"
-    return f"{event.stage}: {event.done} of {event.total} done{left}"
+    event, left = status.progress, status.seconds_left
+    assert event is not None
+    text = f"{event.stage}: {event.done} of {event.total} done"
+    if stopped:
+        return f"stopped in stage {text}"
+    return text if left is None else f"{text}, about {clock(left)} left in this stage"
 
 
 def print_job(job: JobDetails) -> int:

@@ -34,12 +34,10 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, _terminate)
 
     from ungan_dist.launch import audit
-    from ungan_dist.runs.progress import progress
     from ungan_dist.runs.record import folder_of
     from ungan_dist.urls import is_url, join_url
 
-    with progress(config.execution.progress) as on_progress:
-        report = audit(config, on_progress=on_progress)
+    report = audit(config)
     if not is_url(config.output):
         return show(report, folder_of(config, report.run_hash))
 

@@ -62,8 +62,9 @@ class ExecutionConfig:
     keep_shadow_models: bool = False
     """Keep the weights of newly trained shadow models as shadows/<unit>/<shadow>.safetensors. The audit needs only
     their log-odds."""
-    progress: Literal["auto", "rich", "json", "none"] = "auto"
-    """auto: rich on a terminal, else JSON lines."""
+    progress: Literal["auto", "rich", "plain", "json", "none"] = "auto"
+    """Progress on standard error. rich: a bar. plain: a few lines per stage. json: one JSON object per event. none:
+    nothing. auto: rich on a terminal or in a notebook, else plain."""
     cache: str | None = None
     """Local working folder of each machine when the output is object storage; defaults to ~/.cache/ungan_dist."""
 

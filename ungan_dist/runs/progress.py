@@ -1,14 +1,23 @@
-"""Progress events of a run, shown live on a terminal or written as JSON lines."""
+"""Progress events of a run, shown live on a terminal, or written as plain lines or as JSON lines."""
 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Literal
+
+EVIDENCE_S = 3.0
+"""Least seconds of a stage from which its pace is estimated."""
+BESIDE = ("workers", "trainer")
+"""Stages that count workers or their units while a stage of the run goes on."""
+LINE_INTERVAL_S = 5.0
+"""Least seconds between two plain lines of one stage."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +30,7 @@ class Event:
     seconds: float
     """Time since the stage began."""
     seconds_left: float | None
-    """Estimate from the stage's pace; ``None`` before the first step."""
+    """Estimate from the stage's pace; ``None`` before the first step and in the first ``EVIDENCE_S``."""
     note: str = ""
     per_hour: float | None = None
     """Steps per hour at that pace; a step is a model in the main stages."""
@@ -43,8 +52,9 @@ class Stage:
         self._done += steps
         seconds = time.monotonic() - self._start
         fresh = self._done - self._before
-        left = seconds / fresh * (self._total - self._done) if fresh else None
-        per_hour = fresh / seconds * 3600 if fresh and seconds else None
+        is_known = fresh > 0 and seconds >= EVIDENCE_S
+        left = seconds / fresh * (self._total - self._done) if is_known else None
+        per_hour = fresh / seconds * 3600 if is_known else None
         self._on_progress(
             Event(
                 stage=self._name,
@@ -69,15 +79,78 @@ def silent(event: Event) -> None:
 
 
 @contextlib.contextmanager
-def progress(kind: Literal["auto", "rich", "json", "none"]) -> Iterator[ProgressCallback]:
-    """Yield a callback that shows events live, writes them as JSON lines to standard error, or ignores them."""
+def progress(kind: Literal["auto", "rich", "plain", "json", "none"]) -> Iterator[ProgressCallback]:
+    """Yield a callback that shows events on standard error, or ignores them.
+
+    Args:
+        kind: ``rich`` is a live display, ``plain`` a few lines per stage, ``json`` one JSON object per event. ``auto``
+            is ``rich`` on a terminal or in a notebook, else ``plain``.
+    """
     if kind == "none":
         yield silent
-    elif kind == "json" or (kind == "auto" and not sys.stderr.isatty()):
+    elif kind == "json":
         yield _json_line
+    elif kind == "plain" or (kind == "auto" and not _can_redraw()):
+        yield PlainLines()
     else:
         with _live() as on_progress:
             yield on_progress
+
+
+def _can_redraw() -> bool:
+    """Whether lines can be drawn again: on a terminal, or in a notebook with widgets."""
+    if sys.stderr.isatty():
+        return os.environ.get("TERM") not in ("dumb", "unknown")
+    if "ipykernel" not in sys.modules or importlib.util.find_spec("ipywidgets") is None:
+        return False
+    from rich.console import Console
+
+    return Console().is_jupyter
+
+
+class PlainLines:
+    """Write a few lines per stage: its start, some of its tenths, its end, and every remark."""
+
+    def __init__(self) -> None:
+        self._done: dict[str, int] = {}
+        self._tenth: dict[str, int] = {}
+        self._written: dict[str, float] = {}
+
+    def __call__(self, event: Event) -> None:
+        before = self._done.get(event.stage)
+        self._done[event.stage] = event.done
+        is_remark = bool(event.note) and event.done == (before or 0)
+        if not event.total or is_remark or before is None or event.done < before or self._is_due(event):
+            self._written[event.stage] = time.monotonic()
+            self._tenth[event.stage] = _tenth_of(event)
+            print(describe_event(event, with_note=is_remark), file=sys.stderr, flush=True)
+
+    def _is_due(self, event: Event) -> bool:
+        if event.done == event.total:
+            return self._tenth[event.stage] < 10
+        has_waited = time.monotonic() - self._written[event.stage] >= LINE_INTERVAL_S
+        return has_waited and _tenth_of(event) > self._tenth[event.stage]
+
+
+def _tenth_of(event: Event) -> int:
+    return int(10 * event.done / event.total) if event.total else 0
+
+
+def describe_event(event: Event, *, with_note: bool = True) -> str:
+    """Describe an event in one line.
+
+    >>> describe_event(Event(stage="unlearning", done=3, total=9, seconds=60.0, seconds_left=120.0))
+    'unlearning: 3 of 9, about 2:00 left'
+    """
+    note = " ".join(event.note.split())
+    if not event.total:
+        return f"{event.stage}: {note}"
+    text = f"{event.stage}: {event.done} of {event.total}"
+    if event.done >= event.total:
+        text += f" in {clock(event.seconds)}" if event.seconds >= 1 else ""
+    elif event.seconds_left is not None:
+        text += f", about {clock(event.seconds_left)} left"
+    return f"{text}; {note}" if note and with_note else text
 
 
 def _json_line(event: Event) -> None:
@@ -102,7 +175,7 @@ def _live() -> Iterator[ProgressCallback]:
         TimeElapsedColumn(),
         TextColumn("elapsed", style="dim"),
         TextColumn("{task.fields[left]}", style="dim"),
-        TextColumn("{task.fields[note]}", style="dim"),
+        TextColumn("{task.fields[note]}", style="dim", markup=False),
     )
     with Progress(*columns, console=Console(stderr=True)) as display:
         tasks = {}
@@ -114,7 +187,7 @@ def _live() -> Iterator[ProgressCallback]:
             if event.stage not in tasks:
                 tasks[event.stage] = display.add_task(event.stage, total=event.total, left="", note="")
             finished = event.done >= event.total
-            left = "" if finished else "time left: known after the first"
+            left = "" if finished else "time left: not known yet"
             if event.seconds_left is not None and not finished:
                 left = f"{clock(event.seconds_left)} left"
             if not finished and event.per_hour is not None:

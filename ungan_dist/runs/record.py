@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import os
 import platform
 import typing
@@ -161,15 +162,27 @@ def given_paths(config: AuditConfig) -> dict[str, str]:
 
 
 def describe_missing_run(folder: Path) -> str:
-    """Describe a path that is not a run folder, with the command that lists the runs."""
-    reason = "it is a file" if folder.is_file() else f"it has no {CONFIG_FILE}"
+    """Describe a path that is not a run folder, with the nearest run and the command that lists the runs."""
+    reason = (
+        f"it has no {CONFIG_FILE}" if folder.is_dir() else "it is a file" if folder.exists() else "it does not exist"
+    )
     return f"{folder} is not a run folder: {reason}. {suggest_runs(folder)}"
 
 
 def suggest_runs(folder: Path | None = None) -> str:
-    """Suggest the command that lists the runs, of this folder if it holds any."""
-    place = folder if folder is not None and any(folder.glob(f"*/{CONFIG_FILE}")) else "DIR"
-    return f"List runs with: ungan-dist runs {place}"
+    """Suggest the run whose name is nearest to a path's, and the command that lists the runs."""
+    if folder is not None and any(folder.glob(f"*/{CONFIG_FILE}")):
+        return f"List runs with: ungan-dist runs {folder}"
+    near = None if folder is None else nearest_run(folder)
+    return (f"Did you mean {near}? " if near else "") + "List runs with: ungan-dist runs DIR"
+
+
+def nearest_run(folder: Path) -> Path | None:
+    """Return the run beside a mistyped path, or in the default output folder, whose name is nearest to it."""
+    places = (Path("runs"), folder.parent)
+    runs = {config.parent.name: config.parent for place in places for config in place.glob(f"*/{CONFIG_FILE}")}
+    similar = difflib.get_close_matches(folder.name, runs, n=1)
+    return runs[similar[0]] if similar else None
 
 
 def read_plain(folder: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from ungan_dist import store
-from ungan_dist.runs.progress import Event, ProgressCallback
+from ungan_dist.runs.progress import BESIDE, Event, ProgressCallback
 from ungan_dist.runs.record import PURGED_FILE, PURGING_FILE
 
 STATUS_FILE = "status.json"
@@ -61,7 +61,16 @@ class Status:
     """Titles of the units that a partial run lacks."""
     error: str = ""
     progress: Event | None = None
-    """Latest progress while the driver works."""
+    """Latest progress of a run that is not complete."""
+    progress_time: float = 0.0
+    """Seconds since 1970 at which the progress was written."""
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Estimate of the time left in the stage, from the latest progress and the time since."""
+        if self.progress is None or self.progress.seconds_left is None:
+            return None
+        return max(0.0, self.progress.seconds_left - (time.time() - self.progress_time))
 
 
 def write_status(folder: Path, state: str, *, missing: list[str] | None = None, error: str = "") -> None:
@@ -69,6 +78,8 @@ def write_status(folder: Path, state: str, *, missing: list[str] | None = None, 
     before = read_status(folder)
     if before and state == before.state != "RUNNING" and (before.missing, before.error) == (missing or [], error):
         return
+    was_running = before is not None and before.state is RunState.RUNNING
+    last = before if was_running and state not in (RunState.RUNNING, RunState.COMPLETE) else None
     status = Status(
         state=RunState(state),
         host=platform.node(),
@@ -76,26 +87,30 @@ def write_status(folder: Path, state: str, *, missing: list[str] | None = None, 
         time=time.time(),
         missing=missing or [],
         error=error,
+        progress=last.progress if last else None,
+        progress_time=last.progress_time if last else 0.0,
     )
     with contextlib.suppress(OSError):
         store.write_json(folder / STATUS_FILE, asdict(status))
 
 
 def record_progress(folder: Path, on_progress: ProgressCallback) -> ProgressCallback:
-    """Wrap a callback so that progress is also written to the run's status, for readers elsewhere."""
-    written = -math.inf
+    """Wrap a callback so that progress is also written to the run's status, at once when a stage begins or ends."""
+    written, stage = -math.inf, ""
 
     def record(event: Event) -> None:
-        nonlocal written
+        nonlocal written, stage
         on_progress(event)
         now = time.monotonic()
-        if not event.total or (now - written < STATUS_INTERVAL_S and event.done < event.total):
+        is_step = event.stage == stage and event.done < event.total
+        if not event.total or event.stage in BESIDE or (is_step and now - written < STATUS_INTERVAL_S):
             return
-        written = now
+        written, stage = now, event.stage
         status = read_status(folder)
         if status is not None and status.state is RunState.RUNNING:
+            status = replace(status, progress=event, progress_time=time.time())
             with contextlib.suppress(OSError):
-                store.write_json(folder / STATUS_FILE, asdict(replace(status, progress=event)))
+                store.write_json(folder / STATUS_FILE, asdict(status))
 
     return record
 

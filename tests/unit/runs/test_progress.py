@@ -1,15 +1,18 @@
-"""Progress of a run: readable JSON lines, and a status with the last step."""
+"""Progress of a run: plain lines, JSON lines, a live display, and a status with the last step."""
 
 from __future__ import annotations
 
 import json
+import re
+import time
 from pathlib import Path
 
 import pytest
 
 from ungan_dist.commands.status import main as status_command
 from ungan_dist.runs.progress import Event, Stage, progress, remark, silent
-from ungan_dist.runs.status import read_status, record_progress, write_status
+from ungan_dist.runs.progress import clock as write_clock
+from ungan_dist.runs.status import read_status, record_failure, record_progress, write_status
 
 
 def test_json_lines_keep_unicode_and_notes_have_no_counts(capsys: pytest.CaptureFixture[str]) -> None:
@@ -20,6 +23,62 @@ def test_json_lines_keep_unicode_and_notes_have_no_counts(capsys: pytest.Capture
     assert "δ ≥ 0.05 ± 0.01" in words
     assert json.loads(words) == {"stage": "plan", "note": "δ ≥ 0.05 ± 0.01"}
     assert [(json.loads(step)["done"], json.loads(step)["total"]) for step in steps] == [(0, 4), (1, 4)]
+
+
+class Clock:
+    """Time that passes when told to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        monkeypatch.setattr("ungan_dist.runs.progress.time.monotonic", lambda: self.now)
+
+
+@pytest.mark.parametrize("seconds_a_step", [0.001, 0.1, 1.0, 60.0])
+def test_plain_lines_are_a_few_a_stage(
+    seconds_a_step: float, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = Clock(monkeypatch)
+    with progress("auto") as on_progress:  # standard error is no terminal here
+        on_progress(remark("plan", "δ ≥ 0.05"))
+        stage = Stage("shadows", 200, on_progress)
+        for _ in range(200):
+            clock.now += seconds_a_step
+            stage.advance(note="shadow models 0–1")
+    remarked, start, *tenths, end = capsys.readouterr().err.splitlines()
+    assert (remarked, start) == ("plan: δ ≥ 0.05", "shadows: 0 of 200")
+    total = 200 * seconds_a_step
+    assert end == "shadows: 200 of 200" + (f" in {write_clock(total)}" if total >= 1 else "")
+    assert len(tenths) <= 9
+    assert (len(tenths) > 3) == (seconds_a_step >= 1)
+    for line in tenths:  # an exact pace has an exact time left
+        done, left = re.fullmatch(r"shadows: (\d+) of 200, about ([\d:]+) left", line).groups()  # type: ignore[union-attr]
+        assert left == write_clock(seconds_a_step * (200 - int(done)))
+
+
+def test_there_is_no_rate_and_no_time_left_without_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    events: list[Event] = []
+    stage = Stage("scoring", 100, events.append)
+    for now, steps in ((0.1, 10), (2.9, 20), (3.0, 1), (60.0, 9)):
+        clock.now = now
+        stage.advance(steps)
+    assert [(event.seconds_left, event.per_hour) for event in events[:3]] == [(None, None)] * 3
+    assert [event.seconds_left for event in events[3:]] == pytest.approx([3.0 / 31 * 69, 60 / 40 * 60])
+    assert [event.per_hour for event in events[3:]] == pytest.approx([31 * 1200, 40 * 60])
+
+
+def test_a_failed_unit_and_a_new_note_are_lines_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("plain") as on_progress:
+        stage = Stage("unlearning", 4, on_progress, done=1)
+        stage.advance(0, note="failed: ungan,\nseed 0")
+        stage.advance(3)
+        Stage("scoring", 3, on_progress, done=3)
+    assert capsys.readouterr().err.splitlines() == [
+        "unlearning: 1 of 4",
+        "unlearning: 1 of 4; failed: ungan, seed 0",
+        "unlearning: 4 of 4",
+        "scoring: 3 of 3",
+    ]
 
 
 def test_the_live_display_labels_its_times(capsys: pytest.CaptureFixture[str]) -> None:
@@ -49,8 +108,38 @@ def test_status_of_an_active_run_has_its_progress(tmp_path: Path, capsys: pytest
     on_progress(event(9, None))
     status_command([str(tmp_path)])
     assert "unlearning: 9 of 9 done\n" in capsys.readouterr().out
+    on_progress(Event(stage="workers", done=2, total=4, seconds=0.0, seconds_left=None, note="1 retry"))
+    on_progress(Event(stage="scoring", done=0, total=3, seconds=0.0, seconds_left=None))  # at once: a new stage
+    status_command([str(tmp_path)])
+    assert "scoring: 0 of 3 done\n" in capsys.readouterr().out
     write_status(tmp_path, "COMPLETE")
     on_progress(event(9, None))
     status = read_status(tmp_path)
     assert status is not None
     assert (status.state, status.progress) == ("COMPLETE", None)
+
+
+def test_the_time_left_shrinks_while_no_event_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_status(tmp_path, "RUNNING")
+    record_progress(tmp_path, silent)(event(3, 125.0))
+    written = time.time()
+    for later, left in ((100.0, 25.0), (1000.0, 0.0)):
+        monkeypatch.setattr("ungan_dist.runs.status.time.time", lambda later=later: written + later)
+        status = read_status(tmp_path)
+        assert status is not None
+        assert status.seconds_left == pytest.approx(left, abs=1)
+
+
+def test_a_stopped_run_keeps_its_stage_and_a_new_driver_begins_anew(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_status(tmp_path, "RUNNING")
+    record_progress(tmp_path, silent)(event(3, 125.0))
+    with pytest.raises(KeyboardInterrupt), record_failure(tmp_path):
+        raise KeyboardInterrupt
+    assert status_command([str(tmp_path)]) == 3
+    assert "stopped in stage unlearning: 3 of 9 done\n" in capsys.readouterr().out
+    write_status(tmp_path, "RUNNING")
+    status = read_status(tmp_path)
+    assert status is not None
+    assert status.progress is None

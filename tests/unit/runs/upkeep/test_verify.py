@@ -151,7 +151,7 @@ def test_runs_are_listed_and_removed(output: Path, capsys: pytest.CaptureFixture
         runs_command.main([str(output), "--remove", "shadows"])
     with pytest.raises(ConfigError, match="no run of"):
         runs_command.main([str(output), "--remove", "../out/run"])
-    assert runs_command.main([str(output), "--remove", "run"]) == 0
+    assert runs_command.main([str(output), "--remove", "run", "--yes"]) == 0
     assert not (output / "run").exists()
     assert list(output.glob("shadows/*.npy"))
 
