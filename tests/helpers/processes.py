@@ -14,7 +14,7 @@ def workers(pid: int) -> list[int]:
             words = stat.with_name("cmdline").read_bytes()
         except (FileNotFoundError, ProcessLookupError):
             continue
-        if int(fields[1]) == pid and b"spawn_main" in words:
+        if int(fields[1]) == pid and b"worker_process.py" in words:
             found.append(int(stat.parent.name))
     return found
 

@@ -19,6 +19,10 @@ def _leave() -> None:
     sys.exit(1)
 
 
+def _crash() -> None:
+    os.abort()
+
+
 def _be_killed() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -37,8 +41,12 @@ class Deadly(ShadowUnit):
 @pytest.mark.parametrize(
     ("how", "words"),
     [
-        (_leave, "died 3 times, last with exit code 1: SystemExit: 1"),
-        (_be_killed, "died 3 times, last with exit code -9 (killed, often for memory)"),
+        (_leave, "shadow models 0–1 could not be sent to its process: SystemExit: 1"),
+        (_crash, "its process died 3 times; the last time the process crashed (SIGABRT)"),
+        (
+            _be_killed,
+            "its process died 3 times; the last time the process was killed (SIGKILL, often for lack of memory)",
+        ),
     ],
 )
 def test_a_death_is_reported_with_the_last_output_and_only_kills_mention_memory(
@@ -46,4 +54,4 @@ def test_a_death_is_reported_with_the_last_output_and_only_kills_mention_memory(
 ) -> None:
     with LocalPool(1) as pool:
         (failed,) = pool.run_units([Deadly(how)])
-    assert failed.error == f"the process at work on shadow models 0–1 {words}"
+    assert failed.error == words

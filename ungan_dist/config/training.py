@@ -26,6 +26,12 @@ class ModelConfig:
         positive(width=self.width)
         if self.factory is not None and not all(self.factory.partition(":")[::2]):
             raise ValueError(f"model.factory must be module:function, got {self.factory!r}")
+        if self.factory is not None and self.factory.startswith("__main__:"):
+            raise ValueError(
+                f"model.factory {self.factory} names the script or notebook itself, which the worker processes do not "
+                f"import: move the function to a file of its own beside it, such as models.py, and write "
+                f"models:{self.factory.partition(':')[2]}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from ungan_dist.runs.shadows import ShadowUnit
 from ungan_dist.runs.targets import TargetUnit
 from ungan_dist.runs.units import Unit, missing
 from ungan_dist.urls import is_url
+from ungan_dist.worker_process import WorkerDied
 
 PASSES_PER_EPOCH = 2
 """Cost of an unlearning epoch relative to a training epoch: most methods evaluate a second set or a second model."""
@@ -168,8 +168,8 @@ def num_examples_trained(unit: TargetUnit) -> int:
 def _run(run_probe: Callable[[Probe], Measurement], probe: Probe) -> Measurement:
     try:
         return run_probe(probe)
-    except BrokenProcessPool as error:
-        raise ConfigError("the probe's process died, often for lack of memory: see `ungan-dist doctor`") from error
+    except WorkerDied as error:
+        raise ConfigError(f"the probe failed: {error}; see `ungan-dist doctor`") from error
     except TimeoutError as error:
         raise ConfigError(
             "no worker ran the probe in time: other jobs may hold the cluster, see `ray status`"

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import multiprocessing
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from ungan_dist.data.sources.source import Source
 from ungan_dist.runs.plan import Plan
 from ungan_dist.runs.shadows import Shadows, ShadowUnit, evaluate_shadows, train_shadows
 from ungan_dist.training.weights import weights_bytes
+from ungan_dist.worker_process import run_in_process
 
 MAX_BATCHES = 16
 """Batches in the probe's examples; half of them train, as in a real shadow model."""
@@ -74,11 +73,15 @@ def run_locally(probe: Probe) -> Measurement:
     """Run a probe in a process like those of the local pool.
 
     Raises:
-        BrokenProcessPool: the process died.
+        WorkerDied: the process died.
+        CallFailed: training or querying raised.
     """
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        return pool.submit(measure, probe).result()
+    return run_in_process(_measure_with_one_thread, probe)
+
+
+def _measure_with_one_thread(probe: Probe) -> Measurement:
+    torch.set_num_threads(1)
+    return measure(probe)
 
 
 def measure(probe: Probe) -> Measurement:
