@@ -4,67 +4,80 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import signal
-import socket
 from collections.abc import Iterator
 from typing import Any
 
-import ray
-from ray._private import services
-
+from ungan_dist.cluster.authentication import MODE, explain_refusal, find_token, ray_authentication
+from ungan_dist.cluster.local_clusters import PRIVATE_VARIABLE, accepts_token, find_own_cluster
 from ungan_dist.errors import ConfigError
 
 
 @contextlib.contextmanager
-def connect_to_ray(address: str) -> Iterator[None]:
+def connect_to_ray(address: str) -> Iterator[str]:
     """Keep this process connected to a cluster; an existing connection is used as it is.
 
     Args:
-        address: ``host:port``, or ``auto`` for this machine's cluster, which is started if none runs.
+        address: ``host:port``, or ``auto``: the cluster that RAY_ADDRESS names, or this user's cluster on this machine,
+            or a new one that ends with the connection.
+
+    Yields:
+        Which cluster it is, and the reason of this choice.
 
     Raises:
-        ConfigError: no cluster at the address.
+        ConfigError: no cluster at the address, or it refuses this user's token.
     """
+    import ray
+
     if ray.is_initialized():
-        yield
+        yield f"{ray.get_runtime_context().gcs_address}, already connected"
         return
+    address, reason = choose_address(address)
     handler = signal.getsignal(signal.SIGTERM)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    try:
-        if address == "auto":
-            address = os.environ.get("RAY_ADDRESS", "auto")
-        if address == "auto":
-            address = find_local_cluster() or "local"
-        if address != "local" and "://" not in address:
-            _check_listening(address)
-        ray.init(address=address, **options)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ConfigError(f"no Ray cluster at {address!r}: {error}") from error
-    # Ray's own handler would end the run without a partial report
-    signal.signal(signal.SIGTERM, handler)
-    try:
-        yield
-    finally:
-        ray.shutdown()
+    with _private_token() if address == "local" else _joined_token(address):
+        try:
+            ray.init(address=address, **options)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise ConfigError(f"no Ray cluster at {address!r}: {error}") from error
+        # Ray's own handler would end the run without a partial report
+        signal.signal(signal.SIGTERM, handler)
+        try:
+            yield f"{ray.get_runtime_context().gcs_address}, {reason}"
+        finally:
+            ray.shutdown()
 
 
-def find_local_cluster() -> str | None:
-    """Return the address of the cluster last started on this machine, or None if it no longer listens.
+def choose_address(address: str) -> tuple[str, str]:
+    """Resolve ``auto`` to an address, or to ``local`` for a new cluster, and give the reason of the choice."""
+    if address != "auto":
+        return address, "as requested"
+    named = os.environ.get("RAY_ADDRESS", "auto")
+    if named == "local":
+        return named, "started for this command, as RAY_ADDRESS requests"
+    if named != "auto":
+        return named, "named by RAY_ADDRESS"
+    if own := find_own_cluster():
+        return own, "your cluster on this machine"
+    return "local", "started for this command"
 
-    A killed head leaves its address behind, and Ray would retry it for 14 minutes.
+
+def _private_token() -> contextlib.AbstractContextManager[None]:
+    """Give a new cluster a token that exists only in the memory of its processes, and mark it as not to be joined."""
+    disabled = os.environ.get(MODE, "").lower() == "disabled"
+    return ray_authentication(None if disabled else secrets.token_hex(32), **{PRIVATE_VARIABLE: "1"})
+
+
+def _joined_token(address: str) -> contextlib.AbstractContextManager[None]:
+    """Choose token mode as the cluster has it.
+
+    Raises:
+        ConfigError: no Ray head at the address, or it refuses this user's token.
     """
-    try:
-        found = services.canonicalize_bootstrap_address("auto")
-        if found is not None:
-            _check_listening(found)
-    except OSError:
-        return None
-    return found
-
-
-def _check_listening(address: str) -> None:
-    """Connect once: Ray itself would retry for minutes."""
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal():
-        raise ValueError("the address must be host:port, with the head's port (6379 by default)")
-    socket.create_connection((host, int(port)), timeout=10).close()
+    token = find_token()
+    if accepts_token(address, None):
+        return ray_authentication(None)
+    if token is None or not accepts_token(address, token.value):
+        raise ConfigError(explain_refusal(f"the Ray cluster at {address}", token))
+    return ray_authentication(token.value)

@@ -1,4 +1,4 @@
-"""Check a Ray cluster: a token protects it, and its nodes match the driver."""
+"""Check a Ray cluster: a token protects it, only its owner can read the token, and the nodes match the driver."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import platform
 import secrets
 import shutil
+import stat
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -20,6 +21,7 @@ from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ungan_dist import __version__
+from ungan_dist.cluster.authentication import MODE, TOKEN, explain_missing_token, find_token, token_file
 from ungan_dist.cluster.connection import connect_to_ray
 from ungan_dist.cluster.jobs_api import is_loopback
 from ungan_dist.errors import ConfigError
@@ -41,6 +43,8 @@ class NodeReport:
     versions: dict[str, str] = field(default_factory=dict)
     auth_mode: str = ""
     """Ray's: ``token``, anything else is off."""
+    token_error: str = ""
+    """Reason why the process would refuse its token."""
     shared_memory: int = 0
     """Free bytes in /dev/shm."""
     folder_error: str = ""
@@ -56,9 +60,14 @@ def check_cluster(address: str, output: Path, *, runtime_env: dict[str, Any] | N
         runtime_env: Ray's, for the tasks on the nodes.
     """
     try:
-        with connect_to_ray(address):
+        yield check_token()
+    except ConfigError as error:
+        yield Finding(name="token", state="failure", detail=str(error), remedy="correct this first")
+        return
+    try:
+        with connect_to_ray(address) as cluster:
             nodes = [node for node in ray.nodes() if node["Alive"]]
-            yield Finding(name="cluster", state="ok", detail=f"Ray answers, {len(nodes)} nodes")
+            yield Finding(name="cluster", state="ok", detail=f"Ray answers at {cluster}; {len(nodes)} nodes")
             try:
                 reports = collect_reports(nodes, output, runtime_env=runtime_env)
             except OSError as error:
@@ -68,8 +77,29 @@ def check_cluster(address: str, output: Path, *, runtime_env: dict[str, Any] | N
             yield check_authentication(dashboard_addresses(nodes), reports)
             yield from check_nodes(reports, output)
     except ConfigError as error:
-        remedy = "start it (ray start --head), or use its host:port, with its token in ~/.ray/auth_token"
+        remedy = f"start it (ray start --head), or use its host:port, with its token in {token_file()}"
         yield Finding(name="cluster", state="failure", detail=str(error), remedy=remedy)
+
+
+def check_token() -> Finding:
+    """Check this user's token and who else can read it.
+
+    Raises:
+        ConfigError: the token cannot be used.
+    """
+    token = find_token()
+    if token is None:
+        detail = (
+            f"none ({explain_missing_token()}); only a cluster that this command starts, or an open one, needs none"
+        )
+        return Finding(name="token", state="ok", detail=detail)
+    if token.source == TOKEN:
+        return Finding(name="token", state="ok", detail=f"in the variable {TOKEN}")
+    mode = stat.S_IMODE(token_file().stat().st_mode)
+    if mode & 0o004:
+        detail = f"{token.source} has mode {mode:04o} and another owner: every user of this machine can read it"
+        return Finding(name="token", state="warning", detail=detail, remedy="ask its owner to protect it")
+    return Finding(name="token", state="ok", detail=f"in {token.source}, mode {mode:04o}")
 
 
 def collect_reports(
@@ -124,16 +154,22 @@ def report_from_node(exchange: str, node_id: str) -> dict[str, Any]:
 
 
 def describe_process() -> dict[str, Any]:
-    """Collect the versions, Ray's authentication mode and the free shared memory of this process."""
+    """Collect the versions, Ray's authentication, and the free shared memory of this process."""
     versions = {"python": platform.python_version(), "ungan-dist": __version__}
     for library in LIBRARIES:
         try:
             versions[library] = metadata.version(library)
         except metadata.PackageNotFoundError:
             versions[library] = "not installed"
+    token_error = ""
+    try:
+        find_token()
+    except ConfigError as error:
+        token_error = str(error)
     return {
         "versions": versions,
-        "auth_mode": os.environ.get("RAY_AUTH_MODE", "").lower(),
+        "auth_mode": os.environ.get(MODE, "").lower(),
+        "token_error": token_error,
         "shared_memory": shutil.disk_usage("/dev/shm").free if Path("/dev/shm").is_dir() else 0,
     }
 
@@ -169,7 +205,7 @@ def check_authentication(dashboards: Sequence[str], reports: Sequence[NodeReport
         dashboards: http://host:port; each is tried without a token.
         reports: The driver's and the nodes'.
     """
-    remedy = "ray get-auth-token --generate, then RAY_AUTH_MODE=token ray start on every node (SECURITY.md)"
+    remedy = "(umask 077; ray get-auth-token --generate), then RAY_AUTH_MODE=token ray start on every node"
     open_ones = [address for address in dashboards if accepts_strangers(address)]
     exposed = [address for address in open_ones if not is_loopback(address)]
     off = [report.node for report in reports if not report.error and report.auth_mode != "token"]
@@ -205,6 +241,12 @@ def check_nodes(reports: Sequence[NodeReport], output: Path) -> Iterator[Finding
         [f"{report.node}: {report.error}" for report in reports if report.error],
         f"{len(reports) - 1} nodes ran a task",
         remedy="see the node's raylet log, and check that ungan-dist is installed there",
+    )
+    yield _finding(
+        "nodes' tokens",
+        [f"{report.node}: {report.token_error}" for report in answered if report.token_error],
+        "no token file is open to other users",
+        remedy="protect the file on that node",
     )
     yield _finding(
         "nodes' folder",

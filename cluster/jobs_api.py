@@ -6,9 +6,17 @@ import ipaddress
 import os
 import sys
 import urllib.parse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ungan_dist.cluster.authentication import (
+    MODE,
+    Token,
+    explain_missing_token,
+    explain_refusal,
+    find_token,
+    reload_authentication,
+    token_file,
+)
 from ungan_dist.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -24,18 +32,11 @@ def is_loopback(address: str) -> bool:
         return False
 
 
-def has_token() -> bool:
-    """Return whether Ray would find a token: in a variable, in the file that one names, or in the default file."""
-    if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
-        return False
-    if os.environ.get("RAY_AUTH_TOKEN"):
-        return True
-    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
-    return path.is_file() and path.stat().st_size > 0
-
-
-def check_access(address: str, *, without_token: bool) -> None:
+def check_access(address: str, *, without_token: bool) -> Token | None:
     """Refuse a malformed address, and one across a network if there is no token.
+
+    Returns:
+        This user's token, if there is one.
 
     Raises:
         ConfigError: with the reason.
@@ -45,13 +46,14 @@ def check_access(address: str, *, without_token: bool) -> None:
         raise ConfigError(f"--address must be the URL of a Jobs API, such as http://127.0.0.1:8265, got {address!r}")
     if parts.username or parts.password:
         raise ConfigError("--address must not contain a user or a password, because jobs, logs and shells repeat it")
+    token = find_token()
     if is_loopback(address):
-        return
-    if not has_token() and not without_token:
+        return token
+    if token is None and not without_token:
         raise ConfigError(
-            f"there is no token for {parts.hostname}. Anyone who reaches an open Jobs API can run code on the cluster. "
-            f"Copy the cluster's token (ray get-auth-token on the head, or its Secret) to ~/.ray/auth_token or "
-            f"RAY_AUTH_TOKEN_PATH. Use --without-token only if the cluster is protected in another way"
+            f"{parts.hostname} is not contacted without a token, and {explain_missing_token()}. Anyone who reaches an "
+            f"open Jobs API can run code on the cluster. Copy the cluster's token (ray get-auth-token on the head, or "
+            f"its Secret) to {token_file()}. Use --without-token only if the cluster is protected in another way"
         )
     if parts.scheme == "http":
         print(
@@ -59,6 +61,7 @@ def check_access(address: str, *, without_token: bool) -> None:
             f"on the network. Use https, or a tunnel to 127.0.0.1",
             file=sys.stderr,
         )
+    return token
 
 
 def connect_jobs_api(address: str, *, without_token: bool = False) -> JobSubmissionClient:
@@ -71,14 +74,15 @@ def connect_jobs_api(address: str, *, without_token: bool = False) -> JobSubmiss
     Raises:
         ConfigError: no cluster answers, it rejects the token, or ``check_access`` refuses the address.
     """
-    check_access(address, without_token=without_token)
-    if has_token():
-        os.environ["RAY_AUTH_MODE"] = "token"
+    token = check_access(address, without_token=without_token)
+    if token:
+        # for the whole process, because the client reads the token at every request
+        os.environ[MODE] = "token"
+        reload_authentication()
     # Ray prefers these to the address that it is given
     for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
         os.environ.pop(name, None)
 
-    # imported late: Ray reads its variables on import
     from ray.exceptions import AuthenticationError
     from ray.job_submission import JobSubmissionClient
     from requests.exceptions import RequestException
@@ -86,11 +90,7 @@ def connect_jobs_api(address: str, *, without_token: bool = False) -> JobSubmiss
     try:
         return JobSubmissionClient(address)
     except AuthenticationError as error:
-        reason = "the token is wrong" if has_token() else "there is no token"
-        raise ConfigError(
-            f"the cluster at {address} refused access: {reason}. Copy its token (printed on the head by "
-            f"ray get-auth-token) to ~/.ray/auth_token, or set RAY_AUTH_TOKEN_PATH or RAY_AUTH_TOKEN"
-        ) from error
+        raise ConfigError(explain_refusal(f"the cluster at {address}", token)) from error
     except (ConnectionError, RequestException, RuntimeError) as error:
         raise ConfigError(
             f"no Jobs API at {address}: {str(error).splitlines()[0].rstrip('.')}. Start a head on this machine "

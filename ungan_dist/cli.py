@@ -46,7 +46,7 @@ start here:
 examples:
   ungan-dist run digits --shadows.num-models 128       add 64 shadow models to the run above
   ungan-dist run digits --methods original,retrain,ungan --output results
-  ungan-dist run digits --cluster auto                 use this machine's Ray cluster, or start one
+  ungan-dist run digits --cluster auto                 use your Ray cluster on this machine, or start one
   ungan-dist run cifar10-small --source.path FOLDER    read CIFAR-10 as Parquet; or set CIFAR10_PARQUET
 
 exit codes: 0 complete; 3 partial or interrupted, run the same command again;

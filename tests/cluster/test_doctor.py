@@ -32,7 +32,11 @@ def states(found: dict[str, Finding]) -> dict[str, str]:
 
 
 GOOD = dict.fromkeys(
-    ("cluster", "authentication", "nodes", "nodes' folder", "nodes' shared memory", "nodes' versions"), "ok"
+    (
+        *("token", "cluster", "authentication", "nodes", "nodes' tokens", "nodes' folder", "nodes' shared memory"),
+        "nodes' versions",
+    ),
+    "ok",
 )
 
 
@@ -85,7 +89,7 @@ def test_a_node_that_cannot_run_the_package(ray_cluster: Any, tmp_path: Path) ->
 def test_a_folder_that_the_driver_cannot_write(ray_cluster: Any, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     found = findings(ray_cluster.address, tmp_path / "file")
-    assert states(found) == {"cluster": "ok", "nodes' folder": "failure"}
+    assert states(found) == {"token": "ok", "cluster": "ok", "nodes' folder": "failure"}
 
 
 _PRINT = """
@@ -126,8 +130,9 @@ def test_an_address_without_a_server(ray_environment: dict[str, str], tmp_path: 
         cwd=ROOT,
         timeout=60,
     )
-    assert done.stdout.startswith("failure  cluster: no Ray cluster at "), done
-    assert len(done.stdout.splitlines()) == 1
+    token, cluster = done.stdout.splitlines()
+    assert token == "ok       token: in the variable RAY_AUTH_TOKEN"
+    assert cluster.startswith("failure  cluster: no Ray cluster at "), done
 
 
 _OPEN_CLUSTER = """

@@ -23,9 +23,9 @@ Check what a run needs. Print one line per check: ok, warning or failure, with a
   --output URL     object storage (s3://, gs://, file://): write, read and delete a small object there, and check the
                    working folder behind it (~/.cache/ungan_dist)
   --cluster local  this machine: python, output folder, disk, memory, torch, triton, ffcv
-  --cluster auto   also this machine's Ray cluster; one is started if there is none
-  --cluster HOST:PORT   also the cluster there: authentication, and from every node the output folder, the shared
-                   memory and the versions
+  --cluster auto   also the cluster of RAY_ADDRESS, or yours on this machine; one is started if there is none
+  --cluster HOST:PORT   also the cluster there: your token and who can read it, authentication, and from every node
+                   the output folder, the shared memory and the versions
 
 exit codes: 0 no failure, warnings allowed; 1 a failure; 2 wrong options
 """

@@ -19,8 +19,8 @@ already be on every node.
   --without-token    allow a remote cluster that has no token
   any option of `ungan-dist run RECIPE`, for example --fleet.num-workers 16
 
-Ray's token is read from ~/.ray/auth_token, RAY_AUTH_TOKEN_PATH or RAY_AUTH_TOKEN. Submit again to continue a run that
-ended early. A run that is still active is refused.
+Ray's token is read from RAY_AUTH_TOKEN, the file that RAY_AUTH_TOKEN_PATH names, or ~/.ray/auth_token, which only its
+owner may read. Submit again to continue a run that ended early. A run that is still active is refused.
 
 exit codes: with --follow those of `ungan-dist run`; without it 0 submitted, 2 refused
 """
