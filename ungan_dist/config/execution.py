@@ -92,8 +92,8 @@ class ExecutionHalf:
     file:///folder, with pyarrow's options as the URL's query. Credentials come from the environment and from the
     provider's own files."""
     cluster: str = "local"
-    """local: processes on this machine, without Ray. auto: join your Ray cluster on this machine or start one. host:port:
-    join that Ray cluster."""
+    """local: processes on this machine, without Ray. auto: join your Ray cluster on this machine or start one.
+    host:port: join that Ray cluster."""
     fleet: FleetConfig = field(default_factory=FleetConfig)
     data: DataConfig = field(default_factory=DataConfig)
     execution: ExecutionConfig = field(default_factory=ExecutionConfig)
