@@ -21,12 +21,19 @@ class SourceConfig:
     """Per-channel mean of pixels divided by 255, as used to train the given weights; defaults to the data's."""
     std: tuple[float, ...] | None = field(default=None, metadata=ADDED)
     """Per-channel standard deviation, likewise; defaults to the data's."""
+    columns: tuple[str, ...] = field(default=(), metadata=ADDED)
+    """Columns of Parquet files, such as image=photo,label=breed,id=key. By default img or image, label or fine_label,
+    and id."""
+    resize: int | None = field(default=None, metadata=ADDED)
+    """Scale each picture's shorter side to so many pixels, and cut a square from its centre, by Pillow (bilinear). By
+    default all pictures must have one size."""
 
     def __post_init__(self) -> None:
         if (self.mean is None) != (self.std is None):
             raise ValueError(f"source.mean and source.std go together, got {self.mean} and {self.std}")
         for value in self.std or ():
             positive(**{"source.std": value})
+        positive(**{"source.resize": self.resize})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -53,7 +53,7 @@ class Plan:
     """All other methods; each needs the original of its seed."""
     shadows: list[ShadowUnit]
     notes: list[str]
-    """Assumptions about the user's input, for the report."""
+    """Remarks on the data and assumptions about the user's input, for the report."""
 
     @property
     def targets(self) -> list[TargetUnit]:
@@ -123,7 +123,7 @@ def make_plan(config: AuditConfig, *, resolved: dict[str, Any] | None = None, de
         originals=originals,
         unlearning=unlearning,
         shadows=Blocks(record, prepared, split, membership, code=_code(config)).divide(),
-        notes=[*(sets.notes if sets else []), *shared],
+        notes=[*source.notes, *(sets.notes if sets else []), *shared],
     )
 
 

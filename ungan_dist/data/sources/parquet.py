@@ -2,202 +2,225 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Int64
 
+from ungan_dist.data.memory import get_memory_limit
+from ungan_dist.data.sources.columns import (
+    Role,
+    Table,
+    damage_error,
+    find_column,
+    parse_columns,
+    read_ids,
+    read_labels,
+)
 from ungan_dist.data.sources.decode import DecodedImages, decode
+from ungan_dist.data.sources.layout import (
+    PICTURES,
+    Sets,
+    choose_sets,
+    identify_file,
+    is_side_file,
+    name_set,
+    walk_files,
+)
+from ungan_dist.files import format_bytes
 
-IMAGE_COLUMNS = ("img", "image")
-LABEL_COLUMNS = ("label", "fine_label")
+SUFFIXES = (".parquet", ".pq", ".parq")
+_BUFFER_BYTES = 1 << 20
+"""Bytes of a column to read from disk at a time; by default a whole row group is read."""
+_BATCH_BYTES = 64 << 20
+"""Encoded pictures to hold at a time."""
+_BATCH_ROWS = 1024
+_MAX_FILE_BYTES = 1 << 29
+"""Largest file of one picture; none of Pillow's largest needs as much."""
+_PAGE_ROWS = 1024
+"""Rows after which Arrow's writer looks whether a page is full; a page is read as a whole."""
+_PAGE_COPIES = 3
+"""A page's copies while it is read: compressed, decompressed, and as values."""
 
 
-def parquet_files(path: Path) -> tuple[list[Path], list[Path]]:
-    """List training and test files: ``train*.parquet`` and ``test*.parquet`` of a folder, or a single file.
+def find_parquet(path: Path) -> Sets:
+    """Find the files of each set: a single file, or a folder laid out as on the Hub.
+
+    A set is spelt in a file's name, or else in the name of a folder: ``train.parquet``, ``data/train-00000-of-00001
+    .parquet``, ``default/train/0000.parquet``. Without any such name, all files are training files.
 
     Raises:
-        ValueError: The path does not exist, or the folder has no training files.
+        ValueError: The path does not exist, or the folder has no training files, several data sets, or other files.
     """
     if path.is_file():
-        return [path], []
+        return Sets(train=[path], test=[])
     if not path.is_dir():
         raise ValueError(
             f"{path} does not exist: source.path (for CIFAR-10 also CIFAR10_PARQUET) must name a Parquet file, "
             "or a folder with train*.parquet"
         )
-    train, test = sorted(path.glob("train*.parquet")), sorted(path.glob("test*.parquet"))
-    if not train:
+    files = _list_parquet(path)
+    if not files:
         raise ValueError(f"{path} holds no train*.parquet: name a folder with such files")
-    return train, test
+    spelt = {file: _spell(file.relative_to(path)) for file in files}
+    places = {place for _, place in spelt.values()}
+    if len(places) > 1:
+        names = ", ".join(sorted(str(place) for place in places))
+        raise ValueError(f"{path} holds several data sets ({names}): name one of them by source.path")
+    if not any(word for word, _ in spelt.values()):
+        return Sets(train=files, test=[])
+    if nameless := [str(file) for file, (word, _) in spelt.items() if not word]:
+        raise ValueError(
+            f"{nameless[0]} would not be read, because it names no set: rename it after one (train, validation, test), "
+            f"or move it"
+        )
+    return choose_sets(path, [(word, file) for file, (word, _) in spelt.items()])
 
 
-def read_parquet(train: list[Path], test: list[Path], *, num_classes: int | None = None) -> DecodedImages:
+def holds_parquet(root: Path) -> bool:
+    """Return whether a file or any file below a folder is Parquet by its name."""
+    return root.is_file() or any(_is_named_parquet(file) for file in walk_files(root))
+
+
+def _is_named_parquet(file: Path) -> bool:
+    return file.suffix.lower() in SUFFIXES and not is_side_file(file.name)
+
+
+def _list_parquet(root: Path) -> list[Path]:
+    found: list[Path] = []
+    for file in walk_files(root):
+        if _is_named_parquet(file):
+            found.append(file)
+            continue
+        if is_side_file(file.name):
+            continue
+        what = identify_file(file)
+        if what == "Parquet":
+            found.append(file)
+            continue
+        if what in PICTURES:
+            raise ValueError(f"{root} holds Parquet files and the picture {file}: name the one to read by source.path")
+        arrow = "; write Parquet with to_parquet of datasets" if file.suffix == ".arrow" else ""
+        raise ValueError(f"{file} would not be read, because it is no Parquet file: convert it or move it{arrow}")
+    return found
+
+
+def _spell(file: Path) -> tuple[str, Path]:
+    """Return the word that names the file's set ("" if none does), and the folder of its data set."""
+    folders = list(file.parts[:-1])
+    if name_set(file.stem):
+        return file.stem, Path(*folders)
+    for depth in reversed(range(len(folders))):
+        if name_set(folders[depth]):
+            return folders[depth], Path(*folders[:depth])
+    return "", Path(*folders)
+
+
+def read_parquet(
+    train: list[Path],
+    test: list[Path],
+    *,
+    num_classes: int | None = None,
+    columns: Sequence[str] = (),
+    resize: int | None = None,
+    notes: Sequence[str] = (),
+) -> DecodedImages:
     """Read every row of the files, in order.
 
     Args:
+        train: Files of the training set.
+        test: Files of the official test set.
         num_classes: Number of classes; defaults to that of the files' metadata, else of the labels.
+        columns: Columns to read, such as ``image=photo``; by default those named img or image, label or fine_label, id.
+        resize: See ``decode``.
+        notes: Notes to keep with the pictures.
 
     Raises:
         ValueError: a file that is damaged or lacks a column, a row without a picture or label, a picture that cannot
             be decoded, a label out of range, or a column ``id`` that holds no ids.
     """
+    chosen = parse_columns(columns)
     tables = [_open(file) for file in [*train, *test]]
-    counts = [table.metadata.num_rows for table in tables]
-    files = list(zip([*train, *test], tables, strict=True))
+    counts = [table.num_rows for table in tables]
     if not sum(counts):
         raise ValueError(f"{', '.join(map(str, train))} holds no row: at least one is needed")
-    labels = np.concatenate([_labels(file, table) for file, table in files])
-    names = _class_names(tables[0])
-    _check_labels(files, labels, num_classes or len(names) or None)
-    num_classes = num_classes or len(names) or int(labels.max()) + 1
-    pictures = (picture for file, table in files for picture in _encoded(file, table))
-    images, jpegs = decode(pictures, sum(counts))
+    labels, names = read_labels(tables[: len(train)], tables[len(train) :], chosen, num_classes)
+    encoded = (picture for table in tables for picture in _encoded(table, chosen))
+    pictures = decode(encoded, sum(counts), resize=resize)
     return DecodedImages(
-        images=images,
+        images=pictures.images,
         labels=labels,
-        class_names=names if len(names) == num_classes else tuple(str(label) for label in range(num_classes)),
+        class_names=names,
         num_test=sum(counts[len(train) :]),
-        ids=_ids(files),
-        jpegs=jpegs,
+        ids=read_ids(tables, chosen),
+        jpegs=pictures.jpegs,
+        notes=(*notes, *pictures.notes),
     )
 
 
-def _open(file: Path) -> pq.ParquetFile:
+def _open(file: Path) -> Table:
     try:
-        return pq.ParquetFile(file, page_checksum_verification=True)
+        parquet = pq.ParquetFile(file, page_checksum_verification=True, buffer_size=_BUFFER_BYTES, pre_buffer=False)
+        return Table(file=file, parquet=parquet)
     except (pa.ArrowException, OSError) as error:
-        raise _damaged(file, error) from error
+        if file.is_file() and identify_file(file) == "a Git LFS pointer":
+            raise ValueError(f"{file} is a Git LFS pointer, not the file: fetch it with `git lfs pull`") from error
+        raise damage_error(file, error) from error
 
 
-def _damaged(file: Path, error: Exception) -> ValueError:
-    reason = str(error).strip().rstrip(".")
-    return ValueError(f"{file} is no complete Parquet file ({reason}): copy or download it again")
-
-
-def _column(file: Path, table: pq.ParquetFile, names: tuple[str, ...]) -> str:
-    present = table.schema_arrow.names
-    for name in names:
-        if name in present:
-            return name
-    raise ValueError(
-        f"{file} has no column called {' or '.join(names)}, but {', '.join(present) or 'none'}: rename the one meant"
-    )
-
-
-def _ids(files: list[tuple[Path, pq.ParquetFile]]) -> tuple[str, ...] | None:
-    """Read the column ``id`` as text, if the files have one.
-
-    Only integers and strings are ids: a list would not contain the text of another type ("5.0", "None").
-    """
-    found = [(file, table, _id_column(file, table)) for file, table in files]
-    if all(name is None for _, _, name in found):
-        return None
-    ids: list[str] = []
-    for file, table, name in found:
-        if name is None:
-            with_ids = next(file for file, _, name in found if name is not None)
-            raise ValueError(f"{file} has no column id, {with_ids} has one: give it to every file, or to none")
-        kind = table.schema_arrow.field(name).type
-        values = kind.value_type if pa.types.is_dictionary(kind) else kind
-        if not (pa.types.is_integer(values) or pa.types.is_string(values) or pa.types.is_large_string(values)):
-            raise ValueError(
-                f"{file}: column {name} holds {kind}, ids must be strings or integers: cast it, or rename the column "
-                f"if it does not name examples"
-            )
-        try:
-            column = table.read(columns=[name])[name].to_pylist()
-        except (pa.ArrowException, OSError) as error:
-            raise _damaged(file, error) from error
-        if None in column:
-            raise ValueError(
-                f"{file}, row {column.index(None)}: the id (column {name}, {kind}) is missing: give it one, drop the "
-                f"row, or rename the column if it does not name examples"
-            )
-        ids += map(str, column)
-    return tuple(ids)
-
-
-def _id_column(file: Path, table: pq.ParquetFile) -> str | None:
-    """Find the column ``id``, in any case."""
-    present = table.schema_arrow.names
-    names = ["id"] if "id" in present else [name for name in present if name.lower() == "id"]
-    if len(names) > 1:
-        raise ValueError(f"{file} has columns {' and '.join(names)}: name the one that holds ids id, and rename others")
-    return names[0] if names else None
-
-
-def _labels(file: Path, table: pq.ParquetFile) -> Int64[np.ndarray, " rows"]:
-    name = _column(file, table, LABEL_COLUMNS)
-    kind = table.schema_arrow.field(name).type
-    if not pa.types.is_integer(kind):
-        raise ValueError(f"{file}: column {name} holds {kind}, labels must be integers from 0 on")
-    try:
-        column = table.read(columns=[name])[name].combine_chunks()
-    except (pa.ArrowException, OSError) as error:
-        raise _damaged(file, error) from error
-    if column.null_count:
-        row = column.is_null().to_pylist().index(True)
-        raise ValueError(f"{file}, row {row}: the label is missing: give it one, or drop the row")
-    return column.to_numpy(zero_copy_only=False).astype(np.int64)
-
-
-def _check_labels(
-    files: list[tuple[Path, pq.ParquetFile]], labels: Int64[np.ndarray, " rows"], num_classes: int | None
-) -> None:
-    """Check that labels lie in [0, num_classes). If only the labels define the classes, each must occur."""
-    limit = int(labels.max()) + 1 if num_classes is None else num_classes
-    wrong = np.flatnonzero((labels < 0) | (labels >= limit))
-    if len(wrong):
-        row = int(wrong[0])
-        label = labels[row]
-        for file, table in files:
-            if row < table.metadata.num_rows:
-                raise ValueError(f"{file}, row {row}: label {label} is out of range, must be 0 … {max(limit - 1, 0)}")
-            row -= table.metadata.num_rows
-    present = np.unique(labels)
-    if num_classes is None and len(present) < limit:
-        absent = int(np.argmax(present != np.arange(len(present))))
-        raise ValueError(
-            f"{files[0][0]}: no row has label {absent}, though labels go up to {limit - 1}: "
-            "number the classes 0, 1, 2 … without a gap"
-        )
-
-
-def _encoded(file: Path, table: pq.ParquetFile) -> Iterator[tuple[str, bytes]]:
+def _encoded(table: Table, chosen: dict[Role, str]) -> Iterator[tuple[str, bytes]]:
     """Yield each picture's place and bytes."""
-    name = _column(file, table, IMAGE_COLUMNS)
-    kind = table.schema_arrow.field(name).type
-    if not pa.types.is_struct(kind) or kind.get_field_index("bytes") < 0:
-        raise ValueError(f"{file}: column {name} holds {kind}, must hold struct<bytes, path> as datasets writes images")
+    file, name = table.file, find_column(table, "image", chosen)
+    kind = table.type_of(name)
+    is_bytes = pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+    if not is_bytes and (not pa.types.is_struct(kind) or kind.get_field_index("bytes") < 0):
+        raise ValueError(
+            f"{file}: column {name} holds {kind}, must hold struct<bytes, path> as datasets writes images, or the "
+            f"bytes of picture files: name another with --source.columns image=NAME"
+        )
+    leaf = name if is_bytes else f"{name}.bytes"
     row = 0
-    batches = table.iter_batches(batch_size=1024, columns=[f"{name}.bytes"])
+    batches = table.parquet.iter_batches(batch_size=_batch_rows(table, leaf), columns=[leaf])
     while True:
         try:
             batch = next(batches, None)
         except (pa.ArrowException, OSError) as error:
-            raise _damaged(file, error) from error
+            raise damage_error(file, error) from error
         if batch is None:
             return
-        for content in batch[name].field("bytes").to_pylist():
+        column = batch[name] if is_bytes else batch[name].field("bytes")
+        for content in column:
             where = f"{file}, row {row}"
-            if content is None:
+            if not content.is_valid:
                 raise ValueError(f"{where}: the picture's bytes are missing: store them in the file, not only the path")
-            yield where, content
+            yield where, content.as_py()
             row += 1
 
 
-def _class_names(table: pq.ParquetFile) -> tuple[str, ...]:
-    """Read the class names in the metadata that the library datasets writes; empty if there are none."""
-    note = (table.schema_arrow.metadata or {}).get(b"huggingface")
-    try:
-        features: Any = json.loads(note or b"{}")["info"]["features"]
-        names = next(features[column]["names"] for column in LABEL_COLUMNS if column in features)
-    except (ValueError, KeyError, TypeError, StopIteration):
-        return ()
-    return tuple(map(str, names))
+def _batch_rows(table: Table, leaf: str) -> int:
+    """Return how many rows to read at a time, from the sizes in the file's footer.
+
+    Raises:
+        ValueError: Rows are too large for a picture, or pages for the memory.
+    """
+    metadata = table.parquet.metadata
+    largest = page = 0
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        sizes = [group.column(at) for at in range(group.num_columns)]
+        size = sum(chunk.total_uncompressed_size for chunk in sizes if chunk.path_in_schema == leaf)
+        mean = size // max(1, group.num_rows)
+        largest, page = max(largest, mean), max(page, min(size, _PAGE_ROWS * mean))
+    if largest > _MAX_FILE_BYTES:
+        raise ValueError(
+            f"{table.file}: column {leaf} has {format_bytes(largest)} a row, more than a picture can have "
+            f"({format_bytes(_MAX_FILE_BYTES)}): store smaller pictures"
+        )
+    if _PAGE_COPIES * page > (limit := get_memory_limit("cpu")):
+        raise ValueError(
+            f"{table.file}: its pictures stand in pages of about {format_bytes(page)}, whose reading takes "
+            f"{_PAGE_COPIES} times as much, and this process may use {format_bytes(limit)}: write the file again with "
+            f"smaller row groups (row_group_size=100)"
+        )
+    return max(1, min(_BATCH_ROWS, _BATCH_BYTES // max(1, largest)))

@@ -16,7 +16,8 @@ from ungan_dist.config.data import SourceConfig
 from ungan_dist.data.sources.cifar import CIFAR10, CIFAR10_CLASSES, CIFAR100, read_cifar
 from ungan_dist.data.sources.decode import DecodedImages
 from ungan_dist.data.sources.folder import read_image_folder
-from ungan_dist.data.sources.parquet import parquet_files, read_parquet
+from ungan_dist.data.sources.layout import open_hub_cache
+from ungan_dist.data.sources.parquet import find_parquet, holds_parquet, read_parquet
 from ungan_dist.files import cache_folder, hash_file
 
 CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
@@ -55,6 +56,8 @@ class Source:
     """Name of each example: an image's path in its folder, or a Parquet file's column ``id``."""
     jpegs: tuple[bytes | None, ...] = ()
     """JPEG file of each large colour image, by example; empty if there are none."""
+    notes: tuple[str, ...] = ()
+    """What was decided or dropped while reading, for the report."""
 
     @cached_property
     def content_hash(self) -> str:
@@ -81,6 +84,12 @@ def load_source(config: SourceConfig) -> Source:
         ValueError: the path is missing, unknown or unused, or the download fails. The data is damaged, unlabelled or of
             mixed sizes, or the normalisation is for another number of channels.
     """
+    is_read = config.kind in ("parquet", "image_folder", "auto")
+    if (config.resize or config.columns) and not is_read:
+        name = "source.resize" if config.resize else "source.columns"
+        raise ValueError(
+            f"{name} is for pictures in folders and Parquet, not for source.kind {config.kind}: leave it out"
+        )
     source = _read(config)
     if config.mean is None or config.std is None:
         return source
@@ -108,12 +117,18 @@ def _read(config: SourceConfig) -> Source:
         case _:
             if path is None:
                 raise ValueError(f"source.kind {config.kind} needs source.path: name the data's file or folder")
-            name = path.resolve().name
-            is_parquet = path.is_file() or (path.is_dir() and bool(list(path.glob("*.parquet"))))
-            if config.kind == "parquet" or (config.kind == "auto" and is_parquet):
-                train, test = parquet_files(path)
-                return _source(read_parquet(train, test), _parquet_title([*train, *test], name))
-            return _source(read_image_folder(path), f"{name} (image folder)")
+            name, path = path.resolve().name, open_hub_cache(path)
+            if config.kind == "parquet" or (config.kind == "auto" and path.exists() and holds_parquet(path)):
+                return _parquet(config, path, name)
+            if config.columns:
+                raise ValueError(f"source.columns is for Parquet, and {path} holds pictures: leave it out")
+            return _source(read_image_folder(path, resize=config.resize), f"{name} (image folder)")
+
+
+def _parquet(config: SourceConfig, path: Path, name: str) -> Source:
+    sets = find_parquet(path)
+    decoded = read_parquet(sets.train, sets.test, columns=config.columns, resize=config.resize, notes=sets.notes)
+    return _source(decoded, _parquet_title([*sets.train, *sets.test], name))
 
 
 def _digits() -> Source:
@@ -136,9 +151,9 @@ def _cifar10(path: Path | None) -> Source:
         remedy = "name a Parquet copy by source.path or CIFAR10_PARQUET"
         decoded, title = read_cifar(CIFAR10, cache_folder(), remedy=remedy), "CIFAR-10"
     else:
-        train, test = parquet_files(path)
-        decoded, title = read_parquet(train, test, num_classes=10), _parquet_title([*train, *test], "CIFAR-10")
-        decoded = _with_cifar_shape(decoded, path)
+        sets = find_parquet(path)
+        decoded = read_parquet(sets.train, sets.test, num_classes=10, notes=sets.notes)
+        decoded, title = _with_cifar_shape(decoded, path), _parquet_title([*sets.train, *sets.test], "CIFAR-10")
     return _source(decoded, title, (CIFAR10_MEAN, CIFAR10_STD), class_names=CIFAR10_CLASSES)
 
 
@@ -146,7 +161,8 @@ def _cifar100(path: Path | None) -> Source:
     if path is None:
         remedy = "name a Parquet copy by source.path"
         return _source(read_cifar(CIFAR100, cache_folder(), remedy=remedy), "CIFAR-100")
-    decoded = read_parquet(*parquet_files(path), num_classes=100)
+    sets = find_parquet(path)
+    decoded = read_parquet(sets.train, sets.test, num_classes=100, notes=sets.notes)
     return _source(_with_cifar_shape(decoded, path), "CIFAR-100 (Parquet)")
 
 
@@ -190,6 +206,7 @@ def _source(
         std=std,
         ids=decoded.ids,
         jpegs=decoded.jpegs,
+        notes=decoded.notes,
     )
 
 

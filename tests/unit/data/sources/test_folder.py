@@ -83,13 +83,6 @@ def test_no_picture_is_ignored_silently(tmp_path, left_out):
         read_source("image_folder", tmp_path)
 
 
-def test_a_set_of_another_name_is_refused(tmp_path):
-    for folder in ("train/cat", "train/dog", "val/cat", "val/dog"):
-        write_pictures(tmp_path / folder, random_pictures(1))
-    with raises_with("holds val beside train", "train and test alone"):
-        read_source("image_folder", tmp_path)
-
-
 def test_a_class_only_in_the_test_set_is_refused(tmp_path):
     for folder in ("train/cat", "train/dog", "test/fish"):
         write_pictures(tmp_path / folder, random_pictures(1))
