@@ -79,7 +79,12 @@ def _audit(config: AuditConfig, mirror: Mirror | None, on_progress: progress.Pro
 
             run_units = split_between_trainer_and_fleet(fleet, config, on_progress)
         return pipeline.audit(
-            config, run_units=run_units, device=fleet.allocation.device, on_progress=on_progress, mirror=mirror
+            config,
+            run_units=run_units,
+            run_once=fleet.run_once,
+            device=fleet.allocation.device,
+            on_progress=on_progress,
+            mirror=mirror,
         )
 
 
@@ -111,17 +116,21 @@ def forecast(config: AuditConfig, *, seconds: float, began: float | None = None)
     from ungan_dist.runs.forecast.forecast import make_extended_plan, make_forecast
     from ungan_dist.runs.forecast.probe import run_locally
     from ungan_dist.runs.pool import num_processes
+    from ungan_dist.runs.rehearsal.process import rehearse
 
     if config.cluster == "local":
         plan = make_extended_plan(config, None)
+        rehearse(plan)
         workers = num_processes(config.execution.num_processes)
         return make_forecast(plan, run_locally, num_workers=workers, seconds=seconds, began=began)
     from ungan_dist.cluster.fleet import Fleet
     from ungan_dist.runs.forecast.probe import measure
 
     with Fleet(config.fleet, address=config.cluster) as fleet:
+        plan = make_extended_plan(config, fleet.allocation.device)
+        rehearse(plan, fleet.run_once)
         return make_forecast(
-            make_extended_plan(config, fleet.allocation.device),
+            plan,
             lambda probe: fleet.run_once(measure, probe),
             num_workers=fleet.allocation.num_workers,
             seconds=seconds,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +15,20 @@ from torch import Tensor, nn
 from ungan_dist.config import recipes
 from ungan_dist.config.audit import AuditConfig, method_config
 from ungan_dist.config.methods import check_method
-from ungan_dist.data.examples import Examples, make_normalisation_table
+from ungan_dist.data.examples import Examples, gather, make_normalisation_table
 from ungan_dist.data.seeds import seed_layers
 from ungan_dist.methods import Request, run_method
+from ungan_dist.runs.rehearsal.methods import rehearse_methods
 from ungan_dist.training.factories import check_resettable, check_trainable, reset_weights
 from ungan_dist.training.models import frozen_copy, trainable_copy
 from ungan_dist.training.probing import probe, random_images
+from ungan_dist.training.rehearsal.building import check_copies, check_independent, check_parameters
+from ungan_dist.training.rehearsal.evaluation import check_evaluation
+from ungan_dist.training.rehearsal.steps import MAX_BATCH, check_training, smallest_batch
 from ungan_dist.training.world import World
+
+MAX_SAMPLE = 64
+"""Most examples of each set that the model is tried on first."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -52,6 +59,8 @@ def unlearn(
 ) -> nn.Module:
     """Return an unlearned copy of a model, in eval mode and on the model's device.
 
+    Before the method runs, the model is tried on a few examples, as a run of the command line does.
+
     Args:
         model: maps normalised images [batch, channels, height, width] to logits [batch, classes]; not modified.
         data: the images and the sets.
@@ -60,8 +69,9 @@ def unlearn(
         seed: determines every random draw.
 
     Raises:
-        ValueError: invalid data or sets, a model that cannot be trained or returns no finite logits, an unknown
-            method, or unlearning that diverged. For ``"retrain"`` also a layer without ``reset_parameters()``.
+        ValueError: invalid data or sets, a model that cannot be trained, is not in float32, or whose outputs in eval
+            mode are no finite logits of the example alone, an unknown method, or unlearning that diverged. For
+            ``"retrain"`` also a layer without ``reset_parameters()``.
 
     Examples:
         >>> import numpy as np, torch, ungan_dist
@@ -84,6 +94,8 @@ def unlearn(
     images, labels, sets = _images(data), _labels(data), _sets(data)
     mean, std = _normalisation(data, images[sets["retain"]])
     device = next(model.parameters()).device
+    check_parameters(model, device)
+    check_independent(model)
     num_classes = probe(frozen_copy(model), random_images(2, *images.shape[1:]).to(device)).shape[1]
     _check_range("label", labels, num_classes, "the model has outputs for")
     examples = Examples(
@@ -95,6 +107,8 @@ def unlearn(
     fresh = trainable_copy(model)
     reset_weights(fresh, seed)
     retain, forget, unseen = (torch.from_numpy(sets[name]).to(device) for name in ("retain", "forget", "unseen"))
+    options = method_config(config, method)
+    _rehearse(model, examples, {name: torch.from_numpy(of) for name, of in sets.items()}, config, {method: options})
     request = Request(
         original=frozen_copy(model),
         fresh=fresh,
@@ -107,11 +121,36 @@ def unlearn(
         world=World(device=device),
     )
     with seed_layers(method, seed):
-        unlearned = run_method(request, method_config(config, method)).model
+        unlearned = run_method(request, options).model
     for name, value in unlearned.state_dict().items():
         if not torch.isfinite(value).all():
             raise ValueError(f"{method} diverged: {name} is no longer finite; lower the learning rate in config")
     return unlearned
+
+
+def _rehearse(
+    model: nn.Module, examples: Examples, sets: Mapping[str, Tensor], config: AuditConfig, methods: Mapping[str, Any]
+) -> None:
+    """Do to copies of the model, with a few examples, what the method will do to it."""
+    retain, forget, unseen = (sets[name][:MAX_SAMPLE].to(examples.device) for name in ("retain", "forget", "unseen"))
+    sample = gather(examples, torch.cat([forget, retain, unseen]))
+    check_evaluation(frozen_copy(model), sample, num_classes=examples.num_classes, seconds=0.3)
+    trained = trainable_copy(model)
+    smallest = smallest_batch(len(sets["retain"]), config.train.batch_size)
+    check_training(trained, examples, retain, config.train, batch_size=min(smallest, MAX_BATCH))
+    check_copies(trained, sample[:MAX_BATCH])
+    request = Request(
+        original=frozen_copy(model),
+        fresh=trainable_copy(model),
+        data=examples,
+        retain=retain,
+        forget=forget,
+        unseen=unseen,
+        train=config.train,
+        seed=0,
+        world=World(device=examples.device),
+    )
+    rehearse_methods(request, methods, num_retain=len(sets["retain"]), num_forget=len(sets["forget"]))
 
 
 def _images(data: ForgetData) -> UInt8[np.ndarray, "examples height width channels"]:

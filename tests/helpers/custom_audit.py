@@ -9,11 +9,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
+from in_process import rehearse_here
 from PIL import Image
 
 from ungan_dist.cli import main
 from ungan_dist.commands.options import recipe_config
 from ungan_dist.config.audit import AuditConfig
+from ungan_dist.runs.rehearsal import process
 
 NUM_CLASSES = 20
 PER_CLASS = 16
@@ -37,10 +40,12 @@ def parse_config(*arguments: str) -> AuditConfig:
 
 
 def run_command(*arguments: str) -> int:
-    """Run a command line, restore the signal handler, and return the exit code."""
+    """Run a command line and its rehearsal, restore the signal handler, and return the exit code."""
     handler = signal.getsignal(signal.SIGTERM)
     try:
-        main(arguments)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(process, "rehearse_in_process", rehearse_here)
+            main(arguments)
     except SystemExit as ended:
         return int(ended.code or 0)
     finally:

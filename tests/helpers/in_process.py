@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import signal
 import subprocess
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from ungan_dist import cli
+from ungan_dist.runs.rehearsal import process
+from ungan_dist.runs.rehearsal.perform import Findings, Rehearsal, perform
 from ungan_dist.runs.units import Done, Failed, Unit, execute
 
 
@@ -31,12 +34,19 @@ class InProcess:
             yield execute(unit)
 
 
+def rehearse_here(rehearsal: Rehearsal) -> Findings:
+    """Perform a rehearsal in the test's own process."""
+    with tempfile.TemporaryDirectory() as folder:
+        return perform(rehearsal, Path(folder) / "stage")
+
+
 def run_command(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run the command line, and restore the signal handlers afterwards."""
+    """Run the command line and its rehearsal, and restore the signal handlers afterwards."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     stdout, stderr = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(stdout), redirect_stderr(stderr):
         patch.setenv("COLUMNS", "200")
+        patch.setattr(process, "rehearse_in_process", rehearse_here)
         try:
             with pytest.raises(SystemExit) as ended:
                 cli.main([str(word) for word in words])

@@ -50,8 +50,11 @@ def main(arguments: list[str]) -> int:
     if own.no_probe:
         from ungan_dist.runs.forecast.forecast import make_extended_plan
         from ungan_dist.runs.forecast.outlook import make_outlook
+        from ungan_dist.runs.rehearsal.process import rehearse
 
-        outlook = make_outlook(make_extended_plan(config, None))
+        plan = make_extended_plan(config, None)
+        rehearse(plan)
+        outlook = make_outlook(plan)
         print(_json(outlook) if own.json else "\n".join([*_counts(outlook), *_power(outlook)]))
         return 0
 

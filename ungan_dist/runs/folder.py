@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from ungan_dist import store
 from ungan_dist.config.audit import AuditConfig
@@ -12,28 +12,40 @@ from ungan_dist.data.prepared import prepare
 from ungan_dist.data.split import hash_array
 from ungan_dist.errors import explain_file_errors
 from ungan_dist.runs.plan import Plan, make_plan
-from ungan_dist.runs.record import extend_config, write_record
+from ungan_dist.runs.record import CONFIG_FILE, extend_config, write_record
+from ungan_dist.runs.rehearsal.process import rehearse
 from ungan_dist.runs.storage.mirror import Mirror
 from ungan_dist.runs.storage.remote import fetch_record, synchronised_run
 
 
 @contextlib.contextmanager
-def open_run(config: AuditConfig, *, device: str | None = None, mirror: Mirror | None = None) -> Iterator[Plan]:
+def open_run(
+    config: AuditConfig,
+    *,
+    device: str | None = None,
+    mirror: Mirror | None = None,
+    rehearse: Callable[[Plan], None] = rehearse,
+) -> Iterator[Plan]:
     """Plan a run and hold its folder for this process, with record, data and membership in place.
 
     Args:
         config: The config of the run; what the run was asked before is added to it.
         device: ``cpu`` or ``cuda``; defaults to what this machine has.
         mirror: Object storage to synchronise with; defaults to the folder alone.
+        rehearse: Rehearses a plan with a user's model if results are missing; defaults to doing so on this machine.
 
     Raises:
-        ConfigError: The config or the input is wrong, or the folder belongs to another run or process.
+        ConfigError: The config, the input or the user's model is wrong, or the folder belongs to another run or
+            process.
     """
     plan = make_plan(config, device=device)
     if mirror is not None:
         fetch_record(mirror, plan.folder.name)
     extended = extend_config(config, plan.folder, plan.record)
     plan = plan if extended == config else make_plan(extended, device=device)
+    elsewhere = mirror is not None and (plan.folder / CONFIG_FILE).exists()  # its results are known when synchronised
+    if not elsewhere:
+        rehearse(plan)
     with explain_file_errors(plan.folder), store.run_lock(plan.folder):
         store.remove_temporary_files(plan.folder)
         write_record(plan.folder, plan.record)
@@ -45,6 +57,8 @@ def open_run(config: AuditConfig, *, device: str | None = None, mirror: Mirror |
             yield plan
             return
         with synchronised_run(mirror, plan) as plan:
+            if elsewhere:
+                rehearse(plan)
             yield plan
 
 

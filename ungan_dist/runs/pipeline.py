@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Sequence
 
 from ungan_dist.attack.evidence import Report
@@ -14,6 +15,8 @@ from ungan_dist.runs.folder import open_run
 from ungan_dist.runs.forecast import outlook
 from ungan_dist.runs.plan import Plan, split_blocks
 from ungan_dist.runs.pool import LocalPool
+from ungan_dist.runs.rehearsal import process
+from ungan_dist.runs.rehearsal.process import RunOnce, run_here
 from ungan_dist.runs.reporting import build_report, report_on_interrupt, write_report
 from ungan_dist.runs.shadows import ShadowUnit
 from ungan_dist.runs.status import RunState, record_failure, record_progress, write_status
@@ -29,6 +32,7 @@ def audit(
     device: str | None = None,
     on_progress: progress.ProgressCallback = progress.silent,
     mirror: Mirror | None = None,
+    run_once: RunOnce = run_here,
 ) -> Report:
     """Train, unlearn, attack and report; results of an earlier run of the same config are kept.
 
@@ -38,6 +42,7 @@ def audit(
         device: Device of the units, ``cpu`` or ``cuda``; defaults to what this machine has.
         on_progress: Called with each progress event.
         mirror: Object storage to synchronise with the output folder; defaults to the folder alone.
+        run_once: Calls a function where units are computed; defaults to this machine.
 
     Raises:
         ConfigError: The config or the input is wrong; nothing was computed.
@@ -51,7 +56,8 @@ def audit(
         )
     inputs = fingerprint_inputs(config)
     # split: the plan holds every set, drawn before anything is trained
-    with open_run(config, device=device, mirror=mirror) as plan, record_failure(plan.folder):
+    rehearse = functools.partial(process.rehearse, run_once=run_once, on_progress=on_progress)
+    with open_run(config, device=device, mirror=mirror, rehearse=rehearse) as plan, record_failure(plan.folder):
         if missing([*plan.targets, *plan.shadows]):
             on_progress = _start(plan, on_progress, mirror)
         with report_on_interrupt(plan):

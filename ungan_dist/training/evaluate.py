@@ -14,7 +14,8 @@ from ungan_dist.data.examples import Examples, gather
 from ungan_dist.kernels import log_odds
 from ungan_dist.training.world import SINGLE_PROCESS, World
 
-_BATCH = 1024
+BATCH_SIZE = 1024
+"""Examples in a batch; the last batch of a set may be smaller."""
 
 
 def _logits(
@@ -23,7 +24,7 @@ def _logits(
     """Yield logits and labels batch by batch; eval mode is required, since batch statistics leak membership."""
     if model.training:
         raise ValueError("the model is in training mode, where batch statistics leak membership: call model.eval()")
-    for batch in map(world.share, indices.split(_BATCH)):
+    for batch in map(world.share, indices.split(BATCH_SIZE)):
         images = gather(data, batch, shift=int(view == "shift"), flip=view == "flip")
         yield model(images), data.labels[batch]
 

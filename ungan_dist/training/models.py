@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ungan_dist.config.training import ModelConfig
 from ungan_dist.data.seeds import derive_seed
-from ungan_dist.training.factories import call_factory
+from ungan_dist.training.factories import call_factory, run_user_code
 
 
 class SmallCNN(nn.Module):
@@ -66,7 +66,8 @@ def build(config: ModelConfig, *, channels: int, num_classes: int, seed: int, de
             model = SmallCNN(channels, num_classes, config.width)
         else:
             model = _resnet18(channels, num_classes, cifar_stem=config.name == "resnet18_cifar")
-    return model.to(device)
+    with run_user_code(f"the model cannot be moved to {device}: that"):
+        return model.to(device)
 
 
 def stages(model: nn.Module) -> list[nn.Module]:

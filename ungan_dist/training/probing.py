@@ -17,27 +17,21 @@ from ungan_dist.training.world import World
 
 
 def check_models(config: AuditConfig, source: Source) -> str:
-    """Probe the classifier with its initial weights and with each given file of weights.
+    """Build the classifier and load each given file of weights; ``runs.rehearsal`` then calls it.
 
     Returns:
         Hash of the architecture of a user's model; empty for a built-in model.
 
     Raises:
-        ValueError: the factory fails, the model cannot be trained or does not return one finite logit per class, or
-            weights do not fit.
+        ValueError: the factory fails, the model cannot be trained, or weights do not fit.
     """
     files = [path for path in (config.given.original, config.given.unlearned) if path is not None]
     if config.model.factory is None and not files:
         return ""
     model = _build(config, source)
     check_trainable(model)
-    images = random_images(2, *source.images.shape[1:])
-    # in training mode some models return more than logits
-    for training in (True, False):
-        probe(model.train(training), images, source.num_classes, weights="its initial weights")
     for path in files:
-        loaded = load_given_weights(model, locate_weights(path))
-        probe(loaded, images, source.num_classes, weights=f"the weights of {path}")
+        load_given_weights(model, locate_weights(path))
     return "" if config.model.factory is None else hash_architecture(model)
 
 
@@ -92,6 +86,22 @@ def probe(
         seed_layers("check"),
     ):
         outputs: object = model(images)
+    return check_logits(outputs, images, num_classes, model=model, weights=weights)
+
+
+def check_logits(
+    outputs: object,
+    images: Float[Tensor, "batch channels height width"],
+    num_classes: int | None,
+    *,
+    model: nn.Module,
+    weights: str,
+) -> Float[Tensor, "batch classes"]:
+    """Check what a model returned for a batch of images.
+
+    Raises:
+        ValueError: it is not finite float32 logits ``[batch, classes]`` on the images' device.
+    """
     needed = f"logits [batch, {num_classes or 'classes'}] are needed"
     if not isinstance(outputs, Tensor):
         raise ValueError(f"the model returns {type(outputs).__name__}, {needed}: let its forward return logits alone")
@@ -101,6 +111,17 @@ def probe(
         raise ValueError(
             f"the model returns {outputs.shape[1]} logits per image, {num_classes} classes are needed: let the factory "
             f"use num_classes"
+        )
+    if outputs.shape[1] < 2:
+        raise ValueError("the model returns one output per image: let it return one logit per class, two at least")
+    if outputs.dtype != torch.float32:
+        kind = str(outputs.dtype).removeprefix("torch.")
+        remedy = "end its forward with .float()" if outputs.is_floating_point() else "leave out its last argmax"
+        raise ValueError(f"the model returns {kind}, float32 logits are needed: {remedy}")
+    if outputs.device != images.device:
+        raise ValueError(
+            f"the model returns its outputs on {outputs.device} for images on {images.device}: move no tensor to a "
+            f"device of your own choice in its forward"
         )
     if not torch.isfinite(outputs).all():
         raise ValueError(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from in_process import rehearse_here
 from small_audit import SMALL_OPTIONS, small_config
 
 from ungan_dist.cli import main
@@ -18,8 +19,14 @@ from ungan_dist.errors import ConfigError
 from ungan_dist.runs.folder import open_run
 from ungan_dist.runs.plan import Plan, make_plan
 from ungan_dist.runs.record import read_run
+from ungan_dist.runs.rehearsal import process
 from ungan_dist.runs.reporting import rewrite_report
 from ungan_dist.runs.upkeep.verify import verify
+
+
+@pytest.fixture(autouse=True)
+def rehearsal_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "rehearse_in_process", rehearse_here)
 
 
 def command(*arguments: str) -> int:

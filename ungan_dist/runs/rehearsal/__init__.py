@@ -1,0 +1,1 @@
+"""Rehearse a run with a user's model or weights before anything is trained."""

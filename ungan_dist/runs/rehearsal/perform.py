@@ -1,0 +1,170 @@
+"""Perform a rehearsal: do everything that a run does to a user's model once, in the order of the run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int, UInt8
+from torch import nn
+
+from ungan_dist.config.training import ModelConfig, TrainConfig
+from ungan_dist.data.examples import Examples, gather, make_normalisation_table
+from ungan_dist.methods import Request
+from ungan_dist.runs.rehearsal.methods import rehearse_methods
+from ungan_dist.training.evaluate import BATCH_SIZE
+from ungan_dist.training.factories import add_import_path
+from ungan_dist.training.models import build, frozen_copy
+from ungan_dist.training.rehearsal.building import check_build, check_copies, check_saved
+from ungan_dist.training.rehearsal.evaluation import Evaluated, check_evaluation
+from ungan_dist.training.rehearsal.steps import MAX_BATCH, check_stacked, check_training, smallest_batch
+from ungan_dist.training.train import use_threads
+from ungan_dist.training.weights import GivenWeights, load_given_weights
+from ungan_dist.training.world import World
+
+BUILDING = "building the model"
+"""The first step."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Rehearsal:
+    """Everything a worker needs to rehearse a run; it carries its own examples."""
+
+    model: ModelConfig
+    train: TrainConfig
+    methods: Mapping[str, Any]
+    """Chosen methods, with their options."""
+    given: tuple[GivenWeights, ...]
+    images: UInt8[np.ndarray, "examples height width channels"]
+    labels: Int[np.ndarray, " examples"]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    num_classes: int
+    sets: Mapping[str, Int[np.ndarray, " set"]]
+    """Positions of the retain, forget and unseen examples in the images."""
+    set_sizes: Mapping[str, int]
+    """Sizes of the run's sets."""
+    engine: str
+    device: str
+    fused: tuple[str, ...]
+    code: str | None
+    """Folder that the user's factory is imported from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """What a rehearsal found."""
+
+    error: str = ""
+    """Why the run would fail or be in vain, and the remedy; empty if it would not."""
+    notes: tuple[str, ...] = ()
+
+
+def perform(rehearsal: Rehearsal, stage_file: Path) -> Findings:
+    """Perform a rehearsal in this process.
+
+    Args:
+        rehearsal: What to rehearse.
+        stage_file: Receives the name of each step before it is done.
+    """
+
+    def begin(stage: str) -> None:
+        draft = stage_file.with_suffix(".new")
+        draft.write_text(stage)
+        draft.replace(stage_file)
+
+    start = time.perf_counter()
+    torch.set_num_threads(1)
+    try:
+        with use_threads(rehearsal.train.num_threads):
+            notes, evaluated = _check(rehearsal, begin)
+    except ValueError as error:
+        return Findings(error=str(error))
+    left_out = ", ".join(f"{size:,}" for size in evaluated.left_out)
+    done = (
+        f"the model, {len(rehearsal.methods)} method(s) and {evaluated.num_examples} examples, each alone and in "
+        f"company, in {time.perf_counter() - start:.1f} s"
+    )
+    rest = f"; batches of {left_out} would have taken too long" if left_out else ""
+    return Findings(notes=(*dict.fromkeys(notes), f"{done}{rest}"))
+
+
+def _check(rehearsal: Rehearsal, begin: Callable[[str], None]) -> tuple[list[str], Evaluated]:
+    """Do everything that a run does, in its order: build, train, evaluate, copy, save, unlearn.
+
+    Returns:
+        Notes, and what was evaluated.
+    """
+    begin(BUILDING)
+    add_import_path(rehearsal.code)
+    device, train = torch.device(rehearsal.device), rehearsal.train
+    data = _examples(rehearsal, device)
+    channels, num_classes = rehearsal.images.shape[-1], rehearsal.num_classes
+
+    def new_model(seed: int) -> nn.Module:
+        return build(rehearsal.model, channels=channels, num_classes=num_classes, seed=seed, device=device)
+
+    model, notes = check_build(new_model, device)
+    retain, forget, unseen = (
+        torch.from_numpy(rehearsal.sets[name]).to(device) for name in ("retain", "forget", "unseen")
+    )
+    sizes = rehearsal.set_sizes
+    begin("evaluating examples")
+    # one example of each set first: a slow model evaluates a few alone
+    order = torch.randperm(len(data.labels), generator=torch.Generator().manual_seed(0))
+    sample = gather(data, order.to(device))
+    evaluated = check_evaluation(
+        model.eval(),
+        sample,
+        batch_sizes=_batch_sizes(sizes.values()),
+        num_classes=num_classes,
+        weights="its initial weights",
+    )
+    begin("a training step")
+    shadow_size = smallest_batch(sizes["pool"] // 2, train.batch_size)
+    check_training(model, data, retain, train, batch_size=min(shadow_size, MAX_BATCH))
+    begin("copying and saving a trained model")
+    if all(bool(torch.isfinite(value).all()) for value in model.parameters()):
+        check_copies(model, sample[:MAX_BATCH])  # before an evaluation replaces tensors that training left behind
+        check_evaluation(model.eval(), sample, num_classes=num_classes, weights="weights after one step", seconds=0.3)
+        check_saved(model, new_model, sample[:MAX_BATCH])
+    if rehearsal.engine == "stacked":
+        begin("a training step of stacked shadow models")
+        check_stacked(new_model, data, retain, train, batch_size=min(shadow_size, MAX_BATCH))
+    for weights in rehearsal.given:
+        begin(f"evaluating {weights.path}")
+        model = load_given_weights(new_model(0), weights)
+        check_evaluation(model, sample, num_classes=num_classes, weights=f"the weights of {weights.path}", seconds=0.5)
+    request = Request(
+        original=frozen_copy(model),
+        fresh=new_model(1),
+        data=data,
+        retain=retain,
+        forget=forget,
+        unseen=unseen,
+        train=train,
+        seed=0,
+        world=World(device=device),
+    )
+    rehearse_methods(request, rehearsal.methods, num_retain=sizes["retain"], num_forget=sizes["forget"], begin=begin)
+    return [*notes, *evaluated.notes], evaluated
+
+
+def _batch_sizes(set_sizes: Iterable[int]) -> set[int]:
+    """Return every size of a batch in the evaluation of these sets."""
+    return {size for number in set_sizes for size in (min(number, BATCH_SIZE), number % BATCH_SIZE) if size}
+
+
+def _examples(rehearsal: Rehearsal, device: torch.device) -> Examples:
+    return Examples(
+        images=torch.from_numpy(rehearsal.images).to(device),
+        labels=torch.from_numpy(rehearsal.labels).to(device),
+        table=make_normalisation_table(rehearsal.mean, rehearsal.std).to(device),
+        num_classes=rehearsal.num_classes,
+        fused=frozenset(rehearsal.fused),
+    )

@@ -1,0 +1,151 @@
+"""Choose a run's examples for its rehearsal, and perform it in a process of its own on the machine that computes."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from ungan_dist.config.audit import method_config
+from ungan_dist.config.methods import UnlearnedConfig
+from ungan_dist.errors import ConfigError, Unfinished
+from ungan_dist.runs.plan import Plan
+from ungan_dist.runs.progress import ProgressCallback, remark, silent
+from ungan_dist.runs.rehearsal.perform import BUILDING, Findings, Rehearsal, perform
+from ungan_dist.runs.units import missing
+from ungan_dist.training.rehearsal.evaluation import MAX_EXAMPLES
+from ungan_dist.training.rehearsal.steps import MAX_BATCH
+from ungan_dist.training.weights import GivenWeights
+from ungan_dist.worker_process import CallFailed, WorkerDied, WorkerProcess
+
+MAX_BYTES = 8 * 2**20
+"""Most bytes of pixels in a rehearsal's examples."""
+SILENCE_S = 120.0
+"""A rehearsal is ended if one of its steps takes longer."""
+START_S = 300.0
+"""Longest time for starting the process, importing the user's code and building the model."""
+
+
+RunOnce = Callable[[Callable[[Any], Any], Any], Any]
+"""Calls a function with its argument on a machine that computes units."""
+
+
+def run_here(function: Callable[[Any], Any], argument: Any) -> Any:
+    """Call a function on this machine."""
+    return function(argument)
+
+
+def rehearse(
+    plan: Plan,
+    run_once: RunOnce = run_here,
+    on_progress: ProgressCallback = silent,
+) -> None:
+    """Rehearse a plan with a user's model or weights, unless all its results exist.
+
+    Args:
+        run_once: Calls a function where units are computed; defaults to this machine.
+        on_progress: Called with what was found.
+
+    Raises:
+        ConfigError: The run would fail, or its results would be noise.
+        Unfinished: No worker of the cluster was free in time.
+    """
+    config = plan.record.config
+    brought = (config.model.factory, config.given.original, config.given.unlearned)
+    if not any(brought) or not missing([*plan.targets, *plan.shadows]):
+        return
+    on_progress(remark("rehearsal", "every step of the run is tried on a few examples"))
+    try:
+        findings = run_once(rehearse_in_process, make_rehearsal(plan))
+    except TimeoutError as error:
+        raise Unfinished(
+            "no worker rehearsed the run in time: other jobs may hold the cluster, see `ray status`; run again"
+        ) from error
+    if findings.error:
+        raise ConfigError(findings.error)
+    for note in findings.notes:
+        on_progress(remark("rehearsal", note))
+
+
+def make_rehearsal(plan: Plan) -> Rehearsal:
+    """Choose examples from every set of a run."""
+    config, source, unit = plan.record.config, plan.source, plan.originals[0]
+    pool, draw = plan.split.pool, plan.draws[0]
+    sets = {
+        "forget": pool[draw.forget],
+        "retain": pool[draw.retain],
+        "unseen": plan.split.unseen,
+        "non_members": pool[draw.non_members],
+        "test": plan.split.test,
+    }
+    bytes_each = int(source.images[0].nbytes)
+    number = min(MAX_EXAMPLES, max(2 * MAX_BATCH * len(sets), MAX_BYTES // bytes_each)) // len(sets)
+    some = {name: _spread(indices, number) for name, indices in sets.items()}
+    chosen = np.concatenate(list(some.values()))
+    ends = np.cumsum([len(indices) for indices in some.values()])
+    places = {name: np.arange(end - len(some[name]), end) for name, end in zip(some, ends, strict=True)}
+    others = [target.method_config for target in plan.unlearning if isinstance(target.method_config, UnlearnedConfig)]
+    return Rehearsal(
+        model=config.model,
+        train=config.train,
+        methods={method: method_config(config, method) for method in config.methods if method != "unlearned"},
+        given=(
+            *((unit.given_original,) if unit.given_original else ()),
+            *(GivenWeights(path=one.weights, sha256=one.sha256) for one in others[:1]),
+        ),
+        images=np.ascontiguousarray(source.images[chosen]),
+        labels=source.labels[chosen].astype(np.int64),
+        mean=tuple(source.mean),
+        std=tuple(source.std),
+        num_classes=source.num_classes,
+        sets=places,
+        set_sizes={name: len(indices) for name, indices in sets.items()} | {"pool": len(pool)},
+        engine=str(plan.record.resolved["engine"]),
+        device=str(plan.record.resolved["device"]),
+        fused=tuple(plan.record.resolved.get("fused", ())),
+        code=unit.code,
+    )
+
+
+def _spread(indices: Int[np.ndarray, " set"], number: int) -> Int[np.ndarray, " some"]:
+    """Take evenly spaced examples of a set."""
+    return indices[np.linspace(0, max(len(indices) - 1, 0), min(number, len(indices))).round().astype(np.int64)]
+
+
+def rehearse_in_process(rehearsal: Rehearsal) -> Findings:
+    """Perform a rehearsal in a new process, and end it if it hangs; what kills the process is a finding."""
+    with tempfile.TemporaryDirectory(prefix="ungan-dist-rehearsal-") as folder:
+        stage = Path(folder) / "stage"
+        worker = WorkerProcess()
+        try:
+            worker.call(perform, rehearsal, stage)
+            last, since = "", time.monotonic()
+            while not worker.connection.poll(0.2):
+                now = _read_stage(stage)
+                if now != last:
+                    last, since = now, time.monotonic()
+                limit = START_S if last == BUILDING else SILENCE_S
+                if time.monotonic() - since > limit:
+                    return Findings(
+                        error=f"the rehearsal of the model did not go on within {limit:.0f} s, at: {last}. The model "
+                        f"is too slow for this device, or its code waits for something"
+                    )
+            return worker.receive()
+        except WorkerDied as error:
+            return Findings(
+                error=f"{error} when the model was rehearsed, at: {_read_stage(stage)}. The run would end in the same "
+                f"way: use a smaller model or batch if memory ran out, and leave out what ends the process"
+            )
+        except CallFailed as error:
+            return Findings(error=f"the rehearsal of the model failed at: {_read_stage(stage)}. {error}")
+        finally:
+            worker.stop()
+
+
+def _read_stage(file: Path) -> str:
+    return file.read_text() if file.exists() else BUILDING

@@ -1,0 +1,97 @@
+"""Check one training step of a model, alone and stacked with others."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from ungan_dist.config.training import TrainConfig
+from ungan_dist.data.examples import Examples, gather
+from ungan_dist.data.seeds import seed_layers
+from ungan_dist.training.factories import run_user_code
+from ungan_dist.training.probing import check_logits
+from ungan_dist.training.rehearsal.building import Build
+from ungan_dist.training.rehearsal.side_effects import seed_everything, watch_input, watch_settings
+from ungan_dist.training.stacked import train_stacked
+from ungan_dist.training.train import train
+
+MAX_BATCH = 4
+"""Largest batch of a rehearsed step. A model that takes it takes larger ones."""
+
+
+def smallest_batch(num_examples: int, batch_size: int) -> int:
+    """Return the smallest batch of one pass over a set.
+
+    Examples:
+        >>> smallest_batch(1026, 256), smallest_batch(1025, 256), smallest_batch(1, 256)
+        (2, 256, 1)
+    """
+    last = num_examples % batch_size
+    return last if last > 1 or num_examples < 2 else min(num_examples, batch_size)
+
+
+def check_training(
+    model: nn.Module, data: Examples, indices: Int[Tensor, " set"], config: TrainConfig, *, batch_size: int
+) -> None:
+    """Train the model in place for one epoch of small batches.
+
+    Raises:
+        ValueError: the model raises, or its outputs in training mode are no logits with a gradient.
+    """
+    # a batch of one never reaches a batch norm in training mode
+    images = gather(data, indices[torch.arange(max(batch_size, 2), device=indices.device) % len(indices)])
+    subject = f"the model cannot take images of shape {tuple(images.shape[1:])} in training mode: it"
+    states: list[Tensor] = []
+    for seed in (0, 1):
+        with (
+            watch_settings("forward of the model"),
+            watch_input(images),
+            run_user_code(subject),
+            seed_everything(seed),
+        ):
+            outputs: object = model.train()(images)
+            states.append(torch.get_rng_state())
+        logits = check_logits(outputs, images, data.num_classes, model=model, weights="its initial weights")
+        if not logits.requires_grad:
+            raise ValueError(
+                "the outputs of the model have no gradient in training mode, so nothing would be trained: leave "
+                "torch.no_grad(), torch.inference_mode() and .detach() out of its forward"
+            )
+    if torch.equal(*states):
+        raise ValueError(
+            "forward of the model calls torch.manual_seed, which would draw the same numbers in every step: leave it "
+            "out; layers that draw at random are seeded by the run"
+        )
+    with (
+        run_user_code(f"the model cannot be trained in batches of {batch_size}: one step"),
+        seed_layers("rehearsal"),
+    ):
+        train(model, data, indices[:batch_size], shorten_training(config, batch_size), seed=0)
+
+
+def check_stacked(
+    build: Build, data: Examples, indices: Int[Tensor, " set"], config: TrainConfig, *, batch_size: int
+) -> None:
+    """Train two stacked models for one epoch of small batches.
+
+    Raises:
+        ValueError: ``torch.vmap`` cannot run the model.
+    """
+    some = indices[:batch_size]
+    try:
+        with seed_layers("rehearsal"):
+            train_stacked([build(0), build(1)], data, [some, some], shorten_training(config, batch_size), seeds=[0, 1])
+    except Exception as error:  # user code may raise anything
+        reason = str(error).strip().splitlines()
+        raise ValueError(
+            f"the model cannot be trained stacked with others ({type(error).__name__}: {reason[0] if reason else ''}); "
+            f"torch.vmap refuses dropout, for example: use --shadows.engine serial"
+        ) from error
+
+
+def shorten_training(config: TrainConfig, batch_size: int) -> TrainConfig:
+    """Return the training recipe for one epoch of small batches, in one process."""
+    return dataclasses.replace(config, epochs=1, batch_size=batch_size, num_workers=1)
