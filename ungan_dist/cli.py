@@ -12,6 +12,7 @@ from typing import NoReturn
 from ungan_dist.commands.streams import prepare_streams
 from ungan_dist.errors import ConfigError, Terminated, Unfinished, suggest
 from ungan_dist.files import escape_controls
+from ungan_dist.store import CorruptResult
 
 _HELP = """\
 ungan-dist: make a trained model forget some of its data, and measure what an attack can still detect.
@@ -70,6 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         sys.exit(_dispatch(given))
     except ConfigError as error:
+        print(f"ungan-dist: {escape_controls(str(error))}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except CorruptResult as error:
         print(f"ungan-dist: {escape_controls(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
     except Unfinished as error:

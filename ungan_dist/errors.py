@@ -39,6 +39,10 @@ def suggest(word: str, known: Iterable[str]) -> str:
     return f" (did you mean {similar[0]}?)" if similar else ""
 
 
+_WRONG_KIND = (errno.EISDIR, errno.ENOTEMPTY, errno.ELOOP, errno.ENAMETOOLONG)
+"""Errors of a folder or a link where a file is needed."""
+
+
 @contextlib.contextmanager
 def explain_file_errors(folder: Path) -> Generator[None]:
     """Turn errors of the file system into messages that name a remedy.
@@ -52,8 +56,11 @@ def explain_file_errors(folder: Path) -> Generator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise Unfinished(STORAGE_FULL.format(folder=folder)) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
-            raise ConfigError(f"cannot write to {folder} ({error.strerror}): choose another --output") from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, *_WRONG_KIND):
+            where = error.filename2 or error.filename or folder
+            raise ConfigError(
+                f"cannot write to {folder} ({where}: {error.strerror}): choose another --output"
+            ) from error
         if isinstance(error, BlockingIOError):
             raise ConfigError(str(error)) from error
         raise

@@ -2,29 +2,34 @@
 
 A result is a set of files and a marker with their SHA-256. Files are written first, the marker last. A result counts
 only if its marker exists and every file has the recorded hash. Arrays are ``.npy`` without pickle.
+
+Markers and other records are canonical JSON with a hash of their own content, so that no changed digit passes.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import io
 import json
 import os
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
-from ungan_dist.files import hash_bytes, hash_file
+from ungan_dist.files import hash_bytes, hash_file, hash_json
 
 if TYPE_CHECKING:
     import numpy as np
 
 
 class CorruptResult(Exception):
-    """A committed file differs from its marker."""
+    """A committed file differs from its marker, or a record from its own hash."""
+
+    exit_code = 1
 
 
 def write_file(path: Path, content: bytes | Iterable[bytes | memoryview]) -> str:
@@ -61,7 +66,7 @@ def write_file(path: Path, content: bytes | Iterable[bytes | memoryview]) -> str
 
 def write_json(path: Path, value: Any) -> None:
     """Write plain data as canonical, indented JSON; NaN and infinities raise ValueError."""
-    write_file(path, (json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n").encode())
+    write_file(path, _encode(value))
 
 
 def read_json(path: Path) -> Any:
@@ -70,6 +75,98 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_bytes())
     except RecursionError as error:
         raise ValueError(f"{path} is nested too deeply") from error
+
+
+def _encode(value: Any) -> bytes:
+    return (json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
+
+
+def write_record(path: Path, content: Mapping[str, Any]) -> None:
+    """Write plain data with a hash over it, which ``read_record`` compares."""
+    plain = json.loads(_encode(content))
+    write_json(path, plain | {_HASH: hash_json(plain)})
+
+
+def read_record(
+    path: Path, *, unhashed: Collection[str] | None = None, optional: Collection[str] = ()
+) -> dict[str, Any]:
+    """Read a record that was written by ``write_record``, without its hash.
+
+    Args:
+        path: The record.
+        unhashed: Keys of a record from before records had a hash; by default such a record is refused.
+        optional: Further keys that such a record may have.
+
+    Raises:
+        OSError: It cannot be read, for example because it does not exist.
+        CorruptResult: It is not what was written.
+    """
+    return parse_record(path.read_bytes(), path, unhashed=unhashed, optional=optional)
+
+
+def parse_record(
+    content: bytes, name: str | Path, *, unhashed: Collection[str] | None = None, optional: Collection[str] = ()
+) -> dict[str, Any]:
+    """Decode and check the bytes of a record, as ``read_record`` does; the name is for messages.
+
+    Raises:
+        CorruptResult: It is not what was written.
+    """
+    try:
+        record = json.loads(content)
+        # not one byte may differ from what is written for this value
+        is_intact = isinstance(record, dict) and _encode(record) == content
+    except (ValueError, RecursionError) as error:
+        raise CorruptResult(f"{name} is damaged: {error}") from error
+    if is_intact and _HASH in record:
+        is_intact = record.pop(_HASH) == hash_json(record)
+    elif is_intact:
+        is_intact = unhashed is not None and set(unhashed) <= set(record) <= {*unhashed, *optional}
+    if not is_intact:
+        raise CorruptResult(f"{name} is damaged: it differs from what was written")
+    return record
+
+
+_HASH = "sha256"
+"""Key of a record's hash over its other keys."""
+_MARKER = ("id", "files", "facts")
+
+
+def read_marker(path: Path) -> dict[str, Any]:
+    """Read a marker, without a look at its files.
+
+    Returns:
+        Its ``id``, its ``files`` (name → SHA-256) and its ``facts``.
+
+    Raises:
+        OSError: It cannot be read, for example because it does not exist.
+        CorruptResult: It is not what was written.
+    """
+    return parse_marker(path.read_bytes(), path)
+
+
+def parse_marker(content: bytes, name: str | Path) -> dict[str, Any]:
+    """Decode and check the bytes of a marker; the name is for messages.
+
+    Raises:
+        CorruptResult: It is not what was written.
+    """
+    record = parse_record(content, name, unhashed=_MARKER)
+    id, files, facts = (record.get(key) for key in _MARKER)
+    is_marker = len(record) == len(_MARKER) and isinstance(id, str) and isinstance(facts, dict)
+    if not (is_marker and isinstance(files, dict) and all(map(_is_below, files)) and _are_texts(files.values())):
+        raise CorruptResult(f"{name} is damaged: it is not the marker of a result")
+    return record
+
+
+def _is_below(name: str) -> bool:
+    """Whether a name stays below its folder."""
+    path = PurePosixPath(name)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and "\0" not in name
+
+
+def _are_texts(values: Iterable[Any]) -> bool:
+    return all(isinstance(value, str) for value in values)
 
 
 def array_bytes(array: np.ndarray) -> bytes:
@@ -99,32 +196,50 @@ def commit(
         facts: Plain data to keep in the marker.
     """
     hashes = {name: write_file(root / name, content) for name, content in files.items()}
-    write_json(root / marker, {"id": id, "files": hashes, "facts": facts or {}})
+    write_record(root / marker, {"id": id, "files": hashes, "facts": facts or {}})
 
 
-def committed(root: Path, marker: str, *, id: str) -> dict[str, Any] | None:
-    """Return the facts of an intact result, or ``None`` if it is absent, altered or has another id."""
+def committed(root: Path, marker: str, *, id: str, files: Collection[str] = ()) -> dict[str, Any] | None:
+    """Return the facts of an intact result, or ``None`` if it is absent, altered or has another id.
+
+    Args:
+        root: The folder that all names are relative to.
+        marker: Name of the marker file.
+        id: Id that the result must have.
+        files: Names that the marker must list.
+    """
     try:
-        record = read_json(root / marker)
-        facts = record["facts"]
-        intact = record["id"] == id and all(
-            hash_file(root / name) == expected for name, expected in record["files"].items()
-        )
-    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError):
+        record = read_marker(root / marker)
+        hashes = record["files"]
+        intact = record["id"] == id and set(files) <= set(hashes)
+        intact = intact and all(hash_file(root / name) == expected for name, expected in hashes.items())
+    except (CorruptResult, ValueError):
         return None
-    return facts if intact else None
+    except OSError as error:
+        if error.errno not in _NO_FILE:
+            raise
+        return None
+    return record["facts"] if intact else None
 
 
-def condition(root: Path, marker: str, *, id: str) -> Literal["intact", "absent", "corrupt"]:
+_NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG)
+"""Errors of a path that leads to no file."""
+
+
+def condition(
+    root: Path, marker: str, *, id: str, files: Collection[str] = ()
+) -> Literal["intact", "absent", "corrupt"]:
     """Classify a result as intact, absent (or of another id), or corrupt under this id."""
-    if committed(root, marker, id=id) is not None:
+    if committed(root, marker, id=id, files=files) is not None:
         return "intact"
     try:
-        return "corrupt" if read_json(root / marker)["id"] == id else "absent"
-    except (FileNotFoundError, NotADirectoryError):
-        return "absent"
-    except (ValueError, KeyError, TypeError):
+        return "corrupt" if read_marker(root / marker)["id"] == id else "absent"
+    except CorruptResult:
         return "corrupt"
+    except OSError as error:
+        if error.errno not in _NO_FILE:
+            raise
+        return "corrupt" if os.path.lexists(root / marker) else "absent"
 
 
 def read_array(path: Path, *, mapped: bool = False) -> np.ndarray:

@@ -86,7 +86,9 @@ def print_status(run: str, folder: Path, status: Status | None) -> int:
 
     state = current_state(folder)
     print(f"{escape_controls(run)}: {state}")
-    if state is RunState.CORRUPT:
+    if state is RunState.CORRUPT and status is None:
+        print(f"  its status.json is damaged: check the run with ungan-dist verify {escape_controls(run)}")
+    elif state is RunState.CORRUPT:
         print("  its purge was cut short: finish it with ungan-dist purge")
     if state in (RunState.CORRUPT, RunState.PURGED):
         return state.exit_code

@@ -45,11 +45,17 @@ def main(arguments: list[str]) -> int:
 
 
 def _verify(folder: Path, damaged: list[str]) -> int:
-    from ungan_dist.runs.record import read_run
+    from ungan_dist.runs.record import DamagedRecord, read_run
     from ungan_dist.runs.status import RunState
     from ungan_dist.runs.upkeep.verify import verify
 
-    found = verify(read_run(folder), folder.resolve())
+    try:
+        record = read_run(folder)
+    except DamagedRecord as error:
+        print(f"corrupt: {error}", file=sys.stderr)
+        print(RunState.CORRUPT)
+        return RunState.CORRUPT.exit_code
+    found = verify(record, folder.resolve())
     for line in (*damaged, *found.corrupt):
         print(f"corrupt: {line}", file=sys.stderr)
     for line in found.missing:
@@ -60,13 +66,16 @@ def _verify(folder: Path, damaged: list[str]) -> int:
 
 
 def _verify_quickly(run: str) -> int:
-    from ungan_dist.runs.record import read_run
+    from ungan_dist.runs.record import DamagedRecord, read_run
     from ungan_dist.runs.status import RunState
     from ungan_dist.runs.upkeep.quick import verify_quickly
 
     if is_url(run):
         raise ConfigError(f"--quick takes a run folder, not the URL {run}: verify it without --quick")
-    state, lines = verify_quickly(read_run(Path(run)), Path(run).resolve())
+    try:
+        state, lines = verify_quickly(read_run(Path(run)), Path(run).resolve())
+    except DamagedRecord as error:
+        state, lines = RunState.CORRUPT, [str(error)]
     for line in lines:
         print(f"{'corrupt' if state is RunState.CORRUPT else 'missing'}: {line}", file=sys.stderr)
     print(state)

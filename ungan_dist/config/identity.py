@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from typing import Any
 
 from ungan_dist.config.audit import APPEND_ONLY_FIELDS, AuditConfig
 from ungan_dist.config.execution import ExecutionHalf
+from ungan_dist.files import hash_json
 
 RESULTS_VERSION = 1
 """Raised by hand when the same config gives new results. A commit hash here would orphan every fleet."""
@@ -67,8 +67,7 @@ def appended(config: AuditConfig) -> dict[str, Any]:
 
 def content_hash(value: Any) -> str:
     """Return the SHA-256 of plain data in canonical JSON."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hash_json(value)
 
 
 def run_hash(config: AuditConfig, data_hash: str, given_hash: str = "", architecture: str = "") -> str:

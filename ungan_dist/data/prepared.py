@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from ungan_dist import store
 from ungan_dist.data.examples import Examples, make_normalisation_table
 from ungan_dist.data.ffcv.file import BetonLocation, open_beton, prepare_beton
 from ungan_dist.data.loader_choice import Loader, choose_num_threads
+from ungan_dist.data.manifest import agrees, source_facts
 
 if TYPE_CHECKING:
     from ungan_dist.data.sources.source import Source
@@ -50,7 +51,7 @@ class PreparedData:
 
 
 def prepare(source: Source, output: Path, *, loader: Loader = "resident") -> PreparedData:
-    """Write a source's data for a loader, unless they are already there intact.
+    """Write a source's data for a loader, unless they are already there intact and their manifest fits the source.
 
     Raises:
         ConfigError: FFCV's file was damaged.
@@ -58,19 +59,21 @@ def prepare(source: Source, output: Path, *, loader: Loader = "resident") -> Pre
     prepared = PreparedData(output=str(output), data_hash=source.content_hash, loader=loader)
     if loader == "ffcv":
         prepare_beton(source, prepared.beton)
-    elif store.committed(output, prepared.marker, id=prepared.data_hash) is None:
-        facts: dict[str, Any] = {
-            "num_classes": source.num_classes,
-            "mean": list(source.mean),
-            "std": list(source.std),
-            "title": source.title,
-        }
+    elif not is_prepared(source, prepared):
         files = {
             prepared.images: store.array_bytes(source.images),
             prepared.labels: store.array_bytes(source.labels.astype(np.int64)),
         }
+        facts = {**source_facts(source), "title": source.title}
         store.commit(output, prepared.marker, id=prepared.data_hash, files=files, facts=facts)
     return prepared
+
+
+def is_prepared(source: Source, prepared: PreparedData) -> bool:
+    """Return whether a source's arrays are there intact, and their manifest agrees with the source."""
+    names = (prepared.images, prepared.labels)
+    facts = store.committed(Path(prepared.output), prepared.marker, id=prepared.data_hash, files=names)
+    return facts is not None and agrees(facts, source)
 
 
 @functools.lru_cache(maxsize=1)
@@ -85,7 +88,8 @@ def open_examples(prepared: PreparedData, device: str, fused: tuple[str, ...] = 
         num_threads = choose_num_threads(prepared.num_threads, device)
         return open_beton(prepared.beton, device, num_threads=num_threads, fused=fused)
     output = Path(prepared.output)
-    facts = store.committed(output, prepared.marker, id=prepared.data_hash)
+    names = (prepared.images, prepared.labels)
+    facts = store.committed(output, prepared.marker, id=prepared.data_hash, files=names)
     if facts is None:
         raise store.CorruptResult(f"{output / prepared.marker} does not match its files: delete it and run again")
     return Examples(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ungan_dist import store
 from ungan_dist.config.audit import AuditConfig
-from ungan_dist.config.identity import RESULTS_VERSION, appended, content_hash, identity, plain
+from ungan_dist.config.identity import RESULTS_VERSION, appended, identity, plain
 from ungan_dist.errors import ConfigError
 from ungan_dist.files import cache_folder, hash_bytes
 from ungan_dist.runs.record import data_path, folder_of, given_paths, read_plain, read_run
@@ -27,7 +27,16 @@ if TYPE_CHECKING:
 FINISHED_FILE = "finished.json"
 _VERSION = 1
 _REPORT = "report.json"
-_UNREADABLE = (ConfigError, AttributeError, KeyError, TypeError, ValueError, OSError, RecursionError)
+_UNREADABLE = (
+    ConfigError,
+    store.CorruptResult,
+    AttributeError,
+    KeyError,
+    TypeError,
+    ValueError,
+    OSError,
+    RecursionError,
+)
 _CODE = (".py", ".j2", ".css")
 
 
@@ -83,12 +92,17 @@ def record_finished(plan: Plan, config: AuditConfig, report: Report, inputs: dic
             "extent": read_plain(plan.folder)["appended"],
             "inputs": inputs if inputs == fingerprint_inputs(config) else None,
             "results": {name: _stat(plan.folder / name) for name in _result_files(plan)},
-            "report": store.read_json(plan.folder / _REPORT)["id"],
+            "report": store.read_marker(plan.folder / _REPORT)["id"],
             "shown": to_plain(report),
         }
         if _read(path) != content:
-            store.write_json(path, content | {"sha256": content_hash(content)})
-    except (OSError, KeyError, ValueError):  # such as a result that was removed, or a number that is not finite
+            store.write_record(path, content)
+    except (
+        OSError,
+        store.CorruptResult,
+        KeyError,
+        ValueError,
+    ):  # such as a result that was removed, or a number that is not finite
         path.unlink(missing_ok=True)
 
 
@@ -186,7 +200,7 @@ def _result_files(plan: Plan) -> Iterator[str]:
     markers = [(Path(prepared.output), data), (plan.folder, "membership.json")]
     markers += [(root_of(unit), unit.marker) for unit in (*plan.targets, *plan.shadows)]
     for root, marker in markers:
-        for name in (marker, *store.read_json(root / marker)["files"]):
+        for name in (marker, *store.read_marker(root / marker)["files"]):
             yield os.path.relpath(root / name, plan.folder)
 
 
@@ -216,8 +230,6 @@ def _fingerprint(place: Path, suffixes: tuple[str, ...] = ("",)) -> str:
 def _read(path: Path) -> dict[str, Any] | None:
     """Read a record whose own hash fits."""
     try:
-        content = store.read_json(path)
-        stored = content.pop("sha256")
-        return content if content_hash(content) == stored else None
+        return store.read_record(path)
     except _UNREADABLE:
         return None

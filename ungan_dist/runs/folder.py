@@ -5,17 +5,21 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from ungan_dist import store
 from ungan_dist.config.audit import AuditConfig
 from ungan_dist.data.prepared import prepare
 from ungan_dist.data.split import hash_array
-from ungan_dist.errors import explain_file_errors
+from ungan_dist.errors import ConfigError, explain_file_errors
+from ungan_dist.runs.finished import FINISHED_FILE
 from ungan_dist.runs.plan import Plan, make_plan
 from ungan_dist.runs.record import CONFIG_FILE, extend_config, write_record
 from ungan_dist.runs.rehearsal.process import rehearse
+from ungan_dist.runs.status import STATUS_FILE
 from ungan_dist.runs.storage.mirror import Mirror
 from ungan_dist.runs.storage.remote import fetch_record, synchronised_run
+from ungan_dist.runs.units import root_of
 
 
 @contextlib.contextmanager
@@ -47,6 +51,7 @@ def open_run(
     if not elsewhere:
         rehearse(plan)
     with explain_file_errors(plan.folder), store.run_lock(plan.folder):
+        _refuse_folders(plan)
         store.remove_temporary_files(plan.folder)
         write_record(plan.folder, plan.record)
         for note in plan.warnings:
@@ -62,9 +67,21 @@ def open_run(
             yield plan
 
 
+def _refuse_folders(plan: Plan) -> None:
+    """Refuse a folder in place of a file, which no write could replace."""
+    prepared = plan.originals[0].prepared
+    names = [CONFIG_FILE, STATUS_FILE, FINISHED_FILE, "report.json", "membership.json", "membership.npy"]
+    paths = [plan.folder / name for name in names]
+    paths += [Path(prepared.output) / name for name in (prepared.marker, prepared.images, prepared.labels)]
+    paths += [root_of(unit) / name for unit in (*plan.targets, *plan.shadows) for name in (unit.marker, *unit.files)]
+    for path in paths:
+        if path.is_dir():
+            raise ConfigError(f"{path} is a folder and must be a file: remove it and run again")
+
+
 def _store_membership(plan: Plan) -> None:
     """Fix the membership matrix on disk before any training."""
     content_hash = hash_array(plan.membership)
-    if store.committed(plan.folder, "membership.json", id=content_hash) is None:
-        files = {"membership.npy": store.array_bytes(plan.membership)}
+    files = {"membership.npy": store.array_bytes(plan.membership)}
+    if store.committed(plan.folder, "membership.json", id=content_hash, files=files) is None:
         store.commit(plan.folder, "membership.json", id=content_hash, files=files)

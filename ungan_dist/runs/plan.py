@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool
 
 from ungan_dist.config.audit import AuditConfig, method_config
-from ungan_dist.config.identity import content_hash, run_hash
+from ungan_dist.config.identity import run_hash
 from ungan_dist.config.methods import UnlearnedConfig
 from ungan_dist.config.recipes import RECIPES
 from ungan_dist.config.training import ShadowConfig
@@ -30,7 +30,7 @@ from ungan_dist.runs.blocks import Blocks
 from ungan_dist.runs.given import given_sets
 from ungan_dist.runs.record import CONFIG_FILE, RunRecord, folder_of, read_plain
 from ungan_dist.runs.shadows import ShadowUnit
-from ungan_dist.runs.targets import TargetUnit
+from ungan_dist.runs.targets import TargetUnit, target_id
 from ungan_dist.training.probing import check_data_parallel, check_models
 from ungan_dist.training.weights import locate_weights
 
@@ -60,12 +60,22 @@ class Plan:
         return [*self.originals, *self.unlearning]
 
 
-def make_plan(config: AuditConfig, *, resolved: dict[str, Any] | None = None, device: str | None = None) -> Plan:
+def reopen_plan(record: RunRecord) -> Plan:
+    """Make the plan of a run from its record. The code of a user's model is neither imported nor called.
+
+    Raises:
+        ConfigError: The data cannot be read any more.
+    """
+    return make_plan(record.config, record=record)
+
+
+def make_plan(config: AuditConfig, *, record: RunRecord | None = None, device: str | None = None) -> Plan:
     """Read the data, draw the sets and create every unit; nothing is written.
 
     Args:
         config: The config of the run.
-        resolved: How an earlier run resolved its ``auto`` fields; defaults to what fits the device.
+        record: The record of the run, if it exists. What an earlier process found out about the device and the model
+            is then taken from it, and models are not checked again.
         device: Device of the units, ``cpu`` or ``cuda``; defaults to what this machine has.
 
     Raises:
@@ -73,8 +83,8 @@ def make_plan(config: AuditConfig, *, resolved: dict[str, Any] | None = None, de
     """
     try:
         source = load_source(config.source)
-        architecture = check_models(config, source)
-        shared = check_data_parallel(config, source)
+        architecture = check_models(config, source) if record is None else record.architecture
+        notes = tuple(check_data_parallel(config, source)) if record is None else record.model_notes
         sets = None if config.given.forget is None else given_sets(config, source)
         split = sets.split if sets else make_split(config.split, len(source.images), source.test)
         check_image_size(config, source)
@@ -83,15 +93,16 @@ def make_plan(config: AuditConfig, *, resolved: dict[str, Any] | None = None, de
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     engine = _engine(config, device) if config.shadows.engine == "auto" else config.shadows.engine
     # every loader gives the bits of the resident one; the key stays because ids hash it
-    is_recorded = resolved is not None
-    resolved = resolved or {"device": device, "engine": engine, "loader": "resident", **_fused(device)}
+    fresh = {"device": device, "engine": engine, "loader": "resident", **_fused(device)}
+    resolved = fresh if record is None else record.resolved
     loader, note = resolve_loader(config.data.loader, source.images.nbytes, str(resolved["device"]))
     given_hash = sets.given_hash if sets else ""
 
     def hash_of(config: AuditConfig) -> str:
         return run_hash(config, source.content_hash, given_hash, architecture)
 
-    config = config if is_recorded or resolved["engine"] == "stacked" else settle_unit_size(config, hash_of)
+    if record is None and resolved["engine"] != "stacked":
+        config = settle_unit_size(config, hash_of)
     record = RunRecord(
         config=config,
         run_hash=hash_of(config),
@@ -101,6 +112,7 @@ def make_plan(config: AuditConfig, *, resolved: dict[str, Any] | None = None, de
         resolved=resolved,
         given_hash=given_hash,
         architecture=architecture,
+        model_notes=notes,
     )
     folder = folder_of(config, record.run_hash)
     prepared = PreparedData(
@@ -123,7 +135,7 @@ def make_plan(config: AuditConfig, *, resolved: dict[str, Any] | None = None, de
         originals=originals,
         unlearning=unlearning,
         shadows=Blocks(record, prepared, split, membership, code=_code(config)).divide(),
-        notes=[*source.notes, *(sets.notes if sets else []), *shared],
+        notes=[*source.notes, *(sets.notes if sets else []), *notes],
     )
 
 
@@ -217,21 +229,21 @@ def _targets(
     record: RunRecord, folder: Path, prepared: PreparedData, split: Split, draws: list[SeedSplit]
 ) -> tuple[list[TargetUnit], list[TargetUnit]]:
     config = record.config
-    common = {"run": record.run_hash, "resolved": record.resolved}
+    run, resolved = record.run_hash, record.resolved
     given = None if config.given.original is None else locate_weights(config.given.original)
     originals: list[TargetUnit] = []
     unlearning: list[TargetUnit] = []
     for seed, draw in enumerate(draws):
-        original_id = content_hash({**common, "method": "original", "seed": seed})
+        original_id = target_id(run, resolved, "original", seed)
         for method in config.methods:
             settings = method_config(config, method)
-            content = {**common, "method": method, "seed": seed}
+            sha256 = ""
             if isinstance(settings, UnlearnedConfig):
                 weights = locate_weights(settings.weights)
-                content["weights"] = weights.sha256
-                settings = UnlearnedConfig(weights=weights.path, sha256=weights.sha256)
+                sha256 = weights.sha256
+                settings = UnlearnedConfig(weights=weights.path, sha256=sha256)
             unit = TargetUnit(
-                id=content_hash(content),
+                id=target_id(run, resolved, method, seed, sha256),
                 original_id=original_id,
                 run=str(folder),
                 method=method,

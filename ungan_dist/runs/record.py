@@ -40,6 +40,12 @@ class RunRecord:
     """Hash of the user's lists and weights; empty if there are none."""
     architecture: str = ""
     """Architecture of the user's own model; empty if there is none."""
+    model_notes: tuple[str, ...] = ()
+    """Notes for the report on the user's own model, which only its code can give."""
+
+
+class DamagedRecord(ConfigError):
+    """A record of a run differs from what was written."""
 
 
 def folder_of(config: AuditConfig, run_hash: str) -> Path:
@@ -76,7 +82,7 @@ def write_record(folder: Path, record: RunRecord) -> None:
             )
         if present == wanted:
             return
-    store.write_json(path, wanted)
+    store.write_record(path, wanted)
 
 
 def refuse_purged(folder: Path) -> None:
@@ -85,15 +91,29 @@ def refuse_purged(folder: Path) -> None:
     Raises:
         ConfigError: The run was purged, or a purge was cut short.
     """
-    if (folder / PURGING_FILE).exists():
+    if os.path.lexists(folder / PURGING_FILE):
         raise ConfigError(f"{folder} is being purged, or its purge was cut short: finish it with ungan-dist purge")
-    if (folder / PURGED_FILE).exists():
-        when = store.read_json(folder / PURGED_FILE)["purged"]
+    if os.path.lexists(folder / PURGED_FILE):
+        when = read_purge(folder).get("purged", "a date that its damaged record does not show")
         raise ConfigError(
             f"{folder} was purged on {when}: the forget data and everything derived from single examples were removed, "
             f"so nothing can be computed or reported again. Aggregates are kept in table.json, table.md and "
             f"report.html. For another audit choose another --execution.run-name"
         )
+
+
+def read_purge(folder: Path, name: str = PURGED_FILE) -> dict[str, Any]:
+    """Read the record of a purge; empty if there is none, or if it is damaged."""
+    before = {PURGED_FILE: ("purged", "last", "removed", "remaining", "notes"), PURGING_FILE: ("removed",)}
+    try:
+        return store.read_record(folder / name, unhashed=before[name])
+    except (store.CorruptResult, OSError):
+        return {}
+
+
+def describe_cut_purge(folder: Path) -> str:
+    """Describe a run whose purge did not end."""
+    return f"a purge of {folder} was interrupted: `ungan-dist purge {folder}` finishes it"
 
 
 _UNCHANGEABLE = ("identity", "data_hash", "given_hash", "architecture", "resolved", "results_version")
@@ -125,9 +145,6 @@ def find_changes(before: RunRecord, now: RunRecord) -> list[str]:
         return [f"the data has changed since the run was made: hash {now.data_hash[:12]}"]
     if now.given_hash != before.given_hash:
         return ["the given weights or lists have changed since the run was made"]
-    if now.architecture != before.architecture:
-        factory = before.config.model.factory
-        return [f"the model that {factory} returns has another architecture than when the run was made"]
     return []
 
 
@@ -151,6 +168,7 @@ def _to_plain(record: RunRecord) -> dict[str, Any]:
         "resolved": record.resolved,
         "results_version": identities.RESULTS_VERSION,
         **({"architecture": record.architecture} if record.architecture else {}),
+        **({"model_notes": list(record.model_notes)} if record.model_notes else {}),
         **({"given": given, "given_hash": record.given_hash} if (given := given_paths(record.config)) else {}),
     }
 
@@ -189,23 +207,38 @@ def read_plain(folder: Path) -> dict[str, Any]:
     """Read ``config.json`` of a run folder as plain data.
 
     Raises:
-        ConfigError: It is not a run folder, or its record is damaged.
+        ConfigError: It is not a run folder.
+        DamagedRecord: The record is damaged.
     """
     try:
-        return store.read_json(folder / CONFIG_FILE)
+        return store.read_record(folder / CONFIG_FILE, unhashed=_KEYS, optional=_OPTIONAL)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ConfigError(describe_missing_run(folder)) from error
-    except ValueError as error:
-        raise ConfigError(
-            f"{folder / CONFIG_FILE} is damaged ({error}): restore it, or run into another folder"
-        ) from error
+    except (store.CorruptResult, OSError) as error:
+        raise _damaged(folder, str(error)) from error
+
+
+_KEYS = (
+    *("identity", "appended", "source_path", "run_hash", "data_hash", "channels", "num_classes", "resolved"),
+    "results_version",
+)
+"""Keys of a record from before records had a hash."""
+_OPTIONAL = ("architecture", "given", "given_hash")
+
+
+def _damaged(folder: Path, reason: str) -> DamagedRecord:
+    return DamagedRecord(
+        f"{reason}. Restore {folder / CONFIG_FILE} from a copy; or delete it and run the command of the run again, "
+        f"which uses every intact result"
+    )
 
 
 def read_run(folder: Path) -> RunRecord:
     """Read the record of a run folder and rebuild its config, with the folder's parent as output.
 
     Raises:
-        ConfigError: It is not a run folder, or its record is damaged or from another version of this software.
+        ConfigError: It is not a run folder, or its record is from another version of this software.
+        DamagedRecord: The record is damaged.
     """
     plain = read_plain(folder)
     try:
@@ -223,9 +256,14 @@ def read_run(folder: Path) -> RunRecord:
         )
         names = ("run_hash", "data_hash", "channels", "num_classes", "resolved")
         later = {name: plain.get(name, "") for name in ("given_hash", "architecture")}
-        return RunRecord(config=config, **later, **{name: plain[name] for name in names})
+        notes = tuple(plain.get("model_notes", ()))
+        record = RunRecord(config=config, model_notes=notes, **later, **{name: plain[name] for name in names})
+        found = identities.run_hash(config, record.data_hash, record.given_hash, record.architecture)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(f"{folder / CONFIG_FILE} cannot be read by this version ({error!r})") from error
+    if plain["results_version"] == identities.RESULTS_VERSION and found != record.run_hash:
+        raise _damaged(folder, f"{folder / CONFIG_FILE} is damaged: its hash does not match its identity")
+    return record
 
 
 def _from_plain(kind: Any, value: Any) -> Any:

@@ -21,10 +21,10 @@ from ungan_dist.report.examples import select_forget_examples
 from ungan_dist.runs import progress
 from ungan_dist.runs.finished import fingerprint_inputs, record_finished
 from ungan_dist.runs.given import find_remedies
-from ungan_dist.runs.plan import Plan, implementations, make_plan
+from ungan_dist.runs.plan import Plan, implementations, reopen_plan
 from ungan_dist.runs.record import RunRecord, find_changes
 from ungan_dist.runs.targets import TargetUnit
-from ungan_dist.runs.units import Failed, Unit, facts_of, is_done
+from ungan_dist.runs.units import Failed, Unit, is_done, read_facts
 
 
 def build_report(plan: Plan, failures: list[Failed], on_progress: progress.ProgressCallback) -> Report:
@@ -106,7 +106,7 @@ def build_report(plan: Plan, failures: list[Failed], on_progress: progress.Progr
 
 
 def _evidence(plan: Plan, unit: TargetUnit, fits: ShadowFits) -> Evidence:
-    facts = store.committed(plan.folder, unit.marker, id=unit.id)
+    facts = read_facts(unit)
     assert facts is not None
     target = store.read_array(plan.folder / unit.log_odds_file)
     return Evidence(
@@ -128,7 +128,7 @@ def _versions_of(units: Sequence[Unit]) -> dict[str, str]:
     """Return the versions that computed the results; several versions of a package are joined by commas."""
     found: dict[str, set[str]] = {}
     for unit in units:
-        for package, version in facts_of(unit).get("versions", {}).items():
+        for package, version in (read_facts(unit) or {}).get("versions", {}).items():
             found.setdefault(package, set()).add(version)
     return {package: ", ".join(sorted(some)) for package, some in sorted(found.items())}
 
@@ -155,8 +155,8 @@ def write_report(plan: Plan, report: Report) -> None:
     """Commit the report's files; files that are already the same are left alone."""
     files = render(report)
     content_hash = store.hash_files({name: content for name, content in files.items() if name != "timings.json"})
-    if store.committed(plan.folder, "report.json", id=content_hash) is None:
-        facts = {"status": report.status, "missing": report.missing}
+    facts = {"status": report.status, "missing": report.missing}
+    if store.committed(plan.folder, "report.json", id=content_hash, files=files) != facts:
         store.commit(plan.folder, "report.json", id=content_hash, files=files, facts=facts)
 
 
@@ -191,7 +191,7 @@ def rewrite_report(
     """
     inputs = fingerprint_inputs(record.config)
     try:
-        plan = make_plan(record.config, resolved=record.resolved)
+        plan = reopen_plan(record)
     except ConfigError as error:
         raise ConfigError(f"{error}. A report needs the inputs of the run: restore them") from error
     if found := find_changes(record, plan.record):

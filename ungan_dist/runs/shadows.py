@@ -78,6 +78,11 @@ class ShadowUnit:
     def log_odds_file(self) -> str:
         return f"shadows/{self.id}.npy"
 
+    @property
+    def files(self) -> list[str]:
+        """Names of the files that every result has, relative to the output folder."""
+        return [self.log_odds_file]
+
     def weights_file(self, shadow: int) -> str:
         return f"shadows/{self.id}/{shadow}.safetensors"
 

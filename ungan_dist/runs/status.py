@@ -8,7 +8,7 @@ import os
 import platform
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -91,7 +91,7 @@ def write_status(folder: Path, state: str, *, missing: list[str] | None = None, 
         progress_time=last.progress_time if last else 0.0,
     )
     with contextlib.suppress(OSError):
-        store.write_json(folder / STATUS_FILE, asdict(status))
+        store.write_record(folder / STATUS_FILE, asdict(status))
 
 
 def record_progress(folder: Path, on_progress: ProgressCallback) -> ProgressCallback:
@@ -110,7 +110,7 @@ def record_progress(folder: Path, on_progress: ProgressCallback) -> ProgressCall
         if status is not None and status.state is RunState.RUNNING:
             status = replace(status, progress=event, progress_time=time.time())
             with contextlib.suppress(OSError):
-                store.write_json(folder / STATUS_FILE, asdict(status))
+                store.write_record(folder / STATUS_FILE, asdict(status))
 
     return record
 
@@ -118,13 +118,16 @@ def record_progress(folder: Path, on_progress: ProgressCallback) -> ProgressCall
 def read_status(folder: Path) -> Status | None:
     """Read the status of a run folder; ``None`` if there is none or it is damaged."""
     try:
-        values = store.read_json(folder / STATUS_FILE)
+        values = store.read_record(folder / STATUS_FILE, unhashed=("state",), optional=_FIELDS)
         event = values.pop("progress", None)
         state = RunState(values.pop("state"))
         missing = [*map(str, values.pop("missing", []))]
         return Status(state=state, missing=missing, **values, progress=None if event is None else Event(**event))
-    except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, AttributeError, KeyError):
+    except (OSError, store.CorruptResult, ValueError, TypeError, AttributeError, KeyError):
         return None
+
+
+_FIELDS = tuple(item.name for item in fields(Status))
 
 
 def current_state(folder: Path) -> RunState:
@@ -136,6 +139,8 @@ def current_state(folder: Path) -> RunState:
     if (folder / PURGING_FILE).is_file():
         return RunState.CORRUPT
     status = read_status(folder)
+    if status is None and os.path.lexists(folder / STATUS_FILE):
+        return RunState.CORRUPT
     if status is None or (status.state is RunState.RUNNING and is_driver_dead(folder, status)):
         return RunState.PARTIAL
     return status.state

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from ungan_dist import store
 from ungan_dist.config.attack import QueryView
+from ungan_dist.config.identity import content_hash
+from ungan_dist.config.methods import UnlearnedConfig
 from ungan_dist.config.training import ModelConfig, TrainConfig
 from ungan_dist.data.examples import Examples
 from ungan_dist.data.prepared import PreparedData, open_examples
@@ -89,6 +91,29 @@ class TargetUnit:
     def unseen_file(self) -> str:
         return f"log_odds/{self.seed}/{self.method}-unseen.npy"
 
+    @property
+    def files(self) -> list[str]:
+        """Names of the files of a result, relative to the run folder."""
+        return [self.weights_file, self.log_odds_file, self.unseen_file]
+
+
+def target_id(run_hash: str, resolved: dict[str, Any], method: str, seed: int, weights: str = "") -> str:
+    """Hash everything that determines a target.
+
+    Args:
+        run_hash: The hash of its run.
+        resolved: The resolved settings of its run.
+        method: The method's name.
+        seed: The audit seed.
+        weights: SHA-256 of the user's weights of an unlearned model; empty for every other target.
+    """
+    content = {"run": run_hash, "resolved": resolved, "method": method, "seed": seed}
+    return content_hash(content | ({"weights": weights} if weights else {}))
+
+
+SETS = ("retain", "forget", "unseen", "test")
+"""The sets that every target is evaluated on."""
+
 
 def target_marker(seed: int, method: str) -> str:
     """Return the name of a target's marker in the run folder."""
@@ -150,6 +175,7 @@ def evaluate_target(unit: TargetUnit, target: Target) -> tuple[dict[str, bytes],
             "accuracy": {name: accuracy(model, data, indices) for name, indices in sets.items()},
             "curves": target.curves,
             "num_workers": request.world.size,
+            **({"weights": unit.method_config.sha256} if isinstance(unit.method_config, UnlearnedConfig) else {}),
             "unlearning_seconds": target.seconds,
         }
     return files, facts

@@ -15,7 +15,7 @@ import torch
 from ungan_dist import store
 from ungan_dist.runs.record import versions
 from ungan_dist.runs.shadows import Shadows, ShadowUnit, evaluate_shadows, train_shadows
-from ungan_dist.runs.targets import Target, TargetUnit, evaluate_target, train_target
+from ungan_dist.runs.targets import SETS, Target, TargetUnit, evaluate_target, train_target
 from ungan_dist.training.checkpoint import Checkpoint
 from ungan_dist.training.weights import weights_bytes
 from ungan_dist.training.world import SINGLE_PROCESS, World
@@ -49,12 +49,27 @@ RunUnits = Callable[[Sequence[Unit]], Iterator[Done | Failed]]
 
 def is_done(unit: Unit) -> bool:
     """Return whether a valid committed result exists; nothing else counts as done."""
-    return store.committed(root_of(unit), unit.marker, id=unit.id) is not None
+    return read_facts(unit) is not None
 
 
-def facts_of(unit: Unit) -> dict[str, Any]:
-    """Return the facts of a unit's committed result; empty if there is none."""
-    return store.committed(root_of(unit), unit.marker, id=unit.id) or {}
+def read_facts(unit: Unit) -> dict[str, Any] | None:
+    """Return the facts of a unit's valid committed result, or ``None``."""
+    facts = store.committed(root_of(unit), unit.marker, id=unit.id, files=unit.files)
+    return facts if facts is not None and _are_facts(unit, facts) else None
+
+
+def _are_facts(unit: Unit, facts: dict[str, Any]) -> bool:
+    """Check the facts that a report needs: early markers have no hash over them."""
+    try:
+        if not all(isinstance(version, str) for version in dict(facts.get("versions", {})).values()):
+            return False
+        if isinstance(unit, ShadowUnit):
+            return True
+        accuracies = [facts["accuracy"][name] for name in SETS]
+        curves = [value for curve in facts["curves"].values() for value in curve]
+        return all(isinstance(value, (int, float)) for value in (*accuracies, *curves, facts["unlearning_seconds"]))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return False
 
 
 def root_of(unit: Unit) -> Path:

@@ -55,10 +55,10 @@ class Checkpoint:
         self._began = time.perf_counter()
         content: bytes | None = None
         if self._world.rank == 0:
-            facts = store.committed(self._root, self.marker, id=self._id)
-            if facts is not None:
-                content = (self._root / self._file(facts["turn"])).read_bytes()
-                self._turn = 1 - facts["turn"]
+            turn = self._intact_turn()
+            if turn is not None:
+                content = (self._root / self._file(turn)).read_bytes()
+                self._turn = 1 - turn
         content = self._world.broadcast(content)
         saved = None if content is None else torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         self.excluded_seconds += time.perf_counter() - self._began
@@ -68,6 +68,14 @@ class Checkpoint:
         self.excluded_seconds -= saved["seconds"]
         self._began -= saved["seconds"]
         return saved["state"]
+
+    def _intact_turn(self) -> int | None:
+        """Return which of the two files the marker names, if that is intact."""
+        facts = store.committed(self._root, self.marker, id=self._id)
+        turn = None if facts is None else facts.get("turn")
+        # early markers have no hash over their facts
+        is_named = turn in (0, 1) and self._file(turn) in store.read_marker(self._root / self.marker)["files"]
+        return turn if is_named else None
 
     def save(self, state: dict[str, Any]) -> None:
         """Save a state; it replaces the last but one."""

@@ -30,12 +30,21 @@ def call_factory(factory: str, channels: int, num_classes: int) -> nn.Module:
     if not callable(function):
         place = getattr(imported, "__file__", None) or "Python itself"
         raise ValueError(f"model.factory {factory}: {module}, imported from {place}, has no function {name!r}")
-    with run_user_code(f"model.factory {factory}, called with num_classes={num_classes}, channels={channels},"):
+    return call_function(function, f"model.factory {factory}", channels, num_classes)
+
+
+def call_function(function: Callable[..., object], subject: str, channels: int, num_classes: int) -> nn.Module:
+    """Call the user's function; the subject names it in messages.
+
+    Raises:
+        ValueError: it raises, exits, or returns no module.
+    """
+    with run_user_code(f"{subject}, called with num_classes={num_classes}, channels={channels},"):
         parameters = inspect.signature(function).parameters.values()
         takes_channels = any(one.name == "channels" or one.kind is one.VAR_KEYWORD for one in parameters)
         model = function(num_classes=num_classes, **({"channels": channels} if takes_channels else {}))
     if not isinstance(model, nn.Module):
-        raise ValueError(f"model.factory {factory} must return an nn.Module, got {type(model).__name__}")
+        raise ValueError(f"{subject} must return an nn.Module, got {type(model).__name__}")
     return model
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ungan_dist.config.identity import content_hash, identity, run_hash
 from ungan_dist.config.methods import TITLES, UnGANConfig
 from ungan_dist.config.methods.ungan import CONTROLS, UNGAN_VARIANTS
 from ungan_dist.config.recipes import RECIPES, cifar10_resnet18, cifar10_small, digits, fidelity, paper
-from ungan_dist.runs.plan import blocks_of, make_plan
+from ungan_dist.runs.plan import blocks_of, make_plan, reopen_plan
 
 
 def test_the_papers_split_gives_the_papers_steps() -> None:
@@ -40,7 +42,8 @@ def test_recipes_keep_their_names_and_units() -> None:
     assert content_hash(identity(digits())) == "4e1d8267b9748d8d70bcf3a555b34c17f3fc2272bc9b34940df9584d7a54a9ed"
     assert content_hash(identity(cifar10_small())) == "e35364fb53626f38c5b8119e80b6b7344434fbd7df35dc073922a65e2342a2bf"
     assert run_hash(cifar10_small(), "data") == "17ba67309cbab5d3cc38a53ace33659d92807cb706ac2775acb6b8885b982601"
-    plan = make_plan(digits(), resolved={"device": "cpu", "engine": "serial", "loader": "resident"})
+    resolved = {"device": "cpu", "engine": "serial", "loader": "resident"}
+    plan = reopen_plan(replace(make_plan(digits()).record, resolved=resolved))
     assert plan.record.run_hash == "b8eddf0084e33108003aad7247cacb842c19010c320416a32b6a9749af3a1632"
     assert [plan.shadows[0].id, plan.shadows[-1].id] == [
         "9873ea9e30317eb8bfa9e5f16950a52f",
@@ -51,7 +54,7 @@ def test_recipes_keep_their_names_and_units() -> None:
         "16fc57f27974681df03531b61fbfbead",
         "369e2cd35a00923db400e1be02012aeb",
     ]
-    stacked = make_plan(digits(), resolved={"device": "cpu", "engine": "stacked", "loader": "resident"})
+    stacked = reopen_plan(replace(plan.record, resolved=resolved | {"engine": "stacked"}))
     assert [stacked.shadows[0].id, stacked.shadows[-1].id] == [
         "c211afd26177ee5a505e04b62eb238c6",
         "67e7fb3438da569b835f5aa2dadee9d1",

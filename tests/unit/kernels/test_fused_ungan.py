@@ -17,7 +17,7 @@ from ungan_dist.data.examples import Examples, gather, make_normalisation_table
 from ungan_dist.kernels import impl
 from ungan_dist.methods.request import Request
 from ungan_dist.methods.ungan.algorithm import ungan
-from ungan_dist.runs.plan import OPERATIONS, implementations, make_plan
+from ungan_dist.runs.plan import OPERATIONS, implementations, make_plan, reopen_plan
 from ungan_dist.training.evaluate import query
 from ungan_dist.training.models import frozen_copy
 from ungan_dist.training.world import World
@@ -121,5 +121,5 @@ def test_verified_kernels_are_resolved_once_and_part_of_every_id(tmp_path, monke
     assert told["critic_loss"] == "fused: verified on cpu"
     assert told["generator_loss"] == "reference: no fused generator_loss is verified on cpu"
     # a run planned on another machine keeps its resolved implementations
-    assert make_plan(config, resolved=before.record.resolved).targets[0].id == before.targets[0].id
+    assert reopen_plan(before.record).targets[0].id == before.targets[0].id
     assert implementations(before.record.resolved)["log_odds"] == "reference: as resolved where the run was planned"

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from damaged_records import rewrite
 from in_process import InProcess, run_command
 from PIL import Image
 from small_audit import SMALL_OPTIONS, small_config
@@ -95,8 +96,7 @@ def test_a_changed_file_is_restored(output: Path, name: str) -> None:
 
 @pytest.mark.parametrize("state", ["PARTIAL", "RUNNING", "FAILED"])
 def test_only_a_complete_run_counts(output: Path, state: str) -> None:
-    status = store.read_json(output / "run/status.json")
-    store.write_json(output / "run/status.json", status | {"state": state})
+    rewrite(output / "run/status.json", state=state)
     assert find_finished(small_config(output)) is None
 
 

@@ -15,6 +15,7 @@ from ungan_dist.data.examples import Examples, make_normalisation_table
 from ungan_dist.data.ffcv.availability import find_import_error
 from ungan_dist.data.ffcv.format import Beton, DamagedBeton, read_tables
 from ungan_dist.data.ffcv.write import encode_beton_parts
+from ungan_dist.data.manifest import agrees, source_facts
 from ungan_dist.data.sources.source import Source
 from ungan_dist.errors import ConfigError
 
@@ -53,16 +54,16 @@ def prepare_beton(source: Source, place: BetonLocation, *, rebuild: bool = False
         ConfigError: The file was damaged, or a folder has its name.
     """
     _check_no_folder(place)
-    condition = store.condition(place.output, place.marker, id=place.id)
+    condition = store.condition(place.output, place.marker, id=place.id, files=[place.name])
     if condition == "corrupt" and not rebuild:
         raise make_damage_error(place, "it is missing, or its hash is not the one in its manifest")
     if condition == "intact" and not rebuild:
-        return read_beton(place)[1]
+        facts = read_beton(place)[1]
+        if not _agrees(facts, source):
+            raise make_damage_error(place, "its manifest does not agree with the data")
+        return facts
     jpegs = tuple(select_exact_jpegs(source))
-    facts: dict[str, Any] = {
-        "num_classes": source.num_classes,
-        "mean": list(source.mean),
-        "std": list(source.std),
+    facts = source_facts(source) | {
         "title": source.title,
         "shape": list(source.images.shape),
         "num_jpegs": sum(jpeg is not None for jpeg in jpegs),
@@ -71,6 +72,16 @@ def prepare_beton(source: Source, place: BetonLocation, *, rebuild: bool = False
     content = encode_beton_parts(source.images, source.labels.astype(np.int64), jpegs)
     store.commit(place.output, place.marker, id=place.id, files={place.name: content}, facts=facts)
     return facts
+
+
+def is_beton_intact(source: Source, place: BetonLocation) -> bool:
+    """Return whether a source's file is there intact, and its manifest agrees with the source."""
+    facts = store.committed(place.output, place.marker, id=place.id, files=[place.name])
+    return facts is not None and _agrees(facts, source)
+
+
+def _agrees(facts: dict[str, Any], source: Source) -> bool:
+    return agrees(facts, source) and facts.get("shape") == list(source.images.shape) and "num_jpegs" in facts
 
 
 def select_exact_jpegs(source: Source) -> Iterator[bytes | None]:
@@ -95,7 +106,7 @@ def read_beton(place: BetonLocation) -> tuple[Beton, dict[str, Any]]:
         ConfigError: The file is missing or damaged.
     """
     _check_no_folder(place)
-    facts = store.committed(place.output, place.marker, id=place.id)
+    facts = store.committed(place.output, place.marker, id=place.id, files=[place.name])
     if facts is None:
         raise make_damage_error(place, "it is missing, or its hash is not the one in its manifest")
     try:

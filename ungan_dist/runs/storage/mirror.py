@@ -14,8 +14,8 @@ import json
 import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit, urlunsplit
 
 import pyarrow
@@ -67,7 +67,7 @@ class Mirror:
         """
         here = self.folder / place
         content = (here / marker).read_bytes()
-        hashes: dict[str, str] = json.loads(content)["files"]
+        hashes: dict[str, str] = store.parse_marker(content, here / marker)["files"]
         if self._read(_join(place, marker)) == content and self._sizes_agree(place, hashes):
             return
         for name, expected in hashes.items():
@@ -96,12 +96,12 @@ class Mirror:
             return "absent"
         here = self.folder / place
         try:
-            record = json.loads(content)
-            hashes = {_safe(name): str(expected) for name, expected in record["files"].items()}
-            if id is not None and record["id"] != id:
-                return "absent"
-        except (ValueError, KeyError, TypeError, AttributeError):
+            record = store.parse_marker(content, marker)
+        except store.CorruptResult:
             return "damaged"
+        hashes: dict[str, str] = record["files"]
+        if id is not None and record["id"] != id:
+            return "absent"
         if _holds(here, hashes):
             if not self._sizes_agree(place, hashes, sizes):
                 return "damaged"
@@ -276,14 +276,6 @@ def _limit_retries(url: str) -> str:
 
 def _join(*parts: str) -> str:
     return "/".join(part for part in parts if part)
-
-
-def _safe(name: Any) -> str:
-    """Return a name from a marker, if it stays below its folder."""
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or not path.parts:
-        raise ValueError(f"{name!r} leads out of its folder")
-    return str(path)
 
 
 def _holds(folder: Path, hashes: Mapping[str, str]) -> bool:

@@ -19,7 +19,7 @@ from ungan_dist import store
 from ungan_dist.data.prepared import PreparedData
 from ungan_dist.errors import ConfigError, Unfinished
 from ungan_dist.runs import units
-from ungan_dist.runs.plan import Plan, blocks_of, make_plan, split_blocks
+from ungan_dist.runs.plan import Plan, blocks_of, reopen_plan, split_blocks
 from ungan_dist.runs.record import PURGED_FILE, PURGING_FILE, read_run
 from ungan_dist.runs.shadows import ShadowUnit
 from ungan_dist.runs.status import STATUS_FILE
@@ -175,8 +175,7 @@ def fetch_run(url: str, *, folder: Path | None = None) -> tuple[Mirror, Path, li
         raise ConfigError(f"{url} is not a run: it has no readable {_CONFIG}")
     if (here / PURGED_FILE).exists():
         return mirror, here, []
-    record = read_run(here)
-    plan = make_plan(record.config, resolved=record.resolved)
+    plan = reopen_plan(read_run(here))
     damaged = [
         f"{mirror.url}, {'/'.join(filter(None, (place, marker)))} or one of its files is damaged"
         for place, marker in ((name, _MEMBERSHIP), (name, _REPORT), ("", data_of(plan.originals[0].prepared)[0]))

@@ -11,16 +11,15 @@ import dataclasses
 import datetime
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from ungan_dist import store
 from ungan_dist.errors import ConfigError
 from ungan_dist.files import hash_file
 from ungan_dist.report.redact import redact_page
-from ungan_dist.runs.record import PURGED_FILE, PURGING_FILE, describe_missing_run, read_run
+from ungan_dist.runs.record import PURGED_FILE, PURGING_FILE, describe_missing_run, read_purge, read_run
 from ungan_dist.runs.upkeep.shared_files import find_neighbours, find_shared_files, list_files
 
 _KEPT = re.compile(
@@ -102,12 +101,11 @@ def purge(folder: Path, *, shared: bool = False, models: bool = False) -> Purge:
         folder, output = done.folder, done.folder.parent
         for name in done.affected:
             _lock(stack, output / name)
-        store.write_json(folder / PURGING_FILE, {"removed": done.removed})
+        store.write_record(folder / PURGING_FILE, {"removed": done.removed})
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         _clean_report(done, now)
         for marker in folder.glob("results/*/*.json"):  # so that an unlearned model can still be loaded
-            files = store.read_json(marker)["files"]
-            _update(marker, files={name: digest for name, digest in files.items() if _is_kept(name, models)})
+            _update(marker, lambda files: {name: hash for name, hash in files.items() if _is_kept(name, models)})
         for name in done.removed:
             _remove(output / name)
         is_busy = any(store.is_locked(other) for other in find_neighbours(folder))
@@ -116,8 +114,8 @@ def purge(folder: Path, *, shared: bool = False, models: bool = False) -> Purge:
             for parent, _, _ in os.walk(place, topdown=False):
                 with contextlib.suppress(OSError):
                     Path(parent).rmdir()
-        before = _read(folder / PURGED_FILE)
-        store.write_json(
+        before = read_purge(folder)
+        store.write_record(
             folder / PURGED_FILE,
             {
                 "purged": before.get("purged", now),
@@ -131,20 +129,22 @@ def purge(folder: Path, *, shared: bool = False, models: bool = False) -> Purge:
     return done
 
 
-def _read(path: Path) -> dict[str, Any]:
-    return store.read_json(path) if path.exists() else {}
-
-
 def _interrupted(folder: Path) -> Iterator[str]:
     """List the files of an interrupted purge, which may have removed what identifies the remaining ones."""
-    for name in _read(folder / PURGING_FILE).get("removed", ()):
+    for name in read_purge(folder, PURGING_FILE).get("removed", ()):
         parts = PurePosixPath(name).parts
         if parts[:1] in ((folder.name,), ("data",), ("shadows",)) and ".." not in parts:
             yield name
 
 
-def _update(path: Path, **fields: Any) -> None:
-    store.write_json(path, store.read_json(path) | fields)
+def _update(marker: Path, change: Callable[[dict[str, str]], dict[str, str]]) -> None:
+    """Change the files that a marker lists; remove a damaged marker."""
+    try:
+        content = store.read_marker(marker)
+    except store.CorruptResult:
+        marker.unlink()
+    else:
+        store.write_record(marker, content | {"files": change(content["files"])})
 
 
 def _lock(stack: contextlib.ExitStack, folder: Path) -> None:
@@ -176,7 +176,7 @@ def _clean_report(done: Purge, now: str) -> None:
         return
     store.write_file(page, cleaned.encode())
     if marker.is_file():
-        _update(marker, files=store.read_json(marker)["files"] | {"report.html": hash_file(page)})
+        _update(marker, lambda files: files | {"report.html": hash_file(page)})
 
 
 def _remove(path: Path) -> None:

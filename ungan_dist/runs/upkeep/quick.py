@@ -9,16 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from ungan_dist import store
-from ungan_dist.config.identity import run_hash
 from ungan_dist.errors import ConfigError
 from ungan_dist.files import hash_file
 from ungan_dist.runs.finished import FINISHED_FILE
-from ungan_dist.runs.record import RunRecord
+from ungan_dist.runs.record import PURGING_FILE, RunRecord, describe_cut_purge
 from ungan_dist.runs.status import STATUS_FILE, RunState, current_state, read_status
 
 SMALL_FILE = 1 << 20
 """Bytes up to which a file is hashed."""
-_MALFORMED = (ValueError, KeyError, TypeError, AttributeError)
+_MALFORMED = (store.CorruptResult, ValueError, KeyError, TypeError, AttributeError)
 """Errors of a record whose JSON or whose structure is damaged."""
 
 
@@ -36,8 +35,10 @@ def verify_quickly(record: RunRecord, folder: Path) -> tuple[RunState, list[str]
         ConfigError: The run is complete, but has no record of its files' sizes yet.
     """
     state = current_state(folder)
-    if state in (RunState.PURGED, RunState.CORRUPT):
+    if state is RunState.PURGED:
         return state, []
+    if os.path.lexists(folder / PURGING_FILE):
+        return RunState.CORRUPT, [describe_cut_purge(folder)]
     corrupt = _find_corrupt(record, folder, complete=state is RunState.COMPLETE)
     if corrupt:
         return RunState.CORRUPT, [f"{path} {reason}" for path, reason in corrupt.items()]
@@ -47,10 +48,8 @@ def verify_quickly(record: RunRecord, folder: Path) -> tuple[RunState, list[str]
 
 def _find_corrupt(record: RunRecord, folder: Path, *, complete: bool) -> dict[Path, str]:
     """Map each corrupt file to the reason."""
-    if not _has_own_hash(record):
-        return {folder / "config.json": "has a hash that does not match its content"}
     corrupt: dict[Path, str] = {}
-    if (folder / STATUS_FILE).exists() and read_status(folder) is None:
+    if os.path.lexists(folder / STATUS_FILE) and read_status(folder) is None:
         corrupt[folder / STATUS_FILE] = "is damaged"
     output = folder.parent
     try:
@@ -75,17 +74,9 @@ def _find_corrupt(record: RunRecord, folder: Path, *, complete: bool) -> dict[Pa
     return corrupt
 
 
-def _has_own_hash(record: RunRecord) -> bool:
-    try:
-        found = run_hash(record.config, record.data_hash, record.given_hash, record.architecture)
-    except _MALFORMED:
-        return False
-    return found == record.run_hash
-
-
 def _recorded_sizes(folder: Path) -> dict[str, Any]:
     try:
-        recorded = store.read_json(folder / FINISHED_FILE)["results"]
+        recorded = store.read_record(folder / FINISHED_FILE)["results"]
     except OSError as error:
         raise ConfigError(
             f"{folder} has no readable {FINISHED_FILE}, which lists its files: run ungan-dist report {folder} once, "
@@ -97,10 +88,9 @@ def _recorded_sizes(folder: Path) -> dict[str, Any]:
 def _check_marker(root: Path, marker: Path, *, id: str | None) -> Iterator[tuple[Path, str]]:
     """Compare the files of a marker with their hashes, and the marker's id with the expected one."""
     try:
-        content = store.read_json(marker)
-        files = dict(content["files"].items())
-        is_damaged = not isinstance(content["facts"], dict) or id not in (None, content["id"])
-    except (OSError, *_MALFORMED):
+        content = store.read_marker(marker)
+        files, is_damaged = content["files"], id not in (None, content["id"])
+    except (OSError, store.CorruptResult):
         files, is_damaged = {}, True
     if is_damaged:
         yield marker, "is missing or damaged"

@@ -11,8 +11,8 @@ from pathlib import Path
 from ungan_dist import store
 from ungan_dist.errors import ConfigError
 from ungan_dist.runs.blocks import fleet_identity
-from ungan_dist.runs.plan import Plan, blocks_of, make_plan
-from ungan_dist.runs.record import PURGED_FILE, RunRecord, read_run
+from ungan_dist.runs.plan import Plan, blocks_of, reopen_plan
+from ungan_dist.runs.record import PURGED_FILE, RunRecord, read_purge, read_run
 from ungan_dist.runs.upkeep.forget_copies import ForgetPictures, collect_forget_pictures, holds_pictures
 
 _NAME_LENGTH = 16
@@ -88,7 +88,7 @@ def list_files(root: Path, place: str = ".") -> Iterator[str]:
 def _make_plan(record: RunRecord) -> tuple[Plan | None, str]:
     """Make the run's plan, which has the forget set; or return the reason why this is impossible."""
     try:
-        plan = make_plan(record.config, resolved=record.resolved)
+        plan = reopen_plan(record)
     except ConfigError as error:
         return None, str(error)
     if (plan.record.data_hash, plan.record.given_hash) != (record.data_hash, record.given_hash):
@@ -99,7 +99,7 @@ def _make_plan(record: RunRecord) -> tuple[Plan | None, str]:
 def _holds_forget_data(folder: Path, name: str, wanted: ForgetPictures | None, reason: str) -> bool:
     data = folder.parent / "data" / name
     if (folder / PURGED_FILE).exists():  # an earlier purge may have found the pictures while the source existed
-        left = store.read_json(folder / PURGED_FILE).get("remaining", ())
+        left = read_purge(folder).get("remaining", ())
         if any(file.startswith(f"data/{name}/") and (folder.parent / file).exists() for file in left):
             return True
     if not data.is_dir():
@@ -114,8 +114,8 @@ def _shadow_units(output: Path) -> defaultdict[str, list[str]]:
     units: defaultdict[str, list[str]] = defaultdict(list)
     for id in sorted({path.name.split(".")[0] for path in output.glob("shadows/[!.]*")}):
         try:
-            units[str(store.read_json(output / f"shadows/{id}.json")["facts"]["data"])[:_NAME_LENGTH]].append(id)
-        except (OSError, ValueError, KeyError, TypeError):
+            units[str(store.read_marker(output / f"shadows/{id}.json")["facts"]["data"])[:_NAME_LENGTH]].append(id)
+        except (OSError, store.CorruptResult, KeyError):
             units[""].append(id)
     return units
 

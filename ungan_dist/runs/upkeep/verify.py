@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ungan_dist import store
-from ungan_dist.config.identity import run_hash
+from ungan_dist.data.ffcv.file import is_beton_intact
+from ungan_dist.data.prepared import is_prepared
 from ungan_dist.data.split import hash_array
 from ungan_dist.errors import Unfinished
+from ungan_dist.files import hash_bytes
 from ungan_dist.report import render
-from ungan_dist.runs.plan import Plan, make_plan
+from ungan_dist.runs.finished import FINISHED_FILE
+from ungan_dist.runs.plan import Plan, blocks_of, reopen_plan
 from ungan_dist.runs.progress import silent
-from ungan_dist.runs.record import PURGED_FILE, PURGING_FILE, RunRecord, find_changes
+from ungan_dist.runs.record import PURGED_FILE, PURGING_FILE, RunRecord, describe_cut_purge, find_changes
 from ungan_dist.runs.reporting import build_report
 from ungan_dist.runs.shadows import ShadowUnit
-from ungan_dist.runs.status import RunState
+from ungan_dist.runs.status import STATUS_FILE, RunState, read_status
 from ungan_dist.runs.targets import TargetUnit
-from ungan_dist.runs.units import root_of
+from ungan_dist.runs.units import is_done, root_of
 
 _REPORT_FILES = ("table.json", "table.md", "timings.json", "report.html")
 """Files that the report's marker must list."""
@@ -42,76 +46,102 @@ def verify(record: RunRecord, folder: Path) -> Verification:
     Raises:
         ConfigError: the run's data cannot be read any more.
     """
-    if (folder / PURGING_FILE).is_file():
-        said = f"a purge of {folder} was interrupted: `ungan-dist purge {folder}` finishes it"
-        return Verification(state=RunState.CORRUPT, corrupt=[said], missing=[])
-    if (folder / PURGED_FILE).is_file():
+    if os.path.lexists(folder / PURGING_FILE):
+        return Verification(state=RunState.CORRUPT, corrupt=[describe_cut_purge(folder)], missing=[])
+    if os.path.lexists(folder / PURGED_FILE):
         return Verification(state=RunState.PURGED, corrupt=[], missing=[])
-    plan = make_plan(record.config, resolved=record.resolved)
-    corrupt = [*_check_identity(record, plan), *_check_shared(plan)]
+    plan = reopen_plan(record)
+    corrupt = [*_check_identity(record, plan), *_check_shared(plan), *_check_records(folder)]
     missing: list[str] = []
     for unit in (*plan.targets, *plan.shadows):
-        condition = store.condition(root_of(unit), unit.marker, id=unit.id)
-        if condition == "absent":
+        if not os.path.lexists(root_of(unit) / unit.marker):
             missing.append(unit.title)
-        elif condition == "corrupt" or not _is_whole(unit):
-            corrupt.append(f"{unit.title}: {root_of(unit) / unit.marker} or a file that it lists was altered")
+            corrupt += _check_checkpoints(unit)
+        elif not is_done(unit):
+            corrupt.append(
+                f"{unit.title}: {root_of(unit) / unit.marker} or a file that it lists was altered, or is of another "
+                f"run, seed or method"
+            )
+    if missing:
+        corrupt += _check_unused_blocks(plan)
     computed = not (missing or corrupt)
     if computed:
         own = [folder / name for name in ("membership.json", "report.json")]
-        missing += [str(path) for path in own if not path.exists()]
+        missing += [str(path) for path in own if not os.path.lexists(path)]
     corrupt += _check_report(plan, complete=computed)
     state = RunState.CORRUPT if corrupt else RunState.PARTIAL if missing else RunState.COMPLETE
     return Verification(state=state, corrupt=corrupt, missing=missing)
 
 
-def _is_whole(unit: TargetUnit | ShadowUnit) -> bool:
-    """Return whether an intact marker lists all files of its unit."""
-    marker = store.read_json(root_of(unit) / unit.marker)
-    if isinstance(unit, ShadowUnit):
-        return unit.log_odds_file in marker["files"]
-    files = {unit.weights_file, unit.log_odds_file, unit.unseen_file}
-    return files <= set(marker["files"]) and {"accuracy", "unlearning_seconds"} <= set(marker["facts"])
-
-
 def _check_identity(record: RunRecord, plan: Plan) -> Iterator[str]:
-    if found := find_changes(record, plan.record):
-        yield from found
-    elif run_hash(record.config, record.data_hash, record.given_hash, record.architecture) != record.run_hash:
-        yield "config.json: its hash does not match its identity"
+    yield from find_changes(record, plan.record)
+    if (record.channels, record.num_classes) != (plan.record.channels, plan.record.num_classes):
+        yield "config.json: its numbers of channels or classes are not those of the data"
+
+
+def _check_records(folder: Path) -> Iterator[str]:
+    """Check the records that a run is judged by without a look at its results."""
+    if os.path.lexists(folder / STATUS_FILE) and read_status(folder) is None:
+        yield f"{folder / STATUS_FILE} is damaged: the next `run` writes it again"
+    if os.path.lexists(folder / FINISHED_FILE):
+        try:
+            store.read_record(folder / FINISHED_FILE)
+        except (store.CorruptResult, OSError) as error:
+            yield f"{error}; `ungan-dist report {folder}` writes it again"
+
+
+def _check_checkpoints(unit: TargetUnit | ShadowUnit) -> Iterator[str]:
+    for name in unit.checkpoints:
+        if _is_altered(root_of(unit), f"{name}.json", id=unit.id):
+            yield f"{unit.title}: the checkpoint {root_of(unit) / name}.json was altered; the next `run` ignores it"
+
+
+def _check_unused_blocks(plan: Plan) -> Iterator[str]:
+    """Check committed shadow models that the plan does not use, because their files or markers were altered."""
+    used = {unit.id for unit in plan.shadows}
+    for unit in blocks_of(plan).candidates():
+        if unit.id not in used and os.path.lexists(root_of(unit) / unit.marker) and not is_done(unit):
+            yield f"{unit.title}: {root_of(unit) / unit.marker} or a file that it lists was altered"
 
 
 def _check_shared(plan: Plan) -> Iterator[str]:
     """Check the membership matrix and the prepared data."""
     content_hash = hash_array(plan.membership)
-    if _is_altered(plan.folder, "membership.json", id=content_hash):
+    files = {"membership.npy": hash_bytes(store.array_bytes(plan.membership))}
+    if os.path.lexists(plan.folder / "membership.json") and (
+        store.committed(plan.folder, "membership.json", id=content_hash) is None
+        or store.read_marker(plan.folder / "membership.json")["files"] != files
+    ):
         yield f"{plan.folder / 'membership.npy'} differs from the matrix of the seed"
     half = plan.membership.shape[1] // 2
     if not ((plan.membership.sum(1) == half).all() and (2 * plan.membership.sum(0) == len(plan.membership)).all()):
         yield "the membership matrix is not balanced"
     prepared = plan.originals[0].prepared
-    if _is_altered(Path(prepared.output), prepared.marker, id=prepared.data_hash):
-        yield f"{Path(prepared.output) / prepared.images} or its labels were altered"
-    if _is_altered(Path(prepared.output), prepared.beton.marker, id=prepared.beton.id):
+    manifest = Path(prepared.output) / prepared.marker
+    if os.path.lexists(manifest) and not is_prepared(plan.source, prepared):
+        yield f"{manifest} does not agree with the data, or {prepared.images} or its labels were altered"
+    if os.path.lexists(prepared.beton.output / prepared.beton.marker) and not is_beton_intact(
+        plan.source, prepared.beton
+    ):
         yield f"{prepared.beton.path} was altered: `ungan-dist prepare {plan.record.config.name} --rebuild` restores it"
 
 
 def _is_altered(root: Path, marker: str, *, id: str) -> bool:
     """Return whether a marker exists and is not intact; its name belongs to this id alone."""
-    return (root / marker).exists() and store.condition(root, marker, id=id) != "intact"
+    return os.path.lexists(root / marker) and store.committed(root, marker, id=id) is None
 
 
 def _check_report(plan: Plan, *, complete: bool) -> Iterator[str]:
     """Check the report's files, and compare the table with a recomputed one."""
     path = plan.folder / "report.json"
-    if not path.exists():
+    if not os.path.lexists(path):
         return
     try:
-        marker = store.read_json(path)
-        id, named = str(marker["id"]), set(marker["files"])
-    except (ValueError, KeyError, TypeError):
-        id, named = "", set[str]()
-    if not named >= set(_REPORT_FILES) or store.condition(plan.folder, "report.json", id=id) != "intact":
+        id = store.read_marker(path)["id"]
+        is_intact = store.committed(plan.folder, path.name, id=id, files=_REPORT_FILES) is not None
+    except (store.CorruptResult, OSError):
+        is_intact = False
+    if not is_intact:
         yield f"{path}: a file of the report was altered; `ungan-dist report {plan.folder}` writes it again"
         return
     if not complete:

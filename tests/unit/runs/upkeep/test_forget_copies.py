@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from damaged_records import rewrite_run
 from PIL import Image
 from small_audit import small_config
 
@@ -114,7 +115,7 @@ def test_without_the_source_the_forget_pictures_are_unknown_unless_found_before(
     for place in (output, fresh):
         record = store.read_json(place / "run/config.json")
         record["identity"]["source"] |= gone
-        store.write_json(place / "run/config.json", {**record, "source_path": str(output / "gone")})
+        rewrite_run(place / "run/config.json", identity=record["identity"], source_path=str(output / "gone"))
     unknown = plan_purge(fresh / "run")
     assert any("forget pictures are unknown" in doubt for doubt in unknown.doubts)
     known = plan_purge(output / "run")

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from damaged_records import make_old, rewrite_run
 from in_process import InProcess, run_command
 from small_audit import small_config
 
@@ -35,8 +36,7 @@ def files(folder: Path) -> set[str]:
 
 def add_run(output: Path, name: str, **changes: object) -> None:
     """Make another run in the state of a newly started driver."""
-    record = store.read_json(output / "run/config.json")
-    store.write_json(output / name / "config.json", {**record, **changes})
+    rewrite_run(output / name / "config.json", **changes)
 
 
 def needles(output: Path) -> list[bytes]:
@@ -278,10 +278,10 @@ def test_without_the_data_the_last_run_removes_shadow_models(output: Path, tmp_p
     record["identity"]["source"]["kind"] = "parquet"
     if neighbour:
         add_run(output, "neighbour", data_hash="0" * 64)
-    store.write_json(output / "run/config.json", {**record, "source_path": str(tmp_path / "gone")})
+    rewrite_run(output / "run/config.json", identity=record["identity"], source_path=str(tmp_path / "gone"))
     unnamed, *named = sorted(output.glob("shadows/*.json"))
     facts = {name: value for name, value in store.read_json(unnamed)["facts"].items() if name != "data"}
-    store.write_json(unnamed, {**store.read_json(unnamed), "facts": facts})  # markers as written by early versions
+    make_old(unnamed, facts=facts)
     done = purge(output / "run")
     left = {name for name in files(output) if not name.startswith(("run/", "neighbour/"))}
     expected = {f"shadows/{unnamed.stem}{end}" for end in (".json", ".npy")} if neighbour else set()
@@ -310,4 +310,4 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
 def test_purged_json_is_plain(output: Path) -> None:
     purge(output / "run")
     record = json.loads((output / "run/purged.json").read_text())
-    assert set(record) == {"purged", "last", "removed", "remaining", "notes"}
+    assert set(record) == {"purged", "last", "removed", "remaining", "notes", "sha256"}
