@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from in_process import InProcess, run_command
+from in_process import InProcess, rehearse_here, run_command
 from small_audit import small_config
 from torch import nn
 
@@ -40,6 +40,7 @@ def own_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr("ungan_dist.report.figures.draw_figures", lambda _: [])
+        patch.setattr("ungan_dist.runs.rehearsal.process.rehearse_in_process", rehearse_here)
         mirror = connect(f"file://{folder}/there", folder=folder / "work")
         audit(config, run_units=InProcess(), mirror=mirror)
     return folder
@@ -109,8 +110,9 @@ def test_a_users_model_is_loaded_only_into_what_is_given_again(place: Path, wher
         assert all(torch.equal(weights[0][name], one[name]) for one in weights)
 
 
-def test_a_run_uses_the_factory_of_the_command_line_alone(place: Path) -> None:
+def test_a_run_uses_the_factory_of_the_command_line_alone(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A record that names another factory is not this run, and the factory that it names is not called."""
+    monkeypatch.setattr("ungan_dist.runs.rehearsal.process.rehearse_in_process", rehearse_here)
     (place / "mine.py").write_text(HARMLESS.replace("16 * channels", "4 * channels").replace("Pool2d(4)", "Pool2d(2)"))
     config = small_config(place / "work", model=ModelConfig(factory="mine:build"), methods=METHODS)
     config = replace(config, train=replace(config.train, epochs=1))

@@ -137,7 +137,7 @@ def test_another_architecture_is_another_run(tmp_path: Path, module: Callable[[s
         folder = plan.folder
     record = read_run(folder)
     assert dataclasses.replace(record.config, output=config.output) == dataclasses.replace(
-        config, execution=record.config.execution
+        config, execution=record.config.execution, shadows=record.config.shadows
     )
     assert record.run_hash == plan.record.run_hash
 
