@@ -8,6 +8,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Int
 
+from ungan_dist.attack.arrays import to_numpy
+
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
@@ -31,6 +33,10 @@ class Evidence:
     """Mean loss per epoch or round, by name of the loss."""
     unlearning_seconds: float
     """T_U: time of the unlearning alone, with the device synchronised at both ends."""
+
+    def __post_init__(self) -> None:
+        for name in ("log_odds", "log_odds_unseen", "scores", "retain", "forget", "non_members"):
+            object.__setattr__(self, name, to_numpy(name, getattr(self, name)))
 
 
 @dataclass(frozen=True, kw_only=True)

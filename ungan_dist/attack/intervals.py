@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import isfinite, sqrt
+from math import sqrt
 from typing import Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Float64, Int, UInt8
+from jaxtyping import Float64, Int, UInt8
 from scipy.stats import binomtest
 from scipy.stats import t as student_t
 
+from ungan_dist.attack.arrays import Values, describe, to_numpy
 from ungan_dist.attack.evidence import Interval, Verdict
 
 SEEDS_FOR_T = 3
@@ -19,7 +20,7 @@ RESAMPLES_AT_ONCE = 100
 """Resamples per chunk. The cumulative counts of a large audit then need about ten megabytes."""
 
 
-def student_t_interval(per_seed: Sequence[float], level: float) -> Interval:
+def student_t_interval(per_seed: Values, level: float) -> Interval:
     """Compute Student's t interval of the mean over seeds, which includes the variation between seeds.
 
     Raises:
@@ -30,25 +31,25 @@ def student_t_interval(per_seed: Sequence[float], level: float) -> Interval:
         >>> round(interval.low, 3), round(interval.high, 3)
         (0.495, 0.545)
     """
-    _check(per_seed, level)
-    if len(per_seed) < SEEDS_FOR_T:
-        raise ValueError(f"Student's t needs at least {SEEDS_FOR_T} seeds, got {len(per_seed)}: use bootstrap_interval")
-    mean = float(np.mean(per_seed))
-    error = float(np.std(per_seed, ddof=1)) / sqrt(len(per_seed))
-    half = float(student_t.ppf((1 + level) / 2, len(per_seed) - 1)) * error
+    values = _to_values(per_seed, level)
+    if len(values) < SEEDS_FOR_T:
+        raise ValueError(f"Student's t needs at least {SEEDS_FOR_T} seeds, got {len(values)}: use bootstrap_interval")
+    mean = float(np.mean(values))
+    error = float(np.std(values, ddof=1)) / sqrt(len(values))
+    half = float(student_t.ppf((1 + level) / 2, len(values) - 1)) * error
     return Interval(
         mean=mean,
         low=mean - half,
         high=mean + half,
         level=level,
         kind="student_t",
-        per_seed=[float(value) for value in per_seed],
+        per_seed=values.tolist(),
     )
 
 
 def bootstrap_interval(
-    per_seed: Sequence[float],
-    resamples: Float[np.ndarray, "seeds resamples"],
+    per_seed: Values,
+    resamples: Values,
     level: float,
     *,
     num_examples: int | None = None,
@@ -57,7 +58,7 @@ def bootstrap_interval(
 
     Args:
         per_seed: the statistic on the examples themselves.
-        resamples: the statistic on resampled examples, one row per seed, from ``bootstrap``. For a gap between two
+        resamples: the statistic on resampled examples, [seeds, resamples], from ``bootstrap``. For a gap between two
             methods, pass the difference of their resamples under the same counts, which is paired by example.
         num_examples: the number of examples over all seeds, if the statistic is a share. The interval is then widened
             to Clopper and Pearson's, because a bootstrap of 0 in n has no width. At n = 34 it covered 18–43 %.
@@ -67,21 +68,23 @@ def bootstrap_interval(
         >>> round(interval.low, 2), round(interval.high, 2)
         (0.41, 0.59)
     """
-    _check(per_seed, level)
-    if resamples.ndim != 2 or len(resamples) != len(per_seed) or not np.isfinite(resamples).all():
-        raise ValueError(f"one row of finite resamples per seed is needed: {len(per_seed)} seeds, {resamples.shape}")
-    low, high = np.quantile(resamples.mean(0), [(1 - level) / 2, (1 + level) / 2])
+    values, drawn = _to_values(per_seed, level), to_numpy("resamples", resamples).astype(np.float64, copy=False)
+    if drawn.ndim != 2 or len(drawn) != len(values) or not np.isfinite(drawn).all():
+        raise ValueError(
+            f"one row of finite resamples per seed is needed: {len(values)} seeds, resamples are {describe(resamples)}"
+        )
+    low, high = np.quantile(drawn.mean(0), [(1 - level) / 2, (1 + level) / 2])
     if num_examples is not None:
-        num_hits = round(float(np.mean(per_seed)) * num_examples)
+        num_hits = round(float(np.mean(values)) * num_examples)
         exact = binomtest(num_hits, num_examples).proportion_ci(level, "exact")
         low, high = min(low, exact.low), max(high, exact.high)
     return Interval(
-        mean=float(np.mean(per_seed)),
+        mean=float(np.mean(values)),
         low=float(low),
         high=float(high),
         level=level,
         kind="bootstrap",
-        per_seed=[float(value) for value in per_seed],
+        per_seed=values.tolist(),
     )
 
 
@@ -116,15 +119,15 @@ Statistics = Callable[..., Float64[np.ndarray, "statistics resamples"]]
 
 def bootstrap(
     statistics: Statistics,
-    sets: Sequence[Float64[np.ndarray, " _"]],
-    counts: Sequence[UInt8[np.ndarray, "resamples _"]],
+    sets: Sequence[Values],
+    counts: Sequence[Values],
 ) -> Float64[np.ndarray, "statistics resamples"]:
     """Compute statistics of resampled sets of scores. Each set is resampled within itself.
 
     Args:
         statistics: a function of one ``ResampledScores`` per set.
-        sets: the scores of each set.
-        counts: one array of ``draw_resample_counts`` per set.
+        sets: the scores of each set, one-dimensional.
+        counts: one array of ``draw_resample_counts`` per set, [resamples, examples].
 
     Examples:
         >>> forget, non_members = np.array([0.2, 0.9, 0.7]), np.array([0.1, 0.3])
@@ -132,14 +135,16 @@ def bootstrap(
         >>> bootstrap(lambda a, b: resample_auc(a, b)[None], [forget, non_members], counts).shape
         (1, 100)
     """
-    for scores, drawn in zip(sets, counts, strict=True):
-        if drawn.shape[1:] != scores.shape or drawn.shape[0] != counts[0].shape[0]:
-            raise ValueError(f"counts of shape {drawn.shape} do not resample {scores.shape} scores")
-    orders = [np.argsort(scores) for scores in sets]
+    arrays = [to_numpy("scores", scores).astype(np.float64, copy=False) for scores in sets]
+    draws = [to_numpy("counts", drawn) for drawn in counts]
+    for scores, drawn in zip(arrays, draws, strict=True):
+        if scores.ndim != 1 or drawn.shape[1:] != scores.shape or drawn.shape[0] != draws[0].shape[0]:
+            raise ValueError(f"counts of shape {drawn.shape} do not resample scores of shape {scores.shape}")
+    orders = [np.argsort(scores) for scores in arrays]
     parts: list[np.ndarray] = []
-    for start in range(0, len(counts[0]), RESAMPLES_AT_ONCE):
+    for start in range(0, len(draws[0]), RESAMPLES_AT_ONCE):
         resampled: list[ResampledScores] = []
-        for scores, order, drawn in zip(sets, orders, counts, strict=True):
+        for scores, order, drawn in zip(arrays, orders, draws, strict=True):
             chunk = drawn[start : start + RESAMPLES_AT_ONCE]
             below = np.zeros((len(chunk), len(scores) + 1), dtype=np.int32)
             np.cumsum(np.take(chunk, order, axis=1), axis=1, dtype=np.int32, out=below[:, 1:])
@@ -207,8 +212,10 @@ def _num_up_to(
     return scores.below[np.arange(len(places)), places]
 
 
-def _check(per_seed: Sequence[float], level: float) -> None:
-    if not per_seed or not all(isfinite(value) for value in per_seed):
-        raise ValueError(f"an interval needs finite values, one per seed, got {list(per_seed)}")
+def _to_values(per_seed: Values, level: float) -> Float64[np.ndarray, " seeds"]:
+    values = to_numpy("per_seed", per_seed).astype(np.float64)
+    if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
+        raise ValueError(f"an interval needs finite values, one per seed, got {values.tolist()}")
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, both excluded, got {level}")
+    return values

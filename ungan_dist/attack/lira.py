@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int
 from scipy.special import log_ndtr
+
+from ungan_dist.attack.arrays import Values, describe, to_numpy, to_positions
 
 Center = Literal["mean", "median"]
 Mode = Literal["online", "offline"]
@@ -41,8 +43,12 @@ class Moments(NamedTuple):
     squares: Float64[np.ndarray, "*groups"]
 
 
-def compute_moments(values: Float64[np.ndarray, "models ..."], chosen: Bool[np.ndarray, "models ..."]) -> Moments:
-    """Compute moments over the chosen models, in two passes to avoid cancellation if the mean is far from zero."""
+def compute_moments(values: Values, chosen: Values) -> Moments:
+    """Compute moments over the chosen models, in two passes to avoid cancellation if the mean is far from zero.
+
+    Both arguments are [models, …].
+    """
+    values, chosen = _to_pair(values, chosen)
     num_values = chosen.sum(0)
     weights = chosen.astype(np.float64)  # once, because each product with bools would convert them again
     mean = np.einsum("k...,k...->...", values, weights) / np.maximum(num_values, 1)
@@ -51,13 +57,13 @@ def compute_moments(values: Float64[np.ndarray, "models ..."], chosen: Bool[np.n
     return Moments(num_values, mean, np.einsum("k...,k...->...", deviations, deviations))
 
 
-def compute_in_and_out_moments(
-    values: Float64[np.ndarray, "models columns"], is_in: Bool[np.ndarray, "models columns"]
-) -> tuple[Moments, Moments]:
+def compute_in_and_out_moments(values: Values, is_in: Values) -> tuple[Moments, Moments]:
     """Compute moments over the IN models and over the OUT models of each column, in two passes for both.
 
-    OUT sums are totals minus IN sums. OUT squares below 1e-16 of the IN group's are lost, and none is negative.
+    Both arguments are [models, columns]. OUT sums are totals minus IN sums. OUT squares below 1e-16 of the IN group's
+    are lost, and none is negative.
     """
+    values, is_in = _to_pair(values, is_in)
     weights = is_in.astype(np.float64)
     num_in = is_in.sum(0)
     num_out = len(values) - num_in
@@ -85,35 +91,35 @@ def merge_moments(parts: Moments, axis: int | tuple[int, ...] = 0) -> Moments:
 
 
 def likelihood_ratio(
-    shadow_log_odds: Float[np.ndarray, "models examples queries"],
-    membership: Bool[np.ndarray, "models examples"],
-    target_log_odds: Float[np.ndarray, "examples queries"],
+    shadow_log_odds: Values,
+    membership: Values,
+    target_log_odds: Values,
     *,
     center: Center = "mean",
     variance: Variance = "auto",
     mode: Mode = "online",
     sigma_floor: float = 1e-3,
-    leave_out: Sequence[int] = (),
+    leave_out: Values = (),
 ) -> Float64[np.ndarray, " examples"]:
     """Compute LiRA's score of each example, the log-likelihood ratio of member to non-member.
 
     Online, the score is ``log N(φ; μ_in, σ_in) − log N(φ; μ_out, σ_out)``. Offline, it is
     ``log Φ((φ − μ_out) / σ_out)``, from the models that never had the example. Both are averaged over the queries. A
-    higher score means member.
+    higher score means member. All arrays may be NumPy arrays, torch tensors or lists.
 
     Args:
-        shadow_log_odds: log-odds of every shadow model on every example, in nats. The array is read once and may be
-            memory-mapped.
-        membership: True where a shadow model was trained on an example.
-        target_log_odds: log-odds of the attacked model.
+        shadow_log_odds: log-odds of every shadow model on every example, [models, examples, queries], in nats; read
+            once. A NumPy array may be memory-mapped.
+        membership: True where a shadow model was trained on an example, [models, examples].
+        target_log_odds: log-odds of the attacked model, [examples, queries].
         center: mean, or median as in Carlini's code.
         variance: ``per_example`` uses each example's own (population) variance. ``pooled`` uses one for IN and one for
             OUT, from deviations within examples. ``carlini_fixed`` uses the variance of all IN values about their
             common mean, also for OUT, as in the public code. Offline, it uses all OUT values. ``auto`` uses
             ``resolve_variance``.
         sigma_floor: smallest standard deviation of a Gaussian, in nats.
-        leave_out: shadow models to ignore. If the target is one of them, list it and its complementary partner, whose
-            membership reveals the target's.
+        leave_out: shadow models to ignore, as positions or as a mask. If the target is one of them, list it and its
+            complementary partner, whose membership reveals the target's.
 
     Raises:
         ValueError: shapes do not fit, an example has too few models, or log-odds are not finite.
@@ -148,32 +154,39 @@ class ShadowFits:
     num_examples: int
     num_queries: int
 
-    def score(self, target_log_odds: Float[np.ndarray, "examples queries"]) -> Float64[np.ndarray, " examples"]:
+    def score(self, target_log_odds: Values) -> Float64[np.ndarray, " examples"]:
         """Compute LiRA's score of each example. A higher score means member.
+
+        Args:
+            target_log_odds: log-odds of the attacked model, [examples, queries].
 
         Raises:
             ValueError: the shape differs from the shadow models', or log-odds are not finite.
         """
-        _check_target(target_log_odds, (self.num_examples, self.num_queries))
-        phi = np.asarray(target_log_odds, dtype=np.float64).reshape(-1)
+        target = to_numpy("target_log_odds", target_log_odds)
+        if target.shape != (self.num_examples, self.num_queries):
+            needed = f"[{self.num_examples}, {self.num_queries}], as the shadow models have examples and queries"
+            raise ValueError(f"target_log_odds must have shape {needed}, got {describe(target_log_odds)}")
+        _check_finite(target)
+        phi = np.asarray(target, dtype=np.float64).reshape(-1)
         standardised = {group: (phi - center) / self.sigma[group] for group, center in self.center.items()}
         if self.mode == "offline":
             score = log_ndtr(standardised["out"])
         else:
             score = (standardised["out"] ** 2 - standardised["in"] ** 2) / 2
             score += np.log(self.sigma["out"] / self.sigma["in"])
-        return score.reshape(target_log_odds.shape).mean(1)
+        return score.reshape(target.shape).mean(1)
 
 
 def fit_shadows(
-    shadow_log_odds: Float[np.ndarray, "models examples queries"],
-    membership: Bool[np.ndarray, "models examples"],
+    shadow_log_odds: Values,
+    membership: Values,
     *,
     center: Center = "mean",
     variance: Variance = "auto",
     mode: Mode = "online",
     sigma_floor: float = 1e-3,
-    leave_out: Sequence[int] = (),
+    leave_out: Values = (),
 ) -> ShadowFits:
     """Fit the Gaussians of ``likelihood_ratio``, with the same arguments.
 
@@ -187,17 +200,15 @@ def fit_shadows(
         >>> fits.score(np.array([[4.5]])), fits.score(np.array([[1.5]]))
         (array([9.]), array([-9.]))
     """
-    _check_shapes(shadow_log_odds, membership)
-    num_models, num_examples, num_queries = shadow_log_odds.shape
+    shadow, is_member = _to_arrays(shadow_log_odds, membership)
+    num_models, num_examples, num_queries = shadow.shape
     _check_choices(center, variance, mode, sigma_floor)
-    if not all(0 <= model < num_models for model in leave_out):
-        raise ValueError(f"leave_out must name shadow models in 0 … {num_models - 1}, got {list(leave_out)}")
-    kept = np.setdiff1d(np.arange(num_models), np.asarray(leave_out, dtype=np.int64))
+    kept = np.setdiff1d(np.arange(num_models), to_positions("leave_out", leave_out, num_models))
     variance = resolve_variance(variance, num_models)
-    _check_counts(membership, kept, mode, needed=2 if variance == "per_example" else 1)
+    _check_counts(is_member, kept, mode, needed=2 if variance == "per_example" else 1)
 
     groups = ("out",) if mode == "offline" else ("in", "out")
-    fits = _fit(shadow_log_odds, membership, kept, groups, center)
+    fits = _fit(shadow, is_member, kept, groups, center)
     sigma = {group: np.maximum(_standard_deviation(fits[group].moments, variance), sigma_floor) for group in groups}
     if variance == "carlini_fixed" and mode == "online":
         sigma["out"] = sigma["in"]
@@ -282,18 +293,32 @@ def _standard_deviation(fit: Moments, variance: ResolvedVariance) -> np.ndarray 
     return np.sqrt(fit.squares.sum() / degrees_of_freedom)
 
 
-def _check_shapes(shadow: np.ndarray, membership: np.ndarray) -> None:
+def _to_arrays(
+    shadow_log_odds: Values, membership: Values
+) -> tuple[Float[np.ndarray, "models examples queries"], Bool[np.ndarray, "models examples"]]:
+    shadow = to_numpy("shadow_log_odds", shadow_log_odds)
     if shadow.ndim != 3 or 0 in shadow.shape:
-        raise ValueError(f"shadow_log_odds must be models × examples × queries, got shape {shadow.shape}")
-    if membership.shape != shadow.shape[:2] or membership.dtype != np.bool_:
+        got = describe(shadow_log_odds)
+        remedy = "; add an axis for the one query with shadow_log_odds[..., None]" if shadow.ndim == 2 else ""
+        raise ValueError(f"shadow_log_odds must have the shape [models, examples, queries], got {got}{remedy}")
+    is_member = to_numpy("membership", membership)
+    if is_member.shape != shadow.shape[:2] or is_member.dtype != np.bool_:
+        remedy = "; convert zeros and ones with membership == 1" if is_member.shape == shadow.shape[:2] else ""
         raise ValueError(
-            f"membership must be bool of shape {shadow.shape[:2]}, got {membership.dtype} of shape {membership.shape}"
+            f"membership must be bool of shape {list(shadow.shape[:2])}, the models and examples of shadow_log_odds, "
+            f"got {describe(membership)}{remedy}"
         )
+    return shadow if shadow.dtype.kind == "f" else shadow.astype(np.float64), is_member
 
 
-def _check_target(target: np.ndarray, shape: tuple[int, ...]) -> None:
-    if target.shape != shape:
-        raise ValueError(f"target_log_odds must have shape {shape}, got {target.shape}")
+def _to_pair(values: Values, chosen: Values) -> tuple[Float64[np.ndarray, ...], Bool[np.ndarray, ...]]:
+    numbers, mask = to_numpy("values", values).astype(np.float64, copy=False), to_numpy("the mask", chosen)
+    if numbers.shape != mask.shape or mask.dtype != np.bool_:
+        raise ValueError(f"the mask must be bool of shape {list(numbers.shape)}, got {describe(chosen)}")
+    return numbers, mask
+
+
+def _check_finite(target: np.ndarray) -> None:
     broken = int((~np.isfinite(target)).any(1).sum())
     if broken:
         raise ValueError(f"the target's log-odds are not finite on {broken} of {len(target)} examples: it has diverged")

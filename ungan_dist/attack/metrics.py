@@ -1,4 +1,7 @@
-"""Metrics of attack scores: TNR at a fixed FNR, TPR at a fixed FPR, AUC. Exact order statistics, no interpolation."""
+"""Metrics of attack scores: TNR at a fixed FNR, TPR at a fixed FPR, AUC. Exact order statistics, no interpolation.
+
+Scores are one-dimensional NumPy arrays, torch tensors or lists.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,9 @@ from fractions import Fraction
 from math import ceil, floor
 
 import numpy as np
-from jaxtyping import Float64, Shaped
-from numpy.typing import ArrayLike
+from jaxtyping import Float64
+
+from ungan_dist.attack.arrays import Values, describe, to_numpy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,9 +27,7 @@ class OperatingPoint:
     """Scores below it are rejected."""
 
 
-def operating_point(
-    member_scores: Shaped[np.ndarray, " members"], nonmember_scores: Shaped[np.ndarray, " nonmembers"], fnr: float
-) -> OperatingPoint:
+def operating_point(member_scores: Values, nonmember_scores: Values, fnr: float) -> OperatingPoint:
     """Reject as many scores as possible while fewer than ``fnr`` of the members are rejected.
 
     The members' scores are m_1 ≤ … ≤ m_n, and k = ⌈fnr · n⌉ − 1. A score below m_{k+1} is rejected. Members tied with
@@ -50,9 +52,7 @@ def operating_point(
     )
 
 
-def tnr_at_fnr(
-    member_scores: Shaped[np.ndarray, " members"], nonmember_scores: Shaped[np.ndarray, " nonmembers"], fnr: float
-) -> float:
+def tnr_at_fnr(member_scores: Values, nonmember_scores: Values, fnr: float) -> float:
     """Return the share of non-members that ``operating_point`` rejects.
 
     Examples:
@@ -62,9 +62,7 @@ def tnr_at_fnr(
     return operating_point(member_scores, nonmember_scores, fnr).tnr
 
 
-def tpr_at_fpr(
-    positive: Shaped[np.ndarray, " positives"], negative: Shaped[np.ndarray, " negatives"], fpr: float
-) -> float:
+def tpr_at_fpr(positive: Values, negative: Values, fpr: float) -> float:
     """Return the share of positives above a threshold that at most ``fpr`` of the negatives exceed.
 
     The threshold is the (⌊fpr · n⌋ + 1)-th largest negative score. Ties with it count as negative.
@@ -81,7 +79,7 @@ def tpr_at_fpr(
     return float((positives > threshold).mean())
 
 
-def auc(positive: Shaped[np.ndarray, " positives"], negative: Shaped[np.ndarray, " negatives"]) -> float:
+def auc(positive: Values, negative: Values) -> float:
     """Return the probability that a positive scores higher than a negative. Ties count half.
 
     Examples:
@@ -94,7 +92,7 @@ def auc(positive: Shaped[np.ndarray, " positives"], negative: Shaped[np.ndarray,
 
 
 def roc_curve(
-    positive: Shaped[np.ndarray, " positives"], negative: Shaped[np.ndarray, " negatives"]
+    positive: Values, negative: Values
 ) -> tuple[Float64[np.ndarray, " thresholds"], Float64[np.ndarray, " thresholds"]]:
     """Return false and true positive rates from (0, 0) to (1, 1), one point for each distinct score.
 
@@ -155,10 +153,10 @@ def _exact(rate: float) -> Fraction:
     return Fraction(str(float(rate)))
 
 
-def _scores(name: str, scores: ArrayLike) -> np.ndarray:
-    values = np.asarray(scores)
+def _scores(name: str, scores: Values) -> np.ndarray:
+    values = to_numpy(f"{name} scores", scores)
     if values.ndim != 1 or not len(values):
-        raise ValueError(f"{name} scores must be one-dimensional and not empty, got shape {values.shape}")
+        raise ValueError(f"{name} scores must be one-dimensional and not empty, got {describe(scores)}")
     num_nan = int(np.isnan(values).sum())
     if num_nan:
         raise ValueError(f"{num_nan} of {len(values)} {name} scores are NaN: they have no order")

@@ -7,7 +7,6 @@ import zlib
 from collections.abc import Iterator
 
 import numpy as np
-import torch
 
 
 def derive_seed(*words: int | str) -> int:
@@ -25,6 +24,8 @@ def derive_seed(*words: int | str) -> int:
 @contextlib.contextmanager
 def seed_layers(*words: int | str) -> Iterator[None]:
     """Seed the draws of a model's layers, such as dropout, with these words; restore the global state at the end."""
+    import torch  # here, so that the attack needs none
+
     devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(derive_seed("layers", *words))

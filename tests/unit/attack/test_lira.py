@@ -241,7 +241,10 @@ def test_unknown_options_are_refused(options, monkeypatch):
 def test_mismatched_shapes_are_refused(monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     shadow, membership, target = fleet()
-    with pytest.raises(ValueError, match="shadow_log_odds must be"):
+    with pytest.raises(
+        ValueError,
+        match="shadow_log_odds must have the shape",
+    ):
         likelihood_ratio(shadow[:, :, 0], membership, target)
     with pytest.raises(ValueError, match="membership must be bool"):
         likelihood_ratio(shadow, membership.astype(float), target)
