@@ -133,6 +133,10 @@ class Report:
     """Files, relative to the output folder, that still hold data of the forget set."""
     notes: list[str] = field(default_factory=list)
     """Remarks about the given model and lists, and about defaults used in their place."""
+    copies: str = ""
+    """How many forget examples have the same pixels as other examples; empty if none has."""
+    copied: tuple[str, ...] = ()
+    """The first of these examples, for the terminal alone: ids are personal data."""
     examples: list[ForgetExample] = field(default_factory=list)
     """Only of a public bundled data set, or if the config requests them."""
     remedies: Remedies = Remedies()

@@ -40,6 +40,7 @@ SHORT = {
     "--model": "--model.factory",
     "--original": "--given.original",
     "--forget": "--given.forget",
+    "--forget-copies": "--split.forget-copies",
     "--members": "--given.members",
     "--unlearned": "--given.unlearned",
 }

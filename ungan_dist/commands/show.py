@@ -23,6 +23,8 @@ def show(report: Report, folder: Path, *, url: str | None = None) -> int:
         # rich would assume 80 columns for a file
         console.width = max(console.width, WIDTH)
     console.print(build_terminal_table(report, min(console.width, WIDTH)))
+    if report.copies:
+        print(f"warning: {report.copies} The first are: {', '.join(report.copied)}", file=sys.stderr)
     print(f"report: {folder / 'report.html'}")
     if url is not None:
         print(f"run: {url}")

@@ -68,6 +68,8 @@ class AuditConfig(ExecutionHalf, MethodConfigs, Experiment):
                 "--unlearned needs the training set of the model: name it by --members (given.members), or give "
                 "--original if the model was trained on all of the training data"
             )
+        if self.split.forget_copies == "also" and self.given.forget is None:
+            raise ValueError("--forget-copies also adds copies to a forget list: name the list by --forget")
         if self.num_seeds > 1 and (self.given.original or self.given.unlearned):
             raise ValueError(
                 f"given weights are one model, the same under every seed, so an interval over {self.num_seeds} seeds "

@@ -50,6 +50,9 @@ class SplitConfig:
     """Fraction of D to forget, drawn at random."""
     seed: int = 42
     """Seed of D_u and of the pool D ∪ D^s. Each audit seed redraws D and D_f from the pool."""
+    forget_copies: Literal["report", "also"] = field(default="report", metadata=ADDED)
+    """What happens to training examples with the same pixels as a listed forget example. report: they are counted in
+    the report. also: they are added to the forget set."""
 
     def __post_init__(self) -> None:
         positive(train=self.train, shadow_pool=self.shadow_pool, unseen=self.unseen)

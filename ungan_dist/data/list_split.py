@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Int
 
 from ungan_dist.config.audit import AuditConfig
+from ungan_dist.data.copies import add_copies
 from ungan_dist.data.lists import ExampleList, read_list
 from ungan_dist.data.sources.source import Source
 from ungan_dist.data.split import hash_array
@@ -25,8 +26,10 @@ MIN_OUTSIDE = 12
 
 @dataclass(frozen=True, kw_only=True)
 class ListSplit:
-    """All sets but the forget set, as indices into the source in increasing order."""
+    """All sets, as indices into the source in increasing order."""
 
+    forget: Int[np.ndarray, " forget"]
+    """The listed examples, with their copies if the config adds them."""
     retain: Int[np.ndarray, " retain"]
     non_members: Int[np.ndarray, " non_members"]
     """D^s."""
@@ -51,6 +54,9 @@ def split_around_members(config: AuditConfig, source: Source, forget: ExampleLis
     """
     notes: list[str] = []
     members = _members(config, source, forget, notes)
+    if config.split.forget_copies == "also":
+        forget, added = add_copies(forget, source, members)
+        notes += added
     retain = np.setdiff1d(members, forget.indices)
     _check_retain(config, source, forget, retain)
     outside = np.setdiff1d(np.arange(len(source.images)), members)
@@ -82,6 +88,7 @@ def split_around_members(config: AuditConfig, source: Source, forget: ExampleLis
         # the key is hashed into the run's name, so it keeps its first spelling
         hashes = {"never_seen": hash_array(np.sort(non_members)), "test": hash_array(test)}
     return ListSplit(
+        forget=forget.indices,
         retain=retain,
         non_members=np.sort(non_members),
         unseen=np.sort(unseen),
@@ -109,6 +116,9 @@ def split_in_fixed_pool(config: AuditConfig, source: Source, forget: ExampleList
             f"{forget.describe(int(odd))} is an official test example, which is not trained on unless --members "
             f"lists it: leave it out"
         )
+    notes: list[str] = []
+    if config.split.forget_copies == "also":
+        forget, notes = add_copies(forget, source, candidates)
     num_members = round((MEMBER_FRACTION if source.test is None else MEMBER_FRACTION_WITH_TEST) * len(candidates))
     _check_outside(len(candidates) - num_members)
     num_listed = len(forget.indices)
@@ -122,7 +132,6 @@ def split_in_fixed_pool(config: AuditConfig, source: Source, forget: ExampleList
     pool, rest = np.split(np.random.default_rng(config.split.seed).permutation(candidates), [2 * num_members])
     others = pool[~np.isin(pool, forget.indices)]
     strangers = rest[np.isin(rest, forget.indices)]
-    notes: list[str] = []
     if len(strangers):
         others, exchanged = np.split(others, [len(others) - len(strangers)])
         rest[np.isin(rest, strangers)] = exchanged
@@ -138,7 +147,7 @@ def split_in_fixed_pool(config: AuditConfig, source: Source, forget: ExampleList
     sets = {"non_members": np.sort(non_members), "unseen": np.sort(unseen), "test": np.sort(test)}
     # the keys are hashed into the run's name, so they keep their first spelling
     hashes = {"never_seen" if name == "non_members" else name: hash_array(values) for name, values in sets.items()}
-    return ListSplit(retain=retain, notes=notes, hashes=hashes, **sets)
+    return ListSplit(forget=forget.indices, retain=retain, notes=notes, hashes=hashes, **sets)
 
 
 def _members(config: AuditConfig, source: Source, forget: ExampleList, notes: list[str]) -> Int[np.ndarray, " members"]:

@@ -111,7 +111,7 @@ def list_caveats(report: Report) -> list[str]:
         found.append("The original is not in the table, so this run does not show that the attack can detect anything.")
     if len(list_seeds(report)) == 1:
         found.append("One seed cannot rank methods, because the variation between seeds is not known.")
-    return [*report.notes, *found]
+    return [*([report.copies] if report.copies else []), *report.notes, *found]
 
 
 def _at_chance(report: Report) -> list[str]:

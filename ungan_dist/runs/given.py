@@ -42,15 +42,15 @@ def given_sets(config: AuditConfig, source: Source) -> GivenSets:
     trained_here = given.original is None and given.members is None
     sets = (split_in_fixed_pool if trained_here else split_around_members)(config, source, forget)
     notes = [*sets.notes]
-    members = np.union1d(sets.retain, forget.indices)
+    members = np.union1d(sets.retain, sets.forget)
     pool = np.union1d(members, sets.non_members)
     split = Split(pool=pool, unseen=sets.unseen, test=sets.test)
     draw = SeedSplit(
         retain=np.searchsorted(pool, sets.retain),
-        forget=np.searchsorted(pool, forget.indices),
+        forget=np.searchsorted(pool, sets.forget),
         non_members=np.searchsorted(pool, sets.non_members),
     )
-    facts = {"forget": hash_array(forget.indices), "members": hash_array(members)} | sets.hashes
+    facts = {"forget": hash_array(sets.forget), "members": hash_array(members)} | sets.hashes
     weights = {"original": given.original, "unlearned": given.unlearned}
     brought = {name: locate_weights(path).sha256 for name, path in weights.items() if path is not None}
     if brought:

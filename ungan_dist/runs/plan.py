@@ -19,6 +19,7 @@ from ungan_dist.config.identity import run_hash
 from ungan_dist.config.methods import UnlearnedConfig
 from ungan_dist.config.recipes import RECIPES
 from ungan_dist.config.training import ShadowConfig
+from ungan_dist.data.copies import ForgetCopies, find_copies
 from ungan_dist.data.loader_choice import resolve_loader
 from ungan_dist.data.membership import draw_membership
 from ungan_dist.data.prepared import PreparedData
@@ -52,6 +53,8 @@ class Plan:
     unlearning: list[TargetUnit]
     """All other methods; each needs the original of its seed."""
     shadows: list[ShadowUnit]
+    copies: ForgetCopies
+    """Forget examples whose pixels stand in other sets too."""
     notes: list[str]
     """Remarks on the data and assumptions about the user's input, for the report."""
 
@@ -135,6 +138,7 @@ def make_plan(config: AuditConfig, *, record: RunRecord | None = None, device: s
         originals=originals,
         unlearning=unlearning,
         shadows=Blocks(record, prepared, split, membership, code=_code(config)).divide(),
+        copies=find_copies(source, split, draws),
         notes=[*source.notes, *(sets.notes if sets else []), *notes],
     )
 

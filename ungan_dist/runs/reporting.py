@@ -99,6 +99,8 @@ def build_report(plan: Plan, failures: list[Failed], on_progress: progress.Progr
         missing=absent,
         forget_files=_forget_files(plan),
         notes=plan.notes,
+        copies=plan.copies.sentence,
+        copied=plan.copies.named,
         examples=select_forget_examples(plan.source, plan.split, evidence) if _may_show(plan) else [],
         remedies=find_remedies(config),
         num_classes=plan.source.num_classes,

@@ -15,6 +15,7 @@ def to_plain(report: Report) -> dict[str, Any]:
         "title": report.title,
         "recipe": report.recipe,
         "run_hash": report.run_hash,
+        **({"copies": report.copies, "copied": list(report.copied)} if report.copies else {}),
         "rows": [dataclasses.asdict(row) for row in report.rows],
         "seconds": [[item.method, item.seed, item.unlearning_seconds] for item in report.evidence],
     }
@@ -62,6 +63,8 @@ def from_plain(shown: dict[str, Any]) -> Report:
         resolved={},
         versions={},
         sizes={},
+        copies=shown.get("copies", ""),
+        copied=tuple(shown.get("copied", ())),
         rows=[row(values) for values in shown["rows"]],
         evidence=[evidence(*timed) for timed in shown["seconds"]],
         shadow_quality={},

@@ -5,13 +5,13 @@ Pictures are compared by their pixels; a picture that was scaled or encoded agai
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ungan_dist import store
+from ungan_dist.data.copies import digest_pixels
 from ungan_dist.data.ffcv.format import DamagedBeton, read_tables
 from ungan_dist.runs.plan import Plan
 
@@ -36,8 +36,8 @@ def collect_forget_pictures(plan: Plan) -> ForgetPictures:
     jpegs = [source.jpegs[example] if source.jpegs else None for example in examples]
     return ForgetPictures(
         shape=source.images.shape[1:],
-        pixels=frozenset(_digest(source.images[example].tobytes()) for example in examples),
-        jpegs=frozenset(_digest(jpeg) for jpeg in jpegs if jpeg is not None),
+        pixels=frozenset(digest_pixels(source.images[example].tobytes()) for example in examples),
+        jpegs=frozenset(digest_pixels(jpeg) for jpeg in jpegs if jpeg is not None),
         all_from_jpegs=None not in jpegs,
     )
 
@@ -59,7 +59,7 @@ def _array_holds(path: Path, wanted: ForgetPictures) -> bool:
     images = store.read_array(path, mapped=True)
     if images.shape[1:] != wanted.shape or images.dtype != np.uint8:
         return False
-    return any(_digest(image.tobytes()) in wanted.pixels for image in images)
+    return any(digest_pixels(image.tobytes()) in wanted.pixels for image in images)
 
 
 def _beton_holds(path: Path, wanted: ForgetPictures) -> bool:
@@ -69,12 +69,8 @@ def _beton_holds(path: Path, wanted: ForgetPictures) -> bool:
     content = np.memmap(path, np.uint8, "r")
     for pointer, size, is_jpeg in zip(beton.pointers, beton.sizes, beton.is_jpeg, strict=True):
         record = content[int(pointer) : int(pointer) + int(size)]
-        if _digest(record.tobytes()) in (wanted.jpegs if is_jpeg else wanted.pixels):
+        if digest_pixels(record.tobytes()) in (wanted.jpegs if is_jpeg else wanted.pixels):
             return True
     if beton.is_jpeg.any() and not wanted.all_from_jpegs:
         raise ValueError("it holds JPEG files, and the run's forget pictures are pixels")
     return False
-
-
-def _digest(content: bytes) -> bytes:
-    return hashlib.blake2b(content, digest_size=16).digest()

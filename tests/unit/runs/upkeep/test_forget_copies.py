@@ -15,11 +15,11 @@ from small_audit import small_config
 
 from ungan_dist import cli, store
 from ungan_dist.config.audit import AuditConfig
+from ungan_dist.data.copies import digest_pixels
 from ungan_dist.data.ffcv.write import encode_beton_parts
 from ungan_dist.data.prepared import prepare
 from ungan_dist.runs.plan import Plan, make_plan
 from ungan_dist.runs.record import write_record
-from ungan_dist.runs.upkeep import forget_copies
 from ungan_dist.runs.upkeep.forget_copies import ForgetPictures, collect_forget_pictures, holds_pictures
 from ungan_dist.runs.upkeep.purge import plan_purge, purge
 
@@ -146,11 +146,11 @@ def test_records_of_ffcvs_file(tmp_path: Path, channels: int) -> None:
 
 
 def pictures_of(picture: np.ndarray, jpeg: bytes | None = None) -> ForgetPictures:
-    digest = forget_copies._digest  # pyright: ignore[reportPrivateUsage]
+
     return ForgetPictures(
         shape=picture.shape,
-        pixels=frozenset({digest(picture.tobytes())}),
-        jpegs=frozenset({digest(jpeg)} if jpeg else ()),
+        pixels=frozenset({digest_pixels(picture.tobytes())}),
+        jpegs=frozenset({digest_pixels(jpeg)} if jpeg else ()),
         all_from_jpegs=jpeg is not None,
     )
 
