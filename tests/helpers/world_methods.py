@@ -24,6 +24,7 @@ from ungan_dist.config.methods import (
     RetrainConfig,
     SCRUBConfig,
     UnGANConfig,
+    UnGANJointConfig,
     UNSIRConfig,
 )
 from ungan_dist.data.examples import Examples, gather
@@ -82,9 +83,22 @@ CONFIGS: dict[str, Any] = {
     "ungan, train": _ungan(batch_norm="train"),
     "ungan, no adversary": _ungan(critic_steps=0, generator_steps=0),
     "ungan, random critic": _ungan(critic_steps=0),
+    "ungan_joint": UnGANJointConfig(epochs=4),
+    "ungan_joint, all classes": UnGANJointConfig(epochs=4, within="all", forget_batch_size=4),
+    "ungan_joint, critic": UnGANJointConfig(
+        epochs=3, distance="critic", critic_widths=(16, 15, 14), critic_steps=2, critic_pretraining=5
+    ),
 }
 """Twenty steps or more of every method and of its variants."""
-OF_THREE = ("ungan", "ungan, all pairs", "ungan, all pairs, energy", "unsir", "unsir, mufac", "unsir, class")
+OF_THREE = (
+    "ungan",
+    "ungan, all pairs",
+    "ungan, all pairs, energy",
+    "unsir",
+    "unsir, mufac",
+    "unsir, class",
+    "ungan_joint",
+)
 """What is also tried in a world of three, one of whose shares is empty."""
 
 

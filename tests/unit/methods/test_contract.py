@@ -22,6 +22,7 @@ from ungan_dist.config.methods import (
     RetrainConfig,
     SCRUBConfig,
     UnGANConfig,
+    UnGANJointConfig,
     UNSIRConfig,
 )
 from ungan_dist.methods import Request, run_method
@@ -30,6 +31,7 @@ ALL = MethodConfigs()
 CONFIGS: list[Any] = [
     *(getattr(ALL, field.name) for field in dataclasses.fields(MethodConfigs) if field.name != "ungan"),
     UnGANConfig(epochs=2, critic_widths=(8, 8, 8)),
+    UnGANJointConfig(epochs=2, distance="critic", critic_widths=(8, 8, 8), critic_steps=2, critic_pretraining=3),
     RandomLabelsConfig(redraw=True, exclude_true=True),
     AdvNegGradsConfig(alpha=0.95),
     CFkConfig(k=2, train_classifier=False, update_frozen_statistics=True),
@@ -111,7 +113,7 @@ def test_a_method_sees_only_the_sets_it_is_entitled_to(config: Any) -> None:
     sets = {"retain": request.retain}
     if not isinstance(config, OriginalConfig | RetrainConfig | FineTuningConfig | CFkConfig):
         sets["forget"] = request.forget
-    if isinstance(config, UnGANConfig) or (isinstance(config, SCRUBConfig) and config.rewind):
+    if isinstance(config, UnGANConfig | UnGANJointConfig) or (isinstance(config, SCRUBConfig) and config.rewind):
         sets["unseen"] = request.unseen
     entitled = torch.cat(list(sets.values()))
     assert same(run(request, config), run(scrambled(request, entitled), config))

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
+from ungan_dist.config.checks import ADDED
 from ungan_dist.config.methods.baselines import (
     AdvNegGradsConfig,
     CFkConfig,
@@ -25,6 +26,7 @@ from ungan_dist.config.methods.baselines import (
 )
 from ungan_dist.config.methods.scrub import SCRUBConfig
 from ungan_dist.config.methods.ungan import CONTROLS, UNGAN_VARIANTS, UnGANConfig
+from ungan_dist.config.methods.ungan_joint import JOINT_VARIANTS, UnGANJointConfig
 from ungan_dist.config.methods.unsir import UNSIRConfig
 from ungan_dist.errors import suggest
 
@@ -32,7 +34,12 @@ Config = TypeVar("Config")
 
 
 def method(
-    title: str, config: Callable[[], Config], function: str, *, variants: Mapping[str, dict[str, Any]] | None = None
+    title: str,
+    config: Callable[[], Config],
+    function: str,
+    *,
+    variants: Mapping[str, dict[str, Any]] | None = None,
+    by_default: bool = True,
 ) -> Config:
     """Define one line of the table.
 
@@ -41,8 +48,11 @@ def method(
         config: its config class.
         function: ``module:function`` below ``ungan_dist.methods``, imported on first use.
         variants: further rows of the report, each with the config fields that it changes.
+        by_default: whether a report has this row unless ``methods`` names others. The options of a row that was added
+            without it are left out of a run's identity at their defaults.
     """
-    return field(default_factory=config, metadata={"title": title, "function": function, "variants": variants or {}})
+    facts = {"title": title, "function": function, "variants": variants or {}, "by_default": by_default}
+    return field(default_factory=config, metadata=facts | ({} if by_default else ADDED))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +69,9 @@ class MethodConfigs:
     scrub: SCRUBConfig = method("SCRUB", SCRUBConfig, "scrub:scrub")
     cf_k: CFkConfig = method("CF-k", CFkConfig, "cf_k:cf_k")
     ungan: UnGANConfig = method("UnGAN", UnGANConfig, "ungan.algorithm:ungan", variants=UNGAN_VARIANTS)
+    ungan_joint: UnGANJointConfig = method(
+        "UnGAN joint", UnGANJointConfig, "ungan.joint:ungan_joint", variants=JOINT_VARIANTS, by_default=False
+    )
 
 
 class MethodRow(NamedTuple):
@@ -96,7 +109,10 @@ def _config_class(line: dataclasses.Field[Any]) -> type:
 ROWS: dict[str, MethodRow] = _rows()
 """Name on the command line → row of a report."""
 TITLES: dict[str, str] = {name: row.title for name, row in ROWS.items()}
-DEFAULT_ROWS: tuple[str, ...] = (*(line.name for line in dataclasses.fields(MethodConfigs)), *CONTROLS)
+DEFAULT_ROWS: tuple[str, ...] = (
+    *(line.name for line in dataclasses.fields(MethodConfigs) if line.metadata["by_default"]),
+    *CONTROLS,
+)
 """Rows of a report unless ``methods`` names others."""
 
 

@@ -1,0 +1,211 @@
+"""Joint UnGAN: forget and keep in one step, with one forward pass over retain and forget examples."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+from ungan_dist.config.methods import UnGANJointConfig
+from ungan_dist.data.examples import gather
+from ungan_dist.data.seeds import derive_seed
+from ungan_dist.kernels import CriticOptions, critic_loss, generator_loss, log_odds
+from ungan_dist.methods.request import Request, Unlearned
+from ungan_dist.methods.ungan.critic_network import init_critic
+from ungan_dist.methods.ungan.energy import energy_distance
+from ungan_dist.training.batch_stream import BatchStream
+from ungan_dist.training.train import take_step
+
+
+def ungan_joint(request: Request, config: UnGANJointConfig) -> Unlearned:
+    """Move the log-odds of the forget set towards the original's on unseen examples, and keep the retain set, at once.
+
+    Raises:
+        ValueError: the forget, unseen or retain set is empty.
+    """
+    step = _JointStep(request, config)
+    num_steps = config.steps or math.ceil((len(request.retain) + len(request.forget)) / step.batch_size)
+    curves: dict[str, list[float]] = {"distance": [], "fine_tuning": []}
+    epochs = request.epochs(curves=curves, **step.state)
+    for _ in epochs.iterate("epochs", config.epochs):
+        step.generator.train()
+        losses = torch.stack([step.take() for _ in range(num_steps)])
+        means = request.world.sum(losses.mean(0)).tolist()
+        for name, mean in zip(curves, means, strict=True):
+            curves[name].append(mean)
+    return Unlearned(model=step.generator.eval(), curves=curves)
+
+
+class _JointStep:
+    """The state of a training, and its step. Processes share each batch; a distance needs every row of it."""
+
+    def __init__(self, request: Request, config: UnGANJointConfig) -> None:
+        for name in ("retain", "forget", "unseen"):
+            if len(getattr(request, name)) == 0:
+                raise ValueError(f"the set {name!r} is empty; UnGAN needs forget, unseen and retain examples")
+        self._request, self._config = request, config
+        self.batch_size = config.batch_size or request.train.batch_size
+        largest = config.forget_batch_size or 8 * self.batch_size
+        self._num_forget = min(len(request.forget), largest)
+        self.generator = request.copy_original()
+        self._optimizer = torch.optim.Adam(
+            self.generator.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+        self._streams = {
+            name: BatchStream(indices, size, seed=derive_seed("ungan joint", name, request.seed))
+            for name, indices, size in (
+                ("retain", request.retain, self.batch_size),
+                ("forget", request.forget, self._num_forget),
+            )
+        }
+        self._unseen = self._log_odds_of_unseen()
+        self._critic = _Critic(request, config, self._unseen) if config.distance == "critic" else None
+
+    @property
+    def state(self) -> dict[str, object]:
+        """What a checkpoint keeps."""
+        critic = {} if self._critic is None else self._critic.state
+        return {"generator": self.generator, "optimizer": self._optimizer, **self._streams, **critic}
+
+    def take(self) -> Float[Tensor, " losses"]:
+        """Take one step, and return this process's parts of the distance and of the fine-tuning loss before it."""
+        request, config, world = self._request, self._config, self._request.world
+        epoch, retain = next(self._streams["retain"])
+        _, forget = next(self._streams["forget"])
+        num_rows = len(retain) + len(forget)
+        labels = request.data.labels[forget]  # of all rows: a distance needs every one
+        retain, forget = world.share(retain), world.share(forget)
+        images = self._retain_images(retain, epoch)
+        outputs = self.generator(torch.cat([images, gather(request.data, forget)]))
+        logits, forget_logits = outputs.split([len(retain), len(forget)])
+        with torch.no_grad():
+            teacher = request.original(images).log_softmax(1)
+
+        def fine_tuning() -> Tensor:
+            divergence = functional.kl_div(teacher, logits.log_softmax(1), reduction="batchmean", log_target=True)
+            return config.alpha * functional.cross_entropy(logits, request.data.labels[retain]) + (
+                config.gamma * divergence
+            )
+
+        keep = world.partial_loss(fine_tuning, len(retain), self.batch_size, logits)
+        own = log_odds(forget_logits[None], request.data.labels[forget], impl="reference")[0]
+        apart = self._distance(world.gather(own, self._num_forget), labels) / world.size
+        loss = keep + config.beta * apart
+        take_step(
+            loss, self._optimizer, self.generator, share=len(retain) + len(forget), num_rows=num_rows, world=world
+        )
+        return torch.stack([apart.detach(), keep.detach()])
+
+    def _distance(self, forget: Float[Tensor, " forget"], labels: Int[Tensor, " forget"]) -> Float[Tensor, ""]:
+        if self._critic is not None:
+            return self._critic.distance(forget, labels)
+        unseen, labels_of_unseen = self._unseen
+        if self._config.within == "all":
+            return energy_distance(forget, unseen)[0]
+        num_classes = self._request.data.num_classes
+        shares = functional.one_hot(labels, num_classes).to(forget.dtype).mean(0)
+        distances = energy_distance(forget, unseen, labels, labels_of_unseen, num_groups=num_classes)
+        # a class without unseen examples is compared with the unseen examples of all classes
+        seen = functional.one_hot(labels_of_unseen, num_classes).sum(0) > 0
+        total = (shares * distances).sum()
+        if bool(seen.all()):
+            return total
+        rest = ~seen[labels]
+        return total + rest.to(shares).mean() * energy_distance(forget[rest], unseen)[0]
+
+    def _retain_images(
+        self, indices: Int[Tensor, " share"], epoch: int
+    ) -> Float[Tensor, "share channels height width"]:
+        request = self._request
+        seed = derive_seed("ungan joint augment", request.seed)
+        return gather(request.data, indices, augment=request.train.augment, seed=seed, epoch=epoch)
+
+    def _log_odds_of_unseen(self) -> tuple[Float[Tensor, " unseen"], Int[Tensor, " unseen"]]:
+        """Return the original's log-odds of the unseen examples, and their labels; computed once."""
+        request, data = self._request, self._request.data
+        parts: list[Tensor] = []
+        with torch.no_grad():
+            for indices in request.unseen.split(self.batch_size):
+                own = request.world.share(indices)
+                values = log_odds(request.original(gather(data, own))[None], data.labels[own], impl="reference")[0]
+                parts.append(request.world.gather(values, len(indices)))
+        return torch.cat(parts), data.labels[request.unseen]
+
+
+class _Critic:
+    """A critic that sees each example's log-odds in the column of its class, beside the one-hot label.
+
+    It is small, so every process computes all of it from the gathered rows; their weights keep the same bits.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        config: UnGANJointConfig,
+        unseen: tuple[Float[Tensor, " unseen"], Int[Tensor, " unseen"]],
+    ) -> None:
+        self._config, self._num_classes = config, request.data.num_classes
+        self._options = CriticOptions(penalty_weight=config.penalty_weight)
+        self._z_unseen = self._input(*unseen)
+        table = request.data.table
+        self._weights = init_critic(
+            self._num_classes,
+            config.critic_widths,
+            seed=derive_seed("ungan joint critic", request.seed),
+            dtype=table.dtype,
+            device=table.device,
+        )
+        self._optimizer = torch.optim.Adam(self._weights, lr=config.critic_learning_rate)
+        self._generator = torch.Generator().manual_seed(derive_seed("ungan joint critic draws", request.seed))
+        self._num_steps = torch.zeros((), dtype=torch.int64)
+
+    @property
+    def state(self) -> dict[str, object]:
+        weights: dict[str, object] = {f"critic {place}": weight for place, weight in enumerate(self._weights)}
+        return weights | {"of_critic": self._optimizer, "draws": self._generator, "critic_steps": self._num_steps}
+
+    def distance(self, forget: Float[Tensor, " forget"], labels: Int[Tensor, " forget"]) -> Float[Tensor, ""]:
+        """Train the critic on these outputs, then return the generator's loss under it."""
+        z_forget = self._input(forget, labels)
+        steps = self._config.critic_steps if int(self._num_steps) else self._config.critic_pretraining
+        self._num_steps += 1
+        for _ in range(steps):
+            self._train(z_forget.detach())
+        frozen = [weight.detach() for weight in self._weights]
+        return generator_loss(
+            frozen,
+            self._draw_unseen(len(z_forget)),
+            z_forget,
+            z_forget[self._permute(len(z_forget))],
+            self._options,
+            impl="reference",
+        )
+
+    def _train(self, z_forget: Float[Tensor, "forget features"]) -> None:
+        epsilon = torch.rand((len(z_forget), 1), generator=self._generator, dtype=torch.float64).to(z_forget)
+        loss = critic_loss(
+            self._weights,
+            self._draw_unseen(len(z_forget)),
+            z_forget,
+            z_forget[self._permute(len(z_forget))],
+            epsilon,
+            self._options,
+            impl="reference",
+        )
+        self._optimizer.zero_grad()
+        loss.backward()
+        self._optimizer.step()
+
+    def _draw_unseen(self, number: int) -> Float[Tensor, "number features"]:
+        rows = torch.randint(len(self._z_unseen), (number,), generator=self._generator)
+        return self._z_unseen[rows.to(self._z_unseen.device)]
+
+    def _permute(self, number: int) -> Int[Tensor, " number"]:
+        return torch.randperm(number, generator=self._generator).to(self._z_unseen.device)
+
+    def _input(self, values: Float[Tensor, " batch"], labels: Int[Tensor, " batch"]) -> Float[Tensor, "batch z"]:
+        one_hot = functional.one_hot(labels, self._num_classes).to(values.dtype)
+        return torch.cat([one_hot * values[:, None], one_hot], 1)
