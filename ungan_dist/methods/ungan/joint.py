@@ -91,8 +91,8 @@ class _JointStep:
             )
 
         keep = world.partial_loss(fine_tuning, len(retain), self.batch_size, logits)
-        own = log_odds(forget_logits[None], request.data.labels[forget], impl="reference")[0]
-        apart = self._distance(world.gather(own, self._num_forget), labels) / world.size
+        everyone = world.gather(forget_logits, self._num_forget)
+        apart = self._distance(log_odds(everyone[None], labels, impl="reference")[0], labels) / world.size
         loss = keep + config.beta * apart
         take_step(
             loss, self._optimizer, self.generator, share=len(retain) + len(forget), num_rows=num_rows, world=world
@@ -129,9 +129,9 @@ class _JointStep:
         parts: list[Tensor] = []
         with torch.no_grad():
             for indices in request.unseen.split(self.batch_size):
-                own = request.world.share(indices)
-                values = log_odds(request.original(gather(data, own))[None], data.labels[own], impl="reference")[0]
-                parts.append(request.world.gather(values, len(indices)))
+                own = request.original(gather(data, request.world.share(indices)))
+                logits = request.world.gather(own, len(indices))
+                parts.append(log_odds(logits[None], data.labels[indices], impl="reference")[0])
         return torch.cat(parts), data.labels[request.unseen]
 
 
