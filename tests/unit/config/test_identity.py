@@ -14,6 +14,7 @@ from ungan_dist.config.attack import ReportConfig
 from ungan_dist.config.audit import AuditConfig
 from ungan_dist.config.execution import ExecutionConfig
 from ungan_dist.config.identity import content_hash, differences, identity, run_hash
+from ungan_dist.config.methods import UnGANJointConfig
 from ungan_dist.config.recipes import RECIPES
 from ungan_dist.runs.plan import make_plan
 
@@ -71,9 +72,12 @@ def test_every_other_field_changes_the_hash(tmp_path: Path) -> None:
     base = content_hash(plain)
     leaves = _leaves(plain)
     assert len(leaves) > 50
-    assert {field.name for field in dataclasses.fields(AuditConfig)} - set(plain) == {
+    added = {"ungan_joint"}  # absent at its default, as from before there was such a field
+    assert {field.name for field in dataclasses.fields(AuditConfig)} - set(plain) - added == {
         *("given", "output", "cluster", "fleet", "data", "execution", "report", "methods", "num_seeds")
     }
+    other = replace(small_config(tmp_path), ungan_joint=UnGANJointConfig(beta=0.5))
+    assert content_hash(identity(other)) != base
     for leaf in leaves:
         changed = identity(small_config(tmp_path))
         *parents, last = leaf.split(".")
