@@ -7,8 +7,14 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from ungan_dist.errors import ConfigError
 
-_SECRET = re.compile(r"secret|passw|token|credential|key|^sig$", re.IGNORECASE)
-"""Matches the names of URL options that hold a secret."""
+SECRET_NAME = (
+    r"(?:[\w.-]*(?:secret|passw|passphrase|token|credential|signature|key|bearer|connection[_-]?string)[\w.-]*"
+    r"|sas|sig|pwd|pass|auth|authorization|proxy[_-]?options)"
+)
+"""Matches a whole name of an option that holds a secret, in any case: of a URL, or of a connection string."""
+_SECRET = re.compile(SECRET_NAME, re.IGNORECASE)
+_USER_INFO = re.compile(r"(^|//)[^/?#\s]*:[^/?#\s]*@")
+"""A user and a password before a host, with or without a scheme."""
 
 
 def is_url(place: str) -> bool:
@@ -48,7 +54,7 @@ def refuse_credentials(url: str) -> None:
         ConfigError: The query contains a secret, or a user name precedes the bucket.
     """
     parts = urlsplit(url)
-    secrets = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True) if _SECRET.search(name)]
+    secrets = _secret_options(f"{parts.query}&{parts.fragment}")
     if secrets:
         raise ConfigError(
             f"the URL of the output holds {' and '.join(secrets)}, which every list of processes shows: remove it and "
@@ -61,3 +67,13 @@ def refuse_credentials(url: str) -> None:
             f"the URL of the output on {parts.netloc.rpartition('@')[2]} holds credentials, which every list of "
             f"processes shows: remove them and use the environment or the provider's own files"
         )
+
+
+def _secret_options(query: str) -> list[str]:
+    """Name the options that hold a secret: by their name, or because their value is a URL that holds one."""
+    found: list[str] = []
+    for name, value in parse_qsl(query.replace(";", "&"), keep_blank_values=True):
+        inner = value.partition("?")[2]
+        if _SECRET.fullmatch(name) or _USER_INFO.search(value) or (inner and _secret_options(inner)):
+            found.append(name)
+    return found

@@ -32,6 +32,12 @@ def test_no_file_of_the_cluster_folder_contains_a_secret(path: Path) -> None:
         "0123456789abcdef" * 4,  # the form of a Ray token
         "ghp_" + "a1" * 18,
         "git+https://somebody:word@example.com/repository",
+        "git+https://somebody:wo:rd@example.com/repository",
+        "s3://bucket/runs?endpoint_override=http%3A%2F%2Fsomebody%3Aword%40host",
+        "abfs://container/runs?sv=1&sas=abc",
+        "https://host/file?X-Amz-Signature=abc",
+        "DefaultEndpointsProtocol=https;AccountName=me;AccountKey=abc",
+        "s3://bucket/runs?proxy_options=abc",
         "-----BEGIN OPENSSH PRIVATE KEY-----",
     ],
 )
@@ -52,6 +58,8 @@ def test_a_secret_is_found_and_not_repeated(text: str) -> None:
         "working_dir: gcs://_ray_pkg_1a2b3c4d5e6f7a8b.zip",
         "MetadataOptions: {HttpTokens: required}",
         "https://example.com:8265/path@2",
+        "s3://bucket/runs?endpoint_override=http://minio:9000&region=eu-west-1",
+        "https://host/file?sas=$SAS&design=1",
         "",
     ],
 )

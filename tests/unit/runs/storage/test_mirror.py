@@ -179,6 +179,21 @@ def test_a_url_with_credentials_is_refused_without_repeating_them() -> None:
         "abfs://c@account.dfs.core.windows.net/runs?sv=1&sig=hunter2&se=2",
         "s3://bucket/runs?region=eu-west-1&secret_key=hunter2",
         "abfs://account:hunter2@host/runs",
+        "s3://bucket/runs?endpoint_override=http://user:hunter2@minio:9000",
+        "s3://bucket/runs?endpoint_override=user%3Ahunter2%40minio",
+        "s3://bucket/runs?endpoint_override=https%3A%2F%2Fhost%2F%3FX-Amz-Signature%3Dhunter2",
+        "s3://bucket/runs?proxy_options=http://user:hunter2@proxy",
+        "s3://bucket/runs?proxy-options=hunter2",
+        "s3://bucket/runs?X-Amz-Signature=hunter2&X-Amz-Date=1",
+        "s3://bucket/runs?x-goog-credential=hunter2",
+        "abfs://c@account.dfs.core.windows.net/runs?sas=hunter2",
+        "abfs://c@account.dfs.core.windows.net/runs?SAS_TOKEN=hunter2",
+        "abfs://c/runs?AccountKey=hunter2",
+        "abfs://c/runs?connection_string=hunter2",
+        "gs://bucket/runs?pwd=hunter2",
+        "gs://bucket/runs?a=1;password=hunter2",
+        "gs://bucket/runs#sig=hunter2",
+        "gs://bucket/runs?authorization=Bearer%20hunter2",
     ],
 )
 def test_a_secret_among_a_urls_options_is_refused_and_not_repeated(url: str) -> None:
@@ -188,6 +203,11 @@ def test_a_secret_among_a_urls_options_is_refused_and_not_repeated(url: str) -> 
 
 
 def test_urls_without_a_secret_pass() -> None:
-    for url in ("s3://b/p?region=eu-west-1&endpoint_override=127.0.0.1:9", "abfss://c@account.dfs.core.windows.net/p"):
+    harmless = "s3://b/p?endpoint_override=http://minio:9000&scheme=http&allow_bucket_creation=true&sassy=1&design=2"
+    for url in (
+        harmless,
+        "s3://b/p?region=eu-west-1&endpoint_override=127.0.0.1:9",
+        "abfss://c@account.dfs.core.windows.net/p",
+    ):
         refuse_credentials(url)
     refuse_credentials("gs://anonymous@bucket/p")
