@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import shutil
 import threading
 import traceback
@@ -22,7 +21,7 @@ from ungan_dist.config.identity import content_hash
 from ungan_dist.errors import ConfigError
 from ungan_dist.runs.progress import Event, ProgressCallback, silent
 from ungan_dist.runs.shadows import ShadowUnit
-from ungan_dist.runs.units import Done, Failed, RunUnits, Unit, execute_together, is_done, root_of
+from ungan_dist.runs.units import Done, Failed, RunUnits, Unit, execute_together, failure_of, is_done, root_of
 from ungan_dist.training.torchrun import TIMEOUT
 from ungan_dist.training.world import World
 
@@ -90,19 +89,19 @@ def run_with_trainer(
             for unit in [unit for unit in remaining if is_done(unit)]:
                 remaining.remove(unit)
                 yield Done(unit=unit)
-        failed = {id: (error, kind) for id, error, kind in attempt.failures}
+        failed: dict[str, Any] = {id: rest for id, *rest in attempt.failures}
         if attempt.error is not None:
             first = next((unit for unit in remaining if not is_done(unit)), None)
             if first is not None:
-                failed[first.id] = _format_error(attempt.error), _classify_error(attempt.error)
+                failed[first.id] = _describe_error(attempt.error)
         for unit in list(remaining):
             if is_done(unit):
                 remaining.remove(unit)
                 yield Done(unit=unit)
             elif unit.id in failed:
                 remaining.remove(unit)
-                error, kind = failed[unit.id]
-                yield Failed(unit=unit, error=error, kind=kind)
+                error, kind, traceback = failed[unit.id]
+                yield Failed(unit=unit, error=error, kind=kind, traceback=traceback)
         assert attempt.error is not None or not remaining, "a trainer ended without an outcome for a unit"
     if units:
         shutil.rmtree(_trainer_folder(units[0]), ignore_errors=True)
@@ -172,11 +171,11 @@ def _create_trainer(units: Sequence[Unit], resources: TrainerResources) -> Torch
     )
 
 
-def train_units(config: dict[str, Any]) -> list[tuple[str, str, str]]:
+def train_units(config: dict[str, Any]) -> list[tuple[str, str, str, str]]:
     """Train the units in ``config``; every process of a trainer runs this function.
 
     Returns:
-        Id, error and kind of each unit that failed after its training.
+        Id, error, kind and traceback of each unit that failed after its training.
     """
     context = ray.train.get_context()
     units: list[Unit] = config["units"]
@@ -184,10 +183,10 @@ def train_units(config: dict[str, Any]) -> list[tuple[str, str, str]]:
     if context.get_experiment_name() != _trainer_name(units):
         raise ConfigError(f"trainer {context.get_experiment_name()!r} received the units of {_trainer_name(units)!r}")
     world = World(rank=context.get_world_rank(), size=context.get_world_size(), device=get_device())
-    failures: list[tuple[str, str, str]] = []
+    failures: list[tuple[str, str, str, str]] = []
     for outcome in execute_together(units, world):
         if outcome.kind != "done":
-            failures.append((outcome.unit.id, outcome.error, outcome.kind))
+            failures.append((outcome.unit.id, outcome.error, outcome.kind, outcome.traceback))
         ray.train.report({"unit": outcome.unit.title, "outcome": outcome.kind})
     return failures
 
@@ -200,7 +199,7 @@ class _Attempt:
     """
 
     trainer: TorchTrainer
-    failures: list[tuple[str, str, Any]] = field(default_factory=list)
+    failures: list[tuple[str, str, Any, str]] = field(default_factory=list)
     error: Exception | None = None
 
     def __post_init__(self) -> None:
@@ -219,13 +218,17 @@ class _Attempt:
             self.error = error
 
 
-def _format_error(error: Exception) -> str:
-    return "".join(traceback.format_exception(error))
+def _describe_error(error: Exception) -> Any:
+    """Return the reason, the kind and the traceback of a trainer's error.
 
-
-def _classify_error(error: Exception) -> Any:
-    """Return ``storage_full`` if a worker failed for lack of space."""
+    A process that raises takes the others with it: their broken connections count only if nothing else was raised.
+    """
     raised = list(getattr(error, "worker_failures", {}).values())
     causes = [*raised, *(getattr(one, "cause", None) or one.__cause__ for one in raised)]
-    full = any(isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT) for cause in causes)
-    return "storage_full" if full else "error"
+    found = [failure_of(None, cause) for cause in causes if cause is not None and cause not in raised]
+    found += [failure_of(None, error)] if not found else []
+    first = next((failure for failure in found if failure.kind == "storage_full"), None)
+    first = first or next((failure for failure in found if failure.kind != "error"), found[0])
+    # the trainer's own error says nothing about its cause
+    kind = first.kind if causes else "error"
+    return first.error, kind, "".join(traceback.format_exception(error))

@@ -75,6 +75,8 @@ class Dispatcher:
         self._start_times: dict[str, float] = {}
         self._kill_reasons: dict[int, str] = {}
         self._units_per_host: Counter[str] = Counter()
+        self._tracebacks: dict[str, str] = {}
+        """Of the latest failure of each unit."""
         self._last_progress = time.monotonic()
         self._stop_reason = ""
         self._reported = ""
@@ -125,6 +127,7 @@ class Dispatcher:
                     self._remove_worker(number)
                 case CompleteUnit(unit=unit):
                     done = self._units.pop(unit)
+                    self._tracebacks.pop(unit, None)
                     seconds = time.monotonic() - self._start_times.pop(unit, time.monotonic())
                     self._fleet.metrics.record_unit(done.num_models, seconds)
                     self._last_progress = time.monotonic()
@@ -138,7 +141,7 @@ class Dispatcher:
     def _fail(self, unit: str, error: str, kind: Kind = "error") -> Failed:
         assert kind != "done"
         self._start_times.pop(unit, None)
-        return Failed(unit=self._units.pop(unit), error=error, kind=kind)
+        return Failed(unit=self._units.pop(unit), error=error, kind=kind, traceback=self._tracebacks.pop(unit, ""))
 
     def _receive_events(self) -> Iterator[Event]:
         """Wait for one tick at most, then yield events in the order of the calls: a unit starts before it ends."""
@@ -154,7 +157,9 @@ class Dispatcher:
                 answer = ray.get(reference)
             except RayTaskError as error:
                 # raised before the execution: the unit or the worker's class could not be loaded
-                yield UnitEnded(worker=call.worker, unit=call.unit, kind="error", error=str(error))
+                self._tracebacks[call.unit] = str(error)
+                reason = f"it could not be started on a worker: {str(error).strip().splitlines()[-1]}"
+                yield UnitEnded(worker=call.worker, unit=call.unit, kind="error", error=reason)
             except RayError as error:
                 yield self._receive_death(call, error)
             else:
@@ -167,6 +172,7 @@ class Dispatcher:
                 self._fleet.metrics.record_workers(len(self._workers))
                 return WorkerReady(worker=call.worker)
             case UnitResult(kind=kind, error=error):
+                self._tracebacks[call.unit] = answer.traceback
                 worker = self._workers.get(call.worker)
                 if worker:
                     self._units_per_host[worker.host] += 1

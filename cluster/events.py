@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["done", "error", "out_of_memory", "storage_full"]
+Kind = Literal["done", "failed", "diverged", "out_of_memory", "storage_full", "error"]
 """How a unit's call ended."""
 
 

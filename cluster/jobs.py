@@ -20,7 +20,7 @@ STOP_SECONDS = 30
 CLOCK_SECONDS = 2.0
 """Seconds by which the clocks of two nodes may differ."""
 
-_STATES = {0: RunState.COMPLETE, 3: RunState.PARTIAL, 2: RunState.REFUSED}
+_STATES = {0: RunState.COMPLETE, 4: RunState.WITH_FAILURES, 3: RunState.PARTIAL, 2: RunState.REFUSED}
 
 
 def judge_job(job: JobDetails, status: Status | None) -> tuple[str, int, str]:
@@ -31,15 +31,17 @@ def judge_job(job: JobDetails, status: Status | None) -> tuple[str, int, str]:
         status: of the run folder, if this machine can read it.
 
     Returns:
-        The state (``COMPLETE``, ``PARTIAL``, ``FAILED``, ``REFUSED`` for wrong config or input, or Ray's state of an
-        active job), the exit code, and a detail or an empty text.
+        The state (a run's, ``REFUSED`` for wrong config or input, or Ray's state of an active job), the exit code, and
+        a detail or an empty text.
     """
     if not job.status.is_terminal():
         return job.status.value, 3, ""
     code, stopped = job.driver_exit_code, "stopped" if job.status.value == "STOPPED" else ""
     if status is not None and _was_written_by(job, status):
-        if status.state is RunState.COMPLETE:
-            return "COMPLETE", 0, ""
+        if status.state in (RunState.COMPLETE, RunState.WITH_FAILURES):
+            return status.state, status.state.exit_code, "; ".join(status.failed)
+        if status.state is RunState.REFUSED:
+            return status.state, status.state.exit_code, status.error
         if status.state is RunState.FAILED:
             return "FAILED", code if code in (1, 2) else 1, status.error
         killed = "its driver was killed" if status.state is RunState.RUNNING else ""

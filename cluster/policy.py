@@ -227,7 +227,7 @@ class Policy:
             case "done":
                 self._forget_unit(unit)
                 return [CompleteUnit(unit=unit)]
-            case "storage_full" | "out_of_memory":
+            case "storage_full" | "out_of_memory" | "failed" | "diverged":
                 # a retry would end in the same way; the planner of the unit can change it
                 self._forget_unit(unit)
                 return [QuarantineUnit(unit=unit, error=event.error, kind=event.kind)]

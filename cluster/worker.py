@@ -30,6 +30,8 @@ class UnitOutcome(Protocol):
     def kind(self) -> Kind: ...
     @property
     def error(self) -> str: ...
+    @property
+    def traceback(self) -> str: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +40,7 @@ class UnitResult:
 
     kind: Kind
     error: str
+    traceback: str = ""
     gpu_memory_bytes: int = 0
     """Peak memory of this process on its device."""
 
@@ -66,7 +69,12 @@ class Worker:
     def run_unit(self, unit: Any) -> UnitResult:
         """Execute a unit, which commits its result."""
         outcome = self._execute(unit)
-        return UnitResult(kind=outcome.kind, error=outcome.error, gpu_memory_bytes=self._measure_gpu_memory())
+        return UnitResult(
+            kind=outcome.kind,
+            error=outcome.error,
+            traceback=outcome.traceback,
+            gpu_memory_bytes=self._measure_gpu_memory(),
+        )
 
     def _measure_gpu_memory(self) -> int:
         if not self._has_gpu:

@@ -51,6 +51,7 @@ examples:
   ungan-dist run cifar10-small --source.path FOLDER    read CIFAR-10 as Parquet; or set CIFAR10_PARQUET
 
 exit codes: 0 complete; 3 partial or interrupted, run the same command again;
+            4 complete, but what is listed as failed would fail again;
             2 wrong config or input; 1 internal error
 """
 

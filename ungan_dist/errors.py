@@ -22,6 +22,10 @@ class Unfinished(Exception):
     exit_code = 3
 
 
+class Diverged(ValueError):
+    """A model's outputs are no longer finite numbers. The same training would diverge again."""
+
+
 class Terminated(KeyboardInterrupt):
     """SIGTERM was received; handled like Ctrl-C."""
 

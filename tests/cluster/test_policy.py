@@ -96,6 +96,15 @@ def test_units_of_a_dead_worker_are_retried_one_by_one() -> None:
     assert quarantined == {"a": "not finite", "b": "its worker was lost 2 times, the last time: exit 17"}
 
 
+@pytest.mark.parametrize("kind", ["failed", "diverged", "out_of_memory", "storage_full"])
+def test_what_would_fail_again_is_given_up_at_once_and_its_worker_kept(kind: Kind) -> None:
+    policy = start_policy("ab", 1)
+    actions = policy.handle(UnitEnded(worker=0, unit="a", kind=kind, error="words"), 1.0)
+    assert QuarantineUnit(unit="a", error="words", kind=kind) in actions
+    assert not [action for action in actions if isinstance(action, ReleaseWorker | KillWorker | StartWorker)]
+    assert policy.num_retries == 0
+
+
 def test_units_that_a_lost_worker_committed_are_done() -> None:
     policy = start_policy("ab", 1)
     actions = policy.handle(WorkerDied(worker=0, reason="killed", committed=frozenset("a")), 1.0)

@@ -29,6 +29,7 @@ class Slept:
 
     kind: str = "done"
     error: str = ""
+    traceback: str = ""
 
 
 def sleep(unit: SleepingUnit) -> Slept:

@@ -172,8 +172,10 @@ def test_a_method_that_diverges_is_named_and_the_rest_is_reported(output: Path) 
         execution=replace(config.execution, run_name="wild"),
     )
     report = audit(replace(wild, methods=(*config.methods, "fine_tuning")), run_units=InProcess())
-    assert report.status == "PARTIAL"
-    assert report.missing[0].startswith("fine_tuning, seed 0: ValueError: the model has diverged")
+    assert report.status == "COMPLETE WITH FAILURES"
+    assert report.missing == []
+    (failure,) = report.failures
+    assert failure.sentence.startswith("Fine-Tuning, seed 0 (diverged): the model has diverged")
     assert [row.method for row in report.rows] == list(config.methods)
 
 

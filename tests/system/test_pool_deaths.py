@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
+from ungan_dist.errors import Unfinished
 from ungan_dist.runs.pool import LocalPool
 from ungan_dist.runs.shadows import ShadowUnit
 
@@ -41,7 +42,7 @@ class Deadly(ShadowUnit):
 @pytest.mark.parametrize(
     ("how", "words"),
     [
-        (_leave, "shadow models 0–1 could not be sent to its process: SystemExit: 1"),
+        (_leave, "the unit cannot be loaded in a worker process: SystemExit: 1"),
         (_crash, "its process died 3 times; the last time the process crashed (SIGABRT)"),
         (
             _be_killed,
@@ -55,3 +56,13 @@ def test_a_death_is_reported_with_the_last_output_and_only_kills_mention_memory(
     with LocalPool(1) as pool:
         (failed,) = pool.run_units([Deadly(how)])
     assert failed.error == words
+    assert failed.is_final == ("crashed" in words)
+
+
+def test_processes_that_die_at_their_start_end_the_run_with_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with (
+        LocalPool(1) as pool,
+        pytest.raises(Unfinished, match=r"died at their start.*exit code 1: see ungan-dist doctor"),
+    ):
+        list(pool.run_units([Deadly(_leave)]))

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from ungan_dist.attack.arrays import to_numpy
+from ungan_dist.config.methods import TITLES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +86,35 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Failure:
+    """A model that failed under one seed, and would fail again."""
+
+    title: str
+    """Method and seed, or shadow models."""
+    method: str | None
+    """``None`` for shadow models."""
+    seed: int | None
+    outcome: Literal["failed", "diverged"]
+    reason: str
+    traceback: str = ""
+    """Path of the file with the traceback, relative to the run folder."""
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.title} ({self.outcome}): {self.reason}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailedRow:
+    """A method without a result under any seed, in the place of its row."""
+
+    method: str
+    title: str
+    outcome: Literal["failed", "diverged"]
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ForgetExample:
     """An image of the forget set and its scores. It is personal data unless the data set is public."""
 
@@ -125,10 +155,12 @@ class Report:
     evidence: list[Evidence]
     shadow_quality: dict[str, float]
     """Checks of the attack itself, such as LiRA's AUC of the original's D against D^s, mean over seeds."""
-    status: Literal["COMPLETE", "PARTIAL"]
-    """``COMPLETE`` or ``PARTIAL``."""
+    status: Literal["COMPLETE", "COMPLETE WITH FAILURES", "PARTIAL"]
+    """``COMPLETE WITH FAILURES``: what is absent failed, and would fail again."""
     missing: list[str] = field(default_factory=list)
-    """Missing parts of a partial run."""
+    """Missing parts of a partial run, which the same command computes."""
+    failures: list[Failure] = field(default_factory=list)
+    """What failed and would fail again; the same command does not repeat it."""
     forget_files: list[str] = field(default_factory=list)
     """Files, relative to the output folder, that still hold data of the forget set."""
     notes: list[str] = field(default_factory=list)
@@ -142,3 +174,15 @@ class Report:
     remedies: Remedies = Remedies()
     num_classes: int | None = None
     """Classes of the data. Accuracy by chance is the inverse."""
+
+    @property
+    def failed_rows(self) -> list[FailedRow]:
+        """Rows of the methods that failed under every seed."""
+        scored = {row.method for row in self.rows}
+        rows: dict[str, FailedRow] = {}
+        for one in self.failures:
+            if one.method is not None and one.method not in scored:
+                title = TITLES.get(one.method, one.method)
+                row = FailedRow(method=one.method, title=title, outcome=one.outcome, reason=one.reason)
+                rows.setdefault(one.method, row)
+        return list(rows.values())

@@ -103,6 +103,8 @@ def print_status(run: str, folder: Path, status: Status | None) -> int:
         print(f"  {describe_progress(status, stopped=state is not RunState.RUNNING)}")
     if status.error:
         print(f"  {escape_controls(status.error)}")
+    for sentence in status.failed:
+        print(f"  {escape_controls(sentence)}")
     for name in status.missing:
         print(f"  missing: {escape_controls(name)}")
     if (folder / "report.html").exists():

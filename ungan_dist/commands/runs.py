@@ -33,7 +33,8 @@ all runs, and stay.
   --remove RUN    remove this run, after a question on the terminal
   --yes           remove it without the question
 
-states: RUNNING; COMPLETE; PARTIAL (stopped, the same run command continues it); FAILED; CORRUPT; PURGED
+states: RUNNING; COMPLETE; COMPLETE WITH FAILURES (what failed would fail again); PARTIAL (stopped, the same run command
+        continues it); REFUSED; FAILED; CORRUPT; PURGED
 
 examples:
   ungan-dist runs

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ungan_dist.errors import Unfinished
+from ungan_dist.files import escape_controls
+from ungan_dist.runs.status import RunState
 
 if TYPE_CHECKING:
     from ungan_dist.attack.evidence import Report
@@ -28,7 +29,11 @@ def show(report: Report, folder: Path, *, url: str | None = None) -> int:
     print(f"report: {folder / 'report.html'}")
     if url is not None:
         print(f"run: {url}")
-    if report.status == "COMPLETE":
-        return 0
-    print("partial: run the same command again. Missing:", *report.missing, sep="\n  ", file=sys.stderr)
-    return Unfinished.exit_code
+    if report.failures:
+        print("these failed, and would fail again (--execution.retry-failed tries again):", file=sys.stderr)
+        for failure in report.failures:
+            where = f" (traceback: {folder / failure.traceback})" if failure.traceback else ""
+            print(f"  {escape_controls(failure.sentence)}{where}", file=sys.stderr)
+    if report.status == "PARTIAL":
+        print("partial: run the same command again. Missing:", *report.missing, sep="\n  ", file=sys.stderr)
+    return RunState(report.status).exit_code

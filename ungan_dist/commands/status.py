@@ -30,8 +30,8 @@ examples:
   ungan-dist status runs/digits-0123abcd      one run
   ungan-dist status runs/*/                   every run of a folder
 
-exit codes: 0 COMPLETE or PURGED; 3 RUNNING or PARTIAL; 1 FAILED or CORRUPT; 2 REFUSED, or no such run or job;
-            for several, the worst
+exit codes: 0 COMPLETE or PURGED; 4 COMPLETE WITH FAILURES; 3 RUNNING or PARTIAL; 1 FAILED or CORRUPT;
+            2 REFUSED, or no such run or job; for several, the worst
 """
 
 

@@ -33,6 +33,7 @@ def main(arguments: list[str]) -> int:
     """Train the targets of a recipe, or continue."""
     config = recipe_config(arguments, command="targets")
 
+    from ungan_dist.runs.status import RunState
     from ungan_dist.training.torchrun import exit_process, process_group
 
     with process_group() as world:
@@ -45,15 +46,17 @@ def main(arguments: list[str]) -> int:
         failures = _lead(config, world) if world.rank == 0 else _follow(config, world)
         if world.rank == 0:
             for failure in failures:
-                print(failure.error, file=sys.stderr)
+                print(f"{failure.unit.title}: {failure.error}", file=sys.stderr)
     if failures:
-        return Unfinished.exit_code
+        final = all(failure.is_final for failure in failures)
+        return RunState.WITH_FAILURES.exit_code if final else Unfinished.exit_code
     exit_process(world)
     return 0
 
 
 def _lead(config: AuditConfig, world: World) -> list[Failed]:
     """Lead as rank 0: read the data, open the run and choose the units, originals first."""
+    from ungan_dist.runs.failures import write_failure
     from ungan_dist.runs.folder import open_run
     from ungan_dist.runs.units import is_done
 
@@ -63,6 +66,8 @@ def _lead(config: AuditConfig, world: World) -> list[Failed]:
         failures += _compute_together([unit for unit in plan.unlearning if unit.seed in ready], world)
         if config.shadows.data_parallel:
             failures += _compute_together(plan.shadows, world)
+        for failure in failures:
+            write_failure(plan.folder, failure)
         print(f"targets: {plan.folder}")
     return failures
 

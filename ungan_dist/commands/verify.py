@@ -15,12 +15,13 @@ usage: ungan-dist verify [--quick] RUN
 
 RUN is a run folder, or a run's URL in object storage, which is copied to a temporary folder first.
 Hash every committed file again, check the membership matrix, and recompute every score from the stored log-odds.
-Print COMPLETE, PARTIAL, CORRUPT or PURGED. Change nothing.
+Print COMPLETE, COMPLETE WITH FAILURES, PARTIAL, CORRUPT or PURGED. Change nothing.
 
 --quick checks a run folder in less than a second: that its records are consistent, that every committed file exists
 with its size, and the hashes of files up to 1 MiB. It reads no data and recomputes no score.
 
-exit codes: 0 complete or purged; 3 partial, `run` continues it; 1 corrupt, `run` computes the listed results again
+exit codes: 0 complete or purged; 4 complete, but what is listed as failed would fail again; 3 partial, `run`
+            continues it; 1 corrupt, `run` computes the listed results again
             (with object storage, only if --execution.cache is empty); 2 not a run, or its data cannot be read
 """
 
@@ -58,6 +59,8 @@ def _verify(folder: Path, damaged: list[str]) -> int:
     found = verify(record, folder.resolve())
     for line in (*damaged, *found.corrupt):
         print(f"corrupt: {line}", file=sys.stderr)
+    for line in found.failed:
+        print(f"failed: {line}", file=sys.stderr)
     for line in found.missing:
         print(f"missing: {line}", file=sys.stderr)
     state = RunState.CORRUPT if damaged else found.state
@@ -76,7 +79,8 @@ def _verify_quickly(run: str) -> int:
         state, lines = verify_quickly(read_run(Path(run)), Path(run).resolve())
     except DamagedRecord as error:
         state, lines = RunState.CORRUPT, [str(error)]
+    words = {RunState.CORRUPT: "corrupt", RunState.WITH_FAILURES: "failed"}
     for line in lines:
-        print(f"{'corrupt' if state is RunState.CORRUPT else 'missing'}: {line}", file=sys.stderr)
+        print(f"{words.get(state, 'missing')}: {line}", file=sys.stderr)
     print(state)
     return state.exit_code

@@ -65,6 +65,9 @@ class ExecutionConfig:
     progress: Literal["auto", "rich", "plain", "json", "none"] = "auto"
     """Progress on standard error. rich: a bar. plain: a few lines per stage. json: one JSON object per event. none:
     nothing. auto: rich on a terminal or in a notebook, else plain."""
+    retry_failed: bool = False
+    """Try again what failed in an earlier run, such as a method that diverged. By default it is tried again only after
+    a change of the user's code or of a package's version."""
     cache: str | None = None
     """Local working folder of each machine when the output is object storage; defaults to ~/.cache/ungan_dist."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import sqrt
 
-from ungan_dist.attack.evidence import Report, Row
+from ungan_dist.attack.evidence import FailedRow, Report, Row
 from ungan_dist.report.cells import format_delta as shown_delta
 from ungan_dist.report.cells import format_gap as shown_gap
 from ungan_dist.report.cells import format_number, format_rate, format_signed, list_rates
@@ -97,6 +97,30 @@ def _write_remedy(report: Report) -> str:
     return "A longer forget list is needed"
 
 
+def write_failure(row: FailedRow) -> str:
+    """Write why a method has no figures, in the place of its conclusion."""
+    return f"{row.outcome.capitalize()} under every seed, and would again: {end_sentence(row.reason)}"
+
+
+def explain_failures(report: Report) -> list[str]:
+    """Explain what is absent from the figures because it failed, one sentence each; failed rows explain themselves."""
+    rows = {row.method for row in report.failed_rows}
+    lines: list[str] = []
+    for failure in report.failures:
+        if failure.method in rows:
+            continue
+        figures = "The attack uses the other shadow models." if failure.method is None else "It is in no figure."
+        if failure.method == "original":
+            figures = "Nothing was unlearned under this seed."
+        lines.append(f"{end_sentence(failure.sentence)} {figures}")
+    return lines
+
+
+def end_sentence(text: str) -> str:
+    """End a text with a full stop, unless it has an end."""
+    return text if text.endswith((".", "!", "?", "…")) else f"{text}."
+
+
 def list_caveats(report: Report) -> list[str]:
     """List the caveats of this run, the most serious first."""
     found = [
@@ -111,7 +135,7 @@ def list_caveats(report: Report) -> list[str]:
         found.append("The original is not in the table, so this run does not show that the attack can detect anything.")
     if len(list_seeds(report)) == 1:
         found.append("One seed cannot rank methods, because the variation between seeds is not known.")
-    return [*([report.copies] if report.copies else []), *report.notes, *found]
+    return [*([report.copies] if report.copies else []), *report.notes, *explain_failures(report), *found]
 
 
 def _at_chance(report: Report) -> list[str]:

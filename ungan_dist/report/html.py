@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections import Counter
 from collections.abc import Mapping
 from itertools import groupby
 from pathlib import Path
@@ -33,6 +34,7 @@ from ungan_dist.report.conclusions import (
     list_caveats,
     list_seeds,
     write_conclusion,
+    write_failure,
 )
 from ungan_dist.report.figures import Drawing, inline_svg
 from ungan_dist.report.timings import average_seconds, collect_seconds
@@ -72,7 +74,10 @@ def render_page(report: Report, drawings: list[Drawing]) -> str:
         report=report,
         drawings=drawings,
         policy=POLICY,
-        counts=[(outcome, outcomes.count(outcome)) for outcome in COUNTED],
+        counts=[
+            *((outcome, outcomes.count(outcome)) for outcome in COUNTED),
+            *Counter(row.outcome for row in report.failed_rows).items(),
+        ],
         delta=get_delta(report),
         verdict_group=VERDICT_GROUP,
         groups=_group_columns(report),
@@ -89,7 +94,15 @@ def render_page(report: Report, drawings: list[Drawing]) -> str:
         encode=lambda png: base64.b64encode(png).decode(),
         **{
             function.__name__: function
-            for function in (format_delta, format_gap, format_number, format_signed, inline_svg, write_conclusion)
+            for function in (
+                format_delta,
+                format_gap,
+                format_number,
+                format_signed,
+                inline_svg,
+                write_conclusion,
+                write_failure,
+            )
         },
         split_cell=_split_cell,
     )

@@ -6,19 +6,31 @@ import re
 
 from ungan_dist.attack.evidence import Report
 from ungan_dist.report.cells import PAPER_GROUP, PAPER_NOTE, build_columns, explain_omitted_columns
-from ungan_dist.report.conclusions import LIMITS, NOT_TESTED, explain_table, list_caveats, write_conclusion
+from ungan_dist.report.conclusions import (
+    LIMITS,
+    NOT_TESTED,
+    explain_table,
+    list_caveats,
+    write_conclusion,
+    write_failure,
+)
 
 
 def render_markdown(report: Report) -> str:
     """Render the table, its conclusions and its caveats as Markdown."""
     blocks = [f"# {escape(report.title)}: what was forgotten", _origin(report)]
-    if report.status != "COMPLETE":
+    if report.status == "PARTIAL":
         blocks.append(
             "\n".join(f"> {line}" for line in (f"**{escape(report.status)}.** Missing:", "", *_list(report.missing)))
         )
     if report.rows:
         blocks += [
-            "\n".join(f"- **{escape(row.title)}.** {escape(write_conclusion(report, row))}" for row in report.rows),
+            "\n".join(
+                [
+                    *(f"- **{escape(row.title)}.** {escape(write_conclusion(report, row))}" for row in report.rows),
+                    *(f"- **{escape(row.title)}.** {escape(write_failure(row))}" for row in report.failed_rows),
+                ]
+            ),
             _table(report),
             " ".join(
                 [f"{PAPER_GROUP}: {PAPER_NOTE}. All shares in per cent.", *map(escape, explain_omitted_columns(report))]
@@ -58,6 +70,10 @@ def _table(report: Report) -> str:
         ["Method", *headings],
         [":---", *["---:"] * len(found)],
         *([escape(row.title), *(escape(column.cell(row)) for column in found)] for row in report.rows),
+        *(
+            [row.title, *(row.outcome if one.heading == "Verdict" else "–" for one in found)]
+            for row in report.failed_rows
+        ),
     ]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from math import isfinite
 from typing import Any
 
-from ungan_dist.attack.evidence import Report
+from ungan_dist.attack.evidence import FailedRow, Report
 from ungan_dist.report.conclusions import NOT_TESTED, get_delta, list_seeds
 
 SCHEMA_VERSION = 1
@@ -19,7 +19,14 @@ DECIMALS = 6
 
 
 def build_table(report: Report) -> dict[str, Any]:
-    """Build the table as plain data. A cell that cannot be computed is a sentence with the reason."""
+    """Build the table as plain data. A cell that cannot be computed is a sentence with the reason.
+
+    What failed has a key of its own, and a method that failed under every seed a short row. Without failures, both are
+    left out, so that the bytes are those of before there were any.
+    """
+    failures = [
+        {key: value for key, value in asdict(failure).items() if key != "traceback"} for failure in report.failures
+    ]
     return {
         "schema": "ungan_dist/table",
         "schema_version": SCHEMA_VERSION,
@@ -32,9 +39,15 @@ def build_table(report: Report) -> dict[str, Any]:
         "sizes": report.sizes,
         "delta": get_delta(report),
         "shadow_quality": report.shadow_quality,
-        "rows": [asdict(row) for row in report.rows],
+        "rows": [*(asdict(row) for row in report.rows), *map(_build_failed_row, report.failed_rows)],
         "not_tested": list(NOT_TESTED),
+        **({"failures": failures} if failures else {}),
     }
+
+
+def _build_failed_row(row: FailedRow) -> dict[str, Any]:
+    verdict = {"outcome": row.outcome, "gap": None, "smallest_delta": None}
+    return {"method": row.method, "title": row.title, "verdict": verdict, "reason": row.reason}
 
 
 def to_json(content: Mapping[str, Any]) -> bytes:

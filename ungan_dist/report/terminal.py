@@ -17,6 +17,7 @@ from ungan_dist.report.cells import (
     format_seconds,
     list_computed_rates,
 )
+from ungan_dist.report.conclusions import explain_failures, write_failure
 from ungan_dist.report.timings import average_seconds
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ STYLES = {
     "over-forgotten": "magenta",
     "inconclusive": "yellow",
     "reference": "dim",
+    "failed": "red",
+    "diverged": "red",
 }
 
 
@@ -79,6 +82,7 @@ def _draw(report: Report, width: int, without: Sequence[str]) -> Table:
             "(b) compares forget with non-members; verdicts use (b) only. "
             "Below a value: its 95 % interval. In brackets: the 90 % interval of the gap. "
             "δ ≥: the smallest margin that it could pass. T_U: seconds of unlearning."
+            + "".join(f" {line}" for line in _explain_rows(report))
             + "".join(f" {line}" for line in ([] if fnr and fpr else explain_omitted_columns(report)))
             + (" The report has more columns." if without else "")
         ),
@@ -110,7 +114,15 @@ def _draw(report: Report, width: int, without: Sequence[str]) -> Table:
             format_seconds(times.get(row.method)),
         ]
         drawn.add_row(Text(row.title), *compress(cells, shown))
+    for row in report.failed_rows:
+        outcome = Text(row.outcome, STYLES[row.outcome])
+        cells = [outcome if heading.startswith("Verdict") else "–" for heading in headings]
+        drawn.add_row(Text(row.title), *compress(cells, shown))
     return drawn
+
+
+def _explain_rows(report: Report) -> list[str]:
+    return [f"{row.title}: {write_failure(row)}" for row in report.failed_rows] + explain_failures(report)
 
 
 def _two_lines(value: Interval | str | None, digits: int = 1, scale: float = 100) -> str:

@@ -10,6 +10,14 @@ from ungan_dist.attack.evidence import Report
 from ungan_dist.config.audit import AuditConfig
 from ungan_dist.errors import STORAGE_FULL, ConfigError, Unfinished
 from ungan_dist.runs import progress
+from ungan_dist.runs.failures import (
+    failure_marker,
+    is_outdated,
+    read_failure,
+    remove_failure,
+    sort_out_absent,
+    write_failure,
+)
 from ungan_dist.runs.finished import fingerprint_inputs, record_finished
 from ungan_dist.runs.folder import open_run
 from ungan_dist.runs.forecast import outlook
@@ -21,8 +29,8 @@ from ungan_dist.runs.reporting import build_report, report_on_interrupt, write_r
 from ungan_dist.runs.shadows import ShadowUnit
 from ungan_dist.runs.status import RunState, record_failure, record_progress, write_status
 from ungan_dist.runs.storage.mirror import Mirror
-from ungan_dist.runs.storage.remote import publish_status, push_results
-from ungan_dist.runs.units import Failed, RunUnits, Unit, is_done, missing
+from ungan_dist.runs.storage.remote import publish_status, push_results, withdraw_failure
+from ungan_dist.runs.units import Failed, RunUnits, Unit, is_done
 
 
 def audit(
@@ -45,7 +53,7 @@ def audit(
         run_once: Calls a function where units are computed; defaults to this machine.
 
     Raises:
-        ConfigError: The config or the input is wrong; nothing was computed.
+        ConfigError: The config or the input is wrong, or all originals or shadow models fail and would fail again.
         Unfinished: Storage is full or unreachable, or too little succeeded for a report; run again to continue.
     """
     if run_units is None and config.train.num_workers > 1:
@@ -58,7 +66,8 @@ def audit(
     # split: the plan holds every set, drawn before anything is trained
     rehearse = functools.partial(process.rehearse, run_once=run_once, on_progress=on_progress)
     with open_run(config, device=device, mirror=mirror, rehearse=rehearse) as plan, record_failure(plan.folder):
-        if missing([*plan.targets, *plan.shadows]):
+        _drop_failures(plan, mirror, outdated_only=not config.execution.retry_failed)
+        if sort_out_absent(plan.folder, [*plan.targets, *plan.shadows])[1]:
             on_progress = _start(plan, on_progress, mirror)
         with report_on_interrupt(plan):
             # train, shadow, unlearn
@@ -66,7 +75,8 @@ def audit(
         # score, report
         report = build_report(plan, failures, on_progress)
         write_report(plan, report)
-        write_status(plan.folder, report.status, missing=report.missing)
+        failed = [failure.sentence for failure in report.failures]
+        write_status(plan.folder, report.status, missing=report.missing, failed=failed)
         record_finished(plan, config, report, inputs)
     return report
 
@@ -82,6 +92,15 @@ def _start(plan: Plan, on_progress: progress.ProgressCallback, mirror: Mirror | 
     return on_progress
 
 
+def _drop_failures(plan: Plan, mirror: Mirror | None, *, outdated_only: bool) -> None:
+    """Remove recorded failures whose units are to be tried again."""
+    for unit in (*plan.targets, *plan.shadows):
+        if read_failure(plan.folder, unit) and (not outdated_only or is_outdated(plan.folder, unit)):
+            if mirror is not None:
+                withdraw_failure(mirror, plan.folder, unit)
+            remove_failure(plan.folder, unit)
+
+
 def _compute(
     plan: Plan, run_units: RunUnits | None, on_progress: progress.ProgressCallback, mirror: Mirror | None
 ) -> tuple[Plan, list[Failed]]:
@@ -95,15 +114,15 @@ def _compute(
             run_units = stack.enter_context(LocalPool(plan.record.config.execution.num_processes)).run_units
         if mirror is not None:
             run_units = push_results(mirror, run_units)
-        failures = _run("original, shadows", [*plan.originals, *plan.shadows], run_units, on_progress, plan)
+        failures = _run("original, shadows", [*plan.originals, *plan.shadows], run_units, on_progress, plan, mirror)
         too_large = {failure.unit.id for failure in failures if _can_be_smaller(failure)}
         if too_large:
             failures = [failure for failure in failures if failure.unit.id not in too_large]
             plan = split_blocks(plan, too_large)
-            failures += _run("smaller blocks", plan.shadows, run_units, on_progress, plan)
+            failures += _run("smaller blocks", plan.shadows, run_units, on_progress, plan, mirror)
         ready = {unit.seed for unit in plan.originals if is_done(unit)}
         unlearning = [unit for unit in plan.unlearning if unit.seed in ready]
-        failures += _run("unlearning", unlearning, run_units, on_progress, plan)
+        failures += _run("unlearning", unlearning, run_units, on_progress, plan, mirror)
     return plan, failures
 
 
@@ -112,18 +131,32 @@ def _can_be_smaller(failure: Failed) -> bool:
 
 
 def _run(
-    stage_name: str, units: Sequence[Unit], run_units: RunUnits, on_progress: progress.ProgressCallback, plan: Plan
+    stage_name: str,
+    units: Sequence[Unit],
+    run_units: RunUnits,
+    on_progress: progress.ProgressCallback,
+    plan: Plan,
+    mirror: Mirror | None,
 ) -> list[Failed]:
-    todo = missing(units)
+    todo = [] if _no_original_works(plan) else sort_out_absent(plan.folder, units)[1]
     total = sum(unit.num_models for unit in units)
     stage = progress.Stage(stage_name, total, on_progress, done=total - sum(unit.num_models for unit in todo))
     failures: list[Failed] = []
     for outcome in run_units(todo) if todo else ():
         if isinstance(outcome, Failed):
+            write_failure(plan.folder, outcome)
+            if mirror is not None and outcome.is_final:
+                mirror.push(plan.folder.name, failure_marker(outcome.unit))
             if outcome.kind == "storage_full":
                 raise Unfinished(STORAGE_FULL.format(folder=plan.folder))
             failures.append(outcome)
-            stage.advance(0, note=f"failed: {outcome.unit.title}")
+            stage.advance(0, note=f"{'diverged' if outcome.kind == 'diverged' else 'failed'}: {outcome.unit.title}")
+            if outcome.is_final and _no_original_works(plan):
+                break  # there is nothing to unlearn from
         else:
             stage.advance(outcome.unit.num_models, note=outcome.unit.title)
     return failures
+
+
+def _no_original_works(plan: Plan) -> bool:
+    return all(read_failure(plan.folder, unit) is not None for unit in plan.originals)

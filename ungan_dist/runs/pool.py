@@ -10,8 +10,9 @@ from types import TracebackType
 
 import torch
 
+from ungan_dist.errors import Unfinished
 from ungan_dist.runs.units import Done, Failed, Unit, execute
-from ungan_dist.worker_process import CallFailed, WorkerDied, WorkerProcess
+from ungan_dist.worker_process import KILLED_FROM_OUTSIDE, CallFailed, WorkerDied, WorkerProcess
 
 MAX_DEATHS = 3
 """Deaths of its process after which a unit is given up."""
@@ -43,9 +44,13 @@ class LocalPool:
         """Run units and yield their outcomes as they end.
 
         A process that dies is replaced, and its unit is tried up to ``MAX_DEATHS`` times in all.
+
+        Raises:
+            Unfinished: The processes die before they have started.
         """
         waiting = deque(units)
-        deaths: dict[str, int] = {}
+        exits: dict[str, list[int]] = {}
+        failed_starts = 0
         while len(self._workers) < min(self._num_processes, len(units)):
             self._workers.append(_Worker(len(self._workers)))
         while waiting or any(worker.unit for worker in self._workers):
@@ -58,17 +63,33 @@ class LocalPool:
                 unit = worker.unit
                 assert unit is not None
                 try:
-                    yield worker.receive_outcome()
-                except CallFailed as error:
-                    yield Failed(unit=unit, error=f"{unit.title} could not be sent to its process: {error}")
+                    outcome = worker.receive_outcome()
+                    failed_starts = 0
+                    if outcome is not None:
+                        yield outcome
+                except CallFailed as error:  # while the unit was loaded
+                    worker.unit = None
+                    words = f"the unit cannot be loaded in a worker process: {error}"
+                    yield Failed(unit=unit, error=words, traceback=error.traceback)
                 except WorkerDied as error:
                     self._workers[worker.slot] = _Worker(worker.slot)
-                    deaths[unit.id] = deaths.get(unit.id, 0) + 1
-                    if deaths[unit.id] < MAX_DEATHS:
+                    if not worker.ready:
+                        failed_starts += 1
+                        if failed_starts == MAX_DEATHS:
+                            raise Unfinished(
+                                f"{MAX_DEATHS} worker processes in a row died at their start, the last time {error}: "
+                                f"see ungan-dist doctor, then run the same command again"
+                            ) from error
+                        waiting.append(unit)
+                        continue
+                    exits.setdefault(unit.id, []).append(error.code)
+                    if len(exits[unit.id]) < MAX_DEATHS:
                         waiting.append(unit)
                     else:
-                        words = f"its process died {MAX_DEATHS} times; the last time {error}"
-                        yield Failed(unit=unit, error=words)
+                        # a crash that repeats is the code's; a kill comes from outside
+                        repeats = len(set(exits[unit.id])) == 1 and -error.code not in KILLED_FROM_OUTSIDE
+                        words = f"its process died {MAX_DEATHS} times, the last time {error}"
+                        yield Failed(unit=unit, error=words, kind="failed" if repeats else "error")
 
 
 class _Worker(WorkerProcess):
@@ -78,18 +99,24 @@ class _Worker(WorkerProcess):
         super().__init__()
         self.slot = slot
         self.unit: Unit | None = None
+        self.ready = False
+        self.call(_prepare, slot)
 
     def start(self, unit: Unit) -> None:
         self.unit = unit
-        self.call(_execute_in_slot, self.slot, unit)
+        self.call(execute, unit)
 
-    def receive_outcome(self) -> Done | Failed:
+    def receive_outcome(self) -> Done | Failed | None:
+        """Return the outcome of the unit, or ``None`` when the process has started."""
+        answer = self.receive()
+        if not self.ready:
+            self.ready = True
+            return None
         self.unit = None
-        return self.receive()
+        return answer
 
 
-def _execute_in_slot(slot: int, unit: Unit) -> Done | Failed:
+def _prepare(slot: int) -> None:
     torch.set_num_threads(1)
     if torch.cuda.is_available():
         torch.cuda.set_device(slot % torch.cuda.device_count())
-    return execute(unit)

@@ -9,16 +9,18 @@ from pathlib import Path
 import numpy as np
 
 from ungan_dist import store
-from ungan_dist.attack.evidence import Evidence, Report
+from ungan_dist.attack.evidence import Evidence, Failure, Report
 from ungan_dist.attack.lira import ShadowFits, fit_shadows, resolve_variance
 from ungan_dist.attack.metrics import auc
 from ungan_dist.attack.score import score_rows
 from ungan_dist.config.attack import MIN_SHADOWS
 from ungan_dist.config.identity import appended, identity
+from ungan_dist.config.methods import TITLES
 from ungan_dist.errors import ConfigError, Unfinished, explain_file_errors
 from ungan_dist.report import render
 from ungan_dist.report.examples import select_forget_examples
 from ungan_dist.runs import progress
+from ungan_dist.runs.failures import describe, sort_out_absent, traceback_file
 from ungan_dist.runs.finished import fingerprint_inputs, record_finished
 from ungan_dist.runs.given import find_remedies
 from ungan_dist.runs.plan import Plan, implementations, reopen_plan
@@ -36,14 +38,17 @@ def build_report(plan: Plan, failures: list[Failed], on_progress: progress.Progr
         on_progress: Called with each progress event.
 
     Raises:
+        ConfigError: No original, or fewer than two pairs of shadow models, can have a result: they fail every time.
         Unfinished: Fewer than two pairs of shadow models, or no original, have a result yet.
     """
     config = plan.record.config
     present = [unit for unit in plan.shadows if is_done(unit)]
     targets = [unit for unit in plan.targets if is_done(unit)]
+    failed, waiting = sort_out_absent(plan.folder, [*plan.targets, *plan.shadows])
     if sum(unit.num_models for unit in present) < MIN_SHADOWS or not any(unit.method == "original" for unit in targets):
-        errors = "\n".join(failure.error for failure in failures[:3])
-        raise Unfinished(f"nothing can be scored yet in {plan.folder}; run the same command again. {errors}")
+        _refuse_hopeless(plan, failed, waiting)
+        errors = "; ".join(f"{failure.unit.title}: {failure.error}" for failure in failures[:3])
+        raise Unfinished(f"nothing can be scored yet in {plan.folder}; run the same command again. {errors}".rstrip())
     output = plan.folder.parent
     log_odds = store.read_arrays([output / unit.log_odds_file for unit in present])
     if any(unit.num_surplus for unit in present):
@@ -64,10 +69,8 @@ def build_report(plan: Plan, failures: list[Failed], on_progress: progress.Progr
     for unit in sorted(targets, key=lambda unit: (config.methods.index(unit.method), unit.seed)):
         evidence.append(_evidence(plan, unit, fits))
         stage.advance()
-    reasons = {failure.unit.id: f": {failure.error.strip().splitlines()[-1]}" for failure in failures}
-    done = {unit.id for unit in (*targets, *present)}
-    units: Sequence[Unit] = [*plan.targets, *plan.shadows]
-    absent = [f"{unit.title}{reasons.get(unit.id, '')}" for unit in units if unit.id not in done]
+    reasons = {failure.unit.id: f": {failure.error}" for failure in failures}
+    absent = [f"{unit.title}{reasons.get(unit.id, '')}" for unit in waiting]
     originals = [item for item in evidence if item.method == "original"]
     aucs = [auc(np.delete(item.scores, item.non_members), item.scores[item.non_members]) for item in originals]
     draw = plan.draws[0]
@@ -95,8 +98,9 @@ def build_report(plan: Plan, failures: list[Failed], on_progress: progress.Progr
         rows=score_rows(evidence, config.attack, num_test=len(plan.split.test)),
         evidence=evidence,
         shadow_quality={"LiRA AUC of the original, D against D^s": float(np.mean(aucs))},
-        status="PARTIAL" if absent else "COMPLETE",
+        status="PARTIAL" if absent else "COMPLETE WITH FAILURES" if failed else "COMPLETE",
         missing=absent,
+        failures=[_describe_failure(failure) for failure in failed],
         forget_files=_forget_files(plan),
         notes=plan.notes,
         copies=plan.copies.sentence,
@@ -104,6 +108,33 @@ def build_report(plan: Plan, failures: list[Failed], on_progress: progress.Progr
         examples=select_forget_examples(plan.source, plan.split, evidence) if _may_show(plan) else [],
         remedies=find_remedies(config),
         num_classes=plan.source.num_classes,
+    )
+
+
+def _refuse_hopeless(plan: Plan, failed: Sequence[Failed], waiting: Sequence[Unit]) -> None:
+    """Refuse a run of which nothing can ever be scored, because its originals or shadow models fail every time."""
+    ids = {unit.id for unit in waiting}
+    originals = [unit for unit in plan.originals if unit.id in ids or is_done(unit)]
+    shadows = [unit for unit in plan.shadows if unit.id in ids or is_done(unit)]
+    if originals and sum(unit.num_models for unit in shadows) >= MIN_SHADOWS:
+        return
+    raise ConfigError(
+        f"nothing can be scored in {plan.folder}, and the same command would fail again: "
+        f"{describe(failed, plan.folder)}"
+    )
+
+
+def _describe_failure(failure: Failed) -> Failure:
+    unit = failure.unit
+    of_method = isinstance(unit, TargetUnit)
+    assert failure.kind in ("failed", "diverged")
+    return Failure(
+        title=f"{TITLES.get(unit.method, unit.method)}, seed {unit.seed}" if of_method else unit.title,
+        method=unit.method if of_method else None,
+        seed=unit.seed if of_method else None,
+        outcome=failure.kind,
+        reason=failure.error,
+        traceback=traceback_file(unit),
     )
 
 
@@ -168,7 +199,7 @@ def report_on_interrupt(plan: Plan) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        with contextlib.suppress(Unfinished, OSError):
+        with contextlib.suppress(Unfinished, ConfigError, OSError):
             write_report(plan, build_report(plan, [], progress.silent))
         raise
 

@@ -136,14 +136,10 @@ def evaluate_shadows(unit: ShadowUnit, trained: Shadows) -> Float[np.ndarray, "m
     """Compute each model's log-odds of the whole pool, in float32.
 
     Raises:
-        FloatingPointError: A shadow model has diverged, which would spoil every likelihood ratio.
+        Diverged: A shadow model has diverged, which would spoil every likelihood ratio.
     """
     with use_threads(unit.train.num_threads):
-        log_odds = np.stack([query(model, trained.data, trained.pool, unit.queries) for model in trained.models])
-    broken = [shadow for shadow, values in zip(unit.shadows, log_odds, strict=True) if not np.isfinite(values).all()]
-    if broken:
-        raise FloatingPointError(f"log-odds of shadow models {broken} are not finite: lower train.learning_rate")
-    return log_odds
+        return np.stack([query(model, trained.data, trained.pool, unit.queries) for model in trained.models])
 
 
 def _fresh(unit: ShadowUnit, data: Examples, seed: int, world: World) -> nn.Module:

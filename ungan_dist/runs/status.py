@@ -7,7 +7,7 @@ import math
 import os
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from pathlib import Path
@@ -27,6 +27,8 @@ class RunState(StrEnum):
     RUNNING = "RUNNING"
     """A driver works on it."""
     COMPLETE = "COMPLETE"
+    WITH_FAILURES = "COMPLETE WITH FAILURES"
+    """Everything else is complete; what failed would fail again."""
     PARTIAL = "PARTIAL"
     """Stopped early; the same command continues it."""
     FAILED = "FAILED"
@@ -44,6 +46,8 @@ class RunState(StrEnum):
             return 0
         if self in (RunState.RUNNING, RunState.PARTIAL):
             return 3
+        if self is RunState.WITH_FAILURES:
+            return 4
         return 2 if self is RunState.REFUSED else 1
 
 
@@ -52,13 +56,15 @@ class Status:
     """Last status written by the run's driver."""
 
     state: RunState
-    """``RUNNING``, ``COMPLETE``, ``PARTIAL`` or ``FAILED``."""
+    """Any but ``CORRUPT`` and ``PURGED``."""
     host: str = ""
     pid: int = 0
     time: float = 0.0
     """Seconds since 1970."""
     missing: list[str] = field(default_factory=list)
     """Titles of the units that a partial run lacks."""
+    failed: list[str] = field(default_factory=list)
+    """What failed and would fail again, with the reasons."""
     error: str = ""
     progress: Event | None = None
     """Latest progress of a run that is not complete."""
@@ -73,19 +79,33 @@ class Status:
         return max(0.0, self.progress.seconds_left - (time.time() - self.progress_time))
 
 
-def write_status(folder: Path, state: str, *, missing: list[str] | None = None, error: str = "") -> None:
+def write_status(
+    folder: Path, state: str, *, missing: Sequence[str] = (), failed: Sequence[str] = (), error: str = ""
+) -> None:
     """Write a run's status unless the same final status is already there; errors of the disk are ignored."""
     before = read_status(folder)
-    if before and state == before.state != "RUNNING" and (before.missing, before.error) == (missing or [], error):
+    if (
+        before
+        and state == before.state != "RUNNING"
+        and (before.missing, before.failed, before.error)
+        == (
+            [*missing],
+            [*failed],
+            error,
+        )
+    ):
         return
     was_running = before is not None and before.state is RunState.RUNNING
-    last = before if was_running and state not in (RunState.RUNNING, RunState.COMPLETE) else None
+    last = (
+        before if was_running and state not in (RunState.RUNNING, RunState.COMPLETE, RunState.WITH_FAILURES) else None
+    )
     status = Status(
         state=RunState(state),
         host=platform.node(),
         pid=os.getpid(),
         time=time.time(),
-        missing=missing or [],
+        missing=[*missing],
+        failed=[*failed],
         error=error,
         progress=last.progress if last else None,
         progress_time=last.progress_time if last else 0.0,
@@ -122,7 +142,9 @@ def read_status(folder: Path) -> Status | None:
         event = values.pop("progress", None)
         state = RunState(values.pop("state"))
         missing = [*map(str, values.pop("missing", []))]
-        return Status(state=state, missing=missing, **values, progress=None if event is None else Event(**event))
+        failed = [*map(str, values.pop("failed", []))]
+        progress = None if event is None else Event(**event)
+        return Status(state=state, missing=missing, failed=failed, progress=progress, **values)
     except (OSError, store.CorruptResult, ValueError, TypeError, AttributeError, KeyError):
         return None
 
@@ -170,7 +192,7 @@ def record_failure(folder: Path) -> Iterator[None]:
         write_status(folder, RunState.PARTIAL, error=type(error).__name__)
         raise
     except Exception as error:
-        resumable = getattr(error, "exit_code", 1) == 3
-        state = RunState.PARTIAL if resumable else RunState.FAILED
+        states = {2: RunState.REFUSED, 3: RunState.PARTIAL}
+        state = states.get(getattr(error, "exit_code", 1), RunState.FAILED)
         write_status(folder, state, error=str(error) or type(error).__name__)
         raise

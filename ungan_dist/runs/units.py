@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 
 from ungan_dist import store
+from ungan_dist.errors import Diverged
 from ungan_dist.runs.record import versions
 from ungan_dist.runs.shadows import Shadows, ShadowUnit, evaluate_shadows, train_shadows
 from ungan_dist.runs.targets import SETS, Target, TargetUnit, evaluate_target, train_target
@@ -21,6 +22,9 @@ from ungan_dist.training.weights import weights_bytes
 from ungan_dist.training.world import SINGLE_PROCESS, World
 
 Unit = ShadowUnit | TargetUnit
+
+FailureKind = Literal["failed", "diverged", "out_of_memory", "storage_full", "error"]
+"""``failed`` and ``diverged`` repeat in every run; the others may not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +35,7 @@ class Done:
     """The :data:`Unit`, or another unit of a fleet."""
     kind: Literal["done"] = "done"
     error: str = ""
+    traceback: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +45,14 @@ class Failed:
     unit: Any
     """The :data:`Unit`, or another unit of a fleet."""
     error: str
-    kind: Literal["error", "out_of_memory", "storage_full"] = "error"
+    """The reason, in one sentence."""
+    kind: FailureKind = "error"
+    traceback: str = ""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the unit would fail again: the error comes from the user's code, a method or a diverged model."""
+        return self.kind in ("failed", "diverged")
 
 
 RunUnits = Callable[[Sequence[Unit]], Iterator[Done | Failed]]
@@ -92,11 +104,12 @@ def execute(unit: Unit) -> Done | Failed:
     Continues from the checkpoint of an earlier attempt, also of one by several processes.
     """
 
-    def compute() -> None:
-        checkpoints = _open_checkpoints(unit, SINGLE_PROCESS, every_s=CHECKPOINT_INTERVAL_S)
-        _commit(unit, _train(unit, SINGLE_PROCESS, checkpoints), checkpoints)
-
-    return _outcome(unit, compute)
+    checkpoints = _open_checkpoints(unit, SINGLE_PROCESS, every_s=CHECKPOINT_INTERVAL_S)
+    outcome = _outcome(unit, lambda: _commit(unit, _train(unit, SINGLE_PROCESS, checkpoints), checkpoints))
+    if isinstance(outcome, Failed) and outcome.is_final:
+        for checkpoint in checkpoints:  # another attempt, with mended code, starts anew
+            checkpoint.remove()
+    return outcome
 
 
 def execute_together(units: Iterable[Unit], world: World) -> Iterator[Done | Failed]:
@@ -111,6 +124,9 @@ def execute_together(units: Iterable[Unit], world: World) -> Iterator[Done | Fai
             for checkpoint in checkpoints:  # a process was killed between commit and removal
                 checkpoint.remove()
             yield Done(unit=unit)
+            continue
+        if world.size == 1:
+            yield execute(unit)
             continue
         commit = functools.partial(_commit, unit, _train(unit, world, checkpoints), checkpoints)
         yield world.broadcast(_outcome(unit, commit) if world.rank == 0 else None)
@@ -150,16 +166,45 @@ def _commit(unit: Unit, trained: Shadows | Target, checkpoints: list[Checkpoint]
 def _outcome(unit: Unit, compute: Callable[[], None]) -> Done | Failed:
     try:
         compute()
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return Failed(unit=unit, error=str(error), kind="storage_full")
-        return Failed(unit=unit, error=traceback.format_exc())
-    except Exception as error:  # any exception is the outcome of its unit; the other units go on
-        kind = "out_of_memory" if _is_out_of_memory(error) else "error"
-        return Failed(unit=unit, error=traceback.format_exc(), kind=kind)
+    except (Exception, SystemExit) as error:  # any exception is the outcome of its unit; the other units go on
+        return failure_of(unit, error)
     return Done(unit=unit)
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    # the CPU's allocator raises a plain RuntimeError
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+MAX_REASON = 400
+"""Characters of a failure's reason; the traceback has all of them."""
+
+
+def failure_of(unit: Any, error: BaseException) -> Failed:
+    """Return the outcome of a unit that raised, with the reason in one sentence and its kind."""
+    words = " ".join(str(error).split())
+    reason = words if isinstance(error, Diverged) else f"{type(error).__name__}: {words}" if words else repr(error)
+    if len(reason) > MAX_REASON:
+        reason = f"{reason[:MAX_REASON]}…"
+    text = "".join(traceback.format_exception(error))
+    return Failed(unit=unit, error=reason, kind=classify(error), traceback=text)
+
+
+_DEVICE_OR_NETWORK = ("CUDA error", "CUDNN_", "cuDNN error", "CUBLAS_", "NCCL", "gloo", "Connection closed by peer")
+
+
+def classify(error: BaseException) -> FailureKind:
+    """Classify an exception by its causes: what a rerun may change, and what would fail again.
+
+    Files, imports and devices may be repaired outside the run. All other exceptions come from code, and repeat.
+    """
+    causes = [error]
+    while (cause := causes[-1].__cause__) is not None and cause not in causes:
+        causes.append(cause)
+    for one in causes:
+        if isinstance(one, OSError) and one.errno in (errno.ENOSPC, errno.EDQUOT):
+            return "storage_full"
+        # the CPU's allocator raises a plain RuntimeError
+        if isinstance(one, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(one):
+            return "out_of_memory"
+    if any(isinstance(one, Diverged) for one in causes):
+        return "diverged"
+    repairable = (OSError, ImportError, store.CorruptResult)
+    if any(isinstance(one, repairable) or any(word in str(one) for word in _DEVICE_OR_NETWORK) for one in causes):
+        return "error"
+    return "failed"

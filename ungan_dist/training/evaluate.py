@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ungan_dist.config.attack import QueryView
 from ungan_dist.data.examples import Examples, gather
+from ungan_dist.errors import Diverged
 from ungan_dist.kernels import log_odds
 from ungan_dist.training.world import SINGLE_PROCESS, World
 
@@ -36,7 +37,7 @@ def query(
     """Return the log-odds of the true class under each view, in float32.
 
     Raises:
-        ValueError: some log-odds are not finite, because the model has diverged.
+        Diverged: some log-odds are not finite.
     """
     impl = data.implementation("log_odds")
     columns = [
@@ -48,7 +49,7 @@ def query(
     log_odds_of_set = torch.stack(columns, dim=1).float().cpu().numpy()
     broken = int((~np.isfinite(log_odds_of_set)).any(axis=1).sum())
     if broken:
-        raise ValueError(
+        raise Diverged(
             f"the model has diverged: its log-odds are not finite on {broken} of {len(indices)} examples; "
             f"lower the learning rate it was trained with"
         )

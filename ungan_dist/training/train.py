@@ -14,6 +14,7 @@ from torch.nn import functional
 from ungan_dist.config.training import AugmentConfig, TrainConfig
 from ungan_dist.data.examples import Examples, gather_batches, iterate_batches
 from ungan_dist.data.seeds import derive_seed
+from ungan_dist.errors import Diverged
 from ungan_dist.training.batch_norm import local_statistics
 from ungan_dist.training.checkpoint import Checkpoint, Epochs
 from ungan_dist.training.world import SINGLE_PROCESS, World
@@ -116,6 +117,9 @@ def train(
 
     Returns:
         Mean cross-entropy of each epoch, in nats.
+
+    Raises:
+        Diverged: an epoch's loss is not a number.
     """
     optimizer = torch.optim.SGD(
         model.parameters(), lr=config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
@@ -138,5 +142,10 @@ def train(
                 world=world,
             )
         )
+        if math.isnan(losses[-1]):  # so are the weights
+            raise Diverged(
+                f"the model has diverged: its training loss is not finite in epoch {epoch + 1} of {config.epochs}; "
+                f"lower the learning rate"
+            )
     model.eval()
     return losses

@@ -9,7 +9,6 @@ import contextlib
 import dataclasses
 import functools
 import socket
-import traceback
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from ungan_dist import store
 from ungan_dist.data.prepared import PreparedData
 from ungan_dist.errors import ConfigError, Unfinished
 from ungan_dist.runs import units
+from ungan_dist.runs.failures import failure_marker
 from ungan_dist.runs.plan import Plan, blocks_of, reopen_plan, split_blocks
 from ungan_dist.runs.record import PURGED_FILE, PURGING_FILE, read_run
 from ungan_dist.runs.shadows import ShadowUnit
@@ -91,6 +91,11 @@ def push_results(mirror: Mirror, run_units: RunUnits) -> RunUnits:
     return run
 
 
+def withdraw_failure(mirror: Mirror, folder: Path, unit: Unit) -> None:
+    """Remove a unit's recorded failure from the storage, before another attempt."""
+    mirror.discard(folder.name, failure_marker(unit))
+
+
 def place_of(unit: Unit) -> tuple[str, str]:
     """Return where a unit's result is: the folder below the output, and the marker's name in it."""
     return ("" if isinstance(unit, ShadowUnit) else Path(unit.run).name), unit.marker
@@ -132,6 +137,9 @@ def fetch(mirror: Mirror, plan: Plan) -> tuple[Plan, Found]:
 
     with ThreadPoolExecutor(NUM_REQUESTS) as pool:
         states = list(pool.map(pull, wanted.values()))
+    for unit in wanted.values():
+        if (marker := failure_marker(unit)) in sizes[name]:
+            mirror.pull(name, marker, id=unit.id, sizes=sizes[name])
     damaged = [
         f"{unit.title}: {mirror.url}, {'/'.join(filter(None, place_of(unit)))} or one of its files is damaged"
         for unit, state in states
@@ -214,8 +222,8 @@ class ExecuteThere:
                 if outcome.kind != "done":
                     return dataclasses.replace(outcome, unit=unit)
             mirror.push(place, marker)
-        except Exception:  # a failure of the storage is an outcome too: another worker may succeed
-            return Failed(unit=unit, error=traceback.format_exc())
+        except Exception as error:  # a failure of the storage is an outcome too: another worker may succeed
+            return dataclasses.replace(units.failure_of(unit, error), kind="error")
         return Done(unit=unit)
 
 

@@ -29,7 +29,8 @@ def verify_quickly(record: RunRecord, folder: Path) -> tuple[RunState, list[str]
         folder: The run folder.
 
     Returns:
-        The state, and a line for each file that is corrupt or each unit that is missing.
+        The state, and a line for each file that is corrupt, or each unit that is missing or, in a run that is complete
+        otherwise, failed.
 
     Raises:
         ConfigError: The run is complete, but has no record of its files' sizes yet.
@@ -43,7 +44,9 @@ def verify_quickly(record: RunRecord, folder: Path) -> tuple[RunState, list[str]
     if corrupt:
         return RunState.CORRUPT, [f"{path} {reason}" for path, reason in corrupt.items()]
     status = read_status(folder)
-    return state, [] if status is None else status.missing
+    if status is None:
+        return state, []
+    return state, status.failed if state is RunState.WITH_FAILURES else status.missing
 
 
 def _find_corrupt(record: RunRecord, folder: Path, *, complete: bool) -> dict[Path, str]:
@@ -63,6 +66,7 @@ def _find_corrupt(record: RunRecord, folder: Path, *, complete: bool) -> dict[Pa
         if not os.path.isfile(path) or path.stat().st_size != size:
             corrupt[path] = "is missing or has another size"
     own = [folder / "membership.json", folder / "report.json", *sorted(folder.glob("results/*/*.json"))]
+    own += sorted(folder.glob("failures/*.json"))
     shared = [output / name for name in sizes if name.startswith("shadows/") and name.endswith(".json")]
     manifest = output / "data" / record.data_hash[:16] / "manifest.json"
     shared += sorted(manifest.parent.glob("*.json"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ungan_dist import store
@@ -14,6 +14,7 @@ from ungan_dist.data.split import hash_array
 from ungan_dist.errors import Unfinished
 from ungan_dist.files import hash_bytes
 from ungan_dist.report import render
+from ungan_dist.runs.failures import failure_marker, sort_out_absent
 from ungan_dist.runs.finished import FINISHED_FILE
 from ungan_dist.runs.plan import Plan, blocks_of, reopen_plan
 from ungan_dist.runs.progress import silent
@@ -33,11 +34,13 @@ class Verification:
     """Result of a verification."""
 
     state: RunState
-    """``COMPLETE``, ``PARTIAL``, ``CORRUPT`` or ``PURGED``."""
+    """``COMPLETE``, ``COMPLETE WITH FAILURES``, ``PARTIAL``, ``CORRUPT`` or ``PURGED``."""
     corrupt: list[str]
     """Descriptions of what differs from what was committed."""
     missing: list[str]
     """Descriptions of what has not been computed yet."""
+    failed: list[str] = field(default_factory=list)
+    """Descriptions of what failed and would fail again."""
 
 
 def verify(record: RunRecord, folder: Path) -> Verification:
@@ -52,10 +55,15 @@ def verify(record: RunRecord, folder: Path) -> Verification:
         return Verification(state=RunState.PURGED, corrupt=[], missing=[])
     plan = reopen_plan(record)
     corrupt = [*_check_identity(record, plan), *_check_shared(plan), *_check_records(folder)]
+    failures, waiting = sort_out_absent(plan.folder, [*plan.targets, *plan.shadows])
+    failed = [f"{failure.unit.title}: {failure.error}" for failure in failures]
+    waiting_ids = {unit.id for unit in waiting}
     missing: list[str] = []
     for unit in (*plan.targets, *plan.shadows):
+        if _is_altered(folder, failure_marker(unit), id=unit.id):
+            corrupt.append(f"{unit.title}: {folder / failure_marker(unit)} or its traceback was altered")
         if not os.path.lexists(root_of(unit) / unit.marker):
-            missing.append(unit.title)
+            missing += [unit.title] if unit.id in waiting_ids else []
             corrupt += _check_checkpoints(unit)
         elif not is_done(unit):
             corrupt.append(
@@ -69,8 +77,9 @@ def verify(record: RunRecord, folder: Path) -> Verification:
         own = [folder / name for name in ("membership.json", "report.json")]
         missing += [str(path) for path in own if not os.path.lexists(path)]
     corrupt += _check_report(plan, complete=computed)
-    state = RunState.CORRUPT if corrupt else RunState.PARTIAL if missing else RunState.COMPLETE
-    return Verification(state=state, corrupt=corrupt, missing=missing)
+    whole = RunState.WITH_FAILURES if failed else RunState.COMPLETE
+    state = RunState.CORRUPT if corrupt else RunState.PARTIAL if missing else whole
+    return Verification(state=state, corrupt=corrupt, missing=missing, failed=failed)
 
 
 def _check_identity(record: RunRecord, plan: Plan) -> Iterator[str]:
