@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import json
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,45 @@ def hash_json(value: Any) -> str:
     """Return the SHA-256 of plain data in canonical JSON, in hexadecimal."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hash_bytes(text.encode())
+
+
+def make_private_folder(folder: Path) -> None:
+    """Create a folder and its absent parents, for this user alone.
+
+    Below a folder with the setgid bit (``chmod g+ws``), by which a group shares its files, the group gets the rights
+    that it has there.
+    """
+    absent: list[Path] = []
+    while not folder.exists():
+        absent.append(folder)
+        folder = folder.parent
+    for one in reversed(absent):
+        try:
+            one.mkdir(mode=0o700)
+        except FileExistsError:  # another process was first
+            if not one.is_dir():
+                raise
+            continue
+        if shared := _group_rights(one.parent):
+            one.chmod(0o2700 | shared)
+    if not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
+
+
+def open_private(path: str, flags: int) -> int:
+    """Open a file as ``opener`` of ``open``; a new file has this user's rights alone, or those of ``chmod g+ws``."""
+    shared = _group_rights(Path(path).parent) & 0o060
+    descriptor = os.open(path, flags, 0o600)
+    if shared and flags & os.O_CREAT:
+        with contextlib.suppress(PermissionError):  # an existing file of another member
+            os.fchmod(descriptor, 0o600 | shared)
+    return descriptor
+
+
+def _group_rights(folder: Path) -> int:
+    """Return the rights that a folder with the setgid bit gives its group; 0 without the bit."""
+    mode = folder.stat().st_mode
+    return mode & 0o070 if mode & stat.S_ISGID else 0
 
 
 def format_bytes(num_bytes: float) -> str:

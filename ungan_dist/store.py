@@ -20,7 +20,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
-from ungan_dist.files import hash_bytes, hash_file, hash_json
+from ungan_dist.files import hash_bytes, hash_file, hash_json, make_private_folder, open_private
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,6 +35,8 @@ class CorruptResult(Exception):
 def write_file(path: Path, content: bytes | Iterable[bytes | memoryview]) -> str:
     """Write a file atomically: to a temporary file, fsync, rename, fsync of the folder.
 
+    New files and folders are readable by their owner alone, see ``files.make_private_folder``.
+
     Args:
         path: The file to write.
         content: The whole content, or its parts, of which one is in memory at a time.
@@ -43,10 +45,10 @@ def write_file(path: Path, content: bytes | Iterable[bytes | memoryview]) -> str
         SHA-256 of the content.
     """
     digest = hashlib.sha256()
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_private_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
-        with temporary.open("xb") as file:
+        with open(temporary, "xb", opener=open_private) as file:
             for part in [content] if isinstance(content, bytes) else content:
                 file.write(part)
                 digest.update(part)
@@ -296,8 +298,8 @@ def run_lock(folder: Path) -> Iterator[None]:
     Raises:
         BlockingIOError: Another driver holds the lock.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a") as file:
+    make_private_folder(folder)
+    with open(folder / ".lock", "a", opener=open_private) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -42,6 +42,12 @@ def test_a_finished_run_has_all_its_files(finished_run: Path) -> None:
     assert [row["method"] for row in json.loads(table(finished_run))["rows"]] == ["original", "retrain", "ungan"]
 
 
+def test_only_the_owner_may_read_a_run(finished_run: Path) -> None:
+    modes = {path.relative_to(finished_run).as_posix(): path.stat().st_mode for path in finished_run.rglob("*")}
+    assert {"run/config.json", "shadows", "run/models/0"} <= set(modes)
+    assert not [name for name, mode in modes.items() if mode & 0o077]
+
+
 def test_running_again_does_no_work(output: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in output.rglob("*") if path.is_file() and path.name != ".lock"}
     runner = InProcess()

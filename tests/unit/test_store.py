@@ -69,7 +69,7 @@ def _commit_until_killed(root: Path, steps: int) -> None:
 
         return call
 
-    os.fsync, Path.rename, Path.open = dying(os.fsync), dying(Path.rename), dying(Path.open)  # pyright: ignore
+    os.fsync, Path.rename, os.open = dying(os.fsync), dying(Path.rename), dying(os.open)  # pyright: ignore
     commit(root, content=b"new")
 
 
@@ -155,3 +155,53 @@ def test_json_refuses_what_is_not_json(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
         store.write_json(tmp_path / "x.json", {"loss": float("nan")})
     assert not list(tmp_path.iterdir())
+
+
+def modes(folder: Path) -> dict[str, str]:
+    return {path.name: oct(path.stat().st_mode & 0o7777)[2:] for path in (folder, *folder.rglob("*"))}
+
+
+@pytest.fixture
+def permissive() -> Iterator[None]:
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("permissive")
+def test_new_files_are_readable_by_their_owner_alone(tmp_path: Path) -> None:
+    output = tmp_path / "new/out"
+    commit(output)
+    with store.run_lock(output):
+        pass
+    assert modes(tmp_path / "new") == {
+        "new": "700",
+        "out": "700",
+        "deep": "700",
+        "file.bin": "600",
+        "result.json": "600",
+        ".lock": "600",
+    }
+
+
+@pytest.mark.parametrize(("mode", "folder", "file"), [(0o2770, "2770", "660"), (0o2750, "2750", "640")])
+@pytest.mark.parametrize("umask", [0o000, 0o077])
+def test_a_folder_with_the_setgid_bit_is_shared_with_its_group(
+    tmp_path: Path, mode: int, folder: str, file: str, umask: int
+) -> None:
+    output = tmp_path / "shared"
+    output.mkdir()
+    output.chmod(mode)
+    before = os.umask(umask)
+    try:
+        commit(output)
+    finally:
+        os.umask(before)
+    assert modes(output) == {"shared": folder, "deep": folder, "file.bin": file, "result.json": file}
+
+
+def test_a_file_in_place_of_a_folder_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "deep").write_bytes(b"")
+    for name in ("deep/file.bin", "deep/er/file.bin"):
+        with pytest.raises(NotADirectoryError):
+            store.write_file(tmp_path / name, b"")

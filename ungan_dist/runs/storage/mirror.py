@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from pyarrow import fs
 
 from ungan_dist import store
 from ungan_dist.errors import ConfigError, Unfinished
-from ungan_dist.files import cache_folder, hash_bytes, hash_file
+from ungan_dist.files import cache_folder, hash_bytes, hash_file, make_private_folder, open_private
 from ungan_dist.urls import join_url, refuse_credentials, trim
 
 _STORES = ("s3", "gcs", "abfs")
@@ -205,6 +206,8 @@ class Mirror:
         path = _join(self.root, name)
         with self._explain_errors("write", name):
             kind = self.filesystem.type_name.removeprefix("py::")
+            if kind == "local":
+                make_private_folder(Path(path).parent)
             if kind not in _STORES:
                 self.filesystem.create_dir(path.rpartition("/")[0], recursive=True)
             if kind not in _WITH_RENAME:
@@ -212,6 +215,8 @@ class Mirror:
                 return
             aside = f"{path}.{secrets.token_hex(4)}.tmp"
             try:
+                if kind == "local":
+                    os.close(open_private(aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
                 self._put(aside, content)
                 self.filesystem.move(aside, path)
             except BaseException:
