@@ -16,6 +16,10 @@ Remove the forget data, the pictures, the scores and log-odds of single examples
 trained on the forget data. Keep the aggregates (table.json, table.md, report.html without pictures), the unlearned
 models and purged.json, the record of the purge. This cannot be undone, and the run cannot continue.
 
+Aggregates over fewer than 10 forget examples describe single people. They are removed too, with the figures.
+
+Symbolic links are not followed. What they lead to, and further hard links of a file, are named as not checked.
+
 Prepared data in the output folder that hold a forget picture, pixel for pixel, are removed too, with the results of
 shadow models trained on them, unless other runs use them. Folders of other runs are never touched: purge each.
 
@@ -45,7 +49,13 @@ def main(arguments: list[str]) -> int:
     from ungan_dist.runs.upkeep.purge import plan_purge, purge
 
     action, verb = (plan_purge, "would be removed") if own.dry_run else (purge, "removed")
-    done = action(Path(own.run), shared=own.shared, models=own.models)
+    try:
+        done = action(Path(own.run), shared=own.shared, models=own.models)
+    except OSError as error:
+        raise Unfinished(
+            f"the purge stopped at {error.filename or own.run} ({error.strerror}). Forget data remain: make the files "
+            f"and folders writable, and purge again"
+        ) from error
     print("\n  ".join([f"{done.folder}: {len(done.removed)} files {verb}", *done.removed]))
     if done.affected:
         print(f"runs that lose shared files: {', '.join(done.affected)}")

@@ -97,9 +97,13 @@ def refuse_purged(folder: Path) -> None:
         when = read_purge(folder).get("purged", "a date that its damaged record does not show")
         raise ConfigError(
             f"{folder} was purged on {when}: the forget data and everything derived from single examples were removed, "
-            f"so nothing can be computed or reported again. Aggregates are kept in table.json, table.md and "
-            f"report.html. For another audit choose another --execution.run-name"
+            f"so nothing can be computed or reported again. "
+            f"{_AGGREGATES if (folder / 'table.json').exists() else ''}For another audit choose another "
+            f"--execution.run-name"
         )
+
+
+_AGGREGATES = "Aggregates are kept in table.json, table.md and report.html. "
 
 
 def read_purge(folder: Path, name: str = PURGED_FILE) -> dict[str, Any]:

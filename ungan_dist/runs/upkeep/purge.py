@@ -19,13 +19,17 @@ from ungan_dist import store
 from ungan_dist.errors import ConfigError
 from ungan_dist.files import hash_file
 from ungan_dist.report.redact import redact_page
-from ungan_dist.runs.record import PURGED_FILE, PURGING_FILE, describe_missing_run, read_purge, read_run
-from ungan_dist.runs.upkeep.shared_files import find_neighbours, find_shared_files, list_files
+from ungan_dist.runs.record import PURGED_FILE, PURGING_FILE, RunRecord, describe_missing_run, read_purge, read_run
+from ungan_dist.runs.upkeep.links import find_linked, locate
+from ungan_dist.runs.upkeep.shared_files import NAME_LENGTH, find_neighbours, find_shared_files, list_files
 
 _KEPT = re.compile(
     r"(config|table|timings|report|status|purged|purging)\.json|table\.md|report\.html|\.lock"
     r"|figures/[^/]+\.svg|results/[^/]+/[^/]+\.json|models/[^/]+/(?!original\.)[^/]+\.safetensors"
 )
+_AGGREGATE = re.compile(r"(table|timings|report)\.json|table\.md|report\.html|figures/.*")
+FEW = 10
+"""Aggregates over fewer forget examples than this describe single people, and are removed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +46,8 @@ class Purge:
     """Sentences about what may hold forget data and could not be checked."""
     notes: list[str]
     """Sentences about what the purge did not touch."""
+    few: bool = False
+    """Whether the forget examples are so few that aggregates go too."""
 
     @property
     def remaining(self) -> list[str]:
@@ -64,12 +70,15 @@ def plan_purge(folder: Path, *, shared: bool = False, models: bool = False) -> P
     Raises:
         ConfigError: not a run folder.
     """
-    folder = folder.resolve()
+    folder = locate(folder)
     record = read_run(folder)
+    few = _count_forgotten(folder, record) < FEW
     found = find_shared_files(folder, record)
     in_use = {} if shared else {file: sorted(users) for file, users in found.users.items() if users}
-    removed = {f"{folder.name}/{path}" for path in list_files(folder) if not _is_kept(path, models)}
+    removed = {f"{folder.name}/{path}" for path in list_files(folder) if not _is_kept(path, models, few)}
+    removed |= {f"{folder.name}/{path}" for path in list_files(folder) if not (folder / path).exists()}  # broken links
     removed |= {*found.users, *_interrupted(folder)} - set(in_use)
+    linked = find_linked(folder, removed)
     affected = sorted({user for file, users in found.users.items() if file not in in_use for user in users})
     notes = []
     if others := sorted({*affected, *(user for users in in_use.values() for user in users)}):
@@ -81,11 +90,12 @@ def plan_purge(folder: Path, *, shared: bool = False, models: bool = False) -> P
     notes += [f"your own file or folder was not touched: {name} {path}" for name, path in paths.items() if path]
     return Purge(
         folder=folder,
-        removed=sorted(removed),
+        removed=sorted(removed - linked.symbolic),
         in_use=in_use,
         affected=affected,
-        doubts=found.doubts,
+        doubts=[*found.doubts, *linked.doubts, *_missing_data(folder, record)],
         notes=notes,
+        few=few,
     )
 
 
@@ -105,7 +115,11 @@ def purge(folder: Path, *, shared: bool = False, models: bool = False) -> Purge:
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         _clean_report(done, now)
         for marker in folder.glob("results/*/*.json"):  # so that an unlearned model can still be loaded
-            _update(marker, lambda files: {name: hash for name, hash in files.items() if _is_kept(name, models)})
+            _update(
+                marker,
+                lambda files: {name: hash for name, hash in files.items() if _is_kept(name, models, done.few)},
+                facts=("weights",) if done.few else None,
+            )
         for name in done.removed:
             _remove(output / name)
         is_busy = any(store.is_locked(other) for other in find_neighbours(folder))
@@ -137,14 +151,17 @@ def _interrupted(folder: Path) -> Iterator[str]:
             yield name
 
 
-def _update(marker: Path, change: Callable[[dict[str, str]], dict[str, str]]) -> None:
-    """Change the files that a marker lists; remove a damaged marker."""
+def _update(
+    marker: Path, change: Callable[[dict[str, str]], dict[str, str]], *, facts: tuple[str, ...] | None = None
+) -> None:
+    """Change the files that a marker lists, and keep only some of its facts; remove a damaged marker."""
     try:
         content = store.read_marker(marker)
     except store.CorruptResult:
         marker.unlink()
     else:
-        store.write_record(marker, content | {"files": change(content["files"])})
+        kept = {name: fact for name, fact in content["facts"].items() if facts is None or name in facts}
+        store.write_record(marker, content | {"files": change(content["files"]), "facts": kept})
 
 
 def _lock(stack: contextlib.ExitStack, folder: Path) -> None:
@@ -156,14 +173,38 @@ def _lock(stack: contextlib.ExitStack, folder: Path) -> None:
         raise ConfigError(f"a process is at work on {folder}: end it before its data are purged") from error
 
 
-def _is_kept(path: str, models: bool) -> bool:
-    return bool(_KEPT.fullmatch(path)) and not (models and path.startswith("models/"))
+def _is_kept(path: str, models: bool, few: bool) -> bool:
+    is_removed = (models and path.startswith("models/")) or (few and _AGGREGATE.fullmatch(path))
+    return bool(_KEPT.fullmatch(path)) and not is_removed
+
+
+def _count_forgotten(folder: Path, record: RunRecord) -> int:
+    """Return the number of forget examples of a seed; 0 if it cannot be known."""
+    if record.config.given.forget is None:
+        return record.config.split.num_forget
+    try:
+        return int(store.read_json(folder / "table.json")["sizes"]["forget"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
+
+
+def _missing_data(folder: Path, record: RunRecord) -> list[str]:
+    """Return a doubt if the run's prepared data are not beside it, and no purge removed them."""
+    name = f"data/{record.data_hash[:NAME_LENGTH]}"
+    purges = [read_purge(path.parent) for path in folder.parent.glob(f"*/{PURGED_FILE}")]
+    known = any(str(file).startswith(f"{name}/") for purge in purges for file in purge.get("removed", ()))
+    if known or (folder.parent / name).exists() or (folder / PURGED_FILE).exists():
+        return []
+    return [
+        f"{folder.parent / name}, the pictures of this run, is not there, and no purge removed it: if the run or the "
+        f"pictures were moved, delete the pictures where they are now"
+    ]
 
 
 def _clean_report(done: Purge, now: str) -> None:
     """Remove the pictures from the page and update its hash; remove a page that cannot be cleaned."""
     page, marker = done.folder / "report.html", done.folder / "report.json"
-    if not page.is_file():
+    if done.few or page.is_symlink() or not page.is_file():
         return
     notice = (
         f"On {now} the forget data, the pictures, the scores and log-odds of single examples and the original models "

@@ -15,7 +15,7 @@ from ungan_dist.runs.plan import Plan, blocks_of, reopen_plan
 from ungan_dist.runs.record import PURGED_FILE, RunRecord, read_purge, read_run
 from ungan_dist.runs.upkeep.forget_copies import ForgetPictures, collect_forget_pictures, holds_pictures
 
-_NAME_LENGTH = 16
+NAME_LENGTH = 16
 """Digits of a data set's hash in the name of its folder."""
 
 
@@ -35,7 +35,7 @@ def find_shared_files(folder: Path, record: RunRecord) -> SharedFiles:
     A data set consists of its prepared data and the files of all shadow models trained on it. The run's own data set
     holds forget pictures by definition, the others are searched. Shadow models of unknown data go with the last run.
     """
-    output, own = folder.parent, record.data_hash[:_NAME_LENGTH]
+    output, own = folder.parent, record.data_hash[:NAME_LENGTH]
     plan, reason = _make_plan(record)
     wanted = None if plan is None else collect_forget_pictures(plan)
     runs, units, found = _unpurged_runs(folder), _shadow_units(output), SharedFiles()
@@ -62,7 +62,8 @@ def find_shared_files(folder: Path, record: RunRecord) -> SharedFiles:
 
 def find_neighbours(folder: Path) -> list[Path]:
     """List the folders of the runs beside a run."""
-    return [config.parent for config in folder.parent.glob("*/config.json") if config.parent != folder]
+    runs = [config.parent for config in folder.parent.glob("*/config.json")]
+    return [run for run in runs if not run.samefile(folder)]
 
 
 def _unpurged_runs(folder: Path) -> dict[str, RunRecord | None]:
@@ -114,7 +115,7 @@ def _shadow_units(output: Path) -> defaultdict[str, list[str]]:
     units: defaultdict[str, list[str]] = defaultdict(list)
     for id in sorted({path.name.split(".")[0] for path in output.glob("shadows/[!.]*")}):
         try:
-            units[str(store.read_marker(output / f"shadows/{id}.json")["facts"]["data"])[:_NAME_LENGTH]].append(id)
+            units[str(store.read_marker(output / f"shadows/{id}.json")["facts"]["data"])[:NAME_LENGTH]].append(id)
         except (OSError, store.CorruptResult, KeyError):
             units[""].append(id)
     return units
