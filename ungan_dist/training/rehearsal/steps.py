@@ -22,6 +22,10 @@ MAX_BATCH = 4
 """Largest batch of a rehearsed step. A model that takes it takes larger ones."""
 
 
+MAX_LEARNING_RATE = 1e-3
+"""Highest learning rate of a rehearsed step of training."""
+
+
 def smallest_batch(num_examples: int, batch_size: int) -> int:
     """Return the smallest batch of one pass over a set.
 
@@ -93,5 +97,9 @@ def check_stacked(
 
 
 def shorten_training(config: TrainConfig, batch_size: int) -> TrainConfig:
-    """Return the training recipe for one epoch of small batches, in one process."""
-    return dataclasses.replace(config, epochs=1, batch_size=batch_size, num_workers=1)
+    """Return the training recipe for one epoch of small batches, in one process.
+
+    The learning rate is low: a step on so few examples at the run's own rate makes some sound models diverge.
+    """
+    rate = min(config.learning_rate, MAX_LEARNING_RATE)
+    return dataclasses.replace(config, epochs=1, batch_size=batch_size, num_workers=1, learning_rate=rate)
