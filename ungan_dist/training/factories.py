@@ -124,14 +124,17 @@ def check_resettable(model: nn.Module) -> None:
 
 
 def reset_weights(model: nn.Module, seed: int) -> None:
-    """Draw new weights with each layer's own initialisation, in place; frozen layers keep theirs."""
+    """Draw new weights with each layer's own initialisation, in place; frozen layers and parameters keep theirs."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for layer in model.modules():
             if any(True for _ in layer.parameters(recurse=False)) and not _is_trained(layer):
                 continue
+            frozen = [(own, own.detach().clone()) for own in layer.parameters(recurse=False) if not own.requires_grad]
             for reset in _reset_functions(layer):
                 reset()
+            for own, before in frozen:
+                own.data.copy_(before)
 
 
 def _is_trained(layer: nn.Module) -> bool:
