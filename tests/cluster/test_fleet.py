@@ -129,13 +129,18 @@ def test_a_result_that_the_driver_cannot_see_does_not_count() -> None:
 def test_workers_import_a_users_model_from_the_drivers_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without_figures: None
 ) -> None:
-    (tmp_path / "users_own_model.py").write_text("from user_models import linear as build")
+    (tmp_path / "users_own_model.py").write_text(
+        "from user_models import linear as build\nfrom misbehaving_models import AlwaysDropping"
+    )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     config = dataclasses.replace(small_config(tmp_path), model=ModelConfig(factory="users_own_model:build"))
     config = dataclasses.replace(config, methods=("original", "fine_tuning"))
+    dropping = dataclasses.replace(config, model=ModelConfig(factory="users_own_model:AlwaysDropping"))
     with Fleet(TWO) as fleet:
-        report = pipeline.audit(config, run_units=fleet.run_units, device="cpu")
+        report = pipeline.audit(config, run_units=fleet.run_units, run_once=fleet.run_once, device="cpu")
+        with pytest.raises(ConfigError, match="random in eval mode"):  # the rehearsal of a worker
+            pipeline.audit(dropping, run_units=fleet.run_units, run_once=fleet.run_once, device="cpu")
     assert report.status == "COMPLETE"
     assert [row.method for row in report.rows] == ["original", "fine_tuning"]
 
