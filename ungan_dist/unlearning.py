@@ -22,7 +22,12 @@ from ungan_dist.runs.rehearsal.methods import rehearse_methods
 from ungan_dist.training.factories import check_resettable, check_trainable, reset_weights
 from ungan_dist.training.models import frozen_copy, trainable_copy
 from ungan_dist.training.probing import probe, random_images
-from ungan_dist.training.rehearsal.building import check_copies, check_independent, check_parameters
+from ungan_dist.training.rehearsal.building import (
+    check_copies,
+    check_independent,
+    check_own_layers,
+    check_parameters,
+)
 from ungan_dist.training.rehearsal.evaluation import check_evaluation
 from ungan_dist.training.rehearsal.steps import MAX_BATCH, check_training, smallest_batch
 from ungan_dist.training.world import World
@@ -135,6 +140,7 @@ def _rehearse(
     retain, forget, unseen = (sets[name][:MAX_SAMPLE].to(examples.device) for name in ("retain", "forget", "unseen"))
     sample = gather(examples, torch.cat([forget, retain, unseen]))
     check_evaluation(frozen_copy(model), sample, num_classes=examples.num_classes, seconds=0.3)
+    check_own_layers(model, sample[:MAX_BATCH])
     trained = trainable_copy(model)
     smallest = smallest_batch(len(sets["retain"]), config.train.batch_size)
     check_training(trained, examples, retain, config.train, batch_size=min(smallest, MAX_BATCH))

@@ -42,6 +42,7 @@ CONFIG = replace(custom(), fine_tuning=FineTuningConfig(epochs=1))
         ("half", r"in float16.*model\.float\(\)"),
         ("bfloat16", r"in bfloat16.*model\.float\(\)"),
         ("Reseeds", r"calls torch\.manual_seed"),
+        ("HoldsItself", "a lambda or a hook that it keeps holds self"),
         ("CopiesAsItself", "shares weights with it"),
     ],
 )

@@ -137,6 +137,23 @@ def check_saved(model: nn.Module, build: Build, images: Float[Tensor, "batch cha
         )
 
 
+def check_own_layers(model: nn.Module, images: Float[Tensor, "batch channels height width"]) -> None:
+    """Check that a deep copy of a model computes with no layer of the model itself.
+
+    Raises:
+        ValueError: it does, because a function that it keeps holds the model.
+    """
+    parameters = [value for value in model.parameters() if value.requires_grad]
+    with seed_everything(0), run_user_code("the model, copied,"):
+        logits = frozen_copy(model)(images)
+    used = torch.autograd.grad(logits.sum(), parameters, allow_unused=True) if logits.requires_grad else ()
+    if any(gradient is not None for gradient in used):
+        raise ValueError(
+            "a copy of the model computes with layers of the model itself: a lambda or a hook that it keeps holds "
+            "self. Make that function a method"
+        )
+
+
 def gap(one: Tensor, other: Tensor) -> float:
     """Return the largest difference of two batches of logits, relative to the largest logit."""
     return float((one - other).abs().max()) / (float(other.abs().max()) or 1.0)
