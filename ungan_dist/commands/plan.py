@@ -76,6 +76,7 @@ def _json(found: Forecast | Outlook) -> str:
 def _counts(outlook: Outlook) -> list[str]:
     return [
         f"{outlook.folder}",
+        f"  examples     {', '.join(f'{name} {size:,}' for name, size in outlook.sizes.items())}",
         f"  models       {outlook.num_models - outlook.num_models_done} to train or unlearn, "
         f"{outlook.num_models_done} done; {outlook.design.num_shadows} of them shadow models, "
         f"{outlook.num_shadows_done} done",

@@ -80,12 +80,21 @@ class AuditConfig(ExecutionHalf, MethodConfigs, Experiment):
                 f"the attack needs at least {MIN_SHADOWS} shadow models, two trained with each example and two "
                 f"without; got shadows.num_models {self.shadows.num_models}"
             )
+        if self.given.forget is not None and self.split.follows_data:
+            # the sets follow from the list; the sizes are unused, and hashed as they always were
+            object.__setattr__(self, "split", _fill_sizes(self.split))
         num_retain = self.split.train - self.split.num_forget
-        if num_retain * self.attack.fnr < 1:
+        if not self.split.follows_data and num_retain * self.attack.fnr < 1:
             raise ValueError(
                 f"attack.fnr {self.attack.fnr} needs at least {round(1 / self.attack.fnr)} retain examples, "
                 f"the split has {num_retain}: raise split.train or attack.fnr, or lower split.forget_fraction"
             )
+
+
+def _fill_sizes(split: SplitConfig) -> SplitConfig:
+    usual = SplitConfig()
+    train = split.train or split.shadow_pool or usual.train
+    return dataclasses.replace(split, train=train, shadow_pool=train, unseen=split.unseen or usual.unseen)
 
 
 APPEND_ONLY_FIELDS = ("methods", "num_seeds", "shadows.num_models")

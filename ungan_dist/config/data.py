@@ -38,14 +38,20 @@ class SourceConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SplitConfig:
-    """Sizes of the sets. The test set is the source's own, or the remaining examples if it has none."""
+    """Sizes of the sets. The test set is the source's own, or the remaining examples if it has none.
+
+    A size of 0 follows the data: D and D^s get 40 % each of the examples that are not official test examples, and D_u
+    and the test set share the rest. With an official test set, D and D^s get 45 % each and D_u the rest.
+    """
 
     train: int = 675
-    """Size of D, the original's training set; must equal shadow_pool."""
+    """Size of D, the original's training set; must equal shadow_pool. 0: 40 % of the data, or 45 % if the data have an
+    official test set."""
     shadow_pool: int = 675
-    """Size of D^s, disjoint from D. Shadow models are trained on halves of D ∪ D^s."""
+    """Size of D^s, disjoint from D. Shadow models are trained on halves of D ∪ D^s. 0: that of D."""
     unseen: int = 150
-    """Size of D_u, the held-out examples whose outputs UnGAN imitates on the forget set."""
+    """Size of D_u, the held-out examples whose outputs UnGAN imitates on the forget set. 0: half of the rest, or the
+    whole rest if the data have an official test set."""
     forget_fraction: float = 0.05
     """Fraction of D to forget, drawn at random."""
     seed: int = 42
@@ -55,19 +61,24 @@ class SplitConfig:
     the report. also: they are added to the forget set."""
 
     def __post_init__(self) -> None:
-        positive(train=self.train, shadow_pool=self.shadow_pool, unseen=self.unseen)
+        not_negative(train=self.train, shadow_pool=self.shadow_pool, unseen=self.unseen)
         not_negative(**{"split.seed": self.seed})
         within(0, 1, forget_fraction=self.forget_fraction)
-        if self.train != self.shadow_pool:
+        if self.train and self.shadow_pool and self.train != self.shadow_pool:
             raise ValueError(
                 f"shadow_pool must equal train, so that a shadow model sees as many examples as the original; "
                 f"got train={self.train}, shadow_pool={self.shadow_pool}"
             )
-        if not 0 < self.num_forget < self.train:
+        if self.train and not 0 < self.num_forget < self.train:
             raise ValueError(
-                f"forget_fraction {self.forget_fraction} of {self.train} examples leaves {self.num_forget} to forget; "
-                f"between 1 and {self.train - 1} are needed"
+                f"split.forget_fraction {self.forget_fraction} of {self.train} examples leaves {self.num_forget} to "
+                f"forget; between 1 and {self.train - 1} are needed: change it, or use more examples"
             )
+
+    @property
+    def follows_data(self) -> bool:
+        """Whether any size is a fraction of the data."""
+        return not (self.train and self.shadow_pool and self.unseen)
 
     @property
     def num_forget(self) -> int:

@@ -151,6 +151,7 @@ def custom(
     config = AuditConfig(
         name="custom",
         source=SourceConfig(kind="auto", path=data),
+        split=SplitConfig(train=0, shadow_pool=0, unseen=0),
         model=ModelConfig(factory=model),
         given=GivenConfig(original=original, forget=forget, members=members, unlearned=unlearned),
         train=TrainConfig(epochs=20, batch_size=64, learning_rate=0.05),

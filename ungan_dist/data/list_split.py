@@ -12,13 +12,8 @@ from ungan_dist.config.audit import AuditConfig
 from ungan_dist.data.copies import add_copies
 from ungan_dist.data.lists import ExampleList, read_list
 from ungan_dist.data.sources.source import Source
-from ungan_dist.data.split import hash_array
+from ungan_dist.data.split import MEMBER_FRACTION, MEMBER_FRACTION_WITH_TEST, hash_array
 
-MEMBER_FRACTION = 0.4
-"""Fraction of the trainable examples that are members, if neither weights nor members are given. As many become
-non-members; the rest is D_u and the test set."""
-MEMBER_FRACTION_WITH_TEST = 0.45
-"""The same with an official test set: the rest is D_u alone."""
 UNSEEN_FRACTION = 1 / 6
 """Fraction of a given model's unseen examples that become D_u. As many become the test set, the rest D^s."""
 MIN_OUTSIDE = 12

@@ -6,12 +6,22 @@ Source: sections 4.1 and 4.2 of the UnGAN paper. The paper omits the split, whic
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Int
 
+from ungan_dist.config.attack import AttackConfig
+from ungan_dist.config.audit import AuditConfig
 from ungan_dist.config.data import SplitConfig
+
+MEMBER_FRACTION = 0.4
+"""Fraction of the trainable examples that are members, if nothing else is given. As many become non-members; the rest
+is D_u and the test set."""
+MEMBER_FRACTION_WITH_TEST = 0.45
+"""The same with an official test set, as in the paper: the rest is D_u alone."""
+COARSER_FNRS = (0.05, 0.1, 0.2)
+"""False negative rates for data with too few retain examples for the usual one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +54,40 @@ class SeedSplit:
 def seeded_generator(*words: int) -> np.random.Generator:
     """Make a random generator from seed words."""
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(words)))
+
+
+def settle_sizes(config: AuditConfig, num_examples: int, num_test: int) -> tuple[AuditConfig, list[str]]:
+    """Replace sizes that follow the data by numbers.
+
+    Args:
+        config: The config of a run without a forget list.
+        num_examples: Examples in the source, official test examples included.
+        num_test: Official test examples.
+
+    Returns:
+        The config with all sizes, and a warning if the false negative rate had to be raised for them.
+
+    Raises:
+        ValueError: The data are too few.
+    """
+    split, attack = config.split, config.attack
+    if not split.follows_data:
+        return config, []
+    num_candidates = num_examples - num_test
+    fraction = MEMBER_FRACTION_WITH_TEST if num_test else MEMBER_FRACTION
+    train = split.train or split.shadow_pool or max(1, round(fraction * num_candidates))
+    rest = num_candidates - 2 * train
+    unseen = split.unseen or max(1, rest if num_test else rest // 2)
+    sized = replace(split, train=train, shadow_pool=train, unseen=unseen)
+    num_retain, warnings = train - sized.num_forget, list[str]()
+    if attack.fnr == AttackConfig().fnr and num_retain * attack.fnr < 1:
+        fnr = next((rate for rate in COARSER_FNRS if num_retain * rate >= 1), attack.fnr)
+        warnings.append(
+            f"the split follows the data, and its {num_retain:,} retain examples are too few for an FNR of "
+            f"{attack.fnr:g}: column (a) is at {fnr:g} (--attack.fnr)"
+        )
+        attack = replace(attack, fnr=fnr)
+    return replace(config, split=sized, attack=attack), warnings
 
 
 def make_split(config: SplitConfig, num_examples: int, test: Int[np.ndarray, " test"] | None) -> Split:

@@ -137,7 +137,8 @@ def find_report(folder: Path) -> Finished | None:
         if content is None:
             return None
         # a report that is written again shows no examples and prepares no data
-        asked = _settings(read_run(folder).config) | {"data": content["settings"]["data"]}
+        stored = {name: value for name, value in content["settings"].items() if name in ("data", "split", "fnr")}
+        asked = _settings(read_run(folder).config) | stored
         return _check(folder, content) if content["settings"] == asked else None
     except _UNREADABLE:
         return None
@@ -149,6 +150,9 @@ def _covers(folder: Path, config: AuditConfig) -> bool:
     done, identity_asked = record["appended"], identity(config)
     if record["resolved"]["engine"] != "stacked":  # only a stack's results depend on its size
         identity_asked["shadows"]["unit_size"] = record["identity"]["shadows"]["unit_size"]
+    if config.split.follows_data:  # the settings tell which sizes, and the inputs whether the data are the same
+        identity_asked["split"] = record["identity"]["split"]
+        identity_asked["attack"]["fnr"] = record["identity"]["attack"]["fnr"]
     return (
         record["identity"] == identity_asked
         and record["results_version"] == RESULTS_VERSION
@@ -183,7 +187,7 @@ def _settings(config: AuditConfig) -> dict[str, Any]:
         "host": platform.node(),
         "devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
         "code": _package_fingerprint(),
-    }
+    } | ({"split": plain(config.split), "fnr": config.attack.fnr} if config.split.follows_data else {})
 
 
 @functools.cache

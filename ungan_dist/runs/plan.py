@@ -24,7 +24,7 @@ from ungan_dist.data.loader_choice import resolve_loader
 from ungan_dist.data.membership import draw_membership
 from ungan_dist.data.prepared import PreparedData
 from ungan_dist.data.sources.source import Source, load_source
-from ungan_dist.data.split import SeedSplit, Split, draw_sets, make_split
+from ungan_dist.data.split import SeedSplit, Split, draw_sets, make_split, settle_sizes
 from ungan_dist.errors import ConfigError
 from ungan_dist.kernels import resolve, table_hash
 from ungan_dist.runs.blocks import Blocks
@@ -88,6 +88,8 @@ def make_plan(config: AuditConfig, *, record: RunRecord | None = None, device: s
         source = load_source(config.source)
         architecture = check_models(config, source) if record is None else record.architecture
         notes = tuple(check_data_parallel(config, source)) if record is None else record.model_notes
+        num_test = 0 if source.test is None else len(source.test)
+        config, settled = settle_sizes(config, len(source.images), num_test)
         sets = None if config.given.forget is None else given_sets(config, source)
         split = sets.split if sets else make_split(config.split, len(source.images), source.test)
         check_image_size(config, source)
@@ -134,7 +136,7 @@ def make_plan(config: AuditConfig, *, record: RunRecord | None = None, device: s
         split=split,
         draws=draws,
         membership=membership,
-        warnings=(note,) if note else (),
+        warnings=(*settled, *([note] if note else [])),
         originals=originals,
         unlearning=unlearning,
         shadows=Blocks(record, prepared, split, membership, code=_code(config)).divide(),

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ungan_dist.config.data import SplitConfig
+from ungan_dist.config.recipes import custom, digits
 from ungan_dist.data.membership import draw_membership
-from ungan_dist.data.split import draw_sets, hash_array, make_split
+from ungan_dist.data.split import draw_sets, hash_array, make_split, settle_sizes
 
 EVEN = st.integers(1, 20).map(lambda half: 2 * half)
 
@@ -80,3 +83,41 @@ def test_a_forget_fraction_that_leaves_nothing_is_refused(fraction: float) -> No
 def test_the_hash_depends_on_type_shape_and_content() -> None:
     arrays = [np.zeros(4, bool), np.zeros(4, np.int8), np.zeros((2, 2), bool), np.array([0, 0, 0, 1], bool)]
     assert len({hash_array(array) for array in arrays}) == 4
+
+
+@pytest.mark.parametrize(
+    ("num_examples", "num_test", "sizes", "fnr"),
+    [
+        (120, 0, (48, 48, 12, 12), 0.05),
+        (1797, 0, (719, 719, 179, 180), 0.01),
+        (50_000, 0, (20_000, 20_000, 5_000, 5_000), 0.01),
+        (60_000, 10_000, (22_500, 22_500, 5_000, 10_000), 0.01),  # the paper's
+        (70, 10, (27, 27, 6, 10), 0.05),
+        (30, 0, (12, 12, 3, 3), 0.1),
+    ],
+)
+def test_the_split_of_custom_follows_the_data(num_examples, num_test, sizes, fnr) -> None:
+    config, warnings = settle_sizes(custom(data="pictures"), num_examples, num_test)
+    official = np.arange(num_test) if num_test else None
+    split = make_split(config.split, num_examples, official)
+    assert (len(split.pool) - len(split.pool) // 2, len(split.pool) // 2) == sizes[:2]
+    assert (len(split.unseen), len(split.test)) == sizes[2:]
+    assert sum(sizes) == num_examples
+    assert not config.split.follows_data
+    assert (config.attack.fnr, bool(warnings)) == (fnr, fnr != 0.01)
+
+
+def test_given_sizes_are_kept() -> None:
+    assert settle_sizes(digits(), 1797, 0) == (digits(), [])
+    asked = replace(custom(data="pictures"), split=SplitConfig(train=200, shadow_pool=0, unseen=0))
+    split = settle_sizes(asked, 1000, 0)[0].split
+    assert (split.train, split.shadow_pool, split.unseen) == (200, 200, 300)
+    asked = replace(asked, attack=replace(asked.attack, fnr=0.02))
+    with pytest.raises(ValueError, match="needs at least 50 retain examples, the split has 46"):
+        settle_sizes(replace(asked, split=SplitConfig(train=0, shadow_pool=0, unseen=0)), 120, 0)
+    with pytest.raises(ValueError, match="leaves 0 to forget"):
+        settle_sizes(custom(data="pictures"), 20, 0)
+
+
+def test_a_list_leaves_the_hashed_sizes_of_custom_as_they_were() -> None:
+    assert custom(data="pictures", forget="forget.csv").split == SplitConfig()

@@ -23,6 +23,8 @@ class Outlook:
     """Amount of work and power of a run."""
 
     folder: Path
+    sizes: dict[str, int]
+    """Number of examples in each set of the first seed."""
     num_models: int
     """Shadow models, originals and unlearned models in total."""
     num_models_done: int
@@ -53,6 +55,13 @@ def make_outlook(plan: Plan) -> Outlook:
     )
     return Outlook(
         folder=plan.folder,
+        sizes={
+            "retain": len(draw.retain),
+            "forget": len(draw.forget),
+            "non-members": len(draw.non_members),
+            "unseen": len(plan.split.unseen),
+            "test": len(plan.split.test),
+        },
         num_models=sum(unit.num_models for unit in units),
         num_models_done=sum(unit.num_models for unit in units) - sum(unit.num_models for unit in todo),
         num_shadows_done=config.shadows.num_models - sum(unit.num_models for unit in missing(plan.shadows)),
