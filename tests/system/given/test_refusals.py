@@ -131,15 +131,15 @@ def test_pictures_of_mixed_sizes_are_refused(lists: Path, tmp_path: Path, capsys
     assert run_command("run", *custom_arguments(mixed, lists)) == 2
     message = capsys.readouterr().err
     assert "is 65×64 pixels" in message
-    assert "resize all pictures to one size" in message
+    assert "--source.resize N" in message
     assert not (lists / "out").exists()
 
 
-def test_labels_as_strings_are_refused(lists: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pq.write_table(pa.table({"image": [{"bytes": b"", "path": ""}], "label": ["cat"]}), tmp_path / "data.parquet")
+def test_labels_as_fractions_are_refused(lists: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pq.write_table(pa.table({"image": [{"bytes": b"", "path": ""}], "label": [0.5]}), tmp_path / "data.parquet")
     assert run_command("run", *custom_arguments(tmp_path / "data.parquet", lists)) == 2
     message = capsys.readouterr().err
-    assert "column label holds string" in message
+    assert "column label holds double" in message
     assert "labels must be integers from 0 on" in message
     assert not (lists / "out").exists()
 
