@@ -87,8 +87,11 @@ def _find_sets(root: Path) -> Sets:
             f"{root} holds {', '.join(folder.name for folder in others)} beside {named[0].name}, which would not be "
             f"read: {remedy}, or move it"
         )
-    if len(found.train) > 1:
-        raise ValueError(f"{root} holds {len(found.train)} training sets: keep one")
+    for part in (found.train, found.test):
+        if len(part) > 1:
+            raise ValueError(
+                f"{root} holds {' and '.join(folder.name for folder in part)} for one set: keep one of them"
+            )
     train, test = ([_enter(folder, in_set=True) for folder in part] for part in (found.train, found.test))
     return Sets(train=train, test=test, notes=found.notes)
 
@@ -123,7 +126,7 @@ def _is_picture(file: Path) -> bool:
     if found in FORMATS and not hidden:
         return True
     if found in PICTURES:
-        why = "because it is hidden: rename it" if hidden else f"because it is a {found} picture: convert it to PNG"
+        why = "because it is hidden: rename it" if hidden else f"because it is {found}: convert it to PNG"
         raise ValueError(f"{file} would not be read, {why}, or move it")
     if not is_side_file(file.name):
         what = f"it is {found}" if found else f"it is no picture ({', '.join(FORMATS)})"

@@ -19,7 +19,7 @@ SPELLINGS: dict[str, SetName] = {
 """Spellings of each set, as the library ``datasets`` reads them, in any case."""
 
 _SIDE_FILES = re.compile(
-    r"thumbs\.db|ehthumbs\.db|desktop\.ini|icon\r|picasa\.ini|metadata\.parquet|(readme|licen[cs]e|copying|changelog)\b.*"
+    r"(eh)?thumbs\.db(:encryptable)?|.*:zone\.identifier|desktop\.ini|icon\r|picasa\.ini|metadata\.parquet|(readme|licen[cs]e|copying|changelog)\b.*"
     r"|(authors|notice|citation|md5sums|sha1sums|sha256sums|checksums)"
     r"|.*\.(txt|md|rst|json|jsonl|csv|tsv|xml|ya?ml|toml|ini|cfg|cff|bib|html?|log|pdf|md5|sha1|sha256|py|ipynb|sh)",
     re.IGNORECASE | re.DOTALL,

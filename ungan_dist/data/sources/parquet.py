@@ -54,6 +54,8 @@ def find_parquet(path: Path) -> Sets:
         ValueError: The path does not exist, or the folder has no training files, several data sets, or other files.
     """
     if path.is_file():
+        if (what := identify_file(path)) in PICTURES:
+            raise ValueError(f"{path} is one picture ({what}): set source.path to the folder with the class folders")
         return Sets(train=[path], test=[])
     if not path.is_dir():
         raise ValueError(
@@ -68,6 +70,12 @@ def find_parquet(path: Path) -> Sets:
     if len(places) > 1:
         names = ", ".join(sorted(str(place) for place in places))
         raise ValueError(f"{path} holds several data sets ({names}): name one of them by source.path")
+    by_file = {word == file.stem for file, (word, _) in spelt.items() if word}
+    if len(by_file) > 1:
+        raise ValueError(
+            f"{path} names sets both by files and by folders, so that one set may stand there twice: move either, or "
+            f"name one by source.path"
+        )
     if not any(word for word, _ in spelt.values()):
         return Sets(train=files, test=[])
     if nameless := [str(file) for file, (word, _) in spelt.items() if not word]:
@@ -79,8 +87,14 @@ def find_parquet(path: Path) -> Sets:
 
 
 def holds_parquet(root: Path) -> bool:
-    """Return whether a file or any file below a folder is Parquet by its name."""
-    return root.is_file() or any(_is_named_parquet(file) for file in walk_files(root))
+    """Return whether a path is to be read as Parquet: a file, or a folder with any file of that name below it.
+
+    So is a folder of Arrow files alone, to be refused with the remedy.
+    """
+    if root.is_file():
+        return True
+    files = [file for file in walk_files(root) if not is_side_file(file.name)]
+    return any(map(_is_named_parquet, files)) or (bool(files) and all(file.suffix == ".arrow" for file in files))
 
 
 def _is_named_parquet(file: Path) -> bool:

@@ -69,6 +69,9 @@ def test_sets_are_read_by_their_names(tmp_path, train, test, unused):
         (["fine/train.parquet", "coarse/train.parquet"], ["several data sets", "coarse, fine", "source.path"]),
         (["small/train", "large/train"], ["several data sets", "large, small", "source.path"]),
         (["train.parquet", "cat"], ["Parquet files and the picture", "cat/0.png"]),
+        (["train.parquet", "train/0000.parquet"], ["both by files and by folders", "source.path"]),
+        (["train", "test_a", "test_b"], ["holds test_a and test_b for one set"]),
+        (["train_a", "train_b"], ["holds train_a and train_b for one set"]),
         (["train", "extra"], ["holds extra beside train", "would not be read"]),
     ],
 )
@@ -104,7 +107,16 @@ def test_side_files_and_folders_of_tools_are_passed_over(tmp_path, place):
     is_parquet = place.endswith("parquet")
     written = write_sets(tmp_path, [place] if is_parquet else ["."])
     folder = tmp_path if is_parquet else tmp_path / place
-    for name in ("Thumbs.db", "desktop.ini", ".DS_Store", "README", "LICENSE.txt", "metadata.csv", "infos.json"):
+    for name in (
+        "Thumbs.db",
+        "desktop.ini",
+        ".DS_Store",
+        "README",
+        "LICENSE.txt",
+        "metadata.csv",
+        "infos.json",
+        "0.png:Zone.Identifier",
+    ):
         (folder / name).write_bytes(b"something else")
     (folder / "._0.png").write_bytes(b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X")
     for name in (".git", ".cache", "__MACOSX", "@eaDir"):
@@ -117,8 +129,8 @@ def test_side_files_and_folders_of_tools_are_passed_over(tmp_path, place):
     ("name", "content", "words"),
     [
         (".0.png", encode(random_pictures(1, (4, 4, 3))[0]), ["hidden", "rename"]),
-        ("0.txt.gif", encode(random_pictures(1, (4, 4, 3))[0], "GIF"), ["GIF picture", "convert"]),
-        ("notes.txt", encode(random_pictures(1, (4, 4, 3))[0], "TIFF"), ["TIFF picture", "convert"]),
+        ("0.txt.gif", encode(random_pictures(1, (4, 4, 3))[0], "GIF"), ["it is GIF", "convert"]),
+        ("notes.txt", encode(random_pictures(1, (4, 4, 3))[0], "TIFF"), ["it is TIFF", "convert"]),
         ("x.png", b"version https://git-lfs.github.com/spec/v1\noid", ["Git LFS pointer", "git lfs pull"]),
         ("x.png", b"", ["cannot be decoded", "it is empty"]),
     ],
@@ -173,3 +185,14 @@ def test_parquet_of_another_name_is_known_by_its_content(tmp_path):
     source = read_source("auto", tmp_path)
     assert source.test is not None
     assert source.test.tolist() == [2, 3]
+
+
+def test_data_of_another_kind_are_refused_in_words_that_fit(tmp_path):
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train/data-00000-of-00001.arrow").write_bytes(b"ARROW1")
+    (tmp_path / "dataset_dict.json").write_text("{}")
+    with raises_with("data-00000-of-00001.arrow", "no Parquet file", "to_parquet of datasets"):
+        read_source("auto", tmp_path)
+    (tmp_path / "1.png").write_bytes(encode(random_pictures(1)[0]))
+    with raises_with("1.png is one picture", "class folders"):
+        read_source("auto", tmp_path / "1.png")
