@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ungan_dist.config.audit import AuditConfig as AuditConfig
     from ungan_dist.launch import audit as audit
     from ungan_dist.loading import load as load
+    from ungan_dist.loading import preprocess as preprocess
     from ungan_dist.unlearning import ForgetData as ForgetData
     from ungan_dist.unlearning import unlearn as unlearn
 
@@ -25,10 +26,11 @@ _HOMES = {
     "audit": "ungan_dist.launch",
     "ForgetData": "ungan_dist.unlearning",
     "load": "ungan_dist.loading",
+    "preprocess": "ungan_dist.loading",
     "unlearn": "ungan_dist.unlearning",
 }
 
-__all__ = ["AuditConfig", "ForgetData", "Report", "audit", "load", "recipes", "unlearn"]
+__all__ = ["AuditConfig", "ForgetData", "Report", "audit", "load", "preprocess", "recipes", "unlearn"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,17 +1,22 @@
-"""Load a model of a run from its folder or from object storage."""
+"""Load a model of a run, and prepare pictures for it, from the run's folder or from object storage."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from jaxtyping import UInt8
 
 from ungan_dist import store
 from ungan_dist.errors import ConfigError
-from ungan_dist.runs.record import CONFIG_FILE, RunRecord, read_run
+from ungan_dist.runs.record import CONFIG_FILE, PixelFacts, RunRecord, read_run
 from ungan_dist.urls import is_url, join_url, split_run
 
 if TYPE_CHECKING:
-    from torch import nn
+    import numpy as np
+    from PIL.Image import Image
+    from torch import Tensor, nn
 
     from ungan_dist.training.own_model import GivenModel
 
@@ -27,6 +32,7 @@ def load(
     """Load an unlearned model of a run, in eval mode on the CPU.
 
     Opening a run executes no code of it. A model of your own is made by code, which you therefore name again.
+    ``preprocess`` makes the model's input from pictures.
 
     Args:
         run: The run folder, or its URL in object storage.
@@ -49,7 +55,7 @@ def load(
     from ungan_dist.training.weights import load_weights
 
     url = run if isinstance(run, str) and is_url(run) else None
-    folder = Path(run) if url is None else _fetch(url, target_marker(seed, method))
+    folder = Path(run) if url is None else _fetch(url, marker=target_marker(seed, method))
     record = read_run(folder)
     path = folder / f"models/{seed}/{method}.safetensors"
     if not path.is_file():
@@ -69,6 +75,91 @@ def load(
     except ValueError as error:
         # the user's code or weights may have changed
         raise ConfigError(str(error)) from error
+
+
+def preprocess(run: str | Path, pictures: np.ndarray | Tensor | Image | Sequence[Image]) -> Tensor:
+    """Make the input of a run's models from pictures, as the run itself does for evaluation.
+
+    Pixels are divided by 255 and normalised by the run's mean and standard deviation. PIL images are also turned as
+    their EXIF orientation says, converted to grey or RGB, and resized if the run has ``source.resize``.
+
+    Args:
+        run: The run folder, or its URL in object storage.
+        pictures: uint8 pixels [pictures, height, width, channels], as an array or a tensor; or PIL images.
+
+    Returns:
+        float32 [pictures, channels, height, width], on the CPU.
+
+    Raises:
+        ConfigError: this is not a run folder, or it does not hold the normalisation.
+        ValueError: the pictures are not uint8, or have another size or number of channels than those of the run.
+
+    Examples:
+        >>> images = preprocess("runs/digits-0123abcd", pictures)  # doctest: +SKIP
+        >>> logits = load("runs/digits-0123abcd", "ungan")(images)  # doctest: +SKIP
+    """
+    import torch
+
+    from ungan_dist.data.examples import make_normalisation_table
+
+    folder = _fetch(run) if isinstance(run, str) and is_url(run) else Path(run)
+    record = read_run(folder)
+    facts = record.pixels or _read_pixel_facts(folder, record)
+    pixels = torch.from_numpy(_to_pixels(pictures, record.channels, record.config.source.resize))
+    needed = (facts.height, facts.width, record.channels)
+    if pixels.shape[1:] != needed:
+        raise ValueError(
+            f"the pictures have {tuple(pixels.shape[1:])} for height, width and channels; the run has {needed}"
+        )
+    table = make_normalisation_table(facts.mean, facts.std)
+    return torch.stack([table[pixels[..., c].long(), c] for c in range(record.channels)], dim=1)
+
+
+def _to_pixels(pictures: Any, channels: int, resize: int | None) -> UInt8[np.ndarray, "pictures _ _ _"]:
+    import numpy as np
+    from PIL.Image import Image
+
+    from ungan_dist.attack.arrays import describe, to_numpy
+
+    images = [pictures] if isinstance(pictures, Image) else pictures
+    if isinstance(images, Sequence) and len(images) and all(isinstance(image, Image) for image in images):
+        return _stack(images, channels, resize)
+    pixels = to_numpy("pictures", images)
+    if pixels.dtype != np.uint8 or pixels.ndim != 4:
+        raise ValueError(
+            f"pictures must be PIL images, or uint8 pixels of shape [pictures, height, width, channels], got "
+            f"{describe(images)}"
+        )
+    return np.ascontiguousarray(pixels)
+
+
+def _stack(images: Sequence[Image], channels: int, resize: int | None) -> UInt8[np.ndarray, "pictures _ _ _"]:
+    import numpy as np
+
+    from ungan_dist.data.sources.decode import GREY_MODES, take_pixels
+
+    if channels == 1 and (coloured := [image.mode for image in images if image.mode not in GREY_MODES]):
+        raise ValueError(f"the run has grey pictures, got mode {coloured[0]}: convert with image.convert('L')")
+    arrays = [take_pixels(image, resize)[..., :channels] for image in images]
+    if len(sizes := {array.shape for array in arrays}) > 1:
+        raise ValueError(f"the pictures have several sizes, {sorted(sizes)}: bring them to that of the run")
+    return np.stack(arrays)
+
+
+def _read_pixel_facts(folder: Path, record: RunRecord) -> PixelFacts:
+    """Read from the prepared data what the records of older runs lack."""
+    from ungan_dist.data.prepared import PreparedData
+
+    output = folder.resolve().parent
+    prepared = PreparedData(output=str(output), data_hash=record.data_hash)
+    facts = store.committed(output, prepared.marker, id=record.data_hash, files=[prepared.images])
+    if facts is None:
+        raise ConfigError(
+            f"{folder} is from before runs kept their normalisation, and {output / prepared.marker} is absent or "
+            f"damaged: run the command of the run again, which adds it"
+        )
+    _, height, width, _ = store.read_array(output / prepared.images, mapped=True).shape
+    return PixelFacts(height=height, width=width, mean=tuple(facts["mean"]), std=tuple(facts["std"]))
 
 
 def _check(record: RunRecord, folder: Path, method: str, seed: int) -> None:
@@ -91,14 +182,14 @@ def _check(record: RunRecord, folder: Path, method: str, seed: int) -> None:
         raise store.CorruptResult(f"{folder / weights} is of another run, seed or method: run the audit again")
 
 
-def _fetch(url: str, marker: str) -> Path:
-    """Fetch the record and one result of a run, and return their folder on this machine."""
+def _fetch(url: str, *, marker: str | None = None) -> Path:
+    """Fetch the record of a run, and one result if named, and return their folder on this machine."""
     from ungan_dist.runs.storage.mirror import connect
 
     output, name = split_run(url)
     mirror = connect(output)
     if not mirror.pull_json(f"{name}/{CONFIG_FILE}"):
         raise ConfigError(f"{url} is not a run: it has no readable {CONFIG_FILE}")
-    if mirror.pull(name, marker) == "damaged":
+    if marker is not None and mirror.pull(name, marker) == "damaged":
         raise store.CorruptResult(f"{join_url(url, marker)} or one of its files is damaged: run the audit again")
     return mirror.folder / name

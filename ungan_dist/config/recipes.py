@@ -1,25 +1,29 @@
-"""Recipes: functions that return a complete config, to be changed with ``dataclasses.replace``."""
+"""Recipes: functions that return a complete config.
+
+Each takes new values for fields of ``AuditConfig``, such as ``digits(num_seeds=3, train={"epochs": 10})``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from typing import Any
 
 from ungan_dist.config.attack import AttackConfig
 from ungan_dist.config.audit import AuditConfig
+from ungan_dist.config.changes import change
 from ungan_dist.config.data import GivenConfig, SourceConfig, SplitConfig
 from ungan_dist.config.methods import UNGAN_VARIANTS, NegGradsConfig
 from ungan_dist.config.training import AugmentConfig, ModelConfig, ShadowConfig, TrainConfig
 
 
-def digits() -> AuditConfig:
+def digits(**changes: Any) -> AuditConfig:
     """Handwritten digits, bundled: the whole audit in minutes on a laptop, 64 shadow models, 5 seeds.
 
     Examples:
-        >>> digits().shadows.num_models
-        64
+        >>> digits().shadows.num_models, digits(num_seeds=3, train={"epochs": 10}).train.epochs
+        (64, 10)
     """
-    return AuditConfig(
+    config = AuditConfig(
         name="digits",
         source=SourceConfig(kind="digits"),
         split=SplitConfig(train=675, shadow_pool=675, unseen=150, forget_fraction=0.2),
@@ -32,16 +36,17 @@ def digits() -> AuditConfig:
         # the default's ten passes are 30 steps here, from a loss of 0.01: too few to move the model
         neg_grads=NegGradsConfig(epochs=30),
     )
+    return change(config, **changes)
 
 
-def cifar10_small() -> AuditConfig:
+def cifar10_small(**changes: Any) -> AuditConfig:
     """A tenth of CIFAR-10 and a small CNN: a rehearsal in about ten minutes on two cores, 16 shadow models.
 
     Examples:
         >>> cifar10_small().split.train
         5000
     """
-    return AuditConfig(
+    config = AuditConfig(
         name="cifar10-small",
         source=SourceConfig(kind="cifar10"),
         split=SplitConfig(train=5000, shadow_pool=5000, unseen=1000, forget_fraction=0.2),
@@ -49,9 +54,10 @@ def cifar10_small() -> AuditConfig:
         train=TrainConfig(epochs=20, batch_size=128, learning_rate=0.1, augment=AugmentConfig(padding=4, flip=True)),
         shadows=ShadowConfig(num_models=16, unit_size=2, queries=("plain", "flip")),
     )
+    return change(config, **changes)
 
 
-def cifar10_tiny() -> AuditConfig:
+def cifar10_tiny(**changes: Any) -> AuditConfig:
     """Two hundred of 1,000 CIFAR-10 images to forget, from a small CNN that memorises them: it leaks by design.
 
     Without augmentation and after 40 epochs, the original is right on most training images and on half of the test
@@ -61,7 +67,7 @@ def cifar10_tiny() -> AuditConfig:
         >>> cifar10_tiny().split.num_forget
         200
     """
-    return AuditConfig(
+    config = AuditConfig(
         name="cifar10-tiny",
         source=SourceConfig(kind="cifar10"),
         split=SplitConfig(train=1000, shadow_pool=1000, unseen=1000, forget_fraction=0.2),
@@ -71,9 +77,10 @@ def cifar10_tiny() -> AuditConfig:
         attack=AttackConfig(delta=0.05),
         num_seeds=5,
     )
+    return change(config, **changes)
 
 
-def paper() -> AuditConfig:
+def paper(**changes: Any) -> AuditConfig:
     """Table 1: CIFAR-10, torchvision's ResNet-18 with its ImageNet stem, 128 shadow models, 8 seeds. For a GPU.
 
     The paper states neither augmentation nor the size of D. Crop and flip are added; 22,500 examples agree with its
@@ -83,7 +90,7 @@ def paper() -> AuditConfig:
         >>> paper().model.name
         'resnet18'
     """
-    return AuditConfig(
+    config = AuditConfig(
         name="paper",
         source=SourceConfig(kind="cifar10"),
         split=SplitConfig(train=22_500, shadow_pool=22_500, unseen=5_000, forget_fraction=0.05),
@@ -92,37 +99,40 @@ def paper() -> AuditConfig:
         shadows=ShadowConfig(num_models=128, queries=("plain",)),
         num_seeds=8,
     )
+    return change(config, **changes)
 
 
-def cifar10_resnet18() -> AuditConfig:
+def cifar10_resnet18(**changes: Any) -> AuditConfig:
     """The paper's split with the CIFAR stem, 256 shadow models, 2 queries, 3 seeds. For several GPUs.
 
     Examples:
         >>> cifar10_resnet18().shadows.num_models
         256
     """
-    return replace(
+    config = change(
         paper(),
         name="cifar10-resnet18",
         model=ModelConfig(name="resnet18_cifar"),
         shadows=ShadowConfig(num_models=256, queries=("plain", "flip")),
         num_seeds=3,
     )
+    return change(config, **changes)
 
 
-def fidelity() -> AuditConfig:
+def fidelity(**changes: Any) -> AuditConfig:
     """The other readings of the paper, one factor at a time, 3 seeds. Exploratory: it never changes a default.
 
     Examples:
         >>> fidelity().methods[:3]
         ('original', 'retrain', 'ungan')
     """
-    return replace(
+    config = change(
         paper(),
         name="fidelity",
         methods=("original", "retrain", "ungan", *UNGAN_VARIANTS),
         num_seeds=3,
     )
+    return change(config, **changes)
 
 
 def custom(
@@ -133,6 +143,7 @@ def custom(
     forget: str | None = None,
     members: str | None = None,
     unlearned: str | None = None,
+    **changes: Any,
 ) -> AuditConfig:
     """Audit your own model and data: --model module:function --original WEIGHTS --source.path DATA --forget LIST.
 
@@ -143,6 +154,7 @@ def custom(
         forget: list of the examples to forget; by default they are drawn at random.
         members: list of the examples that the original was trained on.
         unlearned: weights of a model that was unlearned elsewhere. The table then has only this row and Original.
+        changes: new values for other fields of the config.
 
     Examples:
         >>> custom(model="mypackage.models:build", data="pictures", forget="forget.csv").model.factory
@@ -158,26 +170,28 @@ def custom(
         shadows=ShadowConfig(num_models=64),
         attack=AttackConfig(delta=0.05),
     )
-    return config if unlearned is None else replace(config, methods=("original", "unlearned"))
+    rows = {} if unlearned is None else {"methods": ("original", "unlearned")}
+    return change(config, **rows | changes)
 
 
-def cifar100() -> AuditConfig:
+def cifar100(**changes: Any) -> AuditConfig:
     """CIFAR-100 under the paper's recipe: its split, ResNet-18 with the CIFAR stem, 128 shadow models. For a GPU.
 
     Examples:
         >>> cifar100().source.kind
         'cifar100'
     """
-    return replace(
+    config = change(
         paper(),
         name="cifar100",
         source=SourceConfig(kind="cifar100"),
         model=ModelConfig(name="resnet18_cifar"),
         num_seeds=3,
     )
+    return change(config, **changes)
 
 
-RECIPES: dict[str, Callable[[], AuditConfig]] = {
+RECIPES: dict[str, Callable[..., AuditConfig]] = {
     "digits": digits,
     "cifar10-tiny": cifar10_tiny,
     "cifar10-small": cifar10_small,

@@ -29,7 +29,7 @@ from ungan_dist.errors import ConfigError
 from ungan_dist.kernels import resolve, table_hash
 from ungan_dist.runs.blocks import Blocks
 from ungan_dist.runs.given import given_sets
-from ungan_dist.runs.record import CONFIG_FILE, RunRecord, folder_of, read_plain
+from ungan_dist.runs.record import CONFIG_FILE, PixelFacts, RunRecord, folder_of, read_plain
 from ungan_dist.runs.shadows import ShadowUnit
 from ungan_dist.runs.targets import TargetUnit, target_id
 from ungan_dist.training.probing import check_data_parallel, check_models
@@ -117,6 +117,9 @@ def make_plan(config: AuditConfig, *, record: RunRecord | None = None, device: s
         resolved=resolved,
         given_hash=given_hash,
         architecture=architecture,
+        pixels=PixelFacts(
+            height=source.images.shape[1], width=source.images.shape[2], mean=source.mean, std=source.std
+        ),
         model_notes=notes,
     )
     folder = folder_of(config, record.run_hash)

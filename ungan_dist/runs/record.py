@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import os
 import platform
 import typing
@@ -27,6 +28,17 @@ PURGING_FILE = "purging.json"
 
 
 @dataclass(frozen=True, kw_only=True)
+class PixelFacts:
+    """Size and normalisation of the pictures of a run."""
+
+    height: int
+    width: int
+    mean: tuple[float, ...]
+    """Mean of each channel, of pixels divided by 255."""
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunRecord:
     """The content of ``config.json`` in a run folder."""
 
@@ -40,6 +52,8 @@ class RunRecord:
     """Hash of the user's lists and weights; empty if there are none."""
     architecture: str = ""
     """Architecture of the user's own model; empty if there is none."""
+    pixels: PixelFacts | None = None
+    """What a picture becomes before it reaches the model; None in records from before it was kept."""
     model_notes: tuple[str, ...] = ()
     """Notes for the report on the user's own model, which only its code can give."""
 
@@ -171,6 +185,7 @@ def _to_plain(record: RunRecord) -> dict[str, Any]:
         "num_classes": record.num_classes,
         "resolved": record.resolved,
         "results_version": identities.RESULTS_VERSION,
+        **({"pixels": json.loads(json.dumps(dataclasses.asdict(record.pixels)))} if record.pixels else {}),
         **({"architecture": record.architecture} if record.architecture else {}),
         **({"model_notes": list(record.model_notes)} if record.model_notes else {}),
         **({"given": given, "given_hash": record.given_hash} if (given := given_paths(record.config)) else {}),
@@ -261,7 +276,10 @@ def read_run(folder: Path) -> RunRecord:
         names = ("run_hash", "data_hash", "channels", "num_classes", "resolved")
         later = {name: plain.get(name, "") for name in ("given_hash", "architecture")}
         notes = tuple(plain.get("model_notes", ()))
-        record = RunRecord(config=config, model_notes=notes, **later, **{name: plain[name] for name in names})
+        pixels = _from_plain(PixelFacts, plain["pixels"]) if "pixels" in plain else None
+        record = RunRecord(
+            config=config, model_notes=notes, pixels=pixels, **later, **{name: plain[name] for name in names}
+        )
         found = identities.run_hash(config, record.data_hash, record.given_hash, record.architecture)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(f"{folder / CONFIG_FILE} cannot be read by this version ({error!r})") from error

@@ -164,11 +164,16 @@ def _pixels(
         picture.load()
         if picture.has_transparency_data and picture.convert("RGBA").getchannel("A").getextrema() != (255, 255):
             remarks.append(_ALPHA)
-        picture = _turn(picture, remarks)
-        picture = picture.convert("RGB")
+        picture = _turn(picture, remarks).convert("RGB")
         return np.asarray(picture if resize is None else _resize(picture, resize)), remarks
     except Exception as error:  # broken bytes make Pillow's readers raise half a dozen unrelated types
         raise ValueError(f"{where} cannot be decoded ({error}): replace it by a whole picture") from error
+
+
+def take_pixels(picture: Image.Image, resize: int | None = None) -> UInt8[np.ndarray, "height width 3"]:
+    """Return the pixels of an opened picture as ``decode`` does: turned as its EXIF says, in RGB, resized."""
+    picture = _turn(picture, []).convert("RGB")
+    return np.asarray(picture if resize is None else _resize(picture, resize))
 
 
 def _turn(picture: Image.Image, remarks: list[str]) -> Image.Image:

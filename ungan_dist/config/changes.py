@@ -1,0 +1,45 @@
+"""Change fields of a config, nested ones by a dict."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, TypeVar
+
+from ungan_dist.errors import suggest
+
+Config = TypeVar("Config")
+
+
+def change(config: Config, **changes: Any) -> Config:
+    """Return a config with other values in some fields.
+
+    Args:
+        config: A config of a recipe, or a part of one.
+        changes: New values by field. A dict changes the fields of a nested config.
+
+    Raises:
+        TypeError: There is no such field.
+        ValueError: A value is out of range.
+
+    Examples:
+        >>> from ungan_dist.config import recipes
+        >>> config = change(recipes.digits(), num_seeds=3, train={"epochs": 10})
+        >>> config.num_seeds, config.train.epochs, config.train.batch_size
+        (3, 10, 64)
+    """
+    return _change(config, changes, "")
+
+
+def _change(config: Any, changes: dict[str, Any], prefix: str) -> Any:
+    known = [field.name for field in dataclasses.fields(config)]
+    values: dict[str, Any] = {}
+    for name, value in changes.items():
+        if name not in known:
+            raise TypeError(f"there is no option {prefix}{name}{suggest(name, known)}; known: {', '.join(known)}")
+        before = getattr(config, name)
+        if dataclasses.is_dataclass(before) and isinstance(value, dict):
+            value = _change(before, value, f"{prefix}{name}.")
+        if dataclasses.is_dataclass(before) and not isinstance(value, type(before)):
+            raise TypeError(f"{prefix}{name} must be a {type(before).__name__} or a dict of its fields, got {value!r}")
+        values[name] = tuple(value) if isinstance(value, list) else value
+    return dataclasses.replace(config, **values)
