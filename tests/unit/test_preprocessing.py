@@ -13,6 +13,7 @@ from small_audit import small_config
 
 import ungan_dist
 from ungan_dist import store
+from ungan_dist.config.attack import AttackConfig
 from ungan_dist.config.data import SourceConfig, SplitConfig
 from ungan_dist.errors import ConfigError
 from ungan_dist.runs.pipeline import audit
@@ -38,7 +39,7 @@ def log_odds(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def test_pictures_give_the_log_odds_of_the_audit(finished_run: Path, method: str) -> None:
     run = finished_run / "run"
     record = read_run(run)
-    plan = make_plan(record.config, resolved=record.resolved)
+    plan = make_plan(record.config)
     pixels = stored_pixels(finished_run)[plan.split.pool]
     (labels,) = finished_run.glob("data/*/labels.npy")
     inputs = ungan_dist.preprocess(run, pixels)
@@ -69,7 +70,7 @@ def test_the_normalisation_of_older_runs_is_that_of_their_data(output: Path) -> 
 def test_pictures_are_turned_converted_and_resized_as_the_run_does(tmp_path: Path, without_figures: None) -> None:
     """A picture from the folder of the run gives the run's own pixels."""
     rng = np.random.default_rng(0)
-    paths = [tmp_path / f"pictures/{name}/{number}.jpg" for name in ("cat", "dog") for number in range(60)]
+    paths = [tmp_path / f"pictures/{name}/{number:02}.jpg" for name in ("cat", "dog") for number in range(60)]
     for number, path in enumerate(paths):
         path.parent.mkdir(parents=True, exist_ok=True)
         exif = Image.Exif()
@@ -83,9 +84,9 @@ def test_pictures_are_turned_converted_and_resized_as_the_run_does(tmp_path: Pat
         name="custom",
         source=SourceConfig(kind="image_folder", path=str(tmp_path / "pictures"), resize=8),
         split=SplitConfig(train=40, shadow_pool=40, unseen=10, forget_fraction=0.2),
+        attack=AttackConfig(fnr=0.05, num_resamples=100),
         methods=("original", "retrain"),
     )
-    config = ungan_dist.recipes.change(config, attack={"fnr": 0.05})
     report = audit(config, run_units=InProcess())
     run = tmp_path / "out/run"
     assert report.folder == run

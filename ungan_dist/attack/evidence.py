@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from ungan_dist.attack.arrays import to_numpy
+from ungan_dist.attack.summary import summarise, to_html
 from ungan_dist.config.methods import TITLES
 
 
@@ -136,9 +138,17 @@ class Remedies:
     """The forget set is a list, not a fraction of the data."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Report:
-    """The content of a report."""
+    """The content of a report. A notebook shows it as a table.
+
+    Examples:
+        >>> Report(
+        ...     title="Digits", recipe="digits", run_hash="0123abcd", config={}, resolved={}, versions={}, sizes={},
+        ...     rows=[], evidence=[], shadow_quality={}, status="PARTIAL", folder=Path("runs/digits-0123abcd"),
+        ... )
+        <Report of Digits, run 0123abcd: PARTIAL, 0 rows; runs/digits-0123abcd>
+    """
 
     title: str
     """Name of the data, for example "CIFAR-10 (JPEG 75)"."""
@@ -174,6 +184,8 @@ class Report:
     remedies: Remedies = Remedies()
     num_classes: int | None = None
     """Classes of the data. Accuracy by chance is the inverse."""
+    folder: Path | None = None
+    """The run folder, with report.html; with object storage, the working folder of this machine."""
 
     @property
     def failed_rows(self) -> list[FailedRow]:
@@ -186,3 +198,9 @@ class Report:
                 row = FailedRow(method=one.method, title=title, outcome=one.outcome, reason=one.reason)
                 rows.setdefault(one.method, row)
         return list(rows.values())
+
+    def __repr__(self) -> str:
+        return summarise(self)
+
+    def _repr_html_(self) -> str:
+        return to_html(self)

@@ -33,7 +33,7 @@ def add_rule(registry: tyro.constructors.ConstructorRegistry, short: Mapping[str
         except ValueError as error:
             raise RefusedConfig(str(error)) from error
 
-    named = {full.rpartition(".")[2]: alias for alias, full in short.items()}
+    named = {full.rpartition(".")[2].replace("-", "_"): alias for alias, full in short.items()}
     owners = {full.removeprefix("--").partition(".")[0] for full in short.values()}
 
     @registry.struct_rule

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import textwrap
 from typing import TYPE_CHECKING, Any
 
 from ungan_dist.errors import ConfigError, suggest
@@ -33,7 +32,7 @@ def recipe_config(arguments: list[str], *, command: str) -> AuditConfig:
     if name == "custom":
         options = [_in_full(option) for option in options]
         _refuse_repeats(options)
-    return parse_config(RECIPES[name](), options, program=f"ungan-dist {command} {name}", more=MORE.get(name, ""))
+    return parse_config(RECIPES[name](), options, program=f"ungan-dist {command} {name}")
 
 
 SHORT = {
@@ -45,16 +44,6 @@ SHORT = {
     "--unlearned": "--given.unlearned",
 }
 """Short names for the main options of the recipe ``custom``."""
-
-MORE = {
-    "custom": (
-        "It audits your own model. Name the model (--model MODULE:FUNCTION, found from the current folder), the data "
-        "(--source.path) and the examples to forget (--forget LIST). If you have them, add the trained weights "
-        "(--original) and the list of examples they were trained on (--members). Shadow models are trained with "
-        "--train.…: set it to what the original was trained with."
-    )
-}
-"""Text shown above the options of a recipe."""
 
 
 def _in_full(option: str) -> str:
@@ -73,7 +62,7 @@ def _refuse_repeats(options: list[str]) -> None:
             )
 
 
-def parse_config(default: AuditConfig, arguments: list[str], *, program: str, more: str = "") -> AuditConfig:
+def parse_config(default: AuditConfig, arguments: list[str], *, program: str) -> AuditConfig:
     """Apply the options of the command line to a recipe's config.
 
     Unknown options and invalid choices end the process with code 2.
@@ -82,7 +71,6 @@ def parse_config(default: AuditConfig, arguments: list[str], *, program: str, mo
         default: The recipe's config.
         arguments: The options.
         program: Name of the program in the help.
-        more: Text to show above the options.
 
     Raises:
         ConfigError: A value is out of range.
@@ -90,9 +78,9 @@ def parse_config(default: AuditConfig, arguments: list[str], *, program: str, mo
     import tyro
 
     from ungan_dist.commands.help_text import RefusedConfig, add_rule
+    from ungan_dist.commands.overview import write_overview
     from ungan_dist.config.audit import AuditConfig
 
-    about = f"Options of the recipe {default.name!r}, with the recipe's defaults. {more}"
     registry = tyro.constructors.ConstructorRegistry()
     add_rule(registry, SHORT if default.name == "custom" else {}, whole=AuditConfig)
 
@@ -114,8 +102,7 @@ def parse_config(default: AuditConfig, arguments: list[str], *, program: str, mo
             default=default,
             args=arguments,
             prog=program,
-            # tyro wraps options, not this, and keeps the breaks before lines that are indented
-            description=textwrap.fill(about, min(shutil.get_terminal_size().columns, 100), subsequent_indent="  "),
+            description=write_overview(default.name, min(shutil.get_terminal_size().columns, 100)),
             registry=registry,
         )
     except (ValueError, RefusedConfig) as error:

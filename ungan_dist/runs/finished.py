@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import platform
@@ -174,7 +175,7 @@ def _check(folder: Path, content: dict[str, Any]) -> Finished | None:
         return None
     if any(_stat(folder / name) != before for name, before in content["results"].items()):
         return None
-    return Finished(folder=folder, report=from_plain(content["shown"]))
+    return Finished(folder=folder, report=dataclasses.replace(from_plain(content["shown"]), folder=folder))
 
 
 def _settings(config: AuditConfig) -> dict[str, Any]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
+import pytest
+
+from ungan_dist.config.audit import AuditConfig
 from ungan_dist.config.identity import content_hash, identity, run_hash
 from ungan_dist.config.methods import TITLES, UnGANConfig
 from ungan_dist.config.methods.ungan import CONTROLS, UNGAN_VARIANTS
@@ -64,3 +68,26 @@ def test_recipes_keep_their_names_and_units() -> None:
         "91c8442bc68c9ea0ccd83114d4c2c8e899346d659a7b023be29f19f7ff963cc6",
         "acecd61ee61fcde791d13c0247e808943b191439a53db60d8f2a30409e609922",
     ]
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_every_recipe_takes_options(recipe: Callable[..., AuditConfig]) -> None:
+    """The same as changing each field by ``dataclasses.replace``."""
+    default = recipe()
+    changed = recipe(num_seeds=7, train={"epochs": 3, "augment": {"padding": 2}}, methods=["original", "ungan"])
+    augment = replace(default.train.augment, padding=2)
+    assert changed == replace(
+        default,
+        num_seeds=7,
+        train=replace(default.train, epochs=3, augment=augment),
+        methods=("original", "ungan"),
+    )
+    assert recipe(attack=default.attack) == default
+    with pytest.raises(TypeError, match=r"no option num_seed \(did you mean num_seeds\?\)"):
+        recipe(num_seed=3)
+    with pytest.raises(TypeError, match=r"no option train.augment.pading \(did you mean padding\?\)"):
+        recipe(train={"augment": {"pading": 3}})
+    with pytest.raises(TypeError, match="train must be a TrainConfig or a dict of its fields, got 3"):
+        recipe(train=3)
+    with pytest.raises(ValueError, match="num_seeds must be finite and greater than 0, got 0"):
+        recipe(num_seeds=0)
