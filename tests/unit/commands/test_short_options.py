@@ -30,7 +30,7 @@ def test_missing_options_are_named_as_typed() -> None:
 
 @pytest.mark.parametrize("arguments", [[], ["--output", "runs"]])
 def test_a_command_without_a_recipe_lists_the_recipes(arguments: list[str]) -> None:
-    with pytest.raises(ConfigError, match="name a recipe first: digits, cifar10-small"):
+    with pytest.raises(ConfigError, match="name a recipe first: digits, cifar10-tiny"):
         recipe_config(arguments, command="run")
 
 
