@@ -85,6 +85,10 @@ class Row:
     tpr_at_fpr_flipped: dict[str, Interval | str]
     """The same with negated scores: forget examples that look less like members than non-members do."""
     verdict: Verdict
+    utility: Literal["", "utility lost", "at chance"] = ""
+    """Whether the model still works; empty if it does. See :mod:`ungan_dist.attack.utility`."""
+    caveat: str = ""
+    """The same as a sentence with its figures."""
 
 
 @dataclass(frozen=True, kw_only=True)

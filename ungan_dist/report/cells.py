@@ -72,6 +72,11 @@ def format_rate(as_written: str) -> str:
     return f"{float(as_written) * 100:g} %"
 
 
+def format_verdict(row: Row) -> str:
+    """Write the verdict, with a mark if it is that of a model that does not work."""
+    return f"{row.verdict.outcome} ({row.utility})" if row.utility else row.verdict.outcome
+
+
 def format_gap(interval: Interval | None) -> str:
     """Format the bounds of a gap to the reference."""
     return "–" if interval is None else f"[{format_signed(interval.low)}, {format_signed(interval.high)}]"
@@ -121,7 +126,7 @@ def build_columns(report: Report) -> list[Column]:
             shares(AUDIT_GROUP, f"Flipped TPR, % @ {format_rate(fpr)} FPR", "tpr_at_fpr_flipped", fpr)
             for fpr in list_computed_rates(report, "tpr_at_fpr_flipped")
         ),
-        Column(group=VERDICT_GROUP, heading="Verdict", cell=lambda row: row.verdict.outcome),
+        Column(group=VERDICT_GROUP, heading="Verdict", cell=format_verdict),
         Column(group=VERDICT_GROUP, heading="Gap in AUC, 90 % interval", cell=lambda row: format_gap(row.verdict.gap)),
         Column(
             group=VERDICT_GROUP,

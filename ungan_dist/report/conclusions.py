@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import sqrt
 
 from ungan_dist.attack.evidence import FailedRow, Report, Row
 from ungan_dist.report.cells import format_delta as shown_delta
@@ -86,7 +85,7 @@ def write_conclusion(report: Report, row: Row) -> str:
     }
     if verdict.outcome not in sentences:
         raise ValueError(f"unknown verdict {verdict.outcome!r} of {row.method}: expected one of {sorted(sentences)}")
-    return sentences[verdict.outcome] + tail
+    return sentences[verdict.outcome] + tail + (f" {row.caveat}" if row.caveat else "")
 
 
 def _write_remedy(report: Report) -> str:
@@ -130,34 +129,12 @@ def list_caveats(report: Report) -> list[str]:
         for row in report.rows
         if row.method == "original" and row.verdict.outcome != "under-forgotten"
     ]
-    found += _at_chance(report)
+    found += [row.caveat for row in report.rows if row.caveat]
     if report.rows and not any(row.method == "original" for row in report.rows):
         found.append("The original is not in the table, so this run does not show that the attack can detect anything.")
     if len(list_seeds(report)) == 1:
         found.append("One seed cannot rank methods, because the variation between seeds is not known.")
     return [*([report.copies] if report.copies else []), *report.notes, *explain_failures(report), *found]
-
-
-def _at_chance(report: Report) -> list[str]:
-    """Write a caveat for each row whose accuracy is not above chance by two standard errors."""
-    if report.num_classes is None:
-        return []
-    chance = 1 / report.num_classes
-    found: list[str] = []
-    for row in report.rows:
-        low: list[str] = []
-        for name in ("retain", "test"):
-            error = sqrt(chance * (1 - chance) / max(1, report.sizes[name]))
-            accuracy = row.accuracy[name].mean if name in row.accuracy else 1.0
-            if accuracy <= chance + 2 * error:
-                low.append(f"{accuracy * 100:.1f} % of {name}")
-        if low:
-            found.append(
-                f"{row.title} classifies {' and '.join(low)} examples correctly, which is no better than chance "
-                f"({chance * 100:.1f} %). Its verdict does not apply to a working model. Likely causes are another "
-                f"class order, another normalisation of the pixels, or a model that unlearning destroyed."
-            )
-    return found
 
 
 def explain_table(report: Report) -> list[str]:

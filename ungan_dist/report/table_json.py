@@ -11,7 +11,7 @@ from dataclasses import asdict
 from math import isfinite
 from typing import Any
 
-from ungan_dist.attack.evidence import FailedRow, Report
+from ungan_dist.attack.evidence import FailedRow, Report, Row
 from ungan_dist.report.conclusions import NOT_TESTED, get_delta, list_seeds
 
 SCHEMA_VERSION = 1
@@ -39,10 +39,18 @@ def build_table(report: Report) -> dict[str, Any]:
         "sizes": report.sizes,
         "delta": get_delta(report),
         "shadow_quality": report.shadow_quality,
-        "rows": [*(asdict(row) for row in report.rows), *map(_build_failed_row, report.failed_rows)],
+        "rows": [*map(_build_row, report.rows), *map(_build_failed_row, report.failed_rows)],
         "not_tested": list(NOT_TESTED),
         **({"failures": failures} if failures else {}),
     }
+
+
+def _build_row(row: Row) -> dict[str, Any]:
+    """Build a row. It has a caveat only beside a verdict that concludes something, so that earlier tables stay."""
+    content = asdict(row)
+    if not row.utility or row.verdict.outcome in ("inconclusive", "reference"):
+        del content["utility"], content["caveat"]
+    return content
 
 
 def _build_failed_row(row: FailedRow) -> dict[str, Any]:

@@ -101,6 +101,8 @@ def _draw(report: Report, width: int, without: Sequence[str]) -> Table:
     times = average_seconds(report)
     for row in report.rows:
         outcome = Text(row.verdict.outcome, STYLES.get(row.verdict.outcome, ""))
+        if row.utility:
+            outcome.append(f"\n{row.utility}", "bold red")
         if row.verdict.gap is not None:
             outcome.append(
                 f"\n{format_gap(row.verdict.gap)}\nδ ≥ {format_delta(row.verdict.smallest_delta)}", "not bold default"
@@ -122,7 +124,11 @@ def _draw(report: Report, width: int, without: Sequence[str]) -> Table:
 
 
 def _explain_rows(report: Report) -> list[str]:
-    return [f"{row.title}: {write_failure(row)}" for row in report.failed_rows] + explain_failures(report)
+    return [
+        *(row.caveat for row in report.rows if row.caveat),
+        *(f"{row.title}: {write_failure(row)}" for row in report.failed_rows),
+        *explain_failures(report),
+    ]
 
 
 def _two_lines(value: Interval | str | None, digits: int = 1, scale: float = 100) -> str:

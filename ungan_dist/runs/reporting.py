@@ -13,6 +13,7 @@ from ungan_dist.attack.evidence import Evidence, Failure, Report
 from ungan_dist.attack.lira import ShadowFits, fit_shadows, resolve_variance
 from ungan_dist.attack.metrics import auc
 from ungan_dist.attack.score import score_rows
+from ungan_dist.attack.utility import add_caveats
 from ungan_dist.config.attack import MIN_SHADOWS
 from ungan_dist.config.identity import appended, identity
 from ungan_dist.config.methods import TITLES
@@ -74,6 +75,17 @@ def build_report(plan: Plan, failures: list[Failed], on_progress: progress.Progr
     originals = [item for item in evidence if item.method == "original"]
     aucs = [auc(np.delete(item.scores, item.non_members), item.scores[item.non_members]) for item in originals]
     draw = plan.draws[0]
+    sizes = {
+        "train": len(draw.train),
+        "retain": len(draw.retain),
+        "forget": len(draw.forget),
+        "unseen": len(plan.split.unseen),
+        "shadow_pool": len(draw.non_members),
+        "test": len(plan.split.test),
+        "shadows": len(membership),
+        "seeds": config.num_seeds,
+    }
+    rows = score_rows(evidence, config.attack, num_test=len(plan.split.test))
     return Report(
         title=plan.source.title,
         recipe=config.name,
@@ -85,17 +97,8 @@ def build_report(plan: Plan, failures: list[Failed], on_progress: progress.Progr
             "variance": resolve_variance(config.attack.variance, len(membership)),
         },
         versions=_versions_of([*targets, *present]),
-        sizes={
-            "train": len(draw.train),
-            "retain": len(draw.retain),
-            "forget": len(draw.forget),
-            "unseen": len(plan.split.unseen),
-            "shadow_pool": len(draw.non_members),
-            "test": len(plan.split.test),
-            "shadows": len(membership),
-            "seeds": config.num_seeds,
-        },
-        rows=score_rows(evidence, config.attack, num_test=len(plan.split.test)),
+        sizes=sizes,
+        rows=add_caveats(rows, num_classes=plan.source.num_classes, sizes=sizes),
         evidence=evidence,
         shadow_quality={"LiRA AUC of the original, D against D^s": float(np.mean(aucs))},
         status="PARTIAL" if absent else "COMPLETE WITH FAILURES" if failed else "COMPLETE",

@@ -1,14 +1,21 @@
 from __future__ import annotations
 
 import dataclasses
+import io
+import json
 
 import pytest
+from rich.console import Console
 from synthetic_report import make_report
 
 from ungan_dist.attack.evidence import Interval, Remedies, Report, Verdict
 from ungan_dist.attack.intervals import decide_verdict
+from ungan_dist.attack.utility import add_caveats
 from ungan_dist.report.conclusions import explain_table, get_delta, list_caveats, write_conclusion
+from ungan_dist.report.html import render_page
 from ungan_dist.report.markdown import render_markdown
+from ungan_dist.report.table_json import build_table, to_json
+from ungan_dist.report.terminal import build_terminal_table
 
 
 def _with_gap(report: Report, low: float, high: float, kind: str = "student_t", method: str = "ungan") -> Report:
@@ -101,24 +108,44 @@ def test_a_conclusion_names_an_available_remedy(plain: Report, remedies: Remedie
     assert needed in write_conclusion(report, report.rows[-1])
 
 
-def test_a_model_at_chance_is_a_caveat(plain: Report) -> None:
+def test_a_destroyed_model_says_so_wherever_its_verdict_stands(plain: Report) -> None:
     """Of 320 retain examples, 10 % + 2 standard errors are 13.35 %."""
 
     def with_retain(accuracy: float) -> Report:
         *others, row = plain.rows
         retain = dataclasses.replace(row.accuracy["retain"], mean=accuracy)
         low = dataclasses.replace(row, accuracy=row.accuracy | {"retain": retain})
-        return dataclasses.replace(plain, num_classes=10, rows=[*others, low])
+        return dataclasses.replace(plain, rows=add_caveats([*others, low], num_classes=10, sizes=plain.sizes))
 
     assert plain.sizes["retain"] == 320
-    assert list_caveats(dataclasses.replace(plain, num_classes=10)) == []
-    assert list_caveats(with_retain(0.134)) == []
+    assert list_caveats(with_retain(0.96)) == []
     [message] = list_caveats(with_retain(0.133))
     assert message.startswith(
         "UnGAN classifies 13.3 % of retain examples correctly, which is no better than chance (10.0 %). Its verdict "
         "does not apply to a working model."
     )
     assert "class order" in message
+    for accuracy, mark, words in (
+        (
+            0.134,
+            "utility lost",
+            "lost its utility: it classifies 13.4 % of retain examples correctly, Retrain",
+        ),
+        (0.133, "at chance", "no better than chance"),
+    ):
+        report = with_retain(accuracy)
+        row = json.loads(to_json(build_table(report)))["rows"][-1]
+        assert row["utility"] == mark
+        assert words in row["caveat"]
+        lines = [line for line in render_markdown(report).splitlines() if line.startswith("| UnGAN")]
+        assert f"({mark})" in lines[0]
+        assert words in render_markdown(report)
+        assert words in render_page(report, [])
+        console = Console(width=110, file=io.StringIO())
+        console.print(build_terminal_table(report, 110))
+        printed = console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
+        assert mark in printed
+        assert words in " ".join(printed.split())
 
 
 def test_one_seed_cannot_rank() -> None:

@@ -14,10 +14,10 @@ from jaxtyping import Int
 from ungan_dist.config.audit import method_config
 from ungan_dist.config.methods import UnlearnedConfig
 from ungan_dist.errors import ConfigError, Unfinished
+from ungan_dist.runs.failures import sort_out_absent
 from ungan_dist.runs.plan import Plan
 from ungan_dist.runs.progress import ProgressCallback, remark, silent
 from ungan_dist.runs.rehearsal.perform import BUILDING, Findings, Rehearsal, perform
-from ungan_dist.runs.units import missing
 from ungan_dist.training.rehearsal.evaluation import MAX_EXAMPLES
 from ungan_dist.training.rehearsal.steps import MAX_BATCH
 from ungan_dist.training.weights import GivenWeights
@@ -57,7 +57,7 @@ def rehearse(
     """
     config = plan.record.config
     brought = (config.model.factory, config.given.original, config.given.unlearned)
-    if not any(brought) or not missing([*plan.targets, *plan.shadows]):
+    if not any(brought) or not sort_out_absent(plan.folder, [*plan.targets, *plan.shadows])[1]:
         return
     on_progress(remark("rehearsal", "every step of the run is tried on a few examples"))
     try:
