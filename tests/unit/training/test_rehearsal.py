@@ -88,6 +88,7 @@ def test_a_sound_model_is_accepted(factory: str, rehearsal: Rehearsal, tmp_path:
     [
         ("probabilities", "returns probabilities"),
         ("numpy_weights", "do not follow torch's seed"),
+        ("NoisyTraining", "draws at random otherwise than by torch's seed"),
         ("fixed_weights", "starts from the same initial weights"),
         ("fast_cudnn", "sets torch.backends.cudnn.benchmark to True"),
     ],

@@ -20,7 +20,7 @@ from ungan_dist.runs.rehearsal.methods import rehearse_methods
 from ungan_dist.training.evaluate import BATCH_SIZE
 from ungan_dist.training.factories import add_import_path
 from ungan_dist.training.models import build, frozen_copy
-from ungan_dist.training.rehearsal.building import check_build, check_copies, check_saved
+from ungan_dist.training.rehearsal.building import check_build, check_copies, check_saved, find_unseeded_draws
 from ungan_dist.training.rehearsal.evaluation import Evaluated, check_evaluation
 from ungan_dist.training.rehearsal.steps import MAX_BATCH, check_stacked, check_training, smallest_batch
 from ungan_dist.training.train import use_threads
@@ -126,6 +126,7 @@ def _check(rehearsal: Rehearsal, begin: Callable[[str], None]) -> tuple[list[str
         weights="its initial weights",
     )
     begin("a training step")
+    notes = notes or find_unseeded_draws(new_model, sample[:MAX_BATCH])
     shadow_size = smallest_batch(sizes["pool"] // 2, train.batch_size)
     check_training(model, data, retain, train, batch_size=min(shadow_size, MAX_BATCH))
     begin("copying and saving a trained model")

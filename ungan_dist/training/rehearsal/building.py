@@ -58,6 +58,24 @@ def check_build(build: Build, device: torch.device) -> tuple[nn.Module, list[str
     return model, notes
 
 
+def find_unseeded_draws(build: Build, images: Float[Tensor, "batch channels height width"]) -> list[str]:
+    """Return a note if outputs in training mode are random otherwise than by torch's seed, which a run sets."""
+    outputs: list[object] = []
+    for others in (0, 1):
+        model = build(0).train()
+        with torch.no_grad(), seed_everything(0, others=others), run_user_code("the model in training mode"):
+            outputs.append(model(images))
+    one, other = outputs
+    if not isinstance(one, Tensor) or not isinstance(other, Tensor) or one.shape != other.shape:
+        return []
+    if gap(one, other) <= EXACT:
+        return []
+    return [
+        "In training mode the model draws at random otherwise than by torch's seed, so repeating the run trains other "
+        "models: draw with torch.rand, not with NumPy, random or a generator of your own."
+    ]
+
+
 def check_parameters(model: nn.Module, device: torch.device) -> None:
     """Check the type and the place of parameters and buffers.
 

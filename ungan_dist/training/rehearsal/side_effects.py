@@ -72,14 +72,20 @@ def watch_settings(subject: str, *, notes: list[str] | None = None) -> Iterator[
 
 
 @contextlib.contextmanager
-def seed_everything(seed: int) -> Iterator[None]:
-    """Seed torch, NumPy and ``random`` inside the block, and restore their states."""
+def seed_everything(seed: int, *, others: int | None = None) -> Iterator[None]:
+    """Seed torch, NumPy and ``random`` inside the block, and restore their states.
+
+    Args:
+        seed: the seed.
+        others: the seed of NumPy and ``random``; defaults to the same.
+    """
+    others = seed if others is None else others
     states = random.getstate(), np.random.get_state()  # noqa: NPY002 - what the user's code draws from
     devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(derive_seed("rehearsal", seed))
-        random.seed(seed)
-        np.random.seed(seed)  # noqa: NPY002
+        random.seed(others)
+        np.random.seed(others)  # noqa: NPY002
         try:
             yield
         finally:
