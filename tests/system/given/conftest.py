@@ -12,7 +12,13 @@ import safetensors.torch
 import torch
 import user_models
 from custom_audit import NUM_CLASSES, PER_CLASS
+from in_process import rehearse_here
 from PIL import Image
+
+
+@pytest.fixture(autouse=True)
+def rehearsal_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ungan_dist.runs.rehearsal.process.rehearse_in_process", rehearse_here)
 
 
 @pytest.fixture(scope="session")

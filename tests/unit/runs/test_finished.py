@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from damaged_records import rewrite
-from in_process import InProcess, run_command
+from in_process import InProcess, rehearse_here, run_command
 from PIL import Image
 from small_audit import SMALL_OPTIONS, small_config
 
@@ -189,7 +189,7 @@ def test_an_input_that_changes_during_the_run_is_noticed(made: AuditConfig, tmp_
 
 def test_a_model_of_the_user_is_always_built_anew(tmp_path: Path) -> None:
     config = dataclasses.replace(small_config(tmp_path), model=ModelConfig(factory="user_models:linear"))
-    audit(config, run_units=InProcess())
+    audit(config, run_units=InProcess(), run_once=lambda _, rehearsal: rehearse_here(rehearsal))
     assert find_finished(config) is None
     assert find_report(tmp_path / "run") is None
     assert run_command("verify", "--quick", tmp_path / "run").returncode == 0
