@@ -120,7 +120,9 @@ def ray_authentication(token: str | None, **variables: str) -> Iterator[None]:
         token: the value, or None to connect to a cluster without tokens.
         variables: further environment variables for the processes that Ray starts.
     """
-    wanted: dict[str, str] = {MODE: "token" if token else "disabled", **({TOKEN: token} if token else {}), **variables}
+    wanted: dict[str, str] = {MODE: "token" if token else "disabled", **variables}
+    if token:
+        wanted.setdefault(TOKEN, token)
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
     reload_authentication()

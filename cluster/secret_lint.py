@@ -9,7 +9,8 @@ from ungan_dist.urls import SECRET_NAME
 _SECRETS = {
     # a value that starts with $, ~ or / is a reference
     "a literal value of a secret variable": re.compile(
-        r"\b[A-Z0-9_]*(TOKEN|SECRET|PASSWORD|ACCESS_KEY|API_KEY|PRIVATE_KEY)(,\s*value)?['\"]?\s*[=:]\s*['\"]?[^\s'\"$~/{]"
+        r"\b[A-Z0-9_]*(TOKEN|SECRET|PASSWORD|ACCESS_KEY|API_KEY|PRIVATE_KEY)(,\s*value)?"
+        r"['\"]?\s*[=:][ \t]*['\"]?[^\s'\"$~/{]"
     ),
     "a private key": re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY"),
     "a cloud access key": re.compile(r"\b(AKIA|ASIA|AROA)[0-9A-Z]{16}\b|\bAIza[0-9A-Za-z_-]{35}\b"),
