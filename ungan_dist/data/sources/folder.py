@@ -42,7 +42,9 @@ def read_image_folder(root: Path, *, resize: int | None = None) -> DecodedImages
     (train_root,) = sets.train
     class_names = tuple(folder.name for folder in _class_folders(train_root))
     if len(class_names) < 2:
-        raise ValueError(f"{train_root} holds {len(class_names)} class folders: at least 2 are needed")
+        raise ValueError(
+            f"{train_root} holds {len(class_names)} class folders: 2 or more are needed, with one class each"
+        )
     train = _pictures_by_class(train_root, class_names)
     test = [picture for folder in sets.test for picture in _pictures_by_class(folder, class_names)]
     files = [*train, *test]
