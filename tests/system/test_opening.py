@@ -66,6 +66,7 @@ def place(own_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
         (["verify", "RUN"], 0, "COMPLETE"),
         (["verify", "--quick", "RUN"], 0, "COMPLETE"),
         (["verify", "URL"], 0, "COMPLETE"),
+        (["verify", "--recompute", "RUN"], 2, ""),
         (["report", "RUN"], 0, "Fine-Tuning"),
         (["report", "URL"], 0, "Fine-Tuning"),
         (["status", "RUN"], 0, "COMPLETE"),
@@ -108,6 +109,24 @@ def test_a_users_model_is_loaded_only_into_what_is_given_again(place: Path, wher
     assert (place / "executed").exists()  # so that the tests above cannot pass by accident
     for name in weights[0]:
         assert all(torch.equal(weights[0][name], one[name]) for one in weights)
+
+
+@pytest.mark.parametrize(
+    ("words", "is_executed"),
+    [(["--model", "mine:build"], False), (["--trust"], True), (["--model", "mine:wide"], None)],
+)
+def test_stored_models_are_evaluated_by_what_is_named_or_trusted(
+    place: Path, words: list[str], is_executed: bool | None
+) -> None:
+    wide = HARMLESS.replace("build", "wide").replace("Pool2d(4)", "Pool2d(2)").replace("16 *", "4 *")
+    (place / "mine.py").write_text(HARMLESS + wide)
+    result = run_command("verify", "--recompute", *words, place / "work/run")
+    if is_executed is None:
+        assert result.returncode == 2
+        assert "another architecture" in result.stderr
+    else:
+        assert (result.returncode, result.stdout) == (0, "COMPLETE\n"), result.stderr
+    assert (place / "executed").exists() == bool(is_executed)
 
 
 def test_a_run_uses_the_factory_of_the_command_line_alone(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

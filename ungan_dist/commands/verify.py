@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
 from pathlib import Path
@@ -11,11 +12,17 @@ from ungan_dist.errors import ConfigError
 from ungan_dist.urls import is_url
 
 USAGE = """\
-usage: ungan-dist verify [--quick] RUN
+usage: ungan-dist verify [--quick | --recompute [--model MODULE:FUNCTION | --trust]] RUN
 
 RUN is a run folder, or a run's URL in object storage, which is copied to a temporary folder first.
 Hash every committed file again, check the membership matrix, and recompute every score from the stored log-odds.
 Print COMPLETE, COMPLETE WITH FAILURES, PARTIAL, CORRUPT or PURGED. Change nothing.
+
+It finds accidents: damaged, lost, swapped and mixed-up files. It does not find an author who changes results and their
+hashes together. No code of the run is executed.
+
+--recompute also evaluates every stored model, and compares its accuracies and log-odds with the recorded ones. For a
+model of your own, name its function again with --model, or let --trust call the function that the run names.
 
 --quick checks a run folder in less than a second: that its records are consistent, that every committed file exists
 with its size, and the hashes of files up to 1 MiB. It reads no data and recomputes no score.
@@ -31,23 +38,31 @@ def main(arguments: list[str]) -> int:
     parser = Parser("verify")
     parser.add_argument("run", metavar="RUN")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--recompute", action="store_true")
+    parser.add_argument("--model", metavar="MODULE:FUNCTION")
+    parser.add_argument("--trust", action="store_true")
     own = parser.parse(arguments)
+    if own.quick and own.recompute:
+        raise ConfigError("--quick and --recompute exclude each other")
+    if (own.model or own.trust) and not own.recompute:
+        raise ConfigError("--model and --trust belong to --recompute: nothing else needs the model")
     if own.quick:
         return _verify_quickly(own.run)
     if not is_url(own.run):
-        return _verify(Path(own.run), [])
+        return _verify(Path(own.run), [], own)
 
     from ungan_dist.runs.storage.remote import fetch_run
 
     # the working folder may hold intact copies of damaged files
     with tempfile.TemporaryDirectory(prefix="ungan_dist-verify-") as aside:
         _, here, damaged = fetch_run(own.run, folder=Path(aside))
-        return _verify(here, damaged)
+        return _verify(here, damaged, own)
 
 
-def _verify(folder: Path, damaged: list[str]) -> int:
+def _verify(folder: Path, damaged: list[str], own: argparse.Namespace) -> int:
     from ungan_dist.runs.record import DamagedRecord, read_run
     from ungan_dist.runs.status import RunState
+    from ungan_dist.runs.upkeep.recompute import Recomputation
     from ungan_dist.runs.upkeep.verify import verify
 
     try:
@@ -56,7 +71,8 @@ def _verify(folder: Path, damaged: list[str]) -> int:
         print(f"corrupt: {error}", file=sys.stderr)
         print(RunState.CORRUPT)
         return RunState.CORRUPT.exit_code
-    found = verify(record, folder.resolve())
+    recomputation = Recomputation(factory=own.model, trust=own.trust) if own.recompute else None
+    found = verify(record, folder.resolve(), recomputation=recomputation)
     for line in (*damaged, *found.corrupt):
         print(f"corrupt: {line}", file=sys.stderr)
     for line in found.failed:

@@ -25,6 +25,7 @@ from ungan_dist.runs.shadows import ShadowUnit
 from ungan_dist.runs.status import STATUS_FILE, RunState, read_status
 from ungan_dist.runs.targets import TargetUnit
 from ungan_dist.runs.units import is_done, root_of
+from ungan_dist.runs.upkeep.recompute import Recomputation
 
 _REPORT_FILES = ("table.json", "table.md", "timings.json", "report.html")
 """Files that the report's marker must list."""
@@ -44,11 +45,16 @@ class Verification:
     """Descriptions of what failed and would fail again."""
 
 
-def verify(record: RunRecord, folder: Path) -> Verification:
+def verify(record: RunRecord, folder: Path, *, recomputation: Recomputation | None = None) -> Verification:
     """Hash a run, its shadow models and its data again, check the membership matrix, and recompute the scores.
 
+    Args:
+        record: The record of the run.
+        folder: The run folder.
+        recomputation: Also evaluates the stored models; defaults to their hashes alone.
+
     Raises:
-        ConfigError: the run's data cannot be read any more.
+        ConfigError: The run's data cannot be read any more, or its model cannot be made.
     """
     if os.path.lexists(folder / PURGING_FILE):
         return Verification(state=RunState.CORRUPT, corrupt=[describe_cut_purge(folder)], missing=[])
@@ -78,6 +84,8 @@ def verify(record: RunRecord, folder: Path) -> Verification:
         own = [folder / name for name in ("membership.json", "report.json")]
         missing += [str(path) for path in own if not os.path.lexists(path)]
     corrupt += _check_report(plan, complete=computed)
+    if recomputation is not None:
+        corrupt += recomputation.check(plan)
     whole = RunState.WITH_FAILURES if failed else RunState.COMPLETE
     state = RunState.CORRUPT if corrupt else RunState.PARTIAL if missing else whole
     return Verification(state=state, corrupt=corrupt, missing=missing, failed=failed)

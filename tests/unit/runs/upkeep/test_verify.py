@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from damaged_records import plain, rewrite
-from in_process import run_command
+from in_process import InProcess, run_command
 from small_audit import small_config
 
 from ungan_dist import store
 from ungan_dist.commands import runs as runs_command
 from ungan_dist.commands import verify as verify_command
 from ungan_dist.errors import ConfigError
+from ungan_dist.files import hash_bytes
+from ungan_dist.runs.pipeline import audit
 from ungan_dist.runs.plan import make_plan
 from ungan_dist.runs.record import read_run
 from ungan_dist.runs.status import RunState, current_state
@@ -229,3 +232,46 @@ def test_a_damaged_config_is_corrupt(output: Path, text: str) -> None:
         found = run_command(*words, output / "run")
         assert (found.returncode, found.stdout) == (1, "CORRUPT\n")
         assert "config.json" in found.stderr
+
+
+def test_a_forged_result_is_found_by_evaluating_the_stored_model(output: Path) -> None:
+    """Accuracy and log-odds that do not come from the weights, with fitting hashes."""
+    run = output / "run"
+    assert run_command("verify", "--recompute", run).stdout == "COMPLETE\n"
+    ungan, retrain = (run / f"results/0/{method}.json" for method in ("ungan", "retrain"))
+    facts = plain(ungan)["facts"]
+    rewrite(ungan, facts=facts | {"accuracy": facts["accuracy"] | {"forget": 0.0}})
+    files = {"log_odds/0/retrain.npy": store.array_bytes(store.read_array(run / "log_odds/0/retrain.npy") - 1)}
+    store.write_file(run / "log_odds/0/retrain.npy", files["log_odds/0/retrain.npy"])
+    rewrite(retrain, files=plain(retrain)["files"] | {name: hash_bytes(content) for name, content in files.items()})
+    (run / "report.json").unlink()
+    assert run_command("report", run).returncode == 0
+    assert run_command("verify", run).stdout == "COMPLETE\n"
+    found = run_command("verify", "--recompute", run)
+    assert (found.returncode, found.stdout) == (1, "CORRUPT\n")
+    assert "ungan, seed 0: its accuracy on forget is" in found.stderr
+    assert "retrain, seed 0: the log-odds that models/0/retrain.safetensors gives" in found.stderr
+    assert found.stderr.count("corrupt:") == 2
+
+
+def test_kept_shadow_models_are_evaluated_too(tmp_path: Path) -> None:
+    config = small_config(tmp_path / "out", methods=("original",))
+    config = replace(config, train=replace(config.train, epochs=1))
+    audit(replace(config, execution=replace(config.execution, keep_shadow_models=True)), run_units=InProcess())
+    run = tmp_path / "out/run"
+    assert run_command("verify", "--recompute", run).stdout == "COMPLETE\n"
+    unit = make_plan(config).shadows[0]
+    altered = store.read_array(tmp_path / "out" / unit.log_odds_file)
+    altered[1] += 1
+    store.write_file(tmp_path / "out" / unit.log_odds_file, store.array_bytes(altered))
+    marker = tmp_path / "out" / unit.marker
+    rewrite(marker, files=plain(marker)["files"] | {unit.log_odds_file: hash_bytes(store.array_bytes(altered))})
+    found = run_command("verify", "--recompute", run)
+    assert (found.returncode, found.stdout) == (1, "CORRUPT\n")
+    assert f"{unit.weights_file(unit.shadows[1])} gives" in found.stderr
+    assert f"{unit.weights_file(unit.shadows[0])} gives" not in found.stderr
+
+
+@pytest.mark.parametrize("words", [["--quick", "--recompute"], ["--trust"], ["--model", "net:build"]])
+def test_options_that_do_not_fit_are_refused(output: Path, words: list[str]) -> None:
+    assert run_command("verify", *words, output / "run").returncode == 2
