@@ -184,9 +184,11 @@ def _remove(output: Path, name: str, *, is_confirmed: bool) -> int:
         raise ConfigError(f"{name!r} is no run of {output}; there are: {', '.join(known) or 'none'}")
     size = _size(folder)
     try:
+        # before the lock, because a locked run counts as running
+        description = _describe(folder)
         with store.run_lock(folder):
             if not is_confirmed and not _confirm(
-                _describe(folder), shlex.join(["ungan-dist", "runs", str(output), "--remove", name, "--yes"])
+                description, shlex.join(["ungan-dist", "runs", str(output), "--remove", name, "--yes"])
             ):
                 print(f"kept {folder}")
                 return 0

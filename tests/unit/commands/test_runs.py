@@ -70,7 +70,7 @@ def test_damaged_reports_and_records_are_still_listed(output: Path) -> None:
 
 def test_a_removal_without_a_terminal_needs_yes(output: Path) -> None:
     refused = run_command("runs", output, "--remove", "run")
-    assert_refused(refused, "--yes", f"ungan-dist runs {output} --remove run --yes", "3 rows", "3 models")
+    assert_refused(refused, "--yes", f"ungan-dist runs {output} --remove run --yes", "COMPLETE", "3 rows", "3 models")
     assert (output / "run/config.json").exists()
     removed = run_command("runs", output, "--remove", "run", "--yes")
     assert removed.returncode == 0
