@@ -13,6 +13,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from ungan_dist.cluster import local_clusters
 from ungan_dist.cluster.authentication import (
     chmod_command,
     explain_missing_token,
@@ -20,8 +21,9 @@ from ungan_dist.cluster.authentication import (
     find_token,
     ray_authentication,
 )
+from ungan_dist.cluster.connection import choose_address
 from ungan_dist.cluster.doctor import check_token
-from ungan_dist.cluster.local_clusters import accepts_token, list_local_clusters
+from ungan_dist.cluster.local_clusters import LocalCluster, accepts_token, find_own_cluster, list_local_clusters
 from ungan_dist.errors import ConfigError
 
 
@@ -243,3 +245,34 @@ def test_clusters_are_found_by_their_nodes_processes(tmp_path: Path) -> None:
         for process in processes:
             process.kill()
             process.communicate()
+
+
+def test_only_this_users_lasting_clusters_are_joined(
+    addresses: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine, strangers = os.geteuid(), 54321
+    clusters: list[LocalCluster] = []
+    contacted: list[str] = []
+    monkeypatch.setattr(local_clusters, "list_local_clusters", lambda: clusters)
+    monkeypatch.setattr(
+        local_clusters, "accepts_token", lambda *words: contacted.append(words[0]) or accepts_token(*words)
+    )
+
+    def add(address: str, *, uid: int = mine, is_private: bool = False) -> None:
+        clusters.append(LocalCluster(address=address, uid=uid, is_private=is_private))
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    assert choose_address("auto") == ("local", "started for this command")
+    add(addresses["open"], uid=strangers)
+    add("127.0.0.1:1")  # its head was killed
+    add(addresses["token"], is_private=True)
+    assert find_own_cluster() is None
+    assert contacted == ["127.0.0.1:1"]
+    assert f"{addresses['open']} belongs to user {strangers} and is not joined" in capsys.readouterr().err
+    add(addresses["token"])
+    assert choose_address("auto") == (addresses["token"], "your cluster on this machine")
+    add(addresses["open"])
+    with pytest.raises(ConfigError, match=f"2 Ray clusters .*{addresses['token']}.*--cluster HOST:PORT or RAY_ADDRESS"):
+        find_own_cluster()
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    assert choose_address("auto") == ("head:6379", "named by RAY_ADDRESS")
