@@ -43,10 +43,10 @@ class Deadly(ShadowUnit):
     ("how", "words"),
     [
         (_leave, "the unit cannot be loaded in a worker process: SystemExit: 1"),
-        (_crash, "its process died 3 times; the last time the process crashed (SIGABRT)"),
+        (_crash, "its process died 3 times, the last time the process crashed (SIGABRT)"),
         (
             _be_killed,
-            "its process died 3 times; the last time the process was killed (SIGKILL, often for lack of memory)",
+            "its process died 3 times, the last time the process was killed (SIGKILL, often for lack of memory)",
         ),
     ],
 )
