@@ -25,9 +25,13 @@ def audit(config: AuditConfig, *, on_progress: progress.ProgressCallback | None 
         on_progress: called with each progress event. By default, progress is shown on standard error: a bar on a
             terminal or in a notebook, else plain lines. ``config.execution.progress`` chooses; ``"none"`` is silent.
 
+    Returns:
+        The report. Its ``status`` is ``COMPLETE``; ``COMPLETE WITH FAILURES`` if ``failures`` would fail again; or
+        ``PARTIAL`` if the same call computes what is ``missing``.
+
     Raises:
         ConfigError: the config or input is wrong, the cluster or storage does not exist, or it has too few resources.
-            Nothing was computed.
+            Nothing was computed. Also if nothing can be scored, because every original or shadow model fails.
         Unfinished: storage is full or unreachable, or too little succeeded for a report. Run again to continue.
 
     Examples:
