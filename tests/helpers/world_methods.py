@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import keeping_models
 import numpy as np
 import shared_models
 import torch
@@ -34,6 +35,7 @@ from ungan_dist.runs import shadows
 from ungan_dist.runs.shadows import ShadowUnit, train_shadows
 from ungan_dist.training.batch_norm import check_replicas, use_global_statistics
 from ungan_dist.training.checkpoint import Checkpoint, Epochs
+from ungan_dist.training.models import frozen_copy
 from ungan_dist.training.world import World
 
 BATCH = 5
@@ -243,6 +245,23 @@ def of_model(world: World, name: str) -> dict[str, Tensor]:
     train = dataclasses.replace(given.train, batch_size=BATCH, epochs=4, learning_rate=0.05)
     given = dataclasses.replace(given, fresh=model, world=world, train=train)
     return run_method(given, RetrainConfig()).model.state_dict()
+
+
+def of_one_example(world: World) -> dict[str, Tensor]:
+    """Return the weights and statistics of methods with one forget and one retain example, and a batch norm of both."""
+    states: dict[str, Tensor] = {}
+    given = tiny_request()
+    torch.manual_seed(0)
+    model = keeping_models.mlp_bn(given.data.num_classes).double()
+    model[4].p = 0.0
+    _settle(model, given)
+    if world.size > 1:
+        use_global_statistics(model, world)
+    one = {"retain": given.retain[:1], "forget": given.forget[:1], "original": frozen_copy(model), "fresh": model}
+    for name in ("retrain", "neg_grads", "unsir", "scrub"):
+        unlearned = run_method(dataclasses.replace(given, world=world, **one), CONFIGS[name])
+        states |= {f"{name} {key}": value.detach().clone() for key, value in unlearned.model.state_dict().items()}
+    return states
 
 
 def dropped(world: World) -> Tensor:

@@ -11,6 +11,7 @@ from ungan_dist.config.methods import AdvNegGradsConfig
 from ungan_dist.data.examples import gather, iterate_batches
 from ungan_dist.data.seeds import derive_seed
 from ungan_dist.methods.request import Request, Unlearned
+from ungan_dist.training.batch_norm import forward
 from ungan_dist.training.batch_stream import BatchStream
 from ungan_dist.training.train import take_step
 
@@ -27,7 +28,7 @@ def adv_neg_grads(request: Request, config: AdvNegGradsConfig) -> Unlearned:
     def cross_entropy(batch: Int[Tensor, " batch"], epoch: int) -> Float[Tensor, ""]:
         share = world.share(batch)
         images = gather(data, share, augment=request.train.augment, seed=derive_seed("augment", seed), epoch=epoch)
-        logits, labels = model(images), data.labels[share]
+        logits, labels = forward(model, images), data.labels[share]
         return world.partial_loss(lambda: functional.cross_entropy(logits, labels), len(share), len(batch), logits)
 
     curves: dict[str, list[float]] = {"retain cross-entropy": [], "forget cross-entropy": []}

@@ -40,12 +40,18 @@ class Request:
     seed: int
     """Determines every random draw of the method."""
     world: World
+    rebuild: Callable[[], nn.Module] | None = None
+    """Builds the architecture anew, by which models are copied; by default they are deep-copied."""
     checkpoint: Checkpoint | None = None
     """Keeps the method's state after each epoch; by default no state is kept."""
 
     def copy_original(self) -> nn.Module:
         """Return a trainable copy of the original; layers that its factory froze stay frozen."""
-        return trainable_copy(self.original, like=self.fresh)
+        return trainable_copy(self.original, like=self.fresh, rebuild=self.rebuild)
+
+    def copy_fresh(self) -> nn.Module:
+        """Return a trainable copy of the model with initial weights."""
+        return trainable_copy(self.fresh, rebuild=self.rebuild)
 
     def epochs(self, **state: Any) -> Epochs:
         """Return the method's epochs, with ``state`` in their checkpoints: see ``Epochs``."""

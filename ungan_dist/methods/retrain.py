@@ -5,14 +5,13 @@ from __future__ import annotations
 from ungan_dist.config.methods import RetrainConfig
 from ungan_dist.data.seeds import derive_seed
 from ungan_dist.methods.request import Request, Unlearned
-from ungan_dist.training.models import trainable_copy
 from ungan_dist.training.train import train
 
 
 def retrain(request: Request, config: RetrainConfig) -> Unlearned:
     """Apply the original's recipe to the retain set, starting from new weights."""
     del config
-    model = trainable_copy(request.fresh)
+    model = request.copy_fresh()
     losses = train(
         model,
         request.data,

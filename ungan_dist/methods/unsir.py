@@ -19,7 +19,7 @@ from ungan_dist.config.methods.unsir import UNSIRConfig, UNSIRSettings
 from ungan_dist.data.examples import gather, iterate_batches, shuffle_set
 from ungan_dist.data.seeds import derive_seed
 from ungan_dist.methods.request import Request, Unlearned
-from ungan_dist.training.batch_norm import local_statistics
+from ungan_dist.training.batch_norm import forward, local_statistics
 from ungan_dist.training.batch_stream import BatchStream
 from ungan_dist.training.train import take_step
 from ungan_dist.training.world import World
@@ -127,10 +127,10 @@ def _impair_by_batch(state: _State, epoch: int) -> float:
         noise = learn_noise(
             noise, noise_loss, steps=settings.noise_steps, learning_rate=settings.noise_learning_rate
         ).clamp(0, 1)
-        loss = rows.cross_entropy(model(noise), noise_labels)
+        loss = rows.cross_entropy(forward(model, noise), noise_labels)
         retain_rows, retain_share = _GlobalBatch(world, len(retain)), world.share(retain)
         loss = loss + retain_rows.cross_entropy(
-            model(state.load_images(retain_share, retain_epoch)), data.labels[retain_share]
+            forward(model, state.load_images(retain_share, retain_epoch)), data.labels[retain_share]
         )
         share, num_rows = len(noise) + len(retain_share), len(forget) + len(retain)
         losses.append(take_step(loss, state.optimizer, model, share=share, num_rows=num_rows, world=world))
@@ -169,7 +169,7 @@ def _impair_by_class(state: _State, kept: Int[Tensor, " kept"], epoch: int) -> f
     for batch in iterate_batches(everything, state.request.train.batch_size, seed=state.seed, epoch=epoch):
         share = world.share(batch)
         noisy, real = share[share < num_noise] % len(noise), kept[share[share >= num_noise] - num_noise]
-        logits = state.model(torch.cat([noise[noisy], state.load_images(real, epoch)]))
+        logits = forward(state.model, torch.cat([noise[noisy], state.load_images(real, epoch)]))
         labels = torch.cat([state.noise_labels[noisy], data.labels[real]])
         loss = _GlobalBatch(world, len(batch)).cross_entropy(logits, labels)
         model, num_rows = state.model, len(batch)
@@ -197,7 +197,7 @@ def _against_labels(
     """Return the loss −CE(model(noise), labels) + penalty · mean ‖noise‖²."""
 
     def noise_loss(noise: Tensor) -> Tensor:
-        logits = model(noise)
+        logits = forward(model, noise)
         return rows.partial_mean(
             lambda: penalty * noise.flatten(1).square().sum(1).mean() - functional.cross_entropy(logits, labels),
             logits,
@@ -211,10 +211,10 @@ def _against_outputs(
 ) -> Callable[[Tensor], Tensor]:
     """Return the loss −MSE(model(noise), model(images))."""
     with torch.no_grad():
-        outputs = model(images)
+        outputs = forward(model, images)
 
     def noise_loss(noise: Tensor) -> Tensor:
-        logits = model(noise)
+        logits = forward(model, noise)
         return rows.partial_mean(lambda: -functional.mse_loss(logits, outputs), logits)
 
     return noise_loss

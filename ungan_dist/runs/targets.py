@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ from ungan_dist.training.batch_norm import check_replicas, use_global_statistics
 from ungan_dist.training.checkpoint import Checkpoint
 from ungan_dist.training.evaluate import accuracy, query
 from ungan_dist.training.factories import add_import_path
-from ungan_dist.training.models import build, frozen_copy, trainable_copy
+from ungan_dist.training.models import build, frozen_copy
 from ungan_dist.training.train import train, use_threads
 from ungan_dist.training.weights import GivenWeights, load_given_weights, load_weights, weights_bytes
 from ungan_dist.training.world import SINGLE_PROCESS, World
@@ -207,6 +209,18 @@ def _fresh(unit: TargetUnit, data: Examples, purpose: str, world: World) -> nn.M
     return use_global_statistics(model, world) if world.size > 1 and unit.train.sync_batch_norm else model
 
 
+def _rebuild(unit: TargetUnit, data: Examples, world: World) -> Callable[[], nn.Module] | None:
+    """Return how a user's model is copied: built anew, since a deep copy may fail or share layers.
+
+    The first model is built at once, so that T_U does not include it.
+    """
+    if unit.model.factory is None:
+        return None
+    build = functools.partial(_fresh, unit, data, "original", world)
+    built = [build()]
+    return lambda: built.pop() if built else build()
+
+
 def _original(
     unit: TargetUnit, data: Examples, world: World, checkpoint: Checkpoint | None
 ) -> tuple[nn.Module, dict[str, list[float]]]:
@@ -216,14 +230,13 @@ def _original(
         path = Path(unit.run) / f"models/{unit.seed}/original.safetensors"
         if store.committed(Path(unit.run), target_marker(unit.seed, "original"), id=unit.original_id) is None:
             raise store.CorruptResult(f"{path} is absent or altered: run again to train the original anew")
-        return frozen_copy(load_weights(model, path)), {}
+        return load_weights(model, path).requires_grad_(False), {}
     if unit.given_original is not None:
-        return frozen_copy(load_given_weights(model, unit.given_original)), {}
+        return load_given_weights(model, unit.given_original).requires_grad_(False), {}
     members = torch.from_numpy(unit.split.pool[unit.draw.train]).to(data.device)
-    model = trainable_copy(model)
     seed = derive_seed("original", unit.seed)
     losses = train(model, data, members, unit.train, seed=seed, world=world, checkpoint=checkpoint)
-    return frozen_copy(model), {"training cross-entropy": losses}
+    return frozen_copy(model, _rebuild(unit, data, world)), {"training cross-entropy": losses}
 
 
 def _request(
@@ -242,5 +255,6 @@ def _request(
         train=unit.train,
         seed=unit.seed,
         world=world,
+        rebuild=_rebuild(unit, data, world),
         checkpoint=checkpoint,
     )

@@ -1,18 +1,55 @@
-"""Batch norm in data-parallel training: statistics of the global batch, or of each process's share."""
+"""Batch norm in training: batches of one example, and statistics of the global batch or of each process's share."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.modules import batchnorm
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from ungan_dist.training.world import World
 
 # the common base class of one-, two- and three-dimensional batch norms
 BatchNorm = batchnorm._BatchNorm  # pyright: ignore[reportPrivateUsage]
+
+
+def forward(model: Callable[[Tensor], Tensor], images: Float[Tensor, "batch channels height width"]) -> Tensor:
+    """Return the outputs of a model that may be in training mode, also for a batch of one example.
+
+    One example may give a batch norm a single value per channel, whose variance is undefined. Such a layer uses its
+    running statistics for this batch and leaves them unchanged. Every other layer and batch is as usual.
+    """
+    if len(images) != 1:
+        return model(images)
+    with _running_statistics_for_single_values():
+        return model(images)
+
+
+@contextlib.contextmanager
+def _running_statistics_for_single_values() -> Iterator[None]:
+    frozen: list[nn.Module] = []
+
+    def freeze(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        if not isinstance(module, BatchNorm) or not module.training or module.running_mean is None:
+            return
+        if isinstance(module, GlobalBatchNorm) and module.is_shared:
+            return  # it counts the values of all processes itself
+        if inputs and inputs[0].numel() == module.num_features:
+            module.training = False
+            frozen.append(module)
+
+    handle = register_module_forward_pre_hook(freeze)
+    try:
+        yield
+    finally:
+        handle.remove()
+        for module in frozen:
+            module.training = True
 
 
 class GlobalBatchNorm(BatchNorm):
@@ -30,11 +67,16 @@ class GlobalBatchNorm(BatchNorm):
         self.num_batches_tracked = like.num_batches_tracked
         self.train(like.training)
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether several processes hold rows of each batch."""
+        return self._world.size > 1
+
     def _check_input_dim(self, input: Tensor) -> None:
         pass  # accept as many dimensions as the replaced batch norm
 
     def forward(self, input: Float[Tensor, "share channels *space"]) -> Float[Tensor, "share channels *space"]:
-        if not self.training or self._world.size == 1:
+        if not self.training or not self.is_shared:
             return super().forward(input)
         rows = input.transpose(0, 1).flatten(1)  # [channels, values]
         num_values = rows.shape[1]
@@ -46,7 +88,11 @@ class GlobalBatchNorm(BatchNorm):
         total = counts.sum()
         mean = (counts * means).sum(0) / total
         variance = (all_deviations + counts * (means - mean).square()).sum(0) / total
-        self._track(mean.detach(), variance.detach() * total / (total - 1))
+        if num_values > 1 or total > 1:
+            self._track(mean.detach(), variance.detach() * total / (total - 1))
+        elif self.running_mean is not None and self.running_var is not None:
+            # one value in all processes; the zeros keep the graph that every process must pass backward
+            mean, variance = self.running_mean + 0 * mean, self.running_var + 0 * variance
         shape = (1, -1, *(1 for _ in input.shape[2:]))
         output = (input - mean.view(shape)) * (variance + self.eps).rsqrt().view(shape)
         return output if self.weight is None else output * self.weight.view(shape) + self.bias.view(shape)

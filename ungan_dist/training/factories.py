@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from ungan_dist.config.identity import content_hash
@@ -104,7 +104,10 @@ def check_trainable(model: nn.Module) -> None:
 
 def hash_architecture(model: nn.Module) -> str:
     """Hash the names, shapes and types of a model's state, and the names of its frozen parameters."""
-    state = {name: [list(value.shape), str(value.dtype)] for name, value in model.state_dict().items()}
+    state = {
+        name: [list(value.shape), str(value.dtype)] if isinstance(value, Tensor) else "extra state"
+        for name, value in model.state_dict().items()
+    }
     frozen = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
     return content_hash({"state": state, "frozen": frozen})
 

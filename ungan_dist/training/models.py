@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-from typing import cast
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from ungan_dist.config.training import ModelConfig
 from ungan_dist.data.seeds import derive_seed
+from ungan_dist.training.copying import copy_model
 from ungan_dist.training.factories import call_factory, run_user_code
 
 
@@ -90,19 +90,25 @@ def stages(model: nn.Module) -> list[nn.Module]:
     return parts
 
 
-def frozen_copy(model: nn.Module) -> nn.Module:
-    """Return a copy in eval mode whose parameters take no gradient."""
-    duplicate = cast(nn.Module, copy.deepcopy(model))
-    return duplicate.eval().requires_grad_(False)
+def frozen_copy(model: nn.Module, rebuild: Callable[[], nn.Module] | None = None) -> nn.Module:
+    """Return a copy in eval mode whose parameters take no gradient.
+
+    Args:
+        rebuild: see ``copy_model``.
+    """
+    return copy_model(model, rebuild).eval().requires_grad_(False)
 
 
-def trainable_copy(model: nn.Module, like: nn.Module | None = None) -> nn.Module:
+def trainable_copy(
+    model: nn.Module, like: nn.Module | None = None, rebuild: Callable[[], nn.Module] | None = None
+) -> nn.Module:
     """Return a copy in training mode; parameters that the factory froze, such as a pretrained backbone, stay frozen.
 
     Args:
         like: a model whose parameters' ``requires_grad`` the copy takes over; defaults to the model itself.
+        rebuild: see ``copy_model``.
     """
-    duplicate = cast(nn.Module, copy.deepcopy(model)).train()
+    duplicate = copy_model(model, rebuild).train()
     for parameter, built in zip(duplicate.parameters(), (model if like is None else like).parameters(), strict=True):
         parameter.requires_grad_(built.requires_grad)
     return duplicate

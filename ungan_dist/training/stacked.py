@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-from typing import Any, cast
+from typing import Any
 
 import torch
 from jaxtyping import Int
@@ -14,7 +13,9 @@ from torch.nn import functional
 from ungan_dist.config.training import TrainConfig
 from ungan_dist.data.examples import Examples, gather, iterate_batches
 from ungan_dist.data.seeds import derive_seed
+from ungan_dist.training.batch_norm import forward
 from ungan_dist.training.checkpoint import Checkpoint, Epochs
+from ungan_dist.training.copying import copy_model
 from ungan_dist.training.train import cosine_annealing
 from ungan_dist.training.world import SINGLE_PROCESS
 
@@ -43,7 +44,7 @@ def train_stacked(
     """
     if len({len(members) for members in indices}) != 1:
         raise ValueError(f"stacked models need sets of one size, got {sorted({len(members) for members in indices})}")
-    skeleton = cast(nn.Module, copy.deepcopy(models[0])).train().to("meta")
+    skeleton = copy_model(models[0]).train().to("meta")
     parameters, buffers = stack_module_state(models)
     optimizer = torch.optim.SGD(
         list(parameters.values()), lr=config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
@@ -52,7 +53,7 @@ def train_stacked(
     def single_loss(
         weights: dict[str, Tensor], statistics: dict[str, Tensor], images: Tensor, labels: Tensor
     ) -> Tensor:
-        logits = functional_call(skeleton, (weights, statistics), (images,))
+        logits = forward(lambda batch: functional_call(skeleton, (weights, statistics), (batch,)), images)
         return functional.cross_entropy(logits, labels)
 
     all_losses = torch.vmap(single_loss)

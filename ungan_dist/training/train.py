@@ -15,7 +15,7 @@ from ungan_dist.config.training import AugmentConfig, TrainConfig
 from ungan_dist.data.examples import Examples, gather_batches, iterate_batches
 from ungan_dist.data.seeds import derive_seed
 from ungan_dist.errors import Diverged
-from ungan_dist.training.batch_norm import local_statistics
+from ungan_dist.training.batch_norm import forward, local_statistics
 from ungan_dist.training.checkpoint import Checkpoint, Epochs
 from ungan_dist.training.world import SINGLE_PROCESS, World
 
@@ -93,7 +93,7 @@ def train_pass(
     shares = [world.share(batch) for batch in global_batches]
     pictures = gather_batches(data, shares, augment=augment, seed=derive_seed("augment", seed), epoch=epoch)
     for batch, share, images in zip(global_batches, shares, pictures, strict=True):
-        logits = model(images)
+        logits = forward(model, images)
         part = world.partial_loss(lambda: loss(logits, labels[share]), len(share), len(batch), logits)  # noqa: B023 - called at once
         part = take_step(part, optimizer, model, share=len(share), num_rows=len(batch), world=world)
         total, num_steps = total + part, num_steps + 1

@@ -18,16 +18,38 @@ from ungan_dist.files import hash_bytes
 
 
 def weights_bytes(model: nn.Module) -> bytes:
-    """Serialise a model's state as safetensors; weights shared between layers are written once per layer."""
+    """Serialise a model's state as safetensors; weights shared between layers are written once per layer.
+
+    State that is no tensor, from ``get_extra_state``, is written as the bytes of a checkpoint.
+
+    Raises:
+        ValueError: the extra state holds more than tensors, numbers, text, lists and dicts.
+    """
     state: dict[str, Tensor] = {}
     written: set[int] = set()
     for name, value in model.state_dict().items():
+        if not isinstance(value, Tensor):
+            state[name] = _encode_extra_state(name, value)
+            continue
         tensor = value.detach().cpu().contiguous()
         place = tensor.untyped_storage().data_ptr()
         # safetensors refuses two names for the same memory
         state[name] = tensor.clone() if place in written else tensor
         written.add(place)
     return safetensors.torch.save(state)
+
+
+def _encode_extra_state(name: str, value: Any) -> Tensor:
+    content = io.BytesIO()
+    try:
+        torch.save(value, content)
+        torch.load(io.BytesIO(content.getvalue()), weights_only=True)
+    except Exception as error:  # pickling runs the value's own code
+        raise ValueError(
+            f"the model's state {name} holds {type(value).__name__}, which cannot be stored without code: let "
+            f"get_extra_state return tensors, numbers, text, lists and dicts alone"
+        ) from error
+    return torch.frombuffer(content.getbuffer(), dtype=torch.uint8)
 
 
 def load_weights(model: nn.Module, path: Path) -> nn.Module:
@@ -127,7 +149,9 @@ def _load_state(model: nn.Module, path: Path, content: bytes, read: Any) -> nn.M
     own = model.state_dict()
     state = _remove_prefixes(_tensors(path, read(path, content)), own)
     for name, value in state.items():
-        if name in own and own[name].is_floating_point() and not value.is_floating_point():
+        if name in own and not isinstance(own[name], Tensor):
+            state[name] = _decode_extra_state(path, name, value) if isinstance(value, Tensor) else value
+        elif name in own and own[name].is_floating_point() and not value.is_floating_point():
             raise ValueError(
                 f"{path}: {name} holds {str(value.dtype).removeprefix('torch.')} where the model has "
                 f"{str(own[name].dtype).removeprefix('torch.')}: save the weights as floating-point numbers"
@@ -143,10 +167,19 @@ def _load_state(model: nn.Module, path: Path, content: bytes, read: Any) -> nn.M
     return model.eval()
 
 
-def _tensors(path: Path, state: Any) -> dict[str, Tensor]:
+def _decode_extra_state(path: Path, name: str, value: Tensor) -> Any:
+    try:
+        return torch.load(io.BytesIO(value.numpy().tobytes()), weights_only=True)
+    except Exception as error:  # a damaged file fails anywhere in the reader
+        raise ValueError(f"{path}: {name} is not the extra state of this model: write the file again") from error
+
+
+def _tensors(path: Path, state: Any) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise ValueError(f"{path} holds a {type(state).__name__}, not named weights: save model.state_dict()")
     for name, value in state.items():
+        if isinstance(name, str) and name.endswith("_extra_state"):
+            continue
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise ValueError(
                 f"{path} holds {type(value).__name__} under {name!r}, not a tensor under a name: save "
@@ -155,7 +188,7 @@ def _tensors(path: Path, state: Any) -> dict[str, Tensor]:
     return dict(state)
 
 
-def _remove_prefixes(state: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
+def _remove_prefixes(state: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     """Remove the prefixes of wrappers that the model itself does not have."""
     for prefix in PREFIXES * 2:  # wrappers may be nested in either order
         if state and all(name.startswith(prefix) for name in state) and not any(n.startswith(prefix) for n in own):

@@ -16,6 +16,7 @@ from ungan_dist.data.seeds import derive_seed
 from ungan_dist.kernels import find_critic_obstacle, find_options_obstacle
 from ungan_dist.methods.request import Request
 from ungan_dist.methods.ungan.critic_network import build_critic_input, critic_options
+from ungan_dist.training.batch_norm import forward
 from ungan_dist.training.batch_stream import BatchStream
 from ungan_dist.training.train import take_step
 
@@ -55,7 +56,7 @@ class Sampler:
     def sample_forget(self, name: str, generator: nn.Module) -> Float[Tensor, "batch features"]:
         """Return z_f = G(x_f)‖y_f, or z'_f for the stream ``forget 2``."""
         epoch, indices = self._next(name)
-        logits = generator(self._images(name, epoch, indices, self._augment))
+        logits = forward(generator, self._images(name, epoch, indices, self._augment))
         return self._critic_input(logits, indices)
 
     def sample_unseen(self, name: str) -> Float[Tensor, "batch features"]:

@@ -42,7 +42,7 @@ def rehearse_methods(
         )
         short = dataclasses.replace(
             request,
-            original=frozen_copy(request.original),
+            original=frozen_copy(request.original, request.rebuild),
             retain=request.retain[:retain],
             forget=request.forget[:forget],
             train=shorten_training(request.train, MAX_BATCH),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -109,6 +110,7 @@ def _check(rehearsal: Rehearsal, begin: Callable[[str], None]) -> tuple[list[str
     def new_model(seed: int) -> nn.Module:
         return build(rehearsal.model, channels=channels, num_classes=num_classes, seed=seed, device=device)
 
+    rebuild = None if rehearsal.model.factory is None else functools.partial(new_model, 3)
     model, notes = check_build(new_model, device)
     retain, forget, unseen = (
         torch.from_numpy(rehearsal.sets[name]).to(device) for name in ("retain", "forget", "unseen")
@@ -130,7 +132,8 @@ def _check(rehearsal: Rehearsal, begin: Callable[[str], None]) -> tuple[list[str
     shadow_size = smallest_batch(sizes["pool"] // 2, train.batch_size)
     check_training(model, data, retain, train, batch_size=min(shadow_size, MAX_BATCH))
     begin("copying and saving a trained model")
-    check_copies(model, sample[:MAX_BATCH])  # before an evaluation replaces tensors that training left behind
+    # before an evaluation replaces tensors that training left behind
+    check_copies(model, sample[:MAX_BATCH], rebuild)
     if _is_finite(model, sample[:MAX_BATCH]):  # after a step on so few examples a sound model may have diverged
         check_evaluation(model.eval(), sample, num_classes=num_classes, weights="weights after one step", seconds=0.3)
         check_saved(model, new_model, sample[:MAX_BATCH])
@@ -142,7 +145,7 @@ def _check(rehearsal: Rehearsal, begin: Callable[[str], None]) -> tuple[list[str
         model = load_given_weights(new_model(0), weights)
         check_evaluation(model, sample, num_classes=num_classes, weights=f"the weights of {weights.path}", seconds=0.5)
     request = Request(
-        original=frozen_copy(model),
+        original=frozen_copy(model, rebuild),
         fresh=new_model(1),
         data=data,
         retain=retain,
@@ -151,6 +154,7 @@ def _check(rehearsal: Rehearsal, begin: Callable[[str], None]) -> tuple[list[str
         train=train,
         seed=0,
         world=World(device=device),
+        rebuild=rebuild,
     )
     rehearse_methods(request, rehearsal.methods, num_retain=sizes["retain"], num_forget=sizes["forget"], begin=begin)
     return [*notes, *evaluated.notes], evaluated

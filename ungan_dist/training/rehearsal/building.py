@@ -96,8 +96,11 @@ def check_parameters(model: nn.Module, device: torch.device) -> None:
             )
 
 
-def check_independent(model: nn.Module) -> nn.Module:
+def check_independent(model: nn.Module, rebuild: Callable[[], nn.Module] | None = None) -> nn.Module:
     """Copy a model, and check that the copy shares no weights with it.
+
+    Args:
+        rebuild: see ``copy_model``.
 
     Returns:
         The copy, frozen and in eval mode.
@@ -108,7 +111,7 @@ def check_independent(model: nn.Module) -> nn.Module:
     modes = [(module, module.training) for module in model.modules()]
     gradients = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     with run_user_code("the model cannot be copied: that"):
-        copy = frozen_copy(model)
+        copy = frozen_copy(model, rebuild)
     own = {value.data_ptr() for value in model.parameters()} - {0}
     if any(value.data_ptr() in own for value in copy.parameters()):
         for module, training in modes:
@@ -119,20 +122,24 @@ def check_independent(model: nn.Module) -> nn.Module:
     return copy
 
 
-def check_copies(model: nn.Module, images: Float[Tensor, "batch channels height width"]) -> None:
+def check_copies(
+    model: nn.Module,
+    images: Float[Tensor, "batch channels height width"],
+    rebuild: Callable[[], nn.Module] | None = None,
+) -> None:
     """Copy a model that was evaluated, and check that the copy is equal and independent.
+
+    Args:
+        rebuild: see ``copy_model``.
 
     Raises:
         ValueError: the model cannot be copied, or the copy has other outputs or shares weights with the model.
     """
-    copies = check_independent(model), trainable_copy(model)
+    copies = check_independent(model, rebuild), trainable_copy(model, rebuild=rebuild)
     expected = _evaluate(model.eval(), images)
     for copy in copies:
         if not gap(_evaluate(copy.eval(), images), expected) <= EXACT and torch.isfinite(expected).all():
-            raise ValueError(
-                "a copy of the model has other outputs than the model: register its layers and tensors with "
-                "nn.ModuleList, nn.Parameter or register_buffer"
-            )
+            raise ValueError(f"a copy of the model has other outputs than the model: {_reason(model)}")
 
 
 def check_saved(model: nn.Module, build: Build, images: Float[Tensor, "batch channels height width"]) -> None:
@@ -148,11 +155,7 @@ def check_saved(model: nn.Module, build: Build, images: Float[Tensor, "batch cha
             path.write_bytes(weights_bytes(model))
             loaded = load_weights(build(2), path)
     if gap(_evaluate(loaded, images), expected) > EXACT:
-        raise ValueError(
-            f"a model built anew with the saved weights has other outputs: part of the model is not in its "
-            f"state_dict{_unregistered(model)}. Keep layers in nn.ModuleList or nn.ModuleDict, other tensors in "
-            f"nn.Parameter or register_buffer, and let no hook or lambda hold self"
-        )
+        raise ValueError(f"a model built anew with the saved weights has other outputs: {_reason(model)}")
 
 
 def check_own_layers(model: nn.Module, images: Float[Tensor, "batch channels height width"]) -> None:
@@ -181,6 +184,13 @@ def gap(one: Tensor, other: Tensor) -> float:
 def _evaluate(model: nn.Module, images: Tensor) -> Tensor:
     with seed_everything(0), run_user_code("the model, copied or loaded again,"):
         return model(images).clone()
+
+
+def _reason(model: nn.Module) -> str:
+    return (
+        f"part of the model is not in its state_dict{_unregistered(model)}. Keep layers in nn.ModuleList or "
+        f"nn.ModuleDict, other tensors in nn.Parameter or register_buffer, and let no hook or lambda hold self"
+    )
 
 
 def _unregistered(model: nn.Module) -> str:

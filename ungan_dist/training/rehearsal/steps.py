@@ -30,11 +30,10 @@ def smallest_batch(num_examples: int, batch_size: int) -> int:
     """Return the smallest batch of one pass over a set.
 
     Examples:
-        >>> smallest_batch(1026, 256), smallest_batch(1025, 256), smallest_batch(1, 256)
+        >>> smallest_batch(1026, 256), smallest_batch(1024, 256), smallest_batch(1, 256)
         (2, 256, 1)
     """
-    last = num_examples % batch_size
-    return last if last > 1 or num_examples < 2 else min(num_examples, batch_size)
+    return num_examples % batch_size or batch_size
 
 
 def check_training(
@@ -45,7 +44,7 @@ def check_training(
     Raises:
         ValueError: the model raises, or its outputs in training mode are no logits with a gradient.
     """
-    # a batch of one never reaches a batch norm in training mode
+    # two, since a batch norm in training mode cannot normalise one, which ``train`` allows for
     images = gather(data, indices[torch.arange(max(batch_size, 2), device=indices.device) % len(indices)])
     subject = f"the model cannot take images of shape {tuple(images.shape[1:])} in training mode: it"
     states: list[Tensor] = []
