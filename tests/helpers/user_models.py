@@ -51,3 +51,17 @@ def with_features(num_classes: int, channels: int) -> nn.Module:
 
 def for_eight_pixels(num_classes: int, channels: int) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(64 * channels, num_classes))
+
+
+class _Wide(nn.Module):
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.last = nn.Linear(192, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.last(images.flatten(1))
+
+
+def keywords(*, weights: str | None = None, progress: bool = True, **kwargs: int) -> nn.Module:
+    """Pass all keywords on, as torchvision's and timm's functions do."""
+    return _Wide(**kwargs)

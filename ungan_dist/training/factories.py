@@ -41,7 +41,8 @@ def call_function(function: Callable[..., object], subject: str, channels: int, 
     """
     with run_user_code(f"{subject}, called with num_classes={num_classes}, channels={channels},"):
         parameters = inspect.signature(function).parameters.values()
-        takes_channels = any(one.name == "channels" or one.kind is one.VAR_KEYWORD for one in parameters)
+        # not because of **kwargs, which torchvision's functions pass on to models that take no channels
+        takes_channels = any(one.name == "channels" for one in parameters)
         model = function(num_classes=num_classes, **({"channels": channels} if takes_channels else {}))
     if not isinstance(model, nn.Module):
         raise ValueError(f"{subject} must return an nn.Module, got {type(model).__name__}")

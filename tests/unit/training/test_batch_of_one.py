@@ -158,6 +158,7 @@ def test_processes_that_share_a_batch_of_one_agree_with_one() -> None:
             torch.testing.assert_close(rank[name], value, rtol=0, atol=1e-9, msg=name)
 
 
+@pytest.mark.process
 def test_a_run_forgets_one_example(tmp_path: Path) -> None:
     """The typical erasure request: one line in the forget list, and batch norm after flatten."""
     digits = load_digits(n_class=3)

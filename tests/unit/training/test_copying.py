@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import keeping_models
+import misbehaving_models
 import numpy as np
 import pytest
 import torch
@@ -87,11 +88,22 @@ def test_what_a_model_keeps_makes_no_difference_to_what_it_learns() -> None:
         assert all(map(torch.equal, ours.state_dict().values(), theirs.state_dict().values()))
 
 
-def test_a_model_that_cannot_be_copied_is_refused_with_a_remedy() -> None:
-    with pytest.raises(ValueError, match=r"Unpicklable\) cannot be copied .*generator.*--model"):
-        copy_model(trained("Unpicklable"))
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("HooksItself", "images"),
+        ("HoldsItself", "lambda or a hook"),
+        ("CopiesAsItself", "shares weights with it"),
+        ("Unpicklable", "cannot be copied .*generator.*--model"),
+    ],
+)
+def test_a_model_whose_deep_copy_is_not_its_own_is_refused(name: str, words: str) -> None:
+    model = trained(name) if hasattr(keeping_models, name) else getattr(misbehaving_models, name)(3)
+    with pytest.raises(ValueError, match=words):
+        ungan_dist.unlearn(model, forget_data(), "fine_tuning")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", ["Tempered", "HooksItself"])
 def test_a_run_copies_stores_and_loads_such_a_model(name: str, tmp_path: Path) -> None:
     """The stored log-odds are those of the loaded model, computed here from pixels."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from in_process import rehearse_here
 from small_audit import SMALL_OPTIONS, small_config
 
@@ -20,6 +21,7 @@ from ungan_dist.runs.folder import open_run
 from ungan_dist.runs.plan import Plan, make_plan
 from ungan_dist.runs.record import read_run
 from ungan_dist.runs.rehearsal import process
+from ungan_dist.training.factories import call_factory
 
 
 @pytest.fixture(autouse=True)
@@ -144,3 +146,9 @@ def test_another_architecture_is_another_run(tmp_path: Path, module: Callable[[s
     module("net", NET.format(width=9, activation="ReLU"))
     with pytest.raises(ConfigError, match=r"holds a run of another config: architecture"), open_run(config):
         pass
+
+
+def test_a_factory_is_given_what_it_names() -> None:
+    images = torch.zeros(2, 3, 8, 8)
+    assert call_factory("user_models:keywords", 3, 5)(images).shape == (2, 5)
+    assert call_factory("user_models:linear", 3, 5)(images).shape == (2, 5)
