@@ -16,6 +16,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe
 from typing import Any, NoReturn
 
@@ -35,6 +36,13 @@ class CallFailed(Exception):
     def __init__(self, message: str, traceback: str) -> None:
         super().__init__(message)
         self.traceback = traceback
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something that a function sends in the middle of its call."""
+
+    content: Any
 
 
 class WorkerProcess:
@@ -60,12 +68,18 @@ class WorkerProcess:
     def pid(self) -> int:
         return self._process.pid
 
-    def call(self, function: Callable[..., object], *arguments: object) -> None:
-        """Start a call; the function and its arguments must be picklable, and not of the caller's main module."""
-        self._send((function, arguments))
+    def call(self, function: Callable[..., object], *arguments: object, with_notes: bool = False) -> None:
+        """Start a call; the function and its arguments must be picklable, and not of the caller's main module.
+
+        Args:
+            function: The function.
+            arguments: Its arguments.
+            with_notes: Add a last argument, a function that sends a :class:`Note` in the middle of the call.
+        """
+        self._send((function, arguments, with_notes))
 
     def receive(self) -> Any:
-        """Wait for the answer of the last call.
+        """Wait for the answer of the last call, or for a :class:`Note` before it.
 
         Raises:
             WorkerDied: The process ended without an answer.
@@ -77,7 +91,7 @@ class WorkerProcess:
             raise WorkerDied(self._process.wait()) from None
         if raised:
             raise CallFailed(*answer)
-        return answer[0]
+        return Note(*answer) if raised is None else answer[0]
 
     def stop(self) -> None:
         """Kill the process."""
@@ -157,11 +171,7 @@ def _serve(connection: Connection) -> NoReturn:
     calls: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_receive_calls, args=(connection, calls), daemon=True).start()
     while True:
-        answer = _answer(calls.get())
-        try:
-            connection.send_bytes(answer)
-        except OSError:
-            os._exit(1)
+        _send(connection, _answer(calls.get(), connection))
 
 
 def _receive_calls(connection: Connection, calls: queue.SimpleQueue[bytes]) -> NoReturn:
@@ -173,13 +183,23 @@ def _receive_calls(connection: Connection, calls: queue.SimpleQueue[bytes]) -> N
             os._exit(1)
 
 
-def _answer(call: bytes) -> bytes:
+def _answer(call: bytes, connection: Connection) -> bytes:
+    def send_note(content: object) -> None:
+        _send(connection, pickle.dumps((None, content)))
+
     try:
-        function, arguments = pickle.loads(call)
-        return pickle.dumps((False, function(*arguments)))
+        function, arguments, with_notes = pickle.loads(call)
+        return pickle.dumps((False, function(*arguments, *([send_note] if with_notes else ()))))
     except BaseException as error:  # the function may be the user's, and may exit
         message = "".join(traceback.format_exception_only(error)).strip()
         return pickle.dumps((True, message, traceback.format_exc()))
+
+
+def _send(connection: Connection, message: bytes) -> None:
+    try:
+        connection.send_bytes(message)
+    except OSError:
+        os._exit(1)
 
 
 if __name__ == "__main__":

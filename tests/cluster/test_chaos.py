@@ -13,6 +13,7 @@ from typing import Any
 import fleet_faults as faults
 import pytest
 from fleet_audit import Notes, compute_local_log_odds, count_outcomes, make_fleet_plan, read_log_odds, wait_for_death
+from in_process import without_progress
 from processes import alive
 
 from ungan_dist.cluster.fleet import Fleet
@@ -43,7 +44,7 @@ def test_workers_killed_at_every_point_of_a_unit_change_no_bit(tmp_path: Path) -
     notes = Notes()
     execute = faults.KillSelf(victims=victims, notes=tmp_path)
     with Fleet(FleetConfig(num_workers=4), on_progress=notes, execute=execute) as fleet:
-        outcomes = list(fleet.run_units(plan.shadows))
+        outcomes = list(without_progress(fleet.run_units(plan.shadows)))
     killed = [int(note.read_text()) for note in tmp_path.glob("*.killed")]
     assert len(killed) == 4
     assert all(map(wait_for_death, killed))

@@ -21,6 +21,7 @@ from fleet_audit import (
     read_log_odds,
     wait_for_death,
 )
+from in_process import without_progress
 from sleeping_units import BreakOnce, FailInThreeWays, HangOnce, SleepingUnit, always_done, never_done, sleep
 from small_audit import small_config
 
@@ -49,7 +50,7 @@ def test_killed_workers_change_no_bit(tmp_path: Path, local_log_odds: np.ndarray
     victims = {plan.shadows[1].id: "step", plan.shadows[4].id: "in commit"}
     notes = Notes()
     with Fleet(TWO, on_progress=notes, execute=faults.KillSelf(victims=victims, notes=tmp_path)) as fleet:
-        outcomes = list(fleet.run_units(plan.shadows))
+        outcomes = list(without_progress(fleet.run_units(plan.shadows)))
     killed = [int(note.read_text()) for note in tmp_path.glob("*.killed")]
     assert len(killed) == 2
     assert all(map(wait_for_death, killed))
@@ -67,7 +68,7 @@ def test_a_lost_node_changes_no_bit(tmp_path: Path, ray_cluster: Any, local_log_
     victims: list[int] = []
     try:
         with Fleet(TWO, on_progress=notes, execute=faults.ExecuteSlowly(notes=tmp_path, seconds=1.5)) as fleet:
-            for outcome in fleet.run_units(plan.shadows):
+            for outcome in without_progress(fleet.run_units(plan.shadows)):
                 outcomes.append(outcome)
                 if len(outcomes) == 1:
                     places = {int(note.stem): note.read_text() for note in tmp_path.glob("*.at")}
@@ -108,7 +109,9 @@ def test_a_unit_that_runs_out_of_memory_is_planned_again_in_pairs(
 ) -> None:
     config = fleet_config(tmp_path)
     config = dataclasses.replace(
-        config, methods=("original",), shadows=dataclasses.replace(config.shadows, num_models=16)
+        config,
+        methods=("original",),
+        shadows=dataclasses.replace(config.shadows, num_models=16, engine="stacked"),
     )
     with Fleet(TWO, execute=faults.run_out_of_memory) as fleet:
         report = pipeline.audit(config, run_units=fleet.run_units, device="cpu")

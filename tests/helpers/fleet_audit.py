@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+from in_process import without_progress
 from processes import alive
 from small_audit import small_config
 
@@ -48,7 +49,7 @@ def compute_local_log_odds(output: Path) -> np.ndarray:
     """Train the same shadow models without Ray."""
     plan = make_fleet_plan(output)
     with LocalPool(2) as pool:
-        assert all(isinstance(outcome, Done) for outcome in pool.run_units(plan.shadows))
+        assert all(isinstance(outcome, Done) for outcome in without_progress(pool.run_units(plan.shadows)))
     return read_log_odds(plan)
 
 

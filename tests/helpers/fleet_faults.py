@@ -27,7 +27,7 @@ class KillSelf:
     """Unit id → point."""
     notes: Path
 
-    def __call__(self, unit: Any) -> Any:
+    def __call__(self, unit: Any, on_progress: Any = None) -> Any:
         point = self.victims.get(unit.id, "")
         note = self.notes / f"{unit.id}.killed"
         if not point or note.exists():
@@ -63,13 +63,13 @@ class ExecuteSlowly:
     notes: Path
     seconds: float
 
-    def __call__(self, unit: Any) -> Any:
+    def __call__(self, unit: Any, on_progress: Any = None) -> Any:
         (self.notes / f"{os.getpid()}.at").write_text(ray.get_runtime_context().get_node_id())
         time.sleep(self.seconds)
         return units.execute(unit)
 
 
-def run_out_of_memory(unit: Any) -> Any:
+def run_out_of_memory(unit: Any, on_progress: Any = None) -> Any:
     """Allocate more memory than there is for blocks of more than two models."""
     real = shadows.train_shadows
 

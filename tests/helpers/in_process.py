@@ -6,7 +6,7 @@ import io
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
@@ -15,7 +15,12 @@ import pytest
 from ungan_dist import cli
 from ungan_dist.runs.rehearsal import process
 from ungan_dist.runs.rehearsal.perform import Findings, Rehearsal, perform
-from ungan_dist.runs.units import Done, Failed, Unit, execute
+from ungan_dist.runs.units import Done, Failed, Unit, Working, execute
+
+
+def without_progress(outcomes: Iterable[Done | Failed | Working]) -> Iterator[Done | Failed]:
+    """Yield the outcomes of units, without the progress within them."""
+    return (outcome for outcome in outcomes if not isinstance(outcome, Working))
 
 
 class InProcess:

@@ -32,7 +32,7 @@ class Slept:
     traceback: str = ""
 
 
-def sleep(unit: SleepingUnit) -> Slept:
+def sleep(unit: SleepingUnit, on_progress: Any = None) -> Slept:
     assert "torch" not in sys.modules
     time.sleep(unit.seconds)
     return Slept()
@@ -53,7 +53,7 @@ class HangOnce:
     unit: str
     notes: Path
 
-    def __call__(self, unit: SleepingUnit) -> Slept:
+    def __call__(self, unit: SleepingUnit, on_progress: Any = None) -> Slept:
         note = self.notes / "hung"
         if unit.id == self.unit and not note.exists():
             note.write_text(str(os.getpid()))
@@ -69,7 +69,7 @@ class BreakOnce:
     unit: str
     notes: Path
 
-    def __call__(self, unit: SleepingUnit) -> Slept:
+    def __call__(self, unit: SleepingUnit, on_progress: Any = None) -> Slept:
         note = self.notes / "broken"
         if unit.id == self.unit and not note.exists():
             note.write_text(str(os.getpid()))
@@ -87,7 +87,7 @@ class FailInThreeWays:
     hanging: str
     notes: Path
 
-    def __call__(self, unit: SleepingUnit) -> Slept:
+    def __call__(self, unit: SleepingUnit, on_progress: Any = None) -> Slept:
         if unit.id == self.failing:
             return Slept(kind="error", error="FloatingPointError: log-odds of shadow models [3] are not finite")
         if unit.id == self.exiting:

@@ -121,7 +121,8 @@ def describe_progress(status: Status, *, stopped: bool = False) -> str:
     text = f"{event.stage}: {event.done} of {event.total} done"
     if stopped:
         return f"stopped in stage {text}"
-    return text if left is None else f"{text}, about {clock(left)} left in this stage"
+    text = text if left is None else f"{text}, about {clock(left)} left in this stage"
+    return f"{text}; {escape_controls(event.note)}" if event.within else text
 
 
 def print_job(job: JobDetails) -> int:

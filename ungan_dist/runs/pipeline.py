@@ -30,7 +30,7 @@ from ungan_dist.runs.shadows import ShadowUnit
 from ungan_dist.runs.status import RunState, record_failure, record_progress, write_status
 from ungan_dist.runs.storage.mirror import Mirror
 from ungan_dist.runs.storage.remote import publish_status, push_results, withdraw_failure
-from ungan_dist.runs.units import Failed, RunUnits, Unit, is_done
+from ungan_dist.runs.units import Failed, RunUnits, Unit, Working, is_done
 
 
 def audit(
@@ -143,18 +143,21 @@ def _run(
     stage = progress.Stage(stage_name, total, on_progress, done=total - sum(unit.num_models for unit in todo))
     failures: list[Failed] = []
     for outcome in run_units(todo) if todo else ():
-        if isinstance(outcome, Failed):
+        if isinstance(outcome, Working):
+            stage.advance_within(outcome.unit.id, outcome.models, outcome.note)
+        elif isinstance(outcome, Failed):
             write_failure(plan.folder, outcome)
             if mirror is not None and outcome.is_final:
                 mirror.push(plan.folder.name, failure_marker(outcome.unit))
             if outcome.kind == "storage_full":
                 raise Unfinished(STORAGE_FULL.format(folder=plan.folder))
             failures.append(outcome)
-            stage.advance(0, note=f"{'diverged' if outcome.kind == 'diverged' else 'failed'}: {outcome.unit.title}")
+            word = "diverged" if outcome.kind == "diverged" else "failed"
+            stage.advance(0, note=f"{word}: {outcome.unit.title}", unit=outcome.unit.id)
             if outcome.is_final and _no_original_works(plan):
                 break  # there is nothing to unlearn from
         else:
-            stage.advance(outcome.unit.num_models, note=outcome.unit.title)
+            stage.advance(outcome.unit.num_models, note=outcome.unit.title, unit=outcome.unit.id)
     return failures
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import wait
 from types import TracebackType
 
 import torch
 
 from ungan_dist.errors import Unfinished
-from ungan_dist.runs.units import Done, Failed, Unit, execute
-from ungan_dist.worker_process import KILLED_FROM_OUTSIDE, CallFailed, WorkerDied, WorkerProcess
+from ungan_dist.runs.units import Done, Failed, Unit, Working, execute
+from ungan_dist.worker_process import KILLED_FROM_OUTSIDE, CallFailed, Note, WorkerDied, WorkerProcess
 
 MAX_DEATHS = 3
 """Deaths of its process after which a unit is given up."""
@@ -40,8 +40,8 @@ class LocalPool:
             worker.stop()
         self._workers.clear()
 
-    def run_units(self, units: Sequence[Unit]) -> Iterator[Done | Failed]:
-        """Run units and yield their outcomes as they end.
+    def run_units(self, units: Sequence[Unit]) -> Iterator[Done | Failed | Working]:
+        """Run units and yield their outcomes as they end, and the progress within them.
 
         A process that dies is replaced, and its unit is tried up to ``MAX_DEATHS`` times in all.
 
@@ -104,16 +104,23 @@ class _Worker(WorkerProcess):
 
     def start(self, unit: Unit) -> None:
         self.unit = unit
-        self.call(execute, unit)
+        self.call(_execute, unit, with_notes=True)
 
-    def receive_outcome(self) -> Done | Failed | None:
-        """Return the outcome of the unit, or ``None`` when the process has started."""
+    def receive_outcome(self) -> Done | Failed | Working | None:
+        """Return the outcome of the unit or the progress within it, or ``None`` when the process has started."""
         answer = self.receive()
         if not self.ready:
             self.ready = True
             return None
+        if isinstance(answer, Note):
+            models, note = answer.content
+            return Working(unit=self.unit, models=models, note=note)
         self.unit = None
         return answer
+
+
+def _execute(unit: Unit, send_note: Callable[[object], None]) -> Done | Failed:
+    return execute(unit, lambda models, note: send_note((models, note)))
 
 
 def _prepare(slot: int) -> None:

@@ -18,6 +18,10 @@ BESIDE = ("workers", "trainer")
 """Stages that count workers or their units while a stage of the run goes on."""
 LINE_INTERVAL_S = 5.0
 """Least seconds between two plain lines of one stage."""
+WITHIN_INTERVAL_S = 5.0
+"""Least seconds between two events of a stage in which no step was completed."""
+SIGN_OF_LIFE_S = 60.0
+"""Seconds without a plain line of a stage after which its progress within units is written."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +38,8 @@ class Event:
     note: str = ""
     per_hour: float | None = None
     """Steps per hour at that pace; a step is a model in the main stages."""
+    within: bool = False
+    """Whether a unit in work reported it, between two steps or between two units."""
 
 
 ProgressCallback = Callable[[Event], None]
@@ -45,25 +51,40 @@ class Stage:
     def __init__(self, name: str, total: int, on_progress: ProgressCallback, *, done: int = 0) -> None:
         self._name, self._total, self._on_progress = name, total, on_progress
         self._done = self._before = done
-        self._start = time.monotonic()
+        self._within: dict[str, float] = {}
+        self._start = self._last_event = time.monotonic()
         self.advance(0)
 
-    def advance(self, steps: int = 1, note: str = "") -> None:
+    def advance(self, steps: int = 1, note: str = "", *, unit: str = "") -> None:
+        """Count steps and report them; progress within the unit is replaced by them."""
+        self._within.pop(unit, None)
         self._done += steps
-        seconds = time.monotonic() - self._start
-        fresh = self._done - self._before
+        self._report(note)
+
+    def advance_within(self, unit: str, steps: float, note: str) -> None:
+        """Count the steps, and the part of a step, that a unit in work has done so far; report them now and then."""
+        before = int(self._within.get(unit, 0))
+        self._within[unit] = steps
+        if int(steps) != before or time.monotonic() - self._last_event >= WITHIN_INTERVAL_S:
+            self._report(note, is_within=True)
+
+    def _report(self, note: str, *, is_within: bool = False) -> None:
+        self._last_event = time.monotonic()
+        seconds = self._last_event - self._start
+        fresh = self._done - self._before + sum(self._within.values())
         is_known = fresh > 0 and seconds >= EVIDENCE_S
-        left = seconds / fresh * (self._total - self._done) if is_known else None
+        left = seconds / fresh * (self._total - self._before - fresh) if is_known else None
         per_hour = fresh / seconds * 3600 if is_known else None
         self._on_progress(
             Event(
                 stage=self._name,
-                done=self._done,
+                done=self._done + sum(map(int, self._within.values())),
                 total=self._total,
                 seconds=seconds,
                 seconds_left=left,
                 note=note,
                 per_hour=per_hour,
+                within=is_within,
             )
         )
 
@@ -119,17 +140,19 @@ class PlainLines:
     def __call__(self, event: Event) -> None:
         before = self._done.get(event.stage)
         self._done[event.stage] = event.done
-        is_remark = bool(event.note) and event.done == (before or 0)
-        if not event.total or is_remark or before is None or event.done < before or self._is_due(event):
+        is_remark = bool(event.note) and not event.within and event.done <= (before or 0)
+        is_lower = before is not None and event.done < before and not event.within
+        if not event.total or is_remark or before is None or is_lower or self._is_due(event):
             self._written[event.stage] = time.monotonic()
             self._tenth[event.stage] = _tenth_of(event)
-            print(describe_event(event, with_note=is_remark), file=sys.stderr, flush=True)
+            print(describe_event(event, with_note=is_remark or event.within), file=sys.stderr, flush=True)
 
     def _is_due(self, event: Event) -> bool:
         if event.done == event.total:
             return self._tenth[event.stage] < 10
-        has_waited = time.monotonic() - self._written[event.stage] >= LINE_INTERVAL_S
-        return has_waited and _tenth_of(event) > self._tenth[event.stage]
+        waited = time.monotonic() - self._written[event.stage]
+        is_next = waited >= LINE_INTERVAL_S and _tenth_of(event) > self._tenth[event.stage]
+        return is_next or (event.within and waited >= SIGN_OF_LIFE_S)
 
 
 def _tenth_of(event: Event) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -55,8 +56,30 @@ class Failed:
         return self.kind in ("failed", "diverged")
 
 
-RunUnits = Callable[[Sequence[Unit]], Iterator[Done | Failed]]
+@dataclass(frozen=True, kw_only=True)
+class Working:
+    """Progress within a unit."""
+
+    unit: Any
+    """The :data:`Unit`, or another unit of a fleet."""
+    models: float
+    """Models trained so far, with the finished part of the one in training."""
+    note: str
+    """The model in training and its epoch."""
+    kind: Literal["working"] = "working"
+
+
+RunUnits = Callable[[Sequence[Unit]], Iterator[Done | Failed | Working]]
 """Executes units and yields their outcomes in any order; implemented by the pool and by the fleet."""
+OnProgress = Callable[[float, str], None]
+"""Called within a unit with the number of models trained so far, and with a note: see :class:`Working`."""
+PROGRESS_INTERVAL_S = 1.0
+"""Least seconds between two calls."""
+
+
+def no_progress(models: float, note: str) -> None:
+    """Ignore progress within a unit."""
+    del models, note
 
 
 def is_done(unit: Unit) -> bool:
@@ -98,13 +121,15 @@ CHECKPOINT_INTERVAL_S = 30.0
 """Seconds between two checkpoints of a training by one process; a kill costs this much and one epoch at most."""
 
 
-def execute(unit: Unit) -> Done | Failed:
+def execute(unit: Unit, on_progress: OnProgress = no_progress) -> Done | Failed:
     """Compute a unit and commit its result; runs in a worker.
 
     Continues from the checkpoint of an earlier attempt, also of one by several processes.
     """
 
-    checkpoints = _open_checkpoints(unit, SINGLE_PROCESS, every_s=CHECKPOINT_INTERVAL_S)
+    checkpoints = _open_checkpoints(
+        unit, SINGLE_PROCESS, every_s=CHECKPOINT_INTERVAL_S, on_progress=_limit_rate(on_progress)
+    )
     outcome = _outcome(unit, lambda: _commit(unit, _train(unit, SINGLE_PROCESS, checkpoints), checkpoints))
     if isinstance(outcome, Failed) and outcome.is_final:
         for checkpoint in checkpoints:  # another attempt, with mended code, starts anew
@@ -132,9 +157,34 @@ def execute_together(units: Iterable[Unit], world: World) -> Iterator[Done | Fai
         yield world.broadcast(_outcome(unit, commit) if world.rank == 0 else None)
 
 
-def _open_checkpoints(unit: Unit, world: World, *, every_s: float = 0.0) -> list[Checkpoint]:
-    root = root_of(unit)
-    return [Checkpoint(root, name, id=unit.id, world=world, every_s=every_s) for name in unit.checkpoints]
+def _open_checkpoints(
+    unit: Unit, world: World, *, every_s: float = 0.0, on_progress: OnProgress = no_progress
+) -> list[Checkpoint]:
+    def report(index: int, epoch: int, num_epochs: int) -> None:
+        models, title = 0.0, unit.title  # a method has stages of unknown length
+        if isinstance(unit, ShadowUnit):
+            models = (index + epoch / num_epochs) * len(unit.shadows) / len(unit.checkpoints)
+            title = f"shadow model {unit.shadows[index]}" if len(unit.checkpoints) > 1 else unit.title
+        on_progress(models, f"{title}: epoch {epoch} of {num_epochs}")
+
+    return [
+        Checkpoint(
+            root_of(unit), name, id=unit.id, world=world, every_s=every_s, on_epoch=functools.partial(report, index)
+        )
+        for index, name in enumerate(unit.checkpoints)
+    ]
+
+
+def _limit_rate(on_progress: OnProgress) -> OnProgress:
+    last = time.monotonic()
+
+    def limited(models: float, note: str) -> None:
+        nonlocal last
+        if time.monotonic() - last >= PROGRESS_INTERVAL_S:
+            last = time.monotonic()
+            on_progress(models, note)
+
+    return limited
 
 
 def _train(unit: Unit, world: World, checkpoints: list[Checkpoint]) -> Shadows | Target:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,10 @@ from ungan_dist.data.seeds import seed_layers
 from ungan_dist.training.world import World
 
 
+def _ignore(done: int, total: int) -> None:
+    del done, total
+
+
 class Checkpoint:
     """Store one training's state; rank 0 writes it, and reads it for all processes.
 
@@ -28,7 +32,16 @@ class Checkpoint:
     before it.
     """
 
-    def __init__(self, root: Path, name: str, *, id: str, world: World, every_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        root: Path,
+        name: str,
+        *,
+        id: str,
+        world: World,
+        every_s: float = 0.0,
+        on_epoch: Callable[[int, int], None] = _ignore,
+    ) -> None:
         """Configure the checkpoint.
 
         Args:
@@ -37,8 +50,10 @@ class Checkpoint:
             id: id of the unit; states with another id are ignored.
             world: the processes that train.
             every_s: minimum seconds between two saved states; 0 saves every epoch.
+            on_epoch: called after each epoch, with the number of epochs done and of all epochs of the stage.
         """
         self._root, self._name, self._id, self._world = root, name, id, world
+        self.on_epoch = on_epoch
         self._turn = 0
         self._began = time.perf_counter()
         self._every_s, self._last_saved = every_s, time.monotonic()
@@ -134,6 +149,7 @@ class Epochs:
             if self._checkpoint is not None:
                 parts = {name: _snapshot(part) for name, part in self._state.items()}
                 self._checkpoint.save({"done": self._done, "parts": parts})
+                self._checkpoint.on_epoch(epoch + 1, num_epochs)
 
 
 def _snapshot(part: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from in_process import without_progress
 from processes import alive, workers
 from small_audit import small_config
 
@@ -21,7 +23,7 @@ from ungan_dist import store
 from ungan_dist.data.prepared import open_examples, prepare
 from ungan_dist.runs.plan import Plan, make_plan
 from ungan_dist.runs.pool import LocalPool
-from ungan_dist.runs.units import Done, Failed, execute, is_done
+from ungan_dist.runs.units import Done, Failed, Working, execute, is_done
 from ungan_dist.training.evaluate import query
 from ungan_dist.training.models import build
 from ungan_dist.training.weights import load_weights
@@ -39,7 +41,7 @@ def test_units_give_the_same_results_in_any_number_of_processes(plan: Plan, tmp_
     log_odds = []
     for num_processes in (1, 2):
         with LocalPool(num_processes) as pool:
-            outcomes = list(pool.run_units(plan.shadows))
+            outcomes = list(without_progress(pool.run_units(plan.shadows)))
         assert all(isinstance(outcome, Done) for outcome in outcomes)
         assert all(map(is_done, plan.shadows))
         log_odds.append([store.read_array(tmp_path / unit.log_odds_file) for unit in plan.shadows])
@@ -47,6 +49,40 @@ def test_units_give_the_same_results_in_any_number_of_processes(plan: Plan, tmp_
             (tmp_path / unit.marker).unlink()
     assert (np.array(log_odds[0]) == np.array(log_odds[1])).all()
     assert not workers(os.getpid())
+
+
+@pytest.mark.process
+def test_progress_within_a_unit_arrives_before_its_end(tmp_path: Path) -> None:
+    config = small_config(tmp_path)
+    plan = make_plan(dataclasses.replace(config, train=dataclasses.replace(config.train, epochs=400)))
+    prepare(plan.source, tmp_path)
+    with LocalPool(1) as pool:
+        *within, ended = pool.run_units(plan.shadows[:1])
+    assert isinstance(ended, Done)
+    steps = [working.models for working in within if isinstance(working, Working)]
+    assert len(steps) == len(within) >= 2
+    assert steps == sorted(steps)
+    assert re.fullmatch(r"shadow model [01]: epoch \d+ of 400", within[-1].note)
+
+
+@pytest.mark.parametrize(
+    ("engine", "notes", "models"),
+    [
+        ("serial", [f"shadow model {model}: epoch {epoch} of 3" for model in (0, 1) for epoch in (1, 2, 3)], 6),
+        ("stacked", [f"shadow models 0–1: epoch {epoch} of 3" for epoch in (1, 2, 3)], 3),
+    ],
+)
+def test_a_unit_reports_each_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str, notes: list[str], models: int
+) -> None:
+    monkeypatch.setattr("ungan_dist.runs.units.PROGRESS_INTERVAL_S", 0.0)
+    config = small_config(tmp_path)
+    plan = make_plan(dataclasses.replace(config, shadows=dataclasses.replace(config.shadows, engine=engine)))
+    prepare(plan.source, tmp_path)
+    seen: list[tuple[float, str]] = []
+    assert isinstance(execute(plan.shadows[0], lambda models, note: seen.append((models, note))), Done)
+    assert [note for _, note in seen] == notes
+    assert [done for done, _ in seen] == pytest.approx([2 * step / models for step in range(1, models + 1)])
 
 
 @pytest.mark.process
@@ -64,7 +100,7 @@ def test_a_killed_process_is_replaced_and_its_unit_done(plan: Plan) -> None:
     killer = threading.Thread(target=kill_one)
     killer.start()
     with LocalPool(1) as pool:
-        outcomes = list(pool.run_units(plan.shadows))
+        outcomes = list(without_progress(pool.run_units(plan.shadows)))
         killer.join()
         assert killed
         assert killed[0] not in workers(os.getpid())
@@ -78,7 +114,7 @@ def test_a_failing_unit_is_named_and_the_others_complete(plan: Plan, tmp_path: P
     # a folder at the path of this unit's file makes a real write fail
     (tmp_path / plan.shadows[0].log_odds_file).mkdir(parents=True)
     with LocalPool(1) as pool:
-        outcomes = {outcome.unit.id: outcome for outcome in pool.run_units(plan.shadows)}
+        outcomes = {outcome.unit.id: outcome for outcome in without_progress(pool.run_units(plan.shadows))}
     first = outcomes[plan.shadows[0].id]
     assert isinstance(first, Failed)
     assert "IsADirectoryError" in first.error

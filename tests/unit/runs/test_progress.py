@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,42 @@ def test_a_failed_unit_and_a_new_note_are_lines_of_their_own(capsys: pytest.Capt
     ]
 
 
+def test_progress_moves_within_a_unit_and_a_lost_unit_takes_it_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    events: list[Event] = []
+    stage = Stage("shadows", 8, events.append, done=2)
+    for now, models in ((10.0, 0.5), (11.0, 0.6), (20.0, 1.0), (30.0, 1.5)):
+        clock.now = now
+        stage.advance_within("unit", models, f"{models} models")
+    assert [(event.done, event.note, event.within) for event in events] == [
+        (2, "", False),
+        (2, "0.5 models", True),
+        (3, "1.0 models", True),
+        (3, "1.5 models", True),
+    ]
+    # half a model in ten seconds, of six that were left at the start
+    assert [event.seconds_left for event in events[1:]] == pytest.approx([110.0, 100.0, 90.0])
+    clock.now = 40.0
+    stage.advance(2, unit="unit")
+    stage.advance_within("other", 1.0, "")
+    stage.advance(0, note="failed", unit="other")
+    assert [event.done for event in events[-3:]] == [4, 5, 4]
+
+
+def test_a_slow_unit_gives_a_plain_line_a_minute(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = Clock(monkeypatch)
+    with progress("plain") as on_progress:
+        stage = Stage("shadows", 16, on_progress)
+        for second in range(1, 601):
+            clock.now = float(second)
+            stage.advance_within("unit", second / 600, f"shadow model 0: epoch {second} of 600")
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 11
+    assert lines[1] == "shadows: 0 of 16, about 2:39:00 left; shadow model 0: epoch 60 of 600"
+
+
 def test_the_live_display_labels_its_times(capsys: pytest.CaptureFixture[str]) -> None:
     with progress("rich") as on_progress:
         stage = Stage("shadows", 4, on_progress)
@@ -112,6 +149,9 @@ def test_status_of_an_active_run_has_its_progress(tmp_path: Path, capsys: pytest
     on_progress(Event(stage="scoring", done=0, total=3, seconds=0.0, seconds_left=None))  # at once: a new stage
     status_command([str(tmp_path)])
     assert "scoring: 0 of 3 done\n" in capsys.readouterr().out
+    on_progress(replace(event(3, 125.0), stage="another", note="ungan, seed 0: epoch 3 of 8", within=True))
+    status_command([str(tmp_path)])
+    assert "another: 3 of 9 done, about 2:05 left in this stage; ungan, seed 0: epoch 3 of 8" in capsys.readouterr().out
     write_status(tmp_path, "COMPLETE")
     on_progress(event(9, None))
     status = read_status(tmp_path)

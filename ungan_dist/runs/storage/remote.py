@@ -25,7 +25,17 @@ from ungan_dist.runs.shadows import ShadowUnit
 from ungan_dist.runs.status import STATUS_FILE
 from ungan_dist.runs.storage.mirror import Mirror, connect
 from ungan_dist.runs.targets import TargetUnit, target_marker
-from ungan_dist.runs.units import Done, Failed, RunUnits, Unit, is_done, root_of
+from ungan_dist.runs.units import (
+    Done,
+    Failed,
+    OnProgress,
+    RunUnits,
+    Unit,
+    Working,
+    is_done,
+    no_progress,
+    root_of,
+)
 from ungan_dist.urls import split_run
 
 _CONFIG = "config.json"
@@ -82,7 +92,7 @@ def publish_status(mirror: Mirror, plan: Plan) -> None:
 def push_results(mirror: Mirror, run_units: RunUnits) -> RunUnits:
     """Wrap an executor so that each result is pushed at once."""
 
-    def run(todo: Sequence[Unit]) -> Iterator[Done | Failed]:
+    def run(todo: Sequence[Unit]) -> Iterator[Done | Failed | Working]:
         for outcome in run_units(todo):
             if isinstance(outcome, Done):
                 mirror.push(*place_of(outcome.unit))
@@ -199,9 +209,9 @@ class ExecuteThere:
 
     url: str
     cache: str | None
-    execute: Callable[[Unit], Done | Failed] = units.execute
+    execute: Callable[[Unit, OnProgress], Done | Failed] = units.execute
 
-    def __call__(self, unit: Unit) -> Done | Failed:
+    def __call__(self, unit: Unit, on_progress: OnProgress = no_progress) -> Done | Failed:
         """Fetch the inputs of a unit, compute it in this machine's folder, and push its result."""
         try:
             mirror = _connect(self.url, self.cache)
@@ -214,7 +224,7 @@ class ExecuteThere:
                 _require(mirror, "", *data_of(here.prepared))
                 if isinstance(here, TargetUnit) and here.method != "original":
                     _require(mirror, place, target_marker(here.seed, "original"), here.original_id)
-                outcome = self.execute(here)
+                outcome = self.execute(here, on_progress)
                 if outcome.kind == "storage_full":
                     # only this machine's folder is full: another worker may have room
                     where = f"{socket.gethostname()}: its working folder {mirror.folder} is full (--execution.cache)"
