@@ -165,7 +165,7 @@ def _read_pixel_facts(folder: Path, record: RunRecord) -> PixelFacts:
 def _check(record: RunRecord, folder: Path, method: str, seed: int) -> None:
     """Check that a model is intact and is the one of this run, seed and method."""
     from ungan_dist.runs.targets import target_id, target_marker
-    from ungan_dist.training.weights import locate_weights
+    from ungan_dist.training.given_weights import locate_weights
 
     marker, weights = target_marker(seed, method), f"models/{seed}/{method}.safetensors"
     altered = f"{folder / weights} differs from the committed file"

@@ -38,10 +38,12 @@ def recipe_config(arguments: list[str], *, command: str) -> AuditConfig:
 SHORT = {
     "--model": "--model.factory",
     "--original": "--given.original",
+    "--original-key": "--given.original-key",
     "--forget": "--given.forget",
     "--forget-copies": "--split.forget-copies",
     "--members": "--given.members",
     "--unlearned": "--given.unlearned",
+    "--unlearned-key": "--given.unlearned-key",
 }
 """Short names for the main options of the recipe ``custom``."""
 

@@ -70,6 +70,9 @@ class AuditConfig(ExecutionHalf, MethodConfigs, Experiment):
             )
         if self.split.forget_copies == "also" and self.given.forget is None:
             raise ValueError("--forget-copies also adds copies to a forget list: name the list by --forget")
+        for name in ("original", "unlearned"):
+            if getattr(self.given, f"{name}_key") is not None and getattr(self.given, name) is None:
+                raise ValueError(f"--{name}-key chooses among the weights of a file: name the file by --{name}")
         if self.num_seeds > 1 and (self.given.original or self.given.unlearned):
             raise ValueError(
                 f"given weights are one model, the same under every seed, so an interval over {self.num_seeds} seeds "
@@ -110,5 +113,5 @@ def method_config(config: AuditConfig, name: str) -> Any:
     check_method(name)
     row = ROWS[name]
     if row.field is None:
-        return UnlearnedConfig(weights=config.given.unlearned or "")
+        return UnlearnedConfig(weights=config.given.unlearned or "", key=config.given.unlearned_key)
     return dataclasses.replace(getattr(config, row.field), **row.changes)

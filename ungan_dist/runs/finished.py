@@ -184,7 +184,7 @@ def _settings(config: AuditConfig) -> dict[str, Any]:
         "report": plain(config.report),
         "data": plain(config.data),
         "source": data_path(config),
-        "given": given_paths(config),
+        "given": given_paths(config) | config.given.keys,
         "host": platform.node(),
         "devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
         "code": _package_fingerprint(),

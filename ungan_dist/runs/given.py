@@ -9,12 +9,13 @@ import numpy as np
 
 from ungan_dist.attack.evidence import Remedies
 from ungan_dist.config.audit import AuditConfig
+from ungan_dist.config.data import GivenConfig
 from ungan_dist.config.identity import content_hash
 from ungan_dist.data.list_split import split_around_members, split_in_fixed_pool
 from ungan_dist.data.lists import read_entries
 from ungan_dist.data.sources.source import Source
 from ungan_dist.data.split import SeedSplit, Split, hash_array
-from ungan_dist.training.weights import locate_weights
+from ungan_dist.training.given_weights import GivenWeights, locate_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +25,9 @@ class GivenSets:
     split: Split
     draw: SeedSplit
     given_hash: str
-    """Hash of the given lists (by indices) and weights (by bytes)."""
+    """Hash of the given lists (by indices) and weights (by names and values)."""
+    earlier_hash: str
+    """The same with the hashes of the files of weights, by which earlier versions knew a run."""
     notes: list[str]
     """Assumptions, for the report."""
 
@@ -51,8 +54,9 @@ def given_sets(config: AuditConfig, source: Source) -> GivenSets:
         non_members=np.searchsorted(pool, sets.non_members),
     )
     facts = {"forget": hash_array(sets.forget), "members": hash_array(members)} | sets.hashes
-    weights = {"original": given.original, "unlearned": given.unlearned}
-    brought = {name: locate_weights(path).sha256 for name, path in weights.items() if path is not None}
+    weights = locate_given_weights(given)
+    brought = {name: file.identity for name, file in weights.items()}
+    earlier = {name: file.sha256 for name, file in weights.items()}
     if brought:
         notes += [_recipe_note(config, list(brought)), _pixels_note(source)]
     if given.unlearned is not None and given.original is None:
@@ -68,7 +72,23 @@ def given_sets(config: AuditConfig, source: Source) -> GivenSets:
             f"shapes of the model's weights, not by the code behind it: after a change of the code that leaves those "
             f"as they are take another --output."
         )
-    return GivenSets(split=split, draw=draw, given_hash=content_hash(facts | brought), notes=notes)
+    return GivenSets(
+        split=split,
+        draw=draw,
+        given_hash=content_hash(facts | brought),
+        earlier_hash=content_hash(facts | earlier),
+        notes=notes,
+    )
+
+
+def locate_given_weights(given: GivenConfig) -> dict[str, GivenWeights]:
+    """Return the given files of weights: ``original`` and ``unlearned``, as far as there are any.
+
+    Raises:
+        ValueError: A file does not exist.
+    """
+    asked = {"original": (given.original, given.original_key), "unlearned": (given.unlearned, given.unlearned_key)}
+    return {name: locate_weights(path, key) for name, (path, key) in asked.items() if path is not None}
 
 
 def find_remedies(config: AuditConfig) -> Remedies:

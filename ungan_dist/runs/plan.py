@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -28,12 +29,11 @@ from ungan_dist.data.split import SeedSplit, Split, draw_sets, make_split, settl
 from ungan_dist.errors import ConfigError
 from ungan_dist.kernels import resolve, table_hash
 from ungan_dist.runs.blocks import Blocks
-from ungan_dist.runs.given import given_sets
+from ungan_dist.runs.given import GivenSets, given_sets, locate_given_weights
 from ungan_dist.runs.record import CONFIG_FILE, PixelFacts, RunRecord, folder_of, read_plain
 from ungan_dist.runs.shadows import ShadowUnit
 from ungan_dist.runs.targets import TargetUnit, target_id
 from ungan_dist.training.probing import check_data_parallel, check_models
-from ungan_dist.training.weights import locate_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,8 +86,11 @@ def make_plan(config: AuditConfig, *, record: RunRecord | None = None, device: s
     """
     try:
         source = load_source(config.source)
-        architecture = check_models(config, source) if record is None else record.architecture
-        notes = tuple(check_data_parallel(config, source)) if record is None else record.model_notes
+        if record is None:
+            architecture, read = check_models(config, source)
+            notes = (*check_data_parallel(config, source), *read)
+        else:
+            architecture, notes = record.architecture, record.model_notes
         num_test = 0 if source.test is None else len(source.test)
         config, settled = settle_sizes(config, len(source.images), num_test)
         sets = None if config.given.forget is None else given_sets(config, source)
@@ -101,16 +104,19 @@ def make_plan(config: AuditConfig, *, record: RunRecord | None = None, device: s
     fresh = {"device": device, "engine": engine, "loader": "resident", **_fused(device)}
     resolved = fresh if record is None else record.resolved
     loader, note = resolve_loader(config.data.loader, source.images.nbytes, str(resolved["device"]))
-    given_hash = sets.given_hash if sets else ""
-
-    def hash_of(config: AuditConfig) -> str:
-        return run_hash(config, source.content_hash, given_hash, architecture)
-
-    if record is None and resolved["engine"] != "stacked":
-        config = settle_unit_size(config, hash_of)
+    is_earlier = False
+    if record is None:
+        hash_of = functools.partial(run_hash, data_hash=source.content_hash, architecture=architecture)
+        if resolved["engine"] != "stacked":
+            config = settle_unit_size(config, functools.partial(hash_of, given_hash=sets.given_hash if sets else ""))
+        if sets is not None and sets.earlier_hash != sets.given_hash:
+            is_earlier = _is_made(config, hash_of(config, given_hash=sets.earlier_hash))
+    elif sets is not None:
+        is_earlier = record.given_hash == sets.earlier_hash
+    given_hash = "" if sets is None else sets.earlier_hash if is_earlier else sets.given_hash
     record = RunRecord(
         config=config,
-        run_hash=hash_of(config),
+        run_hash=run_hash(config, source.content_hash, given_hash, architecture),
         data_hash=source.content_hash,
         channels=source.images.shape[-1],
         num_classes=source.num_classes,
@@ -131,7 +137,7 @@ def make_plan(config: AuditConfig, *, record: RunRecord | None = None, device: s
     )
     draws = [sets.draw if sets else draw_sets(config.split, seed) for seed in range(config.num_seeds)]
     membership = draw_membership(config.shadows.num_models, len(split.pool), config.shadows.seed)
-    originals, unlearning = _targets(record, folder, prepared, split, draws)
+    originals, unlearning = _targets(record, folder, prepared, split, draws, sets)
     return Plan(
         record=record,
         folder=folder,
@@ -146,6 +152,13 @@ def make_plan(config: AuditConfig, *, record: RunRecord | None = None, device: s
         copies=find_copies(source, split, draws),
         notes=[*source.notes, *(sets.notes if sets else []), *notes],
     )
+
+
+def _is_made(config: AuditConfig, hash: str) -> bool:
+    """Whether the output folder has a run of this config and hash."""
+    with contextlib.suppress(ConfigError):
+        return read_plain(folder_of(config, hash))["run_hash"] == hash
+    return False
 
 
 def _engine(config: AuditConfig, device: str) -> str:
@@ -235,11 +248,18 @@ def _fused(device: str) -> dict[str, Any]:
 
 
 def _targets(
-    record: RunRecord, folder: Path, prepared: PreparedData, split: Split, draws: list[SeedSplit]
+    record: RunRecord,
+    folder: Path,
+    prepared: PreparedData,
+    split: Split,
+    draws: list[SeedSplit],
+    sets: GivenSets | None,
 ) -> tuple[list[TargetUnit], list[TargetUnit]]:
     config = record.config
     run, resolved = record.run_hash, record.resolved
-    given = None if config.given.original is None else locate_weights(config.given.original)
+    given = locate_given_weights(config.given)
+    # an earlier version knew weights by the bytes of their file
+    by_file = sets is not None and record.given_hash == sets.earlier_hash
     originals: list[TargetUnit] = []
     unlearning: list[TargetUnit] = []
     for seed, draw in enumerate(draws):
@@ -248,9 +268,11 @@ def _targets(
             settings = method_config(config, method)
             sha256 = ""
             if isinstance(settings, UnlearnedConfig):
-                weights = locate_weights(settings.weights)
-                sha256 = weights.sha256
-                settings = UnlearnedConfig(weights=weights.path, sha256=sha256)
+                weights = given["unlearned"]
+                sha256 = weights.sha256 if by_file else weights.identity
+                settings = UnlearnedConfig(
+                    weights=weights.path, sha256=weights.sha256, identity=sha256, key=weights.key
+                )
             unit = TargetUnit(
                 id=target_id(run, resolved, method, seed, sha256),
                 original_id=original_id,
@@ -266,7 +288,7 @@ def _targets(
                 queries=config.shadows.queries,
                 device=str(record.resolved["device"]),
                 fused=tuple(record.resolved.get("fused", ())),
-                given_original=given,
+                given_original=given.get("original"),
                 code=_code(config),
             )
             (originals if method == "original" else unlearning).append(unit)

@@ -175,6 +175,7 @@ def data_path(config: AuditConfig) -> str | None:
 
 
 def _to_plain(record: RunRecord) -> dict[str, Any]:
+    given = given_paths(record.config)
     return {
         "identity": identities.identity(record.config),
         "appended": identities.appended(record.config),
@@ -188,14 +189,13 @@ def _to_plain(record: RunRecord) -> dict[str, Any]:
         **({"pixels": json.loads(json.dumps(dataclasses.asdict(record.pixels)))} if record.pixels else {}),
         **({"architecture": record.architecture} if record.architecture else {}),
         **({"model_notes": list(record.model_notes)} if record.model_notes else {}),
-        **({"given": given, "given_hash": record.given_hash} if (given := given_paths(record.config)) else {}),
+        **({"given": given | record.config.given.keys, "given_hash": record.given_hash} if given else {}),
     }
 
 
 def given_paths(config: AuditConfig) -> dict[str, str]:
     """Return the absolute paths of the user's lists and weights, so that a report can be written from any folder."""
-    paths = {name: path for name, path in dataclasses.asdict(config.given).items() if path is not None}
-    return {name: str(Path(path).absolute()) for name, path in paths.items()}
+    return {name: str(Path(path).absolute()) for name, path in config.given.files.items()}
 
 
 def describe_missing_run(folder: Path) -> str:

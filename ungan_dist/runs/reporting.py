@@ -232,7 +232,7 @@ def rewrite_report(
     except ConfigError as error:
         raise ConfigError(f"{error}. A report needs the inputs of the run: restore them") from error
     if found := find_changes(record, plan.record):
-        lists = ", ".join(str(path) for path in vars(record.config.given).values() if path is not None)
+        lists = ", ".join(record.config.given.files.values())
         where = f" ({lists})" if lists and plan.source.content_hash == record.data_hash else ""
         raise ConfigError(f"{plan.folder}: {found[0]}{where}: restore it, or start another run with the new input")
     with explain_file_errors(plan.folder), store.run_lock(plan.folder):

@@ -28,9 +28,10 @@ from ungan_dist.training.batch_norm import check_replicas, use_global_statistics
 from ungan_dist.training.checkpoint import Checkpoint
 from ungan_dist.training.evaluate import accuracy, query
 from ungan_dist.training.factories import add_import_path
+from ungan_dist.training.given_weights import GivenWeights, load_given_weights
 from ungan_dist.training.models import build, frozen_copy
 from ungan_dist.training.train import train, use_threads
-from ungan_dist.training.weights import GivenWeights, load_given_weights, load_weights, weights_bytes
+from ungan_dist.training.weights import load_weights, weights_bytes
 from ungan_dist.training.world import SINGLE_PROCESS, World
 
 
@@ -177,7 +178,7 @@ def evaluate_target(unit: TargetUnit, target: Target) -> tuple[dict[str, bytes],
             "accuracy": {name: accuracy(model, data, indices) for name, indices in sets.items()},
             "curves": target.curves,
             "num_workers": request.world.size,
-            **({"weights": unit.method_config.sha256} if isinstance(unit.method_config, UnlearnedConfig) else {}),
+            **({"weights": unit.method_config.identity} if isinstance(unit.method_config, UnlearnedConfig) else {}),
             "unlearning_seconds": target.seconds,
         }
     return files, facts

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -11,28 +13,35 @@ from ungan_dist.data.seeds import seed_layers
 from ungan_dist.data.sources.source import Source
 from ungan_dist.training.batch_norm import use_global_statistics
 from ungan_dist.training.factories import check_trainable, hash_architecture, run_user_code
+from ungan_dist.training.given_weights import locate_weights, select_weights
 from ungan_dist.training.models import build
-from ungan_dist.training.weights import load_given_weights, locate_weights
+from ungan_dist.training.weights import load_state
 from ungan_dist.training.world import World
 
 
-def check_models(config: AuditConfig, source: Source) -> str:
+def check_models(config: AuditConfig, source: Source) -> tuple[str, list[str]]:
     """Build the classifier and load each given file of weights; ``runs.rehearsal`` then calls it.
 
     Returns:
-        Hash of the architecture of a user's model; empty for a built-in model.
+        Hash of the architecture of a user's model, empty for a built-in model; and notes on what was read from files of
+        weights.
 
     Raises:
         ValueError: the factory fails, the model cannot be trained, or weights do not fit.
     """
-    files = [path for path in (config.given.original, config.given.unlearned) if path is not None]
+    given = config.given
+    asked = [(given.original, given.original_key), (given.unlearned, given.unlearned_key)]
+    files = [locate_weights(path, key) for path, key in asked if path is not None]
     if config.model.factory is None and not files:
-        return ""
+        return "", []
     model = _build(config, source)
     check_trainable(model)
-    for path in files:
-        load_given_weights(model, locate_weights(path))
-    return "" if config.model.factory is None else hash_architecture(model)
+    notes: list[str] = []
+    for weights in files:
+        selection = select_weights(model, weights)
+        load_state(model, Path(weights.path), selection.state)
+        notes += [selection.note] if selection.note else []
+    return "" if config.model.factory is None else hash_architecture(model), notes
 
 
 def check_data_parallel(config: AuditConfig, source: Source) -> list[str]:

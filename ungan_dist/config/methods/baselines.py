@@ -20,6 +20,10 @@ class UnlearnedConfig:
     """Path of a safetensors file, or of a checkpoint that ``torch.load(weights_only=True)`` reads."""
     sha256: str = ""
     """Hash of the file when the run was planned; a file with other content is refused."""
+    identity: str = ""
+    """Hash by which the result is known."""
+    key: str | None = None
+    """Which weights of the file are meant; by default the only ones."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,12 +20,12 @@ from ungan_dist.methods import Request
 from ungan_dist.runs.rehearsal.methods import rehearse_methods
 from ungan_dist.training.evaluate import BATCH_SIZE
 from ungan_dist.training.factories import add_import_path
+from ungan_dist.training.given_weights import GivenWeights, load_given_weights
 from ungan_dist.training.models import build, frozen_copy
 from ungan_dist.training.rehearsal.building import check_build, check_copies, check_saved, find_unseeded_draws
 from ungan_dist.training.rehearsal.evaluation import Evaluated, check_evaluation
 from ungan_dist.training.rehearsal.steps import MAX_BATCH, check_stacked, check_training, smallest_batch
 from ungan_dist.training.train import use_threads
-from ungan_dist.training.weights import GivenWeights, load_given_weights
 from ungan_dist.training.world import World
 
 BUILDING = "building the model"

@@ -18,9 +18,9 @@ from ungan_dist.runs.failures import sort_out_absent
 from ungan_dist.runs.plan import Plan
 from ungan_dist.runs.progress import ProgressCallback, remark, silent
 from ungan_dist.runs.rehearsal.perform import BUILDING, Findings, Rehearsal, perform
+from ungan_dist.training.given_weights import GivenWeights
 from ungan_dist.training.rehearsal.evaluation import MAX_EXAMPLES
 from ungan_dist.training.rehearsal.steps import MAX_BATCH
-from ungan_dist.training.weights import GivenWeights
 from ungan_dist.worker_process import CallFailed, WorkerDied, WorkerProcess
 
 MAX_BYTES = 8 * 2**20
@@ -96,7 +96,7 @@ def make_rehearsal(plan: Plan) -> Rehearsal:
         methods={method: method_config(config, method) for method in config.methods if method != "unlearned"},
         given=(
             *((unit.given_original,) if unit.given_original else ()),
-            *(GivenWeights(path=one.weights, sha256=one.sha256) for one in others[:1]),
+            *(GivenWeights(path=one.weights, sha256=one.sha256, key=one.key) for one in others[:1]),
         ),
         images=np.ascontiguousarray(source.images[chosen]),
         labels=source.labels[chosen].astype(np.int64),
