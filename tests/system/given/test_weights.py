@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,16 +10,18 @@ import pytest
 import safetensors.torch
 import torch
 import user_models
-from custom_audit import NUM_CLASSES, custom_arguments, parse_config, write_noise_parquet
+from custom_audit import NUM_CLASSES, custom_arguments, parse_config, run_command, write_noise_parquet
 
 from ungan_dist.config.data import SourceConfig
 from ungan_dist.config.identity import identity
 from ungan_dist.config.recipes import custom
 from ungan_dist.data.prepared import prepare
 from ungan_dist.data.sources.source import load_source
+from ungan_dist.files import hash_bytes
 from ungan_dist.runs.given import given_sets
 from ungan_dist.runs.plan import make_plan
 from ungan_dist.runs.targets import train_target
+from ungan_dist.training import given_weights
 from ungan_dist.training.weights import load_weights, weights_bytes
 
 
@@ -76,3 +79,53 @@ def test_given_moments_replace_the_computed_ones(project: Path) -> None:
         load_source(replace(told, mean=(0.5, 0.5, 0.5), std=(1.0, 1.0, 1.0)))
     with pytest.raises(ValueError, match="go together"):
         SourceConfig(mean=(0.5,))
+
+
+def test_the_same_weights_in_another_file_format_continue_the_run(
+    pictures: Path, lists: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = safetensors.torch.load_file(weights)
+    averaged = {name: 2 * value for name, value in state.items()}
+    torch.save({"epoch": 3, "net": {f"module.{name}": value for name, value in state.items()}}, lists / "w.pt")
+    torch.save({"model": state, "model_ema": averaged}, lists / "both.pt")
+
+    def run(name: str, *more: str) -> int:
+        given = ("--original", f"{lists}/{name}", "--members", f"{lists}/members.npy", "--methods", "original")
+        return run_command("run", *custom_arguments(pictures, lists, *given, *more))
+
+    shutil.copy(weights, lists / "w.safetensors")
+    assert run("w.safetensors") == 0
+    marker = lists / "out/run/results/0/original.json"
+    before = marker.stat().st_mtime_ns
+    assert run("w.pt") == 0
+    assert run("both.pt", "--original-key", "model") == 0
+    assert marker.stat().st_mtime_ns == before
+    assert "The weights of both.pt were read from model." in (lists / "out/run/report.html").read_text()
+    capsys.readouterr()
+    assert run("both.pt") == 2
+    assert "--original-key model" in capsys.readouterr().err
+    assert run("both.pt", "--original-key", "model_ema") == 2
+    assert "given_hash" in capsys.readouterr().err
+    assert run_command("verify", str(lists / "out/run")) == 0
+    assert run_command("report", str(lists / "out/run")) == 0
+
+
+def test_a_run_known_by_the_bytes_of_its_file_of_weights_is_continued(
+    pictures: Path, lists: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save({"state_dict": safetensors.torch.load_file(weights)}, lists / "w.pt")
+    given = ("--original", f"{lists}/w.pt", "--unlearned", f"{lists}/w.pt", "--members", f"{lists}/members.npy")
+    arguments = custom_arguments(pictures, lists, *given, "--methods", "original,unlearned")
+    with monkeypatch.context() as earlier:  # earlier versions had no other hash of given weights
+        earlier.setattr(given_weights, "_identify", lambda path, content, key: hash_bytes(content))
+        assert run_command("run", *arguments) == 0
+    markers = sorted((lists / "out/run/results/0").iterdir())
+    before = [marker.stat().st_mtime_ns for marker in markers]
+    assert run_command("run", *arguments) == 0
+    assert [marker.stat().st_mtime_ns for marker in markers] == before
+    assert run_command("verify", str(lists / "out/run")) == 0
+
+
+def test_a_key_without_its_file_is_refused(pictures: Path, lists: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command("run", *custom_arguments(pictures, lists, "--original-key", "ema")) == 2
+    assert "name the file by --original" in capsys.readouterr().err
