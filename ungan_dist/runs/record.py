@@ -230,11 +230,14 @@ def read_plain(folder: Path) -> dict[str, Any]:
         DamagedRecord: The record is damaged.
     """
     try:
-        return store.read_record(folder / CONFIG_FILE, unhashed=_KEYS, optional=_OPTIONAL)
+        plain = store.read_record(folder / CONFIG_FILE, unhashed=_KEYS, optional=_OPTIONAL)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ConfigError(describe_missing_run(folder)) from error
     except (store.CorruptResult, OSError) as error:
         raise _damaged(folder, str(error)) from error
+    if not set(_KEYS) <= set(plain):
+        raise _damaged(folder, f"{folder / CONFIG_FILE} is damaged: it is another record")
+    return plain
 
 
 _KEYS = (

@@ -83,6 +83,7 @@ def verify(record: RunRecord, folder: Path, *, recomputation: Recomputation | No
     if computed:
         own = [folder / name for name in ("membership.json", "report.json")]
         missing += [str(path) for path in own if not os.path.lexists(path)]
+        missing += _missing_data(plan)
     corrupt += _check_report(plan, complete=computed)
     if recomputation is not None:
         corrupt += recomputation.check(plan)
@@ -97,13 +98,21 @@ def _check_identity(record: RunRecord, plan: Plan) -> Iterator[str]:
         yield "config.json: its numbers of channels or classes are not those of the data"
 
 
+def _missing_data(plan: Plan) -> list[str]:
+    prepared = plan.originals[0].prepared
+    markers = [Path(prepared.output) / marker for marker in (prepared.marker, prepared.beton.marker)]
+    return [] if any(map(os.path.lexists, markers)) else [str(markers[0])]
+
+
 def _check_records(folder: Path) -> Iterator[str]:
     """Check the records that a run is judged by without a look at its results."""
     if os.path.lexists(folder / STATUS_FILE) and read_status(folder) is None:
         yield f"{folder / STATUS_FILE} is damaged: the next `run` writes it again"
     if os.path.lexists(folder / FINISHED_FILE):
         try:
-            store.read_record(folder / FINISHED_FILE)
+            record = store.read_record(folder / FINISHED_FILE)
+            if record.get("report") != store.read_marker(folder / "report.json")["id"]:
+                yield f"{folder / FINISHED_FILE} is not of this report; `ungan-dist report {folder}` writes it again"
         except (store.CorruptResult, OSError) as error:
             yield f"{error}; `ungan-dist report {folder}` writes it again"
 
