@@ -111,7 +111,8 @@ def _check_records(folder: Path) -> Iterator[str]:
     if os.path.lexists(folder / FINISHED_FILE):
         try:
             record = store.read_record(folder / FINISHED_FILE)
-            if record.get("report") != store.read_marker(folder / "report.json")["id"]:
+            report = folder / "report.json"
+            if os.path.lexists(report) and record.get("report") != store.read_marker(report)["id"]:
                 yield f"{folder / FINISHED_FILE} is not of this report; `ungan-dist report {folder}` writes it again"
         except (store.CorruptResult, OSError) as error:
             yield f"{error}; `ungan-dist report {folder}` writes it again"
