@@ -15,6 +15,11 @@ from ungan_dist.attack.evidence import Row
 
 MARGIN = 0.10
 """Loss of accuracy against Retrain, as a share, that a useful model may have."""
+APPLIES = "Its verdict does not apply to a working model."
+CAUSES = (
+    "Likely causes are another class order, another normalisation of the pixels, or a model that unlearning destroyed."
+)
+"""Of accuracies at chance."""
 SETS = ("retain", "test")
 """Sets on which an unlearned model should be as accurate as Retrain."""
 
@@ -79,16 +84,31 @@ def add_caveats(rows: Sequence[Row], *, num_classes: int | None, sizes: Mapping[
             assert num_classes is not None
             caveat = (
                 f"{row.title} classifies {found} examples correctly, which is no better than chance "
-                f"({100 / num_classes:.1f} %). Its verdict does not apply to a working model. Likely causes are "
-                f"another class order, another normalisation of the pixels, or a model that unlearning destroyed."
+                f"({100 / num_classes:.1f} %). {APPLIES} {CAUSES}"
             )
         else:
             assert reference is not None
             there = " and ".join(f"{100 * reference[name]:.1f} %" for name in names)
             title = next(one.title for one in rows if one.method == first)
             caveat = (
-                f"{row.title} has lost its utility: it classifies {found} examples correctly, {title} {there}. Its "
-                f"verdict does not apply to a working model."
+                f"{row.title} has lost its utility: it classifies {found} examples correctly, {title} {there}. "
+                f"{APPLIES}"
             )
         judged.append(replace(row, utility=utility, caveat=caveat))
     return judged
+
+
+def merge_caveats(rows: Sequence[Row]) -> list[str]:
+    """Return the caveats of the rows, with what they share stated once.
+
+    Returns:
+        One text for the models at chance and one for those that have lost their utility, if there are any.
+    """
+    texts: list[str] = []
+    for utility, causes in (("at chance", f" {CAUSES}"), ("utility lost", "")):
+        caveats = [row.caveat for row in rows if row.utility == utility]
+        if len(caveats) > 1:
+            found = " ".join(caveat.partition(f" {APPLIES}")[0] for caveat in caveats)
+            caveats = [f"{found} Their verdicts do not apply to working models.{causes}"]
+        texts += caveats
+    return texts

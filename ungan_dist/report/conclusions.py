@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ungan_dist.attack.evidence import FailedRow, Report, Row
+from ungan_dist.attack.utility import merge_caveats
 from ungan_dist.report.cells import format_delta as shown_delta
 from ungan_dist.report.cells import format_gap as shown_gap
 from ungan_dist.report.cells import format_number, format_rate, format_signed, list_rates
@@ -129,7 +130,7 @@ def list_caveats(report: Report) -> list[str]:
         for row in report.rows
         if row.method == "original" and row.verdict.outcome != "under-forgotten"
     ]
-    found += [row.caveat for row in report.rows if row.caveat]
+    found += merge_caveats(report.rows)
     if report.rows and not any(row.method == "original" for row in report.rows):
         found.append("The original is not in the table, so this run does not show that the attack can detect anything.")
     if len(list_seeds(report)) == 1:

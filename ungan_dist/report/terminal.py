@@ -7,6 +7,7 @@ from itertools import compress
 from typing import TYPE_CHECKING
 
 from ungan_dist.attack.evidence import Interval, Report
+from ungan_dist.attack.utility import merge_caveats
 from ungan_dist.report.cells import (
     explain_omitted_columns,
     format_delta,
@@ -125,7 +126,7 @@ def _draw(report: Report, width: int, without: Sequence[str]) -> Table:
 
 def _explain_rows(report: Report) -> list[str]:
     return [
-        *(row.caveat for row in report.rows if row.caveat),
+        *merge_caveats(report.rows),
         *(f"{row.title}: {write_failure(row)}" for row in report.failed_rows),
         *explain_failures(report),
     ]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from synthetic_report import make_report
 
-from ungan_dist.attack.utility import add_caveats, judge_utility
+from ungan_dist.attack.utility import add_caveats, judge_utility, merge_caveats
 
 RETRAIN = {"retain": 0.95, "test": 0.90}
 
@@ -48,3 +50,20 @@ def test_without_retrain_the_original_takes_its_place_and_neither_is_judged_by_t
     assert (first.utility, second.utility) == ("", "utility lost")
     assert "correctly, Original " in second.caveat
     assert second.verdict == ungan.verdict  # the words of verdicts stay
+
+
+def test_what_several_caveats_share_is_stated_once() -> None:
+    report = make_report(3)
+    rows = [
+        replace(row, accuracy={name: replace(value, mean=mean) for name, value in row.accuracy.items()})
+        for row, mean in zip(report.rows, (0.1, 0.9, 0.09, 0.5, 0.4), strict=True)
+    ]
+    judged = add_caveats(rows, num_classes=10, sizes=report.sizes)
+    at_chance, lost = merge_caveats(judged)
+    for text in (at_chance, lost):
+        assert text.count("classifies") == 2
+        assert text.count("Their verdicts do not apply to working models.") == 1
+        assert "Its verdict" not in text
+    assert at_chance.count("Likely causes") == 1
+    assert merge_caveats(judged[:2]) == [judged[0].caveat]
+    assert merge_caveats(judged[1:2]) == []
