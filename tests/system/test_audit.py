@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from ungan_dist.runs.plan import make_plan
 from ungan_dist.runs.record import read_run
 from ungan_dist.runs.reporting import rewrite_report
 from ungan_dist.runs.shadows import ShadowUnit
+from ungan_dist.runs.units import Done, Failed, Unit, execute
 from ungan_dist.training.weights import load_weights
 
 without_figures = pytest.mark.usefixtures("without_figures")
@@ -158,12 +160,22 @@ def test_failed_units_give_a_partial_report_that_names_them(output: Path) -> Non
     (output / unit.marker).unlink()
     (output / unit.log_odds_file).unlink()
     (output / unit.log_odds_file).mkdir()
-    report = audit(config, run_units=InProcess())
+    with pytest.raises(ConfigError, match="is a folder and must be a file: remove it and run again"):
+        audit(config, run_units=InProcess())
+    (output / unit.log_odds_file).rmdir()
+
+    def lose_a_device(units: Sequence[Unit]) -> Iterator[Done | Failed]:
+        for one in units:
+            if one.id == unit.id:
+                yield Failed(unit=one, error="OSError: a device was lost")
+            else:
+                yield execute(one)
+
+    report = audit(config, run_units=lose_a_device)
     assert report.status == "PARTIAL"
     (missing,) = report.missing
-    assert missing.startswith("shadow models 2–3: IsADirectoryError")
+    assert missing.startswith("shadow models 2–3: OSError: a device was lost")
     assert report.sizes["shadows"] == 4
-    (output / unit.log_odds_file).rmdir()
     runner = InProcess()
     assert audit(config, run_units=runner).status == "COMPLETE"
     assert len(runner.units) == 1

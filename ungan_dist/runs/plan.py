@@ -98,11 +98,7 @@ def make_plan(config: AuditConfig, *, record: RunRecord | None = None, device: s
         check_image_size(config, source)
     except (ValueError, OSError) as error:
         raise ConfigError(str(error)) from error
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    engine = _engine(config, device) if config.shadows.engine == "auto" else config.shadows.engine
-    # every loader gives the bits of the resident one; the key stays because ids hash it
-    fresh = {"device": device, "engine": engine, "loader": "resident", **_fused(device)}
-    resolved = fresh if record is None else record.resolved
+    resolved = _resolve(config, device) if record is None else record.resolved
     loader, note = resolve_loader(config.data.loader, source.images.nbytes, str(resolved["device"]))
     is_earlier = False
     if record is None:
@@ -159,6 +155,14 @@ def _is_made(config: AuditConfig, hash: str) -> bool:
     with contextlib.suppress(ConfigError):
         return read_plain(folder_of(config, hash))["run_hash"] == hash
     return False
+
+
+def _resolve(config: AuditConfig, device: str | None) -> dict[str, Any]:
+    """Resolve what the config leaves open, for this machine or the given device."""
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    engine = _engine(config, device) if config.shadows.engine == "auto" else config.shadows.engine
+    # every loader gives the bits of the resident one; the key stays because ids hash it
+    return {"device": device, "engine": engine, "loader": "resident", **_fused(device)}
 
 
 def _engine(config: AuditConfig, device: str) -> str:

@@ -68,7 +68,7 @@ def test_run_custom_accepts_parquet_with_ids(project: Path, capsys: pytest.Captu
     assert table["status"] == "COMPLETE"
     assert table["sizes"]["forget"] == 6
     assert table["sizes"]["train"] == round(MEMBER_FRACTION * 120)
-    assert isinstance(load("out/run", "cf_k"), torch.nn.Sequential)
+    assert isinstance(load("out/run", "cf_k", model="mypackage.models:build"), torch.nn.Sequential)
     assert run_command("verify", "out/run") == 0
     assert any(f"not touched: forget {project}/forget.csv" in note for note in plan_purge(Path("out/run")).notes)
     Path("forget.csv").write_text("person-7\n")
@@ -87,7 +87,7 @@ def test_run_custom_accepts_parquet_with_ids(project: Path, capsys: pytest.Captu
     for name in [name for name in sys.modules if name.partition(".")[0] == "mypackage"]:
         del sys.modules[name]
     with pytest.raises(ConfigError, match=r"mypackage.models"):
-        load("out/run", "cf_k")
+        load("out/run", "cf_k", model="mypackage.models:build")
 
 
 def test_given_weights_are_the_original_and_assumptions_are_reported(
@@ -95,7 +95,7 @@ def test_given_weights_are_the_original_and_assumptions_are_reported(
 ) -> None:
     more = ("--original", str(weights), "--members", str(lists / "members.npy"), "--methods", "original")
     report = audit(parse_config(*custom_arguments(pictures, lists, *more)), run_units=InProcess())
-    loaded = load(lists / "out/run", "original").state_dict()
+    loaded = load(lists / "out/run", "original", model="user_models:linear").state_dict()
     for name, value in safetensors.torch.load_file(weights).items():
         assert torch.equal(loaded[name], value)
     assert report.sizes["train"] == 10 * NUM_CLASSES

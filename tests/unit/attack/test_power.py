@@ -148,6 +148,7 @@ def test_advice_can_be_followed(remedies: Remedies, advice: str, rows: list[str]
         power=estimate_power(DIGITS, 0.001),
         spread_from="",
         remedies=remedies,
+        sizes={},
     )
     _, line = summary_lines(known)
     assert line.endswith(f"{advice} or expect inconclusive verdicts")
