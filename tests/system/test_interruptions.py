@@ -64,7 +64,7 @@ def test_a_killed_audit_keeps_every_trained_pair(tmp_path: Path) -> None:
     """With the default unit size, which earlier versions committed as a whole."""
     options = ["--shadows.num-models", "8", "--shadows.unit-size", "8", "--train.epochs", "30"]
     process = start(tmp_path, *options)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while not list(tmp_path.glob("shadows/*.json")) and time.monotonic() < deadline:
         time.sleep(0.05)
     process.kill()

@@ -84,7 +84,7 @@ def test_a_flipped_bit_in_the_storage_is_repaired_by_a_run(finished_run: Path, t
 def test_a_full_working_folder_of_a_worker_does_not_end_the_driver(finished_run: Path, tmp_path: Path) -> None:
     plan = make_plan(small_config(tmp_path / "driver"))
 
-    def full(unit: Unit) -> Failed:
+    def full(unit: Unit, *progress: object) -> Failed:
         return Failed(unit=unit, error="No space left on device", kind="storage_full")
 
     there = ExecuteThere(url=f"file://{tmp_path / 'there'}", cache=str(tmp_path / "worker"), execute=full)

@@ -34,7 +34,7 @@ def test_run_custom_and_audit_accept_a_mobilenet(
     brought += ["--source.path", str(pictures), "--forget", "forget.csv", "--members", "members.npy", *SHORT]
     ours = ["run", "custom", *brought, "--methods", "original,fine_tuning", "--fine-tuning.epochs", "1"]
     assert run_command(*ours, "--execution.run-name", "ours") == 0
-    unlearned = load("out/ours", "fine_tuning").state_dict()
+    unlearned = load("out/ours", "fine_tuning", model="mypackage.models:build").state_dict()
     original = safetensors.torch.load_file("weights.safetensors")
     assert unlearned.keys() == original.keys()
     assert not torch.equal(unlearned["classifier.3.weight"], original["classifier.3.weight"])
@@ -48,7 +48,7 @@ def test_run_custom_and_audit_accept_a_mobilenet(
     assert "Unlearned" in (message := capsys.readouterr().out), message
     table = json.loads(Path("out/elsewhere/table.json").read_text())
     assert [row["method"] for row in table["rows"]] == ["original", "unlearned"]
-    for name, value in load("out/elsewhere", "unlearned").state_dict().items():
+    for name, value in load("out/elsewhere", "unlearned", model="mypackage.models:build").state_dict().items():
         assert torch.equal(value, safetensors.torch.load_file("unlearned.safetensors")[name])
     # the duration of the external unlearning is unknown
     assert set(json.loads(Path("out/elsewhere/timings.json").read_text())["methods"]) == {"original"}

@@ -87,12 +87,13 @@ def test_cifar10_small_has_the_same_table_with_either_loader(tmp_path: Path) -> 
     """The recipe is reduced to a few hundred pictures, three epochs and four shadow models."""
     if not CIFAR.is_dir():
         pytest.skip(f"{CIFAR} is absent: name a folder of CIFAR-10 as Parquet by CIFAR10_PARQUET")
+    (tmp_path / "cifar").mkdir()
     for name, count in (("train", 700), ("test", 100)):
-        pq.write_table(pq.read_table(CIFAR / f"{name}.parquet").slice(0, count), tmp_path / f"{name}.parquet")
+        pq.write_table(pq.read_table(CIFAR / f"{name}.parquet").slice(0, count), tmp_path / f"cifar/{name}.parquet")
     recipe = cifar10_small()
     config = dataclasses.replace(
         recipe,
-        source=dataclasses.replace(recipe.source, path=str(tmp_path)),
+        source=dataclasses.replace(recipe.source, path=str(tmp_path / "cifar")),
         split=SplitConfig(train=300, shadow_pool=300, unseen=100, forget_fraction=0.2),
         model=ModelConfig(width=4),
         train=dataclasses.replace(recipe.train, epochs=3),
