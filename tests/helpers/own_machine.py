@@ -37,7 +37,9 @@ def run_on_own_machine(
         timeout: in seconds.
         variables: of the environment, which else has none of Ray's and no token.
     """
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "PYTEST"))}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "PYTEST", "PYTHON"))
+    }
     environment |= {
         "HOME": str(home),
         "PATH": f"{sysconfig.get_path('scripts')}:{os.environ['PATH']}",

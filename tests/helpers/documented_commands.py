@@ -1,0 +1,140 @@
+"""Every command of the documentation, and what is changed to run it here: each change has a reason."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PAGES = (
+    *("README.md", "docs/getting-started.md", "docs/audit.md", "docs/methods.md", "docs/own-model.md"),
+    *("docs/performance.md", "docs/kernels.md", "docs/results.md", "docs/glossary.md", "docs/comparison.md"),
+    *("docs/index.md", "docs/clusters.md", "cluster/README.md", "CONTRIBUTING.md", "SECURITY.md"),
+)
+"""In the order in which their commands run: a page uses what the pages before it have made."""
+MANIFESTS = sorted(path for path in (ROOT / "cluster/manifests").rglob("*") if path.is_file())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """A change of the commands that a pattern finds."""
+
+    pattern: str
+    reason: str
+    replacement: str = ""
+
+
+SKIPPED = (
+    Rule(pattern=r"^make ", reason=".ci/run calls make check and test-all; make demo is run digits, which runs here"),
+    Rule(pattern=r"→", reason="a diagram"),
+    Rule(pattern=r"--cluster …|--unlearned FILE|^ungan-dist plan custom$", reason="the whole command is in a block"),
+    Rule(pattern=r"^ray (up|attach|down) ", reason="starts machines; test_launcher.py checks the files"),
+    Rule(pattern=r"^prometheus ", reason="not installed; test_monitoring.py checks the file"),
+)
+STUBS = ("docker", "kubectl", "scp", "ssh", "sbatch")
+"""Programs without a service here. A stub prints the input of a pipe; that of sbatch runs the batch file."""
+SUBSTITUTIONS = (
+    Rule(
+        pattern=r"(?<=[ =])/(data|results)\b(?!.*\| kubectl)",
+        replacement=r"$PLACE/\1",
+        reason="a test makes no folders at the root",
+    ),
+    Rule(pattern=r"runs/digits-…|\bRUN\b", replacement="$(ls -d runs/digits-* | head -1)", reason="a placeholder"),
+    Rule(pattern=r"(runs --remove \S+)", replacement=r"\1 --yes", reason="no terminal answers its question"),
+    Rule(pattern=r"(?<!/)digits-…", replacement="$(ls runs | grep -m1 ^digits-)", reason="a placeholder"),
+    Rule(pattern=r"paper-0123abcd", replacement="$(ls ~/.cache/ungan_dist/* | grep ^paper-)", reason="a placeholder"),
+    Rule(pattern=r"\bID\b", replacement="$ID", reason="a placeholder: the job that was submitted last"),
+    Rule(pattern=r"\bRECIPE\b", replacement="digits", reason="a placeholder"),
+)
+_TINY = (
+    "--split.train 200 --split.shadow-pool 200 --split.unseen 50 --split.forget-fraction 0.2 --model.width 4 "
+    "--train.epochs 1 --shadows.num-models 4 --attack.num-resamples 100 --methods original,retrain --num-seeds 1 "
+    "--execution.num-processes 1"
+)
+ADDITIONS = (
+    Rule(pattern=r"(ungan.dist plan \w+)", replacement=rf"\1 --seconds 0.1 {_TINY}", reason="a probe takes seconds"),
+    Rule(
+        pattern=r"(ungan.dist (?:run|targets|submit|prepare) digits)(?! --help)",
+        replacement=rf"\1 {_TINY}",
+        reason="the recipe takes minutes; documented options come later and win",
+    ),
+    Rule(
+        pattern=r"(ungan.dist (?:run|submit) (?:paper|fidelity|cifar10-tiny))",
+        replacement=rf"\1 {_TINY} --model.name small_cnn --train.batch-size 50",
+        reason="the recipes take hours on a GPU",
+    ),
+    Rule(
+        pattern=r"(ungan.dist (?:run custom|audit(?= --unlearned unl)))",
+        replacement=r"\1 --attack.num-resamples 100 --train.epochs 1 --shadows.num-models 4 "
+        "--execution.num-processes 1",
+        reason="128 shadow models take minutes",
+    ),
+    Rule(
+        pattern=r"(ungan.dist run custom)", replacement=r"\1 --methods original,retrain", reason="for the same reason"
+    ),
+    Rule(
+        pattern=r"(ungan.dist run digits .*--cluster auto)",
+        replacement=r"\1 --output $(mktemp -d -p ~)",
+        reason="in one folder, a run that is finished would only be printed",
+    ),
+)
+PROGRAMS = r"ungan-dist|ray|torchrun|python|ssh|scp|rm|docker|kubectl|sbatch|prometheus|export|\(umask|\.|RAY_\w+=\w+"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """A command as it is written, without its comment."""
+
+    page: str
+    text: str
+
+    @property
+    def needs_cluster(self) -> bool:
+        """Whether it needs Ray, object storage, or a program of a cluster."""
+        on_page = self.page == "docs/clusters.md" or self.page.startswith("cluster/")
+        return on_page or bool(re.search(r"--cluster|s3://|submit|sbatch|manifest|\bray\b|ssh|~/\.ray", self.text))
+
+    @property
+    def skipped(self) -> str:
+        """Reason for not running it, or an empty text."""
+        return next((rule.reason for rule in SKIPPED if re.search(rule.pattern, self.text)), "")
+
+    @property
+    def executed(self) -> str:
+        """The text with its additions and substitutions."""
+        text = self.text
+        for rule in (*ADDITIONS, *SUBSTITUTIONS):
+            text = re.sub(rule.pattern, rule.replacement, text)
+        return text
+
+
+def list_commands() -> list[Command]:
+    """List the commands of the pages and of the manifests' comments, each text once, in order."""
+    found: dict[str, Command] = {}
+    for page in PAGES:
+        for text in _of_page((ROOT / page).read_text()):
+            found.setdefault(text, Command(page=page, text=text))
+    for manifest in MANIFESTS:
+        for line in re.findall(rf"^#  +((?:{PROGRAMS}) .*)$", manifest.read_text(), flags=re.M):
+            text = _without_comment(line)
+            found.setdefault(text, Command(page=str(manifest.relative_to(ROOT)), text=text))
+    return list(found.values())
+
+
+def _of_page(page: str) -> list[str]:
+    found: list[str] = []
+    for match in re.finditer(r"^```(\w*)\n(.*?)^```|`([^`]+)`", page, flags=re.S | re.M):
+        if match[3]:
+            text = " ".join(match[3].split())
+            # two words name a command, they are no example of it
+            if re.match(rf"(?:{PROGRAMS}) ", text) and len(text.split()) > 2:
+                found.append(text)
+        elif not match[1]:
+            lines = match[2].replace("\\\n", " ").splitlines()
+            found += [text for line in lines if (text := _without_comment(line))]
+    return found
+
+
+def _without_comment(line: str) -> str:
+    return " ".join(re.sub(r"(^|\s+)# .*$", "", line).replace(" [OPTIONS]", "").split())
