@@ -133,7 +133,7 @@ def test_a_failing_target_is_named_and_the_others_are_done(
         in_world(2, "process_groups:run_together", plan.originals)
         todo = [*plan.unlearning, plan.shadows[0]]
         outcomes = {outcome.unit.title: outcome for outcome in run_with_trainer(todo, TrainerResources(num_workers=2))}
-    assert outcomes["cf_k, seed 0"].kind == "error"
+    assert outcomes["cf_k, seed 0"].kind == "failed"
     assert "cf_k.k 9 exceeds" in outcomes["cf_k, seed 0"].error
     assert outcomes["retrain, seed 0"].kind == "done"
     assert outcomes["shadow models 0–1"].kind == "done"
