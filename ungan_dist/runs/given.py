@@ -9,13 +9,12 @@ import numpy as np
 
 from ungan_dist.attack.evidence import Remedies
 from ungan_dist.config.audit import AuditConfig
-from ungan_dist.config.data import GivenConfig
 from ungan_dist.config.identity import content_hash
 from ungan_dist.data.list_split import split_around_members, split_in_fixed_pool
 from ungan_dist.data.lists import read_entries
 from ungan_dist.data.sources.source import Source
 from ungan_dist.data.split import SeedSplit, Split, hash_array
-from ungan_dist.training.given_weights import GivenWeights, locate_weights
+from ungan_dist.training.given_weights import GivenWeights, locate_given_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +27,8 @@ class GivenSets:
     """Hash of the given lists (by indices) and weights (by names and values)."""
     earlier_hash: str
     """The same with the hashes of the files of weights, by which earlier versions knew a run."""
+    weights: dict[str, GivenWeights]
+    """The given files: ``original`` and ``unlearned``, as far as there are any."""
     notes: list[str]
     """Assumptions, for the report."""
 
@@ -77,18 +78,9 @@ def given_sets(config: AuditConfig, source: Source) -> GivenSets:
         draw=draw,
         given_hash=content_hash(facts | brought),
         earlier_hash=content_hash(facts | earlier),
+        weights=weights,
         notes=notes,
     )
-
-
-def locate_given_weights(given: GivenConfig) -> dict[str, GivenWeights]:
-    """Return the given files of weights: ``original`` and ``unlearned``, as far as there are any.
-
-    Raises:
-        ValueError: A file does not exist.
-    """
-    asked = {"original": (given.original, given.original_key), "unlearned": (given.unlearned, given.unlearned_key)}
-    return {name: locate_weights(path, key) for name, (path, key) in asked.items() if path is not None}
 
 
 def find_remedies(config: AuditConfig) -> Remedies:

@@ -29,7 +29,7 @@ from ungan_dist.data.split import SeedSplit, Split, draw_sets, make_split, settl
 from ungan_dist.errors import ConfigError
 from ungan_dist.kernels import resolve, table_hash
 from ungan_dist.runs.blocks import Blocks
-from ungan_dist.runs.given import GivenSets, given_sets, locate_given_weights
+from ungan_dist.runs.given import GivenSets, given_sets
 from ungan_dist.runs.record import CONFIG_FILE, PixelFacts, RunRecord, folder_of, read_plain
 from ungan_dist.runs.shadows import ShadowUnit
 from ungan_dist.runs.targets import TargetUnit, target_id
@@ -261,7 +261,7 @@ def _targets(
 ) -> tuple[list[TargetUnit], list[TargetUnit]]:
     config = record.config
     run, resolved = record.run_hash, record.resolved
-    given = locate_given_weights(config.given)
+    given = {} if sets is None else sets.weights
     # an earlier version knew weights by the bytes of their file
     by_file = sets is not None and record.given_hash == sets.earlier_hash
     originals: list[TargetUnit] = []

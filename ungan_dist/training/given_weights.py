@@ -17,6 +17,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from ungan_dist.config.data import GivenConfig
 from ungan_dist.files import hash_bytes
 from ungan_dist.training.weights import load_state, read_safetensors
 
@@ -85,6 +86,16 @@ def locate_weights(path: str | Path, key: str | None = None) -> GivenWeights:
         key=key,
         identity=_identify(Path(path), content, key),
     )
+
+
+def locate_given_weights(given: GivenConfig) -> dict[str, GivenWeights]:
+    """Return the given files of weights: ``original`` and ``unlearned``, as far as there are any.
+
+    Raises:
+        ValueError: A file does not exist.
+    """
+    asked = {"original": (given.original, given.original_key), "unlearned": (given.unlearned, given.unlearned_key)}
+    return {name: locate_weights(path, key) for name, (path, key) in asked.items() if path is not None}
 
 
 def load_given_weights(model: nn.Module, weights: GivenWeights) -> nn.Module:

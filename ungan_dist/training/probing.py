@@ -13,7 +13,7 @@ from ungan_dist.data.seeds import seed_layers
 from ungan_dist.data.sources.source import Source
 from ungan_dist.training.batch_norm import use_global_statistics
 from ungan_dist.training.factories import check_trainable, hash_architecture, run_user_code
-from ungan_dist.training.given_weights import locate_weights, select_weights
+from ungan_dist.training.given_weights import locate_given_weights, select_weights
 from ungan_dist.training.models import build
 from ungan_dist.training.weights import load_state
 from ungan_dist.training.world import World
@@ -29,9 +29,7 @@ def check_models(config: AuditConfig, source: Source) -> tuple[str, list[str]]:
     Raises:
         ValueError: the factory fails, the model cannot be trained, or weights do not fit.
     """
-    given = config.given
-    asked = [(given.original, given.original_key), (given.unlearned, given.unlearned_key)]
-    files = [locate_weights(path, key) for path, key in asked if path is not None]
+    files = locate_given_weights(config.given).values()
     if config.model.factory is None and not files:
         return "", []
     model = _build(config, source)

@@ -62,6 +62,9 @@ class _JointStep:
             )
         }
         self._unseen = self._log_odds_of_unseen()
+        self._is_seen = functional.one_hot(self._unseen[1], request.data.num_classes).sum(0) > 0
+        # read once: a step must not wait for the device
+        self._all_are_seen = bool(self._is_seen.all())
         self._critic = _Critic(request, config, self._unseen) if config.distance == "critic" else None
 
     @property
@@ -109,11 +112,10 @@ class _JointStep:
         shares = functional.one_hot(labels, num_classes).to(forget.dtype).mean(0)
         distances = energy_distance(forget, unseen, labels, labels_of_unseen, num_groups=num_classes)
         # a class without unseen examples is compared with the unseen examples of all classes
-        seen = functional.one_hot(labels_of_unseen, num_classes).sum(0) > 0
         total = (shares * distances).sum()
-        if bool(seen.all()):
+        if self._all_are_seen:
             return total
-        rest = ~seen[labels]
+        rest = ~self._is_seen[labels]
         return total + rest.to(shares).mean() * energy_distance(forget[rest], unseen)[0]
 
     def _retain_images(
