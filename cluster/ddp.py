@@ -21,7 +21,17 @@ from ungan_dist.config.identity import content_hash
 from ungan_dist.errors import ConfigError
 from ungan_dist.runs.progress import Event, ProgressCallback, silent
 from ungan_dist.runs.shadows import ShadowUnit
-from ungan_dist.runs.units import Done, Failed, RunUnits, Unit, execute_together, failure_of, is_done, root_of
+from ungan_dist.runs.units import (
+    Done,
+    Failed,
+    FailureKind,
+    RunUnits,
+    Unit,
+    execute_together,
+    failure_of,
+    is_done,
+    root_of,
+)
 from ungan_dist.training.torchrun import TIMEOUT
 from ungan_dist.training.world import World
 
@@ -93,7 +103,7 @@ def run_with_trainer(
         if attempt.error is not None:
             first = next((unit for unit in remaining if not is_done(unit)), None)
             if first is not None:
-                failed[first.id] = _describe_error(attempt.error)
+                failed[first.id] = describe_error(attempt.error)
         for unit in list(remaining):
             if is_done(unit):
                 remaining.remove(unit)
@@ -218,17 +228,18 @@ class _Attempt:
             self.error = error
 
 
-def _describe_error(error: Exception) -> Any:
+def describe_error(error: Exception) -> tuple[str, FailureKind, str]:
     """Return the reason, the kind and the traceback of a trainer's error.
 
     A process that raises takes the others with it: their broken connections count only if nothing else was raised.
     """
-    raised = list(getattr(error, "worker_failures", {}).values())
-    causes = [*raised, *(getattr(one, "cause", None) or one.__cause__ for one in raised)]
-    found = [failure_of(None, cause) for cause in causes if cause is not None and cause not in raised]
-    found += [failure_of(None, error)] if not found else []
+    text = "".join(traceback.format_exception(error))
+    raised = getattr(error, "worker_failures", {}).values()
+    # an error of a Ray task holds what the task raised
+    causes = [getattr(one, "cause", None) or one for one in raised]
+    found = [failure_of(None, cause) for cause in causes if not type(cause).__module__.startswith("ray.")]
+    if not found:  # Ray itself reports a lost worker, which another run may not lose
+        return failure_of(None, next(iter(causes), error)).error, "error", text
     first = next((failure for failure in found if failure.kind == "storage_full"), None)
     first = first or next((failure for failure in found if failure.kind != "error"), found[0])
-    # the trainer's own error says nothing about its cause
-    kind = first.kind if causes else "error"
-    return first.error, kind, "".join(traceback.format_exception(error))
+    return first.error, first.kind, text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 import signal
 import threading
@@ -15,13 +16,15 @@ import safetensors.torch
 import torch
 from process_groups import in_world
 from processes import alive
+from ray.exceptions import ActorDiedError
+from ray.train.v2.api.exceptions import WorkerGroupError
 from small_audit import small_config
 
 from ungan_dist import launch, store
-from ungan_dist.cluster.ddp import TrainerResources, refuse_infeasible, run_with_trainer
+from ungan_dist.cluster.ddp import TrainerResources, describe_error, refuse_infeasible, run_with_trainer
 from ungan_dist.config.audit import AuditConfig
 from ungan_dist.config.execution import FleetConfig
-from ungan_dist.errors import ConfigError
+from ungan_dist.errors import ConfigError, Diverged
 from ungan_dist.runs.folder import open_run
 from ungan_dist.runs.plan import Plan
 
@@ -151,3 +154,29 @@ def test_too_small_a_cluster_is_refused_before_any_training(ray_cluster: Any, tm
     with pytest.raises(ConfigError, match=r"num_workers 50.*4 CPUs"):
         launch.audit(config)
     assert not list(tmp_path.iterdir())
+
+
+GLOO = RuntimeError("[pair.cc:561] Connection closed by peer [127.0.0.1]:21205")
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind", "words"),
+    [
+        ([ValueError("cf_k.k 9 exceeds the 4 stages"), GLOO], "failed", "ValueError: cf_k.k 9 exceeds"),
+        ([GLOO, ValueError("no such layer")], "failed", "ValueError: no such layer"),
+        ([GLOO, OSError(errno.ENOSPC, "No space left on device")], "storage_full", "No space left"),
+        ([GLOO, Diverged("the model has diverged")], "diverged", "the model has diverged"),
+        ([GLOO, GLOO], "error", "Connection closed by peer"),
+        ([ActorDiedError(), ActorDiedError()], "error", "ActorDiedError"),
+        ([ActorDiedError(), GLOO], "error", "Connection closed by peer"),
+    ],
+)
+def test_the_kind_of_a_trainers_failure_is_that_of_its_cause(raised: list[Exception], kind: str, words: str) -> None:
+    found = describe_error(WorkerGroupError("a snippet", dict(enumerate(raised))))
+    assert found[1] == kind
+    assert words in found[0]
+    assert "a snippet" in found[2]
+
+
+def test_an_error_of_the_trainer_alone_may_not_repeat() -> None:
+    assert describe_error(RuntimeError("the controller died"))[:2] == ("RuntimeError: the controller died", "error")
