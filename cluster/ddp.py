@@ -27,6 +27,7 @@ from ungan_dist.runs.units import (
     FailureKind,
     RunUnits,
     Unit,
+    Working,
     execute_together,
     failure_of,
     is_done,
@@ -133,7 +134,7 @@ def split_between_trainer_and_fleet(fleet: Fleet, config: AuditConfig, on_progre
     )
     refuse_infeasible(resources, ray.nodes())
 
-    def run_units(units: Sequence[Unit]) -> Iterator[Done | Failed]:
+    def run_units(units: Sequence[Unit]) -> Iterator[Done | Failed | Working]:
         for_fleet = [unit for unit in units if isinstance(unit, ShadowUnit) and not config.shadows.data_parallel]
         for_trainer = [unit for unit in units if unit not in for_fleet]
         if for_trainer:

@@ -30,20 +30,22 @@ from ungan_dist.cluster.events import (
 )
 from ungan_dist.cluster.metrics import Metrics
 from ungan_dist.cluster.policy import Limits, Policy
-from ungan_dist.cluster.worker import UnitResult, WorkerInfo
+from ungan_dist.cluster.worker import PROGRESS_GROUP, UnitProgress, UnitResult, WorkerInfo
 from ungan_dist.runs.progress import Event as Progress
 from ungan_dist.runs.progress import ProgressCallback
-from ungan_dist.runs.units import Done, Failed
+from ungan_dist.runs.units import Done, Failed, Working
 
 TICK_SECONDS = 1.0
 """Longest wait for an answer, after which deadlines and the silence are checked."""
+POLL_SECONDS = 2.0
+"""Least seconds between two queries of the progress within units."""
 SILENCE_SECONDS = 30.0
-"""Seconds without a finished unit after which the reason is reported."""
+"""Seconds without a finished unit or progress within one after which the reason is reported."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Call:
-    kind: Literal["describe", "report_start", "run_unit"]
+    kind: Literal["describe", "report_start", "run_unit", "get_progress"]
     worker: int
     unit: str = ""
 
@@ -77,12 +79,15 @@ class Dispatcher:
         self._units_per_host: Counter[str] = Counter()
         self._tracebacks: dict[str, str] = {}
         """Of the latest failure of each unit."""
-        self._last_progress = time.monotonic()
+        self._last_progress = self._last_poll = time.monotonic()
+        self._received: list[UnitProgress] = []
+        self._progress: dict[str, UnitProgress] = {}
+        """Latest progress within each unit."""
         self._stop_reason = ""
         self._reported = ""
 
-    def run(self) -> Iterator[Done | Failed]:
-        """Yield the outcome of each unit in the order in which they end."""
+    def run(self) -> Iterator[Done | Failed | Working]:
+        """Yield the outcome of each unit in the order in which they end, and the progress within units."""
         for number, actor in self._actors.items():
             self._calls[actor.describe.remote()] = _Call(kind="describe", worker=number)
         yield from self._execute(self._policy.start(len(self._actors)))
@@ -90,6 +95,7 @@ class Dispatcher:
             for event in self._receive_events():
                 yield from self._handle(event)
             yield from self._handle(Tick())
+            yield from self._take_progress()
             self._report_progress()
         if self._policy.stopped:
             for unit in list(self._units):
@@ -97,7 +103,7 @@ class Dispatcher:
 
     def release(self) -> list[Any]:
         """Return the idle workers for the next list of units; kill the others."""
-        for number in {call.worker for call in self._calls.values()}:
+        for number in {call.worker for call in self._calls.values() if call.kind != "get_progress"}:
             ray.kill(self._actors.pop(number))
         self._calls.clear()
         return list(self._actors.values())
@@ -138,6 +144,25 @@ class Dispatcher:
                 case StopFleet(reason=reason):
                     self._stop_reason = reason
 
+    def _take_progress(self) -> Iterator[Working]:
+        """Yield the progress that is new, and query the workers again."""
+        now = time.monotonic()
+        for progress in self._received:
+            if progress.unit in self._start_times and progress != self._progress.get(progress.unit):
+                self._progress[progress.unit] = progress
+                self._last_progress = now
+                yield Working(unit=self._units[progress.unit], models=progress.models, note=progress.note)
+        self._received.clear()
+        if now - self._last_poll < POLL_SECONDS:
+            return
+        self._last_poll = now
+        queried = {call.worker for call in self._calls.values() if call.kind == "get_progress"}
+        for _, unit, number in self._policy.list_running(now):
+            if number not in queried and number in self._actors:
+                call = _Call(kind="get_progress", worker=number, unit=unit)
+                get_progress = self._actors[number].get_progress.options(concurrency_group=PROGRESS_GROUP)
+                self._calls[get_progress.remote()] = call
+
     def _fail(self, unit: str, error: str, kind: Kind = "error") -> Failed:
         assert kind != "done"
         self._start_times.pop(unit, None)
@@ -163,7 +188,10 @@ class Dispatcher:
             except RayError as error:
                 yield self._receive_death(call, error)
             else:
-                yield self._receive_answer(call, answer)
+                if isinstance(answer, UnitProgress):
+                    self._received.append(answer)
+                else:
+                    yield self._receive_answer(call, answer)
 
     def _receive_answer(self, call: _Call, answer: Any) -> Event:
         match answer:

@@ -14,11 +14,11 @@ from ungan_dist.cluster.dispatch import Dispatcher, FleetContext
 from ungan_dist.cluster.metrics import Metrics
 from ungan_dist.cluster.policy import Limits
 from ungan_dist.cluster.resources import DRIVER_CPUS_VARIABLE, allocate_workers, without_cpus
-from ungan_dist.cluster.worker import UnitOutcome, Worker
+from ungan_dist.cluster.worker import PROGRESS_GROUP, OnProgress, UnitOutcome, Worker
 from ungan_dist.config.execution import FleetConfig
 from ungan_dist.runs import units as local_units
 from ungan_dist.runs.progress import ProgressCallback, silent
-from ungan_dist.runs.units import Done, Failed
+from ungan_dist.runs.units import Done, Failed, Working
 
 
 class Fleet:
@@ -34,7 +34,7 @@ class Fleet:
         *,
         address: str = "auto",
         on_progress: ProgressCallback = silent,
-        execute: Callable[[Any], UnitOutcome] = local_units.execute,
+        execute: Callable[[Any, OnProgress], UnitOutcome] = local_units.execute,
         is_done: Callable[[Any], bool] = local_units.is_done,
     ) -> None:
         """Create a fleet without starting it.
@@ -43,7 +43,7 @@ class Fleet:
             config: workers, deadlines and failure limits.
             address: ``auto``, or ``host:port`` of a cluster.
             on_progress: called when workers start or end, and with the reason of a long silence.
-            execute: computes a unit in a worker and commits its result.
+            execute: computes a unit in a worker and commits its result; it also gets a callback for progress.
             is_done: whether a unit has a valid result.
         """
         self._config = config
@@ -72,7 +72,7 @@ class Fleet:
             ray.kill(actor)
         self._actors.clear()
 
-    def run_units(self, units: Sequence[Any]) -> Iterator[Done | Failed]:
+    def run_units(self, units: Sequence[Any]) -> Iterator[Done | Failed | Working]:
         """Run units and yield their outcomes in the order in which they end."""
         config = self._config
         context = FleetContext(
@@ -116,8 +116,9 @@ class Fleet:
             "max_restarts": 0,
             "max_task_retries": 0,
             "scheduling_strategy": "SPREAD",
+            "concurrency_groups": {PROGRESS_GROUP: 1},
         }
-        return ray.remote(Worker).options(**options).remote(self._execute, self.allocation.gpus_per_worker)
+        return ray.remote(**options)(Worker).remote(self._execute, self.allocation.gpus_per_worker)
 
 
 def _list_nodes() -> list[dict[str, Any]]:

@@ -12,6 +12,11 @@ import ray
 
 from ungan_dist.cluster.events import Kind
 
+OnProgress = Callable[[float, str], None]
+"""Called within a unit with the number of models trained so far and a note."""
+PROGRESS_GROUP = "progress"
+"""Concurrency group of :meth:`Worker.get_progress`, which is answered in a thread of its own."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerInfo:
@@ -35,6 +40,16 @@ class UnitOutcome(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class UnitProgress:
+    """Progress within the unit that a worker computes, or computed last."""
+
+    unit: str = ""
+    """Id of the unit."""
+    models: float = 0.0
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class UnitResult:
     """An outcome without its unit, so that the reply is small."""
 
@@ -48,8 +63,9 @@ class UnitResult:
 class Worker:
     """Execute units; the given function commits their results."""
 
-    def __init__(self, execute: Callable[[Any], UnitOutcome], gpu_share: float) -> None:
+    def __init__(self, execute: Callable[[Any, OnProgress], UnitOutcome], gpu_share: float) -> None:
         self._execute = execute
+        self._progress = UnitProgress()
         self._has_gpu = gpu_share > 0
         if 0 < gpu_share < 1:
             import torch
@@ -68,13 +84,21 @@ class Worker:
 
     def run_unit(self, unit: Any) -> UnitResult:
         """Execute a unit, which commits its result."""
-        outcome = self._execute(unit)
+
+        def note_progress(models: float, note: str) -> None:
+            self._progress = UnitProgress(unit=unit.id, models=models, note=note)
+
+        outcome = self._execute(unit, note_progress)
         return UnitResult(
             kind=outcome.kind,
             error=outcome.error,
             traceback=outcome.traceback,
             gpu_memory_bytes=self._measure_gpu_memory(),
         )
+
+    def get_progress(self) -> UnitProgress:
+        """Return the latest progress, also in the middle of a unit."""
+        return self._progress
 
     def _measure_gpu_memory(self) -> int:
         if not self._has_gpu:

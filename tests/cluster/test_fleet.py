@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import sys
 import threading
 from pathlib import Path
@@ -31,7 +32,7 @@ from ungan_dist.config.execution import FleetConfig
 from ungan_dist.config.training import ModelConfig
 from ungan_dist.data.prepared import prepare
 from ungan_dist.errors import ConfigError
-from ungan_dist.runs import pipeline
+from ungan_dist.runs import pipeline, progress, status
 from ungan_dist.runs.plan import make_plan, split_blocks
 from ungan_dist.runs.units import Done, Failed, execute
 
@@ -59,6 +60,36 @@ def test_killed_workers_change_no_bit(tmp_path: Path, local_log_odds: np.ndarray
     assert count_outcomes(outcomes) == {unit.id: 1 for unit in plan.shadows}
     assert all(isinstance(outcome, Done) for outcome in outcomes)
     assert (read_log_odds(plan) == local_log_odds).all()
+
+
+def test_progress_moves_within_a_unit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without_figures: None) -> None:
+    monkeypatch.setattr(dispatch, "POLL_SECONDS", 0.3)
+    monkeypatch.setattr(progress, "EVIDENCE_S", 0.5)
+    monkeypatch.setattr(progress, "WITHIN_INTERVAL_S", 0.0)
+    monkeypatch.setattr(status, "STATUS_INTERVAL_S", 0.0)
+    config = small_config(tmp_path, methods=("original",))
+    config = dataclasses.replace(config, train=dataclasses.replace(config.train, epochs=400))
+    folder = make_plan(config).folder
+    events: list[progress.Event] = []
+    recorded: list[progress.Event] = []
+
+    def on_progress(event: progress.Event) -> None:
+        events.append(event)
+        last = status.read_status(folder)
+        recorded.extend([last.progress] if last and last.progress else [])
+
+    with Fleet(FleetConfig(num_workers=1, gpus_per_worker=0.0)) as fleet:
+        report = pipeline.audit(config, run_units=fleet.run_units, device="cpu", on_progress=on_progress)
+    assert report.status == "COMPLETE"
+    stage = [event for event in events if event.stage == "original, shadows"]
+    within = [event for event in stage if event.within]
+    assert within == sorted(within, key=lambda event: event.done)
+    notes = [event.note for event in within]
+    assert any(re.fullmatch(r"shadow model [0-3]: epoch \d+ of 400", note) for note in notes), notes
+    first_pair_ends = next(event.seconds for event in stage if event.note == "shadow models 0–1")
+    in_first_pair = [event for event in within if re.match("shadow model [01]:", event.note)]
+    assert any(event.seconds_left is not None for event in in_first_pair if event.seconds < first_pair_ends)
+    assert any(event.within and event.note in notes for event in recorded)
 
 
 def test_a_lost_node_changes_no_bit(tmp_path: Path, ray_cluster: Any, local_log_odds: np.ndarray) -> None:
