@@ -27,8 +27,8 @@ test: $(READY)  ## run the tests that need one process each: about four minutes 
 test-all: test test-rest  ## run those, then the tests with Ray, several processes, storage, faults and forecasts
 
 test-rest: $(READY)
-	$(PYTEST) $(SIDE_BY_SIDE) -m "(process or bench) and not (ray or chaos)"
-	$(PYTEST) -m "ray and not chaos"
+	$(PYTEST) -rs $(SIDE_BY_SIDE) -m "(process or bench) and not (ray or chaos)"
+	$(PYTEST) -rs -m "ray and not chaos"
 
 chaos: $(READY)  ## run faults at full size: ten minutes or more
 	$(PYTEST) -m chaos

@@ -11,6 +11,8 @@ PAGES = (
     *("README.md", "docs/getting-started.md", "docs/audit.md", "docs/methods.md", "docs/own-model.md"),
     *("docs/performance.md", "docs/kernels.md", "docs/results.md", "docs/glossary.md", "docs/comparison.md"),
     *("docs/index.md", "docs/clusters.md", "cluster/README.md", "CONTRIBUTING.md", "SECURITY.md"),
+    *("docs/api/index.md", "docs/api/attack.md", "docs/api/config.md", "docs/api/kernels.md"),
+    *("docs/changelog.md", "docs/contributing.md", "docs/security.md"),
 )
 """In the order in which their commands run: a page uses what the pages before it have made."""
 MANIFESTS = sorted(path for path in (ROOT / "cluster/manifests").rglob("*") if path.is_file())
@@ -25,14 +27,36 @@ class Rule:
     replacement: str = ""
 
 
-SKIPPED = (
-    Rule(pattern=r"^make ", reason=".ci/run calls make check and test-all; make demo is run digits, which runs here"),
-    Rule(pattern=r"→", reason="a diagram"),
-    Rule(pattern=r"--cluster …|--unlearned FILE|^ungan-dist plan custom$", reason="the whole command is in a block"),
-    Rule(pattern=r"^ray (up|attach|down) ", reason="starts machines; test_launcher.py checks the files"),
-    Rule(pattern=r"^prometheus ", reason="not installed; test_monitoring.py checks the file"),
-)
-STUBS = ("docker", "kubectl", "scp", "ssh", "sbatch")
+LEFT_OUT = {
+    "make setup": "made the environment of these tests",
+    "make demo": "is `ungan-dist run digits`, which runs here",
+    "make check": "a step of .ci/run",
+    "make test": "a step of .ci/run",
+    "make test-all": "the two steps of .ci/run that run tests",
+    "make docs": "a part of make check",
+    "make kernels": "a part of make check, and one of make test",
+    "make mutants": "takes ten minutes; test_mutants.py applies the mutants",
+    "make chaos": "takes ten minutes or more",
+    "make lock": "changes the lock files by what a package index has today",
+    "cluster → ungan_dist → kernels → torch": "a diagram",
+    "ungan-dist audit --unlearned FILE": "a short form of the command in a block of docs/own-model.md, which runs here",
+    "ungan-dist plan custom": "takes the options of `ungan-dist run custom`, which runs here",
+    "ungan-dist run RECIPE --cluster …": "stands for the commands of its page, which run here",
+    "ray up cluster/manifests/launcher/aws.yaml": "rents machines; test_launcher.py checks the file",
+    "ray attach cluster/manifests/launcher/aws.yaml --port-forward 8265": "needs rented machines",
+    "ray down cluster/manifests/launcher/aws.yaml": "needs rented machines",
+    "prometheus --config.file=cluster/manifests/monitoring/prometheus.yaml --web.listen-address=127.0.0.1:9090": (
+        "Prometheus is not installed; test_monitoring.py checks the file"
+    ),
+}
+"""Every line that does not run here, with the reason."""
+STUBS = {
+    "docker": "builds an image of several GB and pushes it to somebody's registry",
+    "kubectl": "needs Kubernetes",
+    "scp": "needs a second machine",
+    "ssh": "needs a second machine",
+    "sbatch": "needs Slurm",
+}
 """Programs without a service here. A stub prints the input of a pipe; that of sbatch runs the batch file."""
 SUBSTITUTIONS = (
     Rule(
@@ -96,9 +120,9 @@ class Command:
         return on_page or bool(re.search(r"--cluster|s3://|submit|sbatch|manifest|\bray\b|ssh|~/\.ray", self.text))
 
     @property
-    def skipped(self) -> str:
+    def left_out(self) -> str:
         """Reason for not running it, or an empty text."""
-        return next((rule.reason for rule in SKIPPED if re.search(rule.pattern, self.text)), "")
+        return LEFT_OUT.get(self.text, "")
 
     @property
     def executed(self) -> str:

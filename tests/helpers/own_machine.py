@@ -21,9 +21,15 @@ cd "$HOME" && exec bash "$0" "$@"
 
 
 def require_namespaces() -> None:
-    """Skip the test where this user cannot create namespaces."""
-    if not shutil.which("ip") or subprocess.run([*ISOLATED, "true"], capture_output=True).returncode:
-        pytest.skip("cannot make a network namespace")
+    """Skip the test, with the reason, if this user may not create namespaces."""
+    if not shutil.which("ip"):
+        reason = "the program ip is missing: install iproute2"
+    else:
+        tried = subprocess.run([*ISOLATED, "true"], capture_output=True, text=True)
+        if not tried.returncode:
+            return
+        reason = f"unshare cannot create a namespace of the network: {tried.stderr.strip()}"
+    pytest.skip(reason)
 
 
 def run_on_own_machine(
