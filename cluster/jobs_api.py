@@ -85,13 +85,18 @@ def connect_jobs_api(address: str, *, without_token: bool = False) -> JobSubmiss
 
     from ray.exceptions import AuthenticationError
     from ray.job_submission import JobSubmissionClient
-    from requests.exceptions import RequestException
+    from requests.exceptions import RequestException, SSLError
 
     try:
         return JobSubmissionClient(address)
     except AuthenticationError as error:
         raise ConfigError(explain_refusal(f"the cluster at {address}", token)) from error
     except (ConnectionError, RequestException, RuntimeError) as error:
+        if isinstance(error.__context__, SSLError):
+            raise ConfigError(
+                f"{address} could not be verified ({error.__context__}). For a certificate of a private authority, "
+                f"name its file in REQUESTS_CA_BUNDLE and SSL_CERT_FILE"
+            ) from error
         raise ConfigError(
             f"no Jobs API at {address}: {str(error).splitlines()[0].rstrip('.')}. Start a head on this machine "
             f"(RAY_AUTH_MODE=token ray start --head), or name another cluster with --address"

@@ -67,6 +67,17 @@ def test_nodes_with_little_shared_memory(ray_cluster: Any, tmp_path: Path, monke
     assert "the driver: " in found["nodes' shared memory"].detail
 
 
+def test_nodes_whose_token_others_can_read(ray_cluster: Any, tmp_path: Path) -> None:
+    """Processes of these nodes read the token from a file of this user."""
+    file = tmp_path / "auth_token"
+    file.write_text(os.environ["RAY_AUTH_TOKEN"])
+    file.chmod(0o644)
+    variables = {"RAY_AUTH_TOKEN": "", "RAY_AUTH_TOKEN_PATH": str(file)}
+    found = findings(ray_cluster.address, tmp_path / "runs", runtime_env={"env_vars": variables})
+    assert states(found) == GOOD | {"nodes' tokens": "failure"}, found
+    assert found["nodes' tokens"].detail.count("has mode 0644") == 3
+
+
 _HALF_INSTALLED = """
 import sys
 class Refuse:

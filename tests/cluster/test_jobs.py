@@ -1,22 +1,30 @@
-"""Submission without a cluster: access, identity, the sent package, and a job's outcome."""
+"""Submission without a cluster: access, identity, what is sent, and a job's outcome."""
 
 from __future__ import annotations
 
+import http.server
+import json
 import os
 import secrets
+import ssl
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
+from in_process import run_command
 from ray.job_submission import JobDetails, JobStatus, JobType
 
 from ungan_dist import store
 from ungan_dist.cluster.jobs import judge_job
-from ungan_dist.cluster.jobs_api import check_access, is_loopback
-from ungan_dist.cluster.submit import copy_package, prepare_submission
+from ungan_dist.cluster.jobs_api import check_access, connect_jobs_api, is_loopback
+from ungan_dist.cluster.secret_lint import find_secrets
+from ungan_dist.cluster.submit import copy_package, prepare_submission, submit_job
 from ungan_dist.commands.options import recipe_config
 from ungan_dist.commands.status import main as status_command
 from ungan_dist.errors import ConfigError
@@ -124,6 +132,77 @@ def test_a_remote_address_needs_a_token(empty_home: Path, capsys: pytest.Capture
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["submit", "digits", "--output", "/shared/runs"], ["status", "0123456789ab-1"], ["cancel", "0123456789ab-1"]],
+)
+def test_no_command_contacts_a_remote_address_without_a_token(
+    empty_home: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    contacted: list[str] = []
+    monkeypatch.setattr("ray.job_submission.JobSubmissionClient", contacted.append)
+    done = run_command(*words, "--address", "http://192.0.2.1:8265")
+    assert done.returncode == 2
+    assert "192.0.2.1 is not contacted without a token" in done.stderr
+    assert not contacted
+
+
+class _Version(http.server.BaseHTTPRequestHandler):
+    """Answer as a Jobs API to the request for its version, and keep the tokens that were sent."""
+
+    tokens: list[str | None]
+
+    def do_GET(self) -> None:
+        self.tokens.append(self.headers.get("Authorization"))
+        answer = json.dumps({"version": "4", "ray_version": "2", "ray_commit": "", "session_name": ""}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        return None
+
+
+@pytest.fixture
+def proxy(tmp_path: Path) -> Iterator[tuple[str, Path, list[str | None]]]:
+    """Serve https with a certificate of a private authority; yield the address, the certificate and the tokens."""
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    words = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1"]
+    words += ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    subprocess.run(["openssl", *words, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    tokens: list[str | None] = []
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Version,), {"tokens": tokens}))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"https://localhost:{server.server_port}", certificate, tokens
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_the_certificate_of_a_proxy_is_verified(
+    empty_home: Path, proxy: tuple[str, Path, list[str | None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address, certificate, tokens = proxy
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "a" * 64)
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ConfigError, match=r"could not be verified .*REQUESTS_CA_BUNDLE"):
+        connect_jobs_api(address)
+    assert tokens == []
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    connect_jobs_api(address)
+    assert tokens
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1:8265", "ray://127.0.0.1:10001", "head", "http://", "file:///etc"])
 def test_an_address_that_is_no_jobs_api_is_refused(address: str) -> None:
     with pytest.raises(ConfigError, match="Jobs API"):
@@ -199,6 +278,32 @@ def test_a_secret_among_the_options_is_refused_and_not_repeated() -> None:
     with pytest.raises(ConfigError, match="a URL with a password") as caught:
         prepare("--source.path", "https://somebody:opensesame@example.com/data")
     assert "opensesame" not in str(caught.value)
+
+
+class _Client:
+    """Keep what is sent to a Jobs API."""
+
+    def __init__(self) -> None:
+        self.sent: dict[str, Any] = {}
+
+    def list_jobs(self) -> list[JobDetails]:
+        return []
+
+    def submit_job(self, **sent: Any) -> str:
+        self.sent = sent
+        return str(sent["submission_id"])
+
+
+def test_a_job_carries_nothing_of_the_users_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    value = secrets.token_hex(32)
+    for name in ("RAY_AUTH_TOKEN", "AWS_SECRET_ACCESS_KEY", "HF_TOKEN"):
+        monkeypatch.setenv(name, value)
+    client: Any = _Client()
+    submit_job(client, prepare("--num-seeds", "2"), tmp_path)
+    sent = json.dumps(client.sent)
+    assert "RAY_JOB_STOP_WAIT_TIME_S" in sent
+    assert value not in sent
+    assert find_secrets(sent) == []
 
 
 def test_the_copied_package_is_complete_and_runs() -> None:

@@ -246,4 +246,33 @@ def test_the_network_policy_selects_the_pods_of_both_manifests() -> None:
         for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
             assert selected <= group["template"]["metadata"]["labels"].items()
     assert policy["spec"]["policyTypes"] == ["Ingress"]
-    assert all(rule.get("from") for rule in policy["spec"]["ingress"])
+
+
+def test_the_network_policy_admits_the_cluster_the_operator_and_prometheus() -> None:
+    policy = load("network-policy.yaml")["spec"]
+
+    def pods(name: str) -> Document:
+        return {"podSelector": {"matchLabels": {"app.kubernetes.io/name": name}}}
+
+    assert policy["ingress"] == [
+        {"from": [pods("ungan-dist")]},
+        {
+            "from": [{"namespaceSelector": {}, **pods("kuberay-operator")}],
+            "ports": [{"protocol": "TCP", "port": 8265}],
+        },
+        {"from": [{"namespaceSelector": {}, **pods("prometheus")}], "ports": [{"protocol": "TCP", "port": 8080}]},
+    ]
+
+
+def test_every_manifest_of_a_cluster_is_checked() -> None:
+    kinds = {path.name: yaml.safe_load(path.read_text())["kind"] for path in FOLDER.glob("*.yaml")}
+    assert kinds == {
+        "rayjob-audit.yaml": "RayJob",
+        "raycluster-dev.yaml": "RayCluster",
+        "network-policy.yaml": "NetworkPolicy",
+    }
+    folders = {path.parent.name for path in FOLDER.parent.rglob("*") if path.is_file()}
+    assert folders == {"kuberay", "launcher", "slurm", "image", "monitoring"}
+    launched = {path.stem for path in (FOLDER.parent / "launcher").iterdir()}
+    assert launched == {"aws", "gcp", "onprem"}, "test_launcher.py checks these"
+    assert [path.name for path in (FOLDER.parent / "slurm").iterdir()] == ["audit.sbatch"]

@@ -33,6 +33,7 @@ from in_process import run_command
 from small_audit import SMALL_OPTIONS
 
 from ungan_dist import store
+from ungan_dist.cluster.local_clusters import accepts_token
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = Path(sysconfig.get_path("scripts"))
@@ -49,6 +50,8 @@ class Head:
     """A Ray head and its addresses."""
 
     address: str
+    port: int
+    agent_port: int
     metrics_port: int
     environment: dict[str, str]
     token: str
@@ -91,6 +94,8 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
             ports = stack.enter_context(start_ray(environment, log, token))
         yield Head(
             address=f"http://127.0.0.1:{ports['dashboard-port']}",
+            port=ports["port"],
+            agent_port=ports["dashboard-agent-listen-port"],
             metrics_port=ports["metrics-export-port"],
             environment=environment,
             token=token,
@@ -218,11 +223,14 @@ class Continued:
     stdout: str
     stderr: str
     metrics: set[str]
+    labels: set[str]
+    """Names of the labels of this project's metrics."""
 
 
 @pytest.fixture(scope="module")
 def continued(head: Head, stopped: Stopped) -> Continued:
     metrics: set[str] = set()
+    labels: set[str] = set()
     ended = threading.Event()
 
     def scrape() -> None:
@@ -231,7 +239,10 @@ def continued(head: Head, stopped: Stopped) -> Continued:
                 contextlib.suppress(OSError),
                 urllib.request.urlopen(f"http://127.0.0.1:{head.metrics_port}/metrics", timeout=5) as answer,
             ):
-                metrics.update(re.findall(r"^(ray_\w+)[ {]", answer.read().decode(), re.MULTILINE))
+                text = answer.read().decode()
+                metrics.update(re.findall(r"^(ray_\w+)[ {]", text, re.MULTILINE))
+                for line in re.findall(r"^ray_ungan_\w+{(.*)}", text, re.MULTILINE):
+                    labels.update(re.findall(r"(\w+)=\"", line))
 
     scraper = threading.Thread(target=scrape)
     scraper.start()
@@ -241,7 +252,7 @@ def continued(head: Head, stopped: Stopped) -> Continued:
     finally:
         ended.set()
         scraper.join()
-    return Continued(returncode=process.returncode, stdout=stdout, stderr=stderr, metrics=metrics)
+    return Continued(returncode=process.returncode, stdout=stdout, stderr=stderr, metrics=metrics, labels=labels)
 
 
 def test_a_run_that_is_active_is_not_submitted_again(stopped: Stopped) -> None:
@@ -287,6 +298,14 @@ def test_every_metric_of_the_dashboard_is_exported(continued: Continued, panel: 
     assert names <= continued.metrics, sorted(names - continued.metrics)
 
 
+def test_metrics_are_labelled_by_the_machine_alone(continued: Continued) -> None:
+    ours = {"node", "le"}  # the second is the bound of a histogram's bucket
+    rays = {"Component", "JobId", "NodeAddress", "SessionName", "Version", "WorkerId"}
+    rays |= {"otel_scope_name", "otel_scope_version", "otel_scope_schema_url"}
+    assert continued.labels
+    assert continued.labels <= ours | rays
+
+
 def test_a_job_that_does_not_fit_on_the_cluster_is_refused_with_the_numbers(head: Head) -> None:
     done = submit(head, head.output / "refused", "--follow", "--fleet.num-workers", "64")
     assert done.returncode == 2, done.stdout
@@ -309,10 +328,33 @@ def test_a_wrong_and_a_missing_token_are_refused(head: Head, tmp_path: Path) -> 
         assert reason in errors
         assert "ray get-auth-token" in errors
         assert "Traceback" not in errors
-    # Ray itself refuses other clients too
-    with pytest.raises(urllib.error.HTTPError, match="401"):
-        urllib.request.urlopen(f"{head.address}/api/jobs/", timeout=10)
     assert not (head.output / "never").exists()
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/api/jobs/", "/nodes?view=summary", "/api/cluster_status", "/api/v0/tasks", "/api/v0/logs", "/logical/actors"],
+)
+def test_ray_answers_no_stranger(head: Head, path: str) -> None:
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        urllib.request.urlopen(f"{head.address}{path}", timeout=10)
+
+
+def test_the_agent_and_the_head_answer_no_stranger(head: Head) -> None:
+    job = urllib.request.Request(f"http://127.0.0.1:{head.agent_port}/api/job_agent/jobs/", b'{"entrypoint": "true"}')
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        urllib.request.urlopen(job, timeout=10)
+    assert not accepts_token(f"127.0.0.1:{head.port}", None)
+    assert not accepts_token(f"127.0.0.1:{head.port}", "wrong")
+    assert accepts_token(f"127.0.0.1:{head.port}", head.token)
+
+
+def test_what_is_open_shows_no_data(head: Head) -> None:
+    for path in ("/", "/api/authentication_mode"):
+        with urllib.request.urlopen(f"{head.address}{path}", timeout=10) as answer:
+            text = answer.read().decode()
+        assert str(head.output) not in text
+        assert head.token not in text
 
 
 @pytest.mark.parametrize("name", ["status", "cancel"])

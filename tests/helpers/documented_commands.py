@@ -12,7 +12,7 @@ PAGES = (
     *("docs/performance.md", "docs/kernels.md", "docs/results.md", "docs/glossary.md", "docs/comparison.md"),
     *("docs/index.md", "docs/clusters.md", "cluster/README.md", "CONTRIBUTING.md", "SECURITY.md"),
     *("docs/api/index.md", "docs/api/attack.md", "docs/api/config.md", "docs/api/kernels.md"),
-    *("docs/changelog.md", "docs/contributing.md", "docs/security.md"),
+    *("docs/changelog.md", "docs/contributing.md", "docs/security.md", "docs/promises.md"),
 )
 """In the order in which their commands run: a page uses what the pages before it have made."""
 MANIFESTS = sorted(path for path in (ROOT / "cluster/manifests").rglob("*") if path.is_file())

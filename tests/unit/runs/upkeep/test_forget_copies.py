@@ -72,7 +72,10 @@ def test_shared_removes_them_unless_an_active_run_uses_them(two: tuple[Path, Pla
     output, _ = two
     with store.run_lock(output / "other"), pytest.raises(ValueError, match=r"at work on .*other"):
         purge(output / "run", shared=True)
+    before = {name: (output / name).read_bytes() for name in files(output, "other")}
     done = purge(output / "run", shared=True)
+    assert before
+    assert {name: (output / name).read_bytes() for name in files(output, "other")} == before
     assert (done.affected, done.complete) == (["other"], True)
     assert not files(output, "data") | files(output, "shadows")
     assert any("folders of other runs" in note and "other" in note for note in done.notes)
