@@ -13,6 +13,7 @@ from ungan_dist.urls import is_url
 
 if TYPE_CHECKING:
     from ungan_dist.runs.forecast.forecast import Forecast
+    from ungan_dist.runs.forecast.outlook import Outlook
     from ungan_dist.runs.storage.mirror import Mirror
 
 
@@ -102,13 +103,23 @@ def _make_remote_options(mirror: Mirror, config: AuditConfig) -> dict[str, Any]:
     }
 
 
-def forecast(config: AuditConfig, *, seconds: float, began: float | None = None) -> Forecast:
+def forecast(
+    config: AuditConfig,
+    *,
+    seconds: float,
+    began: float | None = None,
+    on_progress: progress.ProgressCallback = progress.silent,
+) -> Forecast:
     """Estimate the cost of ``audit`` with this config, by a short probe in one worker. Nothing is kept on disk.
+
+    A finished run is recognised from its folder; then nothing is read or measured.
 
     Args:
         config: the config of a recipe, with your changes.
-        seconds: time limit of the probe.
+        seconds: time limit of everything that is measured. A rehearsal of your model takes half of it at most. Reading
+            the data and starting one or two processes is not included.
         began: ``time.perf_counter()`` at the start of the command; defaults to now.
+        on_progress: called with what a rehearsal of your model found.
 
     Raises:
         ConfigError: wrong config or input, no such cluster, too few resources, or a failed probe.
@@ -117,27 +128,46 @@ def forecast(config: AuditConfig, *, seconds: float, began: float | None = None)
         raise ConfigError(
             f"plan cannot time train.num_workers {config.train.num_workers}: plan without it, or with --no-probe"
         )
-    from ungan_dist.runs.forecast.forecast import make_extended_plan, make_forecast
-    from ungan_dist.runs.forecast.probe import run_locally
+    from ungan_dist.runs.forecast.forecast import make_extended_plan, make_forecast, make_idle_forecast
+    from ungan_dist.runs.forecast.probe import START_S, run_probe
     from ungan_dist.runs.pool import num_processes
-    from ungan_dist.runs.rehearsal.process import rehearse
+    from ungan_dist.runs.rehearsal.process import needs_rehearsal, rehearse
 
+    if (found := find_finished_outlook(config)) is not None:
+        outlook, device = found
+        return make_idle_forecast(outlook, device)
     if config.cluster == "local":
         plan = make_extended_plan(config, None)
-        rehearse(plan)
-        workers = num_processes(config.execution.num_processes)
-        return make_forecast(plan, run_locally, num_workers=workers, seconds=seconds, began=began)
+        if needs_rehearsal(plan):
+            seconds /= 2
+            rehearse(plan, on_progress=on_progress, limit_s=seconds)
+        num_workers = num_processes(config.execution.num_processes)
+        return make_forecast(plan, run_probe, num_workers=num_workers, seconds=seconds, began=began)
     from ungan_dist.cluster.fleet import Fleet
-    from ungan_dist.runs.forecast.probe import measure
 
     with Fleet(config.fleet, address=config.cluster) as fleet:
         plan = make_extended_plan(config, fleet.allocation.device)
-        rehearse(plan, fleet.run_once)
+        if needs_rehearsal(plan):
+            seconds /= 2
+            rehearse(plan, fleet.run_once, on_progress, limit_s=seconds)
         return make_forecast(
             plan,
-            lambda probe: fleet.run_once(measure, probe),
+            lambda probe: fleet.run_once(run_probe, probe, timeout_s=START_S + seconds),
             num_workers=fleet.allocation.num_workers,
             seconds=seconds,
             began=began,
             devices_per_worker=fleet.allocation.gpus_per_worker or fleet.allocation.cpus_per_worker,
         )
+
+
+def find_finished_outlook(config: AuditConfig) -> tuple[Outlook, str] | None:
+    """Return the outlook and the device of a finished run that has everything a config asks for, without its data."""
+    from ungan_dist.runs.finished import find_finished
+    from ungan_dist.runs.forecast.outlook import read_outlook
+    from ungan_dist.runs.record import read_run
+
+    finished = find_finished(config)
+    outlook = None if finished is None else read_outlook(finished)
+    if finished is None or outlook is None:
+        return None
+    return outlook, str(read_run(finished.folder).resolved["device"])

@@ -330,6 +330,16 @@ class Hanging(Net):
         return images
 
 
+class SlowByImage(Net):
+    """Sound, but slow."""
+
+    SECONDS = 0.02
+
+    def forward(self, images: Tensor) -> Tensor:
+        time.sleep(self.SECONDS * len(images))
+        return super().forward(images)
+
+
 def instance_norm(num_classes: int) -> nn.Module:
     """Unusual, and in order."""
     norm = nn.InstanceNorm2d(4, affine=True)

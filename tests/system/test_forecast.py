@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
+import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -12,19 +15,29 @@ from in_process import run_command
 from small_audit import SMALL_OPTIONS, small_config
 
 from ungan_dist import launch, store
+from ungan_dist.config.training import ModelConfig
 from ungan_dist.errors import ConfigError
+from ungan_dist.runs.forecast import probe
 from ungan_dist.runs.forecast.forecast import make_forecast, num_examples_trained, wall_seconds
 from ungan_dist.runs.forecast.outlook import make_outlook, summary_lines
-from ungan_dist.runs.forecast.probe import Measurement, Probe, make_probe, measure
+from ungan_dist.runs.forecast.probe import Measurement, Probe, Timing, make_probe, measure, prepare_unit, run_probe
 from ungan_dist.runs.plan import Plan, make_plan
+from ungan_dist.runs.rehearsal.process import rehearse_in_process
 from ungan_dist.runs.targets import SETS
 from ungan_dist.runs.units import root_of
 
-MEASURED = Measurement(
-    shadow_seconds=0.01,
-    target_seconds=0.02,
+ALONE = Timing(
+    train_seconds=0.02,
     query_seconds=0.001,
     weights_bytes=1000,
+    num_examples=200,
+    batch_size=32,
+    epochs=2,
+    is_cold=False,
+)
+MEASURED = Measurement(
+    alone=ALONE,
+    stacked=dataclasses.replace(ALONE, train_seconds=0.01),
     memory_bytes=5 << 20,
     device_memory_bytes=0,
     elapsed_seconds=0.0,
@@ -104,6 +117,71 @@ def test_a_probe_carries_a_few_batches(tmp_path: Path) -> None:
     assert (probe.source.labels == plan.source.labels[plan.split.pool[:64]]).all()
 
 
+@pytest.mark.parametrize("more", [(), ("--no-probe",)])
+def test_a_finished_run_is_answered_from_its_record(
+    more: tuple[str, ...], output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small_config(output)
+    whole = make_outlook(make_plan(config))
+    monkeypatch.delattr("ungan_dist.runs.plan.load_source")
+    assert (found := launch.find_finished_outlook(config)) is not None
+    assert found == (whole, "cpu")
+    start = time.perf_counter()
+    done = run_command("plan", "digits", *SMALL_OPTIONS, *more, "--output", output)
+    assert time.perf_counter() - start < 5  # everything is imported already; the rest is slack
+    assert done.returncode == 0, done.stderr
+    assert "0 to train or unlearn, 7 done" in done.stdout
+    assert ("nothing is left to compute" in done.stdout) == (not more)
+
+
+def test_where_nothing_was_timed_no_figure_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "run_probe", lambda _: None)
+    done = run_command("plan", "digits", *SMALL_OPTIONS, "--seconds", "2", "--output", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "cost         not known" in done.stdout
+    assert "measured     nothing: training on 4 examples and a query of 8 took over 2 s" in done.stdout
+    assert not any(
+        line.split()[:1] in (["wall"], ["core-hours"], ["memory"], ["disk"]) for line in done.stdout.splitlines()
+    )
+    assert "shadow models × 2" in done.stdout
+
+
+@pytest.mark.process
+def test_a_plan_ends_at_its_limit_whatever_the_model_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One forward pass takes 1000 s: both the rehearsal and the probe are ended."""
+    monkeypatch.setattr("in_process.rehearse_here", rehearse_in_process)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    options = [*SMALL_OPTIONS, "--model.factory", "misbehaving_models:Hanging", "--execution.progress", "json"]
+    start = time.monotonic()
+    done = run_command("plan", "digits", *options, "--seconds", "1", "--json", "--output", tmp_path / "runs")
+    assert time.monotonic() - start < 100  # two processes start, on a busy machine
+    assert done.returncode == 0, done.stderr
+    began, cut = map(json.loads, done.stderr.splitlines())
+    assert began["stage"] == cut["stage"] == "rehearsal"
+    assert cut["note"] == "cut short after 0.5 s, at: evaluating examples. `run` rehearses every step"
+    found = json.loads(done.stdout)
+    assert found["measured"].startswith("nothing")
+    assert [found[name] for name in ("wall_seconds", "device_hours", "memory_bytes", "disk_bytes")] == [None] * 4
+    assert found["unit_seconds"] == found["stages"] == found["more"] == {}
+    assert not list(scratch.iterdir())
+
+
+@pytest.mark.process
+def test_a_slow_model_is_estimated_from_what_could_be_timed(tmp_path: Path) -> None:
+    """Each image takes 0.02 s in every pass, whatever the machine does; 3 epochs of 200 examples, 2 views."""
+    config = small_config(tmp_path, model=ModelConfig(factory="misbehaving_models:SlowByImage"))
+    plan = make_plan(config)
+    found = make_forecast(plan, run_probe, num_workers=2, seconds=3.0)
+    queried = 400 + len(plan.split.unseen) + len(plan.split.test)
+    assert found.unit_seconds["original"] == pytest.approx(0.02 * (3 * 200 + 2 * queried), rel=0.3)
+    assert found.unit_seconds["shadow model"] == pytest.approx(0.02 * (3 * 200 + 2 * 400), rel=0.3)
+    assert found.probe_seconds < 3.5
+    assert re.fullmatch(r"\d epoch\(s\) of one model, (4|16|64) examples in batches of .*", found.measured)
+
+
 @pytest.mark.process
 def test_a_real_probe_gives_positive_finite_numbers_and_keeps_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -142,8 +220,12 @@ def test_a_probe_that_fails_is_reported_with_its_reason(tmp_path: Path) -> None:
     config = small_config(tmp_path)
     train = dataclasses.replace(config.train, learning_rate=1e30)
     plan = make_plan(dataclasses.replace(config, train=train))
+
+    def measure_here(probe: Probe) -> Measurement:
+        return measure(prepare_unit(probe, tmp_path / "probe"), probe.seconds)
+
     with pytest.raises(ConfigError, match=r"probe failed.*not finite"):
-        make_forecast(plan, measure, num_workers=1, seconds=1.0)
+        make_forecast(plan, measure_here, num_workers=1, seconds=1.0)
 
 
 def test_an_output_that_is_no_folder_is_refused(tmp_path: Path) -> None:

@@ -13,8 +13,10 @@ from ungan_dist.errors import ConfigError
 from ungan_dist.files import format_bytes
 
 if TYPE_CHECKING:
+    from ungan_dist.config.audit import AuditConfig
     from ungan_dist.runs.forecast.forecast import Forecast
     from ungan_dist.runs.forecast.outlook import Outlook
+    from ungan_dist.runs.progress import ProgressCallback
 
 USAGE = """\
 usage: ungan-dist plan RECIPE [--no-probe] [--seconds S] [--json] [OPTIONS of run]
@@ -24,10 +26,12 @@ disk. Show the width of the intervals, the smallest δ that the run can resolve,
 models or forget examples. Nothing is kept on disk.
 
 The estimate is rough, within about 50 %. One worker trains a shadow model on a few examples for some seconds; its
-speed is scaled to the whole run. Scoring and the report are not included.
+speed is scaled to the whole run. Scoring and the report are not included. The line "measured" names what was timed. If
+nothing could be timed, no cost is given. A finished run is answered at once.
 
   --no-probe    only count models and compute the power
-  --seconds S   time limit of the probe after its warm-up (default 8); one pass is always timed
+  --seconds S   time limit of everything that is measured (default 8); a rehearsal of your model takes half of it at
+                most. Reading the data, and starting one or two processes, comes on top
   --json        print JSON
 
 exit codes: 0 success; 2 wrong config or input
@@ -47,23 +51,30 @@ def main(arguments: list[str]) -> int:
         raise ConfigError(f"--seconds must lie between 0 and 3600, got {own.seconds:g}")
     config = recipe_config([recipe, *options], command="plan")
 
-    if own.no_probe:
-        from ungan_dist.runs.forecast.forecast import make_extended_plan
-        from ungan_dist.runs.forecast.outlook import make_outlook
-        from ungan_dist.runs.rehearsal.process import rehearse
+    from ungan_dist.runs.progress import progress
 
-        plan = make_extended_plan(config, None)
-        rehearse(plan)
-        outlook = make_outlook(plan)
-        print(_json(outlook) if own.json else "\n".join([*_counts(outlook), *_power(outlook)]))
-        return 0
+    with progress(config.execution.progress) as on_progress:
+        if own.no_probe:
+            found = _count(config, own.seconds, on_progress)
+        else:
+            from ungan_dist.launch import forecast
 
-    from ungan_dist.launch import forecast
-
-    found = forecast(config, seconds=own.seconds, began=began)
-    text = [*_counts(found.outlook), *_cost(found), *_power(found.outlook, found)]
-    print(_json(found) if own.json else "\n".join(text))
+            found = forecast(config, seconds=own.seconds, began=began, on_progress=on_progress)
+    print(_json(found) if own.json else "\n".join(_lines(found)))
     return 0
+
+
+def _count(config: AuditConfig, seconds: float, on_progress: ProgressCallback) -> Outlook:
+    from ungan_dist.launch import find_finished_outlook
+    from ungan_dist.runs.forecast.forecast import make_extended_plan
+    from ungan_dist.runs.forecast.outlook import make_outlook
+    from ungan_dist.runs.rehearsal.process import rehearse
+
+    if (finished := find_finished_outlook(config)) is not None:
+        return finished[0]
+    plan = make_extended_plan(config, None)
+    rehearse(plan, on_progress=on_progress, limit_s=seconds)
+    return make_outlook(plan)
 
 
 def _json(found: Forecast | Outlook) -> str:
@@ -71,6 +82,14 @@ def _json(found: Forecast | Outlook) -> str:
     if hasattr(found, "wall_seconds"):
         values["wall_seconds"] = found.wall_seconds  # pyright: ignore[reportAttributeAccessIssue]
     return json.dumps(values, indent=2, default=str)
+
+
+def _lines(found: Forecast | Outlook) -> list[str]:
+    from ungan_dist.runs.forecast.outlook import Outlook
+
+    if isinstance(found, Outlook):
+        return [*_counts(found), *_power(found)]
+    return [*_counts(found.outlook), *_cost(found), *_power(found.outlook, found)]
 
 
 def _counts(outlook: Outlook) -> list[str]:
@@ -85,20 +104,27 @@ def _counts(outlook: Outlook) -> list[str]:
 
 
 def _cost(found: Forecast) -> list[str]:
+    if found.wall_seconds is None or found.device_hours is None:
+        return [
+            "  cost         not known: one worker must train a model first, and had too little time",
+            f"  measured     {found.measured}; give it more --seconds",
+        ]
     if not found.unit_seconds:
         return ["  cost         nothing is left to compute"]
     kind = "GPU" if found.device == "cuda" else "core"
-    on_device = f", {format_bytes(found.device_memory_bytes)} on its GPU" if found.device == "cuda" else ""
+    on_device = f", {format_bytes(found.device_memory_bytes or 0)} on its GPU" if found.device == "cuda" else ""
     stages = ", ".join(f"{name} {_clock(seconds)}" for name, seconds in found.stages.items())
     shadow, original = found.unit_seconds["shadow model"], found.unit_seconds["original"]
-    is_full = found.disk_bytes > found.free_disk_bytes
+    memory, disk = found.memory_bytes or 0, found.disk_bytes or 0
+    is_full = disk > found.free_disk_bytes
     return [
         f"  wall time    {_clock(found.wall_seconds)} ± 50 % on {found.num_workers} workers ({stages})",
         f"  {kind}-hours   {found.device_hours:.2f}; {shadow:.1f} s a shadow model, {original:.1f} s an original",
-        f"  memory       {format_bytes(found.memory_bytes)} a worker{on_device}",
-        f"  disk         {format_bytes(found.disk_bytes)} to write, {format_bytes(found.free_disk_bytes)} free"
+        f"  memory       {format_bytes(memory)} a worker{on_device}",
+        f"  disk         {format_bytes(disk)} to write, {format_bytes(found.free_disk_bytes)} free"
         + (" — NOT ENOUGH" if is_full else ""),
-        f"  probe        {found.probe_seconds:.0f} s; scoring and the report are not included",
+        f"  measured     in {found.probe_seconds:.0f} s: {found.measured}",
+        "               the rest is estimated from it; scoring and the report are not included",
     ]
 
 

@@ -48,6 +48,8 @@ class Finished:
     folder: Path
     report: Report
     """The part of the report that a terminal shows."""
+    work: dict[str, Any] | None
+    """The run's ``plan.Extent`` as plain data; ``None`` in records of earlier versions."""
 
 
 def fingerprint_inputs(config: AuditConfig) -> dict[str, str] | None:
@@ -95,6 +97,7 @@ def record_finished(plan: Plan, config: AuditConfig, report: Report, inputs: dic
             "results": {name: _stat(plan.folder / name) for name in _result_files(plan)},
             "report": store.read_marker(plan.folder / _REPORT)["id"],
             "shown": to_plain(report),
+            "work": dataclasses.asdict(plan.extent),
         }
         if _read(path) != content:
             store.write_record(path, content)
@@ -175,7 +178,8 @@ def _check(folder: Path, content: dict[str, Any]) -> Finished | None:
         return None
     if any(_stat(folder / name) != before for name, before in content["results"].items()):
         return None
-    return Finished(folder=folder, report=dataclasses.replace(from_plain(content["shown"]), folder=folder))
+    report = dataclasses.replace(from_plain(content["shown"]), folder=folder)
+    return Finished(folder=folder, report=report, work=content.get("work"))
 
 
 def _settings(config: AuditConfig) -> dict[str, Any]:

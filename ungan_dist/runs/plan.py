@@ -37,6 +37,17 @@ from ungan_dist.training.probing import check_data_parallel, check_models
 
 
 @dataclass(frozen=True, kw_only=True)
+class Extent:
+    """The amount of work of a run."""
+
+    num_models: int
+    """Shadow models, originals and unlearned models in total."""
+    num_units: int
+    sizes: dict[str, int]
+    """Number of examples in each set of the first seed."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """Everything that a run will compute."""
 
@@ -61,6 +72,19 @@ class Plan:
     @property
     def targets(self) -> list[TargetUnit]:
         return [*self.originals, *self.unlearning]
+
+    @property
+    def extent(self) -> Extent:
+        """The amount of work and the sizes of the first seed's sets."""
+        draw, units = self.draws[0], [*self.targets, *self.shadows]
+        sizes = {
+            "retain": len(draw.retain),
+            "forget": len(draw.forget),
+            "non-members": len(draw.non_members),
+            "unseen": len(self.split.unseen),
+            "test": len(self.split.test),
+        }
+        return Extent(num_models=sum(unit.num_models for unit in units), num_units=len(units), sizes=sizes)
 
 
 def reopen_plan(record: RunRecord) -> Plan:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import math
 from collections.abc import Callable, Iterator
 
@@ -29,6 +30,11 @@ def use_threads(num_threads: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def import_compiler() -> None:
+    """Import torch's compiler, which the first optimizer step of a process does, to count it as the process's start."""
+    importlib.import_module("torch._dynamo")
 
 
 def cosine_annealing(learning_rate: float, epoch: int, epochs: int) -> float:

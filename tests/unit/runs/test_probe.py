@@ -1,12 +1,14 @@
-"""The rate that a probe derives from its passes, on a fake clock."""
+"""The passes of a probe and the rates that it derives from them, on a fake clock."""
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from small_audit import small_config
 from torch import nn
@@ -15,26 +17,30 @@ from ungan_dist.runs.forecast import probe
 from ungan_dist.runs.plan import make_plan
 from ungan_dist.runs.shadows import ShadowUnit
 
-EPOCH_S = 0.1
-QUERY_S = 0.05
+EXAMPLE_S = 0.001
+QUERY_S = 0.0001
 START_S = 0.2
 """Cost of starting a pass."""
+COLD_S = 10.0
+"""Additional cost of the first training and of the first query."""
 
 
 class Clock:
-    """A clock that only training and queries move; the first pass costs ten seconds more."""
+    """A clock that only training and queries move; the first pass costs more."""
 
     def __init__(self) -> None:
         self.now = 1000.0
-        self.passes: list[int] = []
+        self.passes: list[tuple[int, int]] = []
+        """Examples and epochs."""
 
-    def train(self, _: ShadowUnit, epochs: int) -> Any:
-        self.now += START_S + EPOCH_S * epochs + (0 if self.passes else 10)
-        self.passes.append(epochs)
+    def train(self, unit: ShadowUnit, epochs: int) -> Any:
+        self.now += START_S + EXAMPLE_S * len(unit.pool) / 2 * unit.num_models * epochs
+        self.now += 0 if self.passes else COLD_S
+        self.passes.append((len(unit.pool), epochs))
         return SimpleNamespace(models=[nn.Linear(1, 1)])
 
-    def query(self, _unit: ShadowUnit, _trained: Any) -> None:
-        self.now += QUERY_S if len(self.passes) > 1 else 10
+    def query(self, unit: ShadowUnit, _trained: Any) -> None:
+        self.now += QUERY_S * len(unit.pool) * unit.num_models + (0 if len(self.passes) > 1 else COLD_S)
 
 
 @pytest.fixture
@@ -47,21 +53,42 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
+def make_unit(output: Path) -> ShadowUnit:
+    unit = make_plan(small_config(output), device="cpu").shadows[0]
+    return dataclasses.replace(unit, pool=np.arange(400))
+
+
 @pytest.mark.parametrize(
-    ("seconds", "passes", "epoch_seconds"),
+    ("seconds", "passes"),
     [
-        (0.01, [1, 1], START_S + EPOCH_S),  # one warm pass, with its start
-        (1.5, [1, 1, 2], EPOCH_S),
-        (8.0, [1, 1, 2, 4, 8, 16], EPOCH_S),
+        (1.0, [(8, 1)]),
+        (20.9, [(8, 1), (8, 1)]),
+        (22.0, [(8, 1), (8, 1), (32, 1), (128, 1)]),
+        (23.0, [(8, 1), (8, 1), (32, 1), (128, 1), (400, 1)]),
+        (30.0, [(8, 1), (8, 1), (32, 1), (128, 1), (400, 1), (400, 2), (400, 4), (400, 8)]),
     ],
 )
-def test_the_first_pass_never_counts(
-    tmp_path: Path, clock: Clock, seconds: float, passes: list[int], epoch_seconds: float
+def test_passes_grow_while_the_next_one_would_end_in_time(
+    tmp_path: Path, clock: Clock, seconds: float, passes: list[tuple[int, int]]
 ) -> None:
-    unit = make_plan(small_config(tmp_path), device="cpu").shadows[0]
-    num_examples = len(unit.pool) * unit.num_models
-    training, querying, num_bytes = probe._time_unit(unit, seconds)
+    unit, seen = make_unit(tmp_path), []
+    timing = probe._time_unit(unit, clock.now + seconds, seen.append)
     assert clock.passes == passes
-    assert training == pytest.approx(epoch_seconds / (num_examples / 2))
-    assert querying == pytest.approx(QUERY_S / num_examples)
-    assert num_bytes > 0
+    assert clock.now <= 1000 + max(seconds, 21)
+    assert [(2 * one.num_examples, one.epochs) for one in seen] == passes
+    assert timing == seen[-1]
+    assert [one.is_cold for one in seen] == [True] + [False] * (len(passes) - 1)
+
+
+def test_the_cold_pass_counts_only_if_it_is_the_only_one(tmp_path: Path, clock: Clock) -> None:
+    unit, seen = make_unit(tmp_path), []
+    probe._time_unit(unit, clock.now + 30, seen.append)
+    models = unit.num_models
+    cold, warm, *_, last = seen
+    assert cold.train_seconds == pytest.approx((COLD_S + START_S) / (4 * models) + EXAMPLE_S)
+    assert warm.train_seconds == pytest.approx(START_S / (4 * models) + EXAMPLE_S)
+    assert warm.query_seconds == pytest.approx(QUERY_S)
+    # the difference of two passes is free of the cost of starting a pass
+    assert last.train_seconds == pytest.approx(EXAMPLE_S)
+    assert last.batch_size == min(unit.train.batch_size, 200)
+    assert last.weights_bytes > 0

@@ -17,8 +17,9 @@ from ungan_dist.attack.power import Power
 from ungan_dist.config.audit import AuditConfig
 from ungan_dist.config.methods import OriginalConfig, RetrainConfig, UnlearnedConfig
 from ungan_dist.errors import ConfigError
+from ungan_dist.runs.failures import sort_out_absent
 from ungan_dist.runs.forecast.outlook import Outlook, compare_designs, make_outlook
-from ungan_dist.runs.forecast.probe import Measurement, Probe, make_probe
+from ungan_dist.runs.forecast.probe import FIRST_EXAMPLES, Measurement, Probe, make_probe
 from ungan_dist.runs.plan import Plan, make_plan
 from ungan_dist.runs.record import extend_config
 from ungan_dist.runs.shadows import ShadowUnit
@@ -41,30 +42,33 @@ class More:
 
 @dataclass(frozen=True, kw_only=True)
 class Forecast:
-    """Cost and power of a run; all costs are 0 if nothing is left to compute."""
+    """Cost and power of a run. All costs are 0 if nothing is left to compute, and ``None`` if nothing was measured."""
 
     outlook: Outlook
     device: str
     num_workers: int
+    """Processes or actors of the run; 0 if nothing is left to compute."""
     stages: dict[str, float]
     """Wall time of each stage in seconds; scoring and the report are not included."""
     unit_seconds: dict[str, float]
     """Time for one ``shadow model`` and for one model of each method."""
-    device_hours: float
+    device_hours: float | None
     """Core-hours on a CPU, else GPU-hours; start-up is not included."""
-    memory_bytes: int
+    memory_bytes: int | None
     """Host memory per worker."""
-    device_memory_bytes: int
+    device_memory_bytes: int | None
     """GPU memory per worker."""
-    disk_bytes: int
+    disk_bytes: int | None
     """Bytes that the run will write."""
     free_disk_bytes: int
     more: dict[str, More]
     probe_seconds: float
+    measured: str
+    """What was timed, from which the costs are estimated; empty if nothing is left to compute."""
 
     @property
-    def wall_seconds(self) -> float:
-        return sum(self.stages.values())
+    def wall_seconds(self) -> float | None:
+        return None if self.device_hours is None else sum(self.stages.values())
 
 
 def make_extended_plan(config: AuditConfig, device: str | None) -> Plan:
@@ -85,7 +89,7 @@ def make_extended_plan(config: AuditConfig, device: str | None) -> Plan:
 
 def make_forecast(
     plan: Plan,
-    run_probe: Callable[[Probe], Measurement],
+    run_probe: Callable[[Probe], Measurement | None],
     *,
     num_workers: int,
     seconds: float,
@@ -95,7 +99,7 @@ def make_forecast(
     """Run a probe in one worker and scale its result to the whole run.
 
     Args:
-        run_probe: Executes the probe in a new worker.
+        run_probe: Executes the probe in a new worker, within its time limit.
         num_workers: Processes or actors of the run.
         seconds: Time limit of the probe.
         began: ``time.perf_counter()`` at the start of the command, to include its start-up; defaults to now.
@@ -106,12 +110,14 @@ def make_forecast(
     """
     start = time.perf_counter()
     outlook = make_outlook(plan)
-    first, second = missing([*plan.originals, *plan.shadows]), missing(plan.unlearning)
+    first, second = find_todo(plan)
+    if not first and not second:
+        return make_idle_forecast(outlook, str(plan.record.resolved["device"]))
+    probe = make_probe(plan, seconds)
+    measured = _run(run_probe, probe)
     stages: dict[str, float] = {}
     unit_seconds: dict[str, float] = {}
-    measured = None
-    if first or second:
-        measured = _run(run_probe, make_probe(plan, seconds))
+    if measured is not None:
         end = time.perf_counter()
         stages["start"] = end - (start if began is None else began) - measured.elapsed_seconds
         unit_seconds = _unit_seconds(plan, measured)
@@ -124,12 +130,63 @@ def make_forecast(
         num_workers=num_workers,
         stages=stages,
         unit_seconds=unit_seconds,
-        device_hours=hours * sum(_seconds(unit, unit_seconds) for unit in (*first, *second)),
-        free_disk_bytes=shutil.disk_usage(next(path for path in plan.folder.parents if path.is_dir())).free,
+        device_hours=hours * sum(_seconds(unit, unit_seconds) for unit in (*first, *second)) if measured else None,
+        free_disk_bytes=_free_bytes(plan.folder),
         more=_more(outlook, unit_seconds, hours),
-        probe_seconds=measured.elapsed_seconds if measured else 0.0,
+        probe_seconds=measured.elapsed_seconds if measured else seconds,
+        measured=_describe(measured, probe),
         **_sizes(plan, measured),
     )
+
+
+def make_idle_forecast(outlook: Outlook, device: str) -> Forecast:
+    """Return the forecast of a run of which nothing is left to compute."""
+    return Forecast(
+        outlook=outlook,
+        device=device,
+        num_workers=0,
+        stages={},
+        unit_seconds={},
+        device_hours=0.0,
+        memory_bytes=0,
+        device_memory_bytes=0,
+        disk_bytes=0,
+        free_disk_bytes=_free_bytes(outlook.folder),
+        more={},
+        probe_seconds=0.0,
+        measured="",
+    )
+
+
+def find_todo(plan: Plan) -> tuple[list[Unit], list[Unit]]:
+    """Return the units of both stages that ``run`` would compute; units that fail every time are not among them."""
+    first, second = [*plan.originals, *plan.shadows], plan.unlearning
+    if plan.record.config.execution.retry_failed:
+        return missing(first), missing(second)
+    todo = {unit.id for unit in sort_out_absent(plan.folder, [*first, *second])[1]}
+    return [unit for unit in first if unit.id in todo], [unit for unit in second if unit.id in todo]
+
+
+def _free_bytes(folder: Path) -> int:
+    return shutil.disk_usage(next(path for path in folder.parents if path.is_dir())).free
+
+
+def _describe(measured: Measurement | None, probe: Probe) -> str:
+    """Describe what was timed, in a sentence."""
+    if measured is None:
+        examples = min(FIRST_EXAMPLES, len(probe.unit.pool)) // 2
+        return f"nothing: training on {examples} examples and a query of {2 * examples} took over {probe.seconds:g} s"
+    parts: list[str] = []
+    for timing, models in ((measured.alone, "one model"), (measured.stacked, f"{len(probe.unit.shadows)} in a stack")):
+        if timing is not None:
+            batches = f"{timing.num_examples:,} examples in batches of {timing.batch_size}"
+            warm = ", with its start-up" if timing.is_cold else ""
+            parts.append(f"{timing.epochs} epoch(s) of {models}, {batches}{warm}")
+    if probe.unit.engine == "stacked" and measured.stacked is None:
+        parts.append("no stack, so shadow models are estimated as if each trained alone")
+    if measured.alone.batch_size < probe.unit.train.batch_size:
+        parts.append(f"no batch of {probe.unit.train.batch_size}, which may be faster by example")
+    return "; ".join(parts)
 
 
 def wall_seconds(unit_seconds: Sequence[float], num_workers: int) -> float:
@@ -165,14 +222,14 @@ def num_examples_trained(unit: TargetUnit) -> int:
             return PASSES_PER_EPOCH * epochs * (num_retain + num_forget)
 
 
-def _run(run_probe: Callable[[Probe], Measurement], probe: Probe) -> Measurement:
+def _run(run_probe: Callable[[Probe], Measurement | None], probe: Probe) -> Measurement | None:
     try:
         return run_probe(probe)
     except WorkerDied as error:
         raise ConfigError(f"the probe failed: {error}; see `ungan-dist doctor`") from error
     except TimeoutError as error:
         raise ConfigError(
-            "no worker ran the probe in time: other jobs may hold the cluster, see `ray status`"
+            "no worker started the probe in time: other jobs may hold the machine or the cluster, see `ray status`"
         ) from error
     except Exception as error:  # also from the user's code
         raise ConfigError(f"the probe failed, and the run would fail too: {error}") from error
@@ -182,10 +239,11 @@ def _unit_seconds(plan: Plan, measured: Measurement) -> dict[str, float]:
     shadow = plan.shadows[0]
     num_pool = len(shadow.pool)
     training = shadow.train.epochs * num_pool // 2 * measured.shadow_seconds
-    seconds = {"shadow model": training + num_pool * measured.query_seconds}
-    querying = (num_pool + len(plan.split.unseen) + len(plan.split.test)) * measured.query_seconds
+    query_seconds = measured.alone.query_seconds
+    seconds = {"shadow model": training + num_pool * query_seconds}
+    querying = (num_pool + len(plan.split.unseen) + len(plan.split.test)) * query_seconds
     for unit in reversed(plan.targets):
-        seconds[unit.method] = num_examples_trained(unit) * measured.target_seconds + querying
+        seconds[unit.method] = num_examples_trained(unit) * measured.alone.train_seconds + querying
     return seconds
 
 
@@ -207,10 +265,10 @@ def _more(outlook: Outlook, unit_seconds: dict[str, float], hours: float) -> dic
     }
 
 
-def _sizes(plan: Plan, measured: Measurement | None) -> dict[str, int]:
+def _sizes(plan: Plan, measured: Measurement | None) -> dict[str, int | None]:
     """Estimate memory per worker and the arrays and weights to be written; reports need some hundred kB more."""
     if measured is None:
-        return {"memory_bytes": 0, "device_memory_bytes": 0, "disk_bytes": 0}
+        return {"memory_bytes": None, "device_memory_bytes": None, "disk_bytes": None}
     config, prepared = plan.record.config, plan.originals[0].prepared
     resident = plan.source.images.nbytes if prepared.loader == "resident" else 0
     on_device = resident if plan.record.resolved["device"] == "cuda" else 0
@@ -223,8 +281,8 @@ def _sizes(plan: Plan, measured: Measurement | None) -> dict[str, int]:
     num_bytes = 0 if is_prepared else plan.source.images.nbytes + 8 * len(plan.source.labels)
     row = 4 * len(config.shadows.queries)
     num_rows = len(plan.split.pool) + len(plan.split.unseen)
-    num_bytes += len(missing(plan.targets)) * (measured.weights_bytes + row * num_rows)
-    kept = measured.weights_bytes if config.execution.keep_shadow_models else 0
+    num_bytes += len(missing(plan.targets)) * (measured.alone.weights_bytes + row * num_rows)
+    kept = measured.alone.weights_bytes if config.execution.keep_shadow_models else 0
     num_shadows = sum(unit.num_models for unit in missing(plan.shadows))
     return {
         "memory_bytes": measured.memory_bytes + resident,

@@ -13,8 +13,12 @@ from ungan_dist import store
 from ungan_dist.attack.evidence import Remedies
 from ungan_dist.attack.intervals import SEEDS_FOR_T
 from ungan_dist.attack.power import Design, Power, auc_deviation, estimate_power
+from ungan_dist.config.audit import AuditConfig
+from ungan_dist.runs.finished import Finished
 from ungan_dist.runs.given import find_remedies
-from ungan_dist.runs.plan import Plan
+from ungan_dist.runs.plan import Extent, Plan
+from ungan_dist.runs.record import read_run
+from ungan_dist.runs.shadows import ShadowUnit
 from ungan_dist.runs.units import Unit, missing
 
 
@@ -42,31 +46,38 @@ class Outlook:
 
 def make_outlook(plan: Plan) -> Outlook:
     """Count the finished and missing units of a plan, and compute its power."""
-    config, draw = plan.record.config, plan.draws[0]
     units: list[Unit] = [*plan.targets, *plan.shadows]
     todo = missing(units)
-    spread, spread_from = _spread(plan.folder, len(draw.forget), len(draw.non_members))
+    models, shadows = (sum(unit.num_models for unit in todo if isinstance(unit, kind)) for kind in (Unit, ShadowUnit))
+    return _make_outlook(plan.record.config, plan.folder, plan.extent, todo=(models, shadows, len(todo)))
+
+
+def read_outlook(finished: Finished) -> Outlook | None:
+    """Return the outlook of a finished run from its record, without its data; ``None`` for an earlier version's run."""
+    if finished.work is None:
+        return None
+    return _make_outlook(read_run(finished.folder).config, finished.folder, Extent(**finished.work), todo=(0, 0, 0))
+
+
+def _make_outlook(config: AuditConfig, folder: Path, extent: Extent, *, todo: tuple[int, int, int]) -> Outlook:
+    """Make an outlook; ``todo`` counts the models, shadow models and units without a result."""
+    num_forget, num_non_members = extent.sizes["forget"], extent.sizes["non-members"]
+    spread, spread_from = _spread(folder, num_forget, num_non_members)
     design = Design(
-        num_forget=len(draw.forget),
-        num_non_members=len(draw.non_members),
+        num_forget=num_forget,
+        num_non_members=num_non_members,
         num_seeds=config.num_seeds,
         num_shadows=config.shadows.num_models,
         spread=spread,
     )
     return Outlook(
-        folder=plan.folder,
-        sizes={
-            "retain": len(draw.retain),
-            "forget": len(draw.forget),
-            "non-members": len(draw.non_members),
-            "unseen": len(plan.split.unseen),
-            "test": len(plan.split.test),
-        },
-        num_models=sum(unit.num_models for unit in units),
-        num_models_done=sum(unit.num_models for unit in units) - sum(unit.num_models for unit in todo),
-        num_shadows_done=config.shadows.num_models - sum(unit.num_models for unit in missing(plan.shadows)),
-        num_units=len(units),
-        num_units_done=len(units) - len(todo),
+        folder=folder,
+        sizes=extent.sizes,
+        num_models=extent.num_models,
+        num_models_done=extent.num_models - todo[0],
+        num_shadows_done=config.shadows.num_models - todo[1],
+        num_units=extent.num_units,
+        num_units_done=extent.num_units - todo[2],
         delta=config.attack.delta,
         design=design,
         power=estimate_power(design, config.attack.delta),

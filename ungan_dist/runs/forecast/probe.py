@@ -1,10 +1,11 @@
-"""Time one shadow model on a few real examples, in one worker."""
+"""Time one shadow model on a few real examples, in one worker, for a limited time."""
 
 from __future__ import annotations
 
 import dataclasses
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,11 +16,20 @@ from ungan_dist.data.prepared import prepare
 from ungan_dist.data.sources.source import Source
 from ungan_dist.runs.plan import Plan
 from ungan_dist.runs.shadows import Shadows, ShadowUnit, evaluate_shadows, train_shadows
+from ungan_dist.training.train import import_compiler
 from ungan_dist.training.weights import weights_bytes
-from ungan_dist.worker_process import run_in_process
+from ungan_dist.worker_process import Note, WorkerProcess
 
 MAX_BATCHES = 16
 """Batches in the probe's examples; half of them train, as in a real shadow model."""
+MAX_BYTES = 128 * 2**20
+"""Most bytes of pixels in the probe's examples."""
+FIRST_EXAMPLES = 8
+"""Examples of the first pass, half of which train."""
+GROWTH = 4
+"""Growth of a pass's examples over the last pass's, up to all examples of the probe."""
+START_S = 300.0
+"""Longest time for starting the process and preparing the examples."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -30,33 +40,53 @@ class Probe:
     """The run's first shadow unit, on the probe's examples."""
     source: Source
     seconds: float
-    """Time limit after the warm-up; one pass through the examples is always timed."""
+    """Time limit; the start of the process and the preparation of the examples do not count."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measurement:
-    """Rates and sizes that a probe measured."""
+class Timing:
+    """Rates from the largest pass that ended in time."""
 
-    shadow_seconds: float
-    """Training time per example, epoch and shadow model."""
-    target_seconds: float
-    """Training time per example and epoch of a model that is trained alone."""
+    train_seconds: float
+    """Training time per example, epoch and model."""
     query_seconds: float
     """Time to query one example, all views."""
     weights_bytes: int
     """Size of one model's file."""
+    num_examples: int
+    """Training examples of the pass."""
+    batch_size: int
+    epochs: int
+    is_cold: bool
+    """No other pass ran before it, so its time includes compilation and allocation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """What a probe measured."""
+
+    alone: Timing
+    """A model that is trained alone, as targets are."""
+    stacked: Timing | None = None
+    """Shadow models in a stack; ``None`` if the run stacks none, or none was timed."""
     memory_bytes: int
     """Peak host memory of the worker."""
     device_memory_bytes: int
     """Peak GPU memory of the worker."""
     elapsed_seconds: float
-    """Duration of the probe in the worker."""
+    """Duration of the probe in the worker, without its start."""
+
+    @property
+    def shadow_seconds(self) -> float:
+        """Training time per example, epoch and shadow model."""
+        return (self.stacked or self.alone).train_seconds
 
 
 def make_probe(plan: Plan, seconds: float) -> Probe:
     """Cut a run's first shadow unit down to a few batches of its data."""
     unit, source = plan.shadows[0], plan.source
-    num_examples = min(len(unit.pool), MAX_BATCHES * unit.train.batch_size) // 2 * 2
+    fit = max(FIRST_EXAMPLES, MAX_BYTES // int(source.images[0].nbytes))
+    num_examples = min(len(unit.pool), MAX_BATCHES * unit.train.batch_size, fit) // 2 * 2
     chosen = unit.pool[:num_examples]
     few = dataclasses.replace(
         source,
@@ -66,77 +96,127 @@ def make_probe(plan: Plan, seconds: float) -> Probe:
         ids=None,
         jpegs=tuple(source.jpegs[index] for index in chosen) if source.jpegs else (),
     )
-    return Probe(unit=dataclasses.replace(unit, pool=np.arange(num_examples)), source=few, seconds=seconds)
+    unit = dataclasses.replace(unit, pool=np.arange(num_examples), num_surplus=0)
+    return Probe(unit=unit, source=few, seconds=seconds)
 
 
-def run_locally(probe: Probe) -> Measurement:
-    """Run a probe in a process like those of the local pool.
+def run_probe(probe: Probe) -> Measurement | None:
+    """Run a probe in a new process of this machine, and end the process at the time limit.
+
+    Returns:
+        The last measurement, or ``None`` if not one pass ended in time.
 
     Raises:
         WorkerDied: the process died.
         CallFailed: training or querying raised.
+        TimeoutError: the process did not start.
     """
-    return run_in_process(_measure_with_one_thread, probe)
-
-
-def _measure_with_one_thread(probe: Probe) -> Measurement:
-    torch.set_num_threads(1)
-    return measure(probe)
-
-
-def measure(probe: Probe) -> Measurement:
-    """Train and query the probe's models; runs in a worker and leaves nothing on disk."""
-    start = time.perf_counter()
-    stacked = probe.unit.engine == "stacked"
+    worker, found = WorkerProcess(), None
     with tempfile.TemporaryDirectory(prefix="ungan-dist-plan-") as folder:
-        prepare(probe.source, Path(folder), loader=probe.unit.prepared.loader)
-        prepared = dataclasses.replace(probe.unit.prepared, output=folder, data_hash=probe.source.content_hash)
-        unit = dataclasses.replace(probe.unit, prepared=prepared)
-        alone = dataclasses.replace(unit, engine="serial", shadows=unit.shadows[:1])
-        seconds = probe.seconds / 2 if stacked else probe.seconds
-        target_seconds, query_seconds, num_bytes = _time_unit(alone, seconds)
-        shadow_seconds = _time_unit(unit, seconds)[0] if stacked else target_seconds
-    return Measurement(
-        shadow_seconds=shadow_seconds,
-        target_seconds=target_seconds,
-        query_seconds=query_seconds,
-        weights_bytes=num_bytes,
-        memory_bytes=_peak_memory(),
-        device_memory_bytes=torch.cuda.max_memory_allocated() if unit.device == "cuda" else 0,
-        elapsed_seconds=time.perf_counter() - start,
-    )
+        try:
+            worker.call(_measure, probe, Path(folder), with_notes=True)
+            deadline, is_ready = time.monotonic() + START_S, False
+            while worker.connection.poll(max(0.0, deadline - time.monotonic())):
+                answer = worker.receive()
+                if not isinstance(answer, Note):
+                    return answer
+                if is_ready:
+                    found = answer.content
+                else:
+                    deadline, is_ready = time.monotonic() + probe.seconds, True
+        finally:
+            worker.stop()
+    if not is_ready:
+        raise TimeoutError
+    return None if found is None else dataclasses.replace(found, elapsed_seconds=probe.seconds)
 
 
-def _time_unit(unit: ShadowUnit, seconds: float) -> tuple[float, float, int]:
-    """Warm up with one epoch, then time passes of 1, 2, 4 … epochs while time is left.
+def _measure(probe: Probe, folder: Path, send_note: Callable[[object], None]) -> Measurement:
+    torch.set_num_threads(1)
+    tempfile.tempdir = str(folder)  # a killed process removes no files
+    import_compiler()
+    unit = prepare_unit(probe, folder)
+    send_note("ready")
+    return measure(unit, probe.seconds, send_note)
 
-    The warm-up compiles and allocates, so it counts neither as a pass nor against the time. The difference of the last
-    two passes is free of the cost of starting a pass.
 
-    Returns:
-        Training time per example, epoch and model, query time per example and model, and the size of a model's file.
+def prepare_unit(probe: Probe, folder: Path) -> ShadowUnit:
+    """Prepare the probe's examples in a folder, and return the unit on them."""
+    prepare(probe.source, folder, loader=probe.unit.prepared.loader)
+    prepared = dataclasses.replace(probe.unit.prepared, output=str(folder), data_hash=probe.source.content_hash)
+    return dataclasses.replace(probe.unit, prepared=prepared)
+
+
+def measure(unit: ShadowUnit, seconds: float, on_pass: Callable[[Measurement], object] = lambda _: None) -> Measurement:
+    """Train and query models for some seconds; a pass that would end later is not begun.
+
+    Args:
+        unit: From :func:`prepare_unit`.
+        seconds: Time limit.
+        on_pass: Called after each pass with what is known so far.
     """
-    _time_pass(unit, 1)
-    deadline = time.perf_counter() + seconds
-    epochs, shorter = 1, None
-    training, querying, trained = _time_pass(unit, epochs)
-    while time.perf_counter() + 2 * (training + querying) <= deadline:
-        epochs, shorter = 2 * epochs, training
-        training, querying, trained = _time_pass(unit, epochs)
-    epoch_seconds = training / epochs
-    if shorter is not None and training > shorter:
-        epoch_seconds = (training - shorter) / (epochs / 2)
-    num_examples = len(unit.pool) * unit.num_models
-    return epoch_seconds / (num_examples / 2), querying / num_examples, len(weights_bytes(trained.models[0]))
+    start = time.perf_counter()
+
+    def measurement(alone: Timing, stacked: Timing | None = None) -> Measurement:
+        return Measurement(
+            alone=alone,
+            stacked=stacked,
+            memory_bytes=_peak_memory(),
+            device_memory_bytes=torch.cuda.max_memory_allocated() if unit.device == "cuda" else 0,
+            elapsed_seconds=time.perf_counter() - start,
+        )
+
+    is_stacked = unit.engine == "stacked"
+    single = dataclasses.replace(unit, engine="serial", shadows=unit.shadows[:1])
+    alone = _time_unit(
+        single, start + (seconds / 2 if is_stacked else seconds), lambda timing: on_pass(measurement(timing))
+    )
+    if not is_stacked:
+        return measurement(alone)
+    stacked = _time_unit(unit, start + seconds, lambda timing: on_pass(measurement(alone, timing)))
+    return measurement(alone, stacked)
 
 
-def _time_pass(unit: ShadowUnit, epochs: int) -> tuple[float, float, Shadows]:
-    """Train and query once, and return the seconds of each."""
+def _time_unit(unit: ShadowUnit, deadline: float, on_pass: Callable[[Timing], object]) -> Timing:
+    """Time passes over more and more examples, then of 1, 2, 4 … epochs, while the next one would end in time.
+
+    The first pass compiles and allocates. It is repeated while any time is left, and counts only if the caller ends the
+    process before. The difference of the last two passes over all examples is free of the cost of starting a pass.
+    """
+    number, epochs, shorter, is_cold = min(FIRST_EXAMPLES, len(unit.pool)), 1, None, True
+    while True:
+        training, querying, num_bytes = _time_pass(dataclasses.replace(unit, pool=unit.pool[:number]), epochs)
+        epoch_seconds = training / epochs
+        if shorter is not None and training > shorter:
+            epoch_seconds = (training - shorter) / (epochs / 2)
+        timing = Timing(
+            train_seconds=epoch_seconds / (number / 2 * unit.num_models),
+            query_seconds=querying / (number * unit.num_models),
+            weights_bytes=num_bytes,
+            num_examples=number // 2,
+            batch_size=min(unit.train.batch_size, number // 2),
+            epochs=epochs,
+            is_cold=is_cold,
+        )
+        on_pass(timing)
+        spent, before = training + querying, number * epochs
+        if is_cold:
+            is_cold, spent = False, 0.0
+        elif number < len(unit.pool):
+            number = min(GROWTH * number, len(unit.pool))
+        else:
+            epochs, shorter = 2 * epochs, training
+        if time.perf_counter() + spent * (number * epochs / before) > deadline:
+            return timing
+
+
+def _time_pass(unit: ShadowUnit, epochs: int) -> tuple[float, float, int]:
+    """Train and query once; return the seconds of each, and the size of a model's file."""
     start = time.perf_counter()
     trained = _train(unit, epochs)
     trained_at = time.perf_counter()
     evaluate_shadows(unit, trained)
-    return trained_at - start, time.perf_counter() - trained_at, trained
+    return trained_at - start, time.perf_counter() - trained_at, len(weights_bytes(trained.models[0]))
 
 
 def _train(unit: ShadowUnit, epochs: int) -> Shadows:

@@ -55,6 +55,8 @@ class Rehearsal:
     fused: tuple[str, ...]
     code: str | None
     """Folder that the user's factory is imported from."""
+    limit_s: float | None = None
+    """Seconds after which the rehearsal is cut short; the start of its process does not count. ``None``: never."""
 
 
 @dataclass(frozen=True, kw_only=True)

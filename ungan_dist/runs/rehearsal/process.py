@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from ungan_dist.runs.rehearsal.perform import BUILDING, Findings, Rehearsal, per
 from ungan_dist.training.given_weights import GivenWeights
 from ungan_dist.training.rehearsal.evaluation import MAX_EXAMPLES
 from ungan_dist.training.rehearsal.steps import MAX_BATCH
+from ungan_dist.training.train import import_compiler
 from ungan_dist.worker_process import CallFailed, WorkerDied, WorkerProcess
 
 MAX_BYTES = 8 * 2**20
@@ -40,28 +42,36 @@ def run_here(function: Callable[[Any], Any], argument: Any) -> Any:
     return function(argument)
 
 
+def needs_rehearsal(plan: Plan) -> bool:
+    """Return whether a plan has a user's model or weights, and results are missing."""
+    config = plan.record.config
+    brought = (config.model.factory, config.given.original, config.given.unlearned)
+    return any(brought) and bool(sort_out_absent(plan.folder, [*plan.targets, *plan.shadows])[1])
+
+
 def rehearse(
     plan: Plan,
     run_once: RunOnce = run_here,
     on_progress: ProgressCallback = silent,
+    *,
+    limit_s: float | None = None,
 ) -> None:
     """Rehearse a plan with a user's model or weights, unless all its results exist.
 
     Args:
         run_once: Calls a function where units are computed; defaults to this machine.
         on_progress: Called with what was found.
+        limit_s: Seconds after which the rehearsal is cut short, and a note says so; defaults to no limit.
 
     Raises:
         ConfigError: The run would fail, or its results would be noise.
         Unfinished: No worker of the cluster was free in time.
     """
-    config = plan.record.config
-    brought = (config.model.factory, config.given.original, config.given.unlearned)
-    if not any(brought) or not sort_out_absent(plan.folder, [*plan.targets, *plan.shadows])[1]:
+    if not needs_rehearsal(plan):
         return
     on_progress(remark("rehearsal", "every step of the run is tried on a few examples"))
     try:
-        findings = run_once(rehearse_in_process, make_rehearsal(plan))
+        findings = run_once(rehearse_in_process, dataclasses.replace(make_rehearsal(plan), limit_s=limit_s))
     except TimeoutError as error:
         raise Unfinished(
             "no worker rehearsed the run in time: other jobs may hold the cluster, see `ray status`; run again"
@@ -118,15 +128,23 @@ def _spread(indices: Int[np.ndarray, " set"], number: int) -> Int[np.ndarray, " 
 
 
 def rehearse_in_process(rehearsal: Rehearsal) -> Findings:
-    """Perform a rehearsal in a new process, and end it if it hangs; what kills the process is a finding."""
+    """Perform a rehearsal in a new process, and end it if it hangs or reaches its limit.
+
+    What kills the process is a finding.
+    """
     with tempfile.TemporaryDirectory(prefix="ungan-dist-rehearsal-") as folder:
         stage = Path(folder) / "stage"
         worker = WorkerProcess()
         try:
-            worker.call(perform, rehearsal, stage)
-            last, since = "", time.monotonic()
+            worker.call(_perform_in, Path(folder), rehearsal, stage)
+            last, since, began = "", time.monotonic(), None
             while not worker.connection.poll(0.2):
+                if began is None and stage.exists():
+                    began = time.monotonic()
                 now = _read_stage(stage)
+                most = rehearsal.limit_s
+                if most is not None and began is not None and time.monotonic() - began > most:
+                    return Findings(notes=(f"cut short after {most:g} s, at: {now}. `run` rehearses every step",))
                 if now != last:
                     last, since = now, time.monotonic()
                 limit = START_S if last == BUILDING else SILENCE_S
@@ -145,6 +163,12 @@ def rehearse_in_process(rehearsal: Rehearsal) -> Findings:
             return Findings(error=f"the rehearsal of the model failed at: {_read_stage(stage)}. {error}")
         finally:
             worker.stop()
+
+
+def _perform_in(folder: Path, rehearsal: Rehearsal, stage: Path) -> Findings:
+    tempfile.tempdir = str(folder)  # a killed process removes no files
+    import_compiler()
+    return perform(rehearsal, stage)
 
 
 def _read_stage(file: Path) -> str:
