@@ -28,7 +28,7 @@ def adv_neg_grads(request: Request, config: AdvNegGradsConfig) -> Unlearned:
     def cross_entropy(batch: Int[Tensor, " batch"], epoch: int) -> Float[Tensor, ""]:
         share = world.share(batch)
         images = gather(data, share, augment=request.train.augment, seed=derive_seed("augment", seed), epoch=epoch)
-        logits, labels = forward(model, images), data.labels[share]
+        logits, labels = forward(model, images, num_rows=len(batch)), data.labels[share]
         return world.partial_loss(lambda: functional.cross_entropy(logits, labels), len(share), len(batch), logits)
 
     curves: dict[str, list[float]] = {"retain cross-entropy": [], "forget cross-entropy": []}

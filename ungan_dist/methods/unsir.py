@@ -127,10 +127,10 @@ def _impair_by_batch(state: _State, epoch: int) -> float:
         noise = learn_noise(
             noise, noise_loss, steps=settings.noise_steps, learning_rate=settings.noise_learning_rate
         ).clamp(0, 1)
-        loss = rows.cross_entropy(forward(model, noise), noise_labels)
+        loss = rows.cross_entropy(rows.evaluate(model, noise), noise_labels)
         retain_rows, retain_share = _GlobalBatch(world, len(retain)), world.share(retain)
         loss = loss + retain_rows.cross_entropy(
-            forward(model, state.load_images(retain_share, retain_epoch)), data.labels[retain_share]
+            retain_rows.evaluate(model, state.load_images(retain_share, retain_epoch)), data.labels[retain_share]
         )
         share, num_rows = len(noise) + len(retain_share), len(forget) + len(retain)
         losses.append(take_step(loss, state.optimizer, model, share=share, num_rows=num_rows, world=world))
@@ -169,9 +169,10 @@ def _impair_by_class(state: _State, kept: Int[Tensor, " kept"], epoch: int) -> f
     for batch in iterate_batches(everything, state.request.train.batch_size, seed=state.seed, epoch=epoch):
         share = world.share(batch)
         noisy, real = share[share < num_noise] % len(noise), kept[share[share >= num_noise] - num_noise]
-        logits = forward(state.model, torch.cat([noise[noisy], state.load_images(real, epoch)]))
+        rows = _GlobalBatch(world, len(batch))
+        logits = rows.evaluate(state.model, torch.cat([noise[noisy], state.load_images(real, epoch)]))
         labels = torch.cat([state.noise_labels[noisy], data.labels[real]])
-        loss = _GlobalBatch(world, len(batch)).cross_entropy(logits, labels)
+        loss = rows.cross_entropy(logits, labels)
         model, num_rows = state.model, len(batch)
         losses.append(take_step(loss, state.optimizer, model, share=len(share), num_rows=num_rows, world=world))
     return float(world.sum(torch.stack(losses).mean()))
@@ -183,6 +184,9 @@ class _GlobalBatch:
 
     world: World
     num_rows: int
+
+    def evaluate(self, model: nn.Module, images: Tensor) -> Float[Tensor, "share classes"]:
+        return forward(model, images, num_rows=self.num_rows)
 
     def partial_mean(self, loss: Callable[[], Tensor], outputs: Tensor) -> Float[Tensor, ""]:
         return self.world.partial_loss(loss, len(outputs), self.num_rows, outputs)
@@ -197,7 +201,7 @@ def _against_labels(
     """Return the loss −CE(model(noise), labels) + penalty · mean ‖noise‖²."""
 
     def noise_loss(noise: Tensor) -> Tensor:
-        logits = forward(model, noise)
+        logits = rows.evaluate(model, noise)
         return rows.partial_mean(
             lambda: penalty * noise.flatten(1).square().sum(1).mean() - functional.cross_entropy(logits, labels),
             logits,
@@ -211,10 +215,10 @@ def _against_outputs(
 ) -> Callable[[Tensor], Tensor]:
     """Return the loss −MSE(model(noise), model(images))."""
     with torch.no_grad():
-        outputs = forward(model, images)
+        outputs = rows.evaluate(model, images)
 
     def noise_loss(noise: Tensor) -> Tensor:
-        logits = forward(model, noise)
+        logits = rows.evaluate(model, noise)
         return rows.partial_mean(lambda: -functional.mse_loss(logits, outputs), logits)
 
     return noise_loss

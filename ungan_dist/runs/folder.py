@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from ungan_dist.data.split import hash_array
 from ungan_dist.errors import ConfigError, explain_file_errors
 from ungan_dist.runs.finished import FINISHED_FILE
 from ungan_dist.runs.plan import Plan, make_plan
-from ungan_dist.runs.record import CONFIG_FILE, extend_config, write_record
+from ungan_dist.runs.record import CONFIG_FILE, extend_config, read_notes, write_record
 from ungan_dist.runs.rehearsal.process import rehearse
 from ungan_dist.runs.status import STATUS_FILE
 from ungan_dist.runs.storage.mirror import Mirror
@@ -28,7 +29,7 @@ def open_run(
     *,
     device: str | None = None,
     mirror: Mirror | None = None,
-    rehearse: Callable[[Plan], None] = rehearse,
+    rehearse: Callable[[Plan], tuple[str, ...]] = rehearse,
 ) -> Iterator[Plan]:
     """Plan a run and hold its folder for this process, with record, data and membership in place.
 
@@ -49,7 +50,7 @@ def open_run(
     plan = plan if extended == config else make_plan(extended, device=device)
     elsewhere = mirror is not None and (plan.folder / CONFIG_FILE).exists()  # its results are known when synchronised
     if not elsewhere:
-        rehearse(plan)
+        plan = _add_notes(plan, rehearse(plan))
     with explain_file_errors(plan.folder), store.run_lock(plan.folder):
         _refuse_folders(plan)
         store.remove_temporary_files(plan.folder)
@@ -63,8 +64,17 @@ def open_run(
             return
         with synchronised_run(mirror, plan) as plan:
             if elsewhere:
-                rehearse(plan)
+                plan = _add_notes(plan, rehearse(plan))
+                write_record(plan.folder, plan.record)
             yield plan
+
+
+def _add_notes(plan: Plan, notes: tuple[str, ...]) -> Plan:
+    """Add to the report what a rehearsal found; if there was none, what an earlier one found."""
+    earlier = () if notes else read_notes(plan.folder, plan.record)
+    new = [note for note in dict.fromkeys((*notes, *earlier)) if note not in plan.record.model_notes]
+    record = dataclasses.replace(plan.record, model_notes=(*plan.record.model_notes, *new))
+    return dataclasses.replace(plan, record=record, notes=[*plan.notes, *new])
 
 
 def _refuse_folders(plan: Plan) -> None:

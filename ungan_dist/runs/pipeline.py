@@ -85,8 +85,10 @@ def _start(plan: Plan, on_progress: progress.ProgressCallback, mirror: Mirror | 
     """Mark the run as running and show what it can conclude at most."""
     write_status(plan.folder, RunState.RUNNING)
     on_progress = record_progress(plan.folder, on_progress)
-    for line in outlook.summary_lines(outlook.make_outlook(plan)):
-        on_progress(progress.remark("plan", line))
+    found = outlook.make_outlook(plan)
+    work, power = outlook.summary_lines(found)
+    on_progress(progress.remark("plan", work))
+    on_progress(progress.remark("plan", power, is_warning=found.power.smallest_delta > found.delta))
     if mirror is not None:
         publish_status(mirror, plan)
     return on_progress

@@ -40,6 +40,8 @@ class Event:
     """Steps per hour at that pace; a step is a model in the main stages."""
     within: bool = False
     """Whether a unit in work reported it, between two steps or between two units."""
+    is_warning: bool = False
+    """Whether the note is shown even where progress is not."""
 
 
 ProgressCallback = Callable[[Event], None]
@@ -89,9 +91,9 @@ class Stage:
         )
 
 
-def remark(stage: str, note: str) -> Event:
+def remark(stage: str, note: str, *, is_warning: bool = False) -> Event:
     """Create an event with a note and no steps."""
-    return Event(stage=stage, done=0, total=0, seconds=0.0, seconds_left=None, note=note)
+    return Event(stage=stage, done=0, total=0, seconds=0.0, seconds_left=None, note=note, is_warning=is_warning)
 
 
 def silent(event: Event) -> None:
@@ -99,16 +101,21 @@ def silent(event: Event) -> None:
     del event
 
 
+def _warn(event: Event) -> None:
+    if event.is_warning:
+        print(f"ungan-dist: warning: {describe_event(event)}", file=sys.stderr, flush=True)
+
+
 @contextlib.contextmanager
 def progress(kind: Literal["auto", "rich", "plain", "json", "none"]) -> Iterator[ProgressCallback]:
-    """Yield a callback that shows events on standard error, or ignores them.
+    """Yield a callback that shows events on standard error.
 
     Args:
         kind: ``rich`` is a live display, ``plain`` a few lines per stage, ``json`` one JSON object per event. ``auto``
-            is ``rich`` on a terminal or in a notebook, else ``plain``.
+            is ``rich`` on a terminal or in a notebook, else ``plain``. ``none`` shows warnings alone.
     """
     if kind == "none":
-        yield silent
+        yield _warn
     elif kind == "json":
         yield _json_line
     elif kind == "plain" or (kind == "auto" and not _can_redraw()):
@@ -178,6 +185,7 @@ def describe_event(event: Event, *, with_note: bool = True) -> str:
 
 def _json_line(event: Event) -> None:
     values = asdict(event)
+    del values["is_warning"]
     values["seconds"] = round(event.seconds, 1)
     values["seconds_left"] = None if event.seconds_left is None else round(event.seconds_left, 1)
     values["per_hour"] = None if event.per_hour is None else round(event.per_hour, 1)

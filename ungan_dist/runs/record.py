@@ -137,6 +137,13 @@ def describe_cut_purge(folder: Path) -> str:
 _UNCHANGEABLE = ("identity", "data_hash", "given_hash", "architecture", "resolved", "results_version")
 
 
+def read_notes(folder: Path, record: RunRecord) -> tuple[str, ...]:
+    """Read the notes on the model from a run's folder; none if it holds no such run."""
+    if not (folder / CONFIG_FILE).exists() or read_plain(folder).get("run_hash") != record.run_hash:
+        return ()
+    return tuple(read_plain(folder).get("model_notes", ()))
+
+
 def extend_config(config: AuditConfig, folder: Path, record: RunRecord) -> AuditConfig:
     """Extend a config by what the run in a folder was asked before; append-only fields never shrink."""
     if not (folder / CONFIG_FILE).exists() or read_plain(folder).get("run_hash") != record.run_hash:

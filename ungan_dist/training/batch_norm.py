@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -18,37 +18,69 @@ from ungan_dist.training.world import World
 BatchNorm = batchnorm._BatchNorm  # pyright: ignore[reportPrivateUsage]
 
 
-def forward(model: Callable[[Tensor], Tensor], images: Float[Tensor, "batch channels height width"]) -> Tensor:
+def forward(
+    model: nn.Module,
+    images: Float[Tensor, "share channels height width"],
+    *,
+    num_rows: int | None = None,
+    call: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
     """Return the outputs of a model that may be in training mode, also for a batch of one example.
 
-    One example may give a batch norm a single value per channel, whose variance is undefined. Such a layer uses its
-    running statistics for this batch and leaves them unchanged. Every other layer and batch is as usual.
+    One example may give a batch norm a single value per channel, whose variance is undefined. For this batch, all batch
+    norms of the model then use their running statistics and leave them unchanged, as in eval mode. If only that layer
+    did, its running statistics would not fit what the layers before it normalise in another way, and gradients would
+    grow without bound. Every other layer and batch is as usual.
+
+    Args:
+        images: this process's share of a batch.
+        num_rows: size of the batch; defaults to the share's.
+        call: evaluates the model; defaults to the model itself.
     """
-    if len(images) != 1:
-        return model(images)
-    with _running_statistics_for_single_values():
-        return model(images)
+    call = call or model
+    alone = len(images) == 1 if num_rows is None else num_rows == 1
+    if not alone and len(images) != 1:
+        return call(images)
+    norms = [
+        module
+        for module in model.modules()
+        if isinstance(module, BatchNorm) and module.training and module.running_mean is not None
+        # one that is shared counts the values of all processes itself
+        and (alone or not (isinstance(module, GlobalBatchNorm) and module.is_shared))
+    ]
+    if not norms or not _gives_single_values(model, call, images, norms):
+        return call(images)
+    with _in_eval_mode(norms):
+        return call(images)
+
+
+@torch.no_grad()
+def _gives_single_values(
+    model: nn.Module, call: Callable[[Tensor], Tensor], images: Tensor, norms: Iterable[BatchNorm]
+) -> bool:
+    """Return whether an image of this size gives one of the batch norms a single value per channel."""
+    watched = {norm: norm.num_features for norm in norms}
+    found = False
+
+    def look(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        nonlocal found
+        found |= bool(inputs) and inputs[0].numel() == watched.get(module)
+
+    # in eval mode, no statistics change and no layer draws at random
+    with _in_eval_mode(model.modules()), register_module_forward_pre_hook(look):
+        call(images if len(images) else images.new_zeros(1, *images.shape[1:]))
+    return found
 
 
 @contextlib.contextmanager
-def _running_statistics_for_single_values() -> Iterator[None]:
-    frozen: list[nn.Module] = []
-
-    def freeze(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        if not isinstance(module, BatchNorm) or not module.training or module.running_mean is None:
-            return
-        if isinstance(module, GlobalBatchNorm) and module.is_shared:
-            return  # it counts the values of all processes itself
-        if inputs and inputs[0].numel() == module.num_features:
-            module.training = False
-            frozen.append(module)
-
-    handle = register_module_forward_pre_hook(freeze)
+def _in_eval_mode(modules: Iterable[nn.Module]) -> Iterator[None]:
+    changed = [module for module in modules if module.training]
     try:
+        for module in changed:
+            module.training = False
         yield
     finally:
-        handle.remove()
-        for module in frozen:
+        for module in changed:
             module.training = True
 
 
@@ -88,11 +120,7 @@ class GlobalBatchNorm(BatchNorm):
         total = counts.sum()
         mean = (counts * means).sum(0) / total
         variance = (all_deviations + counts * (means - mean).square()).sum(0) / total
-        if num_values > 1 or total > 1:
-            self._track(mean.detach(), variance.detach() * total / (total - 1))
-        elif self.running_mean is not None and self.running_var is not None:
-            # one value in all processes; the zeros keep the graph that every process must pass backward
-            mean, variance = self.running_mean + 0 * mean, self.running_var + 0 * variance
+        self._track(mean.detach(), variance.detach() * total / (total - 1))
         shape = (1, -1, *(1 for _ in input.shape[2:]))
         output = (input - mean.view(shape)) * (variance + self.eps).rsqrt().view(shape)
         return output if self.weight is None else output * self.weight.view(shape) + self.bias.view(shape)

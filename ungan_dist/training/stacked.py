@@ -53,7 +53,7 @@ def train_stacked(
     def single_loss(
         weights: dict[str, Tensor], statistics: dict[str, Tensor], images: Tensor, labels: Tensor
     ) -> Tensor:
-        logits = forward(lambda batch: functional_call(skeleton, (weights, statistics), (batch,)), images)
+        logits = forward(skeleton, images, call=lambda batch: functional_call(skeleton, (weights, statistics), (batch,)))
         return functional.cross_entropy(logits, labels)
 
     all_losses = torch.vmap(single_loss)

@@ -99,7 +99,7 @@ def train_pass(
     shares = [world.share(batch) for batch in global_batches]
     pictures = gather_batches(data, shares, augment=augment, seed=derive_seed("augment", seed), epoch=epoch)
     for batch, share, images in zip(global_batches, shares, pictures, strict=True):
-        logits = forward(model, images)
+        logits = forward(model, images, num_rows=len(batch))
         part = world.partial_loss(lambda: loss(logits, labels[share]), len(share), len(batch), logits)  # noqa: B023 - called at once
         part = take_step(part, optimizer, model, share=len(share), num_rows=len(batch), world=world)
         total, num_steps = total + part, num_steps + 1

@@ -84,3 +84,11 @@ def test_a_run_is_rehearsed_until_it_is_finished(
     second = run_command("run", *words)
     assert second.returncode == 0
     assert "rehearsal" not in second.stderr
+    page = next((tmp_path / "out").rglob("report.html"))
+    assert "The model returns probabilities" in page.read_text()  # kept for the second report
+    page.unlink()
+    assert run_command("run", *words[:-1], "none").stderr == ""
+    assert "The model returns probabilities" in page.read_text()
+    fresh = run_command("run", *words[:-1], "none", "--output", str(tmp_path / "fresh"))
+    assert "warning: rehearsal: The model returns probabilities" in fresh.stderr
+    assert "warning: plan: expected 90 % interval" in fresh.stderr

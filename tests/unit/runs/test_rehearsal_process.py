@@ -66,8 +66,10 @@ class Recording:
 def test_notes_are_progress_and_a_busy_cluster_is_no_error_of_the_model(tmp_path: Path) -> None:
     plan = make_plan(small_config(tmp_path, model=ModelConfig(factory="misbehaving_models:Net")))
     events: list[Event] = []
-    process.rehearse(plan, Recording(process.Findings(notes=("one", "two"))), events.append)
-    assert [event.note for event in events][-2:] == ["one", "two"]
+    notes = process.rehearse(plan, Recording(process.Findings(notes=("one", "two"), summary="tried")), events.append)
+    assert notes == ("one", "two")
+    assert [event.note for event in events] == ["every step of the run is tried on a few examples", *notes, "tried"]
+    assert [event.is_warning for event in events] == [False, True, True, False]
     assert {event.stage for event in events} == {"rehearsal"}
     with pytest.raises(ConfigError, match="leave that out"):
         process.rehearse(plan, Recording(process.Findings(error="leave that out")))

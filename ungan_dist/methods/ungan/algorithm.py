@@ -19,7 +19,6 @@ from ungan_dist.kernels import critic_loss, critic_sgd_step, generator_loss
 from ungan_dist.methods.request import Request, Unlearned
 from ungan_dist.methods.ungan.critic_network import init_critic
 from ungan_dist.methods.ungan.sampler import Sampler
-from ungan_dist.training.batch_norm import forward
 
 
 def ungan(request: Request, config: UnGANConfig) -> Unlearned:
@@ -136,7 +135,7 @@ def fine_tuning_step(
     images, labels = sampler.sample_retain()
     with torch.no_grad():
         teacher = original(images).log_softmax(1)
-    logits = forward(generator, images)
+    logits = sampler.evaluate(generator, images)
     student = logits.log_softmax(1)
     # kl_div(a, b) computes KL(b ‖ a)
     second, first = (teacher, student) if config.kl_direction == "student_first" else (student, teacher)

@@ -56,7 +56,7 @@ class Sampler:
     def sample_forget(self, name: str, generator: nn.Module) -> Float[Tensor, "batch features"]:
         """Return z_f = G(x_f)‖y_f, or z'_f for the stream ``forget 2``."""
         epoch, indices = self._next(name)
-        logits = forward(generator, self._images(name, epoch, indices, self._augment))
+        logits = self.evaluate(generator, self._images(name, epoch, indices, self._augment))
         return self._critic_input(logits, indices)
 
     def sample_unseen(self, name: str) -> Float[Tensor, "batch features"]:
@@ -74,6 +74,10 @@ class Sampler:
         epoch, indices = self._next("retain")
         images = self._images("retain", epoch, indices, self._request.train.augment)
         return images, self._request.data.labels[indices]
+
+    def evaluate(self, generator: nn.Module, images: Float[Tensor, "share ..."]) -> Float[Tensor, "share classes"]:
+        """Return G(x) for this process's share of a batch."""
+        return forward(generator, images, num_rows=self._batch_size)
 
     def sample_epsilon(self) -> Float[Tensor, "batch 1"]:
         """Draw ε ~ U(0, 1), one per row or per batch; it depends only on the seed and the number of the step."""

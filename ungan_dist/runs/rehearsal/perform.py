@@ -66,6 +66,9 @@ class Findings:
     error: str = ""
     """Why the run would fail or be in vain, and the remedy; empty if it would not."""
     notes: tuple[str, ...] = ()
+    """Properties of the model that the report must state."""
+    summary: str = ""
+    """What was tried, and how long it took."""
 
 
 def perform(rehearsal: Rehearsal, stage_file: Path) -> Findings:
@@ -94,7 +97,7 @@ def perform(rehearsal: Rehearsal, stage_file: Path) -> Findings:
         f"company, in {time.perf_counter() - start:.1f} s"
     )
     rest = f"; batches of {left_out} would have taken too long" if left_out else ""
-    return Findings(notes=(*dict.fromkeys(notes), f"{done}{rest}"))
+    return Findings(notes=tuple(dict.fromkeys(notes)), summary=f"{done}{rest}")
 
 
 def _check(rehearsal: Rehearsal, begin: Callable[[str], None]) -> tuple[list[str], Evaluated]:

@@ -55,20 +55,23 @@ def rehearse(
     on_progress: ProgressCallback = silent,
     *,
     limit_s: float | None = None,
-) -> None:
+) -> tuple[str, ...]:
     """Rehearse a plan with a user's model or weights, unless all its results exist.
 
     Args:
         run_once: Calls a function where units are computed; defaults to this machine.
-        on_progress: Called with what was found.
+        on_progress: Called with what was tried.
         limit_s: Seconds after which the rehearsal is cut short, and a note says so; defaults to no limit.
+
+    Returns:
+        Notes on the model for the report; empty if nothing was rehearsed.
 
     Raises:
         ConfigError: The run would fail, or its results would be noise.
         Unfinished: No worker of the cluster was free in time.
     """
     if not needs_rehearsal(plan):
-        return
+        return ()
     on_progress(remark("rehearsal", "every step of the run is tried on a few examples"))
     try:
         findings = run_once(rehearse_in_process, dataclasses.replace(make_rehearsal(plan), limit_s=limit_s))
@@ -79,7 +82,9 @@ def rehearse(
     if findings.error:
         raise ConfigError(findings.error)
     for note in findings.notes:
-        on_progress(remark("rehearsal", note))
+        on_progress(remark("rehearsal", note, is_warning=True))
+    on_progress(remark("rehearsal", findings.summary))
+    return findings.notes
 
 
 def make_rehearsal(plan: Plan) -> Rehearsal:
@@ -144,7 +149,7 @@ def rehearse_in_process(rehearsal: Rehearsal) -> Findings:
                 now = _read_stage(stage)
                 most = rehearsal.limit_s
                 if most is not None and began is not None and time.monotonic() - began > most:
-                    return Findings(notes=(f"cut short after {most:g} s, at: {now}. `run` rehearses every step",))
+                    return Findings(summary=f"cut short after {most:g} s, at: {now}. `run` rehearses every step")
                 if now != last:
                     last, since = now, time.monotonic()
                 limit = START_S if last == BUILDING else SILENCE_S
