@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ungan_dist import store
 from ungan_dist.config.audit import AuditConfig
 from ungan_dist.config.identity import RESULTS_VERSION, appended, identity, plain
+from ungan_dist.data.sources.layout import is_output
 from ungan_dist.errors import ConfigError
 from ungan_dist.files import cache_folder, hash_bytes
 from ungan_dist.runs.record import data_path, folder_of, given_paths, read_plain, read_run
@@ -222,7 +223,7 @@ def _stat(path: Path) -> list[int]:
 
 
 def _fingerprint(place: Path, suffixes: tuple[str, ...] = ("",)) -> str:
-    """Return a hash of the names, sizes and times of a file, or of everything in a folder, links followed."""
+    """Return a hash of the names, sizes and times of a file, or of a folder without runs in it, links followed."""
     if not place.is_dir():
         return str(_stat(place))
     lines: list[str] = []
@@ -232,6 +233,7 @@ def _fingerprint(place: Path, suffixes: tuple[str, ...] = ("",)) -> str:
             folders.clear()
             continue
         visited.add(real)
+        folders[:] = [name for name in folders if not is_output(Path(folder, name))]
         lines += [f"{folder}/{name} {_stat(Path(folder, name))}" for name in names if name.endswith(suffixes)]
     return hash_bytes("\n".join(sorted(lines)).encode())
 

@@ -66,14 +66,20 @@ def folder_of(config: AuditConfig, run_hash: str) -> Path:
     """Return the run folder: its given name, or the recipe's name with the first digits of the hash.
 
     Raises:
-        ConfigError: The output is object storage, which has no folder here.
+        ConfigError: The output is object storage, which has no folder here, or the folder of the data themselves.
     """
     if is_url(config.output):
         raise ConfigError(
             f"the output must be a folder for this command, got {config.output}: only ungan-dist run and its kin take "
             f"object storage"
         )
-    return Path(config.output).resolve() / (config.execution.run_name or f"{config.name}-{run_hash[:8]}")
+    output = Path(config.output).resolve()
+    if config.source.path is not None and output == Path(config.source.path).expanduser().resolve():
+        raise ConfigError(
+            f"--output {config.output} is the folder of the data, which runs would be mixed with: choose another, "
+            f"such as {output / 'runs'}"
+        )
+    return output / (config.execution.run_name or f"{config.name}-{run_hash[:8]}")
 
 
 def write_record(folder: Path, record: RunRecord) -> None:

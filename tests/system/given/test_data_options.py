@@ -39,13 +39,20 @@ def test_plan_shows_sets_that_follow_the_data(mixed: Path) -> None:
     )
 
 
+def test_the_folder_of_the_data_is_no_output(mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(mixed)
+    for output in (mixed, ".", "bright/.."):
+        refused = run_command("run", "custom", "--source.path", ".", "--source.resize", "8", "--output", output)
+        assert_refused(refused, "is the folder of the data", "such as", "runs")
+
+
 @pytest.mark.process
 @pytest.mark.usefixtures("without_figures")
 def test_a_run_on_resized_pictures_is_finished_continued_and_purged(
     mixed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(mixed.parent)
-    arguments = ("custom", "--source.path", mixed, "--source.resize", "8", "--methods", "original,retrain", *SHORT)
+    monkeypatch.chdir(mixed)  # the output lies within the data
+    arguments = ("custom", "--source.path", ".", "--source.resize", "8", "--methods", "original,retrain", *SHORT)
     first = run_command("run", *arguments)
     assert first.returncode == 0, first.stderr
     (run,) = Path("out").glob("custom-*")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Iterable
@@ -31,6 +32,8 @@ _HIDDEN_FOLDERS = (
 )
 _WORDS = re.compile(r"[-._ 0-9]+")
 _SHOWN = 5
+_LOOKED_AT = 64
+"""Entries of a folder that are looked at to recognise an output of runs, which holds little but runs."""
 
 _SIGNATURES = (
     (rb"\x89PNG\r\n\x1a\n", "PNG"),
@@ -88,8 +91,24 @@ def is_side_folder(name: str) -> bool:
     return name.casefold() in (*_SIDE_FOLDERS, *_HIDDEN_FOLDERS)
 
 
+def is_output(folder: Path) -> bool:
+    """Return whether a folder is a run, or the output of runs, which may lie within the data that they read."""
+    if is_run(folder):
+        return True
+    with os.scandir(folder) as entries:
+        seen = [entry for entry in itertools.islice(entries, _LOOKED_AT) if not is_side_file(entry.name)]
+    runs = [entry for entry in seen if entry.is_dir() and is_run(Path(entry.path))]
+    return bool(runs) and all(entry in runs or entry.name in ("data", "shadows") for entry in seen)
+
+
+def is_run(folder: Path) -> bool:
+    """Return whether a folder holds the record of a run."""
+    record = folder / "config.json"
+    return record.is_file() and b'"run_hash"' in record.read_bytes()
+
+
 def list_folder(folder: Path) -> tuple[list[Path], list[Path]]:
-    """List the folders and the files in a folder, sorted, without the folders of tools.
+    """List the folders and the files in a folder, sorted, without the folders of tools and the outputs of runs.
 
     Raises:
         ValueError: An entry is neither, such as a broken link or a pipe, or a folder is hidden.
@@ -99,7 +118,7 @@ def list_folder(folder: Path) -> tuple[list[Path], list[Path]]:
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir():
-                if is_side_folder(entry.name):
+                if is_side_folder(entry.name) or is_output(Path(entry.path)):
                     continue
                 if entry.name.startswith("."):
                     raise ValueError(f"{entry.path} would not be read, because it is hidden: rename it or move it")

@@ -103,7 +103,7 @@ def test_a_file_that_is_neither_picture_nor_side_file_is_refused(tmp_path, name,
 
 
 @pytest.mark.parametrize("place", ["cat", ".", "train.parquet"])
-def test_side_files_and_folders_of_tools_are_passed_over(tmp_path, place):
+def test_side_files_folders_of_tools_and_runs_are_passed_over(tmp_path, place):
     is_parquet = place.endswith("parquet")
     written = write_sets(tmp_path, [place] if is_parquet else ["."])
     folder = tmp_path if is_parquet else tmp_path / place
@@ -122,6 +122,11 @@ def test_side_files_and_folders_of_tools_are_passed_over(tmp_path, place):
     for name in (".git", ".cache", "__MACOSX", "@eaDir"):
         (folder / name).mkdir()
         (folder / name / "0.png").write_bytes(encode(random_pictures(1)[0]))
+    for name in ("runs/data/0123", "runs/custom-0123/figures", "old-run/models"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "images.npy").write_bytes(b"something else")
+    for name in ("runs/custom-0123", "old-run"):
+        (folder / name / "config.json").write_text('{"run_hash": "0123"}')
     np.testing.assert_array_equal(read_source("auto", tmp_path).images, next(iter(written.values())))
 
 
