@@ -44,7 +44,9 @@ def forward(
     norms = [
         module
         for module in model.modules()
-        if isinstance(module, BatchNorm) and module.training and module.running_mean is not None
+        if isinstance(module, BatchNorm)
+        and module.training
+        and module.running_mean is not None
         # one that is shared counts the values of all processes itself
         and (alone or not (isinstance(module, GlobalBatchNorm) and module.is_shared))
     ]
@@ -59,7 +61,7 @@ def _gives_single_values(
     model: nn.Module, call: Callable[[Tensor], Tensor], images: Tensor, norms: Iterable[BatchNorm]
 ) -> bool:
     """Return whether an image of this size gives one of the batch norms a single value per channel."""
-    watched = {norm: norm.num_features for norm in norms}
+    watched: dict[nn.Module, int] = {norm: norm.num_features for norm in norms}
     found = False
 
     def look(module: nn.Module, inputs: tuple[Any, ...]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -53,8 +54,8 @@ def train_stacked(
     def single_loss(
         weights: dict[str, Tensor], statistics: dict[str, Tensor], images: Tensor, labels: Tensor
     ) -> Tensor:
-        logits = forward(skeleton, images, call=lambda batch: functional_call(skeleton, (weights, statistics), (batch,)))
-        return functional.cross_entropy(logits, labels)
+        call = functools.partial(functional_call, skeleton, (weights, statistics))
+        return functional.cross_entropy(forward(skeleton, images, call=call), labels)
 
     all_losses = torch.vmap(single_loss)
     state: dict[str, Any] = {f"parameter {name}": parameter for name, parameter in parameters.items()}

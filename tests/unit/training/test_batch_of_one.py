@@ -1,4 +1,4 @@
-"""A batch of one example in training: where a batch norm would see one value per channel, all use running statistics."""
+"""A batch of one example in training: where a batch norm would see one value per channel, all use running ones."""
 
 from __future__ import annotations
 
