@@ -94,7 +94,10 @@ def render_kuberay_job(
         for volume in pod["volumes"]:
             if "persistentVolumeClaim" in volume:
                 volume["persistentVolumeClaim"]["claimName"] = claim
-    return _HEADER.format(recipe=recipe) + yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=120)
+    text = _HEADER.format(recipe=recipe) + yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=120)
+    if secrets := find_secrets(text):  # in the name of the image or of the claim
+        raise ConfigError(f"the manifest would contain {', '.join(secrets)}: name the image and the claim without it")
+    return text
 
 
 def _resize_worker_group(group: dict[str, Any], *, gpus: int, gpus_per_node: int) -> None:

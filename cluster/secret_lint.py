@@ -15,7 +15,7 @@ _SECRETS = {
     "a private key": re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY"),
     "a cloud access key": re.compile(r"\b(AKIA|ASIA|AROA)[0-9A-Z]{16}\b|\bAIza[0-9A-Za-z_-]{35}\b"),
     "a service token": re.compile(r"\b(ghp|gho|ghs|glpat|hf|xox[abp])[_-][0-9A-Za-z-]{16,}\b"),
-    "a Ray token": re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])"),
+    "a Ray token": re.compile(r"(?<![0-9a-f])(?<!sha256:)[0-9a-f]{64}(?![0-9a-f])"),
     "a URL with a password": re.compile(r"(://|%3A%2F%2F)[^/\s:@]*(:|%3A)[^/\s]+(@|%40)", re.IGNORECASE),
     "a URL option with a secret": re.compile(rf"[?&;]{SECRET_NAME}=[^\s&;'\"$~/{{<]", re.IGNORECASE),
 }

@@ -13,6 +13,7 @@ from ungan_dist.commands.streams import prepare_streams
 from ungan_dist.errors import ConfigError, Terminated, Unfinished, suggest
 from ungan_dist.files import escape_controls
 from ungan_dist.store import CorruptResult
+from ungan_dist.urls import refuse_secret_words
 
 _HELP = """\
 ungan-dist: make a trained model forget some of its data, and measure what an attack can still detect.
@@ -70,6 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command and exit with its code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        refuse_secret_words(given)
         sys.exit(_dispatch(given))
     except ConfigError as error:
         print(f"ungan-dist: {escape_controls(str(error))}", file=sys.stderr)

@@ -256,6 +256,10 @@ def read_array(path: Path, *, mapped: bool = False) -> np.ndarray:
         return np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
     except (ValueError, EOFError) as error:
         raise CorruptResult(f"{path} is not a readable array ({error}): delete it and run again") from error
+    except MemoryError:
+        if not mapped:
+            read_array(path, mapped=True)  # raises CorruptResult if the file is shorter than its header states
+        raise
 
 
 def read_arrays(paths: Sequence[Path]) -> np.ndarray:

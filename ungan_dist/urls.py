@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from ungan_dist.errors import ConfigError
@@ -67,6 +68,37 @@ def refuse_credentials(url: str) -> None:
             f"the URL of the output on {parts.netloc.rpartition('@')[2]} holds credentials, which every list of "
             f"processes shows: remove them and use the environment or the provider's own files"
         )
+
+
+_WORD = re.compile(r"(?:://?|//)[^/?#\s]*:[^/?#\s]*@")
+_MISTYPED = re.compile(r"(?:^|=)(s3|gs|gcs|abfss?):/?(?!/)", re.IGNORECASE)
+
+
+def refuse_secret_words(words: Sequence[str]) -> None:
+    """Refuse a command line that contains a URL with a secret, or one of storage with a missing slash.
+
+    Raises:
+        ConfigError: One of the words contains it; the message does not repeat it.
+
+    Examples:
+        >>> refuse_secret_words(["run", "digits", "--output", "s3://bucket/runs?region=eu-west-1"])
+        >>> refuse_secret_words(["runs", "s3://me:secret@bucket/runs"])  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ...
+        ungan_dist.errors.ConfigError: the command contains a URL with a password, which every list of processes ...
+    """
+    for word in words:
+        found = ["a URL with a password"] if _WORD.search(word) else []
+        if ":/" in word:
+            options = "&".join(re.split("[?#]", word)[1:])
+            found += [f"the URL option {name}" for name in _secret_options(options)]
+        if found:
+            raise ConfigError(
+                f"the command contains {' and '.join(found)}, which every list of processes shows: remove it and use "
+                f"the environment or the provider's own files"
+            )
+        if mistyped := _MISTYPED.search(word):
+            raise ConfigError(f"{word} is neither a folder nor a URL: object storage is {mistyped[1]}://BUCKET/PATH")
 
 
 def _secret_options(query: str) -> list[str]:

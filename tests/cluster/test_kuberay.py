@@ -209,6 +209,7 @@ def test_a_run_name_becomes_a_valid_kubernetes_name() -> None:
         (["--output", "/tmp/runs"], "--output must be under /results, or object storage, got '/tmp/runs'"),
         (["--output", "runs"], "got 'runs'"),
         (["--source.path", "https://user:word@host/data"], "the command contains a URL with a password"),
+        (["--claim", "ghp_" + 20 * "a"], "the manifest would contain a service token"),
         (["--penalty", "x"], "penalty"),
     ],
 )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ungan_dist.files import escape_controls
+
 USAGE = """\
 usage: ungan-dist prepare RECIPE [--rebuild] [OPTIONS]
 
@@ -26,7 +28,10 @@ def main(arguments: list[str]) -> int:
     from ungan_dist.data.ffcv.file import BetonLocation, prepare_beton
     from ungan_dist.data.sources.source import load_source
     from ungan_dist.errors import ConfigError
+    from ungan_dist.urls import is_url
 
+    if is_url(config.output):
+        raise ConfigError(f"prepare writes a folder, not to {config.output}: a run uploads what it needs by itself")
     try:
         source = load_source(config.source)
     except (ValueError, OSError) as error:
@@ -40,5 +45,5 @@ def main(arguments: list[str]) -> int:
     print(
         f"{source.title}: {num_examples:,} pictures of {height} × {width} × {channels}, {facts['num_jpegs']:,} as JPEG"
     )
-    print(place.path)
+    print(escape_controls(str(place.path)))
     return 0

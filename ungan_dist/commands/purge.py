@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ungan_dist.commands.parser import Parser
 from ungan_dist.errors import ConfigError, Unfinished
+from ungan_dist.files import escape_controls
 from ungan_dist.urls import is_url
 
 USAGE = """\
@@ -56,12 +57,13 @@ def main(arguments: list[str]) -> int:
             f"the purge stopped at {error.filename or own.run} ({error.strerror}). Forget data remain: make the files "
             f"and folders writable, and purge again"
         ) from error
-    print("\n  ".join([f"{done.folder}: {len(done.removed)} files {verb}", *done.removed]))
+    print(escape_controls("\n  ".join([f"{done.folder}: {len(done.removed)} files {verb}", *done.removed])))
     if done.affected:
-        print(f"runs that lose shared files: {', '.join(done.affected)}")
+        print(escape_controls(f"runs that lose shared files: {', '.join(done.affected)}"))
     for note in (*done.doubts, *done.notes):
-        print(f"note: {note}", file=sys.stderr)
+        print(escape_controls(f"note: {note}"), file=sys.stderr)
     if done.in_use:
         lines = [f"{name}: {', '.join(users)}" for name, users in done.in_use.items()]
-        print("\n  ".join(["not removed, because other runs use it (see --shared):", *lines]), file=sys.stderr)
+        listing = "\n  ".join(["not removed, because other runs use it (see --shared):", *lines])
+        print(escape_controls(listing), file=sys.stderr)
     return 0 if done.complete else Unfinished.exit_code

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from ungan_dist.commands.parser import Parser
+from ungan_dist.files import escape_controls
 from ungan_dist.urls import is_url
 
 USAGE = """\
@@ -33,7 +34,7 @@ def main(arguments: list[str]) -> int:
 
         mirror, here, damaged = fetch_run(folder)
         for line in damaged:
-            print(f"damaged, therefore left out: {line}", file=sys.stderr)
+            print(escape_controls(f"damaged, therefore left out: {line}"), file=sys.stderr)
     elif finished := find_report(here):
         return show(finished.report, finished.folder)
     record = read_run(here)

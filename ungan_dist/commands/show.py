@@ -25,15 +25,16 @@ def show(report: Report, folder: Path, *, url: str | None = None) -> int:
         console.width = max(console.width, WIDTH)
     console.print(build_terminal_table(report, min(console.width, WIDTH)))
     if report.copies:
-        print(f"warning: {report.copies} The first are: {', '.join(report.copied)}", file=sys.stderr)
-    print(f"report: {folder / 'report.html'}")
+        warning = f"warning: {report.copies} The first are: {', '.join(report.copied)}"
+        print(escape_controls(warning), file=sys.stderr)
+    print(escape_controls(f"report: {folder / 'report.html'}"))
     if url is not None:
         print(f"run: {url}")
     if report.failures:
         print("these failed, and would fail again (--execution.retry-failed tries again):", file=sys.stderr)
         for failure in report.failures:
             where = f" (traceback: {folder / failure.traceback})" if failure.traceback else ""
-            print(f"  {escape_controls(failure.sentence)}{where}", file=sys.stderr)
+            print(f"  {escape_controls(failure.sentence + where)}", file=sys.stderr)
     if report.status == "PARTIAL":
         print("partial: run the same command again. Missing:", *report.missing, sep="\n  ", file=sys.stderr)
     return RunState(report.status).exit_code

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ungan_dist.commands.parser import Parser
 from ungan_dist.errors import ConfigError
+from ungan_dist.files import escape_controls
 from ungan_dist.urls import is_url
 
 USAGE = """\
@@ -68,17 +69,17 @@ def _verify(folder: Path, damaged: list[str], own: argparse.Namespace) -> int:
     try:
         record = read_run(folder)
     except DamagedRecord as error:
-        print(f"corrupt: {error}", file=sys.stderr)
+        print(escape_controls(f"corrupt: {error}"), file=sys.stderr)
         print(RunState.CORRUPT)
         return RunState.CORRUPT.exit_code
     recomputation = Recomputation(factory=own.model, trust=own.trust) if own.recompute else None
     found = verify(record, folder.resolve(), recomputation=recomputation)
     for line in (*damaged, *found.corrupt):
-        print(f"corrupt: {line}", file=sys.stderr)
+        print(escape_controls(f"corrupt: {line}"), file=sys.stderr)
     for line in found.failed:
-        print(f"failed: {line}", file=sys.stderr)
+        print(escape_controls(f"failed: {line}"), file=sys.stderr)
     for line in found.missing:
-        print(f"missing: {line}", file=sys.stderr)
+        print(escape_controls(f"missing: {line}"), file=sys.stderr)
     state = RunState.CORRUPT if damaged else found.state
     print(state)
     return state.exit_code
@@ -97,6 +98,6 @@ def _verify_quickly(run: str) -> int:
         state, lines = RunState.CORRUPT, [str(error)]
     words = {RunState.CORRUPT: "corrupt", RunState.WITH_FAILURES: "failed"}
     for line in lines:
-        print(f"{words.get(state, 'missing')}: {line}", file=sys.stderr)
+        print(escape_controls(f"{words.get(state, 'missing')}: {line}"), file=sys.stderr)
     print(state)
     return state.exit_code

@@ -114,6 +114,17 @@ def write_status(
         store.write_record(folder / STATUS_FILE, asdict(status))
 
 
+def clear_reasons(folder: Path) -> None:
+    """Remove the texts of errors from a run's status, because they may name examples; a damaged status is deleted."""
+    path = folder / STATUS_FILE
+    if path.is_file() and not path.is_symlink():
+        status = read_status(folder)
+        if status is None:
+            path.unlink()
+        elif status.error or status.failed:
+            store.write_record(path, asdict(replace(status, error="", failed=[])))
+
+
 def record_progress(folder: Path, on_progress: ProgressCallback) -> ProgressCallback:
     """Wrap a callback so that progress is also written to the run's status, at once when a stage begins or ends."""
     written, stage = -math.inf, ""

@@ -20,6 +20,7 @@ from ungan_dist.errors import ConfigError
 from ungan_dist.files import hash_file
 from ungan_dist.report.redact import redact_page
 from ungan_dist.runs.record import PURGED_FILE, PURGING_FILE, RunRecord, describe_missing_run, read_purge, read_run
+from ungan_dist.runs.status import clear_reasons
 from ungan_dist.runs.upkeep.links import find_linked, locate
 from ungan_dist.runs.upkeep.shared_files import NAME_LENGTH, find_neighbours, find_shared_files, list_files
 
@@ -73,9 +74,10 @@ def plan_purge(folder: Path, *, shared: bool = False, models: bool = False) -> P
     folder = locate(folder)
     record = read_run(folder)
     few = _count_forgotten(folder, record) < FEW
+    kept = _Kept(folder, models=models, few=few)
     found = find_shared_files(folder, record)
     in_use = {} if shared else {file: sorted(users) for file, users in found.users.items() if users}
-    removed = {f"{folder.name}/{path}" for path in list_files(folder) if not _is_kept(path, models, few)}
+    removed = {f"{folder.name}/{path}" for path in list_files(folder) if not kept.holds(path)}
     removed |= {f"{folder.name}/{path}" for path in list_files(folder) if not (folder / path).exists()}  # broken links
     removed |= {*found.users, *_interrupted(folder)} - set(in_use)
     linked = find_linked(folder, removed)
@@ -114,12 +116,14 @@ def purge(folder: Path, *, shared: bool = False, models: bool = False) -> Purge:
         store.write_record(folder / PURGING_FILE, {"removed": done.removed})
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         _clean_report(done, now)
+        kept = _Kept(folder, models=models, few=done.few)
         for marker in folder.glob("results/*/*.json"):  # so that an unlearned model can still be loaded
             _update(
                 marker,
-                lambda files: {name: hash for name, hash in files.items() if _is_kept(name, models, done.few)},
+                lambda files: {name: hash for name, hash in files.items() if kept.holds(name)},
                 facts=("weights",) if done.few else None,
             )
+        clear_reasons(folder)
         for name in done.removed:
             _remove(output / name)
         is_busy = any(store.is_locked(other) for other in find_neighbours(folder))
@@ -173,9 +177,26 @@ def _lock(stack: contextlib.ExitStack, folder: Path) -> None:
         raise ConfigError(f"a process is at work on {folder}: end it before its data are purged") from error
 
 
-def _is_kept(path: str, models: bool, few: bool) -> bool:
-    is_removed = (models and path.startswith("models/")) or (few and _AGGREGATE.fullmatch(path))
-    return bool(_KEPT.fullmatch(path)) and not is_removed
+class _Kept:
+    """The files of a run that a purge keeps: known names, of which figures and models must be those of a marker."""
+
+    def __init__(self, folder: Path, *, models: bool, few: bool) -> None:
+        self._folder, self._models, self._few = folder, models, few
+        self._hashes: dict[str, str] = {}
+        for marker in (folder / "report.json", *folder.glob("results/*/*.json")):
+            with contextlib.suppress(store.CorruptResult, OSError):
+                self._hashes |= store.read_marker(marker)["files"]
+
+    def holds(self, path: str) -> bool:
+        """Return whether a file, named relative to the run folder, is kept."""
+        is_removed = (self._models and path.startswith("models/")) or (self._few and _AGGREGATE.fullmatch(path))
+        if is_removed or not _KEPT.fullmatch(path):
+            return False
+        if not path.startswith(("models/", "figures/")):
+            return True
+        with contextlib.suppress(OSError):
+            return hash_file(self._folder / path) == self._hashes.get(path)
+        return False
 
 
 def _count_forgotten(folder: Path, record: RunRecord) -> int:

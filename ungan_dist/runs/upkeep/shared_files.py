@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,6 +18,11 @@ from ungan_dist.runs.upkeep.forget_copies import ForgetPictures, collect_forget_
 
 NAME_LENGTH = 16
 """Digits of a data set's hash in the name of its folder."""
+_OURS = re.compile(
+    r"data/[^/]+/(images\.npy|labels\.npy|manifest\.json|data\.beton|beton\.json)"
+    r"|shadows/[^/.]+(\.json|\.npy|/.*)|.*/\.[^/]+\.tmp"
+)
+"""Names that this software gives to files beside the runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +63,15 @@ def find_shared_files(folder: Path, record: RunRecord) -> SharedFiles:
         users = {run for run, other in runs.items() if other is None or fleet_identity(other) == fleet}
         ids = [unit.id for unit in (*plan.shadows, *blocks_of(plan).candidates())]
         found.users.update(dict.fromkeys(_files_of_units(output, ids), users))
+    beside = {name for place in ("data", "shadows") for name in list_files(output, place)} - set(found.users)
+    linked = {
+        name for name in beside if name.count("/") == 1 and (output / name).is_dir()
+    }  # a data set on another disk
+    if unknown := sorted(name for name in beside - linked if not _OURS.fullmatch(name)):
+        found.doubts.append(
+            f"{len(unknown)} files in {output / 'data'} and {output / 'shadows'} are not from this software and may "
+            f"hold forget data: check them, and delete or move them by hand. The first is {output / unknown[0]}"
+        )
     return found
 
 
