@@ -68,6 +68,7 @@ def load(
             architecture=record.architecture,
             channels=record.channels,
             num_classes=record.num_classes,
+            size=record.image_size,
             given=model,
             trust=trust,
         )

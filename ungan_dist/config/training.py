@@ -18,9 +18,11 @@ class ModelConfig:
     width: int = 16
     """Channels of the small CNN's first stage; the ResNets ignore it."""
     factory: str | None = field(default=None, metadata=ADDED)
-    """``module:function`` of your own; overrides the name. It is called with ``num_classes=`` and, if it accepts one,
-    ``channels=``. It returns an nn.Module that maps [batch, channels, height, width] to [batch, num_classes]. A run is
-    identified by this text and by the names and shapes of the model's weights, not by their code."""
+    """``module:function`` of your own, of torchvision or of timm (``timm:resnet18``); overrides the name. It is called
+    with ``num_classes=`` and, if it names one, ``channels=`` or ``in_chans=``. It returns an nn.Module that maps
+    [batch, channels, height, width] to [batch, num_classes]; the convolution that the images enter is fitted to their
+    channels. A run is identified by this text and by the names and shapes of the model's weights, not by their
+    code."""
 
     def __post_init__(self) -> None:
         positive(width=self.width)

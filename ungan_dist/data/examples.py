@@ -71,6 +71,11 @@ class Examples:
     def device(self) -> torch.device:
         return self.images.device
 
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the images."""
+        return self.images.shape[1], self.images.shape[2]
+
     def implementation(self, operation: str) -> Literal["reference", "fused"]:
         """Return the implementation of an operation."""
         return "fused" if operation in self.fused else "reference"

@@ -57,6 +57,11 @@ class RunRecord:
     model_notes: tuple[str, ...] = ()
     """Notes for the report on the user's own model, which only its code can give."""
 
+    @property
+    def image_size(self) -> tuple[int, int] | None:
+        """Height and width of the pictures, as far as the record has them."""
+        return None if self.pixels is None else (self.pixels.height, self.pixels.width)
+
 
 class DamagedRecord(ConfigError):
     """A record of a run differs from what was written."""

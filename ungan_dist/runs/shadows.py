@@ -144,6 +144,11 @@ def evaluate_shadows(unit: ShadowUnit, trained: Shadows) -> Float[np.ndarray, "m
 
 def _fresh(unit: ShadowUnit, data: Examples, seed: int, world: World) -> nn.Module:
     model = build(
-        unit.model, channels=data.images.shape[-1], num_classes=data.num_classes, seed=seed, device=data.device
+        unit.model,
+        channels=data.images.shape[-1],
+        num_classes=data.num_classes,
+        seed=seed,
+        device=data.device,
+        size=data.image_size,
     )
     return use_global_statistics(model, world) if world.size > 1 and unit.train.sync_batch_norm else model

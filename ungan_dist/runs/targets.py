@@ -206,6 +206,7 @@ def _fresh(unit: TargetUnit, data: Examples, purpose: str, world: World) -> nn.M
         num_classes=data.num_classes,
         seed=derive_seed(purpose, unit.seed),
         device=data.device,
+        size=data.image_size,
     )
     return use_global_statistics(model, world) if world.size > 1 and unit.train.sync_batch_norm else model
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import enum
+import functools
 import importlib
 import inspect
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -15,18 +18,26 @@ from torch.nn.parameter import is_lazy
 
 from ungan_dist.config.identity import content_hash
 
+CHANNELS = ("channels", "in_chans")
+"""Parameters that receive the number of channels."""
+PRETRAINED = ("pretrained", "pretrained_backbone")
+WEIGHTS = ("weights", "weights_backbone")
+"""Parameters with which libraries choose the weights to load, as flags and as names or members of an enumeration."""
+
 
 def call_factory(factory: str, channels: int, num_classes: int) -> nn.Module:
-    """Import and call the user's ``module:function``.
+    """Import and call the user's ``module:function``, or ``create_model(function)`` of a module that has it, as timm.
 
     Raises:
-        ValueError: no such module or function, or it raises, exits, or returns no module.
+        ValueError: no such module or function, or it raises, exits, returns no module, or would load weights.
     """
     module, _, name = factory.partition(":")
     add_import_path(os.getcwd())
     with run_user_code(f"model.factory {factory}: importing {module}"):
         imported = importlib.import_module(module)
     function = getattr(imported, name, None)
+    if function is None and _makes_by_name(create := getattr(imported, "create_model", None)):
+        function = functools.partial(create, name, pretrained=False, in_chans=channels)
     if not callable(function):
         place = getattr(imported, "__file__", None) or "Python itself"
         raise ValueError(f"model.factory {factory}: {module}, imported from {place}, has no function {name!r}")
@@ -37,24 +48,65 @@ def call_function(function: Callable[..., object], subject: str, channels: int, 
     """Call the user's function; the subject names it in messages.
 
     Raises:
-        ValueError: it raises, exits, or returns no module.
+        ValueError: it raises, exits, returns no module, or would load weights.
     """
+    with run_user_code(f"{subject}: reading its parameters"):
+        parameters = inspect.signature(function).parameters
+    _refuse_pretrained(parameters.values(), subject)
+    # not because of **kwargs, which torchvision's functions pass on to models that take no channels
+    given = {name: channels for name in CHANNELS if name in parameters} | {"num_classes": num_classes}
+    lacking = [one.name for one in parameters.values() if _is_required(one) and one.name not in given]
+    if lacking:
+        remedy = (
+            "write module:NAME of the model, such as timm:resnet18"
+            if _makes_by_name(function)
+            else ("write a function of your own that calls it")
+        )
+        raise ValueError(
+            f"{subject} needs {', '.join(lacking)}, and is called with num_classes and, if it names it, channels: "
+            f"{remedy}"
+        )
     with run_user_code(f"{subject}, called with num_classes={num_classes}, channels={channels},"):
-        parameters = inspect.signature(function).parameters.values()
-        # not because of **kwargs, which torchvision's functions pass on to models that take no channels
-        takes_channels = any(one.name == "channels" for one in parameters)
-        model = function(num_classes=num_classes, **({"channels": channels} if takes_channels else {}))
+        model = function(**given)
     if not isinstance(model, nn.Module):
         raise ValueError(f"{subject} must return an nn.Module, got {type(model).__name__}")
     return model
 
 
+def _makes_by_name(function: object) -> TypeGuard[Callable[..., object]]:
+    """Whether it is a function as timm's ``create_model(model_name, pretrained, **options)``."""
+    if not callable(function):
+        return False
+    with contextlib.suppress(ValueError, TypeError):  # it has no signature
+        return next(iter(inspect.signature(function).parameters), "") == "model_name"
+    return False
+
+
+def _is_required(parameter: inspect.Parameter) -> bool:
+    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return parameter.default is inspect.Parameter.empty and parameter.kind not in kinds
+
+
+def _refuse_pretrained(parameters: Iterable[inspect.Parameter], subject: str) -> None:
+    """Refuse a function that loads weights unless it is called otherwise; they may have learned forget examples."""
+    for one in parameters:
+        is_named = isinstance(one.default, str | os.PathLike | enum.Enum) and bool(one.default)
+        if (one.name in PRETRAINED and (one.default is True or is_named)) or (one.name in WEIGHTS and is_named):
+            off = f"{one.name}={None if one.name in WEIGHTS else False}"
+            raise ValueError(
+                f"{subject} loads weights that were trained elsewhere, unless it is called with {off} (the default of "
+                f"{one.name} is {one.default!r}). They may have learned the forget examples, and every model would "
+                f"start from them. Write a function of your own that calls it with {off}, or with the weights you want"
+            )
+
+
 @contextlib.contextmanager
-def run_user_code(subject: str) -> Iterator[None]:
+def run_user_code(subject: str, *, remedy: str = "") -> Iterator[None]:
     """Print the block's output to stderr, and re-raise its exceptions as ValueError naming the user's code.
 
     Args:
         subject: names the code; the subject of the message.
+        remedy: what to do if the code raises, as the end of the message.
 
     Raises:
         ValueError: the block raised, or called ``sys.exit``, which would end the command as a success.
@@ -71,7 +123,7 @@ def run_user_code(subject: str) -> Iterator[None]:
     except SystemExit as error:
         raise ValueError(f"{subject} called sys.exit({error.code!r}): leave that out") from error
     except Exception as error:  # user code may raise anything
-        raise ValueError(f"{subject} raised {type(error).__name__}: {error}") from error
+        raise ValueError(f"{subject} raised {type(error).__name__}: {error}{remedy}") from error
 
 
 def add_import_path(folder: str | None) -> None:

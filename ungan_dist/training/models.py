@@ -12,6 +12,7 @@ from ungan_dist.config.training import ModelConfig
 from ungan_dist.data.seeds import derive_seed
 from ungan_dist.training.copying import copy_model
 from ungan_dist.training.factories import call_factory, run_user_code
+from ungan_dist.training.first_layer import fit_first_layer
 
 
 class SmallCNN(nn.Module):
@@ -56,12 +57,27 @@ def _resnet18(channels: int, num_classes: int, *, cifar_stem: bool) -> nn.Module
     return model
 
 
-def build(config: ModelConfig, *, channels: int, num_classes: int, seed: int, device: torch.device) -> nn.Module:
-    """Build a classifier with the initial weights of a seed; the global random state is unchanged."""
+def build(
+    config: ModelConfig,
+    *,
+    channels: int,
+    num_classes: int,
+    seed: int,
+    device: torch.device,
+    size: tuple[int, int] | None = None,
+) -> nn.Module:
+    """Build a classifier with the initial weights of a seed; the global random state is unchanged.
+
+    Args:
+        size: Height and width of the images. The first layer of a user's model is fitted to their channels; without a
+            size, it is not.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed("weights", seed))
         if config.factory is not None:
             model: nn.Module = call_factory(config.factory, channels, num_classes)
+            if size is not None:
+                fit_first_layer(model, channels, size)
         elif config.name == "small_cnn":
             model = SmallCNN(channels, num_classes, config.width)
         else:

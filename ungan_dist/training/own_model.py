@@ -10,6 +10,7 @@ from torch import nn
 
 from ungan_dist.config.training import ModelConfig
 from ungan_dist.training.factories import call_function, hash_architecture
+from ungan_dist.training.first_layer import fit_first_layer
 from ungan_dist.training.models import build
 
 GivenModel = nn.Module | Callable[..., nn.Module] | str
@@ -21,6 +22,7 @@ def make_model(
     architecture: str,
     channels: int,
     num_classes: int,
+    size: tuple[int, int] | None = None,
     given: GivenModel | None = None,
     trust: bool = False,
 ) -> nn.Module:
@@ -31,6 +33,7 @@ def make_model(
         architecture: The architecture in the record; empty for a built-in model.
         channels: Channels of the images.
         num_classes: Number of classes.
+        size: Height and width of the images; without them, no first layer is fitted to the channels.
         given: The module itself, the function that makes it, or the function's name ``module:function``.
         trust: Import and call the function that the record names.
 
@@ -48,9 +51,12 @@ def make_model(
         model = given.cpu()
     elif given is None or isinstance(given, str):
         config = config if given is None else dataclasses.replace(config, factory=given)
-        model = build(config, channels=channels, num_classes=num_classes, seed=0, device=torch.device("cpu"))
+        device = torch.device("cpu")
+        model = build(config, channels=channels, num_classes=num_classes, seed=0, device=device, size=size)
     else:
         model = call_function(given, f"model {getattr(given, '__name__', given)}", channels, num_classes)
+        if size is not None:
+            fit_first_layer(model, channels, size)
     if architecture and hash_architecture(model) != architecture:
         raise ValueError(
             f"the model ({type(model).__name__}) has another architecture than when the run was made: name the "

@@ -12,7 +12,8 @@ from ungan_dist.config.audit import AuditConfig
 from ungan_dist.data.seeds import seed_layers
 from ungan_dist.data.sources.source import Source
 from ungan_dist.training.batch_norm import use_global_statistics
-from ungan_dist.training.factories import check_trainable, hash_architecture, run_user_code
+from ungan_dist.training.factories import call_factory, check_trainable, hash_architecture, run_user_code
+from ungan_dist.training.first_layer import fit_first_layer
 from ungan_dist.training.given_weights import locate_given_weights, select_weights
 from ungan_dist.training.models import build
 from ungan_dist.training.weights import load_state
@@ -23,8 +24,8 @@ def check_models(config: AuditConfig, source: Source) -> tuple[str, list[str]]:
     """Build the classifier and load each given file of weights; ``runs.rehearsal`` then calls it.
 
     Returns:
-        Hash of the architecture of a user's model, empty for a built-in model; and notes on what was read from files of
-        weights.
+        Hash of the architecture of a user's model, empty for a built-in model; and notes on its first layer and on what
+        was read from files of weights.
 
     Raises:
         ValueError: the factory fails, the model cannot be trained, or weights do not fit.
@@ -34,7 +35,7 @@ def check_models(config: AuditConfig, source: Source) -> tuple[str, list[str]]:
         return "", []
     model = _build(config, source)
     check_trainable(model)
-    notes: list[str] = []
+    notes = _describe_fit(config, source)
     for weights in files:
         selection = select_weights(model, weights)
         load_state(model, Path(weights.path), selection.state)
@@ -140,7 +141,19 @@ def check_logits(
 
 def _build(config: AuditConfig, source: Source) -> nn.Module:
     channels, device = source.images.shape[-1], torch.device("cpu")
-    return build(config.model, channels=channels, num_classes=source.num_classes, seed=0, device=device)
+    size = source.images.shape[1], source.images.shape[2]
+    return build(config.model, channels=channels, num_classes=source.num_classes, seed=0, device=device, size=size)
+
+
+def _describe_fit(config: AuditConfig, source: Source) -> list[str]:
+    """Return a note if the first layer of the user's model was fitted to the images."""
+    if config.model.factory is None:
+        return []
+    channels = source.images.shape[-1]
+    with torch.random.fork_rng(devices=[]):
+        as_given = call_factory(config.model.factory, channels, source.num_classes)
+        note = fit_first_layer(as_given, channels, (source.images.shape[1], source.images.shape[2]))
+    return [note] if note else []
 
 
 def _check_empty_batch(model: nn.Module, nothing: Float[Tensor, "0 channels height width"]) -> None:

@@ -110,10 +110,12 @@ def _check(rehearsal: Rehearsal, begin: Callable[[str], None]) -> tuple[list[str
     add_import_path(rehearsal.code)
     device, train = torch.device(rehearsal.device), rehearsal.train
     data = _examples(rehearsal, device)
-    channels, num_classes = rehearsal.images.shape[-1], rehearsal.num_classes
+    (_, height, width, channels), num_classes = rehearsal.images.shape, rehearsal.num_classes
 
     def new_model(seed: int) -> nn.Module:
-        return build(rehearsal.model, channels=channels, num_classes=num_classes, seed=seed, device=device)
+        return build(
+            rehearsal.model, channels=channels, num_classes=num_classes, seed=seed, device=device, size=(height, width)
+        )
 
     rebuild = None if rehearsal.model.factory is None else functools.partial(new_model, 3)
     model, notes = check_build(new_model, device)

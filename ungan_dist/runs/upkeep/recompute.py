@@ -76,6 +76,7 @@ class Recomputation:
                 architecture=record.architecture,
                 channels=record.channels,
                 num_classes=record.num_classes,
+                size=record.image_size,
                 given=self.factory,
                 trust=self.trust,
             )

@@ -111,7 +111,16 @@ class _Evaluation:
     def __call__(self, images: Tensor, *, seed: int = 0) -> Tensor:
         shape = tuple(images.shape[1:])
         subject = f"the model cannot take images of shape {shape} (channels, height, width), {len(images)} at once: it"
-        with watch_settings("forward of the model"), watch_input(images), run_user_code(subject), seed_everything(seed):
+        remedy = (
+            ". If the model is made for other images: a factory that names channels receives their number, and "
+            "--source.resize N resizes them"
+        )
+        with (
+            watch_settings("forward of the model"),
+            watch_input(images),
+            run_user_code(subject, remedy=remedy),
+            seed_everything(seed),
+        ):
             outputs: object = self._model(images)
         return check_logits(outputs, images, self._num_classes, model=self._model, weights=self._weights)
 
