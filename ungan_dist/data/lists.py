@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import re
+import unicodedata
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -195,21 +196,29 @@ def _by_id(
     repeated: set[str] = set()
     if len(positions) < len(source.ids):
         repeated = {id for id, count in Counter(source.ids).items() if count > 1}
+    composed: dict[str, str] = {}
+    if not all(word in positions for _, word in entries):
+        # file systems differ in whether an accent is part of its letter
+        composed = {unicodedata.normalize("NFC", id): id for id in positions}
+    found: list[int] = []
     for place, word in entries:
-        if word not in positions:
+        known = word if word in positions else composed.get(unicodedata.normalize("NFC", word))
+        if known is None:
             number = next((id for id in source.ids if _is_number(id)), None)
             such = f"it has ids such as {_shown(source.ids[0] if number is None else number)}"
             remedy = ', and a list holds ids or indices, not both; head a column of indices "index"'
             if number is not None:
                 remedy = ", and where ids are numbers, a number is an id"
             raise ValueError(
-                f"{path}, {place}: the data has no example {_shown(word)}; {such}{remedy}{_hint(place, word)}"
+                f"{path}, {place}: the data has no example {_shown(word)}; {such}{remedy}"
+                f"{_hint(place, word)}{_hint_at_path(word, source.ids)}"
             )
-        if word in repeated:
+        if known in repeated:
             raise ValueError(
                 f"{path}, {place}: more than one example of the data has the id {_shown(word)}: make ids unique"
             )
-    return np.array([positions[word] for _, word in entries], dtype=np.int64)
+        found.append(positions[known])
+    return np.array(found, dtype=np.int64)
 
 
 def _by_index(path: Path, entries: list[Entry], source: Source) -> Int[np.ndarray, " listed"]:
@@ -218,11 +227,21 @@ def _by_index(path: Path, entries: list[Entry], source: Source) -> Int[np.ndarra
         # int() also reads "1_0"
         if re.fullmatch(r"[+-]?[0-9]+", word) is None:
             known = f"it has ids such as {_shown(source.ids[0])}" if source.ids else "it has no ids: list indices"
-            raise ValueError(f"{path}, {place}: the data has no example {_shown(word)}; {known}{_hint(place, word)}")
+            hint = _hint(place, word) + _hint_at_path(word, source.ids or ())
+            raise ValueError(f"{path}, {place}: the data has no example {_shown(word)}; {known}{hint}")
         # int() has another error for thousands of digits
         if len(word) > 20 or not 0 <= int(word) <= last:
             raise ValueError(f"{path}, {place}: index {_cut(word)} is out of range, must be 0 … {last}")
     return np.array([int(word) for _, word in entries], dtype=np.int64)
+
+
+def _hint_at_path(word: str, ids: Sequence[str]) -> str:
+    """Name the example that a whole path, a path of Windows, or a bare file name may mean."""
+    parts = word.replace("\\", "/").split("/")
+    ends = ["/".join(parts[start:]) for start in range(len(parts))]
+    known = set(ids)
+    meant = [end for end in ends if end in known] or [id for id in ids if id.endswith(f"/{ends[-1]}")]
+    return f". If {_shown(meant[0])} is meant, write it so" if len(meant) == 1 else ""
 
 
 def _hint(place: str, word: str) -> str:

@@ -173,6 +173,12 @@ def _identify(path: Path, content: bytes, key: str | None) -> str:
 
 def _read(path: Path, content: bytes) -> Any:
     """Read what a file holds, as plain containers of tensors."""
+    part = re.search(r"-(\d+)-of-(\d+)\.|\.index\.json$", path.name)
+    if part and part[2] != "00001":
+        raise ValueError(
+            f"{path} is one of several files of a checkpoint: load the model, and save model.state_dict() in one file "
+            f"with safetensors.torch.save_file"
+        )
     # a safetensors file begins with eight bytes of length, then JSON, which no checkpoint does
     if path.suffix.lower() == ".safetensors" or content[8:9] == b"{":
         return read_safetensors(path, content)

@@ -62,6 +62,9 @@ def listed(folder: Path, content: str | bytes, ids: tuple[str, ...] | None, name
         (" a\nb\n", (" a", "b", *PATHS[2:]), [0, 1]),
         ('"a, ""b"""\n', ('a, "b"', *PATHS[1:]), [0]),
         ("\ufeff3\n", None, [3]),
+        # an accent as part of its letter, and as a sign of its own
+        ("id\ngr\u00f6\u00dfe\n", ("gro\u0308\u00dfe", *PATHS[1:]), [0]),
+        ("id\ngro\u0308\u00dfe\n", (PATHS[0], "gr\u00f6\u00dfe", *PATHS[2:]), [1]),
     ],
 )
 def test_the_named_column_is_read(
@@ -93,6 +96,9 @@ def test_the_named_column_is_read(
         ("id\n3\n", PATHS, "line 2: the data has no example '3'.*c0/0000.png.*\"index\""),
         ("index\n3\n", NUMBERS, "headed as indices, but the data has ids that are numbers \\('1000'\\)"),
         ("5\n6\n", ("932.0", *PATHS[1:]), "line 1: the data has no example '5'.*'932.0'.*a number is an id"),
+        ("id\n0003.png\n", PATHS, r"If 'c3/0003.png' is meant, write it so"),
+        ("c3\\0003.png\n", PATHS, r"no example 'c3\\+0003.png'.*If 'c3/0003.png' is meant"),
+        ("id\n/data/pics/c3/0003.png\n", PATHS, r"If 'c3/0003.png' is meant"),
         (f"{PATHS[3]}\n4\n", PATHS, "line 2: the data has no example '4'.*ids or indices, not both"),
         (f"{PATHS[3]}\n{PATHS[4]}\n\n{PATHS[3]}\n", PATHS, "line 4: example 'c3/0003.png' is listed at line 1 already"),
         ("3\n+3\n", None, r"line 2: example \+3 is listed at line 1 already"),

@@ -105,6 +105,16 @@ def test_other_files_are_refused_with_a_remedy(tmp_path: Path, name: str) -> Non
     assert "\x1b" not in str(refused.value)
 
 
+@pytest.mark.parametrize("name", ["model-00001-of-00002.safetensors", "model.safetensors.index.json"])
+def test_one_of_several_files_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(safetensors.torch.save(dict(list(state().items())[:1])))
+    with pytest.raises(ValueError, match=r"one of several files of a checkpoint.*in one file"):
+        read(tmp_path / name)
+    (tmp_path / name).rename(tmp_path / "model-00001-of-00001.safetensors")
+    with pytest.raises(ValueError, match="does not hold weights"):
+        read(tmp_path / "model-00001-of-00001.safetensors")
+
+
 @pytest.mark.parametrize("kind", ["zip", "legacy", "safetensors"])
 def test_damage_anywhere_in_a_file_is_reported(tmp_path: Path, kind: str) -> None:
     """A few hundred flipped bytes raise a dozen kinds of errors inside torch."""
