@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import random
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from damage_trials import NUM_DAMAGES, RECORD, SEED, Trial, make_two_runs, patch_slow_parts, try_damage
+from damage_trials import NUM_DAMAGES, OPTIONS, RECORD, SEED, Trial, make_two_runs, patch_slow_parts, try_damage
 from damages import KINDS
+from in_process import run_command
 
 NUM_IN_CI = 60
 NUM_PARTS = 6
@@ -45,6 +48,30 @@ def test_random_damages_are_found_and_healed_or_refused(
     assert not failures, "\n\n".join(failures)
     recorded = {(one["kind"], one["verify"], one["run"]) for one in record["outcomes"]}
     assert {(one.kind, one.verify, one.run) for one in outcomes} <= recorded
+
+
+@pytest.mark.parametrize(
+    ("name", "lost"),
+    [
+        ("data/*/images.npy", "run/results/1/fine_tuning.json"),
+        ("run/models/1/original.safetensors", "run/results/1/fine_tuning.json"),
+        ("shadows/*.npy", "run/results/0/original.json"),
+    ],
+)
+def test_a_damage_that_no_time_shows_is_healed_before_the_file_is_used(
+    two_runs: Path, tmp_path: Path, name: str, lost: str
+) -> None:
+    output = shutil.copytree(two_runs, tmp_path / "out", copy_function=shutil.copy2)
+    path = sorted(output.glob(name))[0]
+    before = path.read_bytes()
+    KINDS["bit flipped, time kept"](random.Random(SEED), path)
+    assert path.read_bytes() != before
+    (output / lost).unlink()
+    again = run_command("run", "digits", *OPTIONS, "--output", output)
+    assert again.returncode == 0, again.stderr
+    assert path.read_bytes() == before
+    assert run_command("verify", output / "run").stdout == "COMPLETE\n"
+    assert (output / "run/table.json").read_bytes() == (two_runs / "run/table.json").read_bytes()
 
 
 def test_all_damages_are_recorded(record: dict[str, Any]) -> None:
