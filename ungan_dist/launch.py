@@ -128,7 +128,7 @@ def forecast(
         raise ConfigError(
             f"plan cannot time train.num_workers {config.train.num_workers}: plan without it, or with --no-probe"
         )
-    from ungan_dist.runs.forecast.forecast import make_extended_plan, make_forecast, make_idle_forecast
+    from ungan_dist.runs.forecast.forecast import make_forecast, make_idle_forecast, plan_in_folder
     from ungan_dist.runs.forecast.probe import START_S, run_probe
     from ungan_dist.runs.pool import num_processes
     from ungan_dist.runs.rehearsal.process import needs_rehearsal, rehearse
@@ -137,7 +137,7 @@ def forecast(
         outlook, device = found
         return make_idle_forecast(outlook, device)
     if config.cluster == "local":
-        plan = make_extended_plan(config, None)
+        plan = plan_in_folder(config, None)
         if needs_rehearsal(plan):
             seconds /= 2
             rehearse(plan, on_progress=on_progress, limit_s=seconds)
@@ -146,7 +146,7 @@ def forecast(
     from ungan_dist.cluster.fleet import Fleet
 
     with Fleet(config.fleet, address=config.cluster) as fleet:
-        plan = make_extended_plan(config, fleet.allocation.device)
+        plan = plan_in_folder(config, fleet.allocation.device)
         if needs_rehearsal(plan):
             seconds /= 2
             rehearse(plan, fleet.run_once, on_progress, limit_s=seconds)
@@ -161,13 +161,14 @@ def forecast(
 
 
 def find_finished_outlook(config: AuditConfig) -> tuple[Outlook, str] | None:
-    """Return the outlook and the device of a finished run that has everything a config asks for, without its data."""
+    """Return the outlook and the device of the finished report that a config asks for, without its data."""
     from ungan_dist.runs.finished import find_finished
     from ungan_dist.runs.forecast.outlook import read_outlook
     from ungan_dist.runs.record import read_run
+    from ungan_dist.runs.views import split_place
 
     finished = find_finished(config)
     outlook = None if finished is None else read_outlook(finished)
     if finished is None or outlook is None:
         return None
-    return outlook, str(read_run(finished.folder).resolved["device"])
+    return outlook, str(read_run(split_place(finished.folder)[0]).resolved["device"])

@@ -11,6 +11,7 @@ from jaxtyping import UInt8
 from ungan_dist import store
 from ungan_dist.errors import ConfigError
 from ungan_dist.runs.record import CONFIG_FILE, PixelFacts, RunRecord, read_run
+from ungan_dist.runs.views import split_place, split_url
 from ungan_dist.urls import is_url, join_url, split_run
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def load(
     from ungan_dist.training.weights import load_weights
 
     url = run if isinstance(run, str) and is_url(run) else None
-    folder = Path(run) if url is None else _fetch(url, marker=target_marker(seed, method))
+    folder = split_place(Path(run))[0] if url is None else _fetch(url, marker=target_marker(seed, method))
     record = read_run(folder)
     path = folder / f"models/{seed}/{method}.safetensors"
     if not path.is_file():
@@ -103,7 +104,7 @@ def preprocess(run: str | Path, pictures: np.ndarray | Tensor | Image | Sequence
 
     from ungan_dist.data.examples import make_normalisation_table
 
-    folder = _fetch(run) if isinstance(run, str) and is_url(run) else Path(run)
+    folder = _fetch(run) if isinstance(run, str) and is_url(run) else split_place(Path(run))[0]
     record = read_run(folder)
     facts = record.pixels or _read_pixel_facts(folder, record)
     pixels = torch.from_numpy(_to_pixels(pictures, record.channels, record.config.source.resize))
@@ -187,6 +188,7 @@ def _fetch(url: str, *, marker: str | None = None) -> Path:
     """Fetch the record of a run, and one result if named, and return their folder on this machine."""
     from ungan_dist.runs.storage.mirror import connect
 
+    url, _ = split_url(url)
     output, name = split_run(url)
     mirror = connect(output)
     if not mirror.pull_json(f"{name}/{CONFIG_FILE}"):

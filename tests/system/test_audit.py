@@ -109,7 +109,7 @@ def test_more_shadow_models_train_only_the_missing_ones(output: Path) -> None:
 
 
 @without_figures
-def test_a_run_never_shrinks(output: Path) -> None:
+def test_a_smaller_request_leaves_the_run(output: Path) -> None:
     config = small_config(output)
     larger = replace(config, num_seeds=2, shadows=replace(config.shadows, num_models=6))
     audit(larger, run_units=InProcess())
@@ -117,7 +117,7 @@ def test_a_run_never_shrinks(output: Path) -> None:
     runner = InProcess()
     report = audit(replace(config, methods=("original",)), run_units=runner)
     assert not runner.units
-    assert (report.sizes["shadows"], report.sizes["seeds"], len(report.rows)) == (6, 2, 3)
+    assert (report.sizes["shadows"], report.sizes["seeds"], len(report.rows)) == (4, 1, 1)
     assert table(output) == before
 
 

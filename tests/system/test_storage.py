@@ -55,13 +55,18 @@ def test_a_run_begun_on_one_machine_continues_on_another(tmp_path: Path, table: 
     assert (third.folder / "run/table.json").read_bytes() == table
     assert third.pull("run", "report.json") == "intact"
 
-    # another machine extends the run; the first machine then requests the shorter one
-    longer = replace(small_config(second.folder), num_seeds=2, methods=("original",))
+    # another machine extends the run; the first machine then requests the earlier one
+    longer = replace(small_config(second.folder), num_seeds=2, methods=("original", "retrain", "ungan"))
     audit(longer, run_units=InProcess(), mirror=second)
     again = InProcess()
     report = audit(small_config(first.folder), run_units=again, mirror=first)
     assert not again.units
-    assert report.sizes["seeds"] == 2
+    assert report.folder is not None
+    view = report.folder.relative_to(first.folder)
+    assert view.match("run/reports/4-shadows-1-seed-*")
+    assert (report.folder / "table.json").read_bytes() == table
+    for name in ("table.json", "report.html", "request.json", "status.json", "membership.npy"):
+        assert first.filesystem.get_file_info(f"{first.root}/{view}/{name}").is_file, name
 
 
 def test_a_flipped_bit_in_the_storage_is_repaired_by_a_run(finished_run: Path, tmp_path: Path, table: bytes) -> None:

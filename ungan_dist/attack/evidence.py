@@ -189,7 +189,8 @@ class Report:
     num_classes: int | None = None
     """Classes of the data. Accuracy by chance is the inverse."""
     folder: Path | None = None
-    """The run folder, with report.html; with object storage, the working folder of this machine."""
+    """Folder of report.html: the run folder, or ``reports/NAME`` in it for a report on fewer methods, seeds or shadow
+    models. With object storage, it is in the working folder of this machine."""
 
     @property
     def failed_rows(self) -> list[FailedRow]:

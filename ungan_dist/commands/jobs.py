@@ -44,21 +44,25 @@ def write_log(text: str) -> None:
 
 
 def read_visible_status(run: str) -> Status | None:
-    """Return a run's status, or None if this machine cannot read it."""
+    """Return the newest status of a run's reports, or None if this machine cannot read it."""
     from ungan_dist.runs.status import read_status
 
     if not run:
         return None
+    from ungan_dist.runs.views import list_views
+
     try:
         with open_status_folder(run) as folder:
-            return read_status(folder)
+            found = [read_status(folder / place) for place in ("", *list_views(folder))]
+            # a job writes the status of one report
+            return max((status for status in found if status), key=lambda status: status.time, default=None)
     except (ConfigError, Unfinished):
         return None
 
 
 @contextlib.contextmanager
 def open_status_folder(run: str) -> Iterator[Path]:
-    """Open a run folder; for a run in object storage, a temporary folder with its status files.
+    """Open a run folder or that of a view; for a run in object storage, a temporary folder with its status files.
 
     Raises:
         ConfigError: the storage cannot be used.
@@ -70,14 +74,19 @@ def open_status_folder(run: str) -> Iterator[Path]:
     from ungan_dist.runs.record import PURGED_FILE, PURGING_FILE
     from ungan_dist.runs.status import STATUS_FILE
     from ungan_dist.runs.storage.mirror import connect
+    from ungan_dist.runs.storage.remote import fetch_requests
+    from ungan_dist.runs.views import list_views, split_url
 
+    run, report = split_url(run)
     output, name = split_run(run)
     # not the working folder, which a driver on this machine may be using
     with tempfile.TemporaryDirectory(prefix="ungan_dist-status-") as aside:
         mirror = connect(output, folder=Path(aside))
-        for file in (STATUS_FILE, PURGED_FILE, PURGING_FILE):
+        fetch_requests(mirror, name)
+        statuses = [f"{place}/{STATUS_FILE}" for place in list_views(Path(aside) / name)]
+        for file in (STATUS_FILE, *statuses, PURGED_FILE, PURGING_FILE):
             mirror.pull_json(f"{name}/{file}")
-        yield Path(aside) / name
+        yield Path(aside) / name / report
 
 
 def print_status(run: str, folder: Path, status: Status | None) -> int:
@@ -110,6 +119,20 @@ def print_status(run: str, folder: Path, status: Status | None) -> int:
     if (folder / "report.html").exists():
         print(f"  report: {escape_controls(str(folder / 'report.html'))}")
     return state.exit_code
+
+
+def print_views(folder: Path) -> None:
+    """Print a line for each report of a run on fewer methods, seeds or shadow models than its own."""
+    from ungan_dist import store
+    from ungan_dist.runs.status import current_state
+    from ungan_dist.runs.views import describe_extent, list_views, read_extent
+
+    for place in list_views(folder):
+        try:
+            extent = describe_extent(read_extent(folder, place))
+        except (ConfigError, store.CorruptResult) as error:
+            extent = str(error)
+        print(f"  {place}: {current_state(folder / place)}; {escape_controls(extent)}")
 
 
 def describe_progress(status: Status, *, stopped: bool = False) -> str:

@@ -66,13 +66,13 @@ def main(arguments: list[str]) -> int:
 
 def _count(config: AuditConfig, seconds: float, on_progress: ProgressCallback) -> Outlook:
     from ungan_dist.launch import find_finished_outlook
-    from ungan_dist.runs.forecast.forecast import make_extended_plan
+    from ungan_dist.runs.forecast.forecast import plan_in_folder
     from ungan_dist.runs.forecast.outlook import make_outlook
     from ungan_dist.runs.rehearsal.process import rehearse
 
     if (finished := find_finished_outlook(config)) is not None:
         return finished[0]
-    plan = make_extended_plan(config, None)
+    plan = plan_in_folder(config, None)
     rehearse(plan, on_progress=on_progress, limit_s=seconds)
     return make_outlook(plan)
 

@@ -15,7 +15,8 @@ usage: ungan-dist purge RUN [--shared] [--models] [--dry-run]
 
 Remove the forget data, the pictures, the scores and log-odds of single examples, and the original models, which were
 trained on the forget data. Keep the aggregates (table.json, table.md, report.html without pictures), the unlearned
-models and purged.json, the record of the purge. This cannot be undone, and the run cannot continue.
+models and purged.json, the record of the purge. All reports of the run are treated so. This cannot be undone, and the
+run cannot continue.
 
 Aggregates over fewer than 10 forget examples describe single people. They are removed too, with the figures.
 
@@ -48,6 +49,11 @@ def main(arguments: list[str]) -> int:
         )
 
     from ungan_dist.runs.upkeep.purge import plan_purge, purge
+    from ungan_dist.runs.views import split_place
+
+    run, place = split_place(Path(own.run))
+    if place:
+        raise ConfigError(f"{own.run} is one report of a run, and its forget data are those of the run: purge {run}")
 
     action, verb = (plan_purge, "would be removed") if own.dry_run else (purge, "removed")
     try:

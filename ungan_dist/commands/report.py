@@ -13,7 +13,8 @@ USAGE = """\
 usage: ungan-dist report RUN
 
 Writes the report of a run again from its committed results, and prints the table. Trains nothing. If nothing changed
-since the last report, only prints it. RUN is a run folder, or the URL of a run in object storage.
+since the last report, only prints it. RUN is a run folder, or the URL of a run in object storage. RUN/reports/NAME is a
+report on fewer methods, seeds or shadow models: ungan-dist status RUN lists them.
 """
 
 
@@ -27,24 +28,28 @@ def main(arguments: list[str]) -> int:
     from ungan_dist.runs.finished import find_report
     from ungan_dist.runs.progress import progress
     from ungan_dist.runs.record import read_run, refuse_purged
+    from ungan_dist.runs.views import REPORT_FILE, split_place, split_url
 
     mirror, here = None, Path(folder)
     if is_url(folder):
         from ungan_dist.runs.storage.remote import fetch_run
 
-        mirror, here, damaged = fetch_run(folder)
+        url, place = split_url(folder)
+        mirror, here, damaged = fetch_run(url)
         for line in damaged:
             print(escape_controls(f"damaged, therefore left out: {line}"), file=sys.stderr)
     elif finished := find_report(here):
         return show(finished.report, finished.folder)
+    else:
+        here, place = split_place(here)
     record = read_run(here)
     refuse_purged(here)
 
     from ungan_dist.runs.reporting import rewrite_report
 
     with progress("auto") as on_progress:
-        report, path = rewrite_report(record, on_progress=on_progress)
+        report, path = rewrite_report(record, place, on_progress=on_progress)
     if mirror is None:
         return show(report, path)
-    mirror.push(path.name, "report.json")
+    mirror.push(str(path.relative_to(mirror.folder)), REPORT_FILE)
     return show(report, path, url=folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import signal
 from types import FrameType
 from typing import NoReturn
@@ -15,7 +14,8 @@ USAGE = f"""\
 usage: ungan-dist run RECIPE [OPTIONS]
 
 Trains, unlearns, attacks and writes the report. The same command continues a run that was stopped, and prints the
-report of one that is complete. More seeds, methods or shadow models extend a run.
+report of one that is complete. More seeds, methods or shadow models extend a run. Fewer of them give a report of their
+own in RUN/reports, from the same models: a run trains only what the command asks for and no report has yet.
 
 recipes: {", ".join(RECIPES)}
 options: ungan-dist run RECIPE --help
@@ -34,19 +34,15 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, _terminate)
 
     from ungan_dist.launch import audit
-    from ungan_dist.runs.record import folder_of
+    from ungan_dist.runs.views import split_place
     from ungan_dist.urls import is_url, join_url
 
     report = audit(config)
+    assert report.folder is not None
     if not is_url(config.output):
-        return show(report, folder_of(config, report.run_hash))
-
-    from ungan_dist.runs.storage.mirror import working_folder
-
-    folder = folder_of(
-        dataclasses.replace(config, output=str(working_folder(config.output, config.execution.cache))), report.run_hash
-    )
-    return show(report, folder, url=join_url(config.output, folder.name))
+        return show(report, report.folder)
+    folder, place = split_place(report.folder)
+    return show(report, report.folder, url=join_url(config.output, "/".join(filter(None, (folder.name, place)))))
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:

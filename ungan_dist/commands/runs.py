@@ -7,7 +7,7 @@ import shlex
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,8 +26,8 @@ usage: ungan-dist runs [DIR] [--json]               list the runs of an output f
        ungan-dist runs [DIR] --remove RUN [--yes]   remove a run for good: its models, scores and report
 
 DIR defaults to runs. The list has the state, date, model, numbers of shadow models, seeds and rows, verdicts and size
-of each run; a narrow terminal gets fewer columns. The log-odds of shadow models and the prepared data are shared by
-all runs, and stay.
+of each run; a narrow terminal gets fewer columns. Below a run follow its reports on fewer methods, seeds or shadow
+models. The log-odds of shadow models and the prepared data are shared by all runs, and stay.
 
   --json          print the list as JSON
   --remove RUN    remove this run, after a question on the terminal
@@ -67,7 +67,7 @@ def main(arguments: list[str]) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class RunFacts:
-    """The line of a run in the list."""
+    """The line of a run, or of a view, in the list."""
 
     run: str
     state: str
@@ -91,7 +91,17 @@ class RunFacts:
         verdicts = ", ".join(f"{count} {outcome}" for outcome, count in counts.most_common())
         numbers = ("" if number is None else str(number) for number in (self.shadows, self.seeds))
         rows = str(len(self.rows)) if self.rows else ""
-        return [self.run, self.state, date, self.model or "", *numbers, rows, verdicts, format_bytes(self.bytes)]
+        run, view, place = self.run.partition("/")
+        return [
+            f"  {place}" if view else run,
+            self.state,
+            date,
+            self.model or "",
+            *numbers,
+            rows,
+            verdicts,
+            format_bytes(self.bytes),
+        ]
 
 
 COLUMNS = ("run", "state", "date", "model", "shadows", "seeds", "rows", "verdicts", "size")
@@ -102,7 +112,7 @@ _FOLDED = 24
 
 
 def _list(output: Path, *, as_json: bool) -> int:
-    runs = [_read_facts(config.parent) for config in sorted(output.glob("*/config.json"))]
+    runs = [facts for config in sorted(output.glob("*/config.json")) for facts in _list_reports(config.parent)]
     shared = {name: _size(output / name) for name in ("shadows", "data") if (output / name).is_dir()}
     if as_json:
         print(json.dumps({"output": str(output), "runs": [asdict(run) for run in runs], "shared": shared}, indent=2))
@@ -140,19 +150,31 @@ def listing(rows: Sequence[Sequence[str]], width: int) -> Table:
     return table
 
 
-def _read_facts(folder: Path) -> RunFacts:
+def _list_reports(run: Path) -> Iterator[RunFacts]:
+    from ungan_dist.runs.views import list_views
+
+    yield _read_facts(run)
+    for place in list_views(run):
+        yield _read_facts(run, place)
+
+
+def _read_facts(run: Path, place: str = "") -> RunFacts:
+    """Read the line of a run's own report, or of a view."""
+    from ungan_dist import store
     from ungan_dist.runs.record import read_run
     from ungan_dist.runs.status import RunState, current_state, read_status
+    from ungan_dist.runs.views import narrow
 
-    size = _size(folder)
+    folder = run / place
+    name, size = "/".join(filter(None, (run.name, place))), _size(folder)
     try:
-        config = read_run(folder).config
-    except ConfigError:
-        return RunFacts(run=folder.name, state=RunState.CORRUPT, bytes=size)
+        config = narrow(read_run(run), run, place).config
+    except (ConfigError, store.CorruptResult):
+        return RunFacts(run=name, state=RunState.CORRUPT, bytes=size)
     status = read_status(folder)
-    changed = status.time if status is not None else (folder / "config.json").stat().st_mtime
+    changed = status.time if status is not None else (run / "config.json").stat().st_mtime
     return RunFacts(
-        run=folder.name,
+        run=name,
         state=current_state(folder),
         bytes=size,
         date=datetime.fromtimestamp(changed, UTC).isoformat(timespec="seconds"),

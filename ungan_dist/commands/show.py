@@ -18,7 +18,9 @@ def show(report: Report, folder: Path, *, url: str | None = None) -> int:
     from rich.console import Console
 
     from ungan_dist.report.terminal import WIDTH, build_terminal_table
+    from ungan_dist.runs.views import split_place
 
+    run, _ = split_place(folder)
     console = Console()
     if not console.is_terminal:
         # rich would assume 80 columns for a file
@@ -28,13 +30,32 @@ def show(report: Report, folder: Path, *, url: str | None = None) -> int:
         warning = f"warning: {report.copies} The first are: {', '.join(report.copied)}"
         print(escape_controls(warning), file=sys.stderr)
     print(escape_controls(f"report: {folder / 'report.html'}"))
+    if told := _describe_others(folder):
+        print(escape_controls(told))
     if url is not None:
         print(f"run: {url}")
     if report.failures:
         print("these failed, and would fail again (--execution.retry-failed tries again):", file=sys.stderr)
         for failure in report.failures:
-            where = f" (traceback: {folder / failure.traceback})" if failure.traceback else ""
+            where = f" (traceback: {run / failure.traceback})" if failure.traceback else ""
             print(f"  {escape_controls(failure.sentence + where)}", file=sys.stderr)
     if report.status == "PARTIAL":
         print("partial: run the same command again. Missing:", *report.missing, sep="\n  ", file=sys.stderr)
     return RunState(report.status).exit_code
+
+
+def _describe_others(folder: Path) -> str:
+    """Describe the other reports of the same run in one line; empty if there are none."""
+    from ungan_dist import store
+    from ungan_dist.errors import ConfigError
+    from ungan_dist.runs.views import describe_extent, list_views, read_extent, split_place
+
+    run, place = split_place(folder)
+    try:
+        others = len(list_views(run)) + 1 - len({"", place})
+        own, all_others = read_extent(run, ""), f"ungan-dist status {run}"
+    except (ConfigError, store.CorruptResult):
+        return ""
+    if not place:
+        return f"other reports of this run: {others} ({all_others})" if others else ""
+    return f"this is a part of a run whose own report has {describe_extent(own)} ({all_others})"

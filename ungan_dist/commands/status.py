@@ -7,7 +7,15 @@ import re
 import sys
 from pathlib import Path
 
-from ungan_dist.commands.jobs import JobParser, open_jobs_api, open_status_folder, print_job, print_status, write_log
+from ungan_dist.commands.jobs import (
+    JobParser,
+    open_jobs_api,
+    open_status_folder,
+    print_job,
+    print_status,
+    print_views,
+    write_log,
+)
 from ungan_dist.errors import ConfigError
 from ungan_dist.runs.record import CONFIG_FILE, nearest_run, suggest_runs
 from ungan_dist.urls import is_url
@@ -23,8 +31,8 @@ usage: ungan-dist status RUN [RUN …]
        ungan-dist status ID [--address URL] [--follow] [--without-token]
 
 Show the state of run folders, of runs in object storage, or of jobs of a cluster (default address
-http://127.0.0.1:8265). A run that is active shows its stage and the time left in it. --follow prints the job's log
-until it ends.
+http://127.0.0.1:8265). A run that is active shows its stage and the time left in it. Its reports on fewer methods,
+seeds or shadow models follow, each with its state. --follow prints the job's log until it ends.
 
 examples:
   ungan-dist status runs/digits-0123abcd      one run
@@ -61,14 +69,17 @@ def _show(what: str, own: argparse.Namespace) -> int:
     here = Path(what)
     if is_url(what) or (own.address is None and here.is_dir()):
         from ungan_dist.runs.status import read_status
+        from ungan_dist.runs.views import list_views
 
         with open_status_folder(what) as folder:
             status = read_status(folder)
-            if status is None and not (folder / CONFIG_FILE).is_file():
+            if status is None and not (folder / CONFIG_FILE).is_file() and not list_views(folder):
                 raise ConfigError(
                     f"{what} has no status: it is not a run folder, or its run has not started. {suggest_runs(folder)}"
                 )
-            return print_status(what, folder, status)
+            exit_code = print_status(what, folder, status)
+            print_views(folder)
+            return exit_code
     if own.address is None and here.exists():
         raise ConfigError(f"{what} is a file, not a run folder. {suggest_runs()}")
     if own.address is None and ("/" in what or (nearest_run(here) and not _JOB.fullmatch(what))):

@@ -17,6 +17,7 @@ usage: ungan-dist verify [--quick | --recompute [--model MODULE:FUNCTION | --tru
 
 RUN is a run folder, or a run's URL in object storage, which is copied to a temporary folder first.
 Hash every committed file again, check the membership matrix, and recompute every score from the stored log-odds.
+All reports of the run are checked; RUN/reports/NAME checks one report on fewer methods, seeds or shadow models.
 Print COMPLETE, COMPLETE WITH FAILURES, PARTIAL, CORRUPT or PURGED. Change nothing.
 
 It finds accidents: damaged, lost, swapped and mixed-up files. It does not find an author who changes results and their
@@ -53,11 +54,13 @@ def main(arguments: list[str]) -> int:
         return _verify(Path(own.run), [], own)
 
     from ungan_dist.runs.storage.remote import fetch_run
+    from ungan_dist.runs.views import split_url
 
+    url, place = split_url(own.run)
     # the working folder may hold intact copies of damaged files
     with tempfile.TemporaryDirectory(prefix="ungan_dist-verify-") as aside:
-        _, here, damaged = fetch_run(own.run, folder=Path(aside))
-        return _verify(here, damaged, own)
+        _, here, damaged = fetch_run(url, folder=Path(aside))
+        return _verify(here / place, damaged, own)
 
 
 def _verify(folder: Path, damaged: list[str], own: argparse.Namespace) -> int:
@@ -65,7 +68,9 @@ def _verify(folder: Path, damaged: list[str], own: argparse.Namespace) -> int:
     from ungan_dist.runs.status import RunState
     from ungan_dist.runs.upkeep.recompute import Recomputation
     from ungan_dist.runs.upkeep.verify import verify
+    from ungan_dist.runs.views import split_place
 
+    folder, place = split_place(folder)
     try:
         record = read_run(folder)
     except DamagedRecord as error:
@@ -73,7 +78,7 @@ def _verify(folder: Path, damaged: list[str], own: argparse.Namespace) -> int:
         print(RunState.CORRUPT)
         return RunState.CORRUPT.exit_code
     recomputation = Recomputation(factory=own.model, trust=own.trust) if own.recompute else None
-    found = verify(record, folder.resolve(), recomputation=recomputation)
+    found = verify(record, folder.resolve(), place, recomputation=recomputation)
     for line in (*damaged, *found.corrupt):
         print(escape_controls(f"corrupt: {line}"), file=sys.stderr)
     for line in found.failed:
@@ -89,11 +94,13 @@ def _verify_quickly(run: str) -> int:
     from ungan_dist.runs.record import DamagedRecord, read_run
     from ungan_dist.runs.status import RunState
     from ungan_dist.runs.upkeep.quick import verify_quickly
+    from ungan_dist.runs.views import split_place
 
     if is_url(run):
         raise ConfigError(f"--quick takes a run folder, not the URL {run}: verify it without --quick")
     try:
-        state, lines = verify_quickly(read_run(Path(run)), Path(run).resolve())
+        folder, place = split_place(Path(run))
+        state, lines = verify_quickly(read_run(folder), folder.resolve(), place)
     except DamagedRecord as error:
         state, lines = RunState.CORRUPT, [str(error)]
     words = {RunState.CORRUPT: "corrupt", RunState.WITH_FAILURES: "failed"}

@@ -20,6 +20,7 @@ from ungan_dist.files import cache_folder, hash_bytes
 from ungan_dist.runs.record import data_path, folder_of, given_paths, read_plain, read_run
 from ungan_dist.runs.snapshot import from_plain, to_plain
 from ungan_dist.runs.status import RunState, current_state
+from ungan_dist.runs.views import MEMBERSHIP_FILE, REPORT_FILE, Extent, find_place, read_extent, split_place
 from ungan_dist.urls import is_url
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 FINISHED_FILE = "finished.json"
 _VERSION = 1
-_REPORT = "report.json"
 _UNREADABLE = (
     ConfigError,
     store.CorruptResult,
@@ -39,14 +39,16 @@ _UNREADABLE = (
     OSError,
     RecursionError,
 )
+_MEMBERSHIP = (MEMBERSHIP_FILE, "membership.npy")
 _CODE = (".py", ".j2", ".css")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finished:
-    """A complete run whose files and inputs are unchanged."""
+    """A complete report of a run whose files and inputs are unchanged."""
 
     folder: Path
+    """Folder of the report."""
     report: Report
     """The part of the report that a terminal shows."""
     work: dict[str, Any] | None
@@ -85,7 +87,7 @@ def record_finished(plan: Plan, config: AuditConfig, report: Report, inputs: dic
         report: The report that was committed.
         inputs: From ``fingerprint_inputs``, before the run read them.
     """
-    path = plan.folder / FINISHED_FILE
+    path = plan.report_folder / FINISHED_FILE
     try:
         if report.status != "COMPLETE":
             path.unlink(missing_ok=True)
@@ -93,12 +95,12 @@ def record_finished(plan: Plan, config: AuditConfig, report: Report, inputs: dic
         content = {
             "version": _VERSION,
             "settings": _settings(config),
-            "extent": read_plain(plan.folder)["appended"],
+            "extent": read_extent(plan.folder, plan.place),
             "inputs": inputs if inputs == fingerprint_inputs(config) else None,
             "results": {name: _stat(plan.folder / name) for name in _result_files(plan)},
-            "report": store.read_marker(plan.folder / _REPORT)["id"],
+            "report": store.read_marker(plan.report_folder / REPORT_FILE)["id"],
             "shown": to_plain(report),
-            "work": dataclasses.asdict(plan.extent),
+            "work": dataclasses.asdict(plan.work),
         }
         if _read(path) != content:
             store.write_record(path, content)
@@ -111,31 +113,53 @@ def record_finished(plan: Plan, config: AuditConfig, report: Report, inputs: dic
         path.unlink(missing_ok=True)
 
 
+def copy_finished(run: Path, place: str) -> None:
+    """Copy the record of a run's own finished report to a view with the same report and membership."""
+    content = _read(run / FINISHED_FILE)
+    if content is None or content["report"] != store.read_marker(run / place / REPORT_FILE)["id"]:
+        return
+    copied = [name for name in content["results"] if name in _MEMBERSHIP]
+    results = {name: stat for name, stat in content["results"].items() if name not in copied}
+    results |= {f"{place}/{name}": _stat(run / place / name) for name in copied}
+    store.write_record(run / place / FINISHED_FILE, content | {"results": results})
+
+
+def extent_of_report(run: Path) -> Extent | None:
+    """Return the extent of the report in a run folder, which a larger request may not have replaced yet."""
+    marker, content = store.read_marker(run / REPORT_FILE), _read(run / FINISHED_FILE)
+    if "extent" in marker["facts"]:
+        return marker["facts"]["extent"]
+    # reports of earlier versions
+    return content["extent"] if content is not None and content["report"] == marker["id"] else None
+
+
 def find_finished(config: AuditConfig) -> Finished | None:
-    """Find a finished run that already has everything a config asks for.
+    """Find the finished report of a request.
 
     Returns:
-        The run, or ``None`` if anything differs or cannot be checked without reading the data.
+        The report, or ``None`` if anything differs or cannot be checked without reading the data.
     """
     if is_url(config.output) or config.train.num_workers > 1 or config.model.factory is not None:
         return None
     output, name = Path(config.output).resolve(), config.execution.run_name
     for folder in [output / name] if name else sorted(output.glob(f"{config.name}-*")):
-        content = _read(folder / FINISHED_FILE)
         try:
-            if content is None or folder != folder_of(config, read_plain(folder)["run_hash"]).resolve():
+            if not _is_run_of(config, folder):
                 continue
-            if _covers(folder, config) and content["settings"] == _settings(config):
-                found = _check(folder, content)
-                if found is not None:
-                    return found
+            place = find_place(folder, read_plain(folder)["run_hash"], appended(config))
+            content = _read(folder / place / FINISHED_FILE)
+            if content is None or content["settings"] != _settings(config):
+                continue
+            found = _check(folder / place, content, wanted=appended(config))
+            if found is not None:
+                return found
         except _UNREADABLE:
             continue
     return None
 
 
 def find_report(folder: Path) -> Finished | None:
-    """Return the finished run in a folder, or ``None`` if its report may have to be written again."""
+    """Return the finished report of a run or view, or ``None`` if it may have to be written again."""
     try:
         folder = folder.resolve()
         content = _read(folder / FINISHED_FILE)
@@ -143,16 +167,15 @@ def find_report(folder: Path) -> Finished | None:
             return None
         # a report that is written again shows no examples and prepares no data
         stored = {name: value for name, value in content["settings"].items() if name in ("data", "split", "fnr")}
-        asked = _settings(read_run(folder).config) | stored
+        asked = _settings(read_run(split_place(folder)[0]).config) | stored
         return _check(folder, content) if content["settings"] == asked else None
     except _UNREADABLE:
         return None
 
 
-def _covers(folder: Path, config: AuditConfig) -> bool:
-    """Whether the run in a folder has the identity of a config and at least its methods, seeds and shadow models."""
-    record, asked = read_plain(folder), appended(config)
-    done, identity_asked = record["appended"], identity(config)
+def _is_run_of(config: AuditConfig, folder: Path) -> bool:
+    """Whether the run in a folder is the one that a config names."""
+    record, identity_asked = read_plain(folder), identity(config)
     if record["resolved"]["engine"] != "stacked":  # only a stack's results depend on its size
         identity_asked["shadows"]["unit_size"] = record["identity"]["shadows"]["unit_size"]
     if config.split.follows_data:  # the settings tell which sizes, and the inputs whether the data are the same
@@ -161,23 +184,24 @@ def _covers(folder: Path, config: AuditConfig) -> bool:
     return (
         record["identity"] == identity_asked
         and record["results_version"] == RESULTS_VERSION
-        and set(asked["methods"]) <= set(done["methods"])
-        and all(asked[name] <= done[name] for name in ("num_seeds", "shadows.num_models"))
+        and folder == folder_of(config, record["run_hash"]).resolve()
     )
 
 
-def _check(folder: Path, content: dict[str, Any]) -> Finished | None:
+def _check(folder: Path, content: dict[str, Any], *, wanted: Extent | None = None) -> Finished | None:
     if content["version"] != _VERSION or current_state(folder) is not RunState.COMPLETE:
         return None
-    if content["extent"] != read_plain(folder)["appended"]:
+    run, place = split_place(folder)
+    extent = read_extent(run, place)
+    if content["extent"] != extent or wanted not in (None, extent):
         return None
-    facts = store.committed(folder, _REPORT, id=content["report"])
+    facts = store.committed(folder, REPORT_FILE, id=content["report"])
     if facts is None or facts["status"] != "COMPLETE":
         return None
     inputs = content["inputs"]
     if inputs is None or any(_fingerprint(Path(place)) != before for place, before in inputs.items()):
         return None
-    if any(_stat(folder / name) != before for name, before in content["results"].items()):
+    if any(_stat(run / name) != before for name, before in content["results"].items()):
         return None
     report = dataclasses.replace(from_plain(content["shown"]), folder=folder)
     return Finished(folder=folder, report=report, work=content.get("work"))
@@ -207,7 +231,7 @@ def _result_files(plan: Plan) -> Iterator[str]:
 
     prepared = plan.originals[0].prepared
     data = prepared.beton.marker if prepared.loader == "ffcv" else prepared.marker
-    markers = [(Path(prepared.output), data), (plan.folder, "membership.json")]
+    markers = [(Path(prepared.output), data), (plan.report_folder, MEMBERSHIP_FILE)]
     markers += [(root_of(unit), unit.marker) for unit in (*plan.targets, *plan.shadows)]
     for root, marker in markers:
         for name in (marker, *store.read_marker(root / marker)["files"]):

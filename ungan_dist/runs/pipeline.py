@@ -65,7 +65,7 @@ def audit(
     inputs = fingerprint_inputs(config)
     # split: the plan holds every set, drawn before anything is trained
     rehearse = functools.partial(process.rehearse, run_once=run_once, on_progress=on_progress)
-    with open_run(config, device=device, mirror=mirror, rehearse=rehearse) as plan, record_failure(plan.folder):
+    with open_run(config, device=device, mirror=mirror, rehearse=rehearse) as plan, record_failure(plan.report_folder):
         _drop_failures(plan, mirror, outdated_only=not config.execution.retry_failed)
         if sort_out_absent(plan.folder, [*plan.targets, *plan.shadows])[1]:
             on_progress = _start(plan, on_progress, mirror)
@@ -76,15 +76,15 @@ def audit(
         report = build_report(plan, failures, on_progress)
         write_report(plan, report)
         failed = [failure.sentence for failure in report.failures]
-        write_status(plan.folder, report.status, missing=report.missing, failed=failed)
+        write_status(plan.report_folder, report.status, missing=report.missing, failed=failed)
         record_finished(plan, config, report, inputs)
     return report
 
 
 def _start(plan: Plan, on_progress: progress.ProgressCallback, mirror: Mirror | None) -> progress.ProgressCallback:
     """Mark the run as running and show what it can conclude at most."""
-    write_status(plan.folder, RunState.RUNNING)
-    on_progress = record_progress(plan.folder, on_progress)
+    write_status(plan.report_folder, RunState.RUNNING)
+    on_progress = record_progress(plan.report_folder, on_progress)
     found = outlook.make_outlook(plan)
     work, power = outlook.summary_lines(found)
     on_progress(progress.remark("plan", work))

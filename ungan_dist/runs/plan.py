@@ -33,11 +33,12 @@ from ungan_dist.runs.given import GivenSets, given_sets
 from ungan_dist.runs.record import CONFIG_FILE, PixelFacts, RunRecord, folder_of, read_plain
 from ungan_dist.runs.shadows import ShadowUnit
 from ungan_dist.runs.targets import TargetUnit, target_id
+from ungan_dist.runs.views import narrow
 from ungan_dist.training.probing import check_data_parallel, check_models
 
 
 @dataclass(frozen=True, kw_only=True)
-class Extent:
+class Work:
     """The amount of work of a run."""
 
     num_models: int
@@ -68,13 +69,19 @@ class Plan:
     """Forget examples whose pixels stand in other sets too."""
     notes: list[str]
     """Remarks on the data and assumptions about the user's input, for the report."""
+    place: str = ""
+    """Place of the report: the folder of a view, relative to the run folder, or empty for the run folder itself."""
+
+    @property
+    def report_folder(self) -> Path:
+        return self.folder / self.place
 
     @property
     def targets(self) -> list[TargetUnit]:
         return [*self.originals, *self.unlearning]
 
     @property
-    def extent(self) -> Extent:
+    def work(self) -> Work:
         """The amount of work and the sizes of the first seed's sets."""
         draw, units = self.draws[0], [*self.targets, *self.shadows]
         sizes = {
@@ -84,19 +91,32 @@ class Plan:
             "unseen": len(self.split.unseen),
             "test": len(self.split.test),
         }
-        return Extent(num_models=sum(unit.num_models for unit in units), num_units=len(units), sizes=sizes)
+        return Work(num_models=sum(unit.num_models for unit in units), num_units=len(units), sizes=sizes)
 
 
-def reopen_plan(record: RunRecord) -> Plan:
-    """Make the plan of a run from its record. The code of a user's model is neither imported nor called.
+def reopen_plan(record: RunRecord, place: str = "", *, source: Source | None = None) -> Plan:
+    """Make the plan of a report from the record of its run. The code of a user's model is neither imported nor called.
+
+    Args:
+        record: The record of the run.
+        place: The place of a view; defaults to the run's own report.
+        source: The data of the run, if they were read before.
 
     Raises:
-        ConfigError: The data cannot be read any more.
+        ConfigError: The data cannot be read any more, or there is no such view.
+        CorruptResult: The view's request is damaged.
     """
-    return make_plan(record.config, record=record)
+    record = narrow(record, folder_of(record.config, record.run_hash), place)
+    return dataclasses.replace(make_plan(record.config, record=record, source=source), place=place)
 
 
-def make_plan(config: AuditConfig, *, record: RunRecord | None = None, device: str | None = None) -> Plan:
+def make_plan(
+    config: AuditConfig,
+    *,
+    record: RunRecord | None = None,
+    device: str | None = None,
+    source: Source | None = None,
+) -> Plan:
     """Read the data, draw the sets and create every unit; nothing is written.
 
     Args:
@@ -104,12 +124,13 @@ def make_plan(config: AuditConfig, *, record: RunRecord | None = None, device: s
         record: The record of the run, if it exists. What an earlier process found out about the device and the model
             is then taken from it, and models are not checked again.
         device: Device of the units, ``cpu`` or ``cuda``; defaults to what this machine has.
+        source: The data, if they were read before.
 
     Raises:
         ConfigError: The data cannot be read or does not suffice, or FFCV is asked for and not installed.
     """
     try:
-        source = load_source(config.source)
+        source = source or load_source(config.source)
         if record is None:
             architecture, read = check_models(config, source)
             notes = (*check_data_parallel(config, source), *read)

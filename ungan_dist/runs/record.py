@@ -155,21 +155,6 @@ def read_notes(folder: Path, record: RunRecord) -> tuple[str, ...]:
     return tuple(read_plain(folder).get("model_notes", ()))
 
 
-def extend_config(config: AuditConfig, folder: Path, record: RunRecord) -> AuditConfig:
-    """Extend a config by what the run in a folder was asked before; append-only fields never shrink."""
-    if not (folder / CONFIG_FILE).exists() or read_plain(folder).get("run_hash") != record.run_hash:
-        return config
-    before = read_run(folder).config
-    return dataclasses.replace(
-        config,
-        methods=(*before.methods, *(method for method in config.methods if method not in before.methods)),
-        num_seeds=max(before.num_seeds, config.num_seeds),
-        shadows=dataclasses.replace(
-            config.shadows, num_models=max(before.shadows.num_models, config.shadows.num_models)
-        ),
-    )
-
-
 def find_changes(before: RunRecord, now: RunRecord) -> list[str]:
     """Describe how the inputs of a run have changed; empty if they have not.
 

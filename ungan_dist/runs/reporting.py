@@ -28,6 +28,7 @@ from ungan_dist.runs.plan import Plan, implementations, reopen_plan
 from ungan_dist.runs.record import RunRecord, find_changes
 from ungan_dist.runs.targets import TargetUnit
 from ungan_dist.runs.units import Failed, Unit, is_done, read_facts
+from ungan_dist.runs.views import REPORT_FILE
 
 
 def build_report(plan: Plan, failures: list[Failed], on_progress: progress.ProgressCallback) -> Report:
@@ -111,7 +112,7 @@ def build_report(plan: Plan, failures: list[Failed], on_progress: progress.Progr
         examples=select_forget_examples(plan.source, plan.split, evidence) if _may_show(plan) else [],
         remedies=find_remedies(config),
         num_classes=plan.source.num_classes,
-        folder=plan.folder,
+        folder=plan.report_folder,
     )
 
 
@@ -192,9 +193,9 @@ def write_report(plan: Plan, report: Report) -> None:
     """Commit the report's files; files that are already the same are left alone."""
     files = render(report)
     content_hash = store.hash_files({name: content for name, content in files.items() if name != "timings.json"})
-    facts = {"status": report.status, "missing": report.missing}
-    if store.committed(plan.folder, "report.json", id=content_hash, files=files) != facts:
-        store.commit(plan.folder, "report.json", id=content_hash, files=files, facts=facts)
+    facts = {"status": report.status, "missing": report.missing, "extent": appended(plan.record.config)}
+    if store.committed(plan.report_folder, REPORT_FILE, id=content_hash, files=files) != facts:
+        store.commit(plan.report_folder, REPORT_FILE, id=content_hash, files=files, facts=facts)
 
 
 @contextlib.contextmanager
@@ -209,18 +210,19 @@ def report_on_interrupt(plan: Plan) -> Iterator[None]:
 
 
 def rewrite_report(
-    record: RunRecord, *, on_progress: progress.ProgressCallback = progress.silent
+    record: RunRecord, place: str = "", *, on_progress: progress.ProgressCallback = progress.silent
 ) -> tuple[Report, Path]:
-    """Write the report of a run again from its committed results; nothing is trained.
+    """Write a report of a run again from its committed results; nothing is trained.
 
     Settings such as the device are those that the run was computed with.
 
     Args:
         record: The record of the run.
+        place: The place of a view; defaults to the run's own report.
         on_progress: Called with each progress event.
 
     Returns:
-        The report and the run folder.
+        The report and its folder.
 
     Raises:
         ConfigError: Data, lists or weights of the run cannot be read, or have changed.
@@ -228,7 +230,7 @@ def rewrite_report(
     """
     inputs = fingerprint_inputs(record.config)
     try:
-        plan = reopen_plan(record)
+        plan = reopen_plan(record, place)
     except ConfigError as error:
         raise ConfigError(f"{error}. A report needs the inputs of the run: restore them") from error
     if found := find_changes(record, plan.record):
@@ -239,4 +241,4 @@ def rewrite_report(
         report = build_report(plan, [], on_progress)
         write_report(plan, report)
         record_finished(plan, record.config, report, inputs)
-    return report, plan.folder
+    return report, plan.report_folder

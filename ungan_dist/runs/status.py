@@ -15,6 +15,7 @@ from pathlib import Path
 from ungan_dist import store
 from ungan_dist.runs.progress import BESIDE, Event, ProgressCallback
 from ungan_dist.runs.record import PURGED_FILE, PURGING_FILE
+from ungan_dist.runs.views import list_views, split_place
 
 STATUS_FILE = "status.json"
 STATUS_INTERVAL_S = 5.0
@@ -164,14 +165,15 @@ _FIELDS = tuple(item.name for item in fields(Status))
 
 
 def current_state(folder: Path) -> RunState:
-    """Determine the state of a run from its folder: its last status, unless its driver died since."""
-    if (folder / PURGED_FILE).is_file() and not (folder / PURGING_FILE).is_file():
+    """Determine the state of a run, or of a view, from its folder: its last status, unless its driver died since."""
+    run, place = split_place(folder)
+    if (run / PURGED_FILE).is_file() and not (run / PURGING_FILE).is_file():
         return RunState.PURGED
-    if store.is_locked(folder):
-        return RunState.RUNNING
-    if (folder / PURGING_FILE).is_file():
-        return RunState.CORRUPT
     status = read_status(folder)
+    if store.is_locked(run) and _is_driven(run, place, status):
+        return RunState.RUNNING
+    if (run / PURGING_FILE).is_file():
+        return RunState.CORRUPT
     if status is None and os.path.lexists(folder / STATUS_FILE):
         return RunState.CORRUPT
     if status is None or (status.state is RunState.RUNNING and is_driver_dead(folder, status)):
@@ -179,10 +181,28 @@ def current_state(folder: Path) -> RunState:
     return status.state
 
 
+def _is_driven(run: Path, place: str, status: Status | None) -> bool:
+    """Return whether the driver of a locked run works on one of its reports; it writes RUNNING for that one alone."""
+    if place or (status is not None and status.state is RunState.RUNNING):
+        return status is not None and status.state is RunState.RUNNING
+    others = (read_status(run / view) for view in list_views(run))
+    return all(other is None or other.state is not RunState.RUNNING for other in others)
+
+
+def stop_others(run: Path, place: str) -> None:
+    """End the RUNNING states that dead drivers left in a run's other reports; call it with the lock of the run."""
+    for folder in (run, *(run / view for view in list_views(run))):
+        status = read_status(folder)
+        if folder != run / place and status is not None and status.state is RunState.RUNNING:
+            with contextlib.suppress(OSError):
+                store.write_record(folder / STATUS_FILE, asdict(replace(status, state=RunState.PARTIAL)))
+
+
 def is_driver_dead(folder: Path, status: Status) -> bool:
     """Return whether the driver that wrote a status is known to be gone; unknown on another machine."""
     if status.host != platform.node():
         return False
+    folder, _ = split_place(folder)
     if (folder / ".lock").exists():
         return not store.is_locked(folder)
     try:

@@ -64,9 +64,11 @@ def test_torch_is_not_imported(output: Path) -> None:
         assert done.stdout.splitlines()[-1] == "0 []", words
 
 
-def test_larger_requests_are_computed_and_smaller_ones_are_not(output: Path) -> None:
+def test_another_request_is_not_answered_by_the_report_of_the_run(output: Path) -> None:
     config = small_config(output)
-    assert find_finished(dataclasses.replace(config, methods=("original", "ungan"))) is not None
+    assert find_finished(config) is not None
+    assert find_finished(dataclasses.replace(config, methods=("original", "ungan"))) is None
+    assert find_finished(dataclasses.replace(config, methods=("original", "ungan", "retrain"))) is None
     assert find_finished(dataclasses.replace(config, methods=("original", "ungan", "cf_k"))) is None
     assert find_finished(dataclasses.replace(config, num_seeds=2)) is None
     assert find_finished(dataclasses.replace(config, shadows=dataclasses.replace(config.shadows, num_models=6))) is None
@@ -166,7 +168,9 @@ def test_changed_inputs_need_the_full_check(made: AuditConfig, field: str, chang
 def test_a_run_that_was_extended_without_a_report_takes_the_long_way(output: Path) -> None:
     more = ["--methods", "original,retrain,ungan,cf_k"]
     assert run_command("targets", *RUN[1:], *more, "--output", output).returncode == 0
-    for command in ([*RUN, *more, "--output", output], ["report", output / "run"], [*RUN, "--output", output]):
+    assert find_report(output / "run") is None
+    assert "CF-k" not in run_command(*RUN, "--output", output).stdout
+    for command in ([*RUN, *more, "--output", output], ["report", output / "run"]):
         assert "CF-k" in run_command(*command).stdout
 
 

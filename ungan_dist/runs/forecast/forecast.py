@@ -5,6 +5,7 @@ The estimate is rough: expect it within about 50 % of the real time.
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -15,16 +16,17 @@ from typing import Any
 from ungan_dist import store
 from ungan_dist.attack.power import Power
 from ungan_dist.config.audit import AuditConfig
+from ungan_dist.config.identity import appended
 from ungan_dist.config.methods import OriginalConfig, RetrainConfig, UnlearnedConfig
 from ungan_dist.errors import ConfigError
 from ungan_dist.runs.failures import sort_out_absent
 from ungan_dist.runs.forecast.outlook import Outlook, compare_designs, make_outlook
 from ungan_dist.runs.forecast.probe import FIRST_EXAMPLES, Measurement, Probe, make_probe
 from ungan_dist.runs.plan import Plan, make_plan
-from ungan_dist.runs.record import extend_config
 from ungan_dist.runs.shadows import ShadowUnit
 from ungan_dist.runs.targets import TargetUnit
 from ungan_dist.runs.units import Unit, missing
+from ungan_dist.runs.views import find_place
 from ungan_dist.urls import is_url
 from ungan_dist.worker_process import WorkerDied
 
@@ -71,8 +73,8 @@ class Forecast:
         return None if self.device_hours is None else sum(self.stages.values())
 
 
-def make_extended_plan(config: AuditConfig, device: str | None) -> Plan:
-    """Make a run's plan, including what earlier commands requested of the same run; write nothing.
+def plan_in_folder(config: AuditConfig, device: str | None) -> Plan:
+    """Make the plan of a request, with the place of its report; write nothing.
 
     Raises:
         ConfigError: wrong config or input, or the output is not a folder.
@@ -83,8 +85,8 @@ def make_extended_plan(config: AuditConfig, device: str | None) -> Plan:
             f"costs are the same"
         )
     plan = make_plan(config, device=device)
-    longer = extend_config(config, plan.folder, plan.record)
-    return plan if longer == config else make_plan(longer, device=device)
+    place = find_place(plan.folder, plan.record.run_hash, appended(config))
+    return dataclasses.replace(plan, place=place)
 
 
 def make_forecast(

@@ -16,10 +16,11 @@ from ungan_dist.attack.power import Design, Power, auc_deviation, estimate_power
 from ungan_dist.config.audit import AuditConfig
 from ungan_dist.runs.finished import Finished
 from ungan_dist.runs.given import find_remedies
-from ungan_dist.runs.plan import Extent, Plan
+from ungan_dist.runs.plan import Plan, Work
 from ungan_dist.runs.record import read_run
 from ungan_dist.runs.shadows import ShadowUnit
 from ungan_dist.runs.units import Unit, missing
+from ungan_dist.runs.views import narrow, split_place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,7 @@ class Outlook:
     """Amount of work and power of a run."""
 
     folder: Path
+    """Folder of the report."""
     sizes: dict[str, int]
     """Number of examples in each set of the first seed."""
     num_models: int
@@ -49,20 +51,22 @@ def make_outlook(plan: Plan) -> Outlook:
     units: list[Unit] = [*plan.targets, *plan.shadows]
     todo = missing(units)
     models, shadows = (sum(unit.num_models for unit in todo if isinstance(unit, kind)) for kind in (Unit, ShadowUnit))
-    return _make_outlook(plan.record.config, plan.folder, plan.extent, todo=(models, shadows, len(todo)))
+    return _make_outlook(plan.record.config, plan.report_folder, plan.work, todo=(models, shadows, len(todo)))
 
 
 def read_outlook(finished: Finished) -> Outlook | None:
-    """Return the outlook of a finished run from its record, without its data; ``None`` for an earlier version's run."""
+    """Return the outlook of a finished report from its record, without its data; ``None`` for an earlier version's."""
     if finished.work is None:
         return None
-    return _make_outlook(read_run(finished.folder).config, finished.folder, Extent(**finished.work), todo=(0, 0, 0))
+    run, place = split_place(finished.folder)
+    record = narrow(read_run(run), run, place)
+    return _make_outlook(record.config, finished.folder, Work(**finished.work), todo=(0, 0, 0))
 
 
-def _make_outlook(config: AuditConfig, folder: Path, extent: Extent, *, todo: tuple[int, int, int]) -> Outlook:
+def _make_outlook(config: AuditConfig, folder: Path, work: Work, *, todo: tuple[int, int, int]) -> Outlook:
     """Make an outlook; ``todo`` counts the models, shadow models and units without a result."""
-    num_forget, num_non_members = extent.sizes["forget"], extent.sizes["non-members"]
-    spread, spread_from = _spread(folder, num_forget, num_non_members)
+    num_forget, num_non_members = work.sizes["forget"], work.sizes["non-members"]
+    spread, spread_from = _spread(split_place(folder)[0], num_forget, num_non_members)
     design = Design(
         num_forget=num_forget,
         num_non_members=num_non_members,
@@ -72,12 +76,12 @@ def _make_outlook(config: AuditConfig, folder: Path, extent: Extent, *, todo: tu
     )
     return Outlook(
         folder=folder,
-        sizes=extent.sizes,
-        num_models=extent.num_models,
-        num_models_done=extent.num_models - todo[0],
+        sizes=work.sizes,
+        num_models=work.num_models,
+        num_models_done=work.num_models - todo[0],
         num_shadows_done=config.shadows.num_models - todo[1],
-        num_units=extent.num_units,
-        num_units_done=extent.num_units - todo[2],
+        num_units=work.num_units,
+        num_units_done=work.num_units - todo[2],
         delta=config.attack.delta,
         design=design,
         power=estimate_power(design, config.attack.delta),

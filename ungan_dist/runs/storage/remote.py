@@ -36,11 +36,10 @@ from ungan_dist.runs.units import (
     no_progress,
     root_of,
 )
+from ungan_dist.runs.views import MEMBERSHIP_FILE, REPORT_FILE, REQUEST_FILE, VIEWS, list_views, widen
 from ungan_dist.urls import split_run
 
 _CONFIG = "config.json"
-_MEMBERSHIP = "membership.json"
-_REPORT = "report.json"
 NUM_REQUESTS = 8
 """Concurrent requests: a request takes tens of milliseconds, and a run has hundreds of results."""
 
@@ -57,8 +56,13 @@ def fetch_record(mirror: Mirror, name: str) -> bool:
 
 
 @contextlib.contextmanager
-def synchronised_run(mirror: Mirror, plan: Plan) -> Iterator[Plan]:
+def synchronised_run(mirror: Mirror, plan: Plan, *, kept: str = "") -> Iterator[Plan]:
     """Fetch results of other machines, push results that only this one has, and at the end status and report.
+
+    Args:
+        mirror: The storage.
+        plan: The plan of the run.
+        kept: The place of an earlier report that became a view; empty if there is none.
 
     Raises:
         ConfigError: The storage cannot be written to; nothing was computed.
@@ -72,6 +76,8 @@ def synchronised_run(mirror: Mirror, plan: Plan) -> Iterator[Plan]:
     for place, marker in found.damaged_markers:
         mirror.discard(place, marker)
     _push_all(mirror, plan, found.intact)
+    if kept:
+        push_report(mirror, plan.folder, kept)
     try:
         yield plan
     except BaseException:
@@ -83,10 +89,17 @@ def synchronised_run(mirror: Mirror, plan: Plan) -> Iterator[Plan]:
 
 def publish_status(mirror: Mirror, plan: Plan) -> None:
     """Push the report, if there is one, and the run's status."""
-    name = plan.folder.name
-    if (plan.folder / _REPORT).is_file():
-        mirror.push(name, _REPORT)
-    mirror.push_file(f"{name}/{STATUS_FILE}")
+    push_report(mirror, plan.folder, plan.place)
+
+
+def push_report(mirror: Mirror, folder: Path, place: str) -> None:
+    """Push what a report's folder has: the request of a view, the membership matrix, the report and the status."""
+    here = str(Path(folder.name) / place)
+    mirror.push_file(f"{here}/{REQUEST_FILE}")
+    for marker in (MEMBERSHIP_FILE, REPORT_FILE):
+        if (folder / place / marker).is_file():
+            mirror.push(here, marker)
+    mirror.push_file(f"{here}/{STATUS_FILE}")
 
 
 def push_results(mirror: Mirror, run_units: RunUnits) -> RunUnits:
@@ -165,7 +178,9 @@ def fetch(mirror: Mirror, plan: Plan) -> tuple[Plan, Found]:
 
 def _push_all(mirror: Mirror, plan: Plan, there: Collection[str]) -> None:
     """Push the shared files, and results that are absent or damaged in storage."""
-    mirror.push(plan.folder.name, _MEMBERSHIP)
+    here = str(Path(plan.folder.name) / plan.place)
+    mirror.push_file(f"{here}/{REQUEST_FILE}")
+    mirror.push(here, MEMBERSHIP_FILE)
     mirror.push("", data_of(plan.originals[0].prepared)[0])
     for unit in (*plan.targets, *plan.shadows):
         if unit.id not in there and is_done(unit):
@@ -193,14 +208,30 @@ def fetch_run(url: str, *, folder: Path | None = None) -> tuple[Mirror, Path, li
         raise ConfigError(f"{url} is not a run: it has no readable {_CONFIG}")
     if (here / PURGED_FILE).exists():
         return mirror, here, []
-    plan = reopen_plan(read_run(here))
+    fetch_requests(mirror, name)
+    plan = reopen_plan(widen(read_run(here), here))
+    markers = [("", data_of(plan.originals[0].prepared)[0])]
+    for place in ("", *list_views(here)):
+        folder_name = str(Path(name) / place)
+        markers += [(folder_name, MEMBERSHIP_FILE), (folder_name, REPORT_FILE)]
+        mirror.pull_json(f"{folder_name}/{STATUS_FILE}")
     damaged = [
         f"{mirror.url}, {'/'.join(filter(None, (place, marker)))} or one of its files is damaged"
-        for place, marker in ((name, _MEMBERSHIP), (name, _REPORT), ("", data_of(plan.originals[0].prepared)[0]))
+        for place, marker in markers
         if mirror.pull(place, marker) == "damaged"
     ]
-    mirror.pull_json(f"{name}/{STATUS_FILE}")
     return mirror, here, damaged + fetch(mirror, plan)[1].damaged
+
+
+def fetch_requests(mirror: Mirror, name: str) -> None:
+    """Fetch the requests of a run's views.
+
+    Raises:
+        Unfinished: The storage fails.
+    """
+    for file in mirror.sizes(f"{name}/{VIEWS}"):
+        if Path(file).match(f"*/{REQUEST_FILE}"):
+            mirror.pull_json(f"{name}/{VIEWS}/{file}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -49,11 +49,11 @@ def find_linked(folder: Path, names: Iterable[str]) -> Linked:
 
     Args:
         folder: The run folder.
-        names: Files to remove, relative to the output folder.
+        names: Files to remove or to change, relative to the output folder.
     """
     output, symbolic, hard = folder.parent, set[str](), list[str]()
     doubts: list[str] = []
-    for name in sorted({*names, f"{folder.name}/report.html"}):
+    for name in sorted(names):
         path = output / name
         if path.is_symlink():
             if path.exists():  # what a broken link led to is gone

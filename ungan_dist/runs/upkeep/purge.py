@@ -23,12 +23,14 @@ from ungan_dist.runs.record import PURGED_FILE, PURGING_FILE, RunRecord, describ
 from ungan_dist.runs.status import clear_reasons
 from ungan_dist.runs.upkeep.links import find_linked, locate
 from ungan_dist.runs.upkeep.shared_files import NAME_LENGTH, find_neighbours, find_shared_files, list_files
+from ungan_dist.runs.views import REPORT_FILE, VIEWS, list_views, widen
 
 _KEPT = re.compile(
-    r"(config|table|timings|report|status|purged|purging)\.json|table\.md|report\.html|\.lock"
-    r"|figures/[^/]+\.svg|results/[^/]+/[^/]+\.json|models/[^/]+/(?!original\.)[^/]+\.safetensors"
+    r"(config|purged|purging)\.json|\.lock"
+    r"|(reports/[^/]+/)?((table|timings|report|status|request)\.json|table\.md|report\.html|figures/[^/]+\.svg)"
+    r"|results/[^/]+/[^/]+\.json|models/[^/]+/(?!original\.)[^/]+\.safetensors"
 )
-_AGGREGATE = re.compile(r"(table|timings|report)\.json|table\.md|report\.html|figures/.*")
+_AGGREGATE = re.compile(r"(reports/[^/]+/)?((table|timings|report)\.json|table\.md|report\.html|figures/.*)")
 FEW = 10
 """Aggregates over fewer forget examples than this describe single people, and are removed."""
 
@@ -75,12 +77,13 @@ def plan_purge(folder: Path, *, shared: bool = False, models: bool = False) -> P
     record = read_run(folder)
     few = _count_forgotten(folder, record) < FEW
     kept = _Kept(folder, models=models, few=few)
-    found = find_shared_files(folder, record)
+    found = find_shared_files(folder, widen(record, folder))
     in_use = {} if shared else {file: sorted(users) for file, users in found.users.items() if users}
     removed = {f"{folder.name}/{path}" for path in list_files(folder) if not kept.holds(path)}
     removed |= {f"{folder.name}/{path}" for path in list_files(folder) if not (folder / path).exists()}  # broken links
     removed |= {*found.users, *_interrupted(folder)} - set(in_use)
-    linked = find_linked(folder, removed)
+    pages = {str(Path(folder.name) / place / "report.html") for place in _list_places(folder)}
+    linked = find_linked(folder, removed | pages)
     affected = sorted({user for file, users in found.users.items() if file not in in_use for user in users})
     notes = []
     if others := sorted({*affected, *(user for users in in_use.values() for user in users)}):
@@ -115,7 +118,8 @@ def purge(folder: Path, *, shared: bool = False, models: bool = False) -> Purge:
             _lock(stack, output / name)
         store.write_record(folder / PURGING_FILE, {"removed": done.removed})
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        _clean_report(done, now)
+        for place in _list_places(folder):
+            _clean_report(done, place, now)
         kept = _Kept(folder, models=models, few=done.few)
         for marker in folder.glob("results/*/*.json"):  # so that an unlearned model can still be loaded
             _update(
@@ -123,7 +127,8 @@ def purge(folder: Path, *, shared: bool = False, models: bool = False) -> Purge:
                 lambda files: {name: hash for name, hash in files.items() if kept.holds(name)},
                 facts=("weights",) if done.few else None,
             )
-        clear_reasons(folder)
+        for place in _list_places(folder):
+            clear_reasons(folder / place)
         for name in done.removed:
             _remove(output / name)
         is_busy = any(store.is_locked(other) for other in find_neighbours(folder))
@@ -177,22 +182,31 @@ def _lock(stack: contextlib.ExitStack, folder: Path) -> None:
         raise ConfigError(f"a process is at work on {folder}: end it before its data are purged") from error
 
 
+def _list_places(folder: Path) -> list[str]:
+    """List the places of a run's reports, except behind links, which a purge does not follow."""
+    views = [] if (folder / VIEWS).is_symlink() else list_views(folder)
+    return ["", *(place for place in views if not (folder / place).is_symlink())]
+
+
 class _Kept:
     """The files of a run that a purge keeps: known names, of which figures and models must be those of a marker."""
 
     def __init__(self, folder: Path, *, models: bool, few: bool) -> None:
         self._folder, self._models, self._few = folder, models, few
         self._hashes: dict[str, str] = {}
-        for marker in (folder / "report.json", *folder.glob("results/*/*.json")):
+        markers = [(folder / place, folder / place / REPORT_FILE) for place in _list_places(folder)]
+        markers += [(folder, marker) for marker in folder.glob("results/*/*.json")]
+        for root, marker in markers:
             with contextlib.suppress(store.CorruptResult, OSError):
-                self._hashes |= store.read_marker(marker)["files"]
+                files = store.read_marker(marker)["files"]
+                self._hashes |= {str((root / name).relative_to(folder)): hash for name, hash in files.items()}
 
     def holds(self, path: str) -> bool:
         """Return whether a file, named relative to the run folder, is kept."""
         is_removed = (self._models and path.startswith("models/")) or (self._few and _AGGREGATE.fullmatch(path))
         if is_removed or not _KEPT.fullmatch(path):
             return False
-        if not path.startswith(("models/", "figures/")):
+        if not (path.startswith("models/") or path.endswith(".svg")):
             return True
         with contextlib.suppress(OSError):
             return hash_file(self._folder / path) == self._hashes.get(path)
@@ -203,10 +217,10 @@ def _count_forgotten(folder: Path, record: RunRecord) -> int:
     """Return the number of forget examples of a seed; 0 if it cannot be known."""
     if record.config.given.forget is None:
         return record.config.split.num_forget
-    try:
-        return int(store.read_json(folder / "table.json")["sizes"]["forget"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0
+    for place in _list_places(folder):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            return int(store.read_json(folder / place / "table.json")["sizes"]["forget"])
+    return 0
 
 
 def _missing_data(folder: Path, record: RunRecord) -> list[str]:
@@ -222,9 +236,9 @@ def _missing_data(folder: Path, record: RunRecord) -> list[str]:
     ]
 
 
-def _clean_report(done: Purge, now: str) -> None:
-    """Remove the pictures from the page and update its hash; remove a page that cannot be cleaned."""
-    page, marker = done.folder / "report.html", done.folder / "report.json"
+def _clean_report(done: Purge, place: str, now: str) -> None:
+    """Remove the pictures from a page and update its hash; remove a page that cannot be cleaned."""
+    page, marker = done.folder / place / "report.html", done.folder / place / "report.json"
     if done.few or page.is_symlink() or not page.is_file():
         return
     notice = (

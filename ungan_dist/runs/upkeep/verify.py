@@ -11,7 +11,7 @@ from ungan_dist import store
 from ungan_dist.data.ffcv.file import is_beton_intact
 from ungan_dist.data.prepared import is_prepared
 from ungan_dist.data.split import hash_array
-from ungan_dist.errors import Unfinished
+from ungan_dist.errors import ConfigError, Unfinished
 from ungan_dist.files import hash_bytes
 from ungan_dist.report import render
 from ungan_dist.report.table_json import build_table, to_json
@@ -24,8 +24,9 @@ from ungan_dist.runs.reporting import build_report
 from ungan_dist.runs.shadows import ShadowUnit
 from ungan_dist.runs.status import STATUS_FILE, RunState, read_status
 from ungan_dist.runs.targets import TargetUnit
-from ungan_dist.runs.units import is_done, root_of
+from ungan_dist.runs.units import Unit, is_done, root_of
 from ungan_dist.runs.upkeep.recompute import Recomputation
+from ungan_dist.runs.views import MEMBERSHIP_FILE, REPORT_FILE, list_views
 
 _REPORT_FILES = ("table.json", "table.md", "timings.json", "report.html")
 """Files that the report's marker must list."""
@@ -45,12 +46,15 @@ class Verification:
     """Descriptions of what failed and would fail again."""
 
 
-def verify(record: RunRecord, folder: Path, *, recomputation: Recomputation | None = None) -> Verification:
-    """Hash a run, its shadow models and its data again, check the membership matrix, and recompute the scores.
+def verify(
+    record: RunRecord, folder: Path, place: str = "", *, recomputation: Recomputation | None = None
+) -> Verification:
+    """Hash a run, its shadow models and its data again, check the membership matrices, and recompute the scores.
 
     Args:
         record: The record of the run.
         folder: The run folder.
+        place: The place of a view, which is then checked alone; defaults to all reports of the run.
         recomputation: Also evaluates the stored models; defaults to their hashes alone.
 
     Raises:
@@ -60,8 +64,12 @@ def verify(record: RunRecord, folder: Path, *, recomputation: Recomputation | No
         return Verification(state=RunState.CORRUPT, corrupt=[describe_cut_purge(folder)], missing=[])
     if os.path.lexists(folder / PURGED_FILE):
         return Verification(state=RunState.PURGED, corrupt=[], missing=[])
-    plan = reopen_plan(record)
-    corrupt = [*_check_identity(record, plan), *_check_shared(plan), *_check_records(folder)]
+    own = reopen_plan(record)
+    plans, corrupt = _open_reports(own, place)
+    corrupt += [*_check_identity(record, own), *_check_shared(own)]
+    for report in plans:
+        corrupt += [*_check_membership(report), *_check_records(report.report_folder)]
+    plan = _join(own, plans)
     failures, waiting = sort_out_absent(plan.folder, [*plan.targets, *plan.shadows])
     failed = [f"{failure.unit.title}: {failure.error}" for failure in failures]
     waiting_ids = {unit.id for unit in waiting}
@@ -81,15 +89,39 @@ def verify(record: RunRecord, folder: Path, *, recomputation: Recomputation | No
         corrupt += _check_unused_blocks(plan)
     computed = not (missing or corrupt)
     if computed:
-        own = [folder / name for name in ("membership.json", "report.json")]
-        missing += [str(path) for path in own if not os.path.lexists(path)]
+        markers = [each.report_folder / name for each in plans for name in (MEMBERSHIP_FILE, REPORT_FILE)]
+        missing += [str(path) for path in markers if not os.path.lexists(path)]
         missing += _missing_data(plan)
-    corrupt += _check_report(plan, complete=computed)
+    for report in plans:
+        corrupt += _check_report(report, complete=computed)
     if recomputation is not None:
         corrupt += recomputation.check(plan)
     whole = RunState.WITH_FAILURES if failed else RunState.COMPLETE
     state = RunState.CORRUPT if corrupt else RunState.PARTIAL if missing else whole
     return Verification(state=state, corrupt=corrupt, missing=missing, failed=failed)
+
+
+def _open_reports(own: Plan, place: str) -> tuple[list[Plan], list[str]]:
+    """Return the plans of a run's reports, or of one view, and descriptions of damaged requests."""
+    plans, damaged = [] if place else [own], list[str]()
+    for view in [place] if place else list_views(own.folder):
+        try:
+            plans.append(reopen_plan(own.record, view, source=own.source))
+        except (store.CorruptResult, ValueError) as error:
+            if isinstance(error, ConfigError) and place:
+                raise
+            damaged.append(f"{error}: delete {own.folder / view}, and run the command of this report again")
+    return plans, damaged
+
+
+def _join(own: Plan, plans: list[Plan]) -> Plan:
+    """Return the plan of a run with the units of all its reports, each once."""
+    base = max(plans, key=lambda plan: len(plan.membership), default=own)
+
+    def join(name: str) -> list[Unit]:
+        return list({unit.id: unit for plan in plans for unit in getattr(plan, name)}.values())
+
+    return replace(base, **{name: join(name) for name in ("originals", "unlearning", "shadows")})
 
 
 def _check_identity(record: RunRecord, plan: Plan) -> Iterator[str]:
@@ -111,7 +143,7 @@ def _check_records(folder: Path) -> Iterator[str]:
     if os.path.lexists(folder / FINISHED_FILE):
         try:
             record = store.read_record(folder / FINISHED_FILE)
-            report = folder / "report.json"
+            report = folder / REPORT_FILE
             if os.path.lexists(report) and record.get("report") != store.read_marker(report)["id"]:
                 yield f"{folder / FINISHED_FILE} is not of this report; `ungan-dist report {folder}` writes it again"
         except (store.CorruptResult, OSError) as error:
@@ -132,18 +164,23 @@ def _check_unused_blocks(plan: Plan) -> Iterator[str]:
             yield f"{unit.title}: {root_of(unit) / unit.marker} or a file that it lists was altered"
 
 
-def _check_shared(plan: Plan) -> Iterator[str]:
-    """Check the membership matrix and the prepared data."""
+def _check_membership(plan: Plan) -> Iterator[str]:
+    """Check the membership matrix of a report."""
+    folder = plan.report_folder
     content_hash = hash_array(plan.membership)
     files = {"membership.npy": hash_bytes(store.array_bytes(plan.membership))}
-    if os.path.lexists(plan.folder / "membership.json") and (
-        store.committed(plan.folder, "membership.json", id=content_hash) is None
-        or store.read_marker(plan.folder / "membership.json")["files"] != files
+    if os.path.lexists(folder / MEMBERSHIP_FILE) and (
+        store.committed(folder, MEMBERSHIP_FILE, id=content_hash) is None
+        or store.read_marker(folder / MEMBERSHIP_FILE)["files"] != files
     ):
-        yield f"{plan.folder / 'membership.npy'} differs from the matrix of the seed"
+        yield f"{folder / 'membership.npy'} differs from the matrix of the seed"
     half = plan.membership.shape[1] // 2
     if not ((plan.membership.sum(1) == half).all() and (2 * plan.membership.sum(0) == len(plan.membership)).all()):
         yield "the membership matrix is not balanced"
+
+
+def _check_shared(plan: Plan) -> Iterator[str]:
+    """Check the prepared data."""
     prepared = plan.originals[0].prepared
     manifest = Path(prepared.output) / prepared.marker
     if os.path.lexists(manifest) and not is_prepared(plan.source, prepared):
@@ -161,16 +198,16 @@ def _is_altered(root: Path, marker: str, *, id: str) -> bool:
 
 def _check_report(plan: Plan, *, complete: bool) -> Iterator[str]:
     """Check the report's files, and compare the table with a recomputed one."""
-    path = plan.folder / "report.json"
+    path = plan.report_folder / REPORT_FILE
     if not os.path.lexists(path):
         return
     try:
         id = store.read_marker(path)["id"]
-        is_intact = store.committed(plan.folder, path.name, id=id, files=_REPORT_FILES) is not None
+        is_intact = store.committed(path.parent, path.name, id=id, files=_REPORT_FILES) is not None
     except (store.CorruptResult, OSError):
         is_intact = False
     if not is_intact:
-        yield f"{path}: a file of the report was altered; `ungan-dist report {plan.folder}` writes it again"
+        yield f"{path}: a file of the report was altered; `ungan-dist report {path.parent}` writes it again"
         return
     if not complete:
         return
@@ -181,8 +218,8 @@ def _check_report(plan: Plan, *, complete: bool) -> Iterator[str]:
         return
     expected = render(report)
     plain = replace(report, rows=[replace(row, utility="", caveat="") for row in report.rows])
-    if (plan.folder / "table.json").read_bytes() == to_json(build_table(plain)) != expected["table.json"]:
+    if (path.parent / "table.json").read_bytes() == to_json(build_table(plain)) != expected["table.json"]:
         return  # an earlier version wrote no caveats into its tables
     for name in ("table.json", "table.md"):
-        if (plan.folder / name).read_bytes() != expected[name]:
-            yield f"{plan.folder / name} differs from the table of the stored log-odds"
+        if (path.parent / name).read_bytes() != expected[name]:
+            yield f"{path.parent / name} differs from the table of the stored log-odds"

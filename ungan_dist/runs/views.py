@@ -1,0 +1,180 @@
+"""Views of a run: reports on other methods, seeds or shadow models than the run's own, from the same results.
+
+The methods, the number of seeds and the number of shadow models are the extent of a report. The run folder has the
+report of the run's own extent, which grows with a request that contains it. Every other request is a view. Its report
+is in ``reports/NAME`` of the run folder, with ``request.json``, which holds its extent, and its own membership matrix
+and status. Models and log-odds are those of the run, so a view trains only what no other report has.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any
+
+from ungan_dist import store
+from ungan_dist.config.audit import AuditConfig
+from ungan_dist.config.identity import appended, content_hash
+from ungan_dist.errors import ConfigError
+from ungan_dist.runs.record import CONFIG_FILE, RunRecord, read_plain
+from ungan_dist.urls import is_url, join_url, split_run
+
+Extent = dict[str, Any]
+"""The append-only fields: ``methods``, ``num_seeds`` and ``shadows.num_models``."""
+
+VIEWS = "reports"
+"""Folder of all views, in the run folder."""
+REQUEST_FILE = "request.json"
+"""Extent of a view."""
+REPORT_FILE = "report.json"
+MEMBERSHIP_FILE = "membership.json"
+_NAME = re.compile(r"\d+-shadows-\d+-seeds?-[0-9a-f]{8}")
+_NUMBERS = ("num_seeds", "shadows.num_models")
+
+
+def contains(wider: Extent, narrower: Extent) -> bool:
+    """Return whether an extent has all methods, seeds and shadow models of another.
+
+    Examples:
+        >>> small = {"methods": ["original"], "num_seeds": 1, "shadows.num_models": 8}
+        >>> contains(small | {"num_seeds": 2}, small), contains(small, small | {"num_seeds": 2})
+        (True, False)
+    """
+    return set(wider["methods"]) >= set(narrower["methods"]) and all(wider[name] >= narrower[name] for name in _NUMBERS)
+
+
+def name_view(extent: Extent) -> str:
+    """Name a view by its numbers, and by a hash of its extent.
+
+    Examples:
+        >>> name_view({"methods": ["original", "retrain"], "num_seeds": 1, "shadows.num_models": 8})
+        '8-shadows-1-seed-19f3a5a2'
+    """
+    num_models, num_seeds = extent["shadows.num_models"], extent["num_seeds"]
+    plural = "" if num_seeds == 1 else "s"
+    return f"{num_models}-shadows-{num_seeds}-seed{plural}-{content_hash(extent)[:8]}"
+
+
+def place_view(extent: Extent) -> str:
+    """Return the place of a view: its folder, relative to the run folder."""
+    return f"{VIEWS}/{name_view(extent)}"
+
+
+def find_place(folder: Path, run_hash: str, extent: Extent) -> str:
+    """Return the place of a request's report; empty for the run folder itself.
+
+    Args:
+        folder: The run folder.
+        run_hash: The hash of the run.
+        extent: The request.
+
+    Raises:
+        DamagedRecord: The record in the run folder is damaged.
+    """
+    own = read_own_extent(folder, run_hash)
+    if own is None or extent == own or (contains(extent, own) and not contains(own, extent)):
+        return ""
+    return place_view(extent)
+
+
+def read_own_extent(folder: Path, run_hash: str) -> Extent | None:
+    """Return the extent of the run's own report, or ``None`` if the folder has no run of this hash."""
+    if not (folder / CONFIG_FILE).exists():
+        return None
+    present = read_plain(folder)
+    return present["appended"] if present["run_hash"] == run_hash else None
+
+
+def with_extent(record: RunRecord, extent: Extent) -> RunRecord:
+    """Return the record of the same run with another extent."""
+    return dataclasses.replace(record, config=_with_extent(record.config, extent))
+
+
+def _with_extent(config: AuditConfig, extent: Extent) -> AuditConfig:
+    return dataclasses.replace(
+        config,
+        methods=tuple(extent["methods"]),
+        num_seeds=extent["num_seeds"],
+        shadows=dataclasses.replace(config.shadows, num_models=extent["shadows.num_models"]),
+    )
+
+
+def list_views(folder: Path) -> list[str]:
+    """List the places of a run's views, also of damaged and interrupted ones."""
+    return [f"{VIEWS}/{path.name}" for path in sorted(folder.glob(f"{VIEWS}/*")) if _NAME.fullmatch(path.name)]
+
+
+def read_extent(folder: Path, place: str) -> Extent:
+    """Read the extent of a run's report or of a view.
+
+    Args:
+        folder: The run folder.
+        place: The place of the view; empty for the run's own report.
+
+    Raises:
+        ConfigError: There is no such view, or this is not a run folder.
+        CorruptResult: The view's request is damaged.
+    """
+    if not place:
+        return read_plain(folder)["appended"]
+    path = folder / place / REQUEST_FILE
+    try:
+        extent = store.read_record(path)
+        if name_view(extent) == Path(place).name:
+            return extent
+        raise store.CorruptResult(f"{path} is of another report")
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if (folder / place).is_dir():
+            raise store.CorruptResult(f"{path} is missing") from error
+        others = ", ".join(list_views(folder)) or "none"
+        raise ConfigError(f"{folder} has no report {place}; there are: {others}") from error
+    except (KeyError, TypeError, OSError) as error:
+        raise store.CorruptResult(f"{path} is damaged ({error!r})") from error
+
+
+def narrow(record: RunRecord, folder: Path, place: str) -> RunRecord:
+    """Return the record of a run with the extent of one of its reports, see ``read_extent``."""
+    return with_extent(record, read_extent(folder, place)) if place else record
+
+
+def widen(record: RunRecord, folder: Path) -> RunRecord:
+    """Return the record of a run with all methods, seeds and shadow models that any of its readable reports has."""
+    extent = appended(record.config)
+    for place in list_views(folder):
+        try:
+            other = read_extent(folder, place)
+        except (store.CorruptResult, ConfigError):
+            continue
+        extent["methods"] += [method for method in other["methods"] if method not in extent["methods"]]
+        extent |= {name: max(extent[name], other[name]) for name in _NUMBERS}
+    return with_extent(record, extent)
+
+
+def split_place(path: Path) -> tuple[Path, str]:
+    """Split the path of a run's report into the run folder and the place of a view in it, which may be empty."""
+    full = path.resolve()
+    if full.parent.name == VIEWS and _NAME.fullmatch(full.name) and not (full / CONFIG_FILE).exists():
+        return full.parents[1], f"{VIEWS}/{full.name}"
+    return path, ""
+
+
+def split_url(url: str) -> tuple[str, str]:
+    """Split a URL as ``split_place`` splits a path."""
+    parent, name = split_run(url) if is_url(url) else ("", "")
+    if not _NAME.fullmatch(name) or not parent.partition("?")[0].endswith(f"/{VIEWS}"):
+        return url, ""
+    output, run = split_run(split_run(parent)[0])
+    return join_url(output, run), f"{VIEWS}/{name}"
+
+
+def describe_extent(extent: Extent) -> str:
+    """Describe an extent in a few words.
+
+    Examples:
+        >>> describe_extent({"methods": ["original", "retrain"], "num_seeds": 1, "shadows.num_models": 8})
+        '8 shadow models, 1 seed, 2 methods'
+    """
+    counts = {"shadow model": extent["shadows.num_models"], "seed": extent["num_seeds"]}
+    counts["method"] = len(extent["methods"])
+    return ", ".join(f"{count} {name}{'' if count == 1 else 's'}" for name, count in counts.items())
