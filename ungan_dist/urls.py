@@ -71,7 +71,7 @@ def refuse_credentials(url: str) -> None:
 
 
 _WORD = re.compile(r"(?:://?|//)[^/?#\s]*:[^/?#\s]*@")
-_MISTYPED = re.compile(r"(?:^|=)(s3|gs|gcs|abfss?):/?(?!/)", re.IGNORECASE)
+_MISTYPED = re.compile(r"(?:^|=)(s3|gs|gcs|abfss?):(?:/(?!/)|[^/]+/)", re.IGNORECASE)
 
 
 def refuse_secret_words(words: Sequence[str]) -> None:
