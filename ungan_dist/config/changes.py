@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, TypeVar
+import numbers
+import os
+from typing import Any, TypeVar, get_type_hints
+
+from typeguard import TypeCheckError, check_type
 
 from ungan_dist.errors import suggest
 
@@ -18,7 +22,7 @@ def change(config: Config, **changes: Any) -> Config:
         changes: New values by field. A dict changes the fields of a nested config.
 
     Raises:
-        TypeError: There is no such field.
+        TypeError: There is no such field, or a value is of another type.
         ValueError: A value is out of range.
 
     Examples:
@@ -32,7 +36,7 @@ def change(config: Config, **changes: Any) -> Config:
 
 def _change(config: Any, changes: dict[str, Any], prefix: str) -> Any:
     known = [field.name for field in dataclasses.fields(config)]
-    values: dict[str, Any] = {}
+    hints, values = get_type_hints(type(config)), dict[str, Any]()
     for name, value in changes.items():
         if name not in known:
             raise TypeError(f"there is no option {prefix}{name}{suggest(name, known)}; known: {', '.join(known)}")
@@ -41,5 +45,21 @@ def _change(config: Any, changes: dict[str, Any], prefix: str) -> Any:
             value = _change(before, value, f"{prefix}{name}.")
         if dataclasses.is_dataclass(before) and not isinstance(value, type(before)):
             raise TypeError(f"{prefix}{name} must be a {type(before).__name__} or a dict of its fields, got {value!r}")
-        values[name] = tuple(value) if isinstance(value, list) else value
+        values[name] = _fit(value, hints[name], prefix + name)
     return dataclasses.replace(config, **values)
+
+
+def _fit(value: Any, hint: Any, name: str) -> Any:
+    """Return a value as its field's type has it: a list as a tuple, a path as text, a NumPy number as Python's."""
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        value = int(value) if isinstance(value, numbers.Integral) else float(value)
+    elif isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    elif isinstance(value, list):
+        value = tuple(value)
+    try:
+        check_type(value, hint)
+    except TypeCheckError as error:
+        wanted = hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
+        raise TypeError(f"{name} must be {wanted}, got {value!r}") from error
+    return value

@@ -11,7 +11,7 @@ from typing import Any
 from ungan_dist.config.attack import AttackConfig
 from ungan_dist.config.audit import AuditConfig
 from ungan_dist.config.changes import change
-from ungan_dist.config.data import GivenConfig, SourceConfig, SplitConfig
+from ungan_dist.config.data import SourceConfig, SplitConfig
 from ungan_dist.config.methods import UNGAN_VARIANTS, NegGradsConfig
 from ungan_dist.config.training import AugmentConfig, ModelConfig, ShadowConfig, TrainConfig
 
@@ -162,14 +162,14 @@ def custom(
     """
     config = AuditConfig(
         name="custom",
-        source=SourceConfig(kind="auto", path=data),
+        source=SourceConfig(kind="auto"),
         split=SplitConfig(train=0, shadow_pool=0, unseen=0),
-        model=ModelConfig(factory=model),
-        given=GivenConfig(original=original, forget=forget, members=members, unlearned=unlearned),
         train=TrainConfig(epochs=20, batch_size=64, learning_rate=0.05),
         shadows=ShadowConfig(num_models=64),
         attack=AttackConfig(delta=0.05),
     )
+    given = {"original": original, "forget": forget, "members": members, "unlearned": unlearned}
+    config = change(config, source={"path": data}, model={"factory": model}, given=given)
     rows = {} if unlearned is None else {"methods": ("original", "unlearned")}
     return change(config, **rows | changes)
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from ungan_dist.config.audit import AuditConfig
 from ungan_dist.config.identity import content_hash, identity, run_hash
 from ungan_dist.config.methods import TITLES, UnGANConfig
 from ungan_dist.config.methods.ungan import CONTROLS, UNGAN_VARIANTS
-from ungan_dist.config.recipes import RECIPES, cifar10_resnet18, cifar10_small, digits, fidelity, paper
+from ungan_dist.config.recipes import RECIPES, cifar10_resnet18, cifar10_small, custom, digits, fidelity, paper
 from ungan_dist.runs.plan import blocks_of, make_plan, reopen_plan
 
 
@@ -91,3 +94,29 @@ def test_every_recipe_takes_options(recipe: Callable[..., AuditConfig]) -> None:
         recipe(train=3)
     with pytest.raises(ValueError, match="num_seeds must be finite and greater than 0, got 0"):
         recipe(num_seeds=0)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "changes", "message"),
+    [
+        (digits, {"num_seeds": "3"}, "num_seeds must be int, got '3'"),
+        (digits, {"train": {"epochs": 4.5}}, "train.epochs must be int, got 4.5"),
+        (digits, {"methods": "ungan"}, r"methods must be tuple\[str, ...\], got 'ungan'"),
+        (digits, {"output": None}, "output must be str, got None"),
+        (digits, {"data": {"loader": "torch"}}, r"data.loader must be Literal\['auto', .*got 'torch'"),
+        (custom, {"model": {"factory": "models:build"}}, r"model.factory must be str \| None, got {"),
+        (custom, {"forget": ["cat/0.png"]}, r"given.forget must be str \| None, got \('cat/0.png',\)"),
+    ],
+)
+def test_values_of_another_type_are_refused(recipe: Any, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        recipe(**changes)
+
+
+def test_paths_lists_and_numbers_of_numpy_are_taken() -> None:
+    config = custom(
+        data=Path("pictures"), methods=["original", "retrain"], num_seeds=np.int64(2), attack={"delta": np.float32(0.5)}
+    )
+    assert (config.source.path, config.methods, config.num_seeds) == ("pictures", ("original", "retrain"), 2)
+    assert type(config.num_seeds) is int
+    assert type(config.attack.delta) is float
