@@ -180,7 +180,7 @@ def test_commands_name_every_report(with_view: Path, whole: Path) -> None:
     smaller, own = request(whole, "original,retrain", 1, 4), larger(whole)
     again = run_command("run", "digits", *options(smaller))
     assert f"report: {with_view / 'report.html'}" in again.stdout
-    assert "own report has 8 shadow models, 2 seeds, 4 methods" in again.stdout
+    assert "the run's own report has 8 shadow models, 2 seeds, 4 methods" in again.stdout
     assert run_command("report", with_view).stdout == again.stdout
     assert "other reports of this run: 1" in run_command("run", "digits", *options(own)).stdout
     place = with_view.relative_to(whole / "run")

@@ -58,4 +58,4 @@ def _describe_others(folder: Path) -> str:
         return ""
     if not place:
         return f"other reports of this run: {others} ({all_others})" if others else ""
-    return f"this is a part of a run whose own report has {describe_extent(own)} ({all_others})"
+    return f"the run's own report has {describe_extent(own)} ({all_others})"
