@@ -6,6 +6,7 @@ Each takes new values for fields of ``AuditConfig``, such as ``digits(num_seeds=
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from ungan_dist.config.attack import AttackConfig
@@ -138,11 +139,11 @@ def fidelity(**changes: Any) -> AuditConfig:
 def custom(
     *,
     model: str | None = None,
-    data: str | None = None,
-    original: str | None = None,
-    forget: str | None = None,
-    members: str | None = None,
-    unlearned: str | None = None,
+    data: str | Path | None = None,
+    original: str | Path | None = None,
+    forget: str | Path | None = None,
+    members: str | Path | None = None,
+    unlearned: str | Path | None = None,
     **changes: Any,
 ) -> AuditConfig:
     """Audit your own model and data: --model module:function --original WEIGHTS --source.path DATA --forget LIST.

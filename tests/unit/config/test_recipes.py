@@ -104,8 +104,8 @@ def test_every_recipe_takes_options(recipe: Callable[..., AuditConfig]) -> None:
         (digits, {"methods": "ungan"}, r"methods must be tuple\[str, ...\], got 'ungan'"),
         (digits, {"output": None}, "output must be str, got None"),
         (digits, {"data": {"loader": "torch"}}, r"data.loader must be Literal\['auto', .*got 'torch'"),
-        (custom, {"model": {"factory": "models:build"}}, r"model.factory must be str \| None, got {"),
-        (custom, {"forget": ["cat/0.png"]}, r"given.forget must be str \| None, got \('cat/0.png',\)"),
+        (digits, {"model": {"factory": {"name": "models:build"}}}, r"model.factory must be str \| None, got {"),
+        (digits, {"given": {"forget": ["cat/0.png"]}}, r"given.forget must be str \| None, got \('cat/0.png',\)"),
     ],
 )
 def test_values_of_another_type_are_refused(recipe: Any, changes: dict[str, Any], message: str) -> None:
