@@ -115,7 +115,10 @@ def test_values_of_another_type_are_refused(recipe: Any, changes: dict[str, Any]
 
 def test_paths_lists_and_numbers_of_numpy_are_taken() -> None:
     config = custom(
-        data=Path("pictures"), methods=["original", "retrain"], num_seeds=np.int64(2), attack={"delta": np.float32(0.25)}
+        data=Path("pictures"),
+        methods=["original", "retrain"],
+        num_seeds=np.int64(2),
+        attack={"delta": np.float32(0.25)},
     )
     assert (config.source.path, config.methods, config.num_seeds) == ("pictures", ("original", "retrain"), 2)
     assert type(config.num_seeds) is int
