@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,13 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         reporter.write_line(
             f"{num_run} tests run, each in one process. With Ray, several processes and faults: make test-all"
         )
+
+
+@pytest.fixture(autouse=True)
+def models_are_built_in_this_process_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user's model is not built in a process of its own first, which takes seconds, except where that is tested."""
+    if "ungan_dist.training.probing" in sys.modules:
+        monkeypatch.setattr("ungan_dist.training.probing.run_in_process", lambda *_, **__: None)
 
 
 @pytest.fixture

@@ -338,6 +338,20 @@ class Hanging(Net):
         return images
 
 
+def ends_when_built(num_classes: int) -> nn.Module:
+    os._exit(0)
+
+
+def kills_when_built(num_classes: int) -> nn.Module:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
+
+
+def hangs_when_built(num_classes: int) -> nn.Module:
+    time.sleep(1000)
+    raise AssertionError
+
+
 class SlowByImage(Net):
     """Sound, but slow."""
 

@@ -34,7 +34,7 @@ from ungan_dist.runs.record import CONFIG_FILE, PixelFacts, RunRecord, folder_of
 from ungan_dist.runs.shadows import ShadowUnit
 from ungan_dist.runs.targets import TargetUnit, target_id
 from ungan_dist.runs.views import narrow
-from ungan_dist.training.probing import check_data_parallel, check_models
+from ungan_dist.training.probing import check_building, check_data_parallel, check_models
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +132,7 @@ def make_plan(
     try:
         source = source or load_source(config.source)
         if record is None:
+            check_building(config, source)
             architecture, read = check_models(config, source)
             notes = (*check_data_parallel(config, source), *read)
         else:

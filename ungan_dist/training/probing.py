@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import os
 from pathlib import Path
 
 import torch
@@ -9,15 +12,62 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ungan_dist.config.audit import AuditConfig
+from ungan_dist.config.training import ModelConfig
 from ungan_dist.data.seeds import seed_layers
 from ungan_dist.data.sources.source import Source
 from ungan_dist.training.batch_norm import use_global_statistics
-from ungan_dist.training.factories import call_factory, check_trainable, hash_architecture, run_user_code
+from ungan_dist.training.factories import (
+    add_import_path,
+    call_factory,
+    check_trainable,
+    hash_architecture,
+    run_user_code,
+)
 from ungan_dist.training.first_layer import fit_first_layer
 from ungan_dist.training.given_weights import locate_given_weights, select_weights
 from ungan_dist.training.models import build
 from ungan_dist.training.weights import load_state
 from ungan_dist.training.world import World
+from ungan_dist.worker_process import WorkerDied, run_in_process
+
+BUILD_LIMIT_S = 300.0
+"""Longest time for starting a process, importing the user's code and building the model."""
+
+
+def check_building(config: AuditConfig, source: Source) -> None:
+    """Build a user's model in a process of its own, before this process does.
+
+    Errors that the code raises are left to the build in this process.
+
+    Raises:
+        ValueError: the code ends the process, or does not return.
+    """
+    if config.model.factory is not None:
+        _build_elsewhere(config.model, *source.images.shape[1:], source.num_classes, os.getcwd())
+
+
+@functools.lru_cache(maxsize=4)
+def _build_elsewhere(model: ModelConfig, height: int, width: int, channels: int, num_classes: int, code: str) -> None:
+    subject = f"model.factory {model.factory}"
+    try:
+        run_in_process(_try_to_build, model, height, width, channels, num_classes, code, timeout_s=BUILD_LIMIT_S)
+    except WorkerDied as error:
+        raise ValueError(
+            f"{subject}: {error} when the model was built, and the run would end in the same way. Leave out what ends "
+            f"the process, or use a smaller model if memory ran out"
+        ) from error
+    except TimeoutError as error:
+        raise ValueError(
+            f"{subject}: the model was not built within {BUILD_LIMIT_S:.0f} s. Its code waits for something, such as a "
+            f"download or an input: leave that out"
+        ) from error
+
+
+def _try_to_build(model: ModelConfig, height: int, width: int, channels: int, num_classes: int, code: str) -> None:
+    add_import_path(code)
+    with contextlib.suppress(ValueError):
+        device = torch.device("cpu")
+        build(model, channels=channels, num_classes=num_classes, seed=0, device=device, size=(height, width))
 
 
 def check_models(config: AuditConfig, source: Source) -> tuple[str, list[str]]:

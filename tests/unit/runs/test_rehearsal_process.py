@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
-from small_audit import small_config
+from in_process import assert_refused, run_command
+from small_audit import SMALL_OPTIONS, small_config
 
 from ungan_dist.config.training import ModelConfig
 from ungan_dist.errors import ConfigError, Unfinished
@@ -15,6 +16,8 @@ from ungan_dist.runs.pipeline import audit
 from ungan_dist.runs.plan import make_plan
 from ungan_dist.runs.progress import Event
 from ungan_dist.runs.rehearsal import process
+from ungan_dist.training import probing
+from ungan_dist.worker_process import run_in_process
 
 
 @pytest.mark.process
@@ -46,6 +49,27 @@ def test_a_model_that_hangs_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(ConfigError, match=r"did not go on within 1 s, at: evaluating examples.*too slow"):
         audit(config)
     assert time.monotonic() - start < 60
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("command", ["run", "plan"])
+@pytest.mark.parametrize(
+    ("factory", "words"),
+    [
+        ("ends_when_built", "the process ended with exit code 0"),
+        ("kills_when_built", "the process was killed (SIGKILL, often for lack of memory)"),
+        ("hangs_when_built", "was not built within 8 s"),
+    ],
+)
+def test_a_factory_that_ends_or_blocks_its_process_is_refused(
+    command: str, factory: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probing, "run_in_process", run_in_process)
+    if factory == "hangs_when_built":
+        monkeypatch.setattr(probing, "BUILD_LIMIT_S", 8.0)
+    options = [*SMALL_OPTIONS, "--model.factory", f"misbehaving_models:{factory}", "--output", tmp_path / "out"]
+    assert_refused(run_command(command, "digits", *options), factory, words)
+    assert not (tmp_path / "out").exists()
 
 
 class Recording:
