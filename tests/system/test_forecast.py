@@ -11,12 +11,14 @@ import time
 from pathlib import Path
 
 import pytest
+from damaged_records import rewrite
 from in_process import run_command
 from small_audit import SMALL_OPTIONS, small_config
 
 from ungan_dist import launch, store
 from ungan_dist.config.training import ModelConfig
 from ungan_dist.errors import ConfigError
+from ungan_dist.runs.finished import FINISHED_FILE, find_finished
 from ungan_dist.runs.forecast import probe
 from ungan_dist.runs.forecast.forecast import make_forecast, num_examples_trained, wall_seconds
 from ungan_dist.runs.forecast.outlook import make_outlook, summary_lines
@@ -115,6 +117,17 @@ def test_a_probe_carries_a_few_batches(tmp_path: Path) -> None:
     probe = make_probe(plan, 1.0)
     assert len(probe.source.images) == len(probe.unit.pool) == 64
     assert (probe.source.labels == plan.source.labels[plan.split.pool[:64]]).all()
+
+
+@pytest.mark.parametrize("work", [None, {}, {"num_models": 7, "num_units": 5, "sizes": {}}, {"num_models": 7}])
+def test_without_the_amount_of_work_in_its_record_a_finished_run_is_planned_anew(
+    work: dict[str, object] | None, output: Path
+) -> None:
+    rewrite(output / "run" / FINISHED_FILE, work=work)
+    assert find_finished(small_config(output)) is not None
+    assert launch.find_finished_outlook(small_config(output)) is None
+    done = run_command("plan", "digits", *SMALL_OPTIONS, "--output", output)
+    assert "nothing is left to compute" in done.stdout
 
 
 @pytest.mark.parametrize("more", [(), ("--no-probe",)])

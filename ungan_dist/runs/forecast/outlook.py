@@ -56,11 +56,13 @@ def make_outlook(plan: Plan) -> Outlook:
 
 def read_outlook(finished: Finished) -> Outlook | None:
     """Return the outlook of a finished report from its record, without its data; ``None`` for an earlier version's."""
-    if finished.work is None:
+    try:
+        work = Work(**finished.work or {})
+        run, place = split_place(finished.folder)
+        record = narrow(read_run(run), run, place)
+        return _make_outlook(record.config, finished.folder, work, todo=(0, 0, 0))
+    except (KeyError, TypeError, ValueError):  # absent, or written by somebody else
         return None
-    run, place = split_place(finished.folder)
-    record = narrow(read_run(run), run, place)
-    return _make_outlook(record.config, finished.folder, Work(**finished.work), todo=(0, 0, 0))
 
 
 def _make_outlook(config: AuditConfig, folder: Path, work: Work, *, todo: tuple[int, int, int]) -> Outlook:
