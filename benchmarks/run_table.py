@@ -12,8 +12,9 @@ HEADER = (
     "|---|---:|---:|---:|---:|---:|---|---:|---:|---:|",
 )
 CONTROLS = {
-    "ungan_no_adversary": "without adversary",
-    "ungan_random_critic": "with a critic that is never trained",
+    "ungan": ("ungan_no_adversary", "ungan_random_critic"),
+    "ungan_joint": ("ungan_joint_no_adversary",),
+    "ungan_joint_critic": ("ungan_joint_random_critic",),
 }
 
 
@@ -45,7 +46,7 @@ def _cells(row: Mapping[str, Any], seconds: Mapping[str, Any]) -> list[str]:
         *(f"{100 * row['accuracy'][name]['mean']:.1f}" for name in ("retain", "forget", "test")),
         f"{100 * tnr['mean']:.1f}" if isinstance(tnr, dict) else tnr,
         f"{auc['mean']:.3f} [{auc['low']:.3f}, {auc['high']:.3f}]",
-        verdict["outcome"],
+        f"{verdict['outcome']}, {row['utility']}" if row.get("utility") else verdict["outcome"],
         f"[{gap['low']:+.3f}, {gap['high']:+.3f}]" if gap else "",
         f"{verdict['smallest_delta']:.3f}" if gap else "",
         f"{seconds[row['method']]['mean']:.2f}",
@@ -63,28 +64,34 @@ def _power(run: Mapping[str, Any]) -> str:
 
 
 def _controls(run: Mapping[str, Any]) -> list[str]:
-    """Compare UnGAN's AUC (b) with that of its two controls, paired by seed."""
+    """Compare the AUC (b) of each form of UnGAN with that of its controls, paired by seed."""
     gaps = {row["method"]: row["verdict"]["gap"] for row in run["rows"]}
-    if any(not gaps.get(name) for name in ("ungan", *CONTROLS)) or len(gaps["ungan"]["per_seed"]) < 3:
-        return []
+    titles = {row["method"]: row["title"] for row in run["rows"]}
+    lines: list[str] = []
+    for method, controls in CONTROLS.items():
+        present = [name for name in controls if gaps.get(name)]
+        if present and gaps.get(method) and len(gaps[method]["per_seed"]) >= 3:
+            lines += ["", _compare(method, present, gaps, titles)]
+    return lines
+
+
+def _compare(method: str, controls: list[str], gaps: Mapping[str, Any], titles: Mapping[str, str]) -> str:
     from ungan_dist.attack.intervals import student_t_interval
 
     differences: list[str] = []
     significant: list[str] = []
-    for name, words in CONTROLS.items():
-        pairs = zip(gaps["ungan"]["per_seed"], gaps[name]["per_seed"], strict=True)
-        interval = student_t_interval([ungan - control for ungan, control in pairs], 0.90)
-        differences.append(f"{interval.mean:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}] against UnGAN {words}")
+    for name in controls:
+        pairs = zip(gaps[method]["per_seed"], gaps[name]["per_seed"], strict=True)
+        interval = student_t_interval([one - control for one, control in pairs], 0.90)
+        differences.append(f"{interval.mean:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}] against {titles[name]}")
         if interval.low > 0 or interval.high < 0:
-            significant.append(words)
-    conclusion = (
-        f"UnGAN differs from UnGAN {' and from UnGAN '.join(significant)}."
-        if significant
-        else "Neither difference is distinguishable from zero, so this run gives no evidence that training the critic "
-        "matters."
+            significant.append(titles[name])
+    return (
+        f"The adversary's part: {titles[method]}'s AUC (b) minus that of its controls, paired over "
+        f"{len(gaps[method]['per_seed'])} seeds with 90 % intervals, is {' and '.join(differences)}. "
+        + (
+            f"{titles[method]} differs from {' and from '.join(significant)}."
+            if significant
+            else "No difference is distinguishable from zero, so this run gives no evidence that the adversary matters."
+        )
     )
-    return [
-        "",
-        f"The critic's part: UnGAN's AUC (b) minus that of its controls, paired over {len(gaps['ungan']['per_seed'])} "
-        f"seeds with 90 % intervals, is {' and '.join(differences)}. {conclusion}",
-    ]
