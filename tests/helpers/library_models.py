@@ -104,3 +104,17 @@ class FrozenStem(_Net):
     def __init__(self, num_classes: int) -> None:
         super().__init__(num_classes)
         self.stem.requires_grad_(False)
+
+
+class FrozenBias(_Net):
+    def __init__(self, num_classes: int) -> None:
+        super().__init__(num_classes)
+        self.stem[0] = nn.Conv2d(3, 4, 3)
+        self.stem[0].bias.requires_grad_(False)
+
+
+class HookedStem(_Net):
+    def __init__(self, num_classes: int) -> None:
+        super().__init__(num_classes)
+        self.stem[0].register_forward_hook(lambda _layer, _given, made: 2 * made)
+

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -10,7 +11,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.modules import batchnorm
-from torch.nn.modules.module import register_module_forward_pre_hook
 
 from ungan_dist.training.world import World
 
@@ -61,17 +61,36 @@ def _gives_single_values(
     model: nn.Module, call: Callable[[Tensor], Tensor], images: Tensor, norms: Iterable[BatchNorm]
 ) -> bool:
     """Return whether an image of this size gives one of the batch norms a single value per channel."""
-    watched: dict[nn.Module, int] = {norm: norm.num_features for norm in norms}
     found = False
 
-    def look(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+    def look(norm: BatchNorm, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
         nonlocal found
-        found |= bool(inputs) and inputs[0].numel() == watched.get(module)
+        given = next((value for value in (*inputs, *named.values()) if isinstance(value, Tensor)), None)
+        found = found or (
+            given is not None
+            and given.numel() == norm.num_features
+            and (type(norm) in (GlobalBatchNorm, *REPLACED) or _refuses(norm, inputs, named))
+        )
 
-    # in eval mode, no statistics change and no layer draws at random
-    with _in_eval_mode(model.modules()), register_module_forward_pre_hook(look):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_in_eval_mode(model.modules()))  # no statistics change and no layer draws at random
+        for norm in norms:
+            stack.enter_context(norm.register_forward_pre_hook(look, with_kwargs=True))
         call(images if len(images) else images.new_zeros(1, *images.shape[1:]))
     return found
+
+
+def _refuses(norm: BatchNorm, inputs: tuple[Any, ...], named: dict[str, Any]) -> bool:
+    """Return whether a batch norm raises in training mode, which a class of its own may not do for single values."""
+    trial = copy.copy(norm)
+    trial._buffers = {name: None if value is None else value.clone() for name, value in norm._buffers.items()}  # pyright: ignore[reportPrivateUsage]
+    trial.training = True
+    try:
+        with torch.random.fork_rng(devices=[]):
+            trial.forward(*inputs, **named)
+    except ValueError:
+        return True
+    return False
 
 
 @contextlib.contextmanager

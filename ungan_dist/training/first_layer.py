@@ -86,7 +86,9 @@ def _find_obstacle(layer: nn.Conv2d, places: list[str]) -> str:
         return "it stands in several places" if places[0] else "it is the model itself"
     if layer.groups != 1:
         return f"it has {layer.groups} groups"
-    if not layer.weight.requires_grad:
+    if any((layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks, layer._backward_pre_hooks)):  # pyright: ignore[reportPrivateUsage]
+        return "it has hooks, such as those of weight_norm"
+    if not all(parameter.requires_grad for parameter in layer.parameters()):
         return "its weights are frozen"
     return ""
 

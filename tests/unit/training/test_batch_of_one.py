@@ -55,6 +55,43 @@ def test_one_example_is_unlearned_by_every_method(method: str, num_retain: int) 
         assert torch.isfinite(unlearned(torch.randn(1, 1, 8, 8))).all()
 
 
+class _TakesOne(nn.BatchNorm1d):
+    """Normalises one example itself, as torch's batch norm does not."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input) if len(input) > 1 else input * self.weight + self.bias
+
+
+def test_a_norm_that_takes_one_example_is_left_alone() -> None:
+    """The batch norm over larger maps before it counts the example, as it does without this rule."""
+    models = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        norms = nn.BatchNorm2d(2), _TakesOne(2)
+        pool = (nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        models.append(nn.Sequential(nn.Conv2d(1, 2, 3), norms[0], *pool, norms[1], nn.Linear(2, 3)).train())
+    image = torch.randn(1, 1, 8, 8)
+    assert torch.equal(models[0](image), forward(models[1], image))
+    for name, value in models[0].state_dict().items():
+        assert torch.equal(value, models[1].state_dict()[name]), name
+
+
+class _Named(nn.Module):
+    """Passes the input of its batch norm by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(64)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.norm(input=images.flatten(1))
+
+
+def test_an_input_that_is_passed_by_name_is_seen() -> None:
+    image = torch.randn(1, 1, 8, 8)
+    torch.testing.assert_close(forward(_Named().train(), image), image.flatten(1), rtol=1e-4, atol=1e-4)
+
+
 def test_the_layer_normalises_by_its_running_statistics_and_keeps_them() -> None:
     """Fine-tuning on one example, against a loop that leaves the layer in eval mode."""
     config = custom()

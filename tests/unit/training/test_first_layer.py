@@ -64,6 +64,8 @@ def test_a_model_without_convolutions_is_left_as_it_is() -> None:
         ("OwnConvolution", "_Own, not a plain Conv2d"),
         ("InTwoPlaces", "several places"),
         ("FrozenStem", "frozen"),
+        ("FrozenBias", "frozen"),
+        ("HookedStem", "hooks"),
     ],
 )
 def test_a_layer_that_cannot_be_replaced_is_refused_at_once(name: str, words: str, tmp_path: Path) -> None:

@@ -32,6 +32,8 @@ _HIDDEN_FOLDERS = (
 )
 _WORDS = re.compile(r"[-._ 0-9]+")
 _SHOWN = 5
+_OF_RUNS = (".json", ".npy", ".safetensors", ".svg", ".html", ".md", ".pt", ".beton")
+"""Endings of the files of runs."""
 _LOOKED_AT = 64
 """Entries of a folder that are looked at to recognise an output of runs, which holds little but runs."""
 
@@ -92,13 +94,25 @@ def is_side_folder(name: str) -> bool:
 
 
 def is_output(folder: Path) -> bool:
-    """Return whether a folder is a run, or the output of runs, which may lie within the data that they read."""
+    """Return whether a folder is a run, or the output of runs, which may lie within the data that they read.
+
+    A folder with a picture or a Parquet file anywhere in it is none, so that no example is passed over.
+    """
+    return _is_named_output(folder) and not _holds_examples(folder)
+
+
+def _is_named_output(folder: Path) -> bool:
     if is_run(folder):
         return True
     with os.scandir(folder) as entries:
         seen = [entry for entry in itertools.islice(entries, _LOOKED_AT) if not is_side_file(entry.name)]
     runs = [entry for entry in seen if entry.is_dir() and is_run(Path(entry.path))]
     return bool(runs) and all(entry in runs or entry.name in ("data", "shadows") for entry in seen)
+
+
+def _holds_examples(folder: Path) -> bool:
+    files = (Path(parent, name) for parent, _, names in os.walk(folder) for name in names)
+    return any(file.is_file() and file.suffix not in _OF_RUNS and identify_file(file) is not None for file in files)
 
 
 def is_run(folder: Path) -> bool:

@@ -93,12 +93,15 @@ def holds_parquet(root: Path) -> bool:
     """
     if root.is_file():
         return True
-    files = [file for file in walk_files(root) if not is_side_file(file.name)]
-    return any(map(_is_named_parquet, files)) or (bool(files) and all(file.suffix == ".arrow" for file in files))
+    files = walk_files(root)
+    others = [file for file in files if not is_side_file(file.name)]
+    return any(map(_is_named_parquet, files)) or (bool(others) and all(file.suffix == ".arrow" for file in others))
 
 
 def _is_named_parquet(file: Path) -> bool:
-    return file.suffix.lower() in SUFFIXES and not is_side_file(file.name)
+    """Return whether a file is named as Parquet with examples, such as ``license-plates.parquet``."""
+    is_metadata = file.name.startswith(".") or file.name.casefold() == "metadata.parquet"
+    return file.suffix.lower() in SUFFIXES and not is_metadata
 
 
 def _list_parquet(root: Path) -> list[Path]:
@@ -107,11 +110,13 @@ def _list_parquet(root: Path) -> list[Path]:
         if _is_named_parquet(file):
             found.append(file)
             continue
-        if is_side_file(file.name):
-            continue
         what = identify_file(file)
-        if what == "Parquet":
+        if what == "Parquet" and file.name.casefold() != "metadata.parquet":
+            if file.name.startswith("."):
+                raise ValueError(f"{file} would not be read, because it is hidden: rename it or move it")
             found.append(file)
+            continue
+        if is_side_file(file.name):
             continue
         if what in PICTURES:
             raise ValueError(f"{root} holds Parquet files and the picture {file}: name the one to read by source.path")

@@ -194,7 +194,8 @@ class _Kept:
     def __init__(self, folder: Path, *, models: bool, few: bool) -> None:
         self._folder, self._models, self._few = folder, models, few
         self._hashes: dict[str, str] = {}
-        markers = [(folder / place, folder / place / REPORT_FILE) for place in _list_places(folder)]
+        self._places = _list_places(folder)
+        markers = [(folder / place, folder / place / REPORT_FILE) for place in self._places]
         markers += [(folder, marker) for marker in folder.glob("results/*/*.json")]
         for root, marker in markers:
             with contextlib.suppress(store.CorruptResult, OSError):
@@ -206,6 +207,8 @@ class _Kept:
         is_removed = (self._models and path.startswith("models/")) or (self._few and _AGGREGATE.fullmatch(path))
         if is_removed or not _KEPT.fullmatch(path):
             return False
+        if path.startswith(f"{VIEWS}/") and "/".join(path.split("/", 2)[:2]) not in self._places:
+            return False  # a copy of a report, whose page still has its pictures
         if not (path.startswith("models/") or path.endswith(".svg")):
             return True
         with contextlib.suppress(OSError):

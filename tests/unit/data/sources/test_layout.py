@@ -130,6 +130,33 @@ def test_side_files_folders_of_tools_and_runs_are_passed_over(tmp_path, place):
     np.testing.assert_array_equal(read_source("auto", tmp_path).images, next(iter(written.values())))
 
 
+@pytest.mark.parametrize("record", ["cat/config.json", "cat/run/config.json"])
+def test_pictures_beside_the_record_of_a_run_are_read(tmp_path, record):
+    """A run whose name is that of a class, or whose output is a class of pictures below ``data``."""
+    written = write_sets(tmp_path, ["."])
+    (tmp_path / record).parent.mkdir(exist_ok=True)
+    (tmp_path / record).write_text('{"run_hash": "0123"}')
+    np.testing.assert_array_equal(read_source("auto", tmp_path).images, written["."])
+    (tmp_path / "cat/membership.npy").write_bytes(b"something else")
+    with raises_with("membership.npy would not be read", "move it"):
+        read_source("auto", tmp_path)
+
+
+def test_pictures_in_the_data_folder_of_an_output_are_not_passed_over(tmp_path):
+    write_sets(tmp_path, ["train", "test", "output/data"])
+    (tmp_path / "output/custom-0123").mkdir()
+    (tmp_path / "output/custom-0123/config.json").write_text('{"run_hash": "0123"}')
+    with raises_with("output beside"):
+        read_source("auto", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["license-plates.parquet", "readme.parquet", "copying-marks.parquet", "part.txt"])
+def test_parquet_files_with_names_of_side_files_are_read(tmp_path, name):
+    written = write_sets(tmp_path, ["other.parquet", "z.parquet"])
+    (tmp_path / "z.parquet").rename(tmp_path / name)
+    assert len(read_source("auto", tmp_path).images) == sum(map(len, written.values()))
+
+
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [

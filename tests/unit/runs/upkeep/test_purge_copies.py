@@ -34,7 +34,8 @@ def copy(output: Path, source: str, place: str) -> bytes:
     [
         *("run/models/0/original-copy.safetensors", "run/models/0/Original.safetensors", "run/models/0/original~"),
         *("run/models/0/ungan (copy).safetensors", "run/models/1/ungan.safetensors", "run/figures/a.svg"),
-        *("run/results/0/a.json", "run/.table.json.swp", "run/old/table.json"),
+        *("run/results/0/a.json", "run/.table.json.swp", "run/old/table.json", "run/reports/old/report.html"),
+        "run/reports/4-shadows-1-seed-1a2b3c4d (copy)/table.json",
     ],
 )
 def test_copies_of_a_model_are_removed(output: Path, place: str) -> None:
