@@ -261,3 +261,26 @@ def test_a_locked_run_refuses_its_views_and_a_killed_one_is_partial(with_view: P
     audit(smaller, run_units=InProcess())
     assert store.read_record(with_view / "status.json")["state"] == "PARTIAL"
     assert current_state(view_of(smaller)) is RunState.COMPLETE
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"methods": ["original", "method_of_a_later_version"]},
+        {"methods": ["retrain"]},
+        {"methods": "original"},
+        {"num_seeds": "1"},
+        {"shadows.num_models": 1},
+    ],
+)
+def test_a_view_of_another_version_harms_no_other_report(changed: dict[str, object], whole: Path) -> None:
+    run, extent = whole / "run", {"methods": ["original"], "num_seeds": 1, "shadows.num_models": 4} | changed
+    view = run / place_view(extent)
+    store.write_record(view / "request.json", extent)
+    assert "CORRUPT" in run_command("runs", whole).stdout
+    found = run_command("report", view)
+    assert (found.returncode, "Traceback" in found.stderr) == (1, False)
+    assert str(view / "request.json") in found.stderr
+    assert run_command("verify", run).stdout == "CORRUPT\n"
+    assert run_command("report", run).returncode == 0
+    assert run_command("purge", run).returncode == 0

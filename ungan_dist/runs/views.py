@@ -121,9 +121,10 @@ def read_extent(folder: Path, place: str) -> Extent:
     path = folder / place / REQUEST_FILE
     try:
         extent = store.read_record(path)
-        if name_view(extent) == Path(place).name:
-            return extent
-        raise store.CorruptResult(f"{path} is of another report")
+        if name_view(extent) != Path(place).name:
+            raise store.CorruptResult(f"{path} is of another report")
+        _check_types(extent, path)
+        return extent
     except (FileNotFoundError, NotADirectoryError) as error:
         if (folder / place).is_dir():
             raise store.CorruptResult(f"{path} is missing") from error
@@ -133,9 +134,24 @@ def read_extent(folder: Path, place: str) -> Extent:
         raise store.CorruptResult(f"{path} is damaged ({error!r})") from error
 
 
+def _check_types(extent: Extent, path: Path) -> None:
+    methods, numbers = extent["methods"], [extent[name] for name in _NUMBERS]
+    are_numbers = all(type(number) is int and number > 0 for number in numbers)
+    if set(extent) != {"methods", *_NUMBERS} or not isinstance(methods, list) or not are_numbers:
+        raise store.CorruptResult(f"{path} is no request for a report")
+
+
+def _apply_view(record: RunRecord, folder: Path, place: str) -> RunRecord:
+    extent = read_extent(folder, place)
+    try:
+        return with_extent(record, extent)
+    except (ValueError, TypeError) as error:  # it was forged, or names a method of another version
+        raise store.CorruptResult(f"{folder / place / REQUEST_FILE} cannot be read by this version: {error}") from error
+
+
 def narrow(record: RunRecord, folder: Path, place: str) -> RunRecord:
     """Return the record of a run with the extent of one of its reports, see ``read_extent``."""
-    return with_extent(record, read_extent(folder, place)) if place else record
+    return _apply_view(record, folder, place) if place else record
 
 
 def widen(record: RunRecord, folder: Path) -> RunRecord:
@@ -143,7 +159,7 @@ def widen(record: RunRecord, folder: Path) -> RunRecord:
     extent = appended(record.config)
     for place in list_views(folder):
         try:
-            other = read_extent(folder, place)
+            other = appended(_apply_view(record, folder, place).config)
         except (store.CorruptResult, ConfigError):
             continue
         extent["methods"] += [method for method in other["methods"] if method not in extent["methods"]]
