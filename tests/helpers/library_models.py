@@ -117,4 +117,3 @@ class HookedStem(_Net):
     def __init__(self, num_classes: int) -> None:
         super().__init__(num_classes)
         self.stem[0].register_forward_hook(lambda _layer, _given, made: 2 * made)
-
