@@ -121,8 +121,7 @@ def split_in_fixed_pool(config: AuditConfig, source: Source, forget: ExampleList
         raise ValueError(
             f"{forget.path} lists {num_listed:,} of {len(candidates):,} examples; without --members the original is "
             f"trained on {num_members:,}, which leaves {max(0, num_members - num_listed)} to retain, and attack.fnr "
-            f"{config.attack.fnr} needs {round(1 / config.attack.fnr)}: list the training examples with --members, or "
-            f"shorten the list"
+            f"{config.attack.fnr} needs {round(1 / config.attack.fnr)}: {_more_to_retain(config, num_members)}"
         )
     pool, rest = np.split(np.random.default_rng(config.split.seed).permutation(candidates), [2 * num_members])
     others = pool[~np.isin(pool, forget.indices)]
@@ -131,9 +130,9 @@ def split_in_fixed_pool(config: AuditConfig, source: Source, forget: ExampleList
         others, exchanged = np.split(others, [len(others) - len(strangers)])
         rest[np.isin(rest, strangers)] = exchanged
         notes.append(
-            f"{len(strangers):,} of the {num_listed:,} listed examples lie outside of the fixed pool that other lists "
-            f"share, and were exchanged with examples inside: the shadow models of this run serve this list alone. "
-            f"Members that are named by --members, the same for every list, keep one pool for all."
+            f"Of the {num_listed:,} listed examples, {len(strangers):,} {'is' if len(strangers) == 1 else 'are'} "
+            f"outside the pool that lists without --members share. This list therefore has a pool and shadow models "
+            f"of its own. Lists with the same --members share one pool."
         )
     retain, non_members = np.split(others, [num_members - num_listed])
     retain = np.sort(retain)
@@ -162,6 +161,13 @@ def _members(config: AuditConfig, source: Source, forget: ExampleList, notes: li
         odd = forget.indices[~np.isin(forget.indices, members)][0]
         raise ValueError(f"{forget.describe(int(odd))} was not trained on ({why}): {remedy}")
     return members
+
+
+def _more_to_retain(config: AuditConfig, num_members: int) -> str:
+    """Write the remedy for too few examples to retain. A shorter list helps only if the members are enough."""
+    if num_members * config.attack.fnr > 1:
+        return "shorten the list, or list more training examples with --members"
+    return f"add pictures, list the training examples with --members, or set --attack.fnr to {2 / num_members:.2g}"
 
 
 def _check_outside(num_outside: int) -> None:

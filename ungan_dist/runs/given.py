@@ -64,14 +64,14 @@ def given_sets(config: AuditConfig, source: Source) -> GivenSets:
         notes.append(_STAND_IN)
     if config.num_seeds > 1:
         notes.append(
-            f"The {config.num_seeds} seeds differ in training alone: every one has the same sets, those of the list. "
-            f"Intervals over seeds speak of these examples, and do not say how much others would differ."
+            f"The {config.num_seeds} seeds differ in training alone, because all of them have the sets of the list. "
+            f"Intervals over seeds are about these examples, and do not show how much others would differ."
         )
     if config.model.factory is not None:
         notes.append(
-            f"The model is what {config.model.factory} returns. The run is known by this name and by the names and "
-            f"shapes of the model's weights, not by the code behind it: after a change of the code that leaves those "
-            f"as they are take another --output."
+            f"The model is made by {config.model.factory}. The run is identified by this name and by the names and "
+            f"shapes of the model's weights, not by the code behind it. After a change of the code that keeps those "
+            f"names and shapes, use another --output."
         )
     return GivenSets(
         split=split,
@@ -90,8 +90,8 @@ def find_remedies(config: AuditConfig) -> Remedies:
 
 
 _STAND_IN = (
-    "The row Original is a stand-in: it was trained here by this run's recipe and is not the model that was unlearned, "
-    "whose weights --original would name. What the row shows of the attack is shown for the stand-in alone."
+    "The row Original is a stand-in: it was trained here by this run's recipe and is not the model that was unlearned. "
+    "What the row shows of the attack holds for the stand-in alone. Give the weights of that model with --original."
 )
 
 
@@ -103,15 +103,15 @@ def _recipe_note(config: AuditConfig, brought: list[str]) -> str:
         f"The weights of {' and '.join(brought)} were given. Shadow models were trained by this run's recipe: "
         f"{train.epochs} epochs of SGD, batch {train.batch_size}, learning rate {train.learning_rate:g} with cosine "
         f"annealing, momentum {train.momentum:g}, weight decay {train.weight_decay:g}, "
-        f"{'with ' + changed if changed else 'without augmentation'}. Where the given models were trained otherwise, "
-        f"the attack is the weaker for it: set --train.… to what they were trained with."
+        f"{'with ' + changed if changed else 'without augmentation'}. If the given models were trained otherwise, "
+        f"the attack is weaker: set --train.… to the values with which they were trained."
     )
 
 
 def _pixels_note(source: Source) -> str:
     mean, std = (", ".join(f"{value:.4g}" for value in values) for values in (source.mean, source.std))
     return (
-        f"Given weights were asked about pixels normalised by mean ({mean}) and deviation ({std}) a channel. Where "
-        f"they were trained on pixels normalised otherwise, nothing in this table holds: set --source.mean and "
-        f"--source.std."
+        f"The given models were evaluated on pixels normalised by mean ({mean}) and standard deviation ({std}) per "
+        f"channel. If they were trained with another normalisation, nothing in this table holds: set --source.mean "
+        f"and --source.std."
     )

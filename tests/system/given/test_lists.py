@@ -64,7 +64,7 @@ def test_another_list_inside_the_pool_trains_no_shadow_model(pictures: Path, lis
     assert shadows(pool[3::9].tolist())[0] == first
     other, notes = shadows([*pool[:5].tolist(), stranger])
     assert other != first
-    assert any("1 of the 6 listed examples lie outside of the fixed pool" in note for note in notes)
+    assert any("Of the 6 listed examples, 1 is outside the pool" in note for note in notes)
 
 
 def test_ids_and_indices_give_the_same_sets(pictures: Path, lists: Path) -> None:

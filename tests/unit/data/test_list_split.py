@@ -89,6 +89,18 @@ def test_lists_inside_of_the_pool_share_it(tmp_path: Path, num_test: int) -> Non
     assert len({sets.given_hash for sets in found}) == 3
 
 
+def test_the_remedy_for_too_few_to_retain_works(tmp_path: Path) -> None:
+    small = config(tmp_path, [3])
+    refused = replace(small, attack=AttackConfig(fnr=0.01))
+    with pytest.raises(ValueError, match="add pictures, .*or set --attack.fnr to") as found:
+        given_sets(refused, source())
+    assert "shorten" not in str(found.value)
+    value = float(str(found.value).rsplit(" ", 1)[1])
+    check(given_sets(replace(small, attack=AttackConfig(fnr=value)), source()))
+    with pytest.raises(ValueError, match="shorten the list"):
+        given_sets(config(tmp_path, list(range(75))), source())
+
+
 def test_listed_outsiders_are_exchanged_with_a_note(tmp_path: Path) -> None:
     inside = fixed_pool(tmp_path, source())[:10].tolist()
     base = given_sets(config(tmp_path, inside), source())
@@ -99,7 +111,7 @@ def test_listed_outsiders_are_exchanged_with_a_note(tmp_path: Path) -> None:
     assert len(np.setdiff1d(base.split.pool, sets.split.pool)) == 3
     assert len(sets.split.pool) == len(base.split.pool)
     assert sum(map(len, parts(sets).values())) == NUM
-    assert any("3 of the 13 listed examples lie outside of the fixed pool" in note for note in sets.notes)
+    assert any("Of the 13 listed examples, 3 are outside the pool" in note for note in sets.notes)
 
 
 def test_models_trained_here_never_see_official_test_examples(tmp_path: Path) -> None:

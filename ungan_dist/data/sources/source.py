@@ -116,7 +116,9 @@ def _read(config: SourceConfig) -> Source:
             return _cifar100(path)
         case _:
             if path is None:
-                raise ValueError(f"source.kind {config.kind} needs source.path: name the data's file or folder")
+                raise ValueError(
+                    f"source.kind {config.kind} needs source.path: name the data's file or folder with --source.path"
+                )
             name, path = path.resolve().name, open_hub_cache(path)
             if config.kind == "parquet" or (config.kind == "auto" and path.exists() and holds_parquet(path)):
                 return _parquet(config, path, name)
