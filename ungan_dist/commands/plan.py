@@ -129,6 +129,7 @@ def _cost(found: Forecast) -> list[str]:
 
 
 def _power(outlook: Outlook, found: Forecast | None = None) -> list[str]:
+    from ungan_dist.config.attack import LARGEST_DELTA
     from ungan_dist.runs.forecast.outlook import compare_designs
 
     design, delta = outlook.design, outlook.delta
@@ -138,7 +139,8 @@ def _power(outlook: Outlook, found: Forecast | None = None) -> list[str]:
     powers = {name: power for name, (_, power) in compare_designs(design, delta, outlook.remedies).items()}
     for name, power in {"as requested": outlook.power, **powers}.items():
         width, leak = f"±{power.half_width:.3f}", power.observable_leak
-        line = f"  {'  ' + name:<24} {width:>9} {power.smallest_delta:>9.3f} {leak:>10.3f}"
+        passed = f"{power.smallest_delta:.3f}" if power.smallest_delta < LARGEST_DELTA else "none"
+        line = f"  {'  ' + name:<24} {width:>9} {passed:>9} {leak:>10.3f}"
         lines.append(line + (f"  {more[name].device_hours:>17.2f}" if name in more else ""))
     return [
         *lines,

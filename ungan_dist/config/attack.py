@@ -13,6 +13,9 @@ MIN_SHADOWS = 4
 
 QueryView = Literal["plain", "flip", "shift"]
 
+LARGEST_DELTA = 0.5
+"""Bound of δ: a margin must be smaller."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class AttackConfig:
@@ -40,7 +43,7 @@ class AttackConfig:
         within(0, 1, fnr=self.fnr)
         for fpr in self.fprs:
             within(0, 1, fprs=fpr)
-        within(0, 0.5, delta=self.delta)
+        within(0, LARGEST_DELTA, delta=self.delta)
         positive(sigma_floor=self.sigma_floor)
         if self.num_resamples < 100:
             raise ValueError(f"num_resamples must be at least 100, got {self.num_resamples}")

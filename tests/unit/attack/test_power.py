@@ -155,6 +155,25 @@ def test_advice_can_be_followed(remedies: Remedies, advice: str, rows: list[str]
     assert list(compare_designs(DIGITS, 0.05, remedies)) == rows
 
 
+def test_no_margin_is_named_that_a_config_refuses() -> None:
+    one_picture = Design(num_forget=1, num_non_members=94, num_seeds=1, num_shadows=4)
+    known = Outlook(
+        folder=Path("runs/r"),
+        num_models=4,
+        num_models_done=0,
+        num_shadows_done=0,
+        num_units=4,
+        num_units_done=0,
+        delta=0.05,
+        design=one_picture,
+        power=estimate_power(one_picture, 0.05),
+        spread_from="",
+        remedies=Remedies(forget_list=True),
+        sizes={},
+    )
+    assert "passes no δ below 0.5 in four" in list(summary_lines(known))[1]
+
+
 def test_remedies_follow_from_the_given_inputs() -> None:
     assert find_remedies(custom()) == Remedies()
     assert find_remedies(custom(forget="f")) == Remedies(forget_list=True)

@@ -13,6 +13,7 @@ from ungan_dist import store
 from ungan_dist.attack.evidence import Remedies
 from ungan_dist.attack.intervals import SEEDS_FOR_T
 from ungan_dist.attack.power import Design, Power, auc_deviation, estimate_power
+from ungan_dist.config.attack import LARGEST_DELTA
 from ungan_dist.config.audit import AuditConfig
 from ungan_dist.runs.finished import Finished
 from ungan_dist.runs.given import find_remedies
@@ -99,8 +100,9 @@ def summary_lines(outlook: Outlook) -> Iterator[str]:
         f"{outlook.num_units_done} done; {outlook.folder}"
     )
     half_width, smallest = outlook.power.half_width, outlook.power.smallest_delta
+    passed = f"δ ≥ {smallest:.3f}" if smallest < LARGEST_DELTA else f"no δ below {LARGEST_DELTA:g}"
     yield (
-        f"expected 90 % interval of the gap ±{half_width:.3f}; a method equal to Retrain passes δ ≥ {smallest:.3f} in "
+        f"expected 90 % interval of the gap ±{half_width:.3f}; a method equal to Retrain passes {passed} in "
         f"four of five runs, requested is {outlook.delta:g}"
         + ("" if smallest <= outlook.delta else f". {_remedy(outlook.remedies)}, or expect inconclusive verdicts")
     )
