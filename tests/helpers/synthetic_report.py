@@ -53,8 +53,9 @@ def make_report(
     status: Literal["COMPLETE", "PARTIAL"] = "COMPLETE",
     missing: list[str] | None = None,
     methods: tuple[str, ...] = tuple(SHIFTS),
+    num_forget: int = 80,
 ) -> Report:
-    evidence = [evidence_of(method, seed) for method in methods for seed in range(num_seeds)]
+    evidence = [evidence_of(method, seed, num_forget=num_forget) for method in methods for seed in range(num_seeds)]
     attack = AttackConfig(delta=0.05, num_resamples=200)
     return Report(
         title=title,
@@ -74,8 +75,8 @@ def make_report(
         versions={"ungan_dist": "0.1.0", "torch": "2.14.0"},
         sizes={
             "train": 400,
-            "retain": 320,
-            "forget": 80,
+            "retain": 400 - num_forget,
+            "forget": num_forget,
             "unseen": 60,
             "shadow_pool": 400,
             "test": 297,

@@ -18,7 +18,7 @@ from ungan_dist.report.cells import (
     format_seconds,
     list_computed_rates,
 )
-from ungan_dist.report.conclusions import explain_failures, write_failure
+from ungan_dist.report.conclusions import explain_failures, explain_few_examples, has_reference, write_failure
 from ungan_dist.report.timings import average_seconds
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ def _draw(report: Report, width: int, without: Sequence[str]) -> Table:
             "(b) compares forget with non-members; verdicts use (b) only. "
             "Below a value: its 95 % interval. In brackets: the 90 % interval of the gap. "
             "δ ≥: the smallest margin that it could pass. T_U: seconds of unlearning."
+            + ("" if has_reference(report) else " Retrain is not in this report: gaps are measured from .5.")
             + "".join(f" {line}" for line in _explain_rows(report))
             + "".join(f" {line}" for line in ([] if fnr and fpr else explain_omitted_columns(report)))
             + (" The report has more columns." if without else "")
@@ -126,6 +127,7 @@ def _draw(report: Report, width: int, without: Sequence[str]) -> Table:
 
 def _explain_rows(report: Report) -> list[str]:
     return [
+        *explain_few_examples(report),
         *merge_caveats(report.rows),
         *(f"{row.title}: {write_failure(row)}" for row in report.failed_rows),
         *explain_failures(report),

@@ -72,6 +72,22 @@ def test_the_bootstrap_covers_this_model(spread):
     assert np.mean(hits) >= 0.93
 
 
+@pytest.mark.parametrize(("num_forget", "low", "high"), [(1, 0.02, 0.30), (5, 0.70, 0.90)])
+def test_the_bootstrap_of_a_gap_is_too_narrow_with_few_forget_examples(num_forget, low, high):
+    """Docs and reports warn of it: the gap of two equal models is 0, and a 90 % interval misses it too often."""
+    rng = np.random.default_rng(num_forget)
+    counts, hits = [draw_resample_counts(num_forget, 200, 0), draw_resample_counts(100, 200, 1)], []
+    for _ in range(200):
+        forget, unseen = rng.standard_normal((2, num_forget)), rng.standard_normal((2, 100))
+        drawn = [
+            bootstrap(lambda f, u: resample_auc(f, u)[None], pair, counts) for pair in zip(forget, unseen, strict=True)
+        ]
+        gap = auc(forget[0], unseen[0]) - auc(forget[1], unseen[1])
+        found = bootstrap_interval([gap], drawn[0] - drawn[1], 0.90)
+        hits.append(found.low <= 0 <= found.high)
+    assert low < np.mean(hits) < high
+
+
 @pytest.mark.parametrize("shift", [0.3, 1.5])
 def test_the_interval_of_a_share_is_wide_enough_for_rare_events(shift):
     """TNR at 1 % FNR with 34 forget examples, as in ``digits``; a bootstrap by itself covers 18 % at shift 1.5."""

@@ -78,7 +78,25 @@ def test_the_reference_has_no_conclusion(plain: Report) -> None:
 
 def test_without_retrain_the_gap_is_to_one_half() -> None:
     report = make_report(3, methods=("original", "ungan"))
-    assert "gap to .5 (Retrain is not in the run)" in write_conclusion(report, report.rows[1])
+    assert "gap to .5 (Retrain is not in this report)" in write_conclusion(report, report.rows[1])
+    assert "gaps are measured from .5" in _print(report)
+
+
+def _print(report: Report) -> str:
+    console = Console(width=110, file=io.StringIO())
+    console.print(build_terminal_table(report, 110))
+    return " ".join(console.file.getvalue().split())  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@pytest.mark.parametrize(
+    ("num_forget", "num_seeds", "warned"), [(1, 1, True), (9, 2, True), (10, 1, False), (1, 3, False)]
+)
+def test_a_bootstrap_over_few_forget_examples_is_no_verdict(num_forget: int, num_seeds: int, warned: bool) -> None:
+    report = make_report(num_seeds, methods=("original", "retrain"), num_forget=num_forget)
+    examples = "1 forget example," if num_forget == 1 else f"{num_forget} forget examples,"
+    for text in (_print(report), render_markdown(report), list_caveats(report)[0] if warned else ""):
+        assert ("no verdict here is reliable" in text) == (f"With {examples}" in text) == warned
+    assert "gaps are measured from .5" not in _print(report)
 
 
 def test_unknown_outcome_is_refused(plain: Report) -> None:
