@@ -68,6 +68,7 @@ $(UV):
 	.venv/bin/python -m pip install -q --disable-pip-version-check uv==$(UV_VERSION)
 
 $(READY): requirements.lock requirements-ffcv.lock pyproject.toml | $(UV)
+	@echo "Installing the locked packages. The first time takes several gigabytes, and prints nothing until it ends."
 	$(UV) pip install -q --python .venv/bin/python -r requirements.lock
 	$(UV) pip install -q --python .venv/bin/python --no-deps --no-build-isolation -e .
 	@$(MAKE) --no-print-directory .ffcv

@@ -91,9 +91,9 @@ class ExecutionHalf:
 
     given: GivenConfig = field(default_factory=GivenConfig)
     output: str = "runs"
-    """Folder for runs, shadow fleets and prepared data, or object storage: s3://bucket/prefix, gs://bucket/prefix or
-    file:///folder, with pyarrow's options as the URL's query. Credentials come from the environment and from the
-    provider's own files."""
+    """Folder for runs, results of shadow models and prepared data, or object storage: s3://bucket/prefix,
+    gs://bucket/prefix or file:///folder, with pyarrow's options as the URL's query. Credentials come from the
+    environment and from the provider's own files."""
     cluster: str = "local"
     """local: processes on this machine, without Ray. auto: join your Ray cluster on this machine or start one.
     host:port: join that Ray cluster."""
