@@ -92,7 +92,7 @@ def test_lists_inside_of_the_pool_share_it(tmp_path: Path, num_test: int) -> Non
 def test_the_remedy_for_too_few_to_retain_works(tmp_path: Path) -> None:
     small = config(tmp_path, [3])
     refused = replace(small, attack=AttackConfig(fnr=0.01))
-    with pytest.raises(ValueError, match="add pictures, .*or set --attack.fnr to") as found:
+    with pytest.raises(ValueError, match=r"add pictures, .*or set --attack.fnr to") as found:
         given_sets(refused, source())
     assert "shorten" not in str(found.value)
     value = float(str(found.value).rsplit(" ", 1)[1])
