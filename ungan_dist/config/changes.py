@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import numbers
 import os
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from typeguard import TypeCheckError, check_type
 
@@ -51,13 +51,17 @@ def _change(config: Any, changes: dict[str, Any], prefix: str) -> Any:
 
 def _fit(value: Any, hint: Any, name: str) -> Any:
     """Return a value as its field's type has it: a list as a tuple, a path as text, a NumPy number as Python's."""
+    admitted = get_args(hint) or (hint,)
     if isinstance(value, numbers.Real) and not isinstance(value, bool):
-        value = int(value) if isinstance(value, numbers.Integral) else float(value)
+        is_whole = isinstance(value, numbers.Integral) and (int in admitted or float not in admitted)
+        value = int(value) if is_whole else float(value)  # 1 and 1.0 are one run
     elif isinstance(value, os.PathLike):
         value = os.fspath(value)
     elif isinstance(value, list):
         value = tuple(value)
     try:
+        if isinstance(value, bool) and bool not in admitted:  # Python counts it as an int
+            raise TypeCheckError("is a bool")
         check_type(value, hint)
     except TypeCheckError as error:
         wanted = hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")

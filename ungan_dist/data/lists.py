@@ -6,7 +6,7 @@ import csv
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -182,7 +182,10 @@ def _are_ids(path: Path, meaning: Meaning, entries: list[Entry], source: Source,
             f"{path} is headed as indices, but the data has ids that are numbers ({_shown(number)}), so that a number "
             f'is an id: list ids, headed "id"'
         )
-    return meaning == "ids" or number is not None or any(word in positions for _, word in entries)
+    if meaning == "ids" or number is not None or any(word in positions for _, word in entries):
+        return True
+    composed = {_composed(id) for id in positions if not id.isascii()}
+    return any(_composed(word) in composed for _, word in entries)
 
 
 def _is_number(text: str) -> bool:
@@ -196,13 +199,16 @@ def _by_id(
     repeated: set[str] = set()
     if len(positions) < len(source.ids):
         repeated = {id for id, count in Counter(source.ids).items() if count > 1}
-    composed: dict[str, str] = {}
-    if not all(word in positions for _, word in entries):
-        # file systems differ in whether an accent is part of its letter
-        composed = {unicodedata.normalize("NFC", id): id for id in positions}
+    composed: dict[str, list[str]] = {} if all(word in positions for _, word in entries) else _compose(positions)
     found: list[int] = []
     for place, word in entries:
-        known = word if word in positions else composed.get(unicodedata.normalize("NFC", word))
+        alike = [word] if word in positions else composed.get(_composed(word), [])
+        if len(alike) > 1:
+            raise ValueError(
+                f"{path}, {place}: {_shown(word)} may mean {' or '.join(map(ascii, alike))}, which differ only in how "
+                f"accents are encoded: write it as one of them"
+            )
+        known = alike[0] if alike else None
         if known is None:
             number = next((id for id in source.ids if _is_number(id)), None)
             such = f"it has ids such as {_shown(source.ids[0] if number is None else number)}"
@@ -233,6 +239,19 @@ def _by_index(path: Path, entries: list[Entry], source: Source) -> Int[np.ndarra
         if len(word) > 20 or not 0 <= int(word) <= last:
             raise ValueError(f"{path}, {place}: index {_cut(word)} is out of range, must be 0 … {last}")
     return np.array([int(word) for _, word in entries], dtype=np.int64)
+
+
+def _composed(word: str) -> str:
+    """Return a word with each accent as part of its letter; file systems differ in this."""
+    return unicodedata.normalize("NFC", word)
+
+
+def _compose(ids: Iterable[str]) -> dict[str, list[str]]:
+    """Group ids that differ only in the encoding of accents."""
+    groups: dict[str, list[str]] = {}
+    for id in ids:
+        groups.setdefault(_composed(id), []).append(id)
+    return groups
 
 
 def _hint_at_path(word: str, ids: Sequence[str]) -> str:

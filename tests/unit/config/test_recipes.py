@@ -100,6 +100,7 @@ def test_every_recipe_takes_options(recipe: Callable[..., AuditConfig]) -> None:
     ("recipe", "changes", "message"),
     [
         (digits, {"num_seeds": "3"}, "num_seeds must be int, got '3'"),
+        (digits, {"num_seeds": True}, "num_seeds must be int, got True"),
         (digits, {"train": {"epochs": 4.5}}, "train.epochs must be int, got 4.5"),
         (digits, {"methods": "ungan"}, r"methods must be tuple\[str, ...\], got 'ungan'"),
         (digits, {"output": None}, "output must be str, got None"),
@@ -111,6 +112,11 @@ def test_every_recipe_takes_options(recipe: Callable[..., AuditConfig]) -> None:
 def test_values_of_another_type_are_refused(recipe: Any, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(TypeError, match=message):
         recipe(**changes)
+
+
+def test_a_whole_number_is_the_same_run_as_the_fraction() -> None:
+    configs = [digits(train={"learning_rate": rate}) for rate in (1, 1.0, np.int64(1), np.float32(1))]
+    assert len({run_hash(config, "data") for config in configs}) == 1
 
 
 def test_paths_lists_and_numbers_of_numpy_are_taken() -> None:

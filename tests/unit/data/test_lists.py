@@ -187,3 +187,19 @@ def test_an_example_is_named_as_listed(tmp_path: Path) -> None:
     assert found.describe(7) == f"{tmp_path}/forget.csv, line 2: example 'c3/0007.png'"
     (tmp_path / "forget.csv").write_text("9\n4\n")
     assert read_entries(tmp_path / "forget.csv", source(None)).describe(4).endswith("line 2: example 4")
+
+
+COMPOSED, DECOMPOSED = "c0/caf\u00e9.png", "c0/cafe\u0301.png"
+
+
+@pytest.mark.parametrize(("written", "stored"), [(COMPOSED, DECOMPOSED), (DECOMPOSED, COMPOSED)])
+@pytest.mark.parametrize("heading", ["id\n", ""])
+def test_accents_may_be_encoded_in_either_way(tmp_path: Path, written: str, stored: str, heading: str) -> None:
+    assert listed(tmp_path, heading + written, (*PATHS[:-1], stored)) == [NUM - 1]
+
+
+def test_an_id_that_means_two_examples_is_refused(tmp_path: Path) -> None:
+    ids = (*PATHS[:-2], "\u212b.png", "A\u030a.png")
+    assert listed(tmp_path, "A\u030a.png", ids) == [NUM - 1]
+    with pytest.raises(ValueError, match=r"line 1: .*may mean '\\u212b.png' or 'A\\u030a.png'.*write it as one"):
+        listed(tmp_path, "\u00c5.png", ids)
