@@ -243,6 +243,9 @@ def test_a_purge_names_a_view_behind_a_link(with_view: Path, whole: Path) -> Non
     elsewhere = whole.parent / "elsewhere"
     shutil.move(with_view, elsewhere)
     with_view.symlink_to(elsewhere)
+    for command in (["report"], ["verify", "--quick"], ["status"]):
+        assert run_command(*command, with_view).returncode == 0, command
+    assert run_command("verify", whole / "run").stdout == "COMPLETE\n"
     purged = run_command("purge", whole / "run")
     assert purged.returncode == 3
     assert f"{with_view} is a symbolic link to {elsewhere}" in purged.stderr

@@ -53,8 +53,9 @@ def _fit(value: Any, hint: Any, name: str) -> Any:
     """Return a value as its field's type has it: a list as a tuple, a path as text, a NumPy number as Python's."""
     admitted = get_args(hint) or (hint,)
     if isinstance(value, numbers.Real) and not isinstance(value, bool):
-        is_whole = isinstance(value, numbers.Integral) and (int in admitted or float not in admitted)
-        value = int(value) if is_whole else float(value)  # 1 and 1.0 are one run
+        value = int(value) if isinstance(value, numbers.Integral) else float(value)
+        if float in admitted and int not in admitted:
+            value = float(value)  # 1 and 1.0 are one run
     elif isinstance(value, os.PathLike):
         value = os.fspath(value)
     elif isinstance(value, list):

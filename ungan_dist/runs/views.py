@@ -169,9 +169,10 @@ def widen(record: RunRecord, folder: Path) -> RunRecord:
 
 def split_place(path: Path) -> tuple[Path, str]:
     """Split the path of a run's report into the run folder and the place of a view in it, which may be empty."""
-    full = path.resolve()
-    if full.parent.name == VIEWS and _NAME.fullmatch(full.name) and not (full / CONFIG_FILE).exists():
-        return full.parents[1], f"{VIEWS}/{full.name}"
+    there = path.absolute()
+    for full in (path.resolve(), there.parent.resolve() / there.name):  # a view may be a link
+        if full.parent.name == VIEWS and _NAME.fullmatch(full.name) and not (full / CONFIG_FILE).exists():
+            return full.parents[1], f"{VIEWS}/{full.name}"
     return path, ""
 
 
