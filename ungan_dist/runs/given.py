@@ -60,6 +60,8 @@ def given_sets(config: AuditConfig, source: Source) -> GivenSets:
     earlier = {name: file.sha256 for name, file in weights.items()}
     if brought:
         notes += [_recipe_note(config, list(brought)), _pixels_note(source)]
+    if len(brought) == 2 and brought["original"] == brought["unlearned"]:
+        notes.append("The unlearned model has exactly the weights of the original: check that --unlearned is right.")
     if given.unlearned is not None and given.original is None:
         notes.append(_STAND_IN)
     if config.num_seeds > 1:

@@ -13,6 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from ungan_dist import store
+from ungan_dist.errors import Terminated
 from ungan_dist.runs.progress import BESIDE, Event, ProgressCallback
 from ungan_dist.runs.record import PURGED_FILE, PURGING_FILE
 from ungan_dist.runs.views import list_views, split_place
@@ -214,13 +215,19 @@ def is_driver_dead(folder: Path, status: Status) -> bool:
     return False
 
 
+_INTERRUPTIONS: dict[type[BaseException], str] = {
+    KeyboardInterrupt: "interrupted by Ctrl-C",
+    Terminated: "stopped by SIGTERM",
+}
+
+
 @contextlib.contextmanager
 def record_failure(folder: Path) -> Iterator[None]:
     """Write the reason to the run's status when the driver fails or is interrupted."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit) as error:
-        write_status(folder, RunState.PARTIAL, error=type(error).__name__)
+        write_status(folder, RunState.PARTIAL, error=_INTERRUPTIONS.get(type(error), type(error).__name__))
         raise
     except Exception as error:
         states = {2: RunState.REFUSED, 3: RunState.PARTIAL}

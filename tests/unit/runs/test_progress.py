@@ -178,7 +178,7 @@ def test_a_stopped_run_keeps_its_stage_and_a_new_driver_begins_anew(
     with pytest.raises(KeyboardInterrupt), record_failure(tmp_path):
         raise KeyboardInterrupt
     assert status_command([str(tmp_path)]) == 3
-    assert "stopped in stage unlearning: 3 of 9 done\n" in capsys.readouterr().out
+    assert "stopped in stage unlearning: 3 of 9 done\n  interrupted by Ctrl-C\n" in capsys.readouterr().out
     write_status(tmp_path, "RUNNING")
     status = read_status(tmp_path)
     assert status is not None
