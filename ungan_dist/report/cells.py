@@ -72,6 +72,12 @@ def format_rate(as_written: str) -> str:
     return f"{float(as_written) * 100:g} %"
 
 
+def name_sizes(report: Report) -> dict[str, int]:
+    """Return the sizes of the sets under the names of the glossary; ``table.json`` keeps its first names."""
+    names = {"shadow_pool": "non-members", "shadows": "shadow models"}
+    return {names.get(name, name.replace("_", " ")): size for name, size in report.sizes.items()}
+
+
 def format_verdict(row: Row) -> str:
     """Write the verdict, with a mark if it is that of a model that does not work."""
     return f"{row.verdict.outcome} ({row.utility})" if row.utility else row.verdict.outcome

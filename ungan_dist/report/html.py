@@ -24,6 +24,7 @@ from ungan_dist.report.cells import (
     format_number,
     format_seconds,
     format_signed,
+    name_sizes,
 )
 from ungan_dist.report.conclusions import (
     LIMITS,
@@ -74,6 +75,7 @@ def render_page(report: Report, drawings: list[Drawing]) -> str:
         report=report,
         drawings=drawings,
         policy=POLICY,
+        sizes=name_sizes(report),
         counts=[
             *((outcome, outcomes.count(outcome)) for outcome in COUNTED),
             *Counter(row.outcome for row in report.failed_rows).items(),

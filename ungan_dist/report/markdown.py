@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from ungan_dist.attack.evidence import Report
-from ungan_dist.report.cells import PAPER_GROUP, PAPER_NOTE, build_columns, explain_omitted_columns
+from ungan_dist.report.cells import PAPER_GROUP, PAPER_NOTE, build_columns, explain_omitted_columns, name_sizes
 from ungan_dist.report.conclusions import (
     LIMITS,
     NOT_TESTED,
@@ -53,7 +53,7 @@ def render_markdown(report: Report) -> str:
 
 
 def _origin(report: Report) -> str:
-    sizes = ", ".join(f"{escape(name.replace('_', ' '))} {size:,}" for name, size in report.sizes.items())
+    sizes = ", ".join(f"{escape(name)} {size:,}" for name, size in name_sizes(report).items())
     return f"Recipe {escape(report.recipe)}, run {escape(report.run_hash)}. {sizes}."
 
 

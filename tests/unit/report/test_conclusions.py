@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import re
 
 import pytest
 from rich.console import Console
@@ -164,6 +165,15 @@ def test_a_destroyed_model_says_so_wherever_its_verdict_stands(plain: Report) ->
         printed = console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
         assert mark in printed
         assert words in " ".join(printed.split())
+
+
+def test_sets_have_the_names_of_the_glossary(plain: Report) -> None:
+    for text in (render_markdown(plain), render_page(plain, [])):
+        words = " ".join(re.sub("<[^>]*>", " ", text).split())
+        assert "non-members 400" in words
+        assert "shadow models 64" in words
+        assert "shadow pool" not in words
+    assert build_table(plain)["sizes"]["shadow_pool"] == 400
 
 
 def test_one_seed_cannot_rank() -> None:

@@ -37,7 +37,8 @@ def read_image_folder(root: Path, *, resize: int | None = None) -> DecodedImages
             neither read nor known to hold no picture.
     """
     if not root.is_dir():
-        raise ValueError(f"{root} is no folder: set source.path to one that holds a folder per class")
+        found = "is not a folder" if root.exists() else "does not exist"
+        raise ValueError(f"{root} {found}: set source.path to a folder that holds a folder per class")
     sets = _find_sets(_enter(root))
     (train_root,) = sets.train
     class_names = tuple(folder.name for folder in _class_folders(train_root))

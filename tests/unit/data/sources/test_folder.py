@@ -58,8 +58,12 @@ def test_a_class_may_be_called_train(tmp_path):
 def test_faulty_image_folders_are_refused(tmp_path):
     with raises_with("holds 0 class folders"):
         read_source("image_folder", tmp_path)
-    with raises_with("nowhere is no folder"):
+    with raises_with("nowhere does not exist"):
         read_source("image_folder", tmp_path / "nowhere")
+    (tmp_path / "file").touch()
+    with raises_with("file is not a folder"):
+        read_source("image_folder", tmp_path / "file")
+    (tmp_path / "file").unlink()
     write_pictures(tmp_path / "cat", random_pictures(2, (4, 4, 3)))
     (tmp_path / "dog").mkdir()
     with raises_with("dog holds no picture"):
