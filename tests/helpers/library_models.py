@@ -60,6 +60,10 @@ def by_backbone(num_classes: int, weights_backbone: Weights | None = Weights.DEF
     raise AssertionError("called")
 
 
+def by_encoder(num_classes: int, encoder_weights: str | None = "imagenet") -> nn.Module:
+    raise AssertionError("called")
+
+
 def with_numbers(num_classes: int, weights: tuple[float, ...] = (1.0, 2.0), pretrained: bool = False) -> nn.Module:
     """Parameters of these names that load nothing."""
     del weights, pretrained

@@ -21,7 +21,7 @@ from ungan_dist.config.identity import content_hash
 CHANNELS = ("channels", "in_chans")
 """Parameters that receive the number of channels."""
 PRETRAINED = ("pretrained", "pretrained_backbone")
-WEIGHTS = ("weights", "weights_backbone")
+WEIGHTS = ("weights", "weights_backbone", "encoder_weights")
 """Parameters with which libraries choose the weights to load, as flags and as names or members of an enumeration."""
 
 

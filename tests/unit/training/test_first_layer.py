@@ -82,6 +82,7 @@ def test_a_layer_that_cannot_be_replaced_is_refused_at_once(name: str, words: st
         ("by_member", "weights=None"),
         ("by_name", "weights=None"),
         ("by_backbone", "weights_backbone=None"),
+        ("by_encoder", "encoder_weights=None"),
     ],
 )
 def test_a_function_that_loads_weights_by_default_is_refused(name: str, off: str, tmp_path: Path) -> None:
