@@ -66,7 +66,7 @@ def has_reference(report: Report) -> bool:
 
 def explain_few_examples(report: Report) -> list[str]:
     """Warn of a bootstrap over few forget examples, in one sentence at most."""
-    num_forget = min((len(item.forget) for item in report.evidence), default=FEW_EXAMPLES)
+    num_forget = report.sizes["forget"]
     gaps = [row.verdict.gap for row in report.rows if row.verdict.gap is not None]
     if num_forget >= FEW_EXAMPLES or not any(gap.kind == "bootstrap" for gap in gaps):
         return []

@@ -15,6 +15,7 @@ def to_plain(report: Report) -> dict[str, Any]:
         "title": report.title,
         "recipe": report.recipe,
         "run_hash": report.run_hash,
+        "sizes": report.sizes,
         **({"copies": report.copies, "copied": list(report.copied)} if report.copies else {}),
         "rows": [dataclasses.asdict(row) for row in report.rows],
         "seconds": [[item.method, item.seed, item.unlearning_seconds] for item in report.evidence],
@@ -22,7 +23,11 @@ def to_plain(report: Report) -> dict[str, Any]:
 
 
 def from_plain(shown: dict[str, Any]) -> Report:
-    """Restore a report that holds enough for the terminal; everything else in it is empty."""
+    """Restore a report that holds enough for the terminal; everything else in it is empty.
+
+    Raises:
+        KeyError: an earlier version saved less of it.
+    """
     import numpy as np
 
     from ungan_dist.attack.evidence import Evidence, Interval, Report, Row, Verdict
@@ -62,7 +67,7 @@ def from_plain(shown: dict[str, Any]) -> Report:
         config={},
         resolved={},
         versions={},
-        sizes={},
+        sizes=shown["sizes"],
         copies=shown.get("copies", ""),
         copied=tuple(shown.get("copied", ())),
         rows=[row(values) for values in shown["rows"]],
