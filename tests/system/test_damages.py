@@ -35,6 +35,7 @@ def record() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("part", range(NUM_PARTS))
+@pytest.mark.process
 def test_random_damages_are_found_and_healed_or_refused(
     two_runs: Path, record: dict[str, Any], tmp_path: Path, part: int
 ) -> None:

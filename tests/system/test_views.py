@@ -22,6 +22,8 @@ from ungan_dist.runs.progress import Event
 from ungan_dist.runs.status import RunState, current_state, write_status
 from ungan_dist.runs.views import list_views, place_view
 
+pytestmark = pytest.mark.process
+
 TABLES = ("table.json", "membership.npy")
 """Files that are equal to those of a run of its own; the other files of a report have times, which are measured."""
 

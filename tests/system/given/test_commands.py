@@ -56,6 +56,7 @@ def test_run_custom_and_audit_accept_a_mobilenet(
     assert {path: path.stat().st_mtime_ns for path in Path("out/shadows").iterdir()} == fleet
 
 
+@pytest.mark.process
 def test_run_custom_accepts_parquet_with_ids(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ids = [f"person-{number}" for number in range(120)]
     write_noise_parquet(Path("data.parquet"), ids)

@@ -81,6 +81,7 @@ def test_given_moments_replace_the_computed_ones(project: Path) -> None:
         SourceConfig(mean=(0.5,))
 
 
+@pytest.mark.process
 def test_the_same_weights_in_another_file_format_continue_the_run(
     pictures: Path, lists: Path, weights: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -110,6 +111,7 @@ def test_the_same_weights_in_another_file_format_continue_the_run(
     assert run_command("report", str(lists / "out/run")) == 0
 
 
+@pytest.mark.process
 def test_a_run_known_by_the_bytes_of_its_file_of_weights_is_continued(
     pictures: Path, lists: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

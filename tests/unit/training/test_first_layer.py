@@ -119,6 +119,7 @@ def test_torchvisions_own_functions_work(channels: int) -> None:
     assert model(torch.zeros(1, channels, 32, 32)).shape == (1, 5)
 
 
+@pytest.mark.process
 def test_grey_digits_are_audited_with_a_model_for_colour(tmp_path: Path, without_figures: None) -> None:
     options = [*SMALL_OPTIONS, "--methods", "original,retrain", "--output", tmp_path / "out"]
     done = run_command("run", "digits", *options, "--model.factory", "library_models:like_torchvision")
