@@ -20,15 +20,6 @@ from ungan_dist.cluster.jobs_api import check_access, connect_jobs_api, is_loopb
 from ungan_dist.errors import ConfigError
 
 
-@pytest.fixture
-def empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Set a home folder without a token."""
-    monkeypatch.setenv("HOME", str(tmp_path))
-    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
-        monkeypatch.delenv(name, raising=False)
-    return tmp_path
-
-
 @pytest.mark.parametrize(
     ("address", "expected"),
     [
@@ -47,7 +38,7 @@ def test_loopback_addresses_are_recognised(address: str, expected: bool) -> None
     assert is_loopback(address) is expected
 
 
-def test_a_remote_address_needs_a_token(empty_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_remote_address_needs_a_token(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     check_access("http://127.0.0.1:8265", without_token=False)
     for address in ("http://head.example.com:8265", "https://head.example.com", "http://192.0.2.1:8265"):
         with pytest.raises(
@@ -57,9 +48,9 @@ def test_a_remote_address_needs_a_token(empty_home: Path, capsys: pytest.Capture
             check_access(address, without_token=False)
     assert capsys.readouterr().err == ""
     check_access("http://head.example.com:8265", without_token=True)
-    (empty_home / ".ray").mkdir()
-    (empty_home / ".ray/auth_token").write_text(secrets.token_hex(32))
-    (empty_home / ".ray/auth_token").chmod(0o600)
+    (home / ".ray").mkdir()
+    (home / ".ray/auth_token").write_text(secrets.token_hex(32))
+    (home / ".ray/auth_token").chmod(0o600)
     check_access("http://head.example.com:8265", without_token=False)
     assert capsys.readouterr().err.count("is not encrypted") == 2
     check_access("https://head.example.com:8265", without_token=False)
@@ -71,7 +62,7 @@ def test_a_remote_address_needs_a_token(empty_home: Path, capsys: pytest.Capture
     [["submit", "digits", "--output", "/shared/runs"], ["status", "0123456789ab-1"], ["cancel", "0123456789ab-1"]],
 )
 def test_no_command_contacts_a_remote_address_without_a_token(
-    empty_home: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+    home: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
 ) -> None:
     contacted: list[str] = []
     monkeypatch.setattr("ray.job_submission.JobSubmissionClient", contacted.append)
@@ -124,7 +115,7 @@ def proxy(tmp_path: Path) -> Iterator[tuple[str, Path, list[str | None]]]:
 
 
 def test_the_certificate_of_a_proxy_is_verified(
-    empty_home: Path, proxy: tuple[str, Path, list[str | None]], monkeypatch: pytest.MonkeyPatch
+    home: Path, proxy: tuple[str, Path, list[str | None]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     address, certificate, tokens = proxy
     monkeypatch.setenv("RAY_AUTH_TOKEN", "a" * 64)

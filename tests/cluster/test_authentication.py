@@ -27,15 +27,6 @@ from ungan_dist.cluster.local_clusters import LocalCluster, accepts_token, find_
 from ungan_dist.errors import ConfigError
 
 
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Set a home folder without a token."""
-    monkeypatch.setenv("HOME", str(tmp_path))
-    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
-        monkeypatch.delenv(name, raising=False)
-    return tmp_path
-
-
 def write_token(path: Path, value: str = "abc\n", *, mode: int = 0o600, folder_mode: int = 0o700) -> Path:
     path.parent.mkdir(exist_ok=True)
     path.write_text(value)

@@ -264,6 +264,16 @@ def of_one_example(world: World) -> dict[str, Tensor]:
     return states
 
 
+def refused_for_one_value(world: World) -> str:
+    """Return how a shared batch norm refuses a single value per channel in all processes."""
+    norm = use_global_statistics(nn.Sequential(nn.BatchNorm1d(3)), world).train()
+    try:
+        norm(torch.ones(1, 3) if world.rank == 0 else torch.ones(0, 3))
+    except ValueError as error:
+        return str(error)
+    return "taken"
+
+
 def dropped(world: World) -> Tensor:
     """Return a mask that a layer draws in an epoch."""
     (mask,) = (torch.rand(8) for _ in Epochs(None, world, 3).iterate("epochs", 1))

@@ -20,8 +20,7 @@ NOT_TESTED = (
 """Attacks that were not run. They are in table.json, so their words stay as they are."""
 
 FEW_EXAMPLES = 10
-"""Forget examples below which a bootstrap interval is too narrow. A nominal 90 % interval of two equal models' gap
-holds 0 in about 14 % of cases with 1 example, 56 % with 2, 82 % with 5 and 84 % with 10."""
+"""Forget examples below which a bootstrap interval is too narrow: with 1 and 5, tests simulate how often it misses."""
 
 LIMITS = (
     "An attack that finds no difference is evidence, not proof, that the model kept no trace of the forget set.",

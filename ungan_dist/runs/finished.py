@@ -52,7 +52,7 @@ class Finished:
     report: Report
     """The part of the report that a terminal shows."""
     work: dict[str, Any] | None
-    """The run's ``plan.Extent`` as plain data; ``None`` in records of earlier versions."""
+    """The run's ``plan.Work`` as plain data; ``None`` in records of earlier versions."""
 
 
 def fingerprint_inputs(config: AuditConfig) -> dict[str, str] | None:

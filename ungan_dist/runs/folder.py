@@ -19,7 +19,7 @@ from ungan_dist.data.split import hash_array
 from ungan_dist.errors import ConfigError, explain_file_errors
 from ungan_dist.runs.finished import FINISHED_FILE, copy_finished, extent_of_report
 from ungan_dist.runs.plan import Plan, make_plan
-from ungan_dist.runs.record import CONFIG_FILE, read_notes, write_record
+from ungan_dist.runs.record import CONFIG_FILE, read_plain_of, write_record
 from ungan_dist.runs.rehearsal.process import rehearse
 from ungan_dist.runs.status import STATUS_FILE, RunState, read_status, stop_others, write_status
 from ungan_dist.runs.storage.mirror import Mirror
@@ -84,7 +84,8 @@ def open_run(
 
 def _add_notes(plan: Plan, notes: tuple[str, ...]) -> Plan:
     """Add to the report what a rehearsal found; if there was none, what an earlier one found."""
-    earlier = () if notes else read_notes(plan.folder, plan.record)
+    present = None if notes else read_plain_of(plan.folder, plan.record.run_hash)
+    earlier = present.get("model_notes", ()) if present else ()
     new = [note for note in dict.fromkeys((*notes, *earlier)) if note not in plan.record.model_notes]
     record = dataclasses.replace(plan.record, model_notes=(*plan.record.model_notes, *new))
     return dataclasses.replace(plan, record=record, notes=[*plan.notes, *new])

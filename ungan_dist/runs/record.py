@@ -148,11 +148,14 @@ def describe_cut_purge(folder: Path) -> str:
 _UNCHANGEABLE = ("identity", "data_hash", "given_hash", "architecture", "resolved", "results_version")
 
 
-def read_notes(folder: Path, record: RunRecord) -> tuple[str, ...]:
-    """Read the notes on the model from a run's folder; none if it holds no such run."""
-    if not (folder / CONFIG_FILE).exists() or read_plain(folder).get("run_hash") != record.run_hash:
-        return ()
-    return tuple(read_plain(folder).get("model_notes", ()))
+def read_plain_of(folder: Path, run_hash: str) -> dict[str, Any] | None:
+    """Read a run's record as plain data; ``None`` if the folder has no run of this hash.
+
+    Raises:
+        DamagedRecord: The record is damaged.
+    """
+    plain = read_plain(folder) if (folder / CONFIG_FILE).exists() else {}
+    return plain if plain.get("run_hash") == run_hash else None
 
 
 def find_changes(before: RunRecord, now: RunRecord) -> list[str]:

@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from ungan_dist import store
-from ungan_dist.config.audit import AuditConfig
 from ungan_dist.config.identity import appended, content_hash
 from ungan_dist.errors import ConfigError
-from ungan_dist.runs.record import CONFIG_FILE, RunRecord, read_plain
+from ungan_dist.runs.record import CONFIG_FILE, RunRecord, read_plain, read_plain_of
 from ungan_dist.urls import is_url, join_url, split_run
 
 Extent = dict[str, Any]
@@ -80,24 +79,19 @@ def find_place(folder: Path, run_hash: str, extent: Extent) -> str:
 
 def read_own_extent(folder: Path, run_hash: str) -> Extent | None:
     """Return the extent of the run's own report, or ``None`` if the folder has no run of this hash."""
-    if not (folder / CONFIG_FILE).exists():
-        return None
-    present = read_plain(folder)
-    return present["appended"] if present["run_hash"] == run_hash else None
+    present = read_plain_of(folder, run_hash)
+    return None if present is None else present["appended"]
 
 
 def with_extent(record: RunRecord, extent: Extent) -> RunRecord:
     """Return the record of the same run with another extent."""
-    return dataclasses.replace(record, config=_with_extent(record.config, extent))
-
-
-def _with_extent(config: AuditConfig, extent: Extent) -> AuditConfig:
-    return dataclasses.replace(
-        config,
+    config = dataclasses.replace(
+        record.config,
         methods=tuple(extent["methods"]),
         num_seeds=extent["num_seeds"],
-        shadows=dataclasses.replace(config.shadows, num_models=extent["shadows.num_models"]),
+        shadows=dataclasses.replace(record.config.shadows, num_models=extent["shadows.num_models"]),
     )
+    return dataclasses.replace(record, config=config)
 
 
 def list_views(folder: Path) -> list[str]:

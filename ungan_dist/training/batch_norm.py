@@ -38,17 +38,12 @@ def forward(
         call: evaluates the model; defaults to the model itself.
     """
     call = call or model
-    alone = len(images) == 1 if num_rows is None else num_rows == 1
-    if not alone and len(images) != 1:
+    if (len(images) if num_rows is None else num_rows) != 1:  # a share of a larger batch has two rows or none
         return call(images)
     norms = [
         module
         for module in model.modules()
-        if isinstance(module, BatchNorm)
-        and module.training
-        and module.running_mean is not None
-        # one that is shared counts the values of all processes itself
-        and (alone or not (isinstance(module, GlobalBatchNorm) and module.is_shared))
+        if isinstance(module, BatchNorm) and module.training and module.running_mean is not None
     ]
     if not norms or not _gives_single_values(model, call, images, norms):
         return call(images)
@@ -139,6 +134,8 @@ class GlobalBatchNorm(BatchNorm):
         everyone = nn.functional.one_hot(torch.tensor(self._world.rank), self._world.size).to(own)[:, None] * own
         means, all_deviations, counts = self._world.sum(everyone).split([len(mean), len(mean), 1], dim=1)
         total = counts.sum()
+        if num_values < 2 and total < 2:
+            raise ValueError("Expected more than 1 value per channel when training, got one in all processes")
         mean = (counts * means).sum(0) / total
         variance = (all_deviations + counts * (means - mean).square()).sum(0) / total
         self._track(mean.detach(), variance.detach() * total / (total - 1))

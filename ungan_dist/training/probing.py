@@ -18,7 +18,6 @@ from ungan_dist.data.sources.source import Source
 from ungan_dist.training.batch_norm import use_global_statistics
 from ungan_dist.training.factories import (
     add_import_path,
-    call_factory,
     check_trainable,
     hash_architecture,
     run_user_code,
@@ -83,9 +82,9 @@ def check_models(config: AuditConfig, source: Source) -> tuple[str, list[str]]:
     files = locate_given_weights(config.given).values()
     if config.model.factory is None and not files:
         return "", []
-    model = _build(config, source)
+    model, note = _build(config, source)
     check_trainable(model)
-    notes = _describe_fit(config, source)
+    notes = [note] if note else []
     for weights in files:
         selection = select_weights(model, weights)
         load_state(model, Path(weights.path), selection.state)
@@ -104,7 +103,7 @@ def check_data_parallel(config: AuditConfig, source: Source) -> list[str]:
     """
     if config.train.num_workers == 1:
         return []
-    model = _build(config, source)
+    model, _ = _build(config, source)
     _check_empty_batch(model, random_images(0, *source.images.shape[1:]))
     if config.train.sync_batch_norm:
         use_global_statistics(model, World())
@@ -189,21 +188,14 @@ def check_logits(
     return outputs
 
 
-def _build(config: AuditConfig, source: Source) -> nn.Module:
+def _build(config: AuditConfig, source: Source) -> tuple[nn.Module, str]:
+    """Build the classifier; also return the note on the first layer of a user's model, empty if it fits the images."""
     channels, device = source.images.shape[-1], torch.device("cpu")
-    size = source.images.shape[1], source.images.shape[2]
-    return build(config.model, channels=channels, num_classes=source.num_classes, seed=0, device=device, size=size)
-
-
-def _describe_fit(config: AuditConfig, source: Source) -> list[str]:
-    """Return a note if the first layer of the user's model was fitted to the images."""
+    model = build(config.model, channels=channels, num_classes=source.num_classes, seed=0, device=device)
     if config.model.factory is None:
-        return []
-    channels = source.images.shape[-1]
-    with torch.random.fork_rng(devices=[]):
-        as_given = call_factory(config.model.factory, channels, source.num_classes)
-        note = fit_first_layer(as_given, channels, (source.images.shape[1], source.images.shape[2]))
-    return [note] if note else []
+        return model, ""
+    with seed_layers("check"):
+        return model, fit_first_layer(model, channels, (source.images.shape[1], source.images.shape[2]))
 
 
 def _check_empty_batch(model: nn.Module, nothing: Float[Tensor, "0 channels height width"]) -> None:

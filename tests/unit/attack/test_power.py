@@ -119,6 +119,23 @@ def test_more_seeds_and_examples_lower_the_smallest_delta() -> None:
     assert 0.03 < now.half_width < 0.045
 
 
+def outlook_of(design: Design, delta: float, remedies: Remedies) -> Outlook:
+    return Outlook(
+        folder=Path("runs/r"),
+        num_models=4,
+        num_models_done=0,
+        num_shadows_done=0,
+        num_units=4,
+        num_units_done=0,
+        delta=delta,
+        design=design,
+        power=estimate_power(design, delta),
+        spread_from="",
+        remedies=remedies,
+        sizes={},
+    )
+
+
 @pytest.mark.parametrize(
     ("remedies", "advice", "rows"),
     [
@@ -136,42 +153,15 @@ def test_more_seeds_and_examples_lower_the_smallest_delta() -> None:
     ],
 )
 def test_advice_can_be_followed(remedies: Remedies, advice: str, rows: list[str]) -> None:
-    known = Outlook(
-        folder=Path("runs/r"),
-        num_models=4,
-        num_models_done=0,
-        num_shadows_done=0,
-        num_units=4,
-        num_units_done=0,
-        delta=0.001,
-        design=DIGITS,
-        power=estimate_power(DIGITS, 0.001),
-        spread_from="",
-        remedies=remedies,
-        sizes={},
-    )
-    _, line = summary_lines(known)
+    _, line = summary_lines(outlook_of(DIGITS, 0.001, remedies))
     assert line.endswith(f"{advice} or expect inconclusive verdicts")
     assert list(compare_designs(DIGITS, 0.05, remedies)) == rows
 
 
 def test_no_margin_is_named_that_a_config_refuses() -> None:
     one_picture = Design(num_forget=1, num_non_members=94, num_seeds=1, num_shadows=4)
-    known = Outlook(
-        folder=Path("runs/r"),
-        num_models=4,
-        num_models_done=0,
-        num_shadows_done=0,
-        num_units=4,
-        num_units_done=0,
-        delta=0.05,
-        design=one_picture,
-        power=estimate_power(one_picture, 0.05),
-        spread_from="",
-        remedies=Remedies(forget_list=True),
-        sizes={},
-    )
-    assert "passes no δ below 0.5 in four" in list(summary_lines(known))[1]
+    _, line = summary_lines(outlook_of(one_picture, 0.05, Remedies(forget_list=True)))
+    assert "passes no δ below 0.5 in four" in line
 
 
 def test_remedies_follow_from_the_given_inputs() -> None:

@@ -198,6 +198,12 @@ def test_processes_that_share_a_batch_of_one_agree_with_one() -> None:
 
 
 @pytest.mark.process
+def test_processes_refuse_one_value_as_torch_does() -> None:
+    """A batch norm that only training reaches is not found beforehand."""
+    assert all("more than 1 value per channel" in words for words in in_world(2, "world_methods:refused_for_one_value"))
+
+
+@pytest.mark.process
 def test_a_run_forgets_one_example(tmp_path: Path) -> None:
     """The typical erasure request: one line in the forget list, and batch norm after flatten."""
     digits = load_digits(n_class=3)

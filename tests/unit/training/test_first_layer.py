@@ -57,6 +57,12 @@ def test_a_model_without_convolutions_is_left_as_it_is() -> None:
     assert fit_first_layer(nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), 1, (8, 8)) == ""
 
 
+def assert_plan_refused(factory: str, folder: Path, *words: str) -> None:
+    options = [*SMALL_OPTIONS, "--model.factory", f"library_models:{factory}", "--output", folder / "out"]
+    assert_refused(run_command("plan", "digits", *options, "--no-probe"), *words)
+    assert not (folder / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [
@@ -69,10 +75,7 @@ def test_a_model_without_convolutions_is_left_as_it_is() -> None:
     ],
 )
 def test_a_layer_that_cannot_be_replaced_is_refused_at_once(name: str, words: str, tmp_path: Path) -> None:
-    options = [*SMALL_OPTIONS, "--model.factory", f"library_models:{name}", "--output", tmp_path / "out"]
-    refused = run_command("plan", "digits", *options, "--no-probe")
-    assert_refused(refused, "1 channel(s)", "stem.0", "takes 3", words, "let the factory take channels=")
-    assert not (tmp_path / "out").exists()
+    assert_plan_refused(name, tmp_path, "1 channel(s)", "stem.0", "takes 3", words, "let the factory take channels=")
 
 
 @pytest.mark.parametrize(
@@ -86,10 +89,7 @@ def test_a_layer_that_cannot_be_replaced_is_refused_at_once(name: str, words: st
     ],
 )
 def test_a_function_that_loads_weights_by_default_is_refused(name: str, off: str, tmp_path: Path) -> None:
-    options = [*SMALL_OPTIONS, "--model.factory", f"library_models:{name}", "--output", tmp_path / "out"]
-    refused = run_command("plan", "digits", *options, "--no-probe")
-    assert_refused(refused, "trained elsewhere", off, "forget examples", "function of your own")
-    assert not (tmp_path / "out").exists()
+    assert_plan_refused(name, tmp_path, "trained elsewhere", off, "forget examples", "function of your own")
 
 
 def test_parameters_of_these_names_that_load_nothing_are_fine() -> None:

@@ -20,6 +20,7 @@ from ungan_dist.runs.plan import Plan
 from ungan_dist.runs.progress import ProgressCallback, remark, silent
 from ungan_dist.runs.rehearsal.perform import BUILDING, Findings, Rehearsal, perform
 from ungan_dist.training.given_weights import GivenWeights
+from ungan_dist.training.probing import BUILD_LIMIT_S
 from ungan_dist.training.rehearsal.evaluation import MAX_EXAMPLES
 from ungan_dist.training.rehearsal.steps import MAX_BATCH
 from ungan_dist.training.train import import_compiler
@@ -29,8 +30,6 @@ MAX_BYTES = 8 * 2**20
 """Most bytes of pixels in a rehearsal's examples."""
 SILENCE_S = 120.0
 """A rehearsal is ended if one of its steps takes longer."""
-START_S = 300.0
-"""Longest time for starting the process, importing the user's code and building the model."""
 
 
 RunOnce = Callable[[Callable[[Any], Any], Any], Any]
@@ -152,7 +151,7 @@ def rehearse_in_process(rehearsal: Rehearsal) -> Findings:
                     return Findings(summary=f"cut short after {most:g} s, at: {now}. `run` rehearses every step")
                 if now != last:
                     last, since = now, time.monotonic()
-                limit = START_S if last == BUILDING else SILENCE_S
+                limit = BUILD_LIMIT_S if last == BUILDING else SILENCE_S
                 if time.monotonic() - since > limit:
                     return Findings(
                         error=f"the rehearsal of the model did not go on within {limit:.0f} s, at: {last}. The model "

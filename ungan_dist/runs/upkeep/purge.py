@@ -241,7 +241,7 @@ def _missing_data(folder: Path, record: RunRecord) -> list[str]:
 
 def _clean_report(done: Purge, place: str, now: str) -> None:
     """Remove the pictures from a page and update its hash; remove a page that cannot be cleaned."""
-    page, marker = done.folder / place / "report.html", done.folder / place / "report.json"
+    page, marker = done.folder / place / "report.html", done.folder / place / REPORT_FILE
     if done.few or page.is_symlink() or not page.is_file():
         return
     notice = (
