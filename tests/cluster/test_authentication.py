@@ -227,7 +227,8 @@ def test_clusters_are_found_by_their_nodes_processes(tmp_path: Path) -> None:
     ]
     try:
         for process in processes:
-            while b"gcs-address" not in Path(f"/proc/{process.pid}/cmdline").read_bytes():
+            # the first bash has the options in its script, and the second has the name
+            while not Path(f"/proc/{process.pid}/cmdline").read_bytes().startswith(bytes(raylet)):
                 pass
         found = {cluster.address: cluster for cluster in list_local_clusters()}
         assert {found[f"198.51.100.1:{port}"].uid for port in (1, 2)} == {os.geteuid()}
