@@ -175,11 +175,11 @@ def describe_process() -> dict[str, Any]:
 
 
 def _receive(node: dict[str, Any], call: Any) -> NodeReport:
+    """Return a call's report, or why there is none; a call without an answer ends with this process's connection."""
     name = f"{node['NodeManagerAddress']} ({node['NodeID'][:8]})"
     try:
         facts: Any = ray.get(call, timeout=0)
     except RayError as error:
-        ray.cancel(call, force=True)
         lines = str(error).strip().splitlines() or [type(error).__name__]
         return NodeReport(node=name, error="no answer" if isinstance(error, GetTimeoutError) else lines[-1])
     return NodeReport(node=name, **facts)
