@@ -28,9 +28,10 @@ from publish import hardware
 from torch import Tensor
 
 from ungan_dist.config.training import AugmentConfig
-from ungan_dist.data.examples import Examples, gather_batches, iterate_batches, make_normalisation_table
+from ungan_dist.data.examples import Examples, draw_pass, gather_batches, make_normalisation_table
 from ungan_dist.data.ffcv.availability import import_ffcv, keep_torch_threads
 from ungan_dist.data.ffcv.file import BetonLocation, prepare_beton, read_beton
+from ungan_dist.data.rows import split_pass
 from ungan_dist.data.sources.source import CIFAR10_MEAN, CIFAR10_STD, Source
 
 NUM_PAIRS = 20
@@ -96,9 +97,8 @@ def ours(source: Source, place: BetonLocation, augment: AugmentConfig, batch: in
     members = torch.arange(len(source.images))
 
     def one_pass(epoch: int) -> Iterator[Tensor]:
-        return gather_batches(
-            data, list(iterate_batches(members, batch, seed=0, epoch=epoch)), augment=augment, epoch=epoch
-        )
+        drawn = draw_pass(data, members, seed=0, epoch=epoch, augment=augment)
+        return gather_batches(data, [drawn[part] for part in split_pass(len(drawn), batch)])
 
     return one_pass
 

@@ -1,4 +1,4 @@
-"""Read batches of examples: uint8 pixels, Philox augmentation and one normalisation table."""
+"""Read batches of examples: uint8 pixels, random crops and one normalisation table."""
 
 from __future__ import annotations
 
@@ -12,24 +12,10 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from ungan_dist.config.training import AugmentConfig
-from ungan_dist.data.philox import philox
+from ungan_dist.data.crops import normalise, read_pixels
+from ungan_dist.data.rows import ImageTransform, Rows, draw_rows, shuffle, split_pass, upload
 from ungan_dist.data.seeds import derive_seed
 from ungan_dist.kernels import gather_augmented
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImageTransform:
-    """Augmentation and shift of images. Every loader returns the same bits for the same transform."""
-
-    augment: AugmentConfig | None = None
-    """Random crop and flip; defaults to none."""
-    seed: int = 0
-    """Seed of the random draws, which depend on (seed, epoch, example)."""
-    epoch: int = 0
-    shift: int = 0
-    """Shift to the right and down in pixels, for the attack's queries. New pixels are 0."""
-    flip: bool = False
-    """Mirror every image."""
 
 
 @runtime_checkable
@@ -46,11 +32,11 @@ class ImageReader(Protocol):
         """Device of the batches."""
         ...
 
-    def gather(self, indices: Tensor, view: ImageTransform) -> Tensor:
+    def gather(self, indices: Int[np.ndarray, " batch"], view: ImageTransform) -> Tensor:
         """Read one batch as float32."""
         ...
 
-    def read(self, batches: Sequence[Tensor], view: ImageTransform) -> Iterator[Tensor]:
+    def read(self, batches: Sequence[Int[np.ndarray, " _"]], view: ImageTransform) -> Iterator[Tensor]:
         """Read batches in order and ahead. Each is valid until the next is requested."""
         ...
 
@@ -90,17 +76,6 @@ def make_normalisation_table(
     return torch.from_numpy(table).to(dtype)
 
 
-def draw_augmentation(
-    seed: int, epoch: int, examples: Int[np.ndarray, " batch"], config: AugmentConfig
-) -> tuple[Int[np.ndarray, " batch"], Int[np.ndarray, " batch"], Int[np.ndarray, " batch"]]:
-    """Draw row and column of each crop's corner in the padded image, and whether it is mirrored (0 or 1)."""
-    words = philox(seed, examples, epoch).astype(np.uint64)
-    positions = np.uint64(2 * config.padding + 1)
-    top, left = ((words[:, word] * positions) >> np.uint64(32) for word in (0, 1))
-    mirrored = (words[:, 2] >> np.uint64(31)) * np.uint64(config.flip)
-    return top.astype(np.int64), left.astype(np.int64), mirrored.astype(np.int64)
-
-
 def gather(
     data: Examples,
     indices: Int[Tensor, " batch"],
@@ -113,6 +88,9 @@ def gather(
 ) -> Float[Tensor, "batch channels height width"]:
     """Read the normalised images of a batch, randomly augmented, or shifted and mirrored alike.
 
+    Waits for the device if there is something to draw. A loop over batches draws all ``Rows`` before, and calls
+    ``gather_rows``.
+
     Args:
         data: The data set.
         indices: Examples to read. The random draws depend on these indices.
@@ -122,65 +100,86 @@ def gather(
         shift: Shift to the right and down in pixels. New pixels are 0.
         flip: Mirror every image.
     """
-    fused = augment is not None and not shift and not flip and data.implementation("gather_augmented") == "fused"
-    if not isinstance(data.images, Tensor):
-        view = ImageTransform(augment=augment, seed=seed, epoch=epoch, shift=shift, flip=flip)
-        return _match_layout(data.images.gather(indices, view), data, fused)
-    if augment is not None and fused:
-        return gather_augmented(
-            data.images, indices, data.table,
-            seed=seed, epoch=epoch, padding=augment.padding, flip=augment.flip, impl="fused",
-        )  # fmt: skip
-    _, height, width, channels = data.images.shape
-    rows = torch.arange(height, device=data.device).expand(len(indices), height)
-    columns = torch.arange(width, device=data.device).expand(len(indices), width)
-    if augment is not None and (augment.padding or augment.flip):
-        top, left, mirrored = (
-            torch.from_numpy(draw).to(data.device)[:, None]
-            for draw in draw_augmentation(seed, epoch, indices.cpu().numpy(), augment)
-        )
-        columns = torch.where(mirrored == 1, width - 1 - columns, columns)
-        rows, columns = rows + top - augment.padding, columns + left - augment.padding
-    if flip:
-        columns = width - 1 - columns
-    if shift:
-        rows, columns = rows - shift, columns - shift
-    inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
-    pixels = data.images[
-        indices[:, None, None], rows.clamp(0, height - 1)[:, :, None], columns.clamp(0, width - 1)[:, None, :]
-    ]
-    pixels = torch.where(inside[..., None], pixels, 0)
-    normalised = data.table[pixels.long(), torch.arange(channels, device=data.device)]
-    return normalised.permute(0, 3, 1, 2).contiguous()
+    view = ImageTransform(augment=augment, seed=seed, epoch=epoch, shift=shift, flip=flip)
+    if isinstance(data.images, Tensor) and not view.is_random:
+        return _normalised(read_pixels(data.images, indices, shift=shift, flip=flip), data)
+    return gather_rows(data, draw(data, indices.cpu().numpy(), view))
 
 
-def gather_batches(
+def draw(data: Examples, host: Int[np.ndarray, " rows"], view: ImageTransform) -> Rows:
+    """Draw the rows of one or several batches; a fused kernel and a file reader draw crops themselves."""
+    if not isinstance(data.images, Tensor) or _is_fused(data, view):
+        return Rows(view=view, host=host, indices=upload(host, data.device))
+    return draw_rows(host, view, data.device)
+
+
+def draw_pass(
     data: Examples,
-    batches: Sequence[Int[Tensor, " _"]],
+    indices: Int[Tensor, " set"],
     *,
+    seed: int,
+    epoch: int,
     augment: AugmentConfig | None = None,
-    seed: int = 0,
-    epoch: int = 0,
-) -> Iterator[Float[Tensor, "_ channels height width"]]:
-    """Read batches in order as ``gather`` does, ahead if the images are in a file.
+    augment_seed: int | None = None,
+) -> Rows:
+    """Shuffle a set and draw its crops, for one pass over it: see ``split_pass``.
 
     Args:
         data: The data set.
-        batches: Indices of each batch. Sizes may differ and may be 0.
+        indices: The set.
+        seed: Seed of the order.
+        epoch: Epoch of the order and of the crops.
         augment: Random crop and flip; defaults to none.
-        seed: Seed of the random draws.
-        epoch: Epoch of the random draws.
+        augment_seed: Seed of the crops; defaults to one that is derived from ``seed``.
+    """
+    augment_seed = derive_seed("augment", seed) if augment_seed is None else augment_seed
+    host = indices.cpu().numpy()[shuffle(len(indices), derive_seed("order", seed, epoch))]
+    return draw(data, host, ImageTransform(augment=augment, seed=augment_seed, epoch=epoch))
+
+
+def gather_rows(data: Examples, rows: Rows) -> Float[Tensor, "rows channels height width"]:
+    """Read the normalised images of drawn rows; a pure function of tensors on the device of the data."""
+    view = rows.view
+    if not isinstance(data.images, Tensor):
+        return _match_layout(data.images.gather(rows.host, view), data, _is_fused(data, view))
+    if view.augment is not None and _is_fused(data, view):
+        return gather_augmented(
+            data.images, rows.indices, data.table,
+            seed=view.seed, epoch=view.epoch, padding=view.augment.padding, flip=view.augment.flip, impl="fused",
+        )  # fmt: skip
+    padding = 0 if view.augment is None else view.augment.padding
+    pixels = read_pixels(data.images, rows.indices, rows.crops, padding=padding, shift=view.shift, flip=view.flip)
+    return _normalised(pixels, data)
+
+
+def _normalised(
+    pixels: UInt8[Tensor, "batch height width channels"], data: Examples
+) -> Float[Tensor, "batch channels height width"]:
+    return normalise(pixels, data.table).contiguous()
+
+
+def _is_fused(data: Examples, view: ImageTransform) -> bool:
+    is_plain = view.augment is None or bool(view.shift) or view.flip
+    return not is_plain and data.implementation("gather_augmented") == "fused"
+
+
+def gather_batches(data: Examples, batches: Sequence[Rows]) -> Iterator[Float[Tensor, "_ channels height width"]]:
+    """Read batches in order as ``gather_rows`` does, ahead if the images are in a file.
+
+    Args:
+        data: The data set.
+        batches: Rows of each batch, of one view. Sizes may differ and may be 0.
 
     Yields:
         Images of each batch, valid until the next is requested.
     """
-    if isinstance(data.images, Tensor):
+    if isinstance(data.images, Tensor) or not batches:
         for batch in batches:
-            yield gather(data, batch, augment=augment, seed=seed, epoch=epoch)
-    else:
-        fused = augment is not None and data.implementation("gather_augmented") == "fused"
-        for images in data.images.read(batches, ImageTransform(augment=augment, seed=seed, epoch=epoch)):
-            yield _match_layout(images, data, fused)
+            yield gather_rows(data, batch)
+        return
+    view = batches[0].view
+    for images in data.images.read([batch.host for batch in batches], view):
+        yield _match_layout(images, data, _is_fused(data, view))
 
 
 def _match_layout(
@@ -193,31 +192,40 @@ def _match_layout(
 
 def shuffle_set(indices: Int[Tensor, " set"], seed: int, epoch: int) -> Int[Tensor, " set"]:
     """Shuffle a set for one epoch."""
-    generator = np.random.Generator(np.random.Philox(derive_seed("order", seed, epoch)))
-    return indices[torch.from_numpy(generator.permutation(len(indices))).to(indices.device)]
+    return indices[torch.from_numpy(shuffle(len(indices), derive_seed("order", seed, epoch))).to(indices.device)]
 
 
 def iterate_batches(
     indices: Int[Tensor, " set"], batch_size: int, *, seed: int, epoch: int
 ) -> Iterator[Int[Tensor, " batch"]]:
-    """Iterate over a set once in shuffled order. A last batch of one joins the one before: batch norm needs two."""
+    """Iterate over a set once in shuffled order: see ``split_pass``."""
     order = shuffle_set(indices, seed, epoch)
-    starts = list(range(0, len(order), batch_size))
-    if len(order) - starts[-1] == 1 and len(starts) > 1:
-        starts.pop()
-    ends = [*starts[1:], len(order)]
-    for start, end in zip(starts, ends, strict=True):
-        yield order[start:end]
+    for batch in split_pass(len(order), batch_size):
+        yield order[batch]
+
+
+def cycle_passes(
+    indices: Int[np.ndarray, " set"], batch_size: int, *, seed: int
+) -> Iterator[tuple[int, Int[np.ndarray, " rows"]]]:
+    """Iterate over shuffled passes without end, in whole batches of one size.
+
+    Yields:
+        The pass's number, and its rows. Those that fill no batch stand at the beginning of the next pass.
+    """
+    epoch, rest = 0, indices[:0]
+    while True:
+        while len(rest) < batch_size:
+            rest = np.concatenate([rest, indices[shuffle(len(indices), derive_seed("order", seed, epoch))]])
+            epoch += 1
+        whole = len(rest) // batch_size * batch_size
+        yield epoch - 1, rest[:whole]
+        rest = rest[whole:]
 
 
 def cycle_batches(
     indices: Int[Tensor, " set"], batch_size: int, *, seed: int
 ) -> Iterator[tuple[int, Int[Tensor, " batch"]]]:
-    """Iterate over shuffled passes without end, in batches of one size with their pass's number."""
-    epoch, rest = 0, indices[:0]
-    while True:
-        while len(rest) < batch_size:
-            rest = torch.cat([rest, shuffle_set(indices, seed, epoch)])
-            epoch += 1
-        yield epoch - 1, rest[:batch_size]
-        rest = rest[batch_size:]
+    """Iterate over the batches of ``cycle_passes``, with their pass's number."""
+    for epoch, rows in cycle_passes(indices.cpu().numpy(), batch_size, seed=seed):
+        for batch in torch.from_numpy(rows).to(indices.device).split(batch_size):
+            yield epoch, batch

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
 from ungan_dist.config.methods import AdvNegGradsConfig
-from ungan_dist.data.examples import gather, iterate_batches
+from ungan_dist.data.examples import draw_pass, gather_rows
+from ungan_dist.data.rows import Rows, split_pass
 from ungan_dist.data.seeds import derive_seed
 from ungan_dist.methods.request import Request, Unlearned
 from ungan_dist.training.batch_norm import forward
@@ -23,21 +24,26 @@ def adv_neg_grads(request: Request, config: AdvNegGradsConfig) -> Unlearned:
     retain_weight, forget_weight = (1.0, 1.0) if config.alpha is None else (config.alpha, 1 - config.alpha)
     batch_size, data, world = request.train.batch_size, request.data, request.world
     seed = derive_seed("adv neg grads", request.seed)
-    forget_batches = BatchStream(request.forget, batch_size, seed=derive_seed("forget", seed))
+    augment, augment_seed = request.train.augment, derive_seed("augment", seed)
+    forget_batches = BatchStream(
+        data, request.forget, batch_size,
+        seed=derive_seed("forget", seed), augment=augment, augment_seed=augment_seed,
+    )  # fmt: skip
 
-    def cross_entropy(batch: Int[Tensor, " batch"], epoch: int) -> Float[Tensor, ""]:
+    def cross_entropy(batch: Rows) -> Float[Tensor, ""]:
         share = world.share(batch)
-        images = gather(data, share, augment=request.train.augment, seed=derive_seed("augment", seed), epoch=epoch)
-        logits, labels = forward(model, images, num_rows=len(batch)), data.labels[share]
+        logits = forward(model, gather_rows(data, share), num_rows=len(batch))
+        labels = data.labels[share.indices]
         return world.partial_loss(lambda: functional.cross_entropy(logits, labels), len(share), len(batch), logits)
 
     curves: dict[str, list[float]] = {"retain cross-entropy": [], "forget cross-entropy": []}
     epochs = request.epochs(model=model, optimizer=optimizer, forget_batches=forget_batches, curves=curves)
     for epoch in epochs.iterate("adv neg grads", config.epochs):
         losses: list[Tensor] = []
-        retain_batches = iterate_batches(request.retain, batch_size, seed=seed, epoch=epoch)
-        for retain_batch, (forget_epoch, forget_batch) in zip(retain_batches, forget_batches, strict=False):
-            retain_loss, forget_loss = cross_entropy(retain_batch, epoch), cross_entropy(forget_batch, forget_epoch)
+        drawn = draw_pass(data, request.retain, seed=seed, epoch=epoch, augment=augment)
+        retain_batches = (drawn[batch] for batch in split_pass(len(drawn), batch_size))
+        for retain_batch, forget_batch in zip(retain_batches, forget_batches, strict=False):
+            retain_loss, forget_loss = cross_entropy(retain_batch), cross_entropy(forget_batch)
             take_step(
                 retain_weight * retain_loss - forget_weight * forget_loss,
                 optimizer,

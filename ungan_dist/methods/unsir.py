@@ -10,13 +10,15 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ungan_dist.config.methods.unsir import UNSIRConfig, UNSIRSettings
-from ungan_dist.data.examples import gather, iterate_batches, shuffle_set
+from ungan_dist.data.examples import draw, draw_pass, gather_rows, shuffle_set
+from ungan_dist.data.rows import ImageTransform, Rows, shuffle, split_pass, upload
 from ungan_dist.data.seeds import derive_seed
 from ungan_dist.methods.request import Request, Unlearned
 from ungan_dist.training.batch_norm import forward, local_statistics
@@ -72,16 +74,22 @@ class _State:
         self.optimizer = _optimizer(model, self.settings, self.settings.learning_rate)
         self.generator = torch.Generator(request.data.device).manual_seed(derive_seed("noise", self.seed))
         cycled = request.forget if config.impair_pass == "retain" else request.retain
-        self.cycled = BatchStream(cycled, request.train.batch_size, seed=derive_seed("cycled", self.seed))
-        labels = request.data.labels[request.forget if config.variant == "class" else request.forget[:0]]
-        self.noise_labels = labels.unique().repeat_interleave(request.train.batch_size)
+        self.cycled = BatchStream(
+            request.data,
+            cycled,
+            request.train.batch_size,
+            seed=derive_seed("cycled", self.seed),
+            augment=request.train.augment,
+            augment_seed=derive_seed("augment", self.seed),
+        )
+        labels = request.data.labels[request.forget if config.variant == "class" else request.forget[:0]].cpu()
+        self.noise_labels = labels.unique().repeat_interleave(request.train.batch_size).to(request.data.device)
         """class: labels of the noise, one batch per class of the forget set."""
         self.noise = request.data.table.new_zeros(_shape(len(self.noise_labels), request))
         """class: the noise, zero until it is learnt."""
 
-    def load_images(self, share: Int[Tensor, " share"], epoch: int) -> Float[Tensor, "share channels height width"]:
-        seed, augment = derive_seed("augment", self.seed), self.request.train.augment
-        return gather(self.request.data, share, augment=augment, seed=seed, epoch=epoch)
+    def load_images(self, rows: Rows) -> Float[Tensor, "share channels height width"]:
+        return gather_rows(self.request.data, rows)
 
 
 def learn_noise(
@@ -110,27 +118,26 @@ def _impair_by_batch(state: _State, epoch: int) -> float:
     over_retain = state.config.impair_pass == "retain"
     passed = request.retain if over_retain else request.forget
     losses: list[Tensor] = []
-    passed_batches = (
-        (epoch, batch) for batch in iterate_batches(passed, request.train.batch_size, seed=state.seed, epoch=epoch)
-    )
+    drawn = draw_pass(data, passed, seed=state.seed, epoch=epoch, augment=request.train.augment)
+    passed_batches = (drawn[batch] for batch in split_pass(len(drawn), request.train.batch_size))
     for pair in zip(passed_batches, state.cycled, strict=False):
-        (retain_epoch, retain), (forget_epoch, forget) = pair if over_retain else reversed(pair)
+        retain, forget = pair if over_retain else reversed(pair)
         forget = forget[: len(retain)]
         rows = _GlobalBatch(world, len(forget))
         noise = world.share(_draw_gaussian(len(forget), request, state.generator))
         if state.config.variant == "sample":
-            noise_labels = world.share(data.labels[forget])
+            noise_labels = world.share(data.labels[forget.indices])
             noise_loss = _against_labels(model, noise_labels, rows)
         else:
-            noise_labels = world.share(data.labels[retain][: len(forget)])
-            noise_loss = _against_outputs(model, state.load_images(world.share(forget), forget_epoch), rows)
+            noise_labels = world.share(data.labels[retain.indices[: len(forget)]])
+            noise_loss = _against_outputs(model, state.load_images(world.share(forget)), rows)
         noise = learn_noise(
             noise, noise_loss, steps=settings.noise_steps, learning_rate=settings.noise_learning_rate
         ).clamp(0, 1)
         loss = rows.cross_entropy(rows.evaluate(model, noise), noise_labels)
         retain_rows, retain_share = _GlobalBatch(world, len(retain)), world.share(retain)
         loss = loss + retain_rows.cross_entropy(
-            retain_rows.evaluate(model, state.load_images(retain_share, retain_epoch)), data.labels[retain_share]
+            retain_rows.evaluate(model, state.load_images(retain_share)), data.labels[retain_share.indices]
         )
         share, num_rows = len(noise) + len(retain_share), len(forget) + len(retain)
         losses.append(take_step(loss, state.optimizer, model, share=share, num_rows=num_rows, world=world))
@@ -164,17 +171,24 @@ def _impair_by_class(state: _State, kept: Int[Tensor, " kept"], epoch: int) -> f
     """Run one pass over copies of the class noise and the kept examples."""
     data, world, noise = state.request.data, state.request.world, state.noise
     num_noise = state.config.noise_copies * len(noise)
-    everything = torch.arange(num_noise + len(kept), device=data.device)
+    order = shuffle(num_noise + len(kept), derive_seed("order", state.seed, epoch))
+    is_noise = order < num_noise
+    all_noisy = upload(order[is_noise] % len(noise), data.device)
+    view = ImageTransform(augment=state.request.train.augment, seed=derive_seed("augment", state.seed), epoch=epoch)
+    all_real = draw(data, kept.cpu().numpy()[order[~is_noise] - num_noise], view)
+    num_before = np.concatenate([[0], is_noise.cumsum()])  # noisy rows before each row of the pass
     losses: list[Tensor] = []
-    for batch in iterate_batches(everything, state.request.train.batch_size, seed=state.seed, epoch=epoch):
-        share = world.share(batch)
-        noisy, real = share[share < num_noise] % len(noise), kept[share[share >= num_noise] - num_noise]
-        rows = _GlobalBatch(world, len(batch))
-        logits = rows.evaluate(state.model, torch.cat([noise[noisy], state.load_images(real, epoch)]))
-        labels = torch.cat([state.noise_labels[noisy], data.labels[real]])
+    for batch in split_pass(len(order), state.request.train.batch_size):
+        rows = _GlobalBatch(world, batch.stop - batch.start)
+        own = range(batch.start, batch.stop)[world.row_slice(rows.num_rows)]
+        first, last = int(num_before[own.start]), int(num_before[own.stop])
+        noisy, real = all_noisy[first:last], all_real[own.start - first : own.stop - last]
+        logits = rows.evaluate(state.model, torch.cat([noise[noisy], state.load_images(real)]))
+        labels = torch.cat([state.noise_labels[noisy], data.labels[real.indices]])
         loss = rows.cross_entropy(logits, labels)
-        model, num_rows = state.model, len(batch)
-        losses.append(take_step(loss, state.optimizer, model, share=len(share), num_rows=num_rows, world=world))
+        losses.append(
+            take_step(loss, state.optimizer, state.model, share=len(own), num_rows=rows.num_rows, world=world)
+        )
     return float(world.sum(torch.stack(losses).mean()))
 
 
@@ -226,12 +240,12 @@ def _against_outputs(
 
 def _sample_each_class(request: Request, config: UNSIRConfig) -> Int[Tensor, " kept"]:
     """Draw at most ``retain_per_class`` retain examples of each class."""
-    retain, labels = request.retain, request.data.labels[request.retain]
+    retain, labels = request.retain.cpu(), request.data.labels[request.retain].cpu()
     samples = [
         shuffle_set(retain[labels == label], derive_seed("kept", request.seed), label)[: config.retain_per_class]
         for label in range(request.data.num_classes)
     ]
-    return torch.cat(samples)
+    return torch.cat(samples).to(request.data.device)
 
 
 def _draw_gaussian(

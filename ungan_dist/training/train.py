@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ungan_dist.config.training import AugmentConfig, TrainConfig
-from ungan_dist.data.examples import Examples, gather_batches, iterate_batches
-from ungan_dist.data.seeds import derive_seed
+from ungan_dist.data.examples import Examples, draw_pass, gather_batches
+from ungan_dist.data.rows import split_pass
 from ungan_dist.errors import Diverged
 from ungan_dist.training.batch_norm import forward, local_statistics
 from ungan_dist.training.checkpoint import Checkpoint, Epochs
@@ -94,16 +94,17 @@ def train_pass(
         Mean loss over the steps.
     """
     labels = data.labels if labels is None else labels
-    total, num_steps = torch.zeros((), device=data.device), 0
-    global_batches = list(iterate_batches(indices, batch_size, seed=seed, epoch=epoch))
-    shares = [world.share(batch) for batch in global_batches]
-    pictures = gather_batches(data, shares, augment=augment, seed=derive_seed("augment", seed), epoch=epoch)
-    for batch, share, images in zip(global_batches, shares, pictures, strict=True):
+    total = torch.zeros((), device=data.device)
+    # the host waits for the device here and for the loss at the end, and nowhere between
+    drawn = draw_pass(data, indices, seed=seed, epoch=epoch, augment=augment)
+    batches = [drawn[batch] for batch in split_pass(len(drawn), batch_size)]
+    shares = [world.share(batch) for batch in batches]
+    for batch, share, images in zip(batches, shares, gather_batches(data, shares), strict=True):
         logits = forward(model, images, num_rows=len(batch))
-        part = world.partial_loss(lambda: loss(logits, labels[share]), len(share), len(batch), logits)  # noqa: B023 - called at once
-        part = take_step(part, optimizer, model, share=len(share), num_rows=len(batch), world=world)
-        total, num_steps = total + part, num_steps + 1
-    return float(world.sum(total)) / num_steps
+        wanted = labels[share.indices]
+        part = world.partial_loss(lambda: loss(logits, wanted), len(share), len(batch), logits)  # noqa: B023 - called at once
+        total = total + take_step(part, optimizer, model, share=len(share), num_rows=len(batch), world=world)
+    return float(world.sum(total)) / len(batches)
 
 
 def train(

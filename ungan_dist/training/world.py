@@ -12,11 +12,15 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Shaped
 from torch import Tensor, distributed
+
+from ungan_dist.data.rows import Rows
+
+Batch = TypeVar("Batch", Tensor, Rows)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +48,8 @@ class World:
         start = self.rank * each + min(self.rank, larger)
         return slice(start, start + each + (self.rank < larger))
 
-    def share(self, batch: Shaped[Tensor, " rows *columns"]) -> Shaped[Tensor, " share *columns"]:
-        """Return this process's rows of a global batch."""
+    def share(self, batch: Batch) -> Batch:
+        """Return this process's rows of a global batch: of a tensor, or of drawn ``Rows``."""
         return batch if self.size == 1 else batch[self.row_slice(len(batch))]
 
     def partial_loss(self, loss: Callable[[], Tensor], share: int, num_rows: int, *outputs: Tensor) -> Tensor:

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from ungan_dist.config.training import AugmentConfig
+from ungan_dist.data.crops import draw_augmentation
 from ungan_dist.data.examples import (
     Examples,
     cycle_batches,
-    draw_augmentation,
     gather,
     iterate_batches,
     make_normalisation_table,

@@ -11,10 +11,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ungan_dist.data.examples import ImageTransform, make_normalisation_table
+from ungan_dist.data.examples import make_normalisation_table
 from ungan_dist.data.ffcv.availability import import_ffcv
 from ungan_dist.data.ffcv.format import Beton
 from ungan_dist.data.philox import check_draw
+from ungan_dist.data.rows import ImageTransform
 
 NUM_VIEWS = 1024
 """Largest number of passes at the same time."""
@@ -71,14 +72,14 @@ class FfcvImages:
         self._loader = ReusableLoader(path, operation, num_threads=num_threads)
 
     def gather(
-        self, indices: Int[Tensor, " batch"], view: ImageTransform
+        self, indices: Int[np.ndarray, " batch"], view: ImageTransform
     ) -> Float[Tensor, "batch channels height width"]:
         """Read one batch into new memory."""
         with contextlib.closing(self.read([indices], view)) as batches:
             return next(batches)
 
     def read(
-        self, batches: Sequence[Int[Tensor, " _"]], view: ImageTransform
+        self, batches: Sequence[Int[np.ndarray, " _"]], view: ImageTransform
     ) -> Generator[Float[Tensor, "_ channels height width"]]:
         """Read batches of any sizes in order, in the background. Each is valid until the next is requested.
 
@@ -87,7 +88,7 @@ class FfcvImages:
             ValueError: an image cannot be decoded, or a seed or an epoch is out of range.
         """
         num_examples, height, width, channels = self.shape
-        wanted = [batch.cpu().numpy().astype(np.int64) for batch in batches]
+        wanted = [batch.astype(np.int64) for batch in batches]
         for batch in wanted:
             if len(batch) and not 0 <= batch.min() <= batch.max() < num_examples:
                 raise IndexError(f"indices {batch.min()} … {batch.max()} are not within [0, {num_examples})")

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from ungan_dist.config.methods import UnGANJointConfig
-from ungan_dist.data.examples import gather
+from ungan_dist.data.examples import gather, gather_rows
+from ungan_dist.data.rows import upload
 from ungan_dist.data.seeds import derive_seed
 from ungan_dist.kernels import CriticOptions, critic_loss, generator_loss, log_odds
 from ungan_dist.methods.request import Request, Unlearned
@@ -55,10 +56,17 @@ class _JointStep:
             self.generator.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
         self._streams = {
-            name: BatchStream(indices, size, seed=derive_seed("ungan joint", name, request.seed))
-            for name, indices, size in (
-                ("retain", request.retain, self.batch_size),
-                ("forget", request.forget, self._num_forget),
+            name: BatchStream(
+                request.data,
+                indices,
+                size,
+                seed=derive_seed("ungan joint", name, request.seed),
+                augment=augment,
+                augment_seed=derive_seed("ungan joint augment", request.seed),
+            )
+            for name, indices, size, augment in (
+                ("retain", request.retain, self.batch_size, request.train.augment),
+                ("forget", request.forget, self._num_forget, None),
             )
         }
         self._unseen = self._log_odds_of_unseen()
@@ -76,22 +84,20 @@ class _JointStep:
     def take(self) -> Float[Tensor, " losses"]:
         """Take one step, and return this process's parts of the distance and of the fine-tuning loss before it."""
         request, config, world = self._request, self._config, self._request.world
-        epoch, retain = next(self._streams["retain"])
-        _, forget = next(self._streams["forget"])
+        retain, forget = (next(self._streams[name]) for name in ("retain", "forget"))
         num_rows = len(retain) + len(forget)
-        labels = request.data.labels[forget]  # of all rows: a distance needs every one
+        labels = request.data.labels[forget.indices]  # of all rows: a distance needs every one
         retain, forget = world.share(retain), world.share(forget)
-        images = self._retain_images(retain, epoch)
-        outputs = self.generator(torch.cat([images, gather(request.data, forget)]))
+        images = gather_rows(request.data, retain)
+        outputs = self.generator(torch.cat([images, gather_rows(request.data, forget)]))
         logits, forget_logits = outputs.split([len(retain), len(forget)])
+        labels_of_retain = request.data.labels[retain.indices]
         with torch.no_grad():
             teacher = request.original(images).log_softmax(1)
 
         def fine_tuning() -> Tensor:
             divergence = functional.kl_div(teacher, logits.log_softmax(1), reduction="batchmean", log_target=True)
-            return config.alpha * functional.cross_entropy(logits, request.data.labels[retain]) + (
-                config.gamma * divergence
-            )
+            return config.alpha * functional.cross_entropy(logits, labels_of_retain) + (config.gamma * divergence)
 
         keep = world.partial_loss(fine_tuning, len(retain), self.batch_size, logits)
         everyone = world.gather(forget_logits, self._num_forget)
@@ -115,15 +121,10 @@ class _JointStep:
         total = (shares * distances).sum()
         if self._all_are_seen:
             return total
-        rest = ~self._is_seen[labels]
-        return total + rest.to(shares).mean() * energy_distance(forget[rest], unseen)[0]
-
-    def _retain_images(
-        self, indices: Int[Tensor, " share"], epoch: int
-    ) -> Float[Tensor, "share channels height width"]:
-        request = self._request
-        seed = derive_seed("ungan joint augment", request.seed)
-        return gather(request.data, indices, augment=request.train.augment, seed=seed, epoch=epoch)
+        # in group 1, which all unseen examples are in; group 0 has none of them
+        rest = (~self._is_seen[labels]).long()
+        everyone = torch.ones_like(labels_of_unseen)
+        return total + rest.to(shares).mean() * energy_distance(forget, unseen, rest, everyone, num_groups=2)[1]
 
     def _log_odds_of_unseen(self) -> tuple[Float[Tensor, " unseen"], Int[Tensor, " unseen"]]:
         """Return the original's log-odds of the unseen examples, and their labels; computed once."""
@@ -187,7 +188,8 @@ class _Critic:
         )
 
     def _train(self, z_forget: Float[Tensor, "forget features"]) -> None:
-        epsilon = torch.rand((len(z_forget), 1), generator=self._generator, dtype=torch.float64).to(z_forget)
+        drawn = torch.rand((len(z_forget), 1), generator=self._generator, dtype=torch.float64)
+        epsilon = upload(drawn.to(z_forget.dtype).numpy(), z_forget.device)
         loss = critic_loss(
             self._weights,
             self._draw_unseen(len(z_forget)),
@@ -203,10 +205,10 @@ class _Critic:
 
     def _draw_unseen(self, number: int) -> Float[Tensor, "number features"]:
         rows = torch.randint(len(self._z_unseen), (number,), generator=self._generator)
-        return self._z_unseen[rows.to(self._z_unseen.device)]
+        return self._z_unseen[upload(rows.numpy(), self._z_unseen.device)]
 
     def _permute(self, number: int) -> Int[Tensor, " number"]:
-        return torch.randperm(number, generator=self._generator).to(self._z_unseen.device)
+        return upload(torch.randperm(number, generator=self._generator).numpy(), self._z_unseen.device)
 
     def _input(self, values: Float[Tensor, " batch"], labels: Int[Tensor, " batch"]) -> Float[Tensor, "batch z"]:
         one_hot = functional.one_hot(labels, self._num_classes).to(values.dtype)

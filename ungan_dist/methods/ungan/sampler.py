@@ -10,8 +10,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ungan_dist.config.methods import UnGANConfig
-from ungan_dist.config.training import AugmentConfig
-from ungan_dist.data.examples import gather
+from ungan_dist.data.examples import gather, gather_rows
+from ungan_dist.data.rows import Rows, upload
 from ungan_dist.data.seeds import derive_seed
 from ungan_dist.kernels import find_critic_obstacle, find_options_obstacle
 from ungan_dist.methods.request import Request
@@ -19,6 +19,9 @@ from ungan_dist.methods.ungan.critic_network import build_critic_input, critic_o
 from ungan_dist.training.batch_norm import forward
 from ungan_dist.training.batch_stream import BatchStream
 from ungan_dist.training.train import take_step
+
+EPSILON_STEPS = 64
+"""Critic steps whose ε is drawn and uploaded at once."""
 
 
 class Sampler:
@@ -43,37 +46,44 @@ class Sampler:
         self._request = request
         self._config = config
         self._batch_size = config.batch_size or request.train.batch_size
-        self._augment = request.train.augment if config.augment_adversarial else None
+        augment = request.train.augment if config.augment_adversarial else None
+        self._unseen_is_fixed = augment is None
         self._needs_all_rows = config.estimator == "all_pairs"
         self._share = len(range(self._batch_size)[request.world.row_slice(self._batch_size)])
         self._streams = {
-            name: BatchStream(indices, self._batch_size, seed=derive_seed("ungan", name, request.seed))
+            name: BatchStream(
+                request.data,
+                indices,
+                self._batch_size,
+                seed=derive_seed("ungan", name, request.seed),
+                augment=request.train.augment if name == "retain" else augment,
+                augment_seed=derive_seed("ungan augment", name, request.seed),
+            )
             for name, indices in sets.items()
         }
         self._num_epsilons = 0
+        self._epsilons: Float[Tensor, "steps rows 1"] | None = None
         self._original_logits: Float[Tensor, "examples classes"] | None = None
 
     def sample_forget(self, name: str, generator: nn.Module) -> Float[Tensor, "batch features"]:
         """Return z_f = G(x_f)‖y_f, or z'_f for the stream ``forget 2``."""
-        epoch, indices = self._next(name)
-        logits = self.evaluate(generator, self._images(name, epoch, indices, self._augment))
-        return self._critic_input(logits, indices)
+        rows = self._next(name)
+        return self._critic_input(self.evaluate(generator, self._images(rows)), rows)
 
     def sample_unseen(self, name: str) -> Float[Tensor, "batch features"]:
         """Return z_u = Ĝ(x_u)‖y_u."""
-        epoch, indices = self._next(name)
-        if self._augment is None:
-            logits = self._logits_of_unseen()[indices]
+        rows = self._next(name)
+        if self._unseen_is_fixed:
+            logits = self._logits_of_unseen()[rows.indices]
         else:
             with torch.no_grad():
-                logits = self._request.original(self._images(name, epoch, indices, self._augment))
-        return self._critic_input(logits, indices)
+                logits = self._request.original(self._images(rows))
+        return self._critic_input(logits, rows)
 
     def sample_retain(self) -> tuple[Float[Tensor, "batch channels height width"], Int[Tensor, " batch"]]:
         """Return x_r, augmented as in the training recipe, and y_r."""
-        epoch, indices = self._next("retain")
-        images = self._images("retain", epoch, indices, self._request.train.augment)
-        return images, self._request.data.labels[indices]
+        rows = self._next("retain")
+        return self._images(rows), self._request.data.labels[rows.indices]
 
     def evaluate(self, generator: nn.Module, images: Float[Tensor, "share ..."]) -> Float[Tensor, "share classes"]:
         """Return G(x) for this process's share of a batch."""
@@ -81,13 +91,21 @@ class Sampler:
 
     def sample_epsilon(self) -> Float[Tensor, "batch 1"]:
         """Draw ε ~ U(0, 1), one per row or per batch; it depends only on the seed and the number of the step."""
-        seed = derive_seed("ungan epsilon", self._request.seed, self._num_epsilons)
+        block, place = divmod(self._num_epsilons, EPSILON_STEPS)
+        if self._epsilons is None or place == 0:
+            self._epsilons = self._draw_epsilons(range(block * EPSILON_STEPS, (block + 1) * EPSILON_STEPS))
         self._num_epsilons += 1
-        num_draws = self._batch_size if self._config.epsilon_per == "row" else 1
-        draw = torch.rand((num_draws, 1), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-        table = self._request.data.table
-        epsilon = draw.to(table.device, table.dtype).expand(self._batch_size, 1)
+        epsilon = self._epsilons[place].expand(self._batch_size, 1)
         return epsilon if self._needs_all_rows else self._request.world.share(epsilon)
+
+    def _draw_epsilons(self, steps: range) -> Float[Tensor, "steps rows 1"]:
+        """Draw ε of these steps on the host, and upload all of it at once."""
+        num_draws = self._batch_size if self._config.epsilon_per == "row" else 1
+        seeds = [derive_seed("ungan epsilon", self._request.seed, step) for step in steps]
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        draws = [torch.rand((num_draws, 1), generator=one, dtype=torch.float64) for one in generators]
+        table = self._request.data.table
+        return upload(torch.stack(draws).to(table.dtype).numpy(), table.device)
 
     def partial_loss(self, loss: Callable[[], Tensor], *z: Tensor) -> Float[Tensor, ""]:
         """Return this process's part of an adversarial loss; with gathered rows, every process computes the whole."""
@@ -112,16 +130,13 @@ class Sampler:
         """Continue from a saved position."""
         for name, stream in self._streams.items():
             stream.skip_to(state[name])
-        self._num_epsilons = state["epsilons"]
+        self._num_epsilons, self._epsilons = state["epsilons"], None
 
-    def _next(self, name: str) -> tuple[int, Int[Tensor, " share"]]:
-        epoch, indices = next(self._streams[name])
-        return epoch, self._request.world.share(indices)
+    def _next(self, name: str) -> Rows:
+        return self._request.world.share(next(self._streams[name]))
 
-    def _critic_input(
-        self, logits: Float[Tensor, "share classes"], indices: Int[Tensor, " share"]
-    ) -> Float[Tensor, "rows features"]:
-        z = build_critic_input(logits, self._request.data.labels[indices], self._config.critic_input)
+    def _critic_input(self, logits: Float[Tensor, "share classes"], rows: Rows) -> Float[Tensor, "rows features"]:
+        z = build_critic_input(logits, self._request.data.labels[rows.indices], self._config.critic_input)
         return self._request.world.gather(z, self._batch_size) if self._needs_all_rows else z
 
     def implementation(self, operation: str, critic: list[Tensor]) -> Literal["reference", "fused"]:
@@ -135,11 +150,8 @@ class Sampler:
         """Whether loss, gradients and SGD step run as one operation, which needs a single process."""
         return self._request.world.size == 1 and self.implementation("critic_sgd_step", critic) == "fused"
 
-    def _images(
-        self, name: str, epoch: int, indices: Int[Tensor, " batch"], augment: AugmentConfig | None
-    ) -> Float[Tensor, "batch channels height width"]:
-        seed = derive_seed("ungan augment", name, self._request.seed)
-        return gather(self._request.data, indices, augment=augment, seed=seed, epoch=epoch)
+    def _images(self, rows: Rows) -> Float[Tensor, "batch channels height width"]:
+        return gather_rows(self._request.data, rows)
 
     def _logits_of_unseen(self) -> Float[Tensor, "examples classes"]:
         """Return Ĝ(x_u) at the examples' own indices; computed once, since Ĝ never changes."""

@@ -9,7 +9,9 @@ import subprocess
 import sys
 import textwrap
 import threading
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,9 +19,17 @@ import torch
 from PIL import Image
 
 from ungan_dist.config.training import AugmentConfig
-from ungan_dist.data.examples import Examples, gather, gather_batches, iterate_batches, make_normalisation_table
+from ungan_dist.data.examples import (
+    Examples,
+    draw,
+    gather,
+    gather_batches,
+    iterate_batches,
+    make_normalisation_table,
+)
 from ungan_dist.data.ffcv.format import MODE_JPEG, read_tables
 from ungan_dist.data.ffcv.write import encode_beton_parts
+from ungan_dist.data.rows import ImageTransform
 from ungan_dist.training.world import World
 
 pytest.importorskip("ffcv", reason="FFCV is not installed")
@@ -66,6 +76,10 @@ def loaders(request, tmp_path_factory) -> tuple[Examples, Examples]:
     return both(tmp_path_factory.mktemp(request.param), request.param)
 
 
+def batches_of(data: Examples, parts: Iterable[torch.Tensor], **view: Any) -> Iterator[torch.Tensor]:
+    return gather_batches(data, [draw(data, part.numpy(), ImageTransform(**view)) for part in parts])
+
+
 def same(ours: torch.Tensor, theirs: torch.Tensor) -> bool:
     """Return whether bits, strides and alignment are equal; a convolution's last bits may depend on the latter."""
     assert ours.dtype == theirs.dtype
@@ -108,7 +122,7 @@ def test_passes_of_any_set_use_one_compiled_loader(loaders) -> None:
         parts = list(iterate_batches(members, batch_size, seed=seed, epoch=seed))
         options = {"augment": CROP_AND_FLIP, "seed": seed, "epoch": seed}
         seen = 0
-        for part, pictures in zip(parts, gather_batches(in_file, parts, **options), strict=True):
+        for part, pictures in zip(parts, batches_of(in_file, parts, **options), strict=True):
             assert same(pictures, gather(resident, part, **options))
             seen += len(part)
         assert seen == size
@@ -119,7 +133,7 @@ def test_passes_may_overlap_and_end_early(loaders) -> None:
     in_file, resident = loaders
     parts = list(torch.arange(NUM_EXAMPLES).split(6))
     views = [{"augment": CROP_AND_FLIP, "seed": seed, "epoch": 2} for seed in (1, 2)]
-    first, second = (gather_batches(in_file, parts, **view) for view in views)
+    first, second = (batches_of(in_file, parts, **view) for view in views)
     for part in parts[:5]:
         assert same(next(first), gather(resident, part, **views[0]))
         assert same(next(second), gather(resident, part, **views[1]))
@@ -137,7 +151,7 @@ def test_a_pass_ended_at_any_batch_leaves_no_thread(loaders) -> None:
     in_file, resident = loaders
     parts = list(torch.arange(NUM_EXAMPLES).split(5))
     for kept in range(len(parts) + 1):
-        pictures = gather_batches(in_file, parts)
+        pictures = batches_of(in_file, parts)
         for part in parts[:kept]:
             assert same(next(pictures), gather(resident, part))
         pictures.close()
@@ -147,10 +161,10 @@ def test_a_pass_ended_at_any_batch_leaves_no_thread(loaders) -> None:
 def test_passes_reuse_buffers_and_single_batches_own_theirs(loaders) -> None:
     in_file, resident = loaders
     parts = list(torch.arange(NUM_EXAMPLES).split(5))
-    first, second = ({images.data_ptr() for images in gather_batches(in_file, parts)} for _ in range(2))
+    first, second = ({images.data_ptr() for images in batches_of(in_file, parts)} for _ in range(2))
     assert first == second
     one, other = gather(in_file, parts[0]), gather(in_file, parts[1])
-    for _ in gather_batches(in_file, parts):
+    for _ in batches_of(in_file, parts):
         pass
     assert same(one, gather(resident, parts[0]))
     assert same(other, gather(resident, parts[1]))
@@ -173,7 +187,7 @@ def test_empty_batches_are_empty(loaders) -> None:
     none, some = torch.arange(0), torch.arange(3)
     assert same(gather(in_file, none), gather(resident, none))
     for parts in ([none, none], [none, some, none, some]):
-        for part, pictures in zip(parts, gather_batches(in_file, parts), strict=True):
+        for part, pictures in zip(parts, batches_of(in_file, parts), strict=True):
             assert same(pictures, gather(resident, part))
 
 
@@ -201,7 +215,7 @@ def test_torch_keeps_its_threads(loaders) -> None:
         for _ in range(20):
             gather(in_file, torch.tensor([1]))
             assert torch.get_num_threads() == 2
-        for _ in gather_batches(in_file, list(torch.arange(NUM_EXAMPLES).split(5))):
+        for _ in batches_of(in_file, torch.arange(NUM_EXAMPLES).split(5)):
             assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
@@ -289,7 +303,7 @@ def test_two_threads_with_the_workqueue_layer_of_numba(tmp_path: Path) -> None:
     code = f"""
         from pathlib import Path
         import numba, torch
-        from ungan_dist.data.examples import ImageTransform
+        from ungan_dist.data.rows import ImageTransform
         from ungan_dist.data.ffcv.format import read_tables
         from ungan_dist.data.ffcv.images import FfcvImages
         path = Path({str(tmp_path / "data.beton")!r})
@@ -297,7 +311,7 @@ def test_two_threads_with_the_workqueue_layer_of_numba(tmp_path: Path) -> None:
             path, read_tables(path), *{MOMENTS[3]!r}, device=torch.device("cpu"), num_threads=2
         )
         assert numba.threading_layer() == "workqueue"
-        batches = list(torch.arange({NUM_EXAMPLES}).repeat(40).split(10))
+        batches = [batch.numpy() for batch in torch.arange({NUM_EXAMPLES}).repeat(40).split(10)]
         passes = [pictures.read(batches, ImageTransform()) for _ in range(3)]
         for first, second, third in zip(*passes, strict=True):
             assert torch.equal(first, second) and torch.equal(second, third)
@@ -323,7 +337,7 @@ def test_processes_read_shares_that_cover_the_set_once(loaders, size: int) -> No
     empty = 0
     for rank in range(size):
         shares = [World(rank=rank, size=size).share(part) for part in parts]
-        for share, pictures in zip(shares, gather_batches(in_file, shares, **options), strict=True):
+        for share, pictures in zip(shares, batches_of(in_file, shares, **options), strict=True):
             assert same(pictures, gather(resident, share, **options)) or not len(share)
             read += share.tolist()
             empty += not len(share)
