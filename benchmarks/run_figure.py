@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
+from earlier_tables import judge_again
+
+from ungan_dist.report.cells import style_of
+
 WIDTH, ROW, TOP, BOTTOM = 760, 27, 44, 52
 AXIS = (190, 590)
 """Left and right end of the axis, in pixels."""
@@ -17,21 +21,24 @@ STYLE = """
   .grid { stroke: #8c959f; stroke-opacity: .3; stroke-width: 1 }
   .equivalent { fill: #1f7a4d; stroke: #1f7a4d } .under-forgotten { fill: #b3362f; stroke: #b3362f }
   .over-forgotten { fill: #8a3fa8; stroke: #8a3fa8 } .inconclusive { fill: #8a6100; stroke: #8a6100 }
-  .reference { fill: #4b6078; stroke: #4b6078 }
-  text.equivalent, text.under-forgotten, text.over-forgotten, text.inconclusive, text.reference { stroke: none }
+  .utility-lost { fill: #8a6100; stroke: #8a6100 }
+  .reference, .no-power { fill: #4b6078; stroke: #4b6078 }
+  text.equivalent, text.under-forgotten, text.over-forgotten, text.inconclusive { stroke: none }
+  text.reference, text.utility-lost, text.no-power { stroke: none }
   .interval { stroke-width: 2.5; stroke-linecap: round }
   @media (prefers-color-scheme: dark) {
     text { fill: #e6edf3 } .small { fill: #9da7b3 } .band { fill: #62c795; fill-opacity: .16 }
     .equivalent { fill: #62c795; stroke: #62c795 } .under-forgotten { fill: #f0847c; stroke: #f0847c }
     .over-forgotten { fill: #cf96e6; stroke: #cf96e6 } .inconclusive { fill: #e0b44c; stroke: #e0b44c }
-    .reference { fill: #9db4cc; stroke: #9db4cc }
+    .utility-lost { fill: #e0b44c; stroke: #e0b44c }
+    .reference, .no-power { fill: #9db4cc; stroke: #9db4cc }
   }
 """
 
 
 def figure(results: Mapping[str, Any]) -> str:
     """Draw each method's gap in AUC to Retrain with its 90 % interval, the margin δ and the verdict."""
-    run = results["table"]
+    run = judge_again(results["table"])
     rows, delta = run["rows"], run["delta"]
     gaps = [row["verdict"]["gap"] for row in rows if row["verdict"]["gap"]]
     step = 0.05 if max(gap["high"] for gap in gaps) > 0.08 else 0.02
@@ -58,10 +65,11 @@ def figure(results: Mapping[str, Any]) -> str:
         y = TOP + ROW * number + ROW / 2
         outcome, gap = row["verdict"]["outcome"], row["verdict"]["gap"]
         parts.append(_text(AXIS[0] - 16, y + 5, row["title"], "", "end"))
-        parts.append(_text(AXIS[1] + 16, y + 5, outcome, outcome, "start"))
+        kind = style_of(outcome)
+        parts.append(_text(AXIS[1] + 16, y + 5, outcome, kind, "start"))
         if gap:
-            parts.append(_line(x(gap["low"]), y, x(gap["high"]), y, f"interval {outcome}"))
-        parts.append(f'<circle class="{outcome}" cx="{x(gap["mean"] if gap else 0)}" cy="{y}" r="4.5"/>')
+            parts.append(_line(x(gap["low"]), y, x(gap["high"]), y, f"interval {kind}"))
+        parts.append(f'<circle class="{kind}" cx="{x(gap["mean"] if gap else 0)}" cy="{y}" r="4.5"/>')
     name = escape(f"Verdicts of the run {run['recipe']} on {run['title']}")
     body = "\n".join(f"  {part}" for part in parts)
     return (

@@ -6,6 +6,11 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from earlier_tables import judge_again
+
+from ungan_dist.attack.verdicts import LOST, NO_LEAK
+from ungan_dist.config.methods import is_method
+
 HEADER = (
     "| | retain % | forget % | test % | (a) TNR % @ 1 % FNR | (b) AUC, 95 % | verdict from (b) | gap, 90 % "
     "| smallest δ | T_U s |",
@@ -20,22 +25,37 @@ CONTROLS = {
 
 def table(results: Mapping[str, Any]) -> str:
     """Format the main columns, the power of the run and the comparison of UnGAN with its controls."""
-    rows = [_cells(row, results["timings"]["methods"]) for row in results["table"]["rows"]]
+    run = judge_again(results["table"])
+    rows = [_cells(row, results["timings"]["methods"]) for row in run["rows"]]
     lines = [caption(results), *HEADER, *(f"| {' | '.join(cells)} |" for cells in rows)]
-    return "\n".join([*lines, "", _power(results["table"]), *_controls(results["table"]), ""])
+    return "\n".join([*lines, "", _power(run), *_controls(run), ""])
 
 
 def caption(results: Mapping[str, Any]) -> str:
-    """State a run's data, recipe, sizes, hardware, commit and number of verdicts."""
-    run, sizes = results["table"], results["table"]["sizes"]
-    outcomes = Counter(row["verdict"]["outcome"] for row in run["rows"] if row["verdict"]["gap"])
+    """State a run's data, recipe, sizes, hardware, commit, number of verdicts of methods, and its gravest caveat."""
+    run, sizes = judge_again(results["table"]), results["table"]["sizes"]
+    outcomes = Counter(row["verdict"]["outcome"] for row in run["rows"] if is_method(row["method"]))
     verdicts = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())
     seeds = "1 seed" if sizes["seeds"] == 1 else f"{sizes['seeds']} seeds"
     return (
         f"**{run['title']}**, recipe `{run['recipe']}`: {sizes['shadows']} shadow models, {seeds}, "
         f"{sizes['forget']:,} examples to forget; {results['hardware']['cores']} CPU cores, "
-        f"commit `{results['commit']}`. Verdicts: {verdicts}.\n"
+        f"commit `{results['commit']}`. Verdicts of methods: {verdicts}.{_gravest_caveat(run)}\n"
     )
+
+
+def _gravest_caveat(run: Mapping[str, Any]) -> str:
+    """Return the first caveat of a run, which is its gravest; an empty text without any."""
+    original = next(row for row in run["rows"] if row["method"] == "original")
+    caveats = [*run.get("caveats", [])]
+    if not caveats and original["verdict"]["outcome"] == NO_LEAK:
+        gap = original["verdict"]["gap"]
+        caveats = [
+            f"No power: the attack shows no leak beyond δ = {run['delta']:g} in the original "
+            f"(gap [{gap['low']:+.3f}, {gap['high']:+.3f}]), so this run says nothing about any method."
+        ]
+    caveats += [row["caveat"] for row in run["rows"] if row.get("caveat")]
+    return f" **{caveats[0]}**" if caveats else ""
 
 
 def _cells(row: Mapping[str, Any], seconds: Mapping[str, Any]) -> list[str]:
@@ -46,7 +66,9 @@ def _cells(row: Mapping[str, Any], seconds: Mapping[str, Any]) -> list[str]:
         *(f"{100 * row['accuracy'][name]['mean']:.1f}" for name in ("retain", "forget", "test")),
         f"{100 * tnr['mean']:.1f}" if isinstance(tnr, dict) else tnr,
         f"{auc['mean']:.3f} [{auc['low']:.3f}, {auc['high']:.3f}]",
-        f"{verdict['outcome']}, {row['utility']}" if row.get("utility") else verdict["outcome"],
+        f"{verdict['outcome']} ({row['utility']})"
+        if row["utility"] and verdict["outcome"] != LOST
+        else verdict["outcome"],
         f"[{gap['low']:+.3f}, {gap['high']:+.3f}]" if gap else "",
         f"{verdict['smallest_delta']:.3f}" if gap else "",
         f"{seconds[row['method']]['mean']:.2f}",
@@ -56,8 +78,12 @@ def _cells(row: Mapping[str, Any], seconds: Mapping[str, Any]) -> list[str]:
 def _power(run: Mapping[str, Any]) -> str:
     """State the margins that the run could have passed."""
     smallest = [row["verdict"]["smallest_delta"] for row in run["rows"] if row["verdict"]["gap"]]
+    original = next(row["verdict"] for row in run["rows"] if row["method"] == "original")
+    if original["outcome"] == NO_LEAK:
+        return f"Power: none, because the interval of the original's gap does not lie beyond δ = {run['delta']:g}."
     return (
-        f"Power: the margin is δ = {run['delta']:g}. Depending on the row, the intervals could have passed a δ between "
+        f"Power: the original's gap lies beyond δ = {run['delta']:g}, so the attack sees its leak. "
+        f"Depending on the row, the intervals could have passed a δ between "
         f"{min(smallest):.3f} and {max(smallest):.3f}. A row whose smallest δ exceeds {run['delta']:g} could not be "
         "*equivalent* in this run."
     )

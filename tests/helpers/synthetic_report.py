@@ -8,6 +8,7 @@ import numpy as np
 
 from ungan_dist.attack.evidence import Evidence, Report
 from ungan_dist.attack.score import score_rows
+from ungan_dist.attack.verdicts import judge_rows
 from ungan_dist.config.attack import AttackConfig
 
 SHIFTS = {"original": 0.9, "retrain": 0.0, "fine_tuning": 0.45, "ungan": 0.01, "ungan_no_adversary": -0.5}
@@ -57,6 +58,17 @@ def make_report(
 ) -> Report:
     evidence = [evidence_of(method, seed, num_forget=num_forget) for method in methods for seed in range(num_seeds)]
     attack = AttackConfig(delta=0.05, num_resamples=200)
+    sizes = {
+        "train": 400,
+        "retain": 400 - num_forget,
+        "forget": num_forget,
+        "unseen": 60,
+        "shadow_pool": 400,
+        "test": 297,
+        "shadows": 64,
+        "seeds": num_seeds,
+    }
+    rows = score_rows(evidence, attack, num_test=297) if evidence else []
     return Report(
         title=title,
         recipe="digits",
@@ -73,20 +85,12 @@ def make_report(
         },
         resolved={"shadows.engine": "serial", "attack.variance": "per_example"},
         versions={"ungan_dist": "0.1.0", "torch": "2.14.0"},
-        sizes={
-            "train": 400,
-            "retain": 400 - num_forget,
-            "forget": num_forget,
-            "unseen": 60,
-            "shadow_pool": 400,
-            "test": 297,
-            "shadows": 64,
-            "seeds": num_seeds,
-        },
-        rows=score_rows(evidence, attack, num_test=297) if evidence else [],
+        sizes=sizes,
+        rows=judge_rows(rows, attack, num_classes=10, sizes=sizes, evidence=evidence),
         evidence=evidence,
         shadow_quality={"lira_auc_original_train_against_pool": 0.7123456789},
         status=status,
         missing=missing or [],
+        num_classes=10,
         forget_files=["runs/digits-3f2a9c0d/retrain/seed-0.npy", "data/digits/images.npy"],
     )

@@ -6,6 +6,7 @@ aa419de, without figures and ``report.html``, which a report writes again.
 
 from __future__ import annotations
 
+import copy
 import shutil
 import tarfile
 from dataclasses import replace
@@ -15,9 +16,12 @@ import pytest
 from in_process import InProcess, run_command
 from small_audit import small_config
 
-from ungan_dist import load
+from ungan_dist import load, store
+from ungan_dist.report.table_json import has_same_measurements
+from ungan_dist.runs.finished import FINISHED_FILE
 from ungan_dist.runs.pipeline import audit
 from ungan_dist.runs.plan import make_plan
+from ungan_dist.runs.views import REPORT_FILE
 
 ARCHIVE = Path(__file__).parent / "fixtures/finished-0.1.0.tar.xz"
 TARGETS = {
@@ -43,17 +47,42 @@ def earlier(unpacked: Path, tmp_path: Path) -> Path:
     return shutil.copytree(unpacked, tmp_path / "out")
 
 
-def test_an_earlier_run_is_reported_with_the_same_table_and_verified(earlier: Path) -> None:
-    before = (earlier / "run/table.json").read_bytes()
-    (earlier / "run/table.json").unlink()
+def _commit_table(run: Path, table: bytes) -> None:
+    """Commit a report whose table is that of the earlier version, which no report has written again."""
+    marker = store.read_marker(run / REPORT_FILE)
+    files = {name: (run / name).read_bytes() for name in marker["files"]} | {"table.json": table}
+    (run / FINISHED_FILE).unlink(missing_ok=True)
+    store.commit(run, REPORT_FILE, id=store.hash_files(files), files=files, facts=marker["facts"])
+
+
+def test_an_earlier_run_is_verified_and_reported_with_the_same_measurements(earlier: Path) -> None:
+    before = store.read_json(earlier / "run/table.json")
+    table = (earlier / "run/table.json").read_bytes()
     reported = run_command("report", earlier / "run")
     assert reported.returncode == 0, reported.stderr
-    assert (earlier / "run/table.json").read_bytes() == before
+    after = store.read_json(earlier / "run/table.json")
+    assert (before["schema_version"], after["schema_version"]) == (1, 2)
+    assert has_same_measurements(before, after)
     assert (earlier / "run/report.html").is_file()
     verified = run_command("verify", earlier / "run")
     assert (verified.returncode, verified.stdout) == (0, "COMPLETE\n"), verified.stderr
     assert "COMPLETE" in run_command("status", earlier / "run").stdout
     assert not load(earlier / "run", "ungan").training
+    _commit_table(earlier / "run", table)
+    verified = run_command("verify", earlier / "run")
+    assert (verified.returncode, verified.stdout) == (0, "COMPLETE\n"), verified.stderr
+    _commit_table(earlier / "run", table.replace(b'"forget": 40', b'"forget": 41'))
+    verified = run_command("verify", earlier / "run")
+    assert (verified.returncode, verified.stdout) == (1, "CORRUPT\n")
+    assert "differs from the table of the stored log-odds" in verified.stderr
+    for name in ("auc", "accuracy", "sizes"):
+        changed = copy.deepcopy(before)
+        if name == "sizes":
+            changed["sizes"]["forget"] += 1
+        else:
+            cell = changed["rows"][0][name]
+            (cell if name == "auc" else cell["test"])["per_seed"][0] += 1e-6
+        assert not has_same_measurements(changed, after)
 
 
 @pytest.mark.usefixtures("without_figures")

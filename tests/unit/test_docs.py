@@ -19,7 +19,7 @@ from small_audit import small_config
 
 import ungan_dist
 from ungan_dist import cli, kernels
-from ungan_dist.attack import intervals, lira, metrics, power
+from ungan_dist.attack import intervals, lira, metrics, power, verdicts
 from ungan_dist.config import recipes
 from ungan_dist.config.execution import ExecutionConfig
 from ungan_dist.config.recipes import RECIPES
@@ -98,7 +98,8 @@ def documented() -> Iterator[tuple[str, Any]]:
         kernels: [*sorted(set(kernels.impl.FUSED)), "CriticOptions", "resolve"],
         recipes: [recipe.__name__ for recipe in RECIPES.values()],
         metrics: [name for name in vars(metrics) if isinstance(getattr(metrics, name), FunctionType)],
-        intervals: ["student_t_interval", "bootstrap_interval", "draw_resample_counts", "bootstrap", "decide_verdict"],
+        intervals: ["student_t_interval", "bootstrap_interval", "draw_resample_counts", "bootstrap"],
+        verdicts: ["decide_verdict"],
         lira: ["resolve_variance", "likelihood_ratio", "fit_shadows"],
         power: ["estimate_power"],
     }

@@ -13,6 +13,9 @@ from ungan_dist.attack.arrays import to_numpy
 from ungan_dist.attack.summary import summarise, to_html
 from ungan_dist.config.methods import TITLES
 
+Utility = Literal["", "utility lost", "at chance", "constant"]
+"""Whether a model still works; empty if it does. See :mod:`ungan_dist.attack.utility`."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
@@ -52,7 +55,7 @@ class Interval:
     level: float
     """Nominal coverage, 0.95 or 0.90."""
     kind: str
-    """``student_t`` with three seeds or more, else ``bootstrap``, which holds for these models only."""
+    """``student_t`` with three seeds or more, else ``bootstrap`` or ``examples``, which hold for these models only."""
     per_seed: list[float]
 
 
@@ -61,7 +64,8 @@ class Verdict:
     """The conclusion about one method, from column (b) alone."""
 
     outcome: str
-    """``reference``, ``equivalent``, ``under-forgotten``, ``over-forgotten`` or ``inconclusive``."""
+    """``reference``, ``equivalent``, ``equivalent, utility lost``, ``under-forgotten``, ``over-forgotten``,
+    ``inconclusive``, or ``no power: …`` with the reason."""
     gap: Interval | None
     """90 % interval of AUC (b) minus Retrain's (minus .5 without Retrain); None for the reference."""
     smallest_delta: float | None
@@ -85,8 +89,9 @@ class Row:
     tpr_at_fpr_flipped: dict[str, Interval | str]
     """The same with negated scores: forget examples that look less like members than non-members do."""
     verdict: Verdict
-    utility: Literal["", "utility lost", "at chance"] = ""
-    """Whether the model still works; empty if it does. See :mod:`ungan_dist.attack.utility`."""
+    loss: dict[str, Interval] = field(default_factory=dict)
+    """Accuracy of Retrain (of the original without Retrain) minus the model's, on ``retain`` and ``test``; 90 %."""
+    utility: Utility = ""
     caveat: str = ""
     """The same as a sentence with its figures."""
 

@@ -1,4 +1,4 @@
-"""Intervals and verdicts: Student's t over seeds, or a bootstrap over examples if there are few seeds."""
+"""Intervals: Student's t over seeds, or a bootstrap over examples if there are few seeds."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float64, Int, UInt8
-from scipy.stats import binomtest
+from scipy.stats import binomtest, norm
 from scipy.stats import t as student_t
 
 from ungan_dist.attack.arrays import Values, describe, to_numpy
-from ungan_dist.attack.evidence import Interval, Verdict
+from ungan_dist.attack.evidence import Interval
 
 SEEDS_FOR_T = 3
 """Smallest number of seeds for Student's t. A bootstrap of so few seeds would cover 74–89 % for a nominal 95."""
@@ -85,6 +85,38 @@ def bootstrap_interval(
         level=level,
         kind="bootstrap",
         per_seed=values.tolist(),
+    )
+
+
+def share_difference_interval(first: Values, second: Values, num_examples: int, level: float) -> Interval:
+    """Compute Agresti and Caffo's interval of the difference of two shares, over one or two seeds.
+
+    The shares of each seed are taken as independent, which is conservative if they are of the same examples.
+
+    Args:
+        first: shares, one per seed.
+        second: the shares that are subtracted.
+        num_examples: number of examples behind each share.
+        level: confidence level.
+
+    Examples:
+        >>> interval = share_difference_interval([0.9], [0.8], num_examples=200, level=0.90)
+        >>> round(interval.mean, 3), round(interval.low, 3), round(interval.high, 3)
+        (0.1, 0.041, 0.157)
+    """
+    shares = np.stack([_to_values(first, level), _to_values(second, level)])
+    differences = shares[0] - shares[1]
+    adjusted = (shares * num_examples + 1) / (num_examples + 2)
+    center = float(np.mean(adjusted[0] - adjusted[1]))
+    error = sqrt(float((adjusted * (1 - adjusted)).sum())) / shares.shape[1] / sqrt(num_examples + 2)
+    half = float(norm.ppf((1 + level) / 2)) * error
+    return Interval(
+        mean=float(np.mean(differences)),
+        low=max(-1.0, center - half),
+        high=min(1.0, center + half),
+        level=level,
+        kind="examples",
+        per_seed=differences.tolist(),
     )
 
 
@@ -174,33 +206,6 @@ def resample_share_above(
 ) -> Float64[np.ndarray, " resamples"]:
     """Compute each resample's share of scores above the reference's rank-th smallest, counted from 1."""
     return (len(scores.values) - _num_up_to(scores, reference, rank, "right")) / len(scores.values)
-
-
-def decide_verdict(gap: Interval | None, delta: float) -> Verdict:
-    """Decide the verdict on a gap in AUC to Retrain. An interval that lies in no region is inconclusive.
-
-    Args:
-        gap: AUC (b) minus Retrain's; None for Retrain itself, the reference.
-        delta: equivalence margin, > 0.
-
-    Examples:
-        >>> gap = student_t_interval([0.01, 0.00, -0.01], level=0.90)
-        >>> decide_verdict(gap, delta=0.05).outcome
-        'equivalent'
-    """
-    if not delta > 0:
-        raise ValueError(f"delta must be greater than 0, got {delta}")
-    if gap is None:
-        return Verdict(outcome="reference", gap=None, smallest_delta=None)
-    if -delta < gap.low and gap.high < delta:
-        outcome = "equivalent"
-    elif gap.low >= delta:
-        outcome = "under-forgotten"
-    elif gap.high <= -delta:
-        outcome = "over-forgotten"
-    else:
-        outcome = "inconclusive"
-    return Verdict(outcome=outcome, gap=gap, smallest_delta=max(abs(gap.low), abs(gap.high)))
 
 
 def _num_up_to(

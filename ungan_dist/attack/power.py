@@ -8,6 +8,7 @@ Variation between seeds beyond the examples is added if a finished run measured 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 
@@ -132,6 +133,23 @@ def observable_leak(delta: float, num_shadows: int) -> float:
     distance = sqrt(2) * float(norm.ppf(0.5 + delta))
     variance = distance**2 * (1 + 2 / num_shadows) + 4 / num_shadows + 4 / num_shadows**2
     return float(norm.cdf(distance**2 / sqrt(variance) / sqrt(2))) - 0.5
+
+
+def measure_spread(gaps: Sequence[Sequence[float]], num_forget: int, num_non_members: int) -> float | None:
+    """Measure the standard deviation of gaps between seeds, beyond what the examples explain.
+
+    Args:
+        gaps: gaps of each method, one per seed.
+        num_forget: number of forget examples.
+        num_non_members: number of non-members.
+
+    Returns:
+        The deviation, or None if no method has enough seeds.
+    """
+    variances = [np.var(values, ddof=1) for values in gaps if len(values) >= SEEDS_FOR_T]
+    if not variances:
+        return None
+    return max(0.0, float(np.mean(variances)) - 2 * auc_deviation(num_forget, num_non_members) ** 2) ** 0.5
 
 
 def _example_deviation(design: Design) -> float:

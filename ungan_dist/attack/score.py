@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -15,19 +16,20 @@ from ungan_dist.attack.intervals import (
     ResampledScores,
     bootstrap,
     bootstrap_interval,
-    decide_verdict,
     draw_resample_counts,
     resample_auc,
     resample_share_above,
     resample_share_below,
+    share_difference_interval,
     student_t_interval,
 )
 from ungan_dist.attack.metrics import auc, examples_needed, operating_point, tnr_rank, tpr_at_fpr, tpr_rank
+from ungan_dist.attack.utility import SETS
+from ungan_dist.attack.verdicts import REFERENCE, decide_verdict
 from ungan_dist.config.attack import AttackConfig
 from ungan_dist.config.methods import TITLES
 from ungan_dist.data.seeds import derive_seed
 
-REFERENCE = "retrain"
 AUC = ("auc", "")
 FURTHER_FNR = 0.001
 """Reported in addition to the headline false negative rate if there are enough retain examples."""
@@ -78,7 +80,11 @@ def score_rows(evidence: Sequence[Evidence], attack: AttackConfig, *, num_test: 
     cells = {(item.method, item.seed): _cells(item, attack) for item in evidence}
     few = _select_keys_to_resample(seeds_of)
     resamples = _resample([item for item in evidence if (item.method, item.seed) in few], cells, attack, num_test)
-    return [_row(method, seeds_of, cells, resamples, attack) for method in seeds_of]
+    sizes = {"retain": min(len(item.retain) for item in evidence), "test": num_test or 0}
+    return [
+        replace(_row(method, seeds_of, cells, resamples, attack), loss=_losses(method, seeds_of, cells, sizes))
+        for method in seeds_of
+    ]
 
 
 def _row(
@@ -133,6 +139,25 @@ def _gap(
             values = resamples[key][AUC].values - (resamples[reference][AUC].values if common else 0.5)
             drawn.append(ResampledCell(values, None))
     return _interval(estimates, drawn, VERDICT_LEVEL)
+
+
+def _losses(
+    method: str, seeds_of: dict[str, list[int]], cells: dict[Key, Cells], sizes: dict[str, int]
+) -> dict[str, Interval]:
+    """Compute the accuracy of Retrain, or of the original without Retrain, minus the method's, paired by seed."""
+    reference = REFERENCE if REFERENCE in seeds_of else "original"
+    seeds = [seed for seed in seeds_of[method] if seed in seeds_of.get(reference, [])]
+    if method in (REFERENCE, "original") or not seeds:
+        return {}
+    losses: dict[str, Interval] = {}
+    for cell in (("accuracy", name) for name in SETS):
+        known = [seed for seed in seeds if cell in cells[reference, seed] and cell in cells[method, seed]]
+        there, here = ([cells[one, seed][cell] for seed in known] for one in (reference, method))
+        if len(known) >= SEEDS_FOR_T:
+            losses[cell[1]] = student_t_interval(np.subtract(there, here), VERDICT_LEVEL)
+        elif known:
+            losses[cell[1]] = share_difference_interval(there, here, sizes[cell[1]], VERDICT_LEVEL)
+    return losses
 
 
 def _interval(estimates: list[float], drawn: list[ResampledCell], level: float = LEVEL) -> Interval:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from html import escape
 from typing import TYPE_CHECKING
 
+from ungan_dist.config.methods import is_method
+
 if TYPE_CHECKING:
     from ungan_dist.attack.evidence import Interval, Report, Row
 
@@ -15,11 +17,17 @@ _HEADINGS = ("Method", "Retain %", "Forget %", "Test %", "Attack AUC", "Gap to t
 
 def summarise(report: Report) -> str:
     """Return the run, its state, its verdicts and its folder in one line."""
-    counts = Counter([*(row.verdict.outcome for row in report.rows), *(row.outcome for row in report.failed_rows)])
-    verdicts = ", ".join(f"{count} {outcome}" for outcome, count in counts.most_common() if outcome != "reference")
+    verdicts = ", ".join(f"{count} {outcome}" for outcome, count in count_verdicts(report).items())
     where = f"; {report.folder}" if report.folder is not None else ""
     rows = f"{len(report.rows) + len(report.failed_rows)} rows" + (f" ({verdicts})" if verdicts else "")
     return f"<Report of {report.title}, run {report.run_hash[:8]}: {report.status}, {rows}{where}>"
+
+
+def count_verdicts(report: Report) -> dict[str, int]:
+    """Count the verdicts of unlearning methods, the most common first: not of Original, Retrain or controls."""
+    outcomes = [(row.method, row.verdict.outcome) for row in report.rows]
+    outcomes += [(row.method, row.outcome) for row in report.failed_rows]
+    return dict(Counter(outcome for method, outcome in outcomes if is_method(method)).most_common())
 
 
 def to_html(report: Report) -> str:
@@ -33,7 +41,14 @@ def to_html(report: Report) -> str:
         f"<p>{escape(summarise(report)[1:-1])}</p>"
         f"<table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>"
         f"<p>Intervals are of 95 %, those of gaps of 90 %.</p>"
+        + "".join(f"<p>{escape(row.caveat)}</p>" for row in report.rows if row.caveat)
     )
+
+
+def format_outcome(row: Row) -> str:
+    """Write the verdict, with a mark if it is that of a model that does not work."""
+    outcome = row.verdict.outcome
+    return outcome if not row.utility or outcome.endswith("utility lost") else f"{outcome} ({row.utility})"
 
 
 def _cells(row: Row) -> Iterator[str]:
@@ -42,7 +57,7 @@ def _cells(row: Row) -> Iterator[str]:
         yield f"<td>{_write(row.accuracy.get(name), scale=100, digits=1)}</td>"
     yield f"<td>{_write(row.auc)}</td>"
     yield f"<td>{_write(row.verdict.gap, sign='+')}</td>"
-    yield f"<td>{escape(row.verdict.outcome)}</td>"
+    yield f"<td>{escape(format_outcome(row))}</td>"
 
 
 def _write(interval: Interval | None, *, scale: float = 1, digits: int = 3, sign: str = "") -> str:

@@ -1,111 +1,141 @@
 """Whether a model still works: an attack finds no trace in a model that has forgotten everything.
 
-A model has lost its utility if its accuracy on retain or test examples is more than ``MARGIN`` below Retrain's, or if
-less than half of Retrain's accuracy above chance is left. Without Retrain, the original takes its place.
+A model is compared with Retrain, or with the original if Retrain is absent, on the retain set and the test set.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from math import sqrt
-from typing import Literal
+from typing import NamedTuple
 
-from ungan_dist.attack.evidence import Row
+import numpy as np
 
-MARGIN = 0.10
-"""Loss of accuracy against Retrain, as a share, that a useful model may have."""
+from ungan_dist.attack.evidence import Evidence, Row, Utility
+
+SETS = ("retain", "test")
+"""Sets on which an unlearned model should be as accurate as Retrain."""
+SEED_MARGIN = 0.10
+"""Loss of accuracy that a model may have under a single seed, beside the margin of the mean."""
+ERRORS = 3
+"""Standard errors above which a loss under a single seed is no chance."""
 APPLIES = "Its verdict does not apply to a working model."
 CAUSES = (
     "Likely causes are another class order, another normalisation of the pixels, or a model that unlearning destroyed."
 )
 """Of accuracies at chance."""
-SETS = ("retain", "test")
-"""Sets on which an unlearned model should be as accurate as Retrain."""
+
+
+class Judgement(NamedTuple):
+    """Whether a model still works."""
+
+    utility: Utility
+    caveat: str
+    """The same as a sentence with its figures; empty for a model that works."""
 
 
 def judge_utility(
-    accuracy: Mapping[str, float],
-    reference: Mapping[str, float] | None,
+    row: Row,
+    reference: Row | None,
     *,
+    margin: float,
     num_classes: int | None,
     sizes: Mapping[str, int],
-) -> tuple[Literal["", "utility lost", "at chance"], list[str]]:
+    is_constant: bool = False,
+) -> Judgement:
     """Judge a model by its accuracies.
 
+    A model is at chance if its mean accuracy on a set is. It has lost its utility in one of three cases:
+
+    - its mean loss against the reference exceeds both the margin and the half width of the loss's interval;
+    - less than half of what the reference has above chance is left;
+    - it collapsed under a seed: it is at chance there, or has lost ten points and more than three standard errors.
+
     Args:
-        accuracy: Share of correct answers, by set.
-        reference: The same of Retrain, or of the original without Retrain; ``None`` for these models themselves.
-        num_classes: Classes of the data; without it, no accuracy counts as chance.
-        sizes: Number of examples of each set.
-
-    Returns:
-        The judgement, and the sets on which it holds.
-
-    Examples:
-        >>> judge_utility({"test": 0.44}, {"test": 0.58}, num_classes=10, sizes={"test": 1000})
-        ('utility lost', ['test'])
-        >>> judge_utility({"test": 0.11}, {"test": 0.58}, num_classes=10, sizes={"test": 1000})
-        ('at chance', ['test'])
+        row: row of the model, with its losses against the reference.
+        reference: row of Retrain, or of the original; ``None`` for these models themselves.
+        margin: loss of accuracy, as a share, that a useful model may have.
+        num_classes: classes of the data; without it, no accuracy counts as chance.
+        sizes: number of examples of each set.
+        is_constant: whether the model gives every example the same output.
     """
     chance = 0.0 if num_classes is None else 1 / num_classes
+    present = [name for name in SETS if name in row.accuracy]
 
-    def is_chance(name: str) -> bool:
+    def is_chance(name: str, accuracy: float) -> bool:
         error = sqrt(chance * (1 - chance) / max(1, sizes.get(name, 0)))
-        return num_classes is not None and accuracy[name] <= chance + 2 * error
+        return num_classes is not None and accuracy <= chance + 2 * error
 
     def is_lost(name: str) -> bool:
-        if reference is None or name not in reference:
+        if reference is None or name not in row.loss:
             return False
-        loss = reference[name] - accuracy[name]
-        return loss > MARGIN or (reference[name] > chance and loss > (reference[name] - chance) / 2)
+        loss, there = row.loss[name], reference.accuracy[name].mean
+        is_half = there > chance and loss.mean > (there - chance) / 2
+        return is_half or loss.mean > max(margin, (loss.high - loss.low) / 2)
 
-    present = [name for name in SETS if name in accuracy]
-    if found := [name for name in present if is_chance(name)]:
-        return "at chance", found
-    if found := [name for name in present if is_lost(name)]:
-        return "utility lost", found
-    return "", []
+    def find_collapsed_seeds(name: str) -> list[float]:
+        """Return the accuracies under the seeds with a collapse."""
+        accuracy = row.accuracy[name].per_seed
+        found = [value for value in accuracy if is_chance(name, value)]
+        if reference is None or name not in row.loss:
+            return found
+        there = reference.accuracy[name].mean
+        error = sqrt(max(2 * there * (1 - there), 0.01) / max(1, sizes.get(name, 0)))
+        largest = max(SEED_MARGIN, margin, ERRORS * error)
+        return [value for value in accuracy if value in found or there - value > largest]
 
+    def list_shares(row: Row, names: Sequence[str], of: str = "") -> str:
+        return " and ".join(f"{100 * row.accuracy[name].mean:.1f} %{of and f' of {name}'}" for name in names)
 
-def add_caveats(rows: Sequence[Row], *, num_classes: int | None, sizes: Mapping[str, int]) -> list[Row]:
-    """Return the rows, each with a caveat if its model does not work."""
-    means = {row.method: {name: value.mean for name, value in row.accuracy.items()} for row in rows}
-    first = next((method for method in ("retrain", "original") if method in means), None)
-    judged: list[Row] = []
-    for row in rows:
-        reference = means.get(first or "") if row.method not in ("retrain", "original") else None
-        utility, names = judge_utility(means[row.method], reference, num_classes=num_classes, sizes=sizes)
-        if not utility:
-            judged.append(row)
-            continue
-        found = " and ".join(f"{100 * means[row.method][name]:.1f} % of {name}" for name in names)
-        if utility == "at chance":
-            assert num_classes is not None
-            caveat = (
-                f"{row.title} classifies {found} examples correctly, which is no better than chance "
-                f"({100 / num_classes:.1f} %). {APPLIES} {CAUSES}"
+    if is_constant:
+        return Judgement("constant", f"{row.title} gives every example the same output. {APPLIES} {CAUSES}")
+    if names := [name for name in present if is_chance(name, row.accuracy[name].mean)]:
+        return Judgement(
+            "at chance",
+            f"{row.title} classifies {list_shares(row, names, 'set')} examples correctly, which is no better than "
+            f"chance ({100 * chance:.1f} %). {APPLIES} {CAUSES}",
+        )
+    if names := [name for name in present if is_lost(name)]:
+        assert reference is not None
+        return Judgement(
+            "utility lost",
+            f"{row.title} has lost its utility: it classifies {list_shares(row, names, 'set')} examples correctly, "
+            f"{reference.title} {list_shares(reference, names)}. {APPLIES}",
+        )
+    for name in present:
+        if collapsed := find_collapsed_seeds(name):
+            where = f"{len(collapsed)} of {len(row.accuracy[name].per_seed)} seeds"
+            return Judgement(
+                "utility lost",
+                f"{row.title} collapsed under {where}: it classifies {100 * min(collapsed):.1f} % of {name} examples "
+                f"correctly there, and {100 * row.accuracy[name].mean:.1f} % on average. {APPLIES}",
             )
-        else:
-            assert reference is not None
-            there = " and ".join(f"{100 * reference[name]:.1f} %" for name in names)
-            title = next(one.title for one in rows if one.method == first)
-            caveat = (
-                f"{row.title} has lost its utility: it classifies {found} examples correctly, {title} {there}. "
-                f"{APPLIES}"
-            )
-        judged.append(replace(row, utility=utility, caveat=caveat))
-    return judged
+    return Judgement("", "")
+
+
+def find_constant(evidence: Sequence[Evidence], num_classes: int | None) -> set[str]:
+    """Find the methods whose model gives every example the same output under some seed.
+
+    The log-odds of such a model depend on the true class alone, so they take no more values than there are classes.
+    """
+    found: set[str] = set()
+    for item in evidence:
+        values = np.sort(np.asarray(item.log_odds[:, 0], dtype=np.float64))
+        steps = np.diff(values) > 1e-6 * (1 + np.abs(values[1:]))
+        num_values = 1 + int(steps.sum())
+        if num_classes is not None and num_values <= min(num_classes, len(values) // 2):
+            found.add(item.method)
+    return found
 
 
 def merge_caveats(rows: Sequence[Row]) -> list[str]:
     """Return the caveats of the rows, with what they share stated once.
 
     Returns:
-        One text for the models at chance and one for those that have lost their utility, if there are any.
+        One text for each kind of judgement, if there are any.
     """
     texts: list[str] = []
-    for utility, causes in (("at chance", f" {CAUSES}"), ("utility lost", "")):
+    for utility, causes in (("constant", f" {CAUSES}"), ("at chance", f" {CAUSES}"), ("utility lost", "")):
         caveats = [row.caveat for row in rows if row.utility == utility]
         if len(caveats) > 1:
             found = " ".join(caveat.partition(f" {APPLIES}")[0] for caveat in caveats)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ungan_dist.commands.parser import Parser
+from ungan_dist.config.methods import is_method
 from ungan_dist.errors import ConfigError
 from ungan_dist.files import escape_controls, format_bytes
 from ungan_dist.urls import is_url
@@ -87,7 +88,7 @@ class RunFacts:
     def cells(self) -> list[str]:
         """Return the texts of the columns."""
         date = "" if self.date is None else f"{datetime.fromisoformat(self.date).astimezone():%Y-%m-%d %H:%M}"
-        counts = Counter(outcome for outcome in self.verdicts.values() if outcome != "reference")
+        counts = Counter(outcome for method, outcome in self.verdicts.items() if is_method(method))
         verdicts = ", ".join(f"{count} {outcome}" for outcome, count in counts.most_common())
         numbers = ("" if number is None else str(number) for number in (self.shadows, self.seeds))
         rows = str(len(self.rows)) if self.rows else ""

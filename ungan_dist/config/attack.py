@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-from ungan_dist.config.checks import positive, within
+from ungan_dist.config.checks import ADDED, positive, within
 
 MIN_SHADOWS = 4
 """Fewest shadow models with which the spread of an example's log-odds can be measured."""
@@ -34,6 +34,9 @@ class AttackConfig:
     """False positive rates of column (b)."""
     delta: float = 0.02
     """Equivalence margin δ. A row is equivalent if the 90 % interval of its AUC gap to Retrain lies inside (−δ, δ)."""
+    utility_margin: float = field(default=0.02, metadata=ADDED)
+    """Loss of test or retain accuracy against Retrain, as a share, that a method may have. Beyond it, and beyond the
+    half width of the loss's 90 % interval, a method that is equivalent stands apart as "equivalent, utility lost"."""
     sigma_floor: float = 1e-3
     """Smallest standard deviation of a Gaussian, in units of log-odds."""
     num_resamples: int = 2000
@@ -44,6 +47,7 @@ class AttackConfig:
         for fpr in self.fprs:
             within(0, 1, fprs=fpr)
         within(0, LARGEST_DELTA, delta=self.delta)
+        within(0, 1, utility_margin=self.utility_margin)
         positive(sigma_floor=self.sigma_floor)
         if self.num_resamples < 100:
             raise ValueError(f"num_resamples must be at least 100, got {self.num_resamples}")

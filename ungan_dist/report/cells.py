@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ungan_dist.attack.evidence import Interval, Report, Row
+from ungan_dist.attack.summary import format_outcome
+from ungan_dist.attack.verdicts import LOST, has_power
 from ungan_dist.report.timings import average_seconds
 
 PAPER_GROUP = "(a) Retain against forget"
@@ -78,9 +80,9 @@ def name_sizes(report: Report) -> dict[str, int]:
     return {names.get(name, name.replace("_", " ")): size for name, size in report.sizes.items()}
 
 
-def format_verdict(row: Row) -> str:
-    """Write the verdict, with a mark if it is that of a model that does not work."""
-    return f"{row.verdict.outcome} ({row.utility})" if row.utility else row.verdict.outcome
+def style_of(outcome: str) -> str:
+    """Return the style of a verdict: its name, without the reasons that follow it."""
+    return "utility-lost" if outcome == LOST else "no-power" if not has_power(outcome) else outcome
 
 
 def format_gap(interval: Interval | None) -> str:
@@ -132,7 +134,7 @@ def build_columns(report: Report) -> list[Column]:
             shares(AUDIT_GROUP, f"Flipped TPR, % @ {format_rate(fpr)} FPR", "tpr_at_fpr_flipped", fpr)
             for fpr in list_computed_rates(report, "tpr_at_fpr_flipped")
         ),
-        Column(group=VERDICT_GROUP, heading="Verdict", cell=format_verdict),
+        Column(group=VERDICT_GROUP, heading="Verdict", cell=format_outcome),
         Column(group=VERDICT_GROUP, heading="Gap in AUC, 90 % interval", cell=lambda row: format_gap(row.verdict.gap)),
         Column(
             group=VERDICT_GROUP,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import NamedTuple
 
 from ungan_dist.attack.evidence import FailedRow, Report, Row
 from ungan_dist.attack.utility import merge_caveats
+from ungan_dist.attack.verdicts import LOST, NO_LEAK, NO_ORIGINAL, TOO_WIDE
+from ungan_dist.config.attack import LARGEST_DELTA
 from ungan_dist.report.cells import format_delta as shown_delta
 from ungan_dist.report.cells import format_gap as shown_gap
 from ungan_dist.report.cells import format_number, format_rate, format_signed, list_rates
+from ungan_dist.report.power import get_delta, get_utility_margin, measure_power
 
 NOT_TESTED = (
     "U-LiRA (Hayes et al. 2024), whose shadow models unlearn too",
@@ -18,9 +21,6 @@ NOT_TESTED = (
     "an adaptive attacker who knows the unlearning method",
 )
 """Attacks that were not run. They are in table.json, so their words stay as they are."""
-
-FEW_EXAMPLES = 10
-"""Forget examples below which a bootstrap interval is too narrow: with 1 and 5, tests simulate how often it misses."""
 
 LIMITS = (
     "An attack that finds no difference is evidence, not proof, that the model kept no trace of the forget set.",
@@ -32,16 +32,18 @@ LIMITS = (
 )
 """Limits of every audit."""
 
-MEANINGS = (
-    ("equivalent", "The attack separates forget examples from non-members about as well as in the retrained model."),
-    ("under-forgotten", "Forget examples still look like training examples: the model remembers too much of them."),
-    (
-        "over-forgotten",
-        "Forget examples look less familiar than data the model never saw. That is a trace too.",
-    ),
-    ("inconclusive", "The measurement is too uncertain for any of these verdicts. It is not a pass."),
-    ("reference", "The model retrained without the forget set, with which all others are compared."),
-)
+MEANINGS = {
+    "equivalent": "The attack separates forget examples from non-members about as well as in the retrained model.",
+    LOST: "The attack finds no more than in the retrained model, but the model no longer works as well. "
+    "This is not a success.",
+    "under-forgotten": "Forget examples still look like training examples: the model remembers too much of them.",
+    "over-forgotten": "Forget examples look less familiar than data the model never saw. That is a trace too.",
+    "inconclusive": "The measurement is too uncertain for any of these verdicts. It is not a pass.",
+    NO_LEAK: "The original's own gap does not exceed δ, so there is no leak to remove and no method can show anything.",
+    TOO_WIDE: "The interval is so wide that no size of leak could be told, not even that of every forget example.",
+    NO_ORIGINAL: "The original is not in the table, so nothing shows that the attack can see a leak.",
+    "reference": "The model retrained without the forget set, with which all others are compared.",
+}
 """The verdict words in plain English."""
 
 
@@ -50,62 +52,64 @@ def list_seeds(report: Report) -> list[int]:
     return sorted({evidence.seed for evidence in report.evidence})
 
 
-def get_delta(report: Report) -> float | None:
-    """Return δ, the equivalence margin of the run's config, or None if the config has none."""
-    value: object = report.config
-    for name in ("identity", "attack", "delta"):
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return float(value) if isinstance(value, int | float) else None
-
-
 def has_reference(report: Report) -> bool:
     """Return whether a row is Retrain, from which gaps are measured; without it they are measured from .5."""
     return any(row.verdict.gap is None for row in report.rows)
 
 
-def explain_few_examples(report: Report) -> list[str]:
-    """Warn of a bootstrap over few forget examples, in one sentence at most."""
-    num_forget = report.sizes["forget"]
-    gaps = [row.verdict.gap for row in report.rows if row.verdict.gap is not None]
-    if num_forget >= FEW_EXAMPLES or not any(gap.kind == "bootstrap" for gap in gaps):
-        return []
-    examples = "1 forget example" if num_forget == 1 else f"{num_forget} forget examples"
+class Conclusion(NamedTuple):
+    """What one verdict means, for all the rows that have it."""
+
+    outcome: str
+    titles: str
+    sentence: str
+
+
+def write_conclusions(report: Report) -> list[Conclusion]:
+    """Write the meaning of each verdict once, in the order of ``MEANINGS``, with the rows that have it.
+
+    Raises:
+        ValueError: a row has an unknown verdict.
+    """
+    titles: dict[str, list[str]] = {}
+    for row in report.rows:
+        if row.verdict.outcome not in MEANINGS:
+            raise ValueError(
+                f"unknown verdict {row.verdict.outcome!r} of {row.method}: expected one of {sorted(MEANINGS)}"
+            )
+        titles.setdefault(row.verdict.outcome, []).append(row.title)
     return [
-        f"With {examples}, the intervals are too narrow, because a bootstrap needs at least {FEW_EXAMPLES}: "
-        f"no verdict here is reliable."
+        Conclusion(outcome, ", ".join(titles[outcome]), _complete(report, outcome, meaning))
+        for outcome, meaning in MEANINGS.items()
+        if outcome in titles
     ]
 
 
-def write_conclusion(report: Report, row: Row) -> str:
-    """Write the conclusion about one method, with its figures."""
-    auc, verdict = format_number(row.auc.mean, 3), row.verdict
-    if verdict.gap is None:
-        return (
-            f"The reference: it was never trained on the forget set, and every gap is measured from it. "
-            f"Its AUC is {auc}; .5 is expected by construction."
-        )
-    to = "to Retrain" if has_reference(report) else "to .5 (Retrain is not in this report)"
-    found = (
-        f"AUC {auc}, gap {to} {format_signed(verdict.gap.mean)} with "
-        f"{verdict.gap.level * 100:g} % interval {shown_gap(verdict.gap)}"
-    )
+def _complete(report: Report, outcome: str, meaning: str) -> str:
+    if outcome == "reference":
+        aucs = [format_number(row.auc.mean, 3) for row in report.rows if row.verdict.gap is None]
+        return f"{meaning} Its AUC is {', '.join(aucs)}; .5 is expected by construction."
+    if outcome in ("inconclusive", TOO_WIDE):
+        return f"{meaning} {_write_remedy(report)}."
+    return meaning
+
+
+def describe_power(report: Report) -> str:
+    """State δ, the original's own gap, and the smallest margin that a method equal to Retrain would pass."""
+    power = measure_power(report)
+    if power is None:
+        return ""
     value = get_delta(report)
-    within = "δ" if value is None else f"δ = {value:g}"
-    passed = f"the smallest δ it could have passed is {shown_delta(verdict.smallest_delta)}"
-    tail = "" if verdict.gap.kind != "bootstrap" else " This holds for these models only, not for another training."
-    sentences = {
-        "equivalent": f"Equivalent within {within}: the attack separates forget examples from non-members about as "
-        f"well as in the reference ({found}; {passed}).",
-        "under-forgotten": f"Under-forgotten: forget examples still look like members by more than {within} "
-        f"({found}; {passed}).",
-        "over-forgotten": f"Over-forgotten: forget examples look less familiar than non-members by more than {within}. "
-        f"That is a trace too ({found}; {passed}).",
-        "inconclusive": f"Inconclusive, which is no pass: the interval lies neither within {within} nor beyond it. "
-        f"{_write_remedy(report)} ({found}; {passed}).",
-    }
-    if verdict.outcome not in sentences:
-        raise ValueError(f"unknown verdict {verdict.outcome!r} of {row.method}: expected one of {sorted(sentences)}")
-    return sentences[verdict.outcome] + tail + (f" {row.caveat}" if row.caveat else "")
+    margin = "" if value is None else f"δ = {value:g}. "
+    smallest = f"A method equal to Retrain passes δ ≥ {shown_delta(power.smallest_delta)} in four of five such runs."
+    if power.smallest_delta >= LARGEST_DELTA:
+        smallest = f"A method equal to Retrain passes no δ below {LARGEST_DELTA:g} in four of five such runs."
+    gap = power.original_gap
+    if gap is None:
+        return f"{margin}Power: unknown without the original. {smallest}"
+    found = f"the original's own gap is {format_signed(gap.mean)}, {gap.level * 100:g} % interval {shown_gap(gap)}"
+    seen = "beyond δ, so the attack sees its leak" if power.leaks else "which does not exceed δ"
+    return f"{margin}Power: {'' if power.leaks else 'none, '}{found}, {seen}. {smallest}"
 
 
 def _write_remedy(report: Report) -> str:
@@ -142,19 +146,23 @@ def end_sentence(text: str) -> str:
 
 def list_caveats(report: Report) -> list[str]:
     """List the caveats of this run, the most serious first."""
-    found = [
-        f"This attack does not detect the forget set even in the original, which was trained on it (AUC "
-        f"{format_number(row.auc.mean, 3)}, {row.verdict.outcome}). A verdict of equivalence carries little weight "
-        f"here. More shadow models, queries or forget examples would make the attack stronger."
-        for row in report.rows
-        if row.method == "original" and row.verdict.outcome != "under-forgotten"
-    ]
-    found = [*explain_few_examples(report), *found, *merge_caveats(report.rows)]
+    found: list[str] = []
+    outcomes = {row.verdict.outcome for row in report.rows}
+    if NO_LEAK in outcomes:
+        [original] = [row for row in report.rows if row.method == "original"]
+        found.append(
+            f"No power: this attack shows no leak in the original, which was trained on the forget set (AUC "
+            f"{format_number(original.auc.mean, 3)}, gap {shown_gap(original.verdict.gap)}). No method is called "
+            f"equivalent here. More shadow models, queries, epochs or forget examples make a leak easier to see."
+        )
+    if TOO_WIDE in outcomes:
+        found.append(f"No power: with intervals this wide, no size of leak could be told. {_write_remedy(report)}.")
     if report.rows and not any(row.method == "original" for row in report.rows):
         found.append("The original is not in the table, so this run does not show that the attack can detect anything.")
+    found += merge_caveats(report.rows)
     if len(list_seeds(report)) == 1:
         found.append("One seed cannot rank methods, because the variation between seeds is not known.")
-    return [*([report.copies] if report.copies else []), *report.notes, *explain_failures(report), *found]
+    return [*found, *([report.copies] if report.copies else []), *report.notes, *explain_failures(report)]
 
 
 def explain_table(report: Report) -> list[str]:
@@ -166,7 +174,9 @@ def explain_table(report: Report) -> list[str]:
         *_intervals(report.rows),
         f"Verdict: equivalent if the gap's interval lies inside (−δ, δ)"
         f"{'' if value is None else f' with δ = {value:g}'}, under- or over-forgotten if it lies outside, otherwise "
-        f"inconclusive. The smallest δ is the smallest margin that this interval would have passed.",
+        f"inconclusive. The smallest δ is the smallest margin that this interval would have passed. "
+        f"A verdict needs an original whose own interval lies beyond δ.",
+        *_explain_utility(report),
         "Flipped TPR: the same attack with its sign turned. It is high if forget examples look less familiar than "
         "non-members.",
     ]
@@ -179,6 +189,17 @@ def explain_table(report: Report) -> list[str]:
                 f"chance is {format_rate(fnr)}."
             )
     return lines
+
+
+def _explain_utility(report: Report) -> list[str]:
+    margin = get_utility_margin(report)
+    if margin is None:
+        return []
+    reference = "Retrain" if has_reference(report) else "the original"
+    return [
+        f"Utility: lost if retain or test accuracy is below that of {reference} by more than {100 * margin:g} points "
+        f"and by more than the half width of that difference's 90 % interval, or if a seed collapsed."
+    ]
 
 
 def _intervals(rows: list[Row]) -> list[str]:

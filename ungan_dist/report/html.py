@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from collections import Counter
 from collections.abc import Mapping
 from itertools import groupby
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ungan_dist.attack.evidence import Report
+from ungan_dist.attack.summary import count_verdicts, format_outcome
 from ungan_dist.report.cells import (
     PAPER_GROUP,
     PAPER_NOTE,
@@ -25,23 +25,22 @@ from ungan_dist.report.cells import (
     format_seconds,
     format_signed,
     name_sizes,
+    style_of,
 )
 from ungan_dist.report.conclusions import (
     LIMITS,
-    MEANINGS,
     NOT_TESTED,
+    describe_power,
     explain_table,
-    get_delta,
     list_caveats,
     list_seeds,
-    write_conclusion,
+    write_conclusions,
     write_failure,
 )
 from ungan_dist.report.figures import Drawing, inline_svg
 from ungan_dist.report.timings import average_seconds, collect_seconds
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-COUNTED = ("under-forgotten", "inconclusive", "over-forgotten", "equivalent")
 
 
 class Cell(NamedTuple):
@@ -70,20 +69,16 @@ def render_page(report: Report, drawings: list[Drawing]) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    outcomes = [row.verdict.outcome for row in report.rows]
     return environment.get_template("report.html.j2").render(
         report=report,
         drawings=drawings,
         policy=POLICY,
         sizes=name_sizes(report),
-        counts=[
-            *((outcome, outcomes.count(outcome)) for outcome in COUNTED),
-            *Counter(row.outcome for row in report.failed_rows).items(),
-        ],
-        delta=get_delta(report),
+        counts=count_verdicts(report),
+        power=describe_power(report),
         verdict_group=VERDICT_GROUP,
         groups=_group_columns(report),
-        meanings=MEANINGS,
+        conclusions=write_conclusions(report),
         omitted=explain_omitted_columns(report),
         explanations=explain_table(report),
         caveats=list_caveats(report),
@@ -100,9 +95,10 @@ def render_page(report: Report, drawings: list[Drawing]) -> str:
                 format_delta,
                 format_gap,
                 format_number,
+                format_outcome,
                 format_signed,
                 inline_svg,
-                write_conclusion,
+                style_of,
                 write_failure,
             )
         },

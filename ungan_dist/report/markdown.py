@@ -9,9 +9,10 @@ from ungan_dist.report.cells import PAPER_GROUP, PAPER_NOTE, build_columns, expl
 from ungan_dist.report.conclusions import (
     LIMITS,
     NOT_TESTED,
+    describe_power,
     explain_table,
     list_caveats,
-    write_conclusion,
+    write_conclusions,
     write_failure,
 )
 
@@ -27,7 +28,10 @@ def render_markdown(report: Report) -> str:
         blocks += [
             "\n".join(
                 [
-                    *(f"- **{escape(row.title)}.** {escape(write_conclusion(report, row))}" for row in report.rows),
+                    *(
+                        f"- **{escape(one.titles)}** ({escape(one.outcome)}). {escape(one.sentence)}"
+                        for one in write_conclusions(report)
+                    ),
                     *(f"- **{escape(row.title)}.** {escape(write_failure(row))}" for row in report.failed_rows),
                 ]
             ),
@@ -38,8 +42,10 @@ def render_markdown(report: Report) -> str:
         ]
     else:
         blocks.append("No method has been scored yet.")
+    if caveats := [*filter(None, [describe_power(report)]), *list_caveats(report)]:
+        blocks.insert(2, "\n".join(_list(caveats)))
     blocks += [
-        "\n".join(_list([*list_caveats(report), *explain_table(report), *LIMITS])),
+        "\n".join(_list([*explain_table(report), *LIMITS])),
         "\n".join(["Not tested:", "", *_list(list(NOT_TESTED))]),
     ]
     if report.shadow_quality:

@@ -11,10 +11,14 @@ from dataclasses import asdict
 from math import isfinite
 from typing import Any
 
-from ungan_dist.attack.evidence import FailedRow, Report, Row
-from ungan_dist.report.conclusions import NOT_TESTED, get_delta, list_seeds
+from ungan_dist.attack.evidence import FailedRow, Report
+from ungan_dist.attack.summary import count_verdicts
+from ungan_dist.report.conclusions import NOT_TESTED, list_caveats, list_seeds
+from ungan_dist.report.power import get_delta, get_utility_margin, measure_power
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Version 1 had no power, no utility of its own and no caveats; its verdicts were of the interval alone."""
+EARLIER_VERSIONS = (1,)
 DECIMALS = 6
 
 
@@ -22,11 +26,12 @@ def build_table(report: Report) -> dict[str, Any]:
     """Build the table as plain data. A cell that cannot be computed is a sentence with the reason.
 
     What failed has a key of its own, and a method that failed under every seed a short row. Without failures, both are
-    left out, so that the bytes are those of before there were any.
+    left out.
     """
     failures = [
         {key: value for key, value in asdict(failure).items() if key != "traceback"} for failure in report.failures
     ]
+    power = measure_power(report)
     return {
         "schema": "ungan_dist/table",
         "schema_version": SCHEMA_VERSION,
@@ -38,24 +43,45 @@ def build_table(report: Report) -> dict[str, Any]:
         "seeds": list_seeds(report),
         "sizes": report.sizes,
         "delta": get_delta(report),
+        "utility_margin": get_utility_margin(report),
+        "power": None if power is None else asdict(power),
+        "verdicts": count_verdicts(report),
+        "caveats": list_caveats(report),
         "shadow_quality": report.shadow_quality,
-        "rows": [*map(_build_row, report.rows), *map(_build_failed_row, report.failed_rows)],
+        "rows": [*map(asdict, report.rows), *map(_build_failed_row, report.failed_rows)],
         "not_tested": list(NOT_TESTED),
         **({"failures": failures} if failures else {}),
     }
 
 
-def _build_row(row: Row) -> dict[str, Any]:
-    """Build a row. It has a caveat only beside a verdict that concludes something, so that earlier tables stay."""
-    content = asdict(row)
-    if not row.utility or row.verdict.outcome in ("inconclusive", "reference"):
-        del content["utility"], content["caveat"]
-    return content
-
-
 def _build_failed_row(row: FailedRow) -> dict[str, Any]:
     verdict = {"outcome": row.outcome, "gap": None, "smallest_delta": None}
     return {"method": row.method, "title": row.title, "verdict": verdict, "reason": row.reason}
+
+
+def has_same_measurements(stored: Mapping[str, Any], expected: Mapping[str, Any]) -> bool:
+    """Return whether a table of an earlier version was made from the same measurements as today's.
+
+    Intervals and verdicts follow the rules of the version that wrote them. Compared are the sizes, and under each seed
+    the accuracies, the AUC and the TNR.
+    """
+
+    def measure(table: Mapping[str, Any]) -> Any:
+        return [table[name] for name in ("run_hash", "status", "missing", "seeds", "sizes", "delta")] + [
+            (row["method"], _per_seed(row["accuracy"]), _per_seed(row["tnr_at_fnr"]), row["auc"]["per_seed"])
+            if "auc" in row
+            else (row["method"], row["reason"])
+            for row in table["rows"]
+        ]
+
+    try:
+        return measure(stored) == measure(expected)
+    except (KeyError, TypeError, AttributeError):
+        return False
+
+
+def _per_seed(cells: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: cell["per_seed"] if isinstance(cell, Mapping) else cell for name, cell in cells.items()}
 
 
 def to_json(content: Mapping[str, Any]) -> bytes:

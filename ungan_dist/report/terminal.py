@@ -7,7 +7,7 @@ from itertools import compress
 from typing import TYPE_CHECKING
 
 from ungan_dist.attack.evidence import Interval, Report
-from ungan_dist.attack.utility import merge_caveats
+from ungan_dist.attack.summary import format_outcome
 from ungan_dist.report.cells import (
     explain_omitted_columns,
     format_delta,
@@ -17,8 +17,9 @@ from ungan_dist.report.cells import (
     format_rate,
     format_seconds,
     list_computed_rates,
+    style_of,
 )
-from ungan_dist.report.conclusions import explain_failures, explain_few_examples, has_reference, write_failure
+from ungan_dist.report.conclusions import describe_power, has_reference, list_caveats, write_failure
 from ungan_dist.report.timings import average_seconds
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ STYLES = {
     "under-forgotten": "red",
     "over-forgotten": "magenta",
     "inconclusive": "yellow",
+    "utility-lost": "bold yellow",
+    "no-power": "dim",
     "reference": "dim",
     "failed": "red",
     "diverged": "red",
@@ -84,9 +87,9 @@ def _draw(report: Report, width: int, without: Sequence[str]) -> Table:
             "Below a value: its 95 % interval. In brackets: the 90 % interval of the gap. "
             "δ ≥: the smallest margin that it could pass. T_U: seconds of unlearning."
             + ("" if has_reference(report) else " Retrain is not in this report: gaps are measured from .5.")
-            + "".join(f" {line}" for line in _explain_rows(report))
             + "".join(f" {line}" for line in ([] if fnr and fpr else explain_omitted_columns(report)))
             + (" The report has more columns." if without else "")
+            + "".join(f"\n{line}" for line in _explain_rows(report))
         ),
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
@@ -102,9 +105,8 @@ def _draw(report: Report, width: int, without: Sequence[str]) -> Table:
         drawn.add_column(heading, justify="left" if heading.startswith("Verdict") else "right")
     times = average_seconds(report)
     for row in report.rows:
-        outcome = Text(row.verdict.outcome, STYLES.get(row.verdict.outcome, ""))
-        if row.utility:
-            outcome.append(f"\n{row.utility}", "bold red")
+        words = format_outcome(row).replace(": ", ":\n").replace(", ", ",\n").replace(" (", "\n(")
+        outcome = Text(words, STYLES[style_of(row.verdict.outcome)])
         if row.verdict.gap is not None:
             outcome.append(
                 f"\n{format_gap(row.verdict.gap)}\nδ ≥ {format_delta(row.verdict.smallest_delta)}", "not bold default"
@@ -127,10 +129,9 @@ def _draw(report: Report, width: int, without: Sequence[str]) -> Table:
 
 def _explain_rows(report: Report) -> list[str]:
     return [
-        *explain_few_examples(report),
-        *merge_caveats(report.rows),
+        *filter(None, [describe_power(report)]),
+        *(f"Caveat: {line}" for line in list_caveats(report)),
         *(f"{row.title}: {write_failure(row)}" for row in report.failed_rows),
-        *explain_failures(report),
     ]
 
 

@@ -13,7 +13,7 @@ from ungan_dist.attack.evidence import Evidence, Failure, Report
 from ungan_dist.attack.lira import ShadowFits, fit_shadows, resolve_variance
 from ungan_dist.attack.metrics import auc
 from ungan_dist.attack.score import score_rows
-from ungan_dist.attack.utility import add_caveats
+from ungan_dist.attack.verdicts import judge_rows
 from ungan_dist.config.attack import MIN_SHADOWS
 from ungan_dist.config.identity import appended, identity
 from ungan_dist.config.methods import TITLES
@@ -99,7 +99,7 @@ def build_report(plan: Plan, failures: list[Failed], on_progress: progress.Progr
         },
         versions=_versions_of([*targets, *present]),
         sizes=sizes,
-        rows=add_caveats(rows, num_classes=plan.source.num_classes, sizes=sizes),
+        rows=judge_rows(rows, attack, num_classes=plan.source.num_classes, sizes=sizes, evidence=evidence),
         evidence=evidence,
         shadow_quality={"LiRA AUC of the original, D against D^s": float(np.mean(aucs))},
         status="PARTIAL" if absent else "COMPLETE WITH FAILURES" if failed else "COMPLETE",

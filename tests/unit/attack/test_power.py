@@ -13,7 +13,6 @@ from ungan_dist.attack.evidence import Remedies
 from ungan_dist.attack.intervals import (
     bootstrap,
     bootstrap_interval,
-    decide_verdict,
     draw_resample_counts,
     resample_auc,
     student_t_interval,
@@ -29,6 +28,7 @@ from ungan_dist.attack.power import (
     observable_leak,
     smallest_delta,
 )
+from ungan_dist.attack.verdicts import decide_verdict
 from ungan_dist.config.recipes import custom
 from ungan_dist.data.membership import draw_membership
 from ungan_dist.runs.forecast.outlook import Outlook, compare_designs, summary_lines

@@ -4,31 +4,61 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from synthetic_report import make_report
 
-from ungan_dist.attack.utility import add_caveats, judge_utility, merge_caveats
+from ungan_dist.attack.evidence import Interval, Row
+from ungan_dist.attack.intervals import share_difference_interval
+from ungan_dist.attack.utility import judge_utility, merge_caveats
+from ungan_dist.attack.verdicts import judge_rows
+from ungan_dist.config.attack import AttackConfig
 
+SIZES = {"retain": 1000, "test": 1000}
 RETRAIN = {"retain": 0.95, "test": 0.90}
 
 
+def row_of(accuracy: dict[str, float], reference: dict[str, float] | None = None, half_width: float = 0.005) -> Row:
+    """A row with these accuracies over three equal seeds, and losses of a given half width."""
+
+    def interval(mean: float, half: float) -> Interval:
+        return Interval(mean=mean, low=mean - half, high=mean + half, level=0.9, kind="student_t", per_seed=[mean] * 3)
+
+    row = make_report(3, methods=("original",)).rows[0]
+    return replace(
+        row,
+        accuracy={name: interval(value, 0.01) for name, value in accuracy.items()},
+        loss={name: interval(value - accuracy[name], half_width) for name, value in (reference or {}).items()},
+    )
+
+
+def judge(accuracy: dict[str, float], reference: dict[str, float], num_classes: int = 10, half_width: float = 0.005,
+          sizes: dict[str, int] = SIZES) -> str:  # fmt: skip
+    return judge_utility(
+        row_of(accuracy, reference, half_width),
+        row_of(reference),
+        margin=0.02,
+        num_classes=num_classes,
+        sizes=sizes,
+    ).utility
+
+
 @pytest.mark.parametrize(
-    ("retain", "test", "found"),
+    ("retain", "test", "half_width", "found"),
     [
-        (0.95, 0.90, ("", [])),
-        (0.85, 0.80, ("", [])),  # ten points, and not more
-        (0.849, 0.90, ("utility lost", ["retain"])),
-        (0.95, 0.799, ("utility lost", ["test"])),
-        (0.80, 0.70, ("utility lost", ["retain", "test"])),
-        (0.10, 0.90, ("at chance", ["retain"])),  # a constant model
-        (0.0, 0.0, ("at chance", ["retain", "test"])),  # flipped labels
-        (0.99, 0.93, ("", [])),  # better than Retrain
+        (0.95, 0.90, 0.005, ""),
+        (0.931, 0.881, 0.005, ""),  # less than two points
+        (0.929, 0.90, 0.005, "utility lost"),
+        (0.95, 0.879, 0.005, "utility lost"),
+        (0.95, 0.879, 0.03, ""),  # the interval's half width is larger
+        (0.95, 0.869, 0.03, "utility lost"),
+        (0.10, 0.90, 0.005, "at chance"),  # a constant model
+        (0.0, 0.0, 0.005, "at chance"),  # flipped labels
+        (0.99, 0.93, 0.005, ""),  # better than Retrain
     ],
 )
-def test_the_margin_is_ten_points_of_accuracy(retain: float, test: float, found: tuple[str, list[str]]) -> None:
-    sizes = {"retain": 1000, "test": 1000}
-    accuracy = {"retain": retain, "test": test}
-    assert judge_utility(accuracy, RETRAIN, num_classes=10, sizes=sizes) == found
+def test_the_margin_is_two_points_or_the_half_width(retain: float, test: float, half_width: float, found: str) -> None:
+    assert judge({"retain": retain, "test": test}, RETRAIN, half_width=half_width) == found
 
 
 @pytest.mark.parametrize(
@@ -36,29 +66,34 @@ def test_the_margin_is_ten_points_of_accuracy(retain: float, test: float, found:
 )
 def test_with_many_classes_half_of_what_retrain_has_above_chance_counts(accuracy: float, found: str) -> None:
     # of .08 and chance .01, half is .035 above chance
-    judged, _ = judge_utility({"test": accuracy}, {"test": 0.08}, num_classes=100, sizes={"test": 10_000})
+    judged = judge({"test": accuracy}, {"test": 0.08}, num_classes=100, half_width=0.05, sizes={"test": 10_000})
     assert judged == found
 
 
 def test_without_retrain_the_original_takes_its_place_and_neither_is_judged_by_the_other() -> None:
     report = make_report(3, methods=("original", "ungan"))
     original, ungan = report.rows
-    assert not any(row.utility for row in add_caveats([original, ungan], num_classes=10, sizes=report.sizes))
-    worse = {name: type(value)(**{**vars(value), "mean": value.mean - 0.2}) for name, value in ungan.accuracy.items()}
-    rows = [original, type(ungan)(**{**vars(ungan), "accuracy": worse})]
-    first, second = add_caveats(rows, num_classes=10, sizes=report.sizes)
+    assert not original.utility
+    assert not ungan.utility
+    assert ungan.loss["test"].mean == 0
+    worse = {name: replace(value, mean=value.mean + 0.2) for name, value in ungan.loss.items()}
+    rows = [original, replace(ungan, loss=worse)]
+    first, second = judge_rows(rows, AttackConfig(), num_classes=10, sizes=report.sizes)
     assert (first.utility, second.utility) == ("", "utility lost")
     assert "correctly, Original " in second.caveat
-    assert second.verdict == ungan.verdict  # the words of verdicts stay
 
 
 def test_what_several_caveats_share_is_stated_once() -> None:
     report = make_report(3)
     rows = [
-        replace(row, accuracy={name: replace(value, mean=mean) for name, value in row.accuracy.items()})
+        replace(
+            row,
+            accuracy={name: replace(value, mean=mean) for name, value in row.accuracy.items()},
+            loss={name: replace(value, mean=0.9 - mean) for name, value in row.loss.items()},
+        )
         for row, mean in zip(report.rows, (0.1, 0.9, 0.09, 0.5, 0.4), strict=True)
     ]
-    judged = add_caveats(rows, num_classes=10, sizes=report.sizes)
+    judged = judge_rows(rows, AttackConfig(), num_classes=10, sizes=report.sizes)
     at_chance, lost = merge_caveats(judged)
     for text in (at_chance, lost):
         assert text.count("classifies") == 2
@@ -67,3 +102,15 @@ def test_what_several_caveats_share_is_stated_once() -> None:
     assert at_chance.count("Likely causes") == 1
     assert merge_caveats(judged[:2]) == [judged[0].caveat]
     assert merge_caveats(judged[1:2]) == []
+
+
+@pytest.mark.parametrize("num_seeds", [1, 2])
+def test_the_interval_of_a_loss_covers_under_few_seeds(num_seeds: int) -> None:
+    generator = np.random.default_rng(num_seeds)
+    size, there, here = 60, 0.95, 0.85
+    hits = []
+    for _ in range(2000):
+        shares = generator.binomial(size, [[there], [here]], (2, num_seeds)) / size
+        found = share_difference_interval(*shares, num_examples=size, level=0.90)
+        hits.append(found.low <= there - here <= found.high)
+    assert 0.88 <= np.mean(hits) <= 0.95

@@ -191,8 +191,10 @@ def test_hostile_names_of_examples_are_escaped() -> None:
 
 def test_every_verdict_word_is_explained_on_the_page(three: tuple) -> None:
     text = Elements(three[1]["report.html"]).text
-    for outcome, meaning in MEANINGS:
-        assert meaning in text, outcome
+    outcomes = {row.verdict.outcome for row in three[0].rows}
+    assert len(outcomes) > 2
+    for outcome in outcomes:
+        assert text.count(MEANINGS[outcome]) == 1, outcome
 
 
 def _header_line(markdown: str) -> str:
@@ -274,7 +276,7 @@ def test_global_state_is_unchanged() -> None:
 def test_the_page_begins_with_verdict_counts_and_provenance(three: tuple) -> None:
     page = Elements(three[1]["report.html"]).text
     head = page[: page.index("Results")]
-    assert "1 under-forgotten, 0 inconclusive, 0 over-forgotten, 1 equivalent; δ = 0.05" in head
+    assert "1 equivalent δ = 0.05. Power: " in " ".join(head.split())
     assert "torch 2.14.0" in head
 
 

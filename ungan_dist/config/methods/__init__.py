@@ -116,6 +116,21 @@ DEFAULT_ROWS: tuple[str, ...] = (
 """Rows of a report unless ``methods`` names others."""
 
 
+def is_control(name: str) -> bool:
+    """Return whether a row is a control of UnGAN: without its adversary, or with a critic that is never trained.
+
+    Examples:
+        >>> is_control("ungan_joint_no_adversary"), is_control("ungan_joint")
+        (True, False)
+    """
+    return name.endswith(("_no_adversary", "_random_critic"))
+
+
+def is_method(name: str) -> bool:
+    """Return whether a row is an unlearning method, which verdicts are counted of: no model before it, no control."""
+    return name not in ("original", "retrain") and not is_control(name)
+
+
 def check_method(name: str) -> None:
     """Raise ValueError, with the known names, unless ``name`` is a row of the table."""
     if name not in tuple(ROWS):  # a name of the wrong type may have no hash

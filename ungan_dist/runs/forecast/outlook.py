@@ -7,12 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from ungan_dist import store
 from ungan_dist.attack.evidence import Remedies
 from ungan_dist.attack.intervals import SEEDS_FOR_T
-from ungan_dist.attack.power import Design, Power, auc_deviation, estimate_power
+from ungan_dist.attack.power import Design, Power, estimate_power, measure_spread
 from ungan_dist.config.attack import LARGEST_DELTA
 from ungan_dist.config.audit import AuditConfig
 from ungan_dist.runs.finished import Finished
@@ -133,9 +131,7 @@ def _spread(folder: Path, num_forget: int, num_non_members: int) -> tuple[float,
         gaps = [row["verdict"]["gap"]["per_seed"] for row in rows if row["verdict"]["gap"]]
     except (OSError, ValueError, KeyError, TypeError):
         return 0.0, "unknown before a run, assumed 0"
-    variances = [np.var(values, ddof=1) for values in gaps if len(values) >= SEEDS_FOR_T]
-    if not variances:
+    spread = measure_spread(gaps, num_forget, num_non_members)
+    if spread is None:
         return 0.0, f"unknown below {SEEDS_FOR_T} seeds, assumed 0"
-    beyond = float(np.mean(variances)) - 2 * auc_deviation(num_forget, num_non_members) ** 2
-    spread = max(0.0, beyond) ** 0.5
     return spread, f"{spread:.3f} in this run's table"

@@ -1,0 +1,107 @@
+"""Verdicts. A gap in AUC says something only if the attack can see a leak and the model still works."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from ungan_dist.attack.evidence import Evidence, Interval, Row, Verdict
+from ungan_dist.attack.utility import find_constant, judge_utility
+from ungan_dist.config.attack import LARGEST_DELTA, AttackConfig
+
+REFERENCE = "retrain"
+NO_LEAK = "no power: the target does not leak"
+TOO_WIDE = "no power: the interval is too wide"
+NO_ORIGINAL = "no power: the original is missing"
+LOST = "equivalent, utility lost"
+
+
+def decide_verdict(gap: Interval | None, delta: float) -> Verdict:
+    """Decide the verdict on a gap in AUC to Retrain, from its interval alone.
+
+    An interval that lies in no region is inconclusive. A leak of every forget example has a gap near .5. If the
+    interval is so wide that not even this gap would lie beyond the margin, there is no power.
+
+    Args:
+        gap: AUC (b) minus Retrain's; None for Retrain itself, the reference.
+        delta: equivalence margin, > 0.
+
+    Examples:
+        >>> from ungan_dist.attack.intervals import student_t_interval
+        >>> gap = student_t_interval([0.01, 0.00, -0.01], level=0.90)
+        >>> decide_verdict(gap, delta=0.05).outcome
+        'equivalent'
+    """
+    if not delta > 0:
+        raise ValueError(f"delta must be greater than 0, got {delta}")
+    if gap is None:
+        return Verdict(outcome="reference", gap=None, smallest_delta=None)
+    if (gap.high - gap.low) / 2 >= LARGEST_DELTA - delta:
+        outcome = TOO_WIDE
+    elif -delta < gap.low and gap.high < delta:
+        outcome = "equivalent"
+    elif gap.low >= delta:
+        outcome = "under-forgotten"
+    elif gap.high <= -delta:
+        outcome = "over-forgotten"
+    else:
+        outcome = "inconclusive"
+    return Verdict(outcome=outcome, gap=gap, smallest_delta=max(abs(gap.low), abs(gap.high)))
+
+
+def judge_rows(
+    rows: Sequence[Row],
+    attack: AttackConfig,
+    *,
+    num_classes: int | None,
+    sizes: Mapping[str, int],
+    evidence: Sequence[Evidence] = (),
+) -> list[Row]:
+    """Return the rows with verdicts that take power and utility into account.
+
+    Without a leak in the original there is no power, and no row has another verdict. A model that is equivalent but
+    has lost its utility stands apart.
+
+    Args:
+        rows: rows of ``score_rows``.
+        attack: δ and the margin of utility.
+        num_classes: classes of the data; without it, no accuracy counts as chance.
+        sizes: number of examples of each set.
+        evidence: evidence of the rows, in which models with a constant output are found.
+    """
+    constant = find_constant(evidence, num_classes)
+    without_power = _find_lack_of_power(rows)
+    by_method = {row.method: row for row in rows}
+    reference = by_method.get(REFERENCE) or by_method.get("original")
+    judged: list[Row] = []
+    for row in rows:
+        compared = None if row.method in (REFERENCE, "original") else reference
+        judgement = judge_utility(
+            row,
+            compared,
+            margin=attack.utility_margin,
+            num_classes=num_classes,
+            sizes=sizes,
+            is_constant=row.method in constant,
+        )
+        outcome = row.verdict.outcome
+        if outcome not in ("reference", TOO_WIDE):
+            outcome = without_power or (LOST if outcome == "equivalent" and judgement.utility else outcome)
+        verdict = replace(row.verdict, outcome=outcome)
+        judged.append(replace(row, verdict=verdict, utility=judgement.utility, caveat=judgement.caveat))
+    return judged
+
+
+def has_power(outcome: str) -> bool:
+    """Return whether an outcome states more than that the audit has no power."""
+    return not outcome.startswith("no power")
+
+
+def _find_lack_of_power(rows: Sequence[Row]) -> str:
+    """Return the outcome of every row if the original does not show a leak, else an empty text."""
+    outcomes = {row.method: row.verdict.outcome for row in rows}
+    if "original" not in outcomes:
+        return NO_ORIGINAL
+    if outcomes["original"] == TOO_WIDE:
+        return TOO_WIDE
+    return "" if outcomes["original"] == "under-forgotten" else NO_LEAK
