@@ -85,6 +85,12 @@ class TrainConfig:
         not_negative(momentum=self.momentum, weight_decay=self.weight_decay)
 
 
+TOGETHER = ("branches", "stacked")
+"""Engines that train all models of a unit at once."""
+CAPTURING = ("graph", "branches")
+"""Engines that capture the training step."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ShadowConfig:
     """The fleet of shadow models."""
@@ -92,15 +98,17 @@ class ShadowConfig:
     num_models: int = 256
     """Number of shadow models; every example is a member of exactly half of them. A larger number extends a run."""
     unit_size: int = 8
-    """Shadow models that the stacked engine trains at once; even, because they form pairs of complementary halves.
-    Without effect on the serial engine, which commits each pair."""
+    """Shadow models that the engines branches and stacked train at once; even, because they form pairs of
+    complementary halves. Without effect on the other engines, which commit each pair."""
     queries: tuple[QueryView, ...] = ("plain",)
     """Views of each example on which every model is evaluated for the attack."""
     seed: int = 0
     """Seed of the membership matrix and of every shadow model's training."""
-    engine: Literal["auto", "serial", "stacked"] = "auto"
-    """serial: train one model after another. stacked: train all models of a unit at once (torch.func). auto: serial on
-    a CPU, with your own model or with shadows.data_parallel, else stacked."""
+    engine: Literal["auto", "serial", "graph", "branches", "stacked"] = "auto"
+    """serial: train one model after another. graph: capture a training step once, as a CUDA graph on a GPU, and replay
+    it for model after model, also for the original and the methods. branches: capture the steps of all models of a unit
+    together, each on a stream of its own. stacked: train all models of a unit at once (torch.func). auto: serial on a
+    CPU and with shadows.data_parallel; on a GPU what a short measurement finds to be fastest."""
     data_parallel: bool = field(default=False, metadata=ADDED)
     """Train each shadow model with all train.num_workers processes, for large or slow models. Without it, one process
     trains a unit, and workers train units in parallel."""
@@ -110,10 +118,10 @@ class ShadowConfig:
             raise ValueError(f"num_models must be even and at least 2, got {self.num_models}")
         if self.unit_size < 2 or self.unit_size % 2:
             raise ValueError(f"unit_size must be even and at least 2, got {self.unit_size}")
-        if self.data_parallel and self.engine == "stacked":
+        if self.data_parallel and self.engine not in ("auto", "serial"):
             raise ValueError(
-                "shadows.data_parallel trains one model with several processes, shadows.engine stacked trains several "
-                "models in one process: choose one of them"
+                f"shadows.data_parallel trains one model with several processes, shadows.engine {self.engine} trains "
+                f"models in one process: choose one of them"
             )
         not_negative(**{"shadows.seed": self.seed})
         if not self.queries or len(set(self.queries)) != len(self.queries):

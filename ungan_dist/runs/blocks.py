@@ -1,7 +1,7 @@
-"""Divide a run's shadow models into units: pairs, or blocks that train together where models are stacked.
+"""Divide a run's shadow models into units: pairs, or blocks that train together with the engines that do so.
 
-Pairs are the smallest balanced units, and scoring needs whole pairs. Results of the serial engine do not depend on the
-block that a model is in. Results of the stacked engine depend on it in their last bits.
+Pairs are the smallest balanced units, and scoring needs whole pairs. Results of the other engines do not depend on the
+block that a model is in. Results of stacked models depend on it in their last bits.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from jaxtyping import Bool
 
 from ungan_dist import store
 from ungan_dist.config.identity import RESULTS_VERSION, content_hash, plain
+from ungan_dist.config.training import TOGETHER
 from ungan_dist.data.membership import draw_membership
 from ungan_dist.data.prepared import PreparedData
 from ungan_dist.data.split import Split, hash_array
@@ -61,7 +62,7 @@ class Blocks:
         self._code = code
         self._identity = fleet_identity(record) | {"pool": hash_array(split.pool)}
         self._num_models = record.config.shadows.num_models
-        self._size = record.config.shadows.unit_size if record.resolved["engine"] == "stacked" else PAIR
+        self._size = record.config.shadows.unit_size if record.resolved["engine"] in TOGETHER else PAIR
 
     def divide(self, *, too_large: Collection[str] = ()) -> list[ShadowUnit]:
         """Divide the shadow models into units; what is committed stays in its block, so that nothing is trained twice.

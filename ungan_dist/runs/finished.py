@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ungan_dist import store
 from ungan_dist.config.audit import AuditConfig
 from ungan_dist.config.identity import RESULTS_VERSION, appended, identity, plain
+from ungan_dist.config.training import TOGETHER
 from ungan_dist.data.sources.layout import is_output
 from ungan_dist.errors import ConfigError
 from ungan_dist.files import cache_folder, hash_bytes
@@ -176,7 +177,7 @@ def find_report(folder: Path) -> Finished | None:
 def _is_run_of(config: AuditConfig, folder: Path) -> bool:
     """Whether the run in a folder is the one that a config names."""
     record, identity_asked = read_plain(folder), identity(config)
-    if record["resolved"]["engine"] != "stacked":  # only a stack's results depend on its size
+    if record["resolved"]["engine"] not in TOGETHER:  # only their results depend on the size
         identity_asked["shadows"]["unit_size"] = record["identity"]["shadows"]["unit_size"]
     if config.split.follows_data:  # the settings tell which sizes, and the inputs whether the data are the same
         identity_asked["split"] = record["identity"]["split"]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,7 @@ from jaxtyping import Bool
 from ungan_dist.config.audit import AuditConfig, method_config
 from ungan_dist.config.identity import run_hash
 from ungan_dist.config.methods import UnlearnedConfig
-from ungan_dist.config.recipes import RECIPES
-from ungan_dist.config.training import ShadowConfig
+from ungan_dist.config.training import TOGETHER
 from ungan_dist.data.copies import ForgetCopies, find_copies
 from ungan_dist.data.loader_choice import resolve_loader
 from ungan_dist.data.membership import draw_membership
@@ -29,8 +27,9 @@ from ungan_dist.data.split import SeedSplit, Split, draw_sets, make_split, settl
 from ungan_dist.errors import ConfigError
 from ungan_dist.kernels import resolve, table_hash
 from ungan_dist.runs.blocks import Blocks
+from ungan_dist.runs.earlier import find_engine, is_made, settle_unit_size
 from ungan_dist.runs.given import GivenSets, given_sets
-from ungan_dist.runs.record import CONFIG_FILE, PixelFacts, RunRecord, folder_of, read_plain
+from ungan_dist.runs.record import PixelFacts, RunRecord, folder_of
 from ungan_dist.runs.shadows import ShadowUnit
 from ungan_dist.runs.targets import TargetUnit, target_id
 from ungan_dist.runs.views import narrow
@@ -149,10 +148,15 @@ def make_plan(
     is_earlier = False
     if record is None:
         hash_of = functools.partial(run_hash, data_hash=source.content_hash, architecture=architecture)
-        if resolved["engine"] != "stacked":
-            config = settle_unit_size(config, functools.partial(hash_of, given_hash=sets.given_hash if sets else ""))
+        sized = settle_unit_size(config, functools.partial(hash_of, given_hash=sets.given_hash if sets else ""))
+        if config.shadows.engine == "auto":
+            hashes = {sets.given_hash, sets.earlier_hash} if sets else {""}
+            earlier = [(one, hash_of(one, given_hash=given)) for one in (sized, config) for given in hashes]
+            resolved["engine"] = find_engine(earlier, str(resolved["device"])) or resolved["engine"]
+        if resolved["engine"] not in TOGETHER:
+            config = sized
         if sets is not None and sets.earlier_hash != sets.given_hash:
-            is_earlier = _is_made(config, hash_of(config, given_hash=sets.earlier_hash))
+            is_earlier = is_made(config, hash_of(config, given_hash=sets.earlier_hash))
     elif sets is not None:
         is_earlier = record.given_hash == sets.earlier_hash
     given_hash = "" if sets is None else sets.earlier_hash if is_earlier else sets.given_hash
@@ -196,26 +200,12 @@ def make_plan(
     )
 
 
-def _is_made(config: AuditConfig, hash: str) -> bool:
-    """Whether the output folder has a run of this config and hash."""
-    with contextlib.suppress(ConfigError):
-        return read_plain(folder_of(config, hash))["run_hash"] == hash
-    return False
-
-
 def _resolve(config: AuditConfig, device: str | None) -> dict[str, Any]:
     """Resolve what the config leaves open, for this machine or the given device."""
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    engine = _engine(config, device) if config.shadows.engine == "auto" else config.shadows.engine
+    engine = "serial" if config.shadows.engine == "auto" else config.shadows.engine
     # every loader gives the bits of the resident one; the key stays because ids hash it
     return {"device": device, "engine": engine, "loader": "resident", **_fused(device)}
-
-
-def _engine(config: AuditConfig, device: str) -> str:
-    # stacking gains nothing on a CPU with one process per core; vmap refuses layers such as dropout, which the user's
-    # model may have; data-parallel processes share one model's batches
-    alone = device == "cpu" or config.model.factory is not None or config.shadows.data_parallel
-    return "serial" if alone else "stacked"
 
 
 def _code(config: AuditConfig) -> str | None:
@@ -232,34 +222,6 @@ def blocks_of(plan: Plan) -> Blocks:
 def split_blocks(plan: Plan, too_large: Collection[str]) -> Plan:
     """Divide the shadow models anew, with some units, given by id, split into pairs."""
     return dataclasses.replace(plan, shadows=blocks_of(plan).divide(too_large=too_large))
-
-
-def settle_unit_size(config: AuditConfig, hash_of: Callable[[AuditConfig], str]) -> AuditConfig:
-    """Return the config with the unit size that stands in the hash of its run.
-
-    Results of the serial engine do not depend on the unit size. It stays in the hash at the recipe's default, so that
-    runs keep their names. A run that an earlier version made with another size keeps that one.
-
-    Args:
-        config: The config as asked.
-        hash_of: Returns the run hash of a config.
-    """
-
-    def sized(unit_size: int) -> AuditConfig:
-        return dataclasses.replace(config, shadows=dataclasses.replace(config.shadows, unit_size=unit_size))
-
-    recipe = RECIPES.get(config.name)
-    default = recipe().shadows.unit_size if recipe else ShadowConfig.unit_size
-    earlier: list[int] = []
-    name, output = config.execution.run_name or f"{config.name}-*", Path(config.output)
-    for path in sorted(output.glob(f"{name}/{CONFIG_FILE}")):
-        with contextlib.suppress(ConfigError, ValueError, KeyError, TypeError, OSError):
-            record = read_plain(path.parent)
-            unit_size = record["identity"]["shadows"]["unit_size"]
-            if record["run_hash"] == hash_of(sized(unit_size)):
-                earlier.append(unit_size)
-    known = [unit_size for unit_size in (config.shadows.unit_size, default) if unit_size in earlier]
-    return sized([*known, *earlier, default][0])
 
 
 def check_image_size(config: AuditConfig, source: Source) -> None:

@@ -15,17 +15,18 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ungan_dist.config.attack import QueryView
-from ungan_dist.config.training import ModelConfig, TrainConfig
+from ungan_dist.config.training import CAPTURING, TOGETHER, ModelConfig, TrainConfig
 from ungan_dist.data.examples import Examples
 from ungan_dist.data.membership import draw_membership
 from ungan_dist.data.prepared import PreparedData, open_examples
 from ungan_dist.data.seeds import derive_seed, seed_layers
 from ungan_dist.training.batch_norm import check_replicas, use_global_statistics
 from ungan_dist.training.checkpoint import Checkpoint
+from ungan_dist.training.engines.slot import open_slot
+from ungan_dist.training.engines.stacked import train_stacked
 from ungan_dist.training.evaluate import query
 from ungan_dist.training.factories import add_import_path
 from ungan_dist.training.models import build
-from ungan_dist.training.stacked import train_stacked
 from ungan_dist.training.train import train, use_threads
 from ungan_dist.training.world import SINGLE_PROCESS, World
 
@@ -47,7 +48,7 @@ class ShadowUnit:
     train: TrainConfig
     queries: tuple[QueryView, ...]
     engine: str
-    """``serial`` or ``stacked``."""
+    """``serial``, ``graph``, ``branches`` or ``stacked``."""
     device: str
     """``cpu`` or ``cuda``."""
     fused: tuple[str, ...] = ()
@@ -88,8 +89,8 @@ class ShadowUnit:
 
     @property
     def checkpoints(self) -> list[str]:
-        """Names of the checkpoints: one per model, or one for all models of a stack."""
-        if self.engine == "stacked":
+        """Names of the checkpoints: one per model, or one for all models that are trained at once."""
+        if self.engine in TOGETHER:
             return [f"shadows/{self.id}/stack-checkpoint"]
         return [f"shadows/{self.id}/{shadow}-checkpoint" for shadow in self.shadows]
 
@@ -123,6 +124,9 @@ def train_shadows(unit: ShadowUnit, world: World = SINGLE_PROCESS, checkpoints: 
         if unit.engine == "stacked":
             assert world.size == 1, "stacked models need a single process"
             train_stacked(models, data, sets, unit.train, seeds=seeds, checkpoint=next(iter(checkpoints), None))
+        elif unit.engine in CAPTURING:
+            assert world.size == 1, "captured steps need a single process"
+            _train_in_slot(unit, models, sets, seeds, checkpoints)
         else:
             kept = checkpoints or [None] * len(models)
             for model, members, seed, checkpoint in zip(models, sets, seeds, kept, strict=True):
@@ -130,6 +134,23 @@ def train_shadows(unit: ShadowUnit, world: World = SINGLE_PROCESS, checkpoints: 
                     train(model, data, members, unit.train, seed=seed, world=world, checkpoint=checkpoint)
                 check_replicas(model, world, unit.title)
     return Shadows(models=models, data=data, pool=pool)
+
+
+def _train_in_slot(
+    unit: ShadowUnit,
+    models: Sequence[nn.Module],
+    sets: Sequence[Tensor],
+    seeds: Sequence[int],
+    checkpoints: Sequence[Checkpoint],
+) -> None:
+    """Train models in the slot of this process: one after another, or all at once."""
+    num_places = len(models) if unit.engine in TOGETHER else 1
+    slot = open_slot(
+        unit.prepared, unit.device, unit.fused, unit.model, unit.train, set_size=len(sets[0]), num_places=num_places
+    )
+    for first, checkpoint in zip(range(0, len(models), num_places), checkpoints or [None] * len(models), strict=False):
+        some = slice(first, first + num_places)
+        slot.train(models[some], sets[some], seeds=seeds[some], checkpoint=checkpoint)
 
 
 def evaluate_shadows(unit: ShadowUnit, trained: Shadows) -> Float[np.ndarray, "models examples queries"]:

@@ -47,6 +47,7 @@ def arguments(digits: Path, output: Path, model: str, *more: str) -> list[str]:
         ("AlwaysDropping", (), "random in eval mode"),
         ("without_statistics", (), "keeps no running statistics"),
         ("dropping", ("--shadows.engine", "stacked"), "use --shadows.engine serial"),
+        ("ReadsWeights", ("--shadows.engine", "graph"), "a tensor's value on the host"),
     ],
 )
 def test_unsuitable_models_are_refused(

@@ -43,7 +43,7 @@ def planned(output: Path, **train: object) -> Plan:
     return plan
 
 
-@pytest.mark.parametrize("engine", ["serial", "stacked"])
+@pytest.mark.parametrize("engine", ["serial", "graph", "branches", "stacked"])
 def test_original_and_shadow_models_freeze_the_same_parameters(tmp_path: Path, engine: str) -> None:
     plan = planned(tmp_path)
     trainable = {name for name, _ in built(0).named_parameters()} - FROZEN

@@ -69,6 +69,8 @@ def test_progress_within_a_unit_arrives_before_its_end(tmp_path: Path) -> None:
     ("engine", "notes", "models"),
     [
         ("serial", [f"shadow model {model}: epoch {epoch} of 3" for model in (0, 1) for epoch in (1, 2, 3)], 6),
+        ("graph", [f"shadow model {model}: epoch {epoch} of 3" for model in (0, 1) for epoch in (1, 2, 3)], 6),
+        ("branches", [f"shadow models 0–1: epoch {epoch} of 3" for epoch in (1, 2, 3)], 3),
         ("stacked", [f"shadow models 0–1: epoch {epoch} of 3" for epoch in (1, 2, 3)], 3),
     ],
 )

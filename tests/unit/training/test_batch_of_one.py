@@ -24,7 +24,7 @@ from ungan_dist.config.methods import DEFAULT_ROWS, FineTuningConfig
 from ungan_dist.config.recipes import custom
 from ungan_dist.config.training import TrainConfig
 from ungan_dist.training.batch_norm import forward
-from ungan_dist.training.stacked import train_stacked
+from ungan_dist.training.engines.stacked import train_stacked
 from ungan_dist.training.train import train
 
 

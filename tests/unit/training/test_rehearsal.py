@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -118,3 +119,12 @@ def test_stacking_is_refused_where_vmap_refuses(rehearsal: Rehearsal, tmp_path: 
     found = rehearsed(rehearsal, tmp_path, "dropping", engine="stacked")
     assert "use --shadows.engine serial" in found.error
     assert not rehearsed(rehearsal, tmp_path, "Net", engine="stacked").error
+
+
+@pytest.mark.parametrize("engine", ["graph", "branches"])
+def test_a_step_that_cannot_be_captured_is_refused(rehearsal: Rehearsal, tmp_path: Path, engine: str) -> None:
+    found = rehearsed(rehearsal, tmp_path, "ReadsWeights", engine=engine)
+    assert re.search(r"reads a tensor's value on the host.*misbehaving_models.py line \d+", found.error)
+    assert "use --shadows.engine serial" in found.error
+    assert not rehearsed(rehearsal, tmp_path, "ReadsWeights").error
+    assert not rehearsed(rehearsal, tmp_path, "dropping", engine=engine).error

@@ -15,8 +15,8 @@ from torch.nn import functional
 from ungan_dist.config.training import AugmentConfig, ModelConfig, TrainConfig
 from ungan_dist.data.examples import Examples, gather, iterate_batches, make_normalisation_table
 from ungan_dist.data.seeds import derive_seed
+from ungan_dist.training.engines.stacked import train_stacked
 from ungan_dist.training.models import build, stages
-from ungan_dist.training.stacked import train_stacked
 from ungan_dist.training.train import train, use_threads
 
 CONFIG = TrainConfig(epochs=4, batch_size=16, learning_rate=0.1, weight_decay=1e-3, augment=AugmentConfig(padding=1))

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor, nn
 
-from ungan_dist.config.training import ModelConfig, TrainConfig
+from ungan_dist.config.training import CAPTURING, ModelConfig, TrainConfig
 from ungan_dist.data.examples import Examples, gather, make_normalisation_table
 from ungan_dist.methods import Request
 from ungan_dist.runs.rehearsal.methods import rehearse_methods
@@ -24,7 +24,7 @@ from ungan_dist.training.given_weights import GivenWeights, load_given_weights
 from ungan_dist.training.models import build, frozen_copy
 from ungan_dist.training.rehearsal.building import check_build, check_copies, check_saved, find_unseeded_draws
 from ungan_dist.training.rehearsal.evaluation import Evaluated, check_evaluation
-from ungan_dist.training.rehearsal.steps import MAX_BATCH, check_stacked, check_training, smallest_batch
+from ungan_dist.training.rehearsal.steps import MAX_BATCH, check_captured, check_stacked, check_training, smallest_batch
 from ungan_dist.training.train import use_threads
 from ungan_dist.training.world import World
 
@@ -144,6 +144,9 @@ def _check(rehearsal: Rehearsal, begin: Callable[[str], None]) -> tuple[list[str
     if _is_finite(model, sample[:MAX_BATCH]):  # after a step on so few examples a sound model may have diverged
         check_evaluation(model.eval(), sample, num_classes=num_classes, weights="weights after one step", seconds=0.3)
         check_saved(model, new_model, sample[:MAX_BATCH])
+    if rehearsal.engine in CAPTURING:
+        begin("a captured training step")
+        check_captured(new_model, data, retain, train, batch_size=min(shadow_size, MAX_BATCH))
     if rehearsal.engine == "stacked":
         begin("a training step of stacked shadow models")
         check_stacked(new_model, data, retain, train, batch_size=min(shadow_size, MAX_BATCH))

@@ -1,4 +1,4 @@
-"""Check one training step of a model, alone and stacked with others."""
+"""Check one training step of a model: alone, captured, and stacked with others."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from ungan_dist.config.training import TrainConfig
 from ungan_dist.data.examples import Examples, gather
 from ungan_dist.data.seeds import seed_layers
+from ungan_dist.training.engines.slot import Slot
+from ungan_dist.training.engines.stacked import train_stacked
 from ungan_dist.training.factories import run_user_code
 from ungan_dist.training.probing import check_logits
 from ungan_dist.training.rehearsal.building import Build
 from ungan_dist.training.rehearsal.side_effects import seed_everything, watch_input, watch_settings
-from ungan_dist.training.stacked import train_stacked
 from ungan_dist.training.train import train
 
 MAX_BATCH = 4
@@ -73,6 +74,24 @@ def check_training(
         seed_layers("rehearsal"),
     ):
         train(model, data, indices[:batch_size], shorten_training(config, batch_size), seed=0)
+
+
+def check_captured(
+    build: Build, data: Examples, indices: Int[Tensor, " set"], config: TrainConfig, *, batch_size: int
+) -> None:
+    """Capture a step of small batches, and train a model by it.
+
+    Raises:
+        ValueError: The step cannot be captured.
+    """
+    some, short = indices[: max(batch_size, 2)], shorten_training(config, max(batch_size, 2))
+    try:
+        with seed_layers("rehearsal"):
+            slot = Slot([build(0)], data, short, len(some))
+            slot.train([build(1)], [some], seeds=[0])
+    except Exception as error:  # user code may raise anything
+        reason = str(error).strip().splitlines()
+        raise ValueError(f"{reason[0] if reason else type(error).__name__}; use --shadows.engine serial") from error
 
 
 def check_stacked(

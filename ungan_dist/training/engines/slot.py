@@ -1,0 +1,214 @@
+"""Train model after model, or several at once, in the same memory by the same captured step."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ungan_dist.config.training import ModelConfig, TrainConfig
+from ungan_dist.data.examples import Examples, iterate_batches
+from ungan_dist.data.prepared import PreparedData, open_examples
+from ungan_dist.data.seeds import seed_layers
+from ungan_dist.errors import Diverged
+from ungan_dist.training.checkpoint import Checkpoint, Epochs
+from ungan_dist.training.engines.capture import NUM_WATCHED, CapturedSteps
+from ungan_dist.training.engines.passes import make_step, read_inputs
+from ungan_dist.training.models import build
+from ungan_dist.training.train import cosine_annealing
+from ungan_dist.training.world import SINGLE_PROCESS
+
+
+class Slot:
+    """A place for one or several models of one architecture, whose steps are captured once and serve model after model.
+
+    A model is put in by a copy of its weights and buffers, and trained from a zero optimizer state. With several
+    places, all take their steps at once, on a GPU each on a stream of its own.
+    """
+
+    def __init__(self, models: Sequence[nn.Module], data: Examples, config: TrainConfig, set_size: int) -> None:
+        """Capture a step for each size of a batch.
+
+        Args:
+            models: A model for each place, which becomes the place's own.
+            data: The examples.
+            config: The training recipe.
+            set_size: Size of each model's training set; at least two.
+
+        Raises:
+            CaptureRefused: A step of the model cannot be captured.
+        """
+        self._models = [model.train() for model in models]
+        self._data, self._config = data, config
+        self._optimizers = [
+            _StaticSGD(
+                [parameter for parameter in model.parameters() if parameter.requires_grad],
+                lr=config.learning_rate,
+                momentum=config.momentum,
+                weight_decay=config.weight_decay,
+            )
+            for model in self._models
+        ]
+        self._steps = CapturedSteps(data.device)
+        streams = [torch.cuda.Stream(data.device) for _ in models] if data.device.type == "cuda" else []
+        parts = [
+            make_step(model, data, optimizer, functional.cross_entropy, config.augment)
+            for model, optimizer in zip(self._models, self._optimizers, strict=True)
+        ]
+        self._step = functools.partial(_take_all, parts, streams)
+        self._prime(set_size)
+
+    @property
+    def num_captured(self) -> int:
+        """Number of captured steps: one for each size of a batch."""
+        return self._steps.num_captured
+
+    def train(
+        self,
+        models: Sequence[nn.Module],
+        indices: Sequence[Int[Tensor, " set"]],
+        *,
+        seeds: Sequence[int],
+        checkpoint: Checkpoint | None = None,
+    ) -> list[list[float]]:
+        """Train models in place, each on its own set, and leave them in eval mode.
+
+        Args:
+            models: As many models as the slot has places.
+            indices: The training set of each model.
+            seeds: The seed of each model.
+            checkpoint: Keeps the state after an epoch, and is continued if it holds one.
+
+        Returns:
+            For each epoch, the mean cross-entropy of each model in nats.
+
+        Raises:
+            Diverged: A loss is not a number.
+        """
+        for own, optimizer, model in zip(self._models, self._optimizers, models, strict=True):
+            _copy_tensors(model, own)
+            optimizer.reset()
+        state: dict[str, Any] = {f"model {place}": model for place, model in enumerate(self._models)}
+        state |= {f"optimizer {place}": optimizer for place, optimizer in enumerate(self._optimizers)}
+        losses: list[list[float]] = []
+        epochs = Epochs(checkpoint, SINGLE_PROCESS, seeds[0], losses=losses, **state)
+        for epoch in epochs.iterate("train", self._config.epochs):
+            losses.append(self._pass(indices, seeds, epoch))
+            if any(map(math.isnan, losses[-1])):  # so are the weights
+                raise Diverged(
+                    f"the model has diverged: its training loss is not finite in epoch {epoch + 1} of "
+                    f"{self._config.epochs}; lower the learning rate"
+                )
+        for own, model in zip(self._models, models, strict=True):
+            _copy_tensors(own, model)
+            model.eval()
+        return losses
+
+    def _pass(self, indices: Sequence[Tensor], seeds: Sequence[int], epoch: int) -> list[float]:
+        self._prepare(cosine_annealing(self._config.learning_rate, epoch, self._config.epochs))
+        sets = [
+            self._read(list(iterate_batches(members, self._config.batch_size, seed=seed, epoch=epoch)), seed, epoch)
+            for members, seed in zip(indices, seeds, strict=True)
+        ]
+        losses = [self._take(inputs).clone() for inputs in zip(*sets, strict=True)]
+        return torch.stack(losses).mean(0).tolist()
+
+    def _read(self, batches: Sequence[Tensor], seed: int, epoch: int) -> Iterator[tuple[Tensor, ...]]:
+        data, augment, is_alone = self._data, self._config.augment, len(self._models) == 1
+        inputs = read_inputs(data, batches, augment, seed=seed, epoch=epoch, is_alone=is_alone)
+        return ((data.labels[batch], *rest) for batch, rest in zip(batches, inputs, strict=True))
+
+    def _take(self, inputs: Sequence[tuple[Tensor, ...]]) -> Tensor:
+        return self._steps.take(self, self._step, *(value for one in inputs for value in one))
+
+    def _prepare(self, learning_rate: float) -> None:
+        for optimizer in self._optimizers:
+            optimizer.param_groups[0]["lr"] = learning_rate
+            self._steps.prepare(optimizer)
+
+    def _prime(self, set_size: int) -> None:
+        """Capture every step on throw-away weights, so that each model is trained by replays alone."""
+        self._prepare(0.0)
+        some = torch.arange(set_size, device=self._data.device)
+        batches = list(iterate_batches(some, self._config.batch_size, seed=0, epoch=0))
+        with seed_layers("slot"):
+            for batch in {len(batch): batch for batch in batches}.values():
+                (inputs,) = self._read([batch], 0, 0)
+                for _ in range(NUM_WATCHED):
+                    self._take([inputs] * len(self._models))
+
+
+class _StaticSGD(torch.optim.SGD):
+    """SGD whose state stays in the same memory."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        own = {parameter: dict(state) for parameter, state in self.state.items()}
+        super().load_state_dict(state_dict)
+        for parameter, before in own.items():
+            for name, value in before.items():
+                value.copy_(self.state[parameter][name])
+            self.state[parameter] = before
+
+    def reset(self) -> None:
+        """Set the state to that before the first step."""
+        for state in self.state.values():
+            for value in state.values():
+                value.zero_()
+
+
+def _take_all(parts: Sequence[Callable[..., Tensor]], streams: Sequence[torch.cuda.Stream], *inputs: Tensor) -> Tensor:
+    """Take one step of every place, on its own stream where there are streams."""
+    each = len(inputs) // len(parts)
+    own = [inputs[place * each : (place + 1) * each] for place in range(len(parts))]
+    if not streams or len(parts) == 1:
+        return torch.stack([part(*some) for part, some in zip(parts, own, strict=True)])
+    current, losses = torch.cuda.current_stream(), list[Tensor]()
+    for part, some, stream in zip(parts, own, streams, strict=True):
+        stream.wait_stream(current)
+        with torch.cuda.stream(stream):
+            losses.append(part(*some))
+    for stream in streams:
+        current.wait_stream(stream)
+    return torch.stack(losses)
+
+
+@torch.no_grad()
+def _copy_tensors(source: nn.Module, target: nn.Module) -> None:
+    """Copy all parameters and buffers in place, those that no state holds too."""
+    for name, parameter in source.named_parameters():
+        target.get_parameter(name).copy_(parameter)
+    for name, buffer in source.named_buffers():
+        target.get_buffer(name).copy_(buffer)
+
+
+@functools.lru_cache(maxsize=1)
+def open_slot(
+    prepared: PreparedData,
+    device: str,
+    fused: tuple[str, ...],
+    model: ModelConfig,
+    config: TrainConfig,
+    *,
+    set_size: int,
+    num_places: int = 1,
+) -> Slot:
+    """Make a slot, or return this process's last one if it is the same."""
+    data = open_examples(prepared, device, fused)
+    models = [
+        build(
+            model,
+            channels=data.images.shape[-1],
+            num_classes=data.num_classes,
+            seed=0,
+            device=data.device,
+            size=data.image_size,
+        )
+        for _ in range(num_places)
+    ]
+    return Slot(models, data, config, set_size)
