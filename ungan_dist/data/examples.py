@@ -140,6 +140,8 @@ def draw_pass(
 def gather_rows(data: Examples, rows: Rows) -> Float[Tensor, "rows channels height width"]:
     """Read the normalised images of drawn rows; a pure function of tensors on the device of the data."""
     view = rows.view
+    if rows.images is not None:
+        return rows.images
     if not isinstance(data.images, Tensor):
         return _match_layout(data.images.gather(rows.host, view), data, _is_fused(data, view))
     if view.augment is not None and _is_fused(data, view):

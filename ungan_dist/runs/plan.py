@@ -27,9 +27,9 @@ from ungan_dist.data.split import SeedSplit, Split, draw_sets, make_split, settl
 from ungan_dist.errors import ConfigError
 from ungan_dist.kernels import resolve, table_hash
 from ungan_dist.runs.blocks import Blocks
-from ungan_dist.runs.earlier import find_engine, is_made, settle_unit_size
 from ungan_dist.runs.given import GivenSets, given_sets
 from ungan_dist.runs.record import PixelFacts, RunRecord, folder_of
+from ungan_dist.runs.settled import find_engine, is_made, settle_unit_size
 from ungan_dist.runs.shadows import ShadowUnit
 from ungan_dist.runs.targets import TargetUnit, target_id
 from ungan_dist.runs.views import narrow

@@ -1,16 +1,17 @@
-"""One pass of captured training steps over a set."""
+"""Captured steps over rows of examples, and one pass of them over a set."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import dataclasses
+from collections.abc import Callable, Hashable, Iterator, Sequence
 
 import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
 from ungan_dist.config.training import AugmentConfig
-from ungan_dist.data.examples import Examples, draw_augmentation, gather, gather_batches, iterate_batches
-from ungan_dist.data.seeds import derive_seed
+from ungan_dist.data.examples import Examples, draw_pass, gather_batches, gather_rows
+from ungan_dist.data.rows import Rows, split_pass
 from ungan_dist.training.batch_norm import forward
 from ungan_dist.training.engines.capture import CapturedSteps
 
@@ -37,62 +38,26 @@ def captured_pass(
         Mean loss over the steps.
     """
     steps.prepare(optimizer)
-    total, num_steps = torch.zeros((), dtype=data.table.dtype, device=data.device), 0
-    batches = list(iterate_batches(indices, batch_size, seed=seed, epoch=epoch))
-    for batch, inputs in zip(batches, read_inputs(data, batches, augment, seed=seed, epoch=epoch), strict=True):
-        step = make_step(model, data, optimizer, loss, augment)
+    step = make_step(model, data, optimizer, loss)
+    drawn = draw_pass(data, indices, seed=seed, epoch=epoch, augment=augment)
+    batches = [drawn[batch] for batch in split_pass(len(drawn), batch_size)]
+    total = torch.zeros((), dtype=data.table.dtype, device=data.device)
+    for rows in read_ahead(data, batches):
+        wanted = labels[rows.indices]
         # one example takes another way through batch norm, which depends on the model
-        take = steps.take if len(batch) > 1 else _take_eagerly
-        total += take((model, optimizer, loss, augment), step, labels[batch], *inputs)
-        num_steps += 1
-    return float(total) / num_steps
-
-
-def read_inputs(
-    data: Examples,
-    batches: Sequence[Int[Tensor, " _"]],
-    augment: AugmentConfig | None,
-    *,
-    seed: int,
-    epoch: int,
-    is_alone: bool = True,
-) -> Iterator[tuple[Tensor, ...]]:
-    """Yield what a step needs of each batch: indices and their draws, or images if those are in a file.
-
-    Args:
-        data: The data set.
-        batches: Indices of each batch.
-        augment: Random crop and flip.
-        seed: Seed of the pass.
-        epoch: Epoch of the pass.
-        is_alone: Whether a file is read ahead, which one pass at a time can do.
-    """
-    seed = derive_seed("augment", seed)
-    if not isinstance(data.images, Tensor):
-        if is_alone:
-            read = gather_batches(data, batches, augment=augment, seed=seed, epoch=epoch)
-        else:
-            read = (gather(data, batch, augment=augment, seed=seed, epoch=epoch) for batch in batches)
-        yield from ((images,) for images in read)
-        return
-    if augment is None or not (augment.padding or augment.flip):
-        yield from ((batch,) for batch in batches)
-        return
-    order = torch.cat(list(batches)).cpu().numpy()
-    draws = torch.stack([torch.from_numpy(draw) for draw in draw_augmentation(seed, epoch, order, augment)])
-    parts = draws.to(data.device).split([len(batch) for batch in batches], dim=1)
-    yield from zip(batches, (part.contiguous() for part in parts), strict=True)
+        is_one = len(rows) == 1
+        total += step(rows, wanted) if is_one else take_rows(steps, (model, optimizer, loss), step, rows, wanted)
+    return float(total) / len(batches)
 
 
 def make_step(
-    model: nn.Module, data: Examples, optimizer: torch.optim.Optimizer, loss: Loss, augment: AugmentConfig | None
-) -> Callable[..., Tensor]:
-    """Make a step on labels and on the inputs of ``read_inputs``."""
+    model: nn.Module, data: Examples, optimizer: torch.optim.Optimizer, loss: Loss
+) -> Callable[[Rows, Tensor], Tensor]:
+    """Make an optimizer step on rows and their labels."""
 
-    def step(labels: Tensor, *inputs: Tensor) -> Tensor:
-        images = read_images(data, augment, *inputs)
+    def step(rows: Rows, labels: Tensor) -> Tensor:
         optimizer.zero_grad(set_to_none=True)
-        mean = loss(forward(model, images), labels)
+        mean = loss(forward(model, gather_rows(data, rows)), labels)
         mean.backward()
         optimizer.step()
         return mean.detach()
@@ -100,27 +65,53 @@ def make_step(
     return step
 
 
-def read_images(data: Examples, augment: AugmentConfig | None, first: Tensor, draws: Tensor | None = None) -> Tensor:
-    """Return the images of a batch from the inputs of ``read_inputs``."""
-    if not isinstance(data.images, Tensor):
-        return first
-    _, height, width, channels = data.images.shape
-    if augment is None or draws is None:
-        pixels = data.images.index_select(0, first)
-    else:
-        top, left, mirrored = draws[:, :, None]
-        rows = torch.arange(height, device=first.device) + top - augment.padding
-        columns = torch.arange(width, device=first.device)
-        columns = torch.where(mirrored == 1, width - 1 - columns, columns) + left - augment.padding
-        inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
-        pixels = data.images[
-            first[:, None, None], rows.clamp(0, height - 1)[:, :, None], columns.clamp(0, width - 1)[:, None, :]
-        ]
-        pixels = torch.where(inside[..., None], pixels, 0)
-    normalised = data.table[pixels.long(), torch.arange(channels, device=first.device)]
-    return normalised.permute(0, 3, 1, 2).contiguous()
+def take_rows(steps: CapturedSteps, name: Hashable, step: Callable[..., Tensor], *inputs: Rows | Tensor) -> Tensor:
+    """Take a captured step whose inputs may be rows; their images must be resident or read already.
+
+    Args:
+        steps: The captured steps.
+        name: Tells steps apart; see ``CapturedSteps.take``.
+        step: The step.
+        inputs: Its arguments.
+    """
+    tensors = [_tensors_of(one) for one in inputs]
+
+    def on_tensors(*flat: Tensor) -> Tensor:
+        left = iter(flat)
+        return step(
+            *(_replace(one, [next(left) for _ in own]) for one, own in zip(inputs, tensors, strict=True)),
+        )
+
+    return steps.take(name, on_tensors, *(tensor for own in tensors for tensor in own))
 
 
-def _take_eagerly(name: object, step: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
-    del name
-    return step(*inputs)
+def _tensors_of(one: Rows | Tensor) -> list[Tensor]:
+    parts = [one] if isinstance(one, Tensor) else [one.indices, one.crops, one.images]
+    return [part for part in parts if part is not None]
+
+
+def _replace(one: Rows | Tensor, tensors: list[Tensor]) -> Rows | Tensor:
+    if isinstance(one, Tensor):
+        return tensors[0]
+    left = iter(tensors)
+    names = [name for name in ("indices", "crops", "images") if getattr(one, name) is not None]
+    return dataclasses.replace(one, **{name: next(left) for name in names})
+
+
+def read_ahead(data: Examples, batches: Sequence[Rows]) -> Iterator[Rows]:
+    """Yield batches with their images, if those are in a file; each is valid until the next is requested."""
+    if isinstance(data.images, Tensor):
+        yield from batches
+        return
+    for rows, images in zip(batches, gather_batches(data, batches), strict=True):
+        yield dataclasses.replace(rows, images=images)
+
+
+def read_rows(data: Examples, rows: Rows) -> Rows:
+    """Return rows with their images, if those are in a file."""
+    return rows if isinstance(data.images, Tensor) else dataclasses.replace(rows, images=gather_rows(data, rows))
+
+
+def without_fused_crops(data: Examples) -> Examples:
+    """Return the data with crops that are drawn as tensors, since a fused kernel takes the epoch as a constant."""
+    return dataclasses.replace(data, fused=data.fused - {"gather_augmented"})

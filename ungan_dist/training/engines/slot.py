@@ -13,13 +13,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ungan_dist.config.training import ModelConfig, TrainConfig
-from ungan_dist.data.examples import Examples, iterate_batches
+from ungan_dist.data.examples import Examples, draw_pass
 from ungan_dist.data.prepared import PreparedData, open_examples
+from ungan_dist.data.rows import Rows, split_pass
 from ungan_dist.data.seeds import seed_layers
 from ungan_dist.errors import Diverged
 from ungan_dist.training.checkpoint import Checkpoint, Epochs
 from ungan_dist.training.engines.capture import NUM_WATCHED, CapturedSteps
-from ungan_dist.training.engines.passes import make_step, read_inputs
+from ungan_dist.training.engines.passes import make_step, read_ahead, read_rows, take_rows, without_fused_crops
 from ungan_dist.training.models import build
 from ungan_dist.training.train import cosine_annealing
 from ungan_dist.training.world import SINGLE_PROCESS
@@ -45,7 +46,7 @@ class Slot:
             CaptureRefused: A step of the model cannot be captured.
         """
         self._models = [model.train() for model in models]
-        self._data, self._config = data, config
+        self._data, self._config = without_fused_crops(data), config
         self._optimizers = [
             _StaticSGD(
                 [parameter for parameter in model.parameters() if parameter.requires_grad],
@@ -58,7 +59,7 @@ class Slot:
         self._steps = CapturedSteps(data.device)
         streams = [torch.cuda.Stream(data.device) for _ in models] if data.device.type == "cuda" else []
         parts = [
-            make_step(model, data, optimizer, functional.cross_entropy, config.augment)
+            make_step(model, self._data, optimizer, functional.cross_entropy)
             for model, optimizer in zip(self._models, self._optimizers, strict=True)
         ]
         self._step = functools.partial(_take_all, parts, streams)
@@ -112,20 +113,20 @@ class Slot:
 
     def _pass(self, indices: Sequence[Tensor], seeds: Sequence[int], epoch: int) -> list[float]:
         self._prepare(cosine_annealing(self._config.learning_rate, epoch, self._config.epochs))
-        sets = [
-            self._read(list(iterate_batches(members, self._config.batch_size, seed=seed, epoch=epoch)), seed, epoch)
-            for members, seed in zip(indices, seeds, strict=True)
-        ]
-        losses = [self._take(inputs).clone() for inputs in zip(*sets, strict=True)]
+        sets = [self._draw(members, seed, epoch) for members, seed in zip(indices, seeds, strict=True)]
+        losses = [self._take(batch).clone() for batch in zip(*sets, strict=True)]
         return torch.stack(losses).mean(0).tolist()
 
-    def _read(self, batches: Sequence[Tensor], seed: int, epoch: int) -> Iterator[tuple[Tensor, ...]]:
-        data, augment, is_alone = self._data, self._config.augment, len(self._models) == 1
-        inputs = read_inputs(data, batches, augment, seed=seed, epoch=epoch, is_alone=is_alone)
-        return ((data.labels[batch], *rest) for batch, rest in zip(batches, inputs, strict=True))
+    def _draw(self, members: Tensor, seed: int, epoch: int) -> Iterator[Rows]:
+        data, config = self._data, self._config
+        drawn = draw_pass(data, members, seed=seed, epoch=epoch, augment=config.augment)
+        batches = [drawn[batch] for batch in split_pass(len(drawn), config.batch_size)]
+        # a file is read ahead by one pass at a time
+        return read_ahead(data, batches) if len(self._models) == 1 else (read_rows(data, rows) for rows in batches)
 
-    def _take(self, inputs: Sequence[tuple[Tensor, ...]]) -> Tensor:
-        return self._steps.take(self, self._step, *(value for one in inputs for value in one))
+    def _take(self, batch: Sequence[Rows]) -> Tensor:
+        labels = [self._data.labels[rows.indices] for rows in batch]
+        return take_rows(self._steps, self, self._step, *batch, *labels)
 
     def _prepare(self, learning_rate: float) -> None:
         for optimizer in self._optimizers:
@@ -136,12 +137,12 @@ class Slot:
         """Capture every step on throw-away weights, so that each model is trained by replays alone."""
         self._prepare(0.0)
         some = torch.arange(set_size, device=self._data.device)
-        batches = list(iterate_batches(some, self._config.batch_size, seed=0, epoch=0))
+        drawn = draw_pass(self._data, some, seed=0, epoch=0, augment=self._config.augment)
+        sizes = {batch.stop - batch.start for batch in split_pass(set_size, self._config.batch_size)}
         with seed_layers("slot"):
-            for batch in {len(batch): batch for batch in batches}.values():
-                (inputs,) = self._read([batch], 0, 0)
+            for size in sorted(sizes):
                 for _ in range(NUM_WATCHED):
-                    self._take([inputs] * len(self._models))
+                    self._take([read_rows(self._data, drawn[:size])] * len(self._models))
 
 
 class _StaticSGD(torch.optim.SGD):
@@ -162,17 +163,24 @@ class _StaticSGD(torch.optim.SGD):
                 value.zero_()
 
 
-def _take_all(parts: Sequence[Callable[..., Tensor]], streams: Sequence[torch.cuda.Stream], *inputs: Tensor) -> Tensor:
-    """Take one step of every place, on its own stream where there are streams."""
-    each = len(inputs) // len(parts)
-    own = [inputs[place * each : (place + 1) * each] for place in range(len(parts))]
+def _take_all(
+    parts: Sequence[Callable[[Rows, Tensor], Tensor]], streams: Sequence[torch.cuda.Stream], *inputs: Any
+) -> Tensor:
+    """Take one step of every place, on its own stream where there are streams.
+
+    Args:
+        parts: The step of each place.
+        streams: The stream of each place; none on a CPU.
+        inputs: The rows of all places, then the labels of all places.
+    """
+    pairs = list(zip(inputs[: len(parts)], inputs[len(parts) :], strict=True))
     if not streams or len(parts) == 1:
-        return torch.stack([part(*some) for part, some in zip(parts, own, strict=True)])
+        return torch.stack([part(*pair) for part, pair in zip(parts, pairs, strict=True)])
     current, losses = torch.cuda.current_stream(), list[Tensor]()
-    for part, some, stream in zip(parts, own, streams, strict=True):
+    for part, pair, stream in zip(parts, pairs, streams, strict=True):
         stream.wait_stream(current)
         with torch.cuda.stream(stream):
-            losses.append(part(*some))
+            losses.append(part(*pair))
     for stream in streams:
         current.wait_stream(stream)
     return torch.stack(losses)
