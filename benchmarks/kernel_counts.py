@@ -20,10 +20,11 @@ from triton.runtime.interpreter import GridExecutor
 
 from ungan_dist.kernels import critic_loss, critic_sgd_step, energy_distance, gather_augmented, generator_loss, log_odds
 from ungan_dist.kernels.impl import Impl
+from ungan_dist.kernels.self_check.guards import CANARY, guarded_buffers
 
 sys.path.append(str(Path(__file__).parents[1] / "tests/helpers"))
 
-from fused_budget import CANARY, critic_inputs, guarded_buffers
+from fused_budget import critic_inputs
 
 Step = Callable[[], tuple[Tensor, ...]]
 

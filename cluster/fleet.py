@@ -20,6 +20,9 @@ from ungan_dist.runs import units as local_units
 from ungan_dist.runs.progress import ProgressCallback, silent
 from ungan_dist.runs.units import Done, Failed, Working
 
+ACCELERATOR = "accelerator_type:"
+"""Prefix of the resource by which Ray names the type of a node's GPUs."""
+
 
 class Fleet:
     """Workers on a Ray cluster, which keep their data and device between calls of ``run_units``.
@@ -107,6 +110,26 @@ class Fleet:
             "max_retries": 0,
         }
         return ray.get(ray.remote(function).options(**options).remote(argument), timeout=timeout_s)
+
+    def run_on_each_gpu_type(
+        self, function: Callable[[Any], list[Any]], argument: Any, *, timeout_s: float = 900.0
+    ) -> list[Any]:
+        """Run a function once on each type of GPU of the cluster, with a whole GPU, and join the lists it returns.
+
+        Raises:
+            TimeoutError: No result in time, for example because other jobs hold the cluster.
+        """
+        options: dict[str, Any] = {"num_cpus": self.allocation.cpus_per_worker, "max_retries": 0}
+        labels: list[str] = []
+        if self.allocation.gpus_per_worker:
+            options["num_gpus"] = max(1.0, self.allocation.gpus_per_worker)
+            alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+            labels = sorted({name for node in alive for name in node if name.startswith(ACCELERATOR)})
+        calls = [
+            ray.remote(function).options(**options, resources=resources).remote(argument)
+            for resources in ([{label: 0.001} for label in labels] or [{}])
+        ]
+        return [one for answer in ray.get(calls, timeout=timeout_s) for one in answer]
 
     def _start_worker(self) -> Any:
         options: dict[str, Any] = {

@@ -8,7 +8,7 @@ from ungan_dist.kernels.critic import cramer_surrogate, critic_loss, critic_sgd_
 from ungan_dist.kernels.critic.obstacles import find_critic_obstacle, find_options_obstacle
 from ungan_dist.kernels.critic.options import CriticOptions
 from ungan_dist.kernels.energy_distance import energy_distance
-from ungan_dist.kernels.impl import Implementation, resolve
+from ungan_dist.kernels.impl import Implementation, find_obstacle, resolve
 from ungan_dist.kernels.log_odds import log_odds
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "critic_sgd_step",
     "energy_distance",
     "find_critic_obstacle",
+    "find_obstacle",
     "find_options_obstacle",
     "gather_augmented",
     "generator_loss",

@@ -60,7 +60,16 @@ def select_distance_columns(dim: int) -> int:
     return 16 if dim <= 16 else 32
 
 
-def table_hash() -> str:
-    """Hash the table: block sizes set the order of additions, and with it the last bits."""
-    table = {name: value for name, value in globals().items() if name.isupper() and isinstance(value, (int, Blocks))}
+_TABLES = {"energy_distance": "DISTANCE DIRECT_DIM", "gather_augmented": "AUGMENT", "log_odds": "LOG_ODDS"}
+
+
+def table_hash(operation: str) -> str:
+    """Hash an operation's part of the table: block sizes set the order of additions, and with it the last bits.
+
+    Examples:
+        >>> table_hash("log_odds") == table_hash("gather_augmented")
+        False
+    """
+    prefixes = tuple(_TABLES.get(operation, "CRITIC").split())
+    table = {name: value for name, value in globals().items() if name.startswith(prefixes)}
     return hashlib.sha256(repr(sorted(table.items())).encode()).hexdigest()[:12]

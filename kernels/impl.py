@@ -27,10 +27,6 @@ FUSED = frozenset(
 )
 """Operations that have a fused implementation."""
 
-VERIFIED: frozenset[tuple[str, str]] = frozenset()
-"""(operation, architecture) pairs, such as ("critic_loss", "sm_90"), whose CUDA tests passed on that GPU, with the
-result committed in benchmarks/results. Only these run fused with ``auto``. None is verified yet."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Implementation:
@@ -75,12 +71,17 @@ def resolve(
         return Implementation(name="fused", reason="asked for")
     if impl != "auto":
         raise ValueError(f"impl must be 'auto', 'reference' or 'fused', got {impl!r}")
-    architecture = _architecture(device)
-    if (operation, architecture) in VERIFIED and obstacle is not None:
-        return Implementation(name="reference", reason=f"the fused {operation} does not fit: {obstacle}")
-    if (operation, architecture) in VERIFIED:
-        return Implementation(name="fused", reason=f"verified on {architecture}")
-    return Implementation(name="reference", reason=f"no fused {operation} is verified on {architecture}")
+    return Implementation(name="reference", reason="auto takes the reference outside a run, which judges both first")
+
+
+def find_obstacle(operation: str, device_type: str) -> str | None:
+    """Return why an operation cannot run fused on a kind of device, or None.
+
+    Examples:
+        >>> find_obstacle("softmax", "cuda")
+        'it has no fused implementation'
+    """
+    return _obstacle(operation, device_type)
 
 
 @_constant
@@ -94,13 +95,3 @@ def _obstacle(operation: str, device_type: str) -> str | None:
     if device_type != "cuda" and not triton.knobs.runtime.interpret:  # pyright: ignore[reportAttributeAccessIssue]
         return f"its tensors are on {device_type!r}, not on a CUDA GPU"
     return None
-
-
-@_constant
-def _architecture(device: torch.device) -> str:
-    if device.type != "cuda":
-        return device.type
-    if not torch.cuda.is_available():
-        return "a GPU that is not in this machine"
-    major, minor = torch.cuda.get_device_capability(device)
-    return f"sm_{major}{minor}"

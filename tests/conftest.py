@@ -85,3 +85,10 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def output(finished_run: Path, tmp_path: Path) -> Path:
     """A copy of the finished run's output folder."""
     return shutil.copytree(finished_run, tmp_path / "out")
+
+
+@pytest.fixture
+def compiled_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Disable the interpreter, as in production."""
+    triton = pytest.importorskip("triton")
+    monkeypatch.setattr(triton.knobs.runtime, "interpret", False)

@@ -26,6 +26,10 @@ class Diverged(ValueError):
     """A model's outputs are no longer finite numbers. The same training would diverge again."""
 
 
+class OtherGPU(Exception):
+    """This worker's GPU is of another kind than those that a run was planned for; another worker may do."""
+
+
 class Terminated(KeyboardInterrupt):
     """SIGTERM was received; handled like Ctrl-C."""
 

@@ -87,6 +87,7 @@ def _audit(config: AuditConfig, mirror: Mirror | None, on_progress: progress.Pro
             config,
             run_units=run_units,
             run_once=fleet.run_once,
+            judge_everywhere=fleet.run_on_each_gpu_type,
             device=fleet.allocation.device,
             on_progress=on_progress,
             mirror=mirror,
@@ -130,6 +131,7 @@ def forecast(
         )
     from ungan_dist.runs.forecast.forecast import make_forecast, make_idle_forecast, plan_in_folder
     from ungan_dist.runs.forecast.probe import START_S, run_probe
+    from ungan_dist.runs.kernel_choice.choice import run_here
     from ungan_dist.runs.pool import num_processes
     from ungan_dist.runs.rehearsal.process import needs_rehearsal, rehearse
 
@@ -137,7 +139,7 @@ def forecast(
         outlook, device = found
         return make_idle_forecast(outlook, device)
     if config.cluster == "local":
-        plan = plan_in_folder(config, None)
+        plan = plan_in_folder(config, None, judge_everywhere=run_here)
         if needs_rehearsal(plan):
             seconds /= 2
             rehearse(plan, on_progress=on_progress, limit_s=seconds)
@@ -146,7 +148,7 @@ def forecast(
     from ungan_dist.cluster.fleet import Fleet
 
     with Fleet(config.fleet, address=config.cluster) as fleet:
-        plan = plan_in_folder(config, fleet.allocation.device)
+        plan = plan_in_folder(config, fleet.allocation.device, judge_everywhere=fleet.run_on_each_gpu_type)
         if needs_rehearsal(plan):
             seconds /= 2
             rehearse(plan, fleet.run_once, on_progress, limit_s=seconds)

@@ -166,6 +166,7 @@ def _read_pixel_facts(folder: Path, record: RunRecord) -> PixelFacts:
 
 def _check(record: RunRecord, folder: Path, method: str, seed: int) -> None:
     """Check that a model is intact and is the one of this run, seed and method."""
+    from ungan_dist.runs.operations import settings_of_target
     from ungan_dist.runs.targets import target_id, target_marker
     from ungan_dist.training.given_weights import locate_weights
 
@@ -180,7 +181,7 @@ def _check(record: RunRecord, folder: Path, method: str, seed: int) -> None:
     sha256 = ""
     if method == "unlearned":
         sha256 = content["facts"].get("weights") or locate_weights(record.config.given.unlearned or "").sha256
-    if content["id"] != target_id(record.run_hash, record.resolved, method, seed, sha256):
+    if content["id"] != target_id(record.run_hash, settings_of_target(record, method), method, seed, sha256):
         raise store.CorruptResult(f"{folder / weights} is of another run, seed or method: run the audit again")
 
 

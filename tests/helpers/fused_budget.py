@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from unittest import mock
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-CANARY = 64
-"""Elements on each side of a buffer that nobody may touch."""
-POISON = -1234.5
-"""What a buffer holds before a kernel writes it, and its margins after: no result equals it."""
+from ungan_dist.kernels.self_check.guards import guarded_buffers
 
 
 def assert_within_budget(
@@ -79,34 +74,6 @@ def low_precision_errors(
         pairs = zip((low, *low_gradients), (exact, *gradients), strict=True)
         errors.append([float((a.double() - b).abs().max()) for a, b in pairs])
     return [max(draws) for draws in zip(*errors, strict=True)]
-
-
-@contextmanager
-def guarded_buffers() -> Iterator[list[Tensor]]:
-    """Make ``new_empty`` and ``empty`` return poisoned buffers between margins, and check the margins on exit.
-
-    Yields the list of all buffers made so far, including margins.
-    """
-    made: list[Tensor] = []
-    plain = torch.Tensor.new_empty
-
-    def guarded(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
-        size = torch.Size(shape).numel()
-        made.append(torch.full((size + 2 * CANARY,), POISON, dtype=dtype, device=device))
-        return made[-1][CANARY : CANARY + size].view(tuple(shape))
-
-    def new_empty(like: Tensor, *shape: int | Sequence[int], dtype: torch.dtype | None = None, **rest: str) -> Tensor:
-        if rest:  # Triton's interpreter makes its own copies
-            return plain(like, *shape, dtype=dtype, **rest)  # pyright: ignore[reportArgumentType, reportCallIssue]
-        flat = shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape
-        return guarded(flat, dtype or like.dtype, like.device)  # pyright: ignore[reportArgumentType]
-
-    with mock.patch.object(torch.Tensor, "new_empty", new_empty):
-        yield made
-    for buffer in made:
-        margins = torch.cat([buffer[:CANARY], buffer[-CANARY:]])
-        if not bool((margins == torch.tensor(POISON, dtype=buffer.dtype)).all()):
-            raise AssertionError(f"a kernel wrote outside a buffer of {len(buffer) - 2 * CANARY} elements")
 
 
 def compare_fused(

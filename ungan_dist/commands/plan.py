@@ -100,7 +100,17 @@ def _counts(outlook: Outlook) -> list[str]:
         f"{outlook.num_models_done} done; {outlook.design.num_shadows} of them shadow models, "
         f"{outlook.num_shadows_done} done",
         f"  units        {outlook.num_units - outlook.num_units_done} to compute, {outlook.num_units_done} done",
+        *_kernels(outlook.kernels),
     ]
+
+
+def _kernels(kernels: dict[str, str]) -> list[str]:
+    """Name each reason once, with its operations."""
+    by_reason: dict[str, list[str]] = {}
+    for operation, reason in kernels.items():
+        by_reason.setdefault(reason, []).append(operation)
+    lines = [f"{', '.join(operations)}: {reason}" for reason, operations in by_reason.items()]
+    return [f"  {'kernels' if index == 0 else '':<12} {line}" for index, line in enumerate(lines)]
 
 
 def _cost(found: Forecast) -> list[str]:

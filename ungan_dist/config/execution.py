@@ -51,6 +51,9 @@ class FleetConfig:
             raise ValueError("fleet.autoscaling needs fleet.num_workers, the size that the cluster may grow to")
 
 
+Kernels = Literal["auto", "reference", "fused"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class ExecutionConfig:
     """Local processes, run folder and progress."""
@@ -68,6 +71,10 @@ class ExecutionConfig:
     retry_failed: bool = False
     """Try again what failed in an earlier run, such as a method that diverged. By default it is tried again only after
     a change of the user's code or of a package's version."""
+    kernels: Kernels = "auto"
+    """Kernels of a new run. auto: a fused kernel where a check on the run's own GPU finds it right and more than 1.1
+    times as fast, else the reference. reference: plain PyTorch. fused: every fused kernel; an error if one cannot run.
+    A run that exists keeps its kernels."""
     cache: str | None = None
     """Local working folder of each machine when the output is object storage; defaults to ~/.cache/ungan_dist."""
 

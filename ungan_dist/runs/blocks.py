@@ -19,6 +19,7 @@ from ungan_dist.config.training import TOGETHER
 from ungan_dist.data.membership import draw_membership
 from ungan_dist.data.prepared import PreparedData
 from ungan_dist.data.split import Split, hash_array
+from ungan_dist.runs.operations import fused_for_shadows, judged_devices, settings_of_shadows
 from ungan_dist.runs.record import RunRecord
 from ungan_dist.runs.shadows import ShadowUnit
 from ungan_dist.runs.units import is_done
@@ -42,7 +43,7 @@ def fleet_identity(record: RunRecord) -> dict[str, Any]:
         "train": train,
         "queries": list(config.shadows.queries),
         "seed": config.shadows.seed,
-        "resolved": record.resolved,
+        "resolved": settings_of_shadows(record),
     } | ({"architecture": record.architecture} if record.architecture else {})
 
 
@@ -107,7 +108,8 @@ class Blocks:
             keep_models=config.execution.keep_shadow_models,
             engine=str(resolved["engine"]),
             device=str(resolved["device"]),
-            fused=tuple(resolved.get("fused", ())),
+            fused=fused_for_shadows(self._record),
+            judged_on=judged_devices(self._record),
             code=self._code,
         )
 

@@ -218,6 +218,7 @@ def _settings(config: AuditConfig) -> dict[str, Any]:
         "host": platform.node(),
         "devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
         "code": _package_fingerprint(),
+        **({} if config.execution.kernels == "auto" else {"kernels": config.execution.kernels}),
     } | ({"split": plain(config.split), "fnr": config.attack.fnr} if config.split.follows_data else {})
 
 

@@ -21,6 +21,7 @@ from ungan_dist.runs.failures import (
 from ungan_dist.runs.finished import fingerprint_inputs, record_finished
 from ungan_dist.runs.folder import open_run
 from ungan_dist.runs.forecast import outlook
+from ungan_dist.runs.kernel_choice import choice
 from ungan_dist.runs.plan import Plan, split_blocks
 from ungan_dist.runs.pool import LocalPool
 from ungan_dist.runs.rehearsal import process
@@ -41,6 +42,7 @@ def audit(
     on_progress: progress.ProgressCallback = progress.silent,
     mirror: Mirror | None = None,
     run_once: RunOnce = run_here,
+    judge_everywhere: choice.JudgeEverywhere = choice.run_here,
 ) -> Report:
     """Train, unlearn, attack and report; results of an earlier run of the same config are kept.
 
@@ -51,6 +53,7 @@ def audit(
         on_progress: Called with each progress event.
         mirror: Object storage to synchronise with the output folder; defaults to the folder alone.
         run_once: Calls a function where units are computed; defaults to this machine.
+        judge_everywhere: Calls the self-check of kernels on every kind of GPU; defaults to this machine's.
 
     Raises:
         ConfigError: The config or the input is wrong, or all originals or shadow models fail and would fail again.
@@ -65,7 +68,11 @@ def audit(
     inputs = fingerprint_inputs(config)
     # split: the plan holds every set, drawn before anything is trained
     rehearse = functools.partial(process.rehearse, run_once=run_once, on_progress=on_progress)
-    with open_run(config, device=device, mirror=mirror, rehearse=rehearse) as plan, record_failure(plan.report_folder):
+    settle = functools.partial(choice.settle_kernels, judge_everywhere=judge_everywhere, on_progress=on_progress)
+    with (
+        open_run(config, device=device, mirror=mirror, rehearse=rehearse, settle=settle) as plan,
+        record_failure(plan.report_folder),
+    ):
         _drop_failures(plan, mirror, outdated_only=not config.execution.retry_failed)
         if sort_out_absent(plan.folder, [*plan.targets, *plan.shadows])[1]:
             on_progress = _start(plan, on_progress, mirror)

@@ -25,9 +25,9 @@ from ungan_dist.data.prepared import PreparedData
 from ungan_dist.data.sources.source import Source, load_source
 from ungan_dist.data.split import SeedSplit, Split, draw_sets, make_split, settle_sizes
 from ungan_dist.errors import ConfigError
-from ungan_dist.kernels import resolve, table_hash
 from ungan_dist.runs.blocks import Blocks
 from ungan_dist.runs.given import GivenSets, given_sets
+from ungan_dist.runs.operations import fused_for_target, judged_devices, settings_of_target
 from ungan_dist.runs.record import PixelFacts, RunRecord, folder_of
 from ungan_dist.runs.settled import find_engine, is_made, settle_unit_size
 from ungan_dist.runs.shadows import ShadowUnit
@@ -205,7 +205,7 @@ def _resolve(config: AuditConfig, device: str | None) -> dict[str, Any]:
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     engine = "serial" if config.shadows.engine == "auto" else config.shadows.engine
     # every loader gives the bits of the resident one; the key stays because ids hash it
-    return {"device": device, "engine": engine, "loader": "resident", **_fused(device)}
+    return {"device": device, "engine": engine, "loader": "resident"}
 
 
 def _code(config: AuditConfig) -> str | None:
@@ -236,29 +236,6 @@ def check_image_size(config: AuditConfig, source: Source) -> None:
         )
 
 
-OPERATIONS = ("critic_loss", "critic_sgd_step", "gather_augmented", "generator_loss", "log_odds")
-"""The kernels that a run uses."""
-
-
-def implementations(resolved: dict[str, Any]) -> dict[str, str]:
-    """Describe for the report which implementation of each kernel a run used, and why."""
-    found: dict[str, str] = {}
-    for operation in OPERATIONS:
-        here = resolve(operation, "auto", torch.device(resolved["device"]))
-        name = "fused" if operation in resolved.get("fused", ()) else "reference"
-        found[operation] = f"{name}: {here.reason if here.name == name else 'as resolved where the run was planned'}"
-    return found
-
-
-def _fused(device: str) -> dict[str, Any]:
-    """Return the fused operations and the table of block sizes that their bits depend on.
-
-    Empty if nothing is fused, so that ids stay those from before there were fused kernels.
-    """
-    fused = [name for name in OPERATIONS if resolve(name, "auto", torch.device(device)).name == "fused"]
-    return {"fused": fused, "blocks": table_hash()} if fused else {}
-
-
 def _targets(
     record: RunRecord,
     folder: Path,
@@ -268,14 +245,14 @@ def _targets(
     sets: GivenSets | None,
 ) -> tuple[list[TargetUnit], list[TargetUnit]]:
     config = record.config
-    run, resolved = record.run_hash, record.resolved
+    run = record.run_hash
     given = {} if sets is None else sets.weights
     # an earlier version knew weights by the bytes of their file
     by_file = sets is not None and record.given_hash == sets.earlier_hash
     originals: list[TargetUnit] = []
     unlearning: list[TargetUnit] = []
     for seed, draw in enumerate(draws):
-        original_id = target_id(run, resolved, "original", seed)
+        original_id = target_id(run, settings_of_target(record, "original"), "original", seed)
         for method in config.methods:
             settings = method_config(config, method)
             sha256 = ""
@@ -286,7 +263,7 @@ def _targets(
                     weights=weights.path, sha256=weights.sha256, identity=sha256, key=weights.key
                 )
             unit = TargetUnit(
-                id=target_id(run, resolved, method, seed, sha256),
+                id=target_id(run, settings_of_target(record, method), method, seed, sha256),
                 original_id=original_id,
                 run=str(folder),
                 method=method,
@@ -299,7 +276,8 @@ def _targets(
                 train=config.train,
                 queries=config.shadows.queries,
                 device=str(record.resolved["device"]),
-                fused=tuple(record.resolved.get("fused", ())),
+                fused=fused_for_target(record, method),
+                judged_on=judged_devices(record),
                 given_original=given.get("original"),
                 code=_code(config),
             )

@@ -24,7 +24,8 @@ from ungan_dist.runs import progress
 from ungan_dist.runs.failures import describe, sort_out_absent, traceback_file
 from ungan_dist.runs.finished import fingerprint_inputs, record_finished
 from ungan_dist.runs.given import find_remedies
-from ungan_dist.runs.plan import Plan, implementations, reopen_plan
+from ungan_dist.runs.operations import describe_kernels
+from ungan_dist.runs.plan import Plan, reopen_plan
 from ungan_dist.runs.record import RunRecord, find_changes
 from ungan_dist.runs.targets import TargetUnit
 from ungan_dist.runs.units import Failed, Unit, is_done, read_facts
@@ -94,7 +95,7 @@ def build_report(plan: Plan, failures: list[Failed], on_progress: progress.Progr
         config={"identity": identity(config), **appended(config)},
         resolved={
             **plan.record.resolved,
-            "kernels": implementations(plan.record.resolved),
+            "kernels": describe_kernels(plan.record),
             "variance": resolve_variance(config.attack.variance, len(membership)),
         },
         versions=_versions_of([*targets, *present]),

@@ -52,7 +52,9 @@ class ShadowUnit:
     device: str
     """``cpu`` or ``cuda``."""
     fused: tuple[str, ...] = ()
-    """Operations that run fused, as the plan resolved them."""
+    """Operations of this unit that run fused, as the plan resolved them."""
+    judged_on: tuple[str, ...] = ()
+    """Kinds of device that its fused operations were judged on. No part of the id."""
     code: str | None = None
     """Folder that the user's factory is imported from, if there is one. No part of the id."""
     keep_models: bool = False

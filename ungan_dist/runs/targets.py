@@ -56,7 +56,9 @@ class TargetUnit:
     queries: tuple[QueryView, ...]
     device: str
     fused: tuple[str, ...] = ()
-    """Operations that run fused, as the plan resolved them."""
+    """Operations of this unit that run fused, as the plan resolved them."""
+    judged_on: tuple[str, ...] = ()
+    """Kinds of device that its fused operations were judged on. No part of the id."""
     code: str | None = None
     """Folder that the user's factory is imported from, if there is one. No part of the id."""
     given_original: GivenWeights | None = None
@@ -100,17 +102,17 @@ class TargetUnit:
         return [self.weights_file, self.log_odds_file, self.unseen_file]
 
 
-def target_id(run_hash: str, resolved: dict[str, Any], method: str, seed: int, weights: str = "") -> str:
+def target_id(run_hash: str, settings: dict[str, Any], method: str, seed: int, weights: str = "") -> str:
     """Hash everything that determines a target.
 
     Args:
         run_hash: The hash of its run.
-        resolved: The resolved settings of its run.
+        settings: The resolved settings that it uses, from ``operations.settings_of_target``.
         method: The method's name.
         seed: The audit seed.
         weights: SHA-256 of the user's weights of an unlearned model; empty for every other target.
     """
-    content = {"run": run_hash, "resolved": resolved, "method": method, "seed": seed}
+    content = {"run": run_hash, "resolved": settings, "method": method, "seed": seed}
     return content_hash(content | ({"weights": weights} if weights else {}))
 
 

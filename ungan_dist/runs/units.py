@@ -14,7 +14,8 @@ from typing import Any, Literal
 import torch
 
 from ungan_dist import store
-from ungan_dist.errors import Diverged
+from ungan_dist.errors import Diverged, OtherGPU
+from ungan_dist.runs.operations import describe_gpu
 from ungan_dist.runs.record import versions
 from ungan_dist.runs.shadows import Shadows, ShadowUnit, evaluate_shadows, train_shadows
 from ungan_dist.runs.targets import SETS, Target, TargetUnit, evaluate_target, train_target
@@ -188,11 +189,24 @@ def _limit_rate(on_progress: OnProgress) -> OnProgress:
 
 
 def _train(unit: Unit, world: World, checkpoints: list[Checkpoint]) -> Shadows | Target:
+    _refuse_other_gpu(unit, world)
     return (
         train_shadows(unit, world, checkpoints)
         if isinstance(unit, ShadowUnit)
         else train_target(unit, world, *checkpoints)
     )
+
+
+def _refuse_other_gpu(unit: Unit, world: World) -> None:
+    """Refuse a GPU of another kind than the unit's fused kernels were judged on."""
+    if not unit.fused or unit.device != "cuda":
+        return
+    found = describe_gpu(world.device.index if world.size > 1 else None)
+    if found not in unit.judged_on:
+        raise OtherGPU(
+            f"this worker has {found}, and the kernels of the run were checked on {', '.join(unit.judged_on)}: use "
+            f"workers with that GPU, or run anew with --execution.kernels reference and another --execution.run-name"
+        )
 
 
 def _commit(unit: Unit, trained: Shadows | Target, checkpoints: list[Checkpoint]) -> None:
@@ -254,7 +268,7 @@ def classify(error: BaseException) -> FailureKind:
             return "out_of_memory"
     if any(isinstance(one, Diverged) for one in causes):
         return "diverged"
-    repairable = (OSError, ImportError, store.CorruptResult)
+    repairable = (OSError, ImportError, store.CorruptResult, OtherGPU)
     if any(isinstance(one, repairable) or any(word in str(one) for word in _DEVICE_OR_NETWORK) for one in causes):
         return "error"
     return "failed"

@@ -16,10 +16,3 @@ def fused_device() -> str:
     if not triton.knobs.runtime.interpret:
         pytest.skip("no CUDA GPU, and TRITON_INTERPRET was set to something else than 1")
     return "cpu"
-
-
-@pytest.fixture
-def compiled_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Disable the interpreter, as in production."""
-    triton = pytest.importorskip("triton")
-    monkeypatch.setattr(triton.knobs.runtime, "interpret", False)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from fused_budget import guarded_buffers
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from ungan_dist.config.training import AugmentConfig
 from ungan_dist.data.examples import Examples, gather, make_normalisation_table
 from ungan_dist.kernels import gather_augmented
+from ungan_dist.kernels.self_check.guards import guarded_buffers
 
 TABLE = make_normalisation_table((0.5, 0.4, 0.3), (0.2, 0.3, 0.1))
 

@@ -155,7 +155,7 @@ def test_auto_reports_why_it_uses_the_reference():
 
     implementation = resolve("critic_loss", "auto", torch.device("cpu"))
     assert implementation.name == "reference"
-    assert "verified" in implementation.reason
+    assert "outside a run" in implementation.reason
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="the interpreter computes bf16 dots wrongly: CUDA only")

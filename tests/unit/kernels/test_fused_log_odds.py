@@ -5,11 +5,12 @@ from __future__ import annotations
 import jaxtyping
 import pytest
 import torch
-from fused_budget import assert_within_budget, guarded_buffers
+from fused_budget import assert_within_budget
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from ungan_dist.kernels import log_odds
+from ungan_dist.kernels.self_check.guards import guarded_buffers
 
 # The interpreter's numpy warns of log 0 and ∞ − ∞ in padding rows, which are not stored, and in some tests.
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")

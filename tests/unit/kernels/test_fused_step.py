@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from fused_budget import CANARY, POISON, assert_within_budget, critic_inputs, guarded_buffers
+from fused_budget import assert_within_budget, critic_inputs
 
 from ungan_dist.kernels import CriticOptions, critic_loss, critic_sgd_step
+from ungan_dist.kernels.self_check.guards import CANARY, POISON, guarded_buffers
 
 OPTIONS = CriticOptions()
 RATES = {"learning_rate": 0.05, "weight_decay": 0.01}

@@ -1,4 +1,4 @@
-"""UnGAN on fused kernels, and how a plan resolves them into its ids."""
+"""UnGAN, batches and queries on fused kernels."""
 
 from __future__ import annotations
 
@@ -8,16 +8,13 @@ import numpy as np
 import pytest
 import torch
 from fused_budget import assert_within_budget
-from small_audit import small_config
 from torch import nn
 
 from ungan_dist.config.methods import UnGANConfig
 from ungan_dist.config.training import AugmentConfig, TrainConfig
 from ungan_dist.data.examples import Examples, gather, make_normalisation_table
-from ungan_dist.kernels import impl
 from ungan_dist.methods.request import Request
 from ungan_dist.methods.ungan.algorithm import ungan
-from ungan_dist.runs.plan import OPERATIONS, implementations, make_plan, reopen_plan
 from ungan_dist.training.evaluate import query
 from ungan_dist.training.models import frozen_copy
 from ungan_dist.training.world import World
@@ -95,31 +92,3 @@ def test_batches_and_queries_through_the_fused_operations(fused_device):
     asked = [query(given.original, given.data, given.retain, ("plain", "flip")) for given in (fused, plain)]
     np.testing.assert_allclose(asked[0], asked[1], rtol=1e-5, atol=1e-5)
     assert asked[0].dtype == np.float32
-
-
-def test_a_plan_on_the_cpu_has_no_fused_kernel(tmp_path):
-    """The ids of its units are the same as without fused kernels."""
-    plan = make_plan(small_config(tmp_path), device="cpu")
-    assert plan.record.resolved == {"device": "cpu", "engine": "serial", "loader": "resident"}
-    assert {unit.fused for unit in (*plan.targets, *plan.shadows)} == {()}
-    assert implementations(plan.record.resolved) == {
-        name: f"reference: no fused {name} is verified on cpu" for name in OPERATIONS
-    }
-
-
-def test_verified_kernels_are_resolved_once_and_part_of_every_id(tmp_path, monkeypatch):
-    config = small_config(tmp_path)
-    before = make_plan(config, device="cpu")
-    monkeypatch.setattr(impl, "VERIFIED", frozenset({("critic_loss", "cpu"), ("log_odds", "cpu")}))
-    plan = make_plan(config, device="cpu")
-    assert plan.record.resolved["fused"] == ["critic_loss", "log_odds"]
-    assert not {unit.id for unit in (*plan.targets, *plan.shadows)} & {
-        unit.id for unit in (*before.targets, *before.shadows)
-    }
-    assert {unit.fused for unit in (*plan.targets, *plan.shadows)} == {("critic_loss", "log_odds")}
-    told = implementations(plan.record.resolved)
-    assert told["critic_loss"] == "fused: verified on cpu"
-    assert told["generator_loss"] == "reference: no fused generator_loss is verified on cpu"
-    # a run planned on another machine keeps its resolved implementations
-    assert reopen_plan(before.record).targets[0].id == before.targets[0].id
-    assert implementations(before.record.resolved)["log_odds"] == "reference: as resolved where the run was planned"

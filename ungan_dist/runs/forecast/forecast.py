@@ -22,6 +22,7 @@ from ungan_dist.errors import ConfigError
 from ungan_dist.runs.failures import sort_out_absent
 from ungan_dist.runs.forecast.outlook import Outlook, compare_designs, make_outlook
 from ungan_dist.runs.forecast.probe import FIRST_EXAMPLES, Measurement, Probe, make_probe
+from ungan_dist.runs.kernel_choice.choice import JudgeEverywhere, settle_kernels
 from ungan_dist.runs.plan import Plan, make_plan
 from ungan_dist.runs.shadows import ShadowUnit
 from ungan_dist.runs.targets import TargetUnit
@@ -73,8 +74,13 @@ class Forecast:
         return None if self.device_hours is None else sum(self.stages.values())
 
 
-def plan_in_folder(config: AuditConfig, device: str | None) -> Plan:
-    """Make the plan of a request, with the place of its report; write nothing.
+def plan_in_folder(config: AuditConfig, device: str | None, *, judge_everywhere: JudgeEverywhere | None = None) -> Plan:
+    """Make the plan of a request, with the place of its report; write nothing into its folder.
+
+    Args:
+        config: The config of the request.
+        device: ``cpu`` or ``cuda``; defaults to what this machine has.
+        judge_everywhere: Calls the self-check of a new run's kernels; defaults to judging none.
 
     Raises:
         ConfigError: wrong config or input, or the output is not a folder.
@@ -84,7 +90,7 @@ def plan_in_folder(config: AuditConfig, device: str | None) -> Plan:
             f"plan needs a folder to see what is done, and {config.output} is not one: set --output to a folder. The "
             f"costs are the same"
         )
-    plan = make_plan(config, device=device)
+    plan = settle_kernels(make_plan(config, device=device), judge_everywhere)
     place = find_place(plan.folder, plan.record.run_hash, appended(config))
     return dataclasses.replace(plan, place=place)
 

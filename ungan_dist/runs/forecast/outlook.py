@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ungan_dist import store
@@ -12,11 +12,11 @@ from ungan_dist.attack.evidence import Remedies
 from ungan_dist.attack.intervals import SEEDS_FOR_T
 from ungan_dist.attack.power import Design, Power, estimate_power, measure_spread
 from ungan_dist.config.attack import LARGEST_DELTA
-from ungan_dist.config.audit import AuditConfig
 from ungan_dist.runs.finished import Finished
 from ungan_dist.runs.given import find_remedies
+from ungan_dist.runs.operations import describe_kernels
 from ungan_dist.runs.plan import Plan, Work
-from ungan_dist.runs.record import read_run
+from ungan_dist.runs.record import RunRecord, read_run
 from ungan_dist.runs.shadows import ShadowUnit
 from ungan_dist.runs.units import Unit, missing
 from ungan_dist.runs.views import narrow, split_place
@@ -43,6 +43,8 @@ class Outlook:
     spread_from: str
     """Source of the spread between seeds."""
     remedies: Remedies
+    kernels: dict[str, str] = field(default_factory=dict)
+    """Implementation of each operation, and why it was chosen."""
 
 
 def make_outlook(plan: Plan) -> Outlook:
@@ -50,7 +52,7 @@ def make_outlook(plan: Plan) -> Outlook:
     units: list[Unit] = [*plan.targets, *plan.shadows]
     todo = missing(units)
     models, shadows = (sum(unit.num_models for unit in todo if isinstance(unit, kind)) for kind in (Unit, ShadowUnit))
-    return _make_outlook(plan.record.config, plan.report_folder, plan.work, todo=(models, shadows, len(todo)))
+    return _make_outlook(plan.record, plan.report_folder, plan.work, todo=(models, shadows, len(todo)))
 
 
 def read_outlook(finished: Finished) -> Outlook | None:
@@ -59,13 +61,14 @@ def read_outlook(finished: Finished) -> Outlook | None:
         work = Work(**finished.work or {})
         run, place = split_place(finished.folder)
         record = narrow(read_run(run), run, place)
-        return _make_outlook(record.config, finished.folder, work, todo=(0, 0, 0))
+        return _make_outlook(record, finished.folder, work, todo=(0, 0, 0))
     except (KeyError, TypeError, ValueError):  # absent, or written by somebody else
         return None
 
 
-def _make_outlook(config: AuditConfig, folder: Path, work: Work, *, todo: tuple[int, int, int]) -> Outlook:
+def _make_outlook(record: RunRecord, folder: Path, work: Work, *, todo: tuple[int, int, int]) -> Outlook:
     """Make an outlook; ``todo`` counts the models, shadow models and units without a result."""
+    config = record.config
     num_forget, num_non_members = work.sizes["forget"], work.sizes["non-members"]
     spread, spread_from = _spread(split_place(folder)[0], num_forget, num_non_members)
     design = Design(
@@ -88,6 +91,7 @@ def _make_outlook(config: AuditConfig, folder: Path, work: Work, *, todo: tuple[
         power=estimate_power(design, config.attack.delta),
         spread_from=spread_from,
         remedies=find_remedies(config),
+        kernels=describe_kernels(record),
     )
 
 

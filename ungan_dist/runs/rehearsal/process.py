@@ -16,6 +16,7 @@ from ungan_dist.config.audit import method_config
 from ungan_dist.config.methods import UnlearnedConfig
 from ungan_dist.errors import ConfigError, Unfinished
 from ungan_dist.runs.failures import sort_out_absent
+from ungan_dist.runs.operations import fused_operations
 from ungan_dist.runs.plan import Plan
 from ungan_dist.runs.progress import ProgressCallback, remark, silent
 from ungan_dist.runs.rehearsal.perform import BUILDING, Findings, Rehearsal, perform
@@ -121,7 +122,7 @@ def make_rehearsal(plan: Plan) -> Rehearsal:
         set_sizes={name: len(indices) for name, indices in sets.items()} | {"pool": len(pool)},
         engine=str(plan.record.resolved["engine"]),
         device=str(plan.record.resolved["device"]),
-        fused=tuple(plan.record.resolved.get("fused", ())),
+        fused=fused_operations(plan.record.resolved),
         code=unit.code,
     )
 

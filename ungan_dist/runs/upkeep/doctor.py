@@ -18,6 +18,7 @@ from ungan_dist import store
 from ungan_dist.data.memory import read_cgroup_limits
 from ungan_dist.errors import ConfigError
 from ungan_dist.files import format_bytes
+from ungan_dist.runs.kernel_choice import verdict_folder
 from ungan_dist.runs.upkeep.library_probes import NOT_INSTALLED
 
 MINIMUM_PYTHON = (3, 11)
@@ -150,6 +151,17 @@ def check_library(name: str, *, absent: State = "failure") -> str:
     return last_line
 
 
+def check_kernels(_: Path) -> str:
+    """List the verdicts on kernels that runs on this machine's GPUs have left."""
+    lines: list[str] = []
+    for path in sorted(verdict_folder().glob("*.json")):
+        with contextlib.suppress(OSError, store.CorruptResult, KeyError, TypeError):  # it is judged again
+            content = store.read_record(path)
+            key, verdict = content["key"], content["verdict"]
+            lines.append(f"{key['operation']} on {key['device']['kind']}: {verdict['choice']} ({verdict['reason']})")
+    return "; ".join(lines) or "none judged yet; a new run on a GPU judges them"
+
+
 def check_storage(url: str) -> str:
     """Connect to object storage; write, read and delete an object."""
     # pyarrow is needed for storage only
@@ -188,6 +200,7 @@ CHECKS = (
         run=lambda _: check_library("triton", absent="failure" if sys.platform == "linux" else "warning"),
         remedy="install the locked triton with make setup; a GPU needs a C compiler",
     ),
+    Check(name="kernels", run=check_kernels, remedy=""),
     Check(
         name="ffcv",
         run=lambda _: check_library("ffcv", absent="warning"),

@@ -1,0 +1,40 @@
+"""The kernel operations of UnGAN's configs, with the shapes of their calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ungan_dist.config.methods import UnGANConfig
+from ungan_dist.kernels import find_options_obstacle
+from ungan_dist.kernels.blocks import MAX_CRITIC_WIDTH
+from ungan_dist.kernels.uses import KernelUse
+from ungan_dist.methods.ungan.critic_network import critic_options
+
+
+def list_kernel_uses(config: object, *, num_classes: int, batch_size: int) -> Iterator[KernelUse]:
+    """List the operations of a method that have a fused form; empty for most methods.
+
+    Args:
+        config: The config of any method.
+        num_classes: Classes of the data.
+        batch_size: Batch size of the training recipe.
+    """
+    if not isinstance(config, UnGANConfig):
+        return
+    options, features = critic_options(config), 2 * num_classes
+    width = max(features, *config.critic_widths)
+    too_wide = f"it supports widths up to {MAX_CRITIC_WIDTH}, got {width}" if width > MAX_CRITIC_WIDTH else None
+    sizes = {"batch": config.batch_size or batch_size, "features": features, "widths": list(config.critic_widths)}
+    terms = {
+        "penalty": options.penalty,
+        "penalty_of": options.penalty_of,
+        "penalty_weight": options.penalty_weight,
+        "mix_labels": options.mix_labels,
+    }
+    if config.critic_steps != 0:
+        obstacle = find_options_obstacle(options) or too_wide
+        for operation in ("critic_loss", "critic_sgd_step"):
+            yield KernelUse(operation=operation, shapes=sizes | terms, obstacle=obstacle)
+    if config.generator_steps != 0:
+        obstacle = find_options_obstacle(options, generator=True) or too_wide
+        yield KernelUse(operation="generator_loss", shapes=sizes, obstacle=obstacle)
