@@ -55,7 +55,8 @@ class Interval:
     level: float
     """Nominal coverage, 0.95 or 0.90."""
     kind: str
-    """``student_t`` with three seeds or more, else ``bootstrap`` or ``examples``, which hold for these models only."""
+    """``student_t`` with three seeds or more. With fewer, ``examples`` for AUCs, gaps and losses and ``bootstrap`` for
+    other shares; they hold for these models only."""
     per_seed: list[float]
 
 

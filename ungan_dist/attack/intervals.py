@@ -1,4 +1,4 @@
-"""Intervals: Student's t over seeds, or a bootstrap over examples if there are few seeds."""
+"""Intervals of shares: Student's t over seeds, or a bootstrap over examples if there are few seeds."""
 
 from __future__ import annotations
 
@@ -20,8 +20,13 @@ RESAMPLES_AT_ONCE = 100
 """Resamples per chunk. The cumulative counts of a large audit then need about ten megabytes."""
 
 
-def student_t_interval(per_seed: Values, level: float) -> Interval:
+def student_t_interval(per_seed: Values, level: float, *, bounds: tuple[float, float] = (-np.inf, np.inf)) -> Interval:
     """Compute Student's t interval of the mean over seeds, which includes the variation between seeds.
+
+    Args:
+        per_seed: the statistic under each seed.
+        level: confidence level.
+        bounds: smallest and largest value that the mean can have, such as 0 and 1 for a share.
 
     Raises:
         ValueError: there are fewer than three seeds, a value is not finite, or the level is outside (0, 1).
@@ -39,8 +44,8 @@ def student_t_interval(per_seed: Values, level: float) -> Interval:
     half = float(student_t.ppf((1 + level) / 2, len(values) - 1)) * error
     return Interval(
         mean=mean,
-        low=mean - half,
-        high=mean + half,
+        low=max(bounds[0], mean - half),
+        high=min(bounds[1], mean + half),
         level=level,
         kind="student_t",
         per_seed=values.tolist(),
@@ -52,19 +57,18 @@ def bootstrap_interval(
     resamples: Values,
     level: float,
     *,
-    num_examples: int | None = None,
+    num_examples: int,
 ) -> Interval:
-    """Compute a percentile interval of the mean over one or two seeds. It holds for these models only.
+    """Compute a percentile interval of a mean share over one or two seeds. It holds for these models only.
 
     Args:
-        per_seed: the statistic on the examples themselves.
-        resamples: the statistic on resampled examples, [seeds, resamples], from ``bootstrap``. For a gap between two
-            methods, pass the difference of their resamples under the same counts, which is paired by example.
-        num_examples: the number of examples over all seeds, if the statistic is a share. The interval is then widened
-            to Clopper and Pearson's, because a bootstrap of 0 in n has no width. At n = 34 it covered 18–43 %.
+        per_seed: the share on the examples themselves.
+        resamples: the share on resampled examples, [seeds, resamples], from ``bootstrap``.
+        num_examples: the number of different examples over all seeds. The interval is widened to Clopper and
+            Pearson's, because a bootstrap of 0 in n has no width. At n = 34 it covered 18–43 %.
 
     Examples:
-        >>> interval = bootstrap_interval([0.5], np.linspace(0.4, 0.6, 101)[None], level=0.9)
+        >>> interval = bootstrap_interval([0.5], np.linspace(0.4, 0.6, 101)[None], level=0.9, num_examples=1000)
         >>> round(interval.low, 2), round(interval.high, 2)
         (0.41, 0.59)
     """
@@ -74,10 +78,9 @@ def bootstrap_interval(
             f"one row of finite resamples per seed is needed: {len(values)} seeds, resamples are {describe(resamples)}"
         )
     low, high = np.quantile(drawn.mean(0), [(1 - level) / 2, (1 + level) / 2])
-    if num_examples is not None:
-        num_hits = round(float(np.mean(values)) * num_examples)
-        exact = binomtest(num_hits, num_examples).proportion_ci(level, "exact")
-        low, high = min(low, exact.low), max(high, exact.high)
+    num_hits = round(float(np.mean(values)) * num_examples)
+    exact = binomtest(num_hits, num_examples).proportion_ci(level, "exact")
+    low, high = min(low, exact.low), max(high, exact.high)
     return Interval(
         mean=float(np.mean(values)),
         low=float(low),
@@ -164,7 +167,7 @@ def bootstrap(
     Examples:
         >>> forget, non_members = np.array([0.2, 0.9, 0.7]), np.array([0.1, 0.3])
         >>> counts = [draw_resample_counts(len(scores), 100, seed=0) for scores in (forget, non_members)]
-        >>> bootstrap(lambda a, b: resample_auc(a, b)[None], [forget, non_members], counts).shape
+        >>> bootstrap(lambda a, b: resample_share_above(a, b, rank=2)[None], [forget, non_members], counts).shape
         (1, 100)
     """
     arrays = [to_numpy("scores", scores).astype(np.float64, copy=False) for scores in sets]
@@ -183,15 +186,6 @@ def bootstrap(
             resampled.append(ResampledScores(scores[order], below))
         parts.append(statistics(*resampled))
     return np.concatenate(parts, axis=1)
-
-
-def resample_auc(positive: ResampledScores, negative: ResampledScores) -> Float64[np.ndarray, " resamples"]:
-    """Compute the AUC of each resample."""
-    left, right = (np.searchsorted(negative.values, positive.values, side) for side in ("left", "right"))
-    twice_wins = np.take(negative.below, left, axis=1) + np.take(negative.below, right, axis=1)
-    drawn = np.diff(positive.below, axis=1)
-    total = np.einsum("rp,rp->r", drawn, twice_wins, dtype=np.float64)
-    return total / (2 * len(positive.values) * len(negative.values))
 
 
 def resample_share_below(

@@ -85,11 +85,11 @@ def auc_deviation(num_forget: int, num_non_members: int) -> float:
 def expected_half_width(design: Design) -> float:
     """Compute the expected half width of the gap's interval.
 
-    The interval is Student's t with three seeds or more. With fewer it is a bootstrap, which covers the examples only.
+    With three seeds or more, the spread between seeds is estimated. With fewer, the interval covers the examples only.
     """
     num_seeds = design.num_seeds
     if num_seeds < SEEDS_FOR_T:
-        return float(norm.ppf((1 + VERDICT_LEVEL) / 2)) * _example_deviation(design) / sqrt(num_seeds)
+        return _example_quantile(design) * _example_deviation(design) / sqrt(num_seeds)
     freedom = num_seeds - 1
     # a standard deviation estimated from few values is too small on average
     bias = sqrt(2 / freedom) * float(np.exp(gammaln(num_seeds / 2) - gammaln(freedom / 2)))
@@ -154,6 +154,23 @@ def measure_spread(gaps: Sequence[Sequence[float]], num_forget: int, num_non_mem
 
 def _example_deviation(design: Design) -> float:
     return sqrt(2) * auc_deviation(design.num_forget, design.num_non_members)
+
+
+def _example_quantile(design: Design) -> float:
+    """Return Student's t quantile of the examples, whose variance is estimated from two examples on."""
+    forget, rest = (_Side(number) for number in (design.num_forget, design.num_non_members))
+    if design.num_forget == 1:
+        return float(norm.ppf((1 + VERDICT_LEVEL) / 2))
+    doubt = forget.variance**2 / forget.freedom + rest.variance**2 / rest.freedom
+    return float(student_t.ppf((1 + VERDICT_LEVEL) / 2, (forget.variance + rest.variance) ** 2 / doubt))
+
+
+class _Side:
+    """The forget examples, or the non-members, of an AUC of .5: variance that they cause, degrees of freedom."""
+
+    def __init__(self, num_examples: int) -> None:
+        self.variance = 1 / (12 * num_examples)
+        self.freedom = max(1, num_examples - 1)
 
 
 def _gap_deviation(design: Design) -> float:

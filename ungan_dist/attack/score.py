@@ -17,20 +17,19 @@ from ungan_dist.attack.intervals import (
     bootstrap,
     bootstrap_interval,
     draw_resample_counts,
-    resample_auc,
     resample_share_above,
     resample_share_below,
     share_difference_interval,
     student_t_interval,
 )
-from ungan_dist.attack.metrics import auc, examples_needed, operating_point, tnr_rank, tpr_at_fpr, tpr_rank
+from ungan_dist.attack.mann_whitney import Influence, auc_interval, gap_interval, measure_influence
+from ungan_dist.attack.metrics import examples_needed, operating_point, tnr_rank, tpr_at_fpr, tpr_rank
 from ungan_dist.attack.utility import SETS
 from ungan_dist.attack.verdicts import REFERENCE, decide_verdict
 from ungan_dist.config.attack import AttackConfig
 from ungan_dist.config.methods import TITLES
 from ungan_dist.data.seeds import derive_seed
 
-AUC = ("auc", "")
 FURTHER_FNR = 0.001
 """Reported in addition to the headline false negative rate if there are enough retain examples."""
 LEVEL = 0.95
@@ -50,8 +49,8 @@ class ResampledCell(NamedTuple):
     """A cell on resampled examples."""
 
     values: Float64[np.ndarray, " resamples"]
-    num_examples: int | None
-    """Number of examples behind a share; None for the AUC."""
+    examples: Sequence[int]
+    """Examples behind the share."""
 
 
 Resamples = dict[Cell, ResampledCell]
@@ -78,11 +77,15 @@ def score_rows(evidence: Sequence[Evidence], attack: AttackConfig, *, num_test: 
     for item in evidence:
         seeds_of[item.method] = sorted([*seeds_of.get(item.method, []), item.seed])
     cells = {(item.method, item.seed): _cells(item, attack) for item in evidence}
-    few = _select_keys_to_resample(seeds_of)
-    resamples = _resample([item for item in evidence if (item.method, item.seed) in few], cells, attack, num_test)
+    influences = {(item.method, item.seed): measure_influence(_to_float64(item.scores), item.forget, item.non_members)
+                  for item in evidence}  # fmt: skip
+    few = {method for method, seeds in seeds_of.items() if len(seeds) < SEEDS_FOR_T}
+    resamples = _resample([item for item in evidence if item.method in few], cells, attack, num_test)
     sizes = {"retain": min(len(item.retain) for item in evidence), "test": num_test or 0}
     return [
-        replace(_row(method, seeds_of, cells, resamples, attack), loss=_losses(method, seeds_of, cells, sizes))
+        replace(
+            _row(method, seeds_of, cells, resamples, influences, attack), loss=_losses(method, seeds_of, cells, sizes)
+        )
         for method in seeds_of
     ]
 
@@ -92,6 +95,7 @@ def _row(
     seeds_of: dict[str, list[int]],
     cells: dict[Key, Cells],
     resamples: dict[Key, Resamples],
+    influences: dict[Key, Influence],
     attack: AttackConfig,
 ) -> Row:
     keys = [(method, seed) for seed in seeds_of[method]]
@@ -108,7 +112,7 @@ def _row(
             for rate in rates
         }
 
-    gap = None if method == REFERENCE else _gap(method, seeds_of, cells, resamples)
+    gap = None if method == REFERENCE else _gap(method, seeds_of, influences)
     return Row(
         method=method,
         title=TITLES.get(method, method),
@@ -118,27 +122,21 @@ def _row(
             str(fnr): [cells[key]["fnr", str(fnr)] for key in keys if ("fnr", str(fnr)) in shared]
             for fnr in _fnrs(attack)
         },
-        auc=interval(AUC),
+        auc=auc_interval([influences[key] for key in keys], LEVEL),
         tpr_at_fpr=by_rate("tpr", attack.fprs, "never-seen"),
         tpr_at_fpr_flipped=by_rate("flipped tpr", attack.fprs, "never-seen"),
         verdict=decide_verdict(gap, attack.delta),
     )
 
 
-def _gap(
-    method: str, seeds_of: dict[str, list[int]], cells: dict[Key, Cells], resamples: dict[Key, Resamples]
-) -> Interval:
-    """Compute AUC minus Retrain's, paired by seed, and in the bootstrap also by example."""
+def _gap(method: str, seeds_of: dict[str, list[int]], influences: dict[Key, Influence]) -> Interval:
+    """Compute AUC minus Retrain's, paired by seed and by example."""
     common = _common_seeds(seeds_of, method)
-    estimates: list[float] = []
-    drawn: list[ResampledCell] = []
-    for seed in common or seeds_of[method]:
-        key, reference = (method, seed), (REFERENCE, seed)
-        estimates.append(cells[key][AUC] - (cells[reference][AUC] if common else 0.5))
-        if key in resamples and (not common or reference in resamples):
-            values = resamples[key][AUC].values - (resamples[reference][AUC].values if common else 0.5)
-            drawn.append(ResampledCell(values, None))
-    return _interval(estimates, drawn, VERDICT_LEVEL)
+    gaps = [
+        influences[method, seed].minus(influences[REFERENCE, seed] if common else 0.5)
+        for seed in common or seeds_of[method]
+    ]
+    return gap_interval(gaps, VERDICT_LEVEL, num_models=2 if common else 1)
 
 
 def _losses(
@@ -160,19 +158,18 @@ def _losses(
     return losses
 
 
-def _interval(estimates: list[float], drawn: list[ResampledCell], level: float = LEVEL) -> Interval:
+def _interval(estimates: list[float], drawn: list[ResampledCell]) -> Interval:
+    """Compute the interval of a share. Examples that several seeds share count once."""
     if len(estimates) >= SEEDS_FOR_T:
-        return student_t_interval(estimates, level)
-    sizes = [one.num_examples for one in drawn if one.num_examples is not None]
-    values = np.stack([one.values for one in drawn])
-    return bootstrap_interval(estimates, values, level, num_examples=sum(sizes) if sizes else None)
+        return student_t_interval(estimates, LEVEL, bounds=(0.0, 1.0))
+    num_examples = len(set().union(*(one.examples for one in drawn)))
+    return bootstrap_interval(estimates, np.stack([one.values for one in drawn]), LEVEL, num_examples=num_examples)
 
 
 def _cells(item: Evidence, attack: AttackConfig) -> Cells:
     """Compute every cell for which the evidence has enough examples."""
     retain, forget, non_members = _scores(item)
     cells: Cells = {("accuracy", name): share for name, share in item.accuracy.items()}
-    cells[AUC] = auc(forget, non_members)
     for fnr in _fnrs(attack):
         # If the retain set is too small for the headline rate, the metric raises an error.
         if fnr == attack.fnr or len(retain) >= examples_needed(fnr):
@@ -198,11 +195,10 @@ def _resample(
             for name, scores in zip(("retain", "forget", "never_seen"), _scores(items[0]), strict=True)
         ]
         for item in items:
-            of_scores = [cell for cell in cells[item.method, seed] if cell[0] not in ("accuracy", "fnr")]
+            of_scores = [cell for cell in cells[item.method, seed] if cell[0] in ("tnr", "tpr", "flipped tpr")]
             values = bootstrap(partial(_resampled_cells, of_scores), _scores(item), counts)
             resamples[item.method, seed] = {
-                cell: ResampledCell(drawn, None if cell == AUC else len(item.forget))
-                for cell, drawn in zip(of_scores, values, strict=True)
+                cell: ResampledCell(drawn, item.forget.tolist()) for cell, drawn in zip(of_scores, values, strict=True)
             } | {
                 ("accuracy", name): _resampled_accuracy(item, name, num_test, attack.num_resamples)
                 for name in item.accuracy
@@ -216,9 +212,7 @@ def _resampled_cells(
     num_retain, num_non_members = len(retain.values), len(non_members.values)
     values: list[np.ndarray] = []
     for statistic, rate in cells:
-        if statistic == "auc":
-            values.append(resample_auc(forget, non_members))
-        elif statistic == "tnr":
+        if statistic == "tnr":
             values.append(resample_share_below(forget, retain, tnr_rank(float(rate), num_retain)))
         elif statistic == "tpr":
             values.append(resample_share_above(forget, non_members, tpr_rank(float(rate), num_non_members)))
@@ -231,17 +225,16 @@ def _resampled_cells(
 
 def _resampled_accuracy(item: Evidence, name: str, num_test: int | None, num_resamples: int) -> ResampledCell:
     """Resample an accuracy. Resampling right and wrong examples is a binomial draw."""
-    sizes = {"retain": len(item.retain), "forget": len(item.forget), "unseen": len(item.log_odds_unseen)}
-    num_examples = num_test if name == "test" else sizes.get(name)
+    sets = {"retain": item.retain.tolist(), "forget": item.forget.tolist(), "unseen": range(len(item.log_odds_unseen))}
+    examples = range(num_test or 0) if name == "test" else sets.get(name, ())
+    num_examples = len(examples)
     if not num_examples:
         raise ValueError(
             f"with fewer than {SEEDS_FOR_T} seeds, the interval of accuracy on {name!r} needs its number of examples: "
             "pass num_test for the test set"
         )
     generator = np.random.default_rng(derive_seed("bootstrap accuracy", name, item.seed))
-    return ResampledCell(
-        generator.binomial(num_examples, item.accuracy[name], num_resamples) / num_examples, num_examples
-    )
+    return ResampledCell(generator.binomial(num_examples, item.accuracy[name], num_resamples) / num_examples, examples)
 
 
 def _fnrs(attack: AttackConfig) -> tuple[float, ...]:
@@ -250,24 +243,16 @@ def _fnrs(attack: AttackConfig) -> tuple[float, ...]:
 
 def _scores(item: Evidence) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the scores of the retain set, the forget set and the non-members, in float64."""
-    scores = np.asarray(item.scores, dtype=np.float64)
+    scores = _to_float64(item.scores)
     return scores[item.retain], scores[item.forget], scores[item.non_members]
+
+
+def _to_float64(scores: np.ndarray) -> Float64[np.ndarray, " pool"]:
+    return np.asarray(scores, dtype=np.float64)
 
 
 def _common_seeds(seeds_of: dict[str, list[int]], method: str) -> list[int]:
     return [seed for seed in seeds_of[method] if seed in seeds_of.get(REFERENCE, [])]
-
-
-def _select_keys_to_resample(seeds_of: dict[str, list[int]]) -> set[Key]:
-    """Select the keys of intervals and gaps over fewer than three seeds, which need a bootstrap."""
-    keys: set[Key] = set()
-    for method, seeds in seeds_of.items():
-        common = _common_seeds(seeds_of, method)
-        if len(seeds) < SEEDS_FOR_T:
-            keys |= {(method, seed) for seed in seeds}
-        if len(common) < SEEDS_FOR_T:
-            keys |= {(name, seed) for seed in common for name in (method, REFERENCE)}
-    return keys
 
 
 def _check(evidence: Sequence[Evidence]) -> None:

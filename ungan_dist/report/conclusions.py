@@ -210,9 +210,10 @@ def _intervals(rows: list[Row]) -> list[str]:
     lines: list[str] = []
     for (kind, level, count), of in titles.items():
         how = (
-            f"Student's t over {count} seeds; the gap's 90 % interval is paired by seed"
+            f"Student's t over {count} seeds, with the variance of examples that seeds share; the gap's 90 % interval "
+            f"is paired by seed and by example"
             if kind == "student_t"
-            else f"bootstrap over the examples of {count} seed{'s' if count > 1 else ''}, these models only; "
+            else f"over the examples of {count} seed{'s' if count > 1 else ''}, these models only; "
             "the gap's 90 % interval is paired by example"
         )
         whose = f" of {', '.join(of)}" if len(titles) > 1 else ""

@@ -67,7 +67,7 @@ def given_sets(config: AuditConfig, source: Source) -> GivenSets:
     if config.num_seeds > 1:
         notes.append(
             f"The {config.num_seeds} seeds differ in training alone, because all of them have the sets of the list. "
-            f"Intervals over seeds are about these examples, and do not show how much others would differ."
+            f"Intervals of the AUC and the gap carry the variance of the examples too; those of other shares do not."
         )
     if config.model.factory is not None:
         notes.append(

@@ -98,12 +98,16 @@ def test_metrics_and_intervals_are_the_same_for_every_form(
     np.testing.assert_array_equal(metrics.roc_curve(*forms), metrics.roc_curve(*sets))
     assert intervals.student_t_interval(forms[0], 0.9) == intervals.student_t_interval(sets[0], 0.9)
     resamples = np.stack([positive, positive[::-1]])
-    found = intervals.bootstrap_interval(form(np.array([0.5, 0.25])), form(resamples), 0.9)
-    assert found == intervals.bootstrap_interval([0.5, 0.25], resamples, 0.9)
+    found = intervals.bootstrap_interval(form(np.array([0.5, 0.25])), form(resamples), 0.9, num_examples=50)
+    assert found == intervals.bootstrap_interval([0.5, 0.25], resamples, 0.9, num_examples=50)
     counts = [intervals.draw_resample_counts(len(scores), 20, seed=0) for scores in sets]
+
+    def share(a: intervals.ResampledScores, b: intervals.ResampledScores) -> np.ndarray:
+        return intervals.resample_share_above(a, b, 3)[None]
+
     np.testing.assert_array_equal(
-        intervals.bootstrap(lambda a, b: intervals.resample_auc(a, b)[None], forms, [form(drawn) for drawn in counts]),
-        intervals.bootstrap(lambda a, b: intervals.resample_auc(a, b)[None], sets, counts),
+        intervals.bootstrap(share, forms, [form(drawn) for drawn in counts]),
+        intervals.bootstrap(share, sets, counts),
     )
 
 

@@ -185,7 +185,7 @@ def test_rows_of_different_seeds_each_name_their_interval(plain: Report) -> None
     mixed = dataclasses.replace(plain, rows=[*plain.rows[:2], *single.rows])
     lines = [line for line in explain_table(mixed) if line.startswith("Intervals")]
     assert lines[0].startswith("Intervals of Original, Retrain: 95 %, Student's t over 3 seeds")
-    assert lines[1].startswith("Intervals of UnGAN: 95 %, bootstrap over the examples of 1 seed, these models only")
+    assert lines[1].startswith("Intervals of UnGAN: 95 %, over the examples of 1 seed, these models only")
 
 
 def test_the_margin_comes_from_the_config(plain: Report) -> None:
