@@ -54,7 +54,7 @@ def commit() -> str:
 
 def store_run(run: Path, name: str) -> None:
     """Write a run's results file and its full table."""
-    from ungan_dist.runs.record import versions
+    from ungan_dist.runs.versions import versions
 
     if not (run / "table.json").is_file():
         raise SystemExit(f"{run} has no table.json: run `ungan-dist report {run}` first")

@@ -21,6 +21,7 @@ from ungan_dist.methods import Request, run_method
 from ungan_dist.runs.rehearsal.methods import rehearse_methods
 from ungan_dist.training.factories import check_resettable, check_trainable, reset_weights
 from ungan_dist.training.models import frozen_copy, trainable_copy
+from ungan_dist.training.precision import check_precision, use_precision
 from ungan_dist.training.probing import probe, random_images
 from ungan_dist.training.rehearsal.building import (
     check_copies,
@@ -101,6 +102,7 @@ def unlearn(
     device = next(model.parameters()).device
     check_parameters(model, device)
     check_independent(model)
+    check_precision(config.train.precision, device.type)
     num_classes = probe(frozen_copy(model), random_images(2, *images.shape[1:]).to(device)).shape[1]
     _check_range("label", labels, num_classes, "the model has outputs for")
     examples = Examples(
@@ -108,6 +110,7 @@ def unlearn(
         labels=torch.from_numpy(labels).to(device),
         table=make_normalisation_table(mean, std).to(device),
         num_classes=num_classes,
+        channels_last=config.train.memory_format == "channels_last",
     )
     fresh = trainable_copy(model)
     reset_weights(fresh, seed)
@@ -125,7 +128,7 @@ def unlearn(
         seed=seed,
         world=World(device=device),
     )
-    with seed_layers(method, seed):
+    with use_precision(config.train.precision), seed_layers(method, seed):
         unlearned = run_method(request, options).model
     for name, value in unlearned.state_dict().items():
         if isinstance(value, Tensor) and not torch.isfinite(value).all():

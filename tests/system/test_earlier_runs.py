@@ -1,4 +1,4 @@
-"""A run that an earlier version finished is reported, verified and continued.
+"""A run that an earlier version finished is reported and verified, and continued by the versions that train alike.
 
 ``fixtures/finished-0.1.0.tar.xz`` is the output folder of `run digits` with ``small_audit.SMALL_OPTIONS`` at commit
 aa419de, without figures and ``report.html``, which a report writes again.
@@ -13,17 +13,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from in_process import InProcess, run_command
-from small_audit import small_config
+from in_process import InProcess, assert_refused, run_command
+from small_audit import SMALL_OPTIONS, small_config
 
 from ungan_dist import load, store
+from ungan_dist.config.audit import AuditConfig
 from ungan_dist.report.table_json import has_same_measurements
 from ungan_dist.runs.finished import FINISHED_FILE
 from ungan_dist.runs.pipeline import audit
-from ungan_dist.runs.plan import make_plan
+from ungan_dist.runs.plan import make_plan, reopen_plan
+from ungan_dist.runs.record import read_run
 from ungan_dist.runs.views import REPORT_FILE
 
 ARCHIVE = Path(__file__).parent / "fixtures/finished-0.1.0.tar.xz"
+SAME_TRAINING = ARCHIVE.with_name("finished-2.tar.xz")
+"""The same with results version 2, at the commit that introduced it."""
 TARGETS = {
     "original": "af813aab8f5d346f051ffad5e3e00244cace0d21ac1845f599a974c0a1764b77",
     "retrain": "023df8977df1eb31d7741545874f446e195964ca6611f78142f01b72f09723c5",
@@ -85,15 +89,42 @@ def test_an_earlier_run_is_verified_and_reported_with_the_same_measurements(earl
         assert not has_same_measurements(changed, after)
 
 
-@pytest.mark.usefixtures("without_figures")
-def test_an_earlier_run_is_continued_and_trains_only_the_additions(earlier: Path) -> None:
-    config = small_config(earlier)
-    longer = replace(config, methods=(*config.methods, "fine_tuning"), shadows=replace(config.shadows, num_models=6))
-    plan = make_plan(longer)
+def test_the_units_of_an_earlier_run_keep_their_ids(earlier: Path) -> None:
+    record = read_run(earlier / "run")
+    plan = reopen_plan(replace(record, config=_longer(record.config)))
     assert {unit.method: unit.id for unit in plan.targets} == TARGETS
     assert [unit.id for unit in plan.shadows] == SHADOWS
+
+
+def test_a_run_whose_training_gave_other_results_is_not_continued(earlier: Path) -> None:
+    before = {path: path.read_bytes() for path in earlier.rglob("*.json")}
+    refused = run_command("run", "digits", "--output", earlier, *SMALL_OPTIONS)
+    assert_refused(refused, f"{earlier}/run holds a run of an earlier version", "choose another --execution.run-name")
+    assert "'Results versions'" in refused.stderr
+    assert before == {path: path.read_bytes() for path in earlier.rglob("*.json")}
+    # under its default name, a new run is made beside it
+    record = read_run(earlier / "run")
+    unnamed = replace(record.config, execution=replace(record.config.execution, run_name=None))
+    (earlier / "run").rename(earlier / f"digits-{record.run_hash[:8]}")
+    plan = make_plan(unnamed)
+    assert plan.record.run_hash != record.run_hash
+    (warning,) = plan.warnings
+    assert f"digits-{record.run_hash[:8]} holds a run of an earlier version" in warning
+
+
+def _longer(config: AuditConfig) -> AuditConfig:
+    return replace(config, methods=(*config.methods, "fine_tuning"), shadows=replace(config.shadows, num_models=6))
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_an_earlier_run_of_the_same_training_is_continued_and_trains_only_the_additions(tmp_path: Path) -> None:
+    with tarfile.open(SAME_TRAINING) as archive:
+        archive.extractall(tmp_path, filter="data")
+    longer = _longer(small_config(tmp_path))
+    plan = make_plan(longer)
+    new = [plan.shadows[-1].id, *(unit.id for unit in plan.targets if unit.method == "fine_tuning")]
     runner = InProcess()
     report = audit(longer, run_units=runner)
-    assert sorted(unit.id for unit in runner.units) == sorted([SHADOWS[-1], TARGETS["fine_tuning"]])
+    assert sorted(unit.id for unit in runner.units) == sorted(new)
     assert (report.status, report.sizes["shadows"], len(report.rows)) == ("COMPLETE", 6, 4)
-    assert run_command("verify", earlier / "run").stdout == "COMPLETE\n"
+    assert run_command("verify", tmp_path / "run").stdout == "COMPLETE\n"

@@ -10,8 +10,11 @@ from ungan_dist.config.audit import APPEND_ONLY_FIELDS, AuditConfig
 from ungan_dist.config.execution import ExecutionHalf
 from ungan_dist.files import hash_json
 
-RESULTS_VERSION = 1
-"""Raised by hand when the same config gives new results. A commit hash here would orphan every fleet."""
+RESULTS_VERSION = 2
+"""Raised by hand when the same config gives new results. A commit hash here would orphan every fleet.
+
+1: until commit c61b884. 2: fused optimizers, and channels_last by default.
+"""
 
 
 def identity(config: AuditConfig) -> dict[str, Any]:
@@ -70,9 +73,15 @@ def content_hash(value: Any) -> str:
     return hash_json(value)
 
 
-def run_hash(config: AuditConfig, data_hash: str, given_hash: str = "", architecture: str = "") -> str:
-    """Hash the identity, the data, the given files, the architecture of a user's model and RESULTS_VERSION."""
-    facts = {"identity": identity(config), "data": data_hash, "results_version": RESULTS_VERSION}
+def run_hash(
+    config: AuditConfig,
+    data_hash: str,
+    given_hash: str = "",
+    architecture: str = "",
+    results_version: int = RESULTS_VERSION,
+) -> str:
+    """Hash the identity, the data, the given files, the architecture of a user's model and the results version."""
+    facts = {"identity": identity(config), "data": data_hash, "results_version": results_version}
     more = {"given": given_hash, "architecture": architecture}
     return content_hash(facts | {name: value for name, value in more.items() if value})
 

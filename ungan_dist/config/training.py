@@ -49,6 +49,10 @@ class AugmentConfig:
         not_negative(padding=self.padding)
 
 
+Precision = Literal["fp32", "tf32", "bf16"]
+MemoryFormat = Literal["auto", "contiguous", "channels_last"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """Training recipe of the original, Retrain and every shadow model: SGD, cosine annealing per epoch."""
@@ -67,6 +71,12 @@ class TrainConfig:
     """Augmentation of training examples; evaluation uses none."""
     num_threads: int = 1
     """Torch threads for training on a CPU. Results depend on it, so it is part of a run's identity."""
+    precision: Precision = field(default="fp32", metadata=ADDED)
+    """fp32: float32 without TF32. tf32: TF32 products, which need a GPU. bf16: bfloat16 with float32 weights, faster
+    on GPUs and on CPUs with AMX or AVX-512 BF16. Evaluation is always fp32."""
+    memory_format: MemoryFormat = field(default="auto", metadata=ADDED)
+    """Layout of images and convolution weights in memory. auto: channels_last for the classifiers of model.name with
+    convolutions of 3 or more input channels; contiguous for your own model, which may need it."""
     num_workers: int = 1
     """Data-parallel processes for the original and each method; with shadows.data_parallel also for shadow models.
     batch_size is the total, so a run can continue with fewer processes: results differ by rounding only."""

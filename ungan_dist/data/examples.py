@@ -52,6 +52,8 @@ class Examples:
     num_classes: int
     fused: frozenset[str] = frozenset()
     """Operations that run as fused kernels; all others run their reference."""
+    channels_last: bool = False
+    """Layout of batches in memory."""
 
     @property
     def device(self) -> torch.device:
@@ -157,7 +159,8 @@ def gather_rows(data: Examples, rows: Rows) -> Float[Tensor, "rows channels heig
 def _normalised(
     pixels: UInt8[Tensor, "batch height width channels"], data: Examples
 ) -> Float[Tensor, "batch channels height width"]:
-    return normalise(pixels, data.table).contiguous()
+    images = normalise(pixels, data.table)
+    return images if data.channels_last else images.contiguous()
 
 
 def _is_fused(data: Examples, view: ImageTransform) -> bool:
@@ -189,7 +192,7 @@ def _match_layout(
 ) -> Float[Tensor, "batch channels height width"]:
     """Convert to the resident loader's type and memory format, by which torch chooses its convolutions."""
     images = images.to(data.table.dtype)
-    return images.contiguous(memory_format=torch.channels_last) if fused else images
+    return images.contiguous(memory_format=torch.channels_last) if fused or data.channels_last else images
 
 
 def shuffle_set(indices: Int[Tensor, " set"], seed: int, epoch: int) -> Int[Tensor, " set"]:

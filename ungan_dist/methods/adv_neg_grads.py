@@ -14,13 +14,14 @@ from ungan_dist.data.seeds import derive_seed
 from ungan_dist.methods.request import Request, Unlearned
 from ungan_dist.training.batch_norm import forward
 from ungan_dist.training.batch_stream import BatchStream
+from ungan_dist.training.optimizers import make_optimizer
 from ungan_dist.training.train import take_step
 
 
 def adv_neg_grads(request: Request, config: AdvNegGradsConfig) -> Unlearned:
     """Minimise CE_r − CE_f with SGD, or with ``alpha`` α·CE_r − (1 − α)·CE_f: NegGrad+ (Kurmanji et al. 2023)."""
     model = request.copy_original()
-    optimizer = torch.optim.SGD(model.parameters(), lr=config.learning_rate)
+    optimizer = make_optimizer(torch.optim.SGD, model.parameters(), lr=config.learning_rate)
     retain_weight, forget_weight = (1.0, 1.0) if config.alpha is None else (config.alpha, 1 - config.alpha)
     batch_size, data, world = request.train.batch_size, request.data, request.world
     seed = derive_seed("adv neg grads", request.seed)

@@ -7,6 +7,7 @@ import torch
 from ungan_dist.config.methods import CFkConfig
 from ungan_dist.methods.request import Request, Unlearned
 from ungan_dist.training.models import stages
+from ungan_dist.training.optimizers import make_optimizer
 
 
 def cf_k(request: Request, config: CFkConfig) -> Unlearned:
@@ -35,7 +36,7 @@ def cf_k(request: Request, config: CFkConfig) -> Unlearned:
             f"cf_k trains {k} of the {len(parts)} stages of {type(model).__name__}, and all of them are frozen: "
             f"raise cf_k.k, or leave cf_k out"
         )
-    optimizer = torch.optim.SGD(free, lr=config.learning_rate)
+    optimizer = make_optimizer(torch.optim.SGD, free, lr=config.learning_rate)
     losses: list[float] = []
     epochs = request.epochs(model=model, optimizer=optimizer, losses=losses)
     for epoch in epochs.iterate("cf-k", config.epochs):

@@ -8,12 +8,13 @@ from torch.nn import functional
 
 from ungan_dist.config.methods import NegGradsConfig
 from ungan_dist.methods.request import Request, Unlearned
+from ungan_dist.training.optimizers import make_optimizer
 
 
 def neg_grads(request: Request, config: NegGradsConfig) -> Unlearned:
     """Maximise the cross-entropy of D_f, which has no upper bound, then minimise that of D_r, both with SGD."""
     model = request.copy_original()
-    optimizer = torch.optim.SGD(model.parameters(), lr=config.learning_rate)
+    optimizer = make_optimizer(torch.optim.SGD, model.parameters(), lr=config.learning_rate)
     ascent: list[float] = []
     repair: list[float] = []
     epochs = request.epochs(model=model, optimizer=optimizer, ascent=ascent, repair=repair)

@@ -10,6 +10,7 @@ from torch import Tensor
 from ungan_dist.config.methods import RandomLabelsConfig
 from ungan_dist.data.seeds import derive_seed
 from ungan_dist.methods.request import Request, Unlearned
+from ungan_dist.training.optimizers import make_optimizer
 
 
 def random_labels(request: Request, config: RandomLabelsConfig) -> Unlearned:
@@ -19,7 +20,9 @@ def random_labels(request: Request, config: RandomLabelsConfig) -> Unlearned:
     2021) draws wrong labels only.
     """
     model = request.copy_original()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    optimizer = make_optimizer(
+        torch.optim.AdamW, model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+    )
     everything = torch.cat([request.retain, request.forget])
     losses: list[float] = []
     epochs = request.epochs(model=model, optimizer=optimizer, losses=losses)

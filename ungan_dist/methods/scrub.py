@@ -15,6 +15,7 @@ from torch.nn import functional
 from ungan_dist.config.methods.scrub import SCRUBConfig, SCRUBSettings
 from ungan_dist.methods.request import Request, Unlearned
 from ungan_dist.training.evaluate import accuracy
+from ungan_dist.training.optimizers import make_optimizer
 
 
 def scrub(request: Request, config: SCRUBConfig) -> Unlearned:
@@ -95,8 +96,10 @@ def _optimizer(student: nn.Module, settings: SCRUBSettings) -> torch.optim.Optim
     """Create an optimizer for the student's parameters only; the teacher stays frozen."""
     parameters, decay = student.parameters(), settings.weight_decay
     if settings.optimizer == "adam":
-        return torch.optim.Adam(parameters, lr=settings.learning_rate, weight_decay=decay)
-    return torch.optim.SGD(parameters, lr=settings.learning_rate, momentum=settings.momentum, weight_decay=decay)
+        return make_optimizer(torch.optim.Adam, parameters, lr=settings.learning_rate, weight_decay=decay)
+    return make_optimizer(
+        torch.optim.SGD, parameters, lr=settings.learning_rate, momentum=settings.momentum, weight_decay=decay
+    )
 
 
 def _learning_rate(settings: SCRUBSettings, epoch: int) -> float:

@@ -23,6 +23,7 @@ from ungan_dist.data.seeds import derive_seed
 from ungan_dist.methods.request import Request, Unlearned
 from ungan_dist.training.batch_norm import forward, local_statistics
 from ungan_dist.training.batch_stream import BatchStream
+from ungan_dist.training.optimizers import make_optimizer
 from ungan_dist.training.train import take_step
 from ungan_dist.training.world import World
 
@@ -104,7 +105,8 @@ def learn_noise(
     Each process learns its own rows. Its loss is its part of the global mean, and no gradient is summed.
     """
     noise = noise.clone().requires_grad_()
-    optimizer = torch.optim.Adam([noise], lr=learning_rate)
+    # not fused: the gradient of an input may have other strides
+    optimizer = torch.optim.Adam([noise], lr=learning_rate, foreach=True)
     for _ in range(steps):
         (noise.grad,) = torch.autograd.grad(noise_loss(noise), noise)
         optimizer.step()
@@ -263,4 +265,4 @@ def _shape(num_examples: int, request: Request) -> tuple[int, int, int, int]:
 
 def _optimizer(model: nn.Module, settings: UNSIRSettings, learning_rate: float) -> torch.optim.Optimizer:
     kind = torch.optim.Adam if settings.optimizer == "adam" else torch.optim.SGD
-    return kind(model.parameters(), lr=learning_rate)
+    return make_optimizer(kind, model.parameters(), lr=learning_rate)

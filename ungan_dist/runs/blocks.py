@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from ungan_dist import store
-from ungan_dist.config.identity import RESULTS_VERSION, content_hash, plain
+from ungan_dist.config.identity import content_hash, plain
 from ungan_dist.config.training import TOGETHER
 from ungan_dist.data.membership import draw_membership
 from ungan_dist.data.prepared import PreparedData
@@ -37,7 +37,7 @@ def fleet_identity(record: RunRecord) -> dict[str, Any]:
     if config.train.sync_batch_norm or not config.shadows.data_parallel:
         del train["num_workers"], train["sync_batch_norm"]
     return {
-        "results_version": RESULTS_VERSION,
+        "results_version": record.results_version,
         "data": record.data_hash,
         "model": plain(config.model),
         "train": train,

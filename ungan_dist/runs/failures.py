@@ -13,9 +13,9 @@ from typing import Any
 
 from ungan_dist import store
 from ungan_dist.files import hash_bytes
-from ungan_dist.runs.record import versions
 from ungan_dist.runs.targets import TargetUnit
 from ungan_dist.runs.units import Failed, Unit, is_done
+from ungan_dist.runs.versions import versions
 
 
 def failure_marker(unit: Unit) -> str:

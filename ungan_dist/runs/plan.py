@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool
 
 from ungan_dist.config.audit import AuditConfig, method_config
-from ungan_dist.config.identity import run_hash
+from ungan_dist.config.identity import RESULTS_VERSION, run_hash
 from ungan_dist.config.methods import UnlearnedConfig
 from ungan_dist.config.training import TOGETHER
 from ungan_dist.data.copies import ForgetCopies, find_copies
@@ -26,6 +26,7 @@ from ungan_dist.data.sources.source import Source, load_source
 from ungan_dist.data.split import SeedSplit, Split, draw_sets, make_split, settle_sizes
 from ungan_dist.errors import ConfigError
 from ungan_dist.runs.blocks import Blocks
+from ungan_dist.runs.earlier import find_earlier_versions
 from ungan_dist.runs.given import GivenSets, given_sets
 from ungan_dist.runs.operations import fused_for_target, judged_devices, settings_of_target
 from ungan_dist.runs.record import PixelFacts, RunRecord, folder_of
@@ -33,6 +34,7 @@ from ungan_dist.runs.settled import find_engine, is_made, settle_unit_size
 from ungan_dist.runs.shadows import ShadowUnit
 from ungan_dist.runs.targets import TargetUnit, target_id
 from ungan_dist.runs.views import narrow
+from ungan_dist.training.precision import check_precision
 from ungan_dist.training.probing import check_building, check_data_parallel, check_models
 
 
@@ -144,8 +146,12 @@ def make_plan(
     except (ValueError, OSError) as error:
         raise ConfigError(str(error)) from error
     resolved = _resolve(config, device) if record is None else record.resolved
+    try:
+        check_precision(config.train.precision, str(resolved["device"]))
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
     loader, note = resolve_loader(config.data.loader, source.images.nbytes, str(resolved["device"]))
-    is_earlier = False
+    is_earlier, earlier_versions, results_version = False, [], RESULTS_VERSION
     if record is None:
         hash_of = functools.partial(run_hash, data_hash=source.content_hash, architecture=architecture)
         sized = settle_unit_size(config, functools.partial(hash_of, given_hash=sets.given_hash if sets else ""))
@@ -157,12 +163,16 @@ def make_plan(
             config = sized
         if sets is not None and sets.earlier_hash != sets.given_hash:
             is_earlier = is_made(config, hash_of(config, given_hash=sets.earlier_hash))
+        earlier_versions = find_earlier_versions(config, hash_of, sets)
     elif sets is not None:
         is_earlier = record.given_hash == sets.earlier_hash
+    if record is not None:
+        results_version = record.results_version
     given_hash = "" if sets is None else sets.earlier_hash if is_earlier else sets.given_hash
     record = RunRecord(
         config=config,
-        run_hash=run_hash(config, source.content_hash, given_hash, architecture),
+        run_hash=run_hash(config, source.content_hash, given_hash, architecture, results_version),
+        results_version=results_version,
         data_hash=source.content_hash,
         channels=source.images.shape[-1],
         num_classes=source.num_classes,
@@ -191,7 +201,7 @@ def make_plan(
         split=split,
         draws=draws,
         membership=membership,
-        warnings=(*settled, *([note] if note else [])),
+        warnings=(*settled, *([note] if note else []), *earlier_versions),
         originals=originals,
         unlearning=unlearning,
         shadows=Blocks(record, prepared, split, membership, code=_code(config)).divide(),

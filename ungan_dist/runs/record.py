@@ -6,10 +6,8 @@ import dataclasses
 import difflib
 import json
 import os
-import platform
 import typing
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +52,8 @@ class RunRecord:
     """Architecture of the user's own model; empty if there is none."""
     pixels: PixelFacts | None = None
     """What a picture becomes before it reaches the model; None in records from before it was kept."""
+    results_version: int = identities.RESULTS_VERSION
+    """Version of the training that made the run: see ``RESULTS_VERSION``."""
     model_notes: tuple[str, ...] = ()
     """Notes for the report on the user's own model, which only its code can give."""
 
@@ -98,6 +98,8 @@ def write_record(folder: Path, record: RunRecord) -> None:
     path = folder / CONFIG_FILE
     if path.exists():
         present = read_plain(folder)
+        if present["results_version"] < wanted["results_version"]:
+            raise ConfigError(describe_earlier(folder))
         before, after = ({key: side.get(key) for key in _UNCHANGEABLE} for side in (present, wanted))
         lines = identities.differences(before, after)
         if lines:
@@ -108,6 +110,15 @@ def write_record(folder: Path, record: RunRecord) -> None:
         if present == wanted:
             return
     store.write_record(path, wanted)
+
+
+def describe_earlier(folder: Path) -> str:
+    """Describe a run that this version cannot continue, and what to do."""
+    return (
+        f"{folder} holds a run of an earlier version, whose training gave other results. It can be reported, verified, "
+        f"loaded and purged, but not continued. To train it anew, choose another --execution.run-name or --output. To "
+        f"continue it, use the version that began it: CHANGELOG.md lists them under 'Results versions'"
+    )
 
 
 def refuse_purged(folder: Path) -> None:
@@ -191,7 +202,7 @@ def _to_plain(record: RunRecord) -> dict[str, Any]:
         "channels": record.channels,
         "num_classes": record.num_classes,
         "resolved": record.resolved,
-        "results_version": identities.RESULTS_VERSION,
+        "results_version": record.results_version,
         **({"pixels": json.loads(json.dumps(dataclasses.asdict(record.pixels)))} if record.pixels else {}),
         **({"architecture": record.architecture} if record.architecture else {}),
         **({"model_notes": list(record.model_notes)} if record.model_notes else {}),
@@ -282,17 +293,21 @@ def read_run(folder: Path) -> RunRecord:
             output=str(folder.resolve().parent),
             execution=dataclasses.replace(config.execution, run_name=folder.resolve().name),
         )
-        names = ("run_hash", "data_hash", "channels", "num_classes", "resolved")
+        names = ("run_hash", "data_hash", "channels", "num_classes", "resolved", "results_version")
         later = {name: plain.get(name, "") for name in ("given_hash", "architecture")}
         notes = tuple(plain.get("model_notes", ()))
         pixels = _from_plain(PixelFacts, plain["pixels"]) if "pixels" in plain else None
         record = RunRecord(
             config=config, model_notes=notes, pixels=pixels, **later, **{name: plain[name] for name in names}
         )
-        found = identities.run_hash(config, record.data_hash, record.given_hash, record.architecture)
+        found = identities.run_hash(
+            config, record.data_hash, record.given_hash, record.architecture, record.results_version
+        )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(f"{folder / CONFIG_FILE} cannot be read by this version ({error!r})") from error
-    if plain["results_version"] == identities.RESULTS_VERSION and found != record.run_hash:
+    if record.results_version > identities.RESULTS_VERSION:
+        raise ConfigError(f"{folder} was made by a later version of this software: use that version")
+    if found != record.run_hash:
         raise _damaged(folder, f"{folder / CONFIG_FILE} is damaged: its hash does not match its identity")
     return record
 
@@ -308,15 +323,3 @@ def _from_plain(kind: Any, value: Any) -> Any:
             raise ValueError(f"unknown fields {sorted(unknown)}")
         return kind(**{name: _from_plain(hints[name], inner) for name, inner in value.items()})  # pyright: ignore[reportCallIssue]
     return tuple(value) if isinstance(value, list) else value
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that compute results."""
-    packages = ("ungan-dist", "torch", "torchvision", "numpy", "scipy")
-    found = {"python": platform.python_version()}
-    for package in packages:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found[package] = "not installed as a package"
-    return found

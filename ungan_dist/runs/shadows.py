@@ -26,7 +26,8 @@ from ungan_dist.training.engines.slot import open_slot
 from ungan_dist.training.engines.stacked import train_stacked
 from ungan_dist.training.evaluate import query
 from ungan_dist.training.factories import add_import_path
-from ungan_dist.training.models import build
+from ungan_dist.training.models import build, is_channels_last, use_memory_format
+from ungan_dist.training.precision import use_precision
 from ungan_dist.training.train import train, use_threads
 from ungan_dist.training.world import SINGLE_PROCESS, World
 
@@ -122,7 +123,9 @@ def train_shadows(unit: ShadowUnit, world: World = SINGLE_PROCESS, checkpoints: 
     sets = [pool[torch.from_numpy(membership[shadow]).to(data.device)] for shadow in unit.shadows]
     seeds = [derive_seed("shadow", unit.seed, shadow) for shadow in unit.shadows]
     models = [_fresh(unit, data, seed, world) for seed in seeds]
-    with use_threads(unit.train.num_threads):
+    channels_last = is_channels_last(models[0], unit.model, unit.train.memory_format)
+    data = dataclasses.replace(data, channels_last=channels_last)
+    with use_threads(unit.train.num_threads), use_precision(unit.train.precision):
         if unit.engine == "stacked":
             assert world.size == 1, "stacked models need a single process"
             train_stacked(models, data, sets, unit.train, seeds=seeds, checkpoint=next(iter(checkpoints), None))
@@ -161,7 +164,7 @@ def evaluate_shadows(unit: ShadowUnit, trained: Shadows) -> Float[np.ndarray, "m
     Raises:
         Diverged: A shadow model has diverged, which would spoil every likelihood ratio.
     """
-    with use_threads(unit.train.num_threads):
+    with use_threads(unit.train.num_threads), use_precision("fp32"):
         return np.stack([query(model, trained.data, trained.pool, unit.queries) for model in trained.models])
 
 
@@ -174,4 +177,5 @@ def _fresh(unit: ShadowUnit, data: Examples, seed: int, world: World) -> nn.Modu
         device=data.device,
         size=data.image_size,
     )
+    use_memory_format(model, unit.model, unit.train.memory_format)
     return use_global_statistics(model, world) if world.size > 1 and unit.train.sync_batch_norm else model

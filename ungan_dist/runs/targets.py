@@ -29,7 +29,8 @@ from ungan_dist.training.checkpoint import Checkpoint
 from ungan_dist.training.evaluate import accuracy, query
 from ungan_dist.training.factories import add_import_path
 from ungan_dist.training.given_weights import GivenWeights, load_given_weights
-from ungan_dist.training.models import build, frozen_copy
+from ungan_dist.training.models import build, frozen_copy, is_channels_last, use_memory_format
+from ungan_dist.training.precision import use_precision
 from ungan_dist.training.train import train, use_threads
 from ungan_dist.training.weights import load_weights, weights_bytes
 from ungan_dist.training.world import SINGLE_PROCESS, World
@@ -148,8 +149,15 @@ def train_target(unit: TargetUnit, world: World = SINGLE_PROCESS, checkpoint: Ch
     add_import_path(unit.code)
     data = open_examples(unit.prepared, unit.device if world.size == 1 else str(world.device), unit.fused)
     world = dataclasses.replace(world, device=data.device)
-    with use_threads(unit.train.num_threads), seed_layers(unit.method, unit.seed):
-        original, curves = _original(unit, data, world, checkpoint)
+    with (
+        use_threads(unit.train.num_threads),
+        use_precision(unit.train.precision),
+        seed_layers(unit.method, unit.seed),
+    ):
+        model = _fresh(unit, data, "original", world)
+        channels_last = is_channels_last(model, unit.model, unit.train.memory_format)
+        data = dataclasses.replace(data, channels_last=channels_last)
+        original, curves = _original(unit, model, data, world, checkpoint)
         request = _request(unit, data, original, world, checkpoint)
         unlearned, seconds = run_timed(request, unit.method_config)
         check_replicas(unlearned.model, world, unit.title)
@@ -163,7 +171,7 @@ def evaluate_target(unit: TargetUnit, target: Target) -> tuple[dict[str, bytes],
         The files to commit, by name in the run folder, and the facts for their marker.
     """
     request, model, data = target.request, target.model, target.request.data
-    with use_threads(unit.train.num_threads):
+    with use_threads(unit.train.num_threads), use_precision("fp32"):
         sets = {
             "retain": request.retain,
             "forget": request.forget,
@@ -210,6 +218,7 @@ def _fresh(unit: TargetUnit, data: Examples, purpose: str, world: World) -> nn.M
         device=data.device,
         size=data.image_size,
     )
+    use_memory_format(model, unit.model, unit.train.memory_format)
     return use_global_statistics(model, world) if world.size > 1 and unit.train.sync_batch_norm else model
 
 
@@ -226,10 +235,9 @@ def _rebuild(unit: TargetUnit, data: Examples, world: World) -> Callable[[], nn.
 
 
 def _original(
-    unit: TargetUnit, data: Examples, world: World, checkpoint: Checkpoint | None
+    unit: TargetUnit, model: nn.Module, data: Examples, world: World, checkpoint: Checkpoint | None
 ) -> tuple[nn.Module, dict[str, list[float]]]:
     """Train the original in its own unit, and load it in every other."""
-    model = _fresh(unit, data, "original", world)
     if unit.method != "original":
         path = Path(unit.run) / f"models/{unit.seed}/original.safetensors"
         if store.committed(Path(unit.run), target_marker(unit.seed, "original"), id=unit.original_id) is None:

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.modules import batchnorm
 
+from ungan_dist.training.precision import in_precision
 from ungan_dist.training.world import World
 
 # the common base class of one-, two- and three-dimensional batch norms
@@ -25,7 +26,7 @@ def forward(
     num_rows: int | None = None,
     call: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
-    """Return the outputs of a model that may be in training mode, also for a batch of one example.
+    """Return the outputs of a model in the precision of training, also in training mode for a batch of one example.
 
     One example may give a batch norm a single value per channel, whose variance is undefined. For this batch, all batch
     norms of the model then use their running statistics and leave them unchanged, as in eval mode. If only that layer
@@ -37,7 +38,7 @@ def forward(
         num_rows: size of the batch; defaults to the share's.
         call: evaluates the model; defaults to the model itself.
     """
-    call = call or model
+    call = in_precision(call or model)
     if (len(images) if num_rows is None else num_rows) != 1:  # a share of a larger batch has two rows or none
         return call(images)
     norms = [
@@ -126,6 +127,7 @@ class GlobalBatchNorm(BatchNorm):
     def forward(self, input: Float[Tensor, "share channels *space"]) -> Float[Tensor, "share channels *space"]:
         if not self.training or not self.is_shared:
             return super().forward(input)
+        dtype, input = input.dtype, input.float() if input.dtype == torch.bfloat16 else input  # statistics in float32
         rows = input.transpose(0, 1).flatten(1)  # [channels, values]
         num_values = rows.shape[1]
         mean = rows.sum(1) / max(num_values, 1)
@@ -141,7 +143,9 @@ class GlobalBatchNorm(BatchNorm):
         self._track(mean.detach(), variance.detach() * total / (total - 1))
         shape = (1, -1, *(1 for _ in input.shape[2:]))
         output = (input - mean.view(shape)) * (variance + self.eps).rsqrt().view(shape)
-        return output if self.weight is None else output * self.weight.view(shape) + self.bias.view(shape)
+        if self.weight is not None:
+            output = output * self.weight.view(shape) + self.bias.view(shape)
+        return output.to(dtype)
 
     @torch.no_grad()
     def _track(self, mean: Float[Tensor, " channels"], variance: Float[Tensor, " channels"]) -> None:

@@ -30,7 +30,7 @@ def _logits(
         yield model(images), data.labels[batch]
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def query(
     model: nn.Module, data: Examples, indices: Int[Tensor, " set"], queries: tuple[QueryView, ...]
 ) -> Float[np.ndarray, "set queries"]:
@@ -56,7 +56,7 @@ def query(
     return log_odds_of_set
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def accuracy(model: nn.Module, data: Examples, indices: Int[Tensor, " set"], world: World = SINGLE_PROCESS) -> float:
     """Return the fraction of a set that is classified correctly; the processes of a world divide the set."""
     each = _logits(model, data, indices, "plain", world)

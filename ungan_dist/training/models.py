@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ungan_dist.config.training import ModelConfig
+from ungan_dist.config.training import MemoryFormat, ModelConfig
 from ungan_dist.data.seeds import derive_seed
 from ungan_dist.training.copying import copy_model
 from ungan_dist.training.factories import call_factory, run_user_code
@@ -84,6 +84,22 @@ def build(
             model = _resnet18(channels, num_classes, cifar_stem=config.name == "resnet18_cifar")
     with run_user_code(f"the model cannot be moved to {device}: that"):
         return model.to(device)
+
+
+def use_memory_format(model: nn.Module, config: ModelConfig, memory_format: MemoryFormat) -> nn.Module:
+    """Lay out a model's weights in memory, in place, as ``train.memory_format`` requires."""
+    return model.to(memory_format=torch.channels_last) if is_channels_last(model, config, memory_format) else model
+
+
+def is_channels_last(model: nn.Module, config: ModelConfig, memory_format: MemoryFormat) -> bool:
+    """Return whether a classifier is trained in channels_last.
+
+    ``auto`` leaves a user's model as it is, because ``view`` after a convolution raises in channels_last.
+    """
+    if memory_format != "auto":
+        return memory_format == "channels_last"
+    convolutions = (one for one in model.modules() if isinstance(one, nn.Conv2d))
+    return config.factory is None and any(one.in_channels >= 3 for one in convolutions)
 
 
 def stages(model: nn.Module) -> list[nn.Module]:

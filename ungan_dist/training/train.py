@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from jaxtyping import Int
@@ -18,6 +18,7 @@ from ungan_dist.data.rows import split_pass
 from ungan_dist.errors import Diverged
 from ungan_dist.training.batch_norm import forward, local_statistics
 from ungan_dist.training.checkpoint import Checkpoint, Epochs
+from ungan_dist.training.optimizers import make_optimizer
 from ungan_dist.training.world import SINGLE_PROCESS, World
 
 
@@ -40,6 +41,17 @@ def import_compiler() -> None:
 def cosine_annealing(learning_rate: float, epoch: int, epochs: int) -> float:
     """Return the epoch's learning rate: the initial rate at epoch 0, near 0 in the last epoch."""
     return learning_rate * (1 + math.cos(math.pi * epoch / epochs)) / 2
+
+
+def make_sgd(parameters: Iterable[Tensor], config: TrainConfig) -> torch.optim.Optimizer:
+    """Create the optimizer of the training recipe."""
+    return make_optimizer(
+        torch.optim.SGD,
+        parameters,
+        lr=config.learning_rate,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+    )
 
 
 def take_step(
@@ -128,9 +140,7 @@ def train(
     Raises:
         Diverged: an epoch's loss is not a number.
     """
-    optimizer = torch.optim.SGD(
-        model.parameters(), lr=config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
-    )
+    optimizer = make_sgd(model.parameters(), config)
     model.train()
     losses: list[float] = []
     epochs = Epochs(checkpoint, world, seed, model=model, optimizer=optimizer, losses=losses)

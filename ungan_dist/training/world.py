@@ -106,7 +106,9 @@ class World:
         *sums, is_used = self._sum_flat([*gradients, *weighted, is_used])
         for parameter, gradient, count in zip(parameters, sums, is_used, strict=False):
             # check the own gradient first: reading the count would synchronise the GPU at every step
-            parameter.grad = gradient if parameter.grad is not None or float(count) else None
+            has_gradient = parameter.grad is not None or float(count)
+            # in the parameter's order of memory, in which a fused optimizer reads it
+            parameter.grad = torch.empty_like(parameter).copy_(gradient) if has_gradient else None
         for value, mean in zip(statistics, sums[len(parameters) :], strict=True):
             value.copy_(mean)
 

@@ -19,6 +19,8 @@ from ungan_dist.kernels import critic_loss, critic_sgd_step, generator_loss
 from ungan_dist.methods.request import Request, Unlearned
 from ungan_dist.methods.ungan.critic_network import init_critic
 from ungan_dist.methods.ungan.sampler import Sampler
+from ungan_dist.training.batch_norm import forward
+from ungan_dist.training.optimizers import make_optimizer
 
 
 def ungan(request: Request, config: UnGANConfig) -> Unlearned:
@@ -37,7 +39,9 @@ def ungan(request: Request, config: UnGANConfig) -> Unlearned:
         dtype=request.data.table.dtype,
         device=request.data.device,
     )
-    critic_optimizer = torch.optim.SGD(critic, lr=config.critic_learning_rate, weight_decay=config.critic_weight_decay)
+    critic_optimizer = make_optimizer(
+        torch.optim.SGD, critic, lr=config.critic_learning_rate, weight_decay=config.critic_weight_decay
+    )
     generator_optimizer = _adam(generator, config)
     fine_tuning_optimizer = generator_optimizer if config.optimizers == "shared" else _adam(generator, config)
 
@@ -134,7 +138,7 @@ def fine_tuning_step(
     """Algorithm 4: keep the accuracy of G on the retain set, and its outputs near those of Ĝ."""
     images, labels = sampler.sample_retain()
     with torch.no_grad():
-        teacher = original(images).log_softmax(1)
+        teacher = forward(original, images).log_softmax(1)
     logits = sampler.evaluate(generator, images)
     student = logits.log_softmax(1)
     # kl_div(a, b) computes KL(b ‖ a)
@@ -174,4 +178,6 @@ def count_steps(request: Request, config: UnGANConfig) -> StepCounts:
 
 
 def _adam(generator: nn.Module, config: UnGANConfig) -> torch.optim.Adam:
-    return torch.optim.Adam(generator.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    return make_optimizer(
+        torch.optim.Adam, generator.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+    )

@@ -17,7 +17,9 @@ from ungan_dist.kernels import CriticOptions, critic_loss, generator_loss, log_o
 from ungan_dist.methods.request import Request, Unlearned
 from ungan_dist.methods.ungan.critic_network import init_critic
 from ungan_dist.methods.ungan.energy import energy_distance
+from ungan_dist.training.batch_norm import forward
 from ungan_dist.training.batch_stream import BatchStream
+from ungan_dist.training.optimizers import make_optimizer
 from ungan_dist.training.train import take_step
 
 
@@ -52,8 +54,8 @@ class _JointStep:
         largest = config.forget_batch_size or 8 * self.batch_size
         self._num_forget = min(len(request.forget), largest)
         self.generator = request.copy_original()
-        self._optimizer = torch.optim.Adam(
-            self.generator.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        self._optimizer = make_optimizer(
+            torch.optim.Adam, self.generator.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
         self._streams = {
             name: BatchStream(
@@ -89,11 +91,11 @@ class _JointStep:
         labels = request.data.labels[forget.indices]  # of all rows: a distance needs every one
         retain, forget = world.share(retain), world.share(forget)
         images = gather_rows(request.data, retain)
-        outputs = self.generator(torch.cat([images, gather_rows(request.data, forget)]))
+        outputs = forward(self.generator, torch.cat([images, gather_rows(request.data, forget)]), num_rows=num_rows)
         logits, forget_logits = outputs.split([len(retain), len(forget)])
         labels_of_retain = request.data.labels[retain.indices]
         with torch.no_grad():
-            teacher = request.original(images).log_softmax(1)
+            teacher = forward(request.original, images).log_softmax(1)
 
         def fine_tuning() -> Tensor:
             divergence = functional.kl_div(teacher, logits.log_softmax(1), reduction="batchmean", log_target=True)
@@ -132,7 +134,7 @@ class _JointStep:
         parts: list[Tensor] = []
         with torch.no_grad():
             for indices in request.unseen.split(self.batch_size):
-                own = request.original(gather(data, request.world.share(indices)))
+                own = forward(request.original, gather(data, request.world.share(indices)))
                 logits = request.world.gather(own, len(indices))
                 parts.append(log_odds(logits[None], data.labels[indices], impl="reference")[0])
         return torch.cat(parts), data.labels[request.unseen]
@@ -161,7 +163,7 @@ class _Critic:
             dtype=table.dtype,
             device=table.device,
         )
-        self._optimizer = torch.optim.Adam(self._weights, lr=config.critic_learning_rate)
+        self._optimizer = make_optimizer(torch.optim.Adam, self._weights, lr=config.critic_learning_rate)
         self._generator = torch.Generator().manual_seed(derive_seed("ungan joint critic draws", request.seed))
         self._num_steps = torch.zeros((), dtype=torch.int64)
 

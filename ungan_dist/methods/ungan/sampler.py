@@ -77,7 +77,7 @@ class Sampler:
             logits = self._logits_of_unseen()[rows.indices]
         else:
             with torch.no_grad():
-                logits = self._request.original(self._images(rows))
+                logits = forward(self._request.original, self._images(rows))
         return self._critic_input(logits, rows)
 
     def sample_retain(self) -> tuple[Float[Tensor, "batch channels height width"], Int[Tensor, " batch"]]:
@@ -160,7 +160,7 @@ class Sampler:
             logits = data.table.new_full((len(data.labels), data.num_classes), torch.nan)
             with torch.no_grad():
                 for indices in request.unseen.split(self._batch_size):
-                    own = request.original(gather(data, request.world.share(indices)))
+                    own = forward(request.original, gather(data, request.world.share(indices)))
                     logits[indices] = request.world.gather(own, len(indices))
             self._original_logits = logits
         return self._original_logits

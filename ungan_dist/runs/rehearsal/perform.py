@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -21,7 +22,8 @@ from ungan_dist.runs.rehearsal.methods import rehearse_methods
 from ungan_dist.training.evaluate import BATCH_SIZE
 from ungan_dist.training.factories import add_import_path
 from ungan_dist.training.given_weights import GivenWeights, load_given_weights
-from ungan_dist.training.models import build, frozen_copy
+from ungan_dist.training.models import build, frozen_copy, is_channels_last, use_memory_format
+from ungan_dist.training.precision import use_precision
 from ungan_dist.training.rehearsal.building import check_build, check_copies, check_saved, find_unseeded_draws
 from ungan_dist.training.rehearsal.evaluation import Evaluated, check_evaluation
 from ungan_dist.training.rehearsal.steps import MAX_BATCH, check_captured, check_stacked, check_training, smallest_batch
@@ -87,7 +89,7 @@ def perform(rehearsal: Rehearsal, stage_file: Path) -> Findings:
     start = time.perf_counter()
     torch.set_num_threads(1)
     try:
-        with use_threads(rehearsal.train.num_threads):
+        with use_threads(rehearsal.train.num_threads), use_precision(rehearsal.train.precision):
             notes, evaluated = _check(rehearsal, begin)
     except ValueError as error:
         return Findings(error=str(error))
@@ -113,12 +115,15 @@ def _check(rehearsal: Rehearsal, begin: Callable[[str], None]) -> tuple[list[str
     (_, height, width, channels), num_classes = rehearsal.images.shape, rehearsal.num_classes
 
     def new_model(seed: int) -> nn.Module:
-        return build(
+        model = build(
             rehearsal.model, channels=channels, num_classes=num_classes, seed=seed, device=device, size=(height, width)
         )
+        return use_memory_format(model, rehearsal.model, train.memory_format)
 
     rebuild = None if rehearsal.model.factory is None else functools.partial(new_model, 3)
     model, notes = check_build(new_model, device)
+    channels_last = is_channels_last(model, rehearsal.model, train.memory_format)
+    data = dataclasses.replace(data, channels_last=channels_last)
     retain, forget, unseen = (
         torch.from_numpy(rehearsal.sets[name]).to(device) for name in ("retain", "forget", "unseen")
     )

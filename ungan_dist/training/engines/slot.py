@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +22,7 @@ from ungan_dist.errors import Diverged
 from ungan_dist.training.checkpoint import Checkpoint, Epochs
 from ungan_dist.training.engines.capture import NUM_WATCHED, CapturedSteps
 from ungan_dist.training.engines.passes import make_step, read_ahead, read_rows, take_rows, without_fused_crops
-from ungan_dist.training.models import build
+from ungan_dist.training.models import build, is_channels_last, use_memory_format
 from ungan_dist.training.train import cosine_annealing
 from ungan_dist.training.world import SINGLE_PROCESS
 
@@ -219,4 +220,7 @@ def open_slot(
         )
         for _ in range(num_places)
     ]
-    return Slot(models, data, config, set_size)
+    for one in models:
+        use_memory_format(one, model, config.memory_format)
+    channels_last = is_channels_last(models[0], model, config.memory_format)
+    return Slot(models, dataclasses.replace(data, channels_last=channels_last), config, set_size)

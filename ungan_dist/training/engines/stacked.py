@@ -17,7 +17,7 @@ from ungan_dist.data.rows import split_pass
 from ungan_dist.training.batch_norm import forward
 from ungan_dist.training.checkpoint import Checkpoint, Epochs
 from ungan_dist.training.copying import copy_model
-from ungan_dist.training.train import cosine_annealing
+from ungan_dist.training.train import cosine_annealing, make_sgd
 from ungan_dist.training.world import SINGLE_PROCESS
 
 
@@ -47,9 +47,7 @@ def train_stacked(
         raise ValueError(f"stacked models need sets of one size, got {sorted({len(members) for members in indices})}")
     skeleton = copy_model(models[0]).train().to("meta")
     parameters, buffers = stack_module_state(models)
-    optimizer = torch.optim.SGD(
-        list(parameters.values()), lr=config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
-    )
+    optimizer = make_sgd(parameters.values(), config)
 
     def single_loss(
         weights: dict[str, Tensor], statistics: dict[str, Tensor], images: Tensor, labels: Tensor

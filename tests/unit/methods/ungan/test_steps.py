@@ -104,7 +104,9 @@ def test_the_control_without_adversary_only_fine_tunes(inclusive: bool) -> None:
     unlearned = ungan(make_request(), control)
     given = make_request()
     generator, draws = copy.deepcopy(given.original).requires_grad_().train(), Sampler(given, control)
-    optimizer = torch.optim.Adam(generator.parameters(), lr=control.learning_rate, weight_decay=control.weight_decay)
+    optimizer = torch.optim.Adam(
+        generator.parameters(), lr=control.learning_rate, weight_decay=control.weight_decay, fused=True
+    )
     for _ in range(12 if inclusive else 6):
         fine_tuning_step(generator, given.original, draws, optimizer, control)
     assert torch.equal(flatten_state(unlearned), flatten_state(Unlearned(model=generator, curves={})))

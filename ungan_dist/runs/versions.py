@@ -1,0 +1,46 @@
+"""Versions of everything that computes results: packages, and on a GPU its name, driver and cuDNN."""
+
+from __future__ import annotations
+
+import functools
+import platform
+import re
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+PACKAGES = ("ungan-dist", "torch", "torchvision", "triton", "numpy", "scipy")
+_DRIVER = Path("/proc/driver/nvidia/version")
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages, and of the GPU if torch can use one."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "not installed as a package"
+    return found | (_gpu() if torch.cuda.is_available() else {})
+
+
+def _gpu() -> dict[str, str]:
+    """Describe the GPU; devices of one process are taken to be alike."""
+    major, minor = torch.cuda.get_device_capability()
+    return {
+        "GPU": f"{torch.cuda.get_device_name()} (sm_{major}{minor})",
+        "driver": read_driver_version(_DRIVER),
+        "CUDA": str(torch.version.cuda),
+        "cuDNN": str(torch.backends.cudnn.version()),
+    }
+
+
+def read_driver_version(path: Path) -> str:
+    """Read the version of NVIDIA's driver from the file in which the kernel shows it."""
+    try:
+        found = re.search(r"Kernel Module.*?\b(\d+\.[\d.]+)\b", path.read_text())
+    except OSError:
+        found = None
+    return found[1] if found else "unknown"
