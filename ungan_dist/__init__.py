@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ungan_dist.config.audit import AuditConfig as AuditConfig
     from ungan_dist.launch import audit as audit
     from ungan_dist.loading import load as load
+    from ungan_dist.loading import load_p_values as load_p_values
     from ungan_dist.loading import preprocess as preprocess
     from ungan_dist.unlearning import ForgetData as ForgetData
     from ungan_dist.unlearning import unlearn as unlearn
@@ -26,11 +27,12 @@ _HOMES = {
     "audit": "ungan_dist.launch",
     "ForgetData": "ungan_dist.unlearning",
     "load": "ungan_dist.loading",
+    "load_p_values": "ungan_dist.loading",
     "preprocess": "ungan_dist.loading",
     "unlearn": "ungan_dist.unlearning",
 }
 
-__all__ = ["AuditConfig", "ForgetData", "Report", "audit", "load", "preprocess", "recipes", "unlearn"]
+__all__ = ["AuditConfig", "ForgetData", "Report", "audit", "load", "load_p_values", "preprocess", "recipes", "unlearn"]
 
 
 def __getattr__(name: str) -> Any:

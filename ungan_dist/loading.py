@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor, nn
 
+    from ungan_dist.attack.records import RecordPValues
     from ungan_dist.training.own_model import GivenModel
 
 
@@ -77,6 +78,37 @@ def load(
     except ValueError as error:
         # the user's code or weights may have changed
         raise ConfigError(str(error)) from error
+
+
+def load_p_values(run: str | Path, method: str, *, seed: int = 0) -> RecordPValues:
+    """Measure the membership p value of each forget example of a finished run, from its stored log-odds.
+
+    Nothing is trained and nothing is written. The result names examples, so it is personal data.
+
+    Args:
+        run: The run folder, or ``RUN/reports/NAME``. Its data must be readable.
+        method: The method's name on the command line, for example ``"ungan"``.
+        seed: The audit seed.
+
+    Raises:
+        ConfigError: this is not a run folder, the run was purged, or it has no such result.
+
+    Examples:
+        >>> found = load_p_values("runs/digits-0123abcd", "ungan")  # doctest: +SKIP
+        >>> dict(zip(found.ids, found.p))  # doctest: +SKIP
+    """
+    from ungan_dist.runs.plan import reopen_plan
+    from ungan_dist.runs.progress import silent
+    from ungan_dist.runs.reporting import build_report
+
+    folder, place = split_place(Path(run))
+    report = build_report(reopen_plan(read_run(folder), place), [], silent)
+    there = {(item.method, item.seed): item.p_values for item in report.evidence}
+    found = there.get((method, seed))
+    if found is None:
+        names = sorted({f"{one} (seed {number})" for one, number in there})
+        raise ConfigError(f"{folder} has no result of {method!r} for seed {seed}; it has {', '.join(names)}")
+    return found
 
 
 def preprocess(run: str | Path, pictures: np.ndarray | Tensor | Image | Sequence[Image]) -> Tensor:

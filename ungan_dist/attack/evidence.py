@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from ungan_dist.attack.arrays import to_numpy
+from ungan_dist.attack.records import RecordPValues
 from ungan_dist.attack.summary import summarise, to_html
 from ungan_dist.config.methods import TITLES
 
@@ -39,6 +40,8 @@ class Evidence:
     """Mean loss per epoch or round, by name of the loss."""
     unlearning_seconds: float
     """T_U: time of the unlearning alone, with the device synchronised at both ends."""
+    p_values: RecordPValues | None = None
+    """Membership p value of each forget example."""
 
     def __post_init__(self) -> None:
         for name in ("log_odds", "log_odds_unseen", "scores", "retain", "forget", "non_members"):
@@ -90,6 +93,8 @@ class Row:
     tpr_at_fpr_flipped: dict[str, Interval | str]
     """The same with negated scores: forget examples that look less like members than non-members do."""
     verdict: Verdict
+    low_p_values: dict[str, list[float]] = field(default_factory=dict)
+    """Share of forget examples whose membership p value is at most the key, per seed. By chance it equals the key."""
     loss: dict[str, Interval] = field(default_factory=dict)
     """Accuracy of Retrain (of the original without Retrain) minus the model's, on ``retain`` and ``test``; 90 %."""
     utility: Utility = ""
@@ -136,6 +141,8 @@ class ForgetExample:
     png: bytes
     scores: dict[str, float]
     """LiRA's log-likelihood ratio by row title, higher = member."""
+    p_values: dict[str, tuple[float, float, float]] = field(default_factory=dict)
+    """Membership p value and its 95 % interval, by row title."""
 
 
 @dataclass(frozen=True, kw_only=True)

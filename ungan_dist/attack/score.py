@@ -32,6 +32,8 @@ from ungan_dist.data.seeds import derive_seed
 
 FURTHER_FNR = 0.001
 """Reported in addition to the headline false negative rate if there are enough retain examples."""
+P_LEVELS = (0.05, 0.01)
+"""Levels at which the membership p values of single forget examples are counted."""
 LEVEL = 0.95
 """Confidence level of each cell's interval."""
 VERDICT_LEVEL = 0.90
@@ -82,11 +84,14 @@ def score_rows(evidence: Sequence[Evidence], attack: AttackConfig, *, num_test: 
     few = {method for method, seeds in seeds_of.items() if len(seeds) < SEEDS_FOR_T}
     resamples = _resample([item for item in evidence if item.method in few], cells, attack, num_test)
     sizes = {"retain": min(len(item.retain) for item in evidence), "test": num_test or 0}
+    rows = [_row(method, seeds_of, cells, resamples, influences, attack) for method in seeds_of]
     return [
         replace(
-            _row(method, seeds_of, cells, resamples, influences, attack), loss=_losses(method, seeds_of, cells, sizes)
+            row,
+            loss=_losses(row.method, seeds_of, cells, sizes),
+            low_p_values=_count_low_p_values([item for item in evidence if item.method == row.method]),
         )
-        for method in seeds_of
+        for row in rows
     ]
 
 
@@ -137,6 +142,11 @@ def _gap(method: str, seeds_of: dict[str, list[int]], influences: dict[Key, Infl
         for seed in common or seeds_of[method]
     ]
     return gap_interval(gaps, VERDICT_LEVEL, num_models=2 if common else 1)
+
+
+def _count_low_p_values(evidence: Sequence[Evidence]) -> dict[str, list[float]]:
+    found = [item.p_values.p for item in sorted(evidence, key=lambda item: item.seed) if item.p_values is not None]
+    return {str(level): [float((p <= level).mean()) for p in found] for level in P_LEVELS if found}
 
 
 def _losses(

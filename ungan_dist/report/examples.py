@@ -9,6 +9,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from ungan_dist.attack.evidence import Evidence, ForgetExample
+from ungan_dist.attack.records import RecordPValues
 from ungan_dist.config.methods import TITLES
 from ungan_dist.data.sources.source import Source
 from ungan_dist.data.split import Split
@@ -28,9 +29,19 @@ def select_forget_examples(source: Source, split: Split, evidence: list[Evidence
             label=source.class_names[source.labels[split.pool[position]]],
             png=_png(source.images[split.pool[position]]),
             scores={TITLES.get(name, name): float(item.scores[position]) for name, item in items.items()},
+            p_values={
+                TITLES.get(name, name): _p_value(item.p_values, int(np.flatnonzero(forget == position)[0]))
+                for name, item in items.items()
+                if item.p_values is not None
+            },
         )
         for position in surest
     ]
+
+
+def _p_value(found: RecordPValues, index: int) -> tuple[float, float, float]:
+    p, low, high = (float(values[index]) for values in (found.p, found.low, found.high))
+    return p, low, high
 
 
 def _png(pixels: UInt8[np.ndarray, "height width channels"]) -> bytes:

@@ -30,6 +30,7 @@ from ungan_dist.report.cells import (
 from ungan_dist.report.conclusions import (
     LIMITS,
     NOT_TESTED,
+    describe_low_p_values,
     describe_power,
     explain_table,
     list_caveats,
@@ -79,6 +80,7 @@ def render_page(report: Report, drawings: list[Drawing]) -> str:
         verdict_group=VERDICT_GROUP,
         groups=_group_columns(report),
         conclusions=write_conclusions(report),
+        low_p_values=describe_low_p_values(report),
         omitted=explain_omitted_columns(report),
         explanations=explain_table(report),
         caveats=list_caveats(report),

@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Int
 
 from ungan_dist import store
 from ungan_dist.attack.evidence import Evidence, Failure, Report
-from ungan_dist.attack.lira import ShadowFits, fit_shadows, resolve_variance
+from ungan_dist.attack.lira import Moments, ShadowFits, compute_moments, fit_shadows, resolve_variance
 from ungan_dist.attack.metrics import auc
+from ungan_dist.attack.records import RecordPValues, measure_p_values
 from ungan_dist.attack.score import score_rows
 from ungan_dist.attack.verdicts import judge_rows
 from ungan_dist.config.attack import MIN_SHADOWS
@@ -66,11 +69,13 @@ def build_report(plan: Plan, failures: list[Failed], on_progress: progress.Progr
         mode=attack.mode,
         sigma_floor=attack.sigma_floor,
     )
+    forget = np.unique(np.concatenate([unit.draw.forget for unit in targets]))
+    outs = compute_moments(log_odds[:, forget].mean(2, dtype=np.float64), ~membership[:, forget])
     del log_odds
     stage = progress.Stage("scoring", len(targets), on_progress)
     evidence: list[Evidence] = []
     for unit in sorted(targets, key=lambda unit: (config.methods.index(unit.method), unit.seed)):
-        evidence.append(_evidence(plan, unit, fits))
+        evidence.append(_evidence(plan, unit, fits, _OutModels(forget, outs)))
         stage.advance()
     reasons = {failure.unit.id: f": {failure.error}" for failure in failures}
     absent = [f"{unit.title}{reasons.get(unit.id, '')}" for unit in waiting]
@@ -144,7 +149,20 @@ def _describe_failure(failure: Failed) -> Failure:
     )
 
 
-def _evidence(plan: Plan, unit: TargetUnit, fits: ShadowFits) -> Evidence:
+class _OutModels(NamedTuple):
+    """Moments of the OUT models' log-odds on every example that some seed forgets."""
+
+    positions: Int[np.ndarray, " forget"]
+    moments: Moments
+
+    def p_values(self, plan: Plan, unit: TargetUnit, log_odds: np.ndarray) -> RecordPValues:
+        forget = unit.draw.forget
+        chosen = np.searchsorted(self.positions, forget)
+        moments = Moments(*(values[chosen] for values in self.moments))
+        return measure_p_values(log_odds[forget].mean(1, dtype=np.float64), moments, plan.split.pool[forget])
+
+
+def _evidence(plan: Plan, unit: TargetUnit, fits: ShadowFits, out: _OutModels) -> Evidence:
     facts = read_facts(unit)
     assert facts is not None
     target = store.read_array(plan.folder / unit.log_odds_file)
@@ -160,6 +178,7 @@ def _evidence(plan: Plan, unit: TargetUnit, fits: ShadowFits) -> Evidence:
         non_members=unit.draw.non_members,
         curves=facts["curves"],
         unlearning_seconds=facts["unlearning_seconds"],
+        p_values=out.p_values(plan, unit, target),
     )
 
 

@@ -1,0 +1,69 @@
+"""Membership p values of single forget examples, for people who ask about one record and not about a set.
+
+The null hypothesis is that the model was never trained on the example. Its log-odds are then a draw of the same
+Gaussian as those of the OUT shadow models. The p value is the chance that such a draw is at least as high.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64, Int
+from scipy.stats import norm
+from scipy.stats import t as student_t
+
+from ungan_dist.attack.lira import Moments
+
+LEVEL = 0.95
+"""Confidence level of the interval of a p value."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordPValues:
+    """P values of the forget examples of one method and seed, in the order of the forget set."""
+
+    ids: Int[np.ndarray, " forget"]
+    """Index of each example in the data set: personal data."""
+    p: Float64[np.ndarray, " forget"]
+    """Exact for Gaussian log-odds at every number of shadow models: Student's t prediction from the OUT models."""
+    low: Float64[np.ndarray, " forget"]
+    high: Float64[np.ndarray, " forget"]
+    """95 % interval of the p value that endless shadow models would give."""
+    num_out: Int[np.ndarray, " forget"]
+    """OUT shadow models of each example."""
+
+
+def measure_p_values(
+    target: Float64[np.ndarray, " forget"], out: Moments, ids: Int[np.ndarray, " forget"]
+) -> RecordPValues:
+    """Compare a model's log-odds with those of the shadow models that never had the example.
+
+    Args:
+        target: log-odds of the model, mean over the queries.
+        out: moments of the OUT models' log-odds, of at least two models each.
+        ids: index of each example in the data set.
+
+    Source: the one-sided test of offline LiRA (Carlini et al. 2022); for the interval, the approximation of the
+    noncentral t distribution by Johnson & Welch (1940), which needs no search.
+
+    Examples:
+        >>> out = Moments(np.array([8]), np.array([1.0]), np.array([7.0]))  # mean 1, standard deviation 1
+        >>> found = measure_p_values(np.array([3.0]), out, ids=np.array([17]))
+        >>> round(found.p[0], 3), round(found.low[0], 3), round(found.high[0], 3)
+        (0.051, 0.0, 0.218)
+    """
+    freedom = out.num_values - 1
+    deviation = np.sqrt(out.squares / freedom)
+    # models that all agree to the last bit have no spread; then only an equal target is no surprise
+    distance = (target - out.mean) / np.maximum(deviation, 1e-12)
+    statistic = np.sqrt(out.num_values) * distance
+    center = statistic * (1 - 1 / (4 * freedom))
+    margin = float(norm.ppf((1 + LEVEL) / 2)) * np.sqrt(1 + statistic**2 / (2 * freedom))
+    return RecordPValues(
+        ids=ids,
+        p=student_t.sf(distance / np.sqrt(1 + 1 / out.num_values), freedom),
+        low=norm.sf((center + margin) / np.sqrt(out.num_values)),
+        high=norm.sf((center - margin) / np.sqrt(out.num_values)),
+        num_out=out.num_values,
+    )
