@@ -33,7 +33,7 @@ test-rest: $(READY)
 chaos: $(READY)  ## run faults at full size: ten minutes or more
 	$(PYTEST) -m chaos
 
-check: $(READY) docs  ## run ruff, basedpyright and import contracts, build the documentation, compile every kernel for sm_80 and sm_90
+check: $(READY) docs  ## run ruff, basedpyright and import contracts, build the documentation, compile every kernel for sm_80, sm_90 and sm_100
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/basedpyright

@@ -7,7 +7,7 @@ from ungan_dist.kernels.blocks import table_hash
 from ungan_dist.kernels.critic import cramer_surrogate, critic_loss, critic_sgd_step, generator_loss, gradient_penalty
 from ungan_dist.kernels.critic.obstacles import find_critic_obstacle, find_options_obstacle
 from ungan_dist.kernels.critic.options import CriticOptions
-from ungan_dist.kernels.energy_distance import energy_distance
+from ungan_dist.kernels.energy_distance import energy_distance, energy_distance_1d
 from ungan_dist.kernels.impl import Implementation, find_obstacle, resolve
 from ungan_dist.kernels.log_odds import log_odds
 
@@ -18,6 +18,7 @@ __all__ = [
     "critic_loss",
     "critic_sgd_step",
     "energy_distance",
+    "energy_distance_1d",
     "find_critic_obstacle",
     "find_obstacle",
     "find_options_obstacle",

@@ -23,8 +23,11 @@ from triton.compiler import ASTSource
 from ungan_dist.kernels import blocks
 from ungan_dist.kernels.blocks import Blocks
 
-SHARED_LIMIT = {80: 163 * 1024, 90: 227 * 1024}
-"""Maximum shared memory per block in bytes, on A100 and H100/H200."""
+SHARED_LIMIT = {80: 163 * 1024, 90: 227 * 1024, 100: 227 * 1024}
+"""Maximum shared memory per block in bytes, on A100, H100/H200 and B200."""
+
+REGISTERS = 64 * 1024
+"""Registers of one multiprocessor, on each of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +42,7 @@ class Variant:
     num_warps: int
     num_stages: int = 2
     max_registers: int | None = None
+    min_resident: int = 1
     sizes_of_16: bool = False
     """Sizes are multiples of 16, for which Triton compiles another version with wider loads."""
 
@@ -58,6 +62,12 @@ class Compiled:
     stack_bytes: int
     registers: int
 
+    @property
+    def num_resident(self) -> int:
+        """Number of blocks whose registers fit on one multiprocessor; a warp gets them in units of 8 a thread."""
+        per_thread = -(-self.registers // 8) * 8
+        return REGISTERS // (per_thread * 32 * self.variant.num_warps)
+
     def find_violation(self) -> str | None:
         """Return the exceeded limit, or None."""
         limit = SHARED_LIMIT[self.architecture]
@@ -65,10 +75,15 @@ class Compiled:
             return f"sm_{self.architecture} {self.variant}: {self.shared_bytes} bytes of shared memory exceed {limit}"
         if self.stack_bytes:
             return f"sm_{self.architecture} {self.variant}: {self.stack_bytes} bytes of registers spill to the stack"
+        if self.num_resident < self.variant.min_resident:
+            return (
+                f"sm_{self.architecture} {self.variant}: {self.registers} registers leave room for "
+                f"{self.num_resident} blocks, fewer than {self.variant.min_resident}"
+            )
         return None
 
 
-FLOAT32 = {"loss", "row_loss", "partial", "flat", "table", "log_odds", "arriving"}
+FLOAT32 = {"values", "sums", "loss", "row_loss", "partial", "flat", "table", "log_odds", "arriving"}
 """Pointers that are float32 for every type of operand."""
 REALS = ("surrogate_scale", "penalty_scale", "scale", "weight", "learning_rate", "weight_decay")
 SCALARS = dict.fromkeys(REALS, "fp32") | {"seed": "i64"}
@@ -83,6 +98,7 @@ POINTERS = {
     "mean_kernel": "x y centre:fp32 partial",
     "slope_kernel": "x y centre:fp32 out:fp32",
     "log_odds_kernel": "logits labels:i64 log_odds",
+    "group_kernel": "values groups:i64 sums",
     "augment_kernel": "images:u8 indices:i64 table out",
 }
 
@@ -96,7 +112,7 @@ def variants() -> Iterator[Variant]:
 
 
 def _variants_of_any_size() -> Iterator[Variant]:
-    for dtype, precision in (("fp32", "tf32x3"), ("fp32", "ieee"), ("fp32", "tf32"), ("bf16", "tf32")):
+    for dtype, precision in (("fp32", "tf32x3"), ("fp32", "ieee"), ("bf16", "tf32")):
         yield with_dots("critic.fused_rows", "embed_kernel", dtype, precision, blocks.CRITIC_ROWS)
         for input_gradient in (True, False):
             yield with_dots(
@@ -109,11 +125,12 @@ def _variants_of_any_size() -> Iterator[Variant]:
                 CRITIC=of_critic, SQUARED=of_critic, GRADIENT=True,
             )  # fmt: skip
         for direct in (True, False):
+            distance = blocks.DISTANCE_DIRECT if direct else blocks.DISTANCE_DOTS
             fixed = {"SPLITS": 8, "DIRECT": direct, "CENTRED": dtype == "fp32"}
-            yield with_dots("energy_distance.fused_pairs", "mean_kernel", dtype, precision, blocks.DISTANCE, **fixed)
+            yield with_dots("energy_distance.fused_pairs", "mean_kernel", dtype, precision, distance, **fixed)
             for first, dim in itertools.product((True, False), (16, 32) if direct else (32,)):
                 yield with_dots(
-                    "energy_distance.fused_pairs", "slope_kernel", dtype, precision, blocks.DISTANCE,
+                    "energy_distance.fused_pairs", "slope_kernel", dtype, precision, distance,
                     FIRST=first, FEATURES=blocks.select_distance_columns(dim), **fixed,
                 )  # fmt: skip
         for table in (blocks.CRITIC_WEIGHTS_NARROW, blocks.CRITIC_WEIGHTS_WIDE):
@@ -127,6 +144,12 @@ def _variants_of_any_size() -> Iterator[Variant]:
                 module="critic.fused_terms", kernel="surrogate_kernel", dtype=dtype, num_warps=table.num_warps,
                 constants={"GENERATOR": generator, "ROWS": table.rows, "COLUMNS": table.columns},
             )  # fmt: skip
+    table = blocks.DISTANCE_GROUPS
+    yield Variant(
+        module="energy_distance.fused_groups", kernel="group_kernel", dtype="fp32", num_warps=table.num_warps,
+        num_stages=table.num_stages, min_resident=table.min_resident,
+        constants={"SPLITS": 8, "ROWS": table.rows, "COLUMNS": table.columns},
+    )  # fmt: skip
     for dtype in ("fp32", "bf16", "fp16"):
         yield Variant(
             module="log_odds.fused", kernel="log_odds_kernel", dtype=dtype,
@@ -158,6 +181,7 @@ def with_dots(module: str, kernel: str, dtype: str, precision: str, table: Block
         num_warps=table.num_warps,
         num_stages=table.num_stages,
         max_registers=table.max_registers,
+        min_resident=table.min_resident,
     )
 
 
@@ -165,7 +189,7 @@ def compile_variant(variant: Variant, architecture: int) -> Compiled:
     """Compile one variant for buffers aligned to 16 bytes, as torch's are."""
     module = __import__(f"ungan_dist.kernels.{variant.module}", fromlist=[variant.kernel])
     kernel = getattr(module, variant.kernel)
-    types = dict(name.split(":") if ":" in name else (name, "") for name in POINTERS[variant.kernel].split())
+    types = {name.partition(":")[0]: name.partition(":")[2] for name in POINTERS[variant.kernel].split()}
     signature: dict[str, str] = {}
     for name in kernel.arg_names:
         if name in variant.constants:
@@ -222,7 +246,7 @@ def _compile(work: tuple[Variant, int]) -> Compiled:
 
 def main() -> int:
     """Compile all variants on every core; return 1 if any exceeds a limit, else 0."""
-    if triton.knobs.runtime.interpret:
+    if triton.knobs.runtime.interpret:  # pyright: ignore[reportAttributeAccessIssue]
         raise ValueError("compile_check cannot run in Triton's interpreter: unset TRITON_INTERPRET")
     work = [(variant, architecture) for variant in variants() for architecture in SHARED_LIMIT]
     violations = 0
@@ -231,7 +255,7 @@ def main() -> int:
             if "-v" in sys.argv:
                 print(
                     f"sm_{compiled.architecture} {compiled.variant}: {compiled.shared_bytes} B shared, "
-                    f"{compiled.registers} registers, {compiled.stack_bytes} B of stack"
+                    f"{compiled.registers} registers, {compiled.num_resident} blocks, {compiled.stack_bytes} B of stack"
                 )
             violation = compiled.find_violation()
             if violation is not None:

@@ -19,6 +19,7 @@ FUSED = frozenset(
         "critic_loss",
         "critic_sgd_step",
         "energy_distance",
+        "energy_distance_1d",
         "generator_loss",
         "gather_augmented",
         "gradient_penalty",

@@ -6,7 +6,7 @@ import torch
 import triton
 from torch import Tensor
 
-from ungan_dist.kernels.blocks import DIRECT_DIM, DISTANCE, select_distance_columns
+from ungan_dist.kernels.blocks import DIRECT_DIM, select_distance_blocks, select_distance_columns
 from ungan_dist.kernels.energy_distance.fused_pairs import mean_kernel, slope_kernel
 from ungan_dist.kernels.gradients import multiply_rows
 
@@ -97,7 +97,7 @@ def _slopes(x: Tensor, y: Tensor, centre: Tensor, unbiased: bool, precision: str
 def _plan(x: Tensor, y: Tensor, precision: str) -> tuple[dict[str, int | str | bool | None], int, int]:
     """Choose the kernels' constants, the number of row blocks, and the number of splits of the column blocks."""
     dim = x.shape[1]
-    blocks = DISTANCE
+    blocks = select_distance_blocks(dim)
     grid = triton.cdiv(len(x), blocks.rows)
     splits = min(8, triton.cdiv(MIN_PROGRAMS, grid), triton.cdiv(max(len(x), len(y)), blocks.columns))
     constants: dict[str, int | str | bool | None] = {

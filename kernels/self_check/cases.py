@@ -12,7 +12,7 @@ from torch import Tensor
 from ungan_dist.kernels.augment import gather_augmented
 from ungan_dist.kernels.critic import critic_loss, critic_sgd_step, generator_loss
 from ungan_dist.kernels.critic.options import CriticOptions
-from ungan_dist.kernels.energy_distance import energy_distance
+from ungan_dist.kernels.energy_distance import energy_distance, energy_distance_1d
 from ungan_dist.kernels.impl import Impl
 from ungan_dist.kernels.log_odds import log_odds
 
@@ -158,6 +158,21 @@ def _energy_distance(shapes: Mapping[str, Any], draws: _Draws) -> Case:
     return Case(run=run, inputs=(x, y))
 
 
+def _energy_distance_1d(shapes: Mapping[str, Any], draws: _Draws) -> Case:
+    num_groups = shapes["groups"]
+    first, second = draws.normal(shapes["first"]), draws.normal(shapes["second"], mean=1.0)
+    of_first, of_second = (draws.integers(num_groups, shapes[name]) for name in ("first", "second"))
+
+    def run(impl: Impl, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        def mean(leaves: Sequence[Tensor], _: Sequence[Tensor]) -> Tensor:
+            x, y = leaves
+            return energy_distance_1d(x, y, of_first, of_second, num_groups=num_groups, impl=impl).mean()
+
+        return tuple(_with_gradients(mean, inputs, ()))
+
+    return Case(run=run, inputs=(first, second))
+
+
 def _gather_augmented(shapes: Mapping[str, Any], draws: _Draws) -> Case:
     height, width, channels, batch = (shapes[name] for name in ("height", "width", "channels", "batch"))
     table = draws.normal(256, channels)
@@ -192,6 +207,7 @@ _CASES: dict[str, Callable[[Mapping[str, Any], _Draws], Case]] = {
     "critic_loss": _critic_loss,
     "critic_sgd_step": _critic_sgd_step,
     "energy_distance": _energy_distance,
+    "energy_distance_1d": _energy_distance_1d,
     "gather_augmented": _gather_augmented,
     "generator_loss": _generator_loss,
     "log_odds": _log_odds,

@@ -23,7 +23,9 @@ OPTIONS = [
         "--attack.fnr",
         "0.1",
         "--methods",
-        "original,retrain,ungan",
+        "original,retrain,ungan,ungan_joint",
+        "--ungan-joint.epochs",
+        "1",
         "--num-seeds",
         "1",
     ),
@@ -57,7 +59,7 @@ def test_a_run_reaches_every_fused_kernel(tmp_path: Path, monkeypatch: pytest.Mo
     assert report.status == "COMPLETE"
     assert set(launches) == {
         *("embed_kernel", "critic_kernel", "backward_kernel", "surrogate_kernel", "weights_kernel"),
-        *("reduce_kernel", "descend_kernel", "log_odds_kernel", "augment_kernel"),
+        *("reduce_kernel", "descend_kernel", "log_odds_kernel", "augment_kernel", "group_kernel"),
     }
     assert launches["descend_kernel"] == launches["critic_kernel"]
     kernels: Any = report.resolved["kernels"]
@@ -84,6 +86,9 @@ def test_on_a_cpu_auto_is_the_reference_and_plan_says_why(tmp_path: Path, monkey
     """Also where the interpreter could run every kernel."""
     launches = count_launches(monkeypatch)
     planned = run_command("plan", "digits", *OPTIONS, "--output", tmp_path, "--no-probe")
-    assert "critic_loss, critic_sgd_step, gather_augmented, generator_loss, log_odds: reference" in planned.stdout
+    assert (
+        "critic_loss, critic_sgd_step, energy_distance_1d, gather_augmented, generator_loss, log_odds: reference"
+        in planned.stdout
+    )
     assert not launches
     assert not (tmp_path / "run").exists()

@@ -59,6 +59,8 @@ def uses_of_target(record: RunRecord, method: str) -> list[KernelUse]:
         method_config(record.config, method),
         num_classes=record.num_classes,
         batch_size=record.config.train.batch_size,
+        num_forget=record.config.split.num_forget,
+        num_unseen=record.config.split.unseen,
     )
     return [*uses_of_training(record), *own]
 

@@ -22,10 +22,11 @@ from ungan_dist.kernels.compile_check import compile_variant, with_dots
 blocks = {
     "too large": Blocks(rows=64, columns=64, inner=32, num_warps=4, num_stages=8),
     "too few registers": Blocks(rows=32, columns=32, inner=32, num_warps=4, max_registers=32),
+    "too few blocks": Blocks(rows=32, columns=32, inner=32, num_warps=4, min_resident=9),
 }
 print(json.dumps({
     name: compile_variant(
-        with_dots("critic.fused_weights", "weights_kernel", "fp32", "tf32", block, SPLIT=128), 80
+        with_dots("critic.fused_weights", "weights_kernel", "fp32", "tf32x3", block, SPLIT=128), 80
     ).find_violation()
     for name, block in blocks.items()
 }))
@@ -40,6 +41,7 @@ def test_blocks_that_do_not_fit_are_found():
     assert done.returncode == 0, done.stderr
     complaints = json.loads(done.stdout)
     assert "bytes of shared memory exceed" in complaints["too large"]
+    assert "fewer than 9" in complaints["too few blocks"]
     assert "bytes of registers spill to the stack" in complaints["too few registers"]
 
 
@@ -65,9 +67,12 @@ def test_every_kernel_and_every_line_of_the_table_is_checked():
     launched = {name for path in folder.rglob("fused*.py") for name in re.findall(r"(\w+_kernel)\[", path.read_text())}
     assert launched == {variant.kernel for variant in variants()}
     tables = {value for value in vars(blocks).values() if isinstance(value, blocks.Blocks)}
-    assert len(tables) == 4
+    assert len(tables) == 6
     checked = {
-        (*(variant.constants.get(name) for name in ("ROWS", "COLUMNS", "INNER")), variant.num_warps, variant.num_stages)
+        (
+            *(variant.constants.get(name) for name in ("ROWS", "COLUMNS")),
+            *(variant.num_warps, variant.num_stages, variant.min_resident),
+        )
         for variant in variants()
     }
-    assert {(t.rows, t.columns, t.inner, t.num_warps, t.num_stages) for t in tables} <= checked
+    assert {(t.rows, t.columns, t.num_warps, t.num_stages, t.min_resident) for t in tables} <= checked

@@ -16,6 +16,7 @@ from ungan_dist.kernels import (
     critic_loss,
     critic_sgd_step,
     energy_distance,
+    energy_distance_1d,
     gather_augmented,
     generator_loss,
     gradient_penalty,
@@ -49,6 +50,10 @@ def operations(device):
         "generator_loss": (lambda *t: generator_loss(t[:6], *t[6:], impl="fused"), [*weights, *batches]),
         "cramer_surrogate": (lambda *h: cramer_surrogate(*h, impl="fused"), batches),
         "energy_distance": (lambda x, y: energy_distance(x, y, impl="fused"), batches[:2]),
+        "energy_distance_1d": (
+            lambda x, y: energy_distance_1d(x[:, 0], y[:, 0], labels % 2, labels % 2, num_groups=2, impl="fused").sum(),
+            [batches[0][:, :1].clone(), batches[1][:, :1].clone()],
+        ),
         "gather_augmented": (
             lambda: gather_augmented(images, labels % 4, table, seed=3, epoch=2, padding=1, flip=True, impl="fused"),
             [],
@@ -109,6 +114,7 @@ def registered(device):
     from ungan_dist.kernels.augment import fused as augment
     from ungan_dist.kernels.critic import fused as critic
     from ungan_dist.kernels.energy_distance import fused as energy
+    from ungan_dist.kernels.energy_distance import fused_groups as groups
     from ungan_dist.kernels.log_odds import fused as odds
 
     weights, batches, epsilon = critic_inputs(3, 4, (5, 6, 7), device=device)
@@ -129,6 +135,10 @@ def registered(device):
         "generator_loss": (critic.generator_loss, (*leaves, *alive, "ieee", True, True)),
         "cramer_surrogate": (critic.cramer_surrogate, tuple(alive)),
         "energy_distance": (energy.energy_distance, (*alive[:2], True, "ieee")),
+        "energy_distance_1d": (
+            groups.energy_distance_1d,
+            (alive[0][:, 0].detach().requires_grad_(), alive[1][:, 0].detach().requires_grad_(), indices, indices, 4),
+        ),
         "energy_distance_backward": (energy.energy_distance_backward, (arriving, *rows[:2], True, "ieee")),
         "scale_gradients": (gradients.scale_gradients, (arriving, rows[0], [rows[1]])),
         "gather_augmented": (augment.gather_augmented, (images, indices, table, 3, 2, 1, True, torch.float16)),

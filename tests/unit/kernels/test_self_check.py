@@ -19,6 +19,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "critic_loss": CRITIC,
     "critic_sgd_step": CRITIC,
     "energy_distance": {"n": 9, "m": 7, "dim": 3},
+    "energy_distance_1d": {"first": 9, "second": 7, "groups": 2},
     "gather_augmented": {"height": 5, "width": 4, "channels": 3, "batch": 4, "padding": 1, "flip": True},
     "generator_loss": CRITIC,
     "log_odds": {"models": 2, "batch": 9, "classes": 5},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
@@ -13,10 +14,9 @@ from ungan_dist.config.methods import UnGANJointConfig
 from ungan_dist.data.examples import gather, gather_rows
 from ungan_dist.data.rows import upload
 from ungan_dist.data.seeds import derive_seed
-from ungan_dist.kernels import CriticOptions, critic_loss, generator_loss, log_odds
+from ungan_dist.kernels import CriticOptions, critic_loss, energy_distance_1d, generator_loss, log_odds
 from ungan_dist.methods.request import Request, Unlearned
 from ungan_dist.methods.ungan.critic_network import init_critic
-from ungan_dist.methods.ungan.energy import energy_distance
 from ungan_dist.training.batch_norm import forward
 from ungan_dist.training.batch_stream import BatchStream
 from ungan_dist.training.optimizers import make_optimizer
@@ -114,11 +114,13 @@ class _JointStep:
         if self._critic is not None:
             return self._critic.distance(forget, labels)
         unseen, labels_of_unseen = self._unseen
+        impl = self._request.data.implementation("energy_distance_1d")
+        distance = functools.partial(energy_distance_1d, impl=impl)
         if self._config.within == "all":
-            return energy_distance(forget, unseen)[0]
+            return distance(forget, unseen)[0]
         num_classes = self._request.data.num_classes
         shares = functional.one_hot(labels, num_classes).to(forget.dtype).mean(0)
-        distances = energy_distance(forget, unseen, labels, labels_of_unseen, num_groups=num_classes)
+        distances = distance(forget, unseen, labels, labels_of_unseen, num_groups=num_classes)
         # a class without unseen examples is compared with the unseen examples of all classes
         total = (shares * distances).sum()
         if self._all_are_seen:
@@ -126,7 +128,7 @@ class _JointStep:
         # in group 1, which all unseen examples are in; group 0 has none of them
         rest = (~self._is_seen[labels]).long()
         everyone = torch.ones_like(labels_of_unseen)
-        return total + rest.to(shares).mean() * energy_distance(forget, unseen, rest, everyone, num_groups=2)[1]
+        return total + rest.to(shares).mean() * distance(forget, unseen, rest, everyone, num_groups=2)[1]
 
     def _log_odds_of_unseen(self) -> tuple[Float[Tensor, " unseen"], Int[Tensor, " unseen"]]:
         """Return the original's log-odds of the unseen examples, and their labels; computed once."""
