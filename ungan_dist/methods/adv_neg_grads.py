@@ -37,23 +37,27 @@ def adv_neg_grads(request: Request, config: AdvNegGradsConfig) -> Unlearned:
         labels = data.labels[share.indices]
         return world.partial_loss(lambda: functional.cross_entropy(logits, labels), len(share), len(batch), logits)
 
+    def step(retain_batch: Rows, forget_batch: Rows) -> Float[Tensor, 2]:
+        retain_loss, forget_loss = cross_entropy(retain_batch), cross_entropy(forget_batch)
+        take_step(
+            retain_weight * retain_loss - forget_weight * forget_loss,
+            optimizer,
+            model,
+            share=len(world.share(retain_batch)) + len(world.share(forget_batch)),
+            num_rows=len(retain_batch) + len(forget_batch),
+            world=world,
+        )
+        return torch.stack([retain_loss, forget_loss]).detach()
+
     curves: dict[str, list[float]] = {"retain cross-entropy": [], "forget cross-entropy": []}
     epochs = request.epochs(model=model, optimizer=optimizer, forget_batches=forget_batches, curves=curves)
     for epoch in epochs.iterate("adv neg grads", config.epochs):
         losses: list[Tensor] = []
         drawn = draw_pass(data, request.retain, seed=seed, epoch=epoch, augment=augment)
         retain_batches = (drawn[batch] for batch in split_pass(len(drawn), batch_size))
+        request.prepare(optimizer)
         for retain_batch, forget_batch in zip(retain_batches, forget_batches, strict=False):
-            retain_loss, forget_loss = cross_entropy(retain_batch), cross_entropy(forget_batch)
-            take_step(
-                retain_weight * retain_loss - forget_weight * forget_loss,
-                optimizer,
-                model,
-                share=len(world.share(retain_batch)) + len(world.share(forget_batch)),
-                num_rows=len(retain_batch) + len(forget_batch),
-                world=world,
-            )
-            losses.append(torch.stack([retain_loss, forget_loss]).detach())
+            losses.append(request.take_step("adv neg grads", step, retain_batch, forget_batch))
         for curve, mean in zip(curves.values(), world.sum(torch.stack(losses).mean(dim=0)).tolist(), strict=True):
             curve.append(mean)
     return Unlearned(model=model.eval(), curves=curves)

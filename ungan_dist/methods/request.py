@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,11 @@ from torch.nn import functional
 
 from ungan_dist.config.training import TrainConfig
 from ungan_dist.data.examples import Examples
+from ungan_dist.data.rows import Rows
 from ungan_dist.data.seeds import derive_seed
 from ungan_dist.training.checkpoint import Checkpoint, Epochs
+from ungan_dist.training.engines.capture import CapturedSteps
+from ungan_dist.training.engines.passes import read_rows, take_rows
 from ungan_dist.training.models import trainable_copy
 from ungan_dist.training.train import train_pass
 from ungan_dist.training.world import World
@@ -44,6 +47,8 @@ class Request:
     """Builds the architecture anew, by which models are copied; by default they are deep-copied."""
     checkpoint: Checkpoint | None = None
     """Keeps the method's state after each epoch; by default no state is kept."""
+    steps: CapturedSteps | None = None
+    """Captures the method's steps, in a single process; by default each step runs as it is."""
 
     def copy_original(self) -> nn.Module:
         """Return a trainable copy of the original; layers that its factory froze stay frozen."""
@@ -92,7 +97,27 @@ class Request:
             labels=labels,
             loss=loss,
             world=self.world,
+            steps=self.steps,
         )
+
+    def take_step(self, name: Hashable, step: Callable[..., Tensor], *inputs: Rows | Tensor) -> Tensor:
+        """Take a step of the method's own, captured if the engine captures steps.
+
+        Args:
+            name: tells the method's steps apart.
+            step: changes weights in place, and returns its losses; it reads no value on the host.
+            inputs: its arguments: everything that differs from step to step.
+        """
+        if self.steps is None:
+            return step(*inputs)
+        read = [one if isinstance(one, Tensor) else read_rows(self.data, one) for one in inputs]
+        return take_rows(self.steps, name, step, *read).clone()
+
+    def prepare(self, *optimizers: torch.optim.Optimizer) -> None:
+        """Let captured steps read the learning rates of optimizers; call it before the steps of each epoch."""
+        if self.steps is not None:
+            for optimizer in optimizers:
+                self.steps.prepare(optimizer)
 
 
 @dataclass(frozen=True, kw_only=True)

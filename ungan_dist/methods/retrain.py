@@ -20,5 +20,6 @@ def retrain(request: Request, config: RetrainConfig) -> Unlearned:
         seed=derive_seed("retrain", request.seed),
         world=request.world,
         checkpoint=request.checkpoint,
+        steps=request.steps,
     )
     return Unlearned(model=model, curves={"retain cross-entropy": losses})

@@ -17,7 +17,7 @@ from jaxtyping import Bool
 from ungan_dist.config.audit import AuditConfig, method_config
 from ungan_dist.config.identity import RESULTS_VERSION, run_hash
 from ungan_dist.config.methods import UnlearnedConfig
-from ungan_dist.config.training import TOGETHER
+from ungan_dist.config.training import CAPTURING, TOGETHER
 from ungan_dist.data.copies import ForgetCopies, find_copies
 from ungan_dist.data.loader_choice import resolve_loader
 from ungan_dist.data.membership import draw_membership
@@ -288,6 +288,7 @@ def _targets(
                 device=str(record.resolved["device"]),
                 fused=fused_for_target(record, method),
                 judged_on=judged_devices(record),
+                engine="graph" if record.resolved["engine"] in CAPTURING else "serial",
                 given_original=given.get("original"),
                 code=_code(config),
             )

@@ -26,6 +26,8 @@ from ungan_dist.data.split import SeedSplit, Split
 from ungan_dist.methods import Request, Unlearned, run_method
 from ungan_dist.training.batch_norm import check_replicas, use_global_statistics
 from ungan_dist.training.checkpoint import Checkpoint
+from ungan_dist.training.engines.capture import CapturedSteps
+from ungan_dist.training.engines.passes import without_fused_crops
 from ungan_dist.training.evaluate import accuracy, query
 from ungan_dist.training.factories import add_import_path
 from ungan_dist.training.given_weights import GivenWeights, load_given_weights
@@ -60,6 +62,8 @@ class TargetUnit:
     """Operations of this unit that run fused, as the plan resolved them."""
     judged_on: tuple[str, ...] = ()
     """Kinds of device that its fused operations were judged on. No part of the id."""
+    engine: str = "serial"
+    """``serial`` or ``graph``; several models at once make no difference to a target."""
     code: str | None = None
     """Folder that the user's factory is imported from, if there is one. No part of the id."""
     given_original: GivenWeights | None = None
@@ -149,6 +153,8 @@ def train_target(unit: TargetUnit, world: World = SINGLE_PROCESS, checkpoint: Ch
     add_import_path(unit.code)
     data = open_examples(unit.prepared, unit.device if world.size == 1 else str(world.device), unit.fused)
     world = dataclasses.replace(world, device=data.device)
+    steps = CapturedSteps(data.device) if unit.engine == "graph" and world.size == 1 else None
+    data = data if steps is None else without_fused_crops(data)
     with (
         use_threads(unit.train.num_threads),
         use_precision(unit.train.precision),
@@ -157,8 +163,8 @@ def train_target(unit: TargetUnit, world: World = SINGLE_PROCESS, checkpoint: Ch
         model = _fresh(unit, data, "original", world)
         channels_last = is_channels_last(model, unit.model, unit.train.memory_format)
         data = dataclasses.replace(data, channels_last=channels_last)
-        original, curves = _original(unit, model, data, world, checkpoint)
-        request = _request(unit, data, original, world, checkpoint)
+        original, curves = _original(unit, model, data, world, checkpoint, steps)
+        request = _request(unit, data, original, world, checkpoint, steps)
         unlearned, seconds = run_timed(request, unit.method_config)
         check_replicas(unlearned.model, world, unit.title)
     return Target(request=request, model=unlearned.model, curves=curves | unlearned.curves, seconds=seconds)
@@ -235,7 +241,12 @@ def _rebuild(unit: TargetUnit, data: Examples, world: World) -> Callable[[], nn.
 
 
 def _original(
-    unit: TargetUnit, model: nn.Module, data: Examples, world: World, checkpoint: Checkpoint | None
+    unit: TargetUnit,
+    model: nn.Module,
+    data: Examples,
+    world: World,
+    checkpoint: Checkpoint | None,
+    steps: CapturedSteps | None,
 ) -> tuple[nn.Module, dict[str, list[float]]]:
     """Train the original in its own unit, and load it in every other."""
     if unit.method != "original":
@@ -247,12 +258,17 @@ def _original(
         return load_given_weights(model, unit.given_original).requires_grad_(False), {}
     members = torch.from_numpy(unit.split.pool[unit.draw.train]).to(data.device)
     seed = derive_seed("original", unit.seed)
-    losses = train(model, data, members, unit.train, seed=seed, world=world, checkpoint=checkpoint)
+    losses = train(model, data, members, unit.train, seed=seed, world=world, checkpoint=checkpoint, steps=steps)
     return frozen_copy(model, _rebuild(unit, data, world)), {"training cross-entropy": losses}
 
 
 def _request(
-    unit: TargetUnit, data: Examples, original: nn.Module, world: World, checkpoint: Checkpoint | None
+    unit: TargetUnit,
+    data: Examples,
+    original: nn.Module,
+    world: World,
+    checkpoint: Checkpoint | None,
+    steps: CapturedSteps | None,
 ) -> Request:
     def indices(positions: np.ndarray) -> Tensor:
         return torch.from_numpy(unit.split.pool[positions]).to(data.device)
@@ -269,4 +285,5 @@ def _request(
         world=world,
         rebuild=_rebuild(unit, data, world),
         checkpoint=checkpoint,
+        steps=steps,
     )

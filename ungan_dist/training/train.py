@@ -19,6 +19,8 @@ from ungan_dist.errors import Diverged
 from ungan_dist.training.batch_norm import forward, local_statistics
 from ungan_dist.training.checkpoint import Checkpoint, Epochs
 from ungan_dist.training.optimizers import make_optimizer
+from ungan_dist.training.engines.capture import CapturedSteps
+from ungan_dist.training.engines.passes import captured_pass
 from ungan_dist.training.world import SINGLE_PROCESS, World
 
 
@@ -95,17 +97,25 @@ def train_pass(
     labels: Int[Tensor, " examples"] | None = None,
     loss: Callable[[Tensor, Tensor], Tensor] = functional.cross_entropy,
     world: World = SINGLE_PROCESS,
+    steps: CapturedSteps | None = None,
 ) -> float:
     """Run one shuffled pass of optimizer steps over a set; all processes share each batch.
 
     Args:
         labels: replace the labels of the whole data set.
         loss: logits and labels → mean loss over rows.
+        steps: captures the step, in a single process; defaults to running each step as it is.
 
     Returns:
         Mean loss over the steps.
     """
     labels = data.labels if labels is None else labels
+    if steps is not None:
+        assert world.size == 1, "captured steps need a single process"
+        return captured_pass(
+            steps, model, data, indices, optimizer,
+            batch_size=batch_size, seed=seed, epoch=epoch, augment=augment, labels=labels, loss=loss,
+        )  # fmt: skip
     total = torch.zeros((), device=data.device)
     # the host waits for the device here and for the loss at the end, and nowhere between
     drawn = draw_pass(data, indices, seed=seed, epoch=epoch, augment=augment)
@@ -128,11 +138,13 @@ def train(
     seed: int,
     world: World = SINGLE_PROCESS,
     checkpoint: Checkpoint | None = None,
+    steps: CapturedSteps | None = None,
 ) -> list[float]:
     """Train a model in place with the recipe, and leave it in eval mode.
 
     Args:
         checkpoint: keeps the state after each epoch, and is continued if it holds one.
+        steps: captures the step, in a single process; defaults to running each step as it is.
 
     Returns:
         Mean cross-entropy of each epoch, in nats.
@@ -157,6 +169,7 @@ def train(
                 epoch=epoch,
                 augment=config.augment,
                 world=world,
+                steps=steps,
             )
         )
         if math.isnan(losses[-1]):  # so are the weights

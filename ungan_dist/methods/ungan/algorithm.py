@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ungan_dist.config.methods import UnGANConfig
+from ungan_dist.data.rows import Rows
 from ungan_dist.data.seeds import derive_seed
 from ungan_dist.kernels import critic_loss, critic_sgd_step, generator_loss
 from ungan_dist.methods.request import Request, Unlearned
@@ -56,6 +57,7 @@ def ungan(request: Request, config: UnGANConfig) -> Unlearned:
         **{f"critic {place}": weight for place, weight in enumerate(critic)},
     )
     for _ in epochs.iterate("rounds", num_steps.rounds):
+        request.prepare(critic_optimizer, generator_optimizer, fine_tuning_optimizer)
         generator.train(config.batch_norm == "train")
         critic_losses = [
             critic_step(critic, generator, sampler, critic_optimizer, config) for _ in range(num_steps.critic)
@@ -77,37 +79,43 @@ def critic_step(
     critic: list[Tensor], generator: nn.Module, sampler: Sampler, optimizer: torch.optim.Optimizer, config: UnGANConfig
 ) -> Float[Tensor, ""]:
     """Algorithm 2: one SGD step of D; G takes no gradient. Return this process's part of the loss before the step."""
-    z_unseen = sampler.sample_unseen("unseen")
-    with torch.no_grad():
-        z_forget, z_forget2 = (sampler.sample_forget(name, generator) for name in ("forget", "forget 2"))
-    epsilon = sampler.sample_epsilon()
-    if sampler.can_fuse_step(critic):
-        return critic_sgd_step(
-            critic,
-            z_unseen,
+
+    def step(unseen: Rows, forget: Rows, forget2: Rows, epsilon: Tensor, *unseen2: Rows) -> Float[Tensor, ""]:
+        z_unseen = sampler.embed_unseen(unseen)
+        with torch.no_grad():
+            z_forget, z_forget2 = (sampler.embed_forget(rows, generator) for rows in (forget, forget2))
+        if sampler.can_fuse_step(critic):
+            return critic_sgd_step(
+                critic,
+                z_unseen,
+                z_forget,
+                z_forget2,
+                epsilon,
+                sampler.options,
+                learning_rate=config.critic_learning_rate,
+                weight_decay=config.critic_weight_decay,
+                impl="fused",
+            )
+        (z_unseen2,) = [sampler.embed_unseen(rows) for rows in unseen2] or [None]
+        loss = sampler.partial_loss(
+            lambda: critic_loss(
+                critic,
+                z_unseen,
+                z_forget,
+                z_forget2,
+                epsilon,
+                sampler.options,
+                z_unseen2=z_unseen2,
+                impl=sampler.implementation("critic_loss", critic),
+            ),
             z_forget,
-            z_forget2,
-            epsilon,
-            sampler.options,
-            learning_rate=config.critic_learning_rate,
-            weight_decay=config.critic_weight_decay,
-            impl="fused",
         )
-    z_unseen2 = sampler.sample_unseen("unseen 2") if config.surrogate == "energy" else None
-    loss = sampler.partial_loss(
-        lambda: critic_loss(
-            critic,
-            z_unseen,
-            z_forget,
-            z_forget2,
-            epsilon,
-            sampler.options,
-            z_unseen2=z_unseen2,
-            impl=sampler.implementation("critic_loss", critic),
-        ),
-        z_forget,
-    )
-    return sampler.take_step(loss, optimizer, generator)
+        return sampler.take_step(loss, optimizer, generator)
+
+    needs_unseen2 = config.surrogate == "energy" and not sampler.can_fuse_step(critic)
+    drawn = sampler.draw("unseen", "forget", "forget 2")
+    more = sampler.draw("unseen 2") if needs_unseen2 else []
+    return sampler.run("critic", step, *drawn, sampler.sample_epsilon(), *more)
 
 
 def generator_step(
@@ -115,40 +123,48 @@ def generator_step(
 ) -> Float[Tensor, ""]:
     """Algorithm 3: move the outputs of G on the forget set towards those on unseen examples; D is frozen."""
     frozen = [weight.detach() for weight in critic]
-    z_unseen = sampler.sample_unseen("unseen")
-    z_forget, z_forget2 = (sampler.sample_forget(name, generator) for name in ("forget", "forget 2"))
-    loss = sampler.partial_loss(
-        lambda: generator_loss(
-            frozen,
-            z_unseen,
+
+    def step(unseen: Rows, forget: Rows, forget2: Rows) -> Float[Tensor, ""]:
+        z_unseen = sampler.embed_unseen(unseen)
+        z_forget, z_forget2 = (sampler.embed_forget(rows, generator) for rows in (forget, forget2))
+        loss = sampler.partial_loss(
+            lambda: generator_loss(
+                frozen,
+                z_unseen,
+                z_forget,
+                z_forget2,
+                sampler.options,
+                impl=sampler.implementation("generator_loss", frozen),
+            ),
             z_forget,
             z_forget2,
-            sampler.options,
-            impl=sampler.implementation("generator_loss", frozen),
-        ),
-        z_forget,
-        z_forget2,
-    )
-    return sampler.take_step(loss, optimizer, generator)
+        )
+        return sampler.take_step(loss, optimizer, generator)
+
+    return sampler.run("generator", step, *sampler.draw("unseen", "forget", "forget 2"))
 
 
 def fine_tuning_step(
     generator: nn.Module, original: nn.Module, sampler: Sampler, optimizer: torch.optim.Optimizer, config: UnGANConfig
 ) -> Float[Tensor, ""]:
     """Algorithm 4: keep the accuracy of G on the retain set, and its outputs near those of Ĝ."""
-    images, labels = sampler.sample_retain()
-    with torch.no_grad():
-        teacher = forward(original, images).log_softmax(1)
-    logits = sampler.evaluate(generator, images)
-    student = logits.log_softmax(1)
-    # kl_div(a, b) computes KL(b ‖ a)
-    second, first = (teacher, student) if config.kl_direction == "student_first" else (student, teacher)
 
-    def row_loss() -> Tensor:
-        divergence = functional.kl_div(second, first, reduction="batchmean", log_target=True)
-        return config.alpha * functional.cross_entropy(logits, labels) + config.gamma * divergence
+    def step(rows: Rows) -> Float[Tensor, ""]:
+        images, labels = sampler.read_retain(rows)
+        with torch.no_grad():
+            teacher = forward(original, images).log_softmax(1)
+        logits = sampler.evaluate(generator, images)
+        student = logits.log_softmax(1)
+        # kl_div(a, b) computes KL(b ‖ a)
+        second, first = (teacher, student) if config.kl_direction == "student_first" else (student, teacher)
 
-    return sampler.take_step(sampler.partial_row_loss(row_loss, logits), optimizer, generator)
+        def row_loss() -> Tensor:
+            divergence = functional.kl_div(second, first, reduction="batchmean", log_target=True)
+            return config.alpha * functional.cross_entropy(logits, labels) + config.gamma * divergence
+
+        return sampler.take_step(sampler.partial_row_loss(row_loss, logits), optimizer, generator)
+
+    return sampler.run("fine-tuning", step, *sampler.draw("retain"))
 
 
 class StepCounts(NamedTuple):

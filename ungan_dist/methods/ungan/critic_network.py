@@ -11,7 +11,6 @@ from typing import Literal
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn import functional
 
 from ungan_dist.config.methods import UnGANConfig
 from ungan_dist.kernels import CriticOptions
@@ -40,7 +39,9 @@ def build_critic_input(
 ) -> Float[Tensor, "batch features"]:
     """Return z: the model's outputs, as logits or probabilities, beside one-hot labels."""
     outputs = logits.softmax(1) if form == "softmax" else logits
-    return torch.cat([outputs, functional.one_hot(labels, logits.shape[1]).to(logits.dtype)], dim=1)
+    # torch's one_hot reads the labels on the host
+    one_hot = labels[:, None] == torch.arange(logits.shape[1], device=labels.device)
+    return torch.cat([outputs, one_hot.to(logits.dtype)], dim=1)
 
 
 def critic_options(config: UnGANConfig) -> CriticOptions:

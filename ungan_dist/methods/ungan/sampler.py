@@ -65,14 +65,20 @@ class Sampler:
         self._epsilons: Float[Tensor, "steps rows 1"] | None = None
         self._original_logits: Float[Tensor, "examples classes"] | None = None
 
-    def sample_forget(self, name: str, generator: nn.Module) -> Float[Tensor, "batch features"]:
-        """Return z_f = G(x_f)‖y_f, or z'_f for the stream ``forget 2``."""
-        rows = self._next(name)
+    def draw(self, *names: str) -> list[Rows]:
+        """Draw this process's share of the next batch of each stream."""
+        return [self._request.world.share(next(self._streams[name])) for name in names]
+
+    def run(self, name: str, step: Callable[..., Tensor], *inputs: Rows | Tensor) -> Tensor:
+        """Take a step on drawn inputs: see ``Request.take_step``."""
+        return self._request.take_step((self, name), step, *inputs)
+
+    def embed_forget(self, rows: Rows, generator: nn.Module) -> Float[Tensor, "batch features"]:
+        """Return z_f = G(x_f)‖y_f, or z'_f for rows of the stream ``forget 2``."""
         return self._critic_input(self.evaluate(generator, self._images(rows)), rows)
 
-    def sample_unseen(self, name: str) -> Float[Tensor, "batch features"]:
+    def embed_unseen(self, rows: Rows) -> Float[Tensor, "batch features"]:
         """Return z_u = Ĝ(x_u)‖y_u."""
-        rows = self._next(name)
         if self._unseen_is_fixed:
             logits = self._logits_of_unseen()[rows.indices]
         else:
@@ -80,9 +86,8 @@ class Sampler:
                 logits = forward(self._request.original, self._images(rows))
         return self._critic_input(logits, rows)
 
-    def sample_retain(self) -> tuple[Float[Tensor, "batch channels height width"], Int[Tensor, " batch"]]:
+    def read_retain(self, rows: Rows) -> tuple[Float[Tensor, "batch channels height width"], Int[Tensor, " batch"]]:
         """Return x_r, augmented as in the training recipe, and y_r."""
-        rows = self._next("retain")
         return self._images(rows), self._request.data.labels[rows.indices]
 
     def evaluate(self, generator: nn.Module, images: Float[Tensor, "share ..."]) -> Float[Tensor, "share classes"]:
@@ -131,9 +136,6 @@ class Sampler:
         for name, stream in self._streams.items():
             stream.skip_to(state[name])
         self._num_epsilons, self._epsilons = state["epsilons"], None
-
-    def _next(self, name: str) -> Rows:
-        return self._request.world.share(next(self._streams[name]))
 
     def _critic_input(self, logits: Float[Tensor, "share classes"], rows: Rows) -> Float[Tensor, "rows features"]:
         z = build_critic_input(logits, self._request.data.labels[rows.indices], self._config.critic_input)

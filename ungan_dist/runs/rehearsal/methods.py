@@ -8,6 +8,7 @@ from typing import Any
 
 from ungan_dist.data.seeds import seed_layers
 from ungan_dist.methods import Request, run_method
+from ungan_dist.training.engines.capture import CapturedSteps
 from ungan_dist.training.factories import run_user_code
 from ungan_dist.training.models import frozen_copy
 from ungan_dist.training.rehearsal.side_effects import changed_names, state_of
@@ -46,6 +47,7 @@ def rehearse_methods(
             retain=request.retain[:retain],
             forget=request.forget[:forget],
             train=shorten_training(request.train, MAX_BATCH),
+            steps=None if request.steps is None else CapturedSteps(request.data.device),
         )
         begin(f"one step of {method} with {retain} retain and {forget} forget example(s)")
         subject = f"the model cannot be given to {method}, with {retain} retain and {forget} forget example(s): it"

@@ -19,6 +19,8 @@ from ungan_dist.config.training import CAPTURING, ModelConfig, TrainConfig
 from ungan_dist.data.examples import Examples, gather, make_normalisation_table
 from ungan_dist.methods import Request
 from ungan_dist.runs.rehearsal.methods import rehearse_methods
+from ungan_dist.training.engines.capture import CapturedSteps
+from ungan_dist.training.engines.passes import without_fused_crops
 from ungan_dist.training.evaluate import BATCH_SIZE
 from ungan_dist.training.factories import add_import_path
 from ungan_dist.training.given_weights import GivenWeights, load_given_weights
@@ -162,7 +164,7 @@ def _check(rehearsal: Rehearsal, begin: Callable[[str], None]) -> tuple[list[str
     request = Request(
         original=frozen_copy(model, rebuild),
         fresh=new_model(1),
-        data=data,
+        data=without_fused_crops(data) if rehearsal.engine in CAPTURING else data,
         retain=retain,
         forget=forget,
         unseen=unseen,
@@ -170,6 +172,7 @@ def _check(rehearsal: Rehearsal, begin: Callable[[str], None]) -> tuple[list[str
         seed=0,
         world=World(device=device),
         rebuild=rebuild,
+        steps=CapturedSteps(device) if rehearsal.engine in CAPTURING else None,
     )
     rehearse_methods(request, rehearsal.methods, num_retain=sizes["retain"], num_forget=sizes["forget"], begin=begin)
     return [*notes, *evaluated.notes], evaluated

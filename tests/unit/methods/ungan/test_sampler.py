@@ -18,7 +18,7 @@ def test_unseen_rows_are_the_originals_outputs_and_the_labels(augmented: bool) -
     given.original.register_forward_hook(lambda _module, inputs, _output: calls.append(len(inputs[0])))
     draws = Sampler(given, make_config(augment_adversarial=augmented))
     batches = cycle_batches(given.unseen, BATCH, seed=derive_seed("ungan", "unseen", SEED))
-    rows = [draws.sample_unseen("unseen") for _ in range(6)]
+    rows = [draws.embed_unseen(*draws.draw("unseen")) for _ in range(6)]
     assert sum(calls) == (6 * BATCH if augmented else len(given.unseen))  # cached: each unseen example once
     augment = given.train.augment if augmented else None
     for row in rows:
@@ -33,7 +33,8 @@ def test_the_two_forget_streams_are_independent() -> None:
     draws = Sampler(make_request(), SMALL)
     original = make_request().original
     first, second = (
-        torch.cat([draws.sample_forget(name, original) for _ in range(9)]) for name in ("forget", "forget 2")
+        torch.cat([draws.embed_forget(*draws.draw(name), original) for _ in range(9)])
+        for name in ("forget", "forget 2")
     )
     assert not torch.equal(first, second)
     torch.testing.assert_close(first.sort(0).values, second.sort(0).values)  # the same 9 examples, 4 times each
