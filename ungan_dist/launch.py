@@ -133,22 +133,26 @@ def forecast(
     from ungan_dist.runs.forecast.probe import START_S, run_probe
     from ungan_dist.runs.kernel_choice.choice import run_here
     from ungan_dist.runs.pool import num_processes
+    from ungan_dist.runs.rehearsal import process
     from ungan_dist.runs.rehearsal.process import needs_rehearsal, rehearse
 
     if (found := find_finished_outlook(config)) is not None:
         outlook, device = found
         return make_idle_forecast(outlook, device)
     if config.cluster == "local":
-        plan = plan_in_folder(config, None, judge_everywhere=run_here)
+        plan = plan_in_folder(config, None, judge_everywhere=run_here, run_once=process.run_here)
         if needs_rehearsal(plan):
             seconds /= 2
             rehearse(plan, on_progress=on_progress, limit_s=seconds)
-        num_workers = num_processes(config.execution.num_processes)
+        units_per_gpu = plan.record.resolved.get("engine_choice", {}).get("units_per_gpu", 1)
+        num_workers = num_processes(config.execution.num_processes, units_per_gpu)
         return make_forecast(plan, run_probe, num_workers=num_workers, seconds=seconds, began=began)
     from ungan_dist.cluster.fleet import Fleet
 
     with Fleet(config.fleet, address=config.cluster) as fleet:
-        plan = plan_in_folder(config, fleet.allocation.device, judge_everywhere=fleet.run_on_each_gpu_type)
+        plan = plan_in_folder(
+            config, fleet.allocation.device, judge_everywhere=fleet.run_on_each_gpu_type, run_once=fleet.run_once
+        )
         if needs_rehearsal(plan):
             seconds /= 2
             rehearse(plan, fleet.run_once, on_progress, limit_s=seconds)

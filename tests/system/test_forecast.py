@@ -39,7 +39,7 @@ ALONE = Timing(
 )
 MEASURED = Measurement(
     alone=ALONE,
-    stacked=dataclasses.replace(ALONE, train_seconds=0.01),
+    by_engine=dataclasses.replace(ALONE, train_seconds=0.01),
     memory_bytes=5 << 20,
     device_memory_bytes=0,
     elapsed_seconds=0.0,

@@ -100,6 +100,7 @@ def _counts(outlook: Outlook) -> list[str]:
         f"{outlook.num_models_done} done; {outlook.design.num_shadows} of them shadow models, "
         f"{outlook.num_shadows_done} done",
         f"  units        {outlook.num_units - outlook.num_units_done} to compute, {outlook.num_units_done} done",
+        f"  engine       {outlook.engine}",
         *_kernels(outlook.kernels),
     ]
 

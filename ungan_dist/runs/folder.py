@@ -18,7 +18,7 @@ from ungan_dist.data.prepared import prepare
 from ungan_dist.data.split import hash_array
 from ungan_dist.errors import ConfigError, explain_file_errors
 from ungan_dist.runs.finished import FINISHED_FILE, copy_finished, extent_of_report
-from ungan_dist.runs.kernel_choice.choice import settle_kernels
+from ungan_dist.runs.forecast.engines import settle_plan
 from ungan_dist.runs.plan import Plan, make_plan
 from ungan_dist.runs.record import CONFIG_FILE, read_plain_of, write_record
 from ungan_dist.runs.rehearsal.process import rehearse
@@ -45,7 +45,7 @@ def open_run(
     device: str | None = None,
     mirror: Mirror | None = None,
     rehearse: Callable[[Plan], tuple[str, ...]] = rehearse,
-    settle: Callable[[Plan], Plan] = settle_kernels,
+    settle: Callable[[Plan], Plan] = settle_plan,
 ) -> Iterator[Plan]:
     """Plan a run and hold its folder for this process, with record, data and membership in place.
 
@@ -54,7 +54,7 @@ def open_run(
         device: ``cpu`` or ``cuda``; defaults to what this machine has.
         mirror: Object storage to synchronise with; defaults to the folder alone.
         rehearse: Rehearses a plan with a user's model if results are missing; defaults to doing so on this machine.
-        settle: Chooses the kernels of a new run; defaults to judging them on this machine.
+        settle: Chooses the kernels and the engine of a new run; defaults to measuring on this machine.
 
     Raises:
         ConfigError: The config, the input or the user's model is wrong, or the folder belongs to another run or

@@ -8,13 +8,14 @@ from typing import Any
 import torch
 
 from ungan_dist.config.audit import method_config
+from ungan_dist.config.training import CAPTURING
 from ungan_dist.kernels import find_obstacle
 from ungan_dist.kernels.uses import KernelUse
 from ungan_dist.methods.ungan.kernel_uses import list_kernel_uses
 from ungan_dist.runs.record import RunRecord
 from ungan_dist.training.evaluate import BATCH_SIZE
 
-NOT_IN_IDS = ("kernels",)
+NOT_IN_IDS = ("kernels", "engine_choice")
 """Resolved settings that describe a choice; an id holds only what follows from them for its own unit."""
 
 
@@ -47,8 +48,10 @@ def uses_of_training(record: RunRecord) -> list[KernelUse]:
     augment, (height, width) = record.config.train.augment, record.image_size or (0, 0)
     picture = {"height": height, "width": width, "channels": record.channels, "batch": record.config.train.batch_size}
     draws = {"padding": augment.padding, "flip": augment.flip}
+    # its epoch is a constant of the call, which a captured step would repeat
+    obstacle = "captured steps take crops as tensors" if record.resolved["engine"] in CAPTURING else None
     return [
-        KernelUse(operation="gather_augmented", shapes=picture | draws),
+        KernelUse(operation="gather_augmented", shapes=picture | draws, obstacle=obstacle),
         KernelUse(operation="log_odds", shapes={"models": 1, "batch": BATCH_SIZE, "classes": record.num_classes}),
     ]
 
@@ -94,6 +97,17 @@ def describe_gpu(index: int | None = None) -> str:
     """Return the kind of a GPU of this machine, by default the current one: its name and capability."""
     major, minor = torch.cuda.get_device_capability(index)
     return f"{torch.cuda.get_device_name(index)}, sm_{major}{minor}"
+
+
+def describe_engine(record: RunRecord) -> str:
+    """Describe how a run executes the steps of its models, and why."""
+    engine, choice = record.resolved["engine"], record.resolved.get("engine_choice")
+    if choice is not None:
+        units = choice["units_per_gpu"]
+        return f"{engine}: {choice['reason']}" + (f"; {units} units a GPU" if units > 1 else "")
+    if record.config.shadows.engine != "auto":
+        return f"{engine}: asked for"
+    return f"{engine}: not measured" + (", as nothing is gained on a CPU" if record.resolved["device"] == "cpu" else "")
 
 
 def describe_kernels(record: RunRecord) -> dict[str, str]:

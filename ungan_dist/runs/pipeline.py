@@ -20,7 +20,7 @@ from ungan_dist.runs.failures import (
 )
 from ungan_dist.runs.finished import fingerprint_inputs, record_finished
 from ungan_dist.runs.folder import open_run
-from ungan_dist.runs.forecast import outlook
+from ungan_dist.runs.forecast import engines, outlook
 from ungan_dist.runs.kernel_choice import choice
 from ungan_dist.runs.plan import Plan, split_blocks
 from ungan_dist.runs.pool import LocalPool
@@ -68,7 +68,12 @@ def audit(
     inputs = fingerprint_inputs(config)
     # split: the plan holds every set, drawn before anything is trained
     rehearse = functools.partial(process.rehearse, run_once=run_once, on_progress=on_progress)
-    settle = functools.partial(choice.settle_kernels, judge_everywhere=judge_everywhere, on_progress=on_progress)
+    settle_kernels = functools.partial(
+        choice.settle_kernels, judge_everywhere=judge_everywhere, on_progress=on_progress
+    )
+    settle = functools.partial(
+        engines.settle_plan, settle_kernels=settle_kernels, run_once=run_once, on_progress=on_progress
+    )
     with (
         open_run(config, device=device, mirror=mirror, rehearse=rehearse, settle=settle) as plan,
         record_failure(plan.report_folder),
@@ -120,7 +125,9 @@ def _compute(
     """
     with contextlib.ExitStack() as stack:
         if run_units is None:
-            run_units = stack.enter_context(LocalPool(plan.record.config.execution.num_processes)).run_units
+            units_per_gpu = plan.record.resolved.get("engine_choice", {}).get("units_per_gpu", 1)
+            pool = LocalPool(plan.record.config.execution.num_processes, units_per_gpu=units_per_gpu)
+            run_units = stack.enter_context(pool).run_units
         if mirror is not None:
             run_units = push_results(mirror, run_units)
         failures = _run("original, shadows", [*plan.originals, *plan.shadows], run_units, on_progress, plan, mirror)

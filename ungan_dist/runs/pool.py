@@ -1,4 +1,4 @@
-"""Execute units in processes of this machine: one per GPU, or per core with one torch thread each."""
+"""Execute units in processes of this machine: one or several per GPU, or one per core with one torch thread each."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from types import TracebackType
 import torch
 
 from ungan_dist.errors import Unfinished
+from ungan_dist.runs.placement import find_next, is_timed_alone
 from ungan_dist.runs.units import Done, Failed, Unit, Working, execute
 from ungan_dist.worker_process import KILLED_FROM_OUTSIDE, CallFailed, Note, WorkerDied, WorkerProcess
 
@@ -18,16 +19,36 @@ MAX_DEATHS = 3
 """Deaths of its process after which a unit is given up."""
 
 
-def num_processes(asked: int | None) -> int:
-    """Return the size of a pool: as asked, else one process per GPU, else one per core."""
-    return asked or torch.cuda.device_count() or os.cpu_count() or 1
+def num_processes(asked: int | None, units_per_gpu: int = 1) -> int:
+    """Return the size of a pool: as asked, else one process for each unit that the GPUs take, else one per core."""
+    return asked or units_per_gpu * torch.cuda.device_count() or os.cpu_count() or 1
 
 
 class LocalPool:
-    """Processes that live as long as the ``with`` block and start with the first units."""
+    """Processes that live as long as the ``with`` block and start with the first units.
 
-    def __init__(self, asked: int | None = None) -> None:
-        self._num_processes = num_processes(asked)
+    Processes take turns on the machine's GPUs. A target has its GPU for itself, because its time is reported.
+    """
+
+    def __init__(
+        self,
+        asked: int | None = None,
+        *,
+        units_per_gpu: int = 1,
+        num_gpus: int | None = None,
+        is_alone: Callable[[Unit], bool] = is_timed_alone,
+    ) -> None:
+        """Create a pool without starting it.
+
+        Args:
+            asked: Number of processes; see ``num_processes``.
+            units_per_gpu: Units that a GPU takes at once; see ``count_units``.
+            num_gpus: GPUs that the processes share; defaults to those of this machine.
+            is_alone: Whether a unit needs its GPU for itself.
+        """
+        self._num_processes = num_processes(asked, units_per_gpu)
+        self._num_gpus = torch.cuda.device_count() if num_gpus is None else num_gpus
+        self._is_alone = is_alone
         self._workers: list[_Worker] = []
 
     def __enter__(self) -> LocalPool:
@@ -55,8 +76,10 @@ class LocalPool:
             self._workers.append(_Worker(len(self._workers)))
         while waiting or any(worker.unit for worker in self._workers):
             for worker in self._workers:
-                if worker.unit is None and waiting:
-                    worker.start(waiting.popleft())
+                place = find_next(waiting, self._find_neighbours(worker), self._is_alone)
+                if worker.unit is None and place is not None:
+                    worker.start(waiting[place])
+                    del waiting[place]
             by_connection = {worker.connection: worker for worker in self._workers if worker.unit}
             for connection in wait(list(by_connection)):
                 worker = by_connection[connection]  # pyright: ignore[reportArgumentType]
@@ -90,6 +113,13 @@ class LocalPool:
                         repeats = len(set(exits[unit.id])) == 1 and -error.code not in KILLED_FROM_OUTSIDE
                         words = f"its process died {MAX_DEATHS} times, the last time {error}"
                         yield Failed(unit=unit, error=words, kind="failed" if repeats else "error")
+
+    def _find_neighbours(self, worker: _Worker) -> list[Unit]:
+        """Return the units that run on the GPU of a worker; none if there is no GPU."""
+        if not self._num_gpus:
+            return []
+        on_gpu = (one for one in self._workers if one.slot % self._num_gpus == worker.slot % self._num_gpus)
+        return [one.unit for one in on_gpu if one.unit is not None]
 
 
 class _Worker(WorkerProcess):

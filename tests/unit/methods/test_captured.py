@@ -11,6 +11,7 @@ import torch
 from small_audit import small_config
 from world_methods import CONFIGS, request
 
+from ungan_dist.config.methods import UnGANConfig
 from ungan_dist.data.prepared import prepare
 from ungan_dist.data.seeds import seed_layers
 from ungan_dist.methods import Request, Unlearned, run_method
@@ -54,25 +55,25 @@ class Interrupted(BaseException):
 
 @pytest.mark.parametrize("name", ["fine_tuning", "random_labels", "ungan", "scrub, small"])
 def test_a_captured_method_continues_from_a_checkpoint(name: str, tmp_path: Path) -> None:
-    def checkpoint(last: int) -> Checkpoint:
+    def checkpoint(place: str, last: int) -> Checkpoint:
         def interrupt(done: int, total: int) -> None:
             if done == last:
                 raise Interrupted
 
-        return Checkpoint(tmp_path, "state", id="an id", world=World(), on_epoch=interrupt)
+        return Checkpoint(tmp_path / place, "state", id="an id", world=World(), on_epoch=interrupt)
 
     expected = unlearned(name, steps=CapturedSteps(CPU))
     with pytest.raises(Interrupted):
-        unlearned(name, steps=CapturedSteps(CPU), checkpoint=checkpoint(1))
-    assert_same(unlearned(name, steps=CapturedSteps(CPU), checkpoint=checkpoint(0)), expected, atol=0)
-    # an attempt of the other engine writes the same state
+        unlearned(name, steps=CapturedSteps(CPU), checkpoint=checkpoint("own", 1))
+    assert_same(unlearned(name, steps=CapturedSteps(CPU), checkpoint=checkpoint("own", 0)), expected, atol=0)
+    # an attempt without capture writes the same state
     with pytest.raises(Interrupted):
-        unlearned(name, checkpoint=checkpoint(2))
-    assert_same(unlearned(name, steps=CapturedSteps(CPU), checkpoint=checkpoint(0)), expected, atol=1e-12)
+        unlearned(name, checkpoint=checkpoint("other", 1))
+    assert_same(unlearned(name, steps=CapturedSteps(CPU), checkpoint=checkpoint("other", 0)), expected, atol=1e-12)
 
 
 def test_the_time_of_capture_is_part_of_the_unlearning_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = small_config(tmp_path)
+    config = small_config(tmp_path, ungan=UnGANConfig(epochs=4, critic_widths=(8, 8, 8)))
     plan = make_plan(dataclasses.replace(config, shadows=dataclasses.replace(config.shadows, engine="branches")))
     prepare(plan.source, tmp_path)
     captured: list[tuple[int, int]] = []

@@ -20,10 +20,12 @@ from ungan_dist.config.identity import appended
 from ungan_dist.config.methods import OriginalConfig, RetrainConfig, UnlearnedConfig
 from ungan_dist.errors import ConfigError
 from ungan_dist.runs.failures import sort_out_absent
+from ungan_dist.runs.forecast.engines import settle_engine
 from ungan_dist.runs.forecast.outlook import Outlook, compare_designs, make_outlook
 from ungan_dist.runs.forecast.probe import FIRST_EXAMPLES, Measurement, Probe, make_probe
 from ungan_dist.runs.kernel_choice.choice import JudgeEverywhere, settle_kernels
 from ungan_dist.runs.plan import Plan, make_plan
+from ungan_dist.runs.rehearsal.process import RunOnce
 from ungan_dist.runs.shadows import ShadowUnit
 from ungan_dist.runs.targets import TargetUnit
 from ungan_dist.runs.units import Unit, missing
@@ -74,13 +76,20 @@ class Forecast:
         return None if self.device_hours is None else sum(self.stages.values())
 
 
-def plan_in_folder(config: AuditConfig, device: str | None, *, judge_everywhere: JudgeEverywhere | None = None) -> Plan:
+def plan_in_folder(
+    config: AuditConfig,
+    device: str | None,
+    *,
+    judge_everywhere: JudgeEverywhere | None = None,
+    run_once: RunOnce | None = None,
+) -> Plan:
     """Make the plan of a request, with the place of its report; write nothing into its folder.
 
     Args:
         config: The config of the request.
         device: ``cpu`` or ``cuda``; defaults to what this machine has.
         judge_everywhere: Calls the self-check of a new run's kernels; defaults to judging none.
+        run_once: Calls the measurement of a new run's engine; defaults to measuring none.
 
     Raises:
         ConfigError: wrong config or input, or the output is not a folder.
@@ -90,7 +99,7 @@ def plan_in_folder(config: AuditConfig, device: str | None, *, judge_everywhere:
             f"plan needs a folder to see what is done, and {config.output} is not one: set --output to a folder. The "
             f"costs are the same"
         )
-    plan = settle_kernels(make_plan(config, device=device), judge_everywhere)
+    plan = settle_engine(settle_kernels(make_plan(config, device=device), judge_everywhere), run_once)
     place = find_place(plan.folder, plan.record.run_hash, appended(config))
     return dataclasses.replace(plan, place=place)
 
@@ -185,13 +194,14 @@ def _describe(measured: Measurement | None, probe: Probe) -> str:
         examples = min(FIRST_EXAMPLES, len(probe.unit.pool)) // 2
         return f"nothing: training on {examples} examples and a query of {2 * examples} took over {probe.seconds:g} s"
     parts: list[str] = []
-    for timing, models in ((measured.alone, "one model"), (measured.stacked, f"{len(probe.unit.shadows)} in a stack")):
+    together = f"{len(probe.unit.shadows)} with the engine {probe.unit.engine}"
+    for timing, models in ((measured.alone, "one model"), (measured.by_engine, together)):
         if timing is not None:
             batches = f"{timing.num_examples:,} examples in batches of {timing.batch_size}"
             warm = ", with its start-up" if timing.is_cold else ""
             parts.append(f"{timing.epochs} epoch(s) of {models}, {batches}{warm}")
-    if probe.unit.engine == "stacked" and measured.stacked is None:
-        parts.append("no stack, so shadow models are estimated as if each trained alone")
+    if probe.unit.engine != "serial" and measured.by_engine is None:
+        parts.append(f"the engine {probe.unit.engine} was not, so each model is estimated as if trained step by step")
     if measured.alone.batch_size < probe.unit.train.batch_size:
         parts.append(f"no batch of {probe.unit.train.batch_size}, which may be faster by example")
     return "; ".join(parts)

@@ -14,7 +14,7 @@ from ungan_dist.attack.power import Design, Power, estimate_power, measure_sprea
 from ungan_dist.config.attack import LARGEST_DELTA
 from ungan_dist.runs.finished import Finished
 from ungan_dist.runs.given import find_remedies
-from ungan_dist.runs.operations import describe_kernels
+from ungan_dist.runs.operations import describe_engine, describe_kernels
 from ungan_dist.runs.plan import Plan, Work
 from ungan_dist.runs.record import RunRecord, read_run
 from ungan_dist.runs.shadows import ShadowUnit
@@ -45,6 +45,8 @@ class Outlook:
     remedies: Remedies
     kernels: dict[str, str] = field(default_factory=dict)
     """Implementation of each operation, and why it was chosen."""
+    engine: str = ""
+    """How the steps of models are executed, and why."""
 
 
 def make_outlook(plan: Plan) -> Outlook:
@@ -92,6 +94,7 @@ def _make_outlook(record: RunRecord, folder: Path, work: Work, *, todo: tuple[in
         spread_from=spread_from,
         remedies=find_remedies(config),
         kernels=describe_kernels(record),
+        engine=describe_engine(record),
     )
 
 

@@ -66,9 +66,9 @@ class Measurement:
     """What a probe measured."""
 
     alone: Timing
-    """A model that is trained alone, as targets are."""
-    stacked: Timing | None = None
-    """Shadow models in a stack; ``None`` if the run stacks none, or none was timed."""
+    """A model that is trained alone, step by step."""
+    by_engine: Timing | None = None
+    """Shadow models with the engine of the run; ``None`` if that is ``serial``, or was not timed."""
     memory_bytes: int
     """Peak host memory of the worker."""
     device_memory_bytes: int
@@ -79,7 +79,7 @@ class Measurement:
     @property
     def shadow_seconds(self) -> float:
         """Training time per example, epoch and shadow model."""
-        return (self.stacked or self.alone).train_seconds
+        return (self.by_engine or self.alone).train_seconds
 
 
 def make_probe(plan: Plan, seconds: float) -> Probe:
@@ -157,24 +157,24 @@ def measure(unit: ShadowUnit, seconds: float, on_pass: Callable[[Measurement], o
     """
     start = time.perf_counter()
 
-    def measurement(alone: Timing, stacked: Timing | None = None) -> Measurement:
+    def measurement(alone: Timing, by_engine: Timing | None = None) -> Measurement:
         return Measurement(
             alone=alone,
-            stacked=stacked,
+            by_engine=by_engine,
             memory_bytes=_peak_memory(),
             device_memory_bytes=torch.cuda.max_memory_allocated() if unit.device == "cuda" else 0,
             elapsed_seconds=time.perf_counter() - start,
         )
 
-    is_stacked = unit.engine == "stacked"
+    is_serial = unit.engine == "serial"
     single = dataclasses.replace(unit, engine="serial", shadows=unit.shadows[:1])
     alone = _time_unit(
-        single, start + (seconds / 2 if is_stacked else seconds), lambda timing: on_pass(measurement(timing))
+        single, start + (seconds if is_serial else seconds / 2), lambda timing: on_pass(measurement(timing))
     )
-    if not is_stacked:
+    if is_serial:
         return measurement(alone)
-    stacked = _time_unit(unit, start + seconds, lambda timing: on_pass(measurement(alone, timing)))
-    return measurement(alone, stacked)
+    by_engine = _time_unit(unit, start + seconds, lambda timing: on_pass(measurement(alone, timing)))
+    return measurement(alone, by_engine)
 
 
 def _time_unit(unit: ShadowUnit, deadline: float, on_pass: Callable[[Timing], object]) -> Timing:
