@@ -18,9 +18,9 @@ from ungan_dist.data.rows import split_pass
 from ungan_dist.errors import Diverged
 from ungan_dist.training.batch_norm import forward, local_statistics
 from ungan_dist.training.checkpoint import Checkpoint, Epochs
-from ungan_dist.training.optimizers import make_optimizer
 from ungan_dist.training.engines.capture import CapturedSteps
 from ungan_dist.training.engines.passes import captured_pass
+from ungan_dist.training.optimizers import make_optimizer
 from ungan_dist.training.world import SINGLE_PROCESS, World
 
 

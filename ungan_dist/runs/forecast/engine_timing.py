@@ -19,8 +19,8 @@ from ungan_dist.config.training import TOGETHER
 from ungan_dist.files import cache_folder, hash_json
 from ungan_dist.runs.forecast.probe import START_S, Probe, prepare_unit
 from ungan_dist.runs.operations import describe_gpu
-from ungan_dist.runs.record import versions
 from ungan_dist.runs.shadows import ShadowUnit, train_shadows
+from ungan_dist.runs.versions import versions
 from ungan_dist.training.train import import_compiler
 from ungan_dist.worker_process import CallFailed, WorkerDied, WorkerProcess
 
