@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
 
 from ungan_dist.attack.evidence import Evidence, Report
 from ungan_dist.attack.metrics import roc_curve
+from ungan_dist.report.drawing import INK, Drawing, make_drawing, make_figure, use_style
+from ungan_dist.report.overview_figures import draw_forest, draw_utility
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-INK = "#7a7f87"
-"""Colour of text and axes: a grey that is legible on white and on black."""
 COLOURS = (
     *("#3b82c4", "#d9772f", "#3a9a6a", "#9a6fd0", "#d0568e", "#2a9d9d", "#a08a1f"),
     *("#cc4b4b", "#9a6a4a", "#6f7f22", "#5b5bd0", "#c78fd6", "#1f6f8b"),
@@ -32,21 +28,6 @@ RATES_PER_CURVE = 161
 Scores = Float[np.ndarray, " _"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Drawing:
-    """One figure of the report."""
-
-    name: str
-    """File name below ``figures/``, without ``.svg``."""
-    section: str
-    """``roc``, ``log_odds`` or ``curves``."""
-    label: str
-    """Description for readers who cannot see the figure."""
-    caption: str
-    """Sentence below the figure on the page; empty if its title is enough."""
-    svg: str
-
-
 def draw_figures(report: Report) -> list[Drawing]:
     """Draw every figure for which the report has data."""
     titles = {row.method: row.title for row in report.rows}
@@ -54,8 +35,14 @@ def draw_figures(report: Report) -> list[Drawing]:
     found = {method: evidence for method, evidence in found.items() if evidence}
     if not found:
         return []
-    with _style():
-        return [*_roc(found, titles), *_log_odds(found, titles), *_curves(found, titles)]
+    with use_style():
+        return [
+            *draw_forest(report),
+            *draw_utility(report),
+            *_roc(found, titles),
+            *_log_odds(found, titles),
+            *_curves(found, titles),
+        ]
 
 
 def _roc(found: dict[str, list[Evidence]], titles: dict[str, str]) -> list[Drawing]:
@@ -89,7 +76,7 @@ def _roc(found: dict[str, list[Evidence]], titles: dict[str, str]) -> list[Drawi
         positives = min(len(groups(e)[0]) for evidence in found.values() for e in evidence)
         lowest = min(1 / negatives, 1 / positives, 0.01)
         grid = np.geomspace(lowest, 1, RATES_PER_CURVE)
-        figure, axes = _figure(4.6, 4.6)
+        figure, axes = make_figure(4.6, 4.6)
         axes.plot(grid, grid, color=INK, linewidth=0.9, linestyle=(0, (4, 3)), label="chance")
         for position, (method, evidence) in enumerate(found.items()):
             rates = np.stack([_rate_at(*roc_curve(*groups(e)), grid) for e in evidence])
@@ -101,7 +88,7 @@ def _roc(found: dict[str, list[Evidence]], titles: dict[str, str]) -> list[Drawi
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(lambda rate, _: f"{rate * 100:g} %")
         _legend(axes, columns=2)
-        drawings.append(_drawing(figure, name, "roc", caption, caption))
+        drawings.append(make_drawing(figure, name, "roc", caption, caption))
     return drawings
 
 
@@ -122,7 +109,7 @@ def _log_odds(found: dict[str, list[Evidence]], titles: dict[str, str]) -> list[
     top = 1.06 * max(heights.max() for sets in densities.values() for heights in sets.values())
     drawings: list[Drawing] = []
     for method, sets in densities.items():
-        figure, axes = _figure(4.6, 3.1)
+        figure, axes = make_figure(4.6, 3.1)
         for name, heights in sets.items():
             is_forget = name == "forget"
             if is_forget:
@@ -137,7 +124,7 @@ def _log_odds(found: dict[str, list[Evidence]], titles: dict[str, str]) -> list[
         axes.set_title("Before: Original" if method == "original" else f"After: {titles[method]}")
         _legend(axes, columns=3)
         caption = "before unlearning" if method == "original" else f"after {titles[method]}"
-        drawings.append(_drawing(figure, f"log_odds_{_slug(method)}", "log_odds", f"Log-odds {caption}."))
+        drawings.append(make_drawing(figure, f"log_odds_{_slug(method)}", "log_odds", f"Log-odds {caption}."))
     return drawings
 
 
@@ -149,7 +136,7 @@ def _curves(found: dict[str, list[Evidence]], titles: dict[str, str]) -> list[Dr
             runs = [np.asarray(e.curves[loss], dtype=float) for e in evidence if e.curves.get(loss)]
             if not runs:
                 continue
-            figure, axes = _figure(3.4, 2.4)
+            figure, axes = make_figure(3.4, 2.4)
             for run in runs:
                 _line(axes, run, colour=COLOURS[position % len(COLOURS)], alpha=0.4 if len(runs) > 1 else 1)
             if len(runs) > 1 and len({len(run) for run in runs}) == 1:
@@ -159,7 +146,7 @@ def _curves(found: dict[str, list[Evidence]], titles: dict[str, str]) -> list[Dr
             # an offset in a corner would look like a part of the title
             axes.ticklabel_format(axis="y", useOffset=False)
             name = f"curve_{_slug(method)}_{_slug(loss)}"
-            drawings.append(_drawing(figure, name, "curves", f"{titles[method]}: {loss}."))
+            drawings.append(make_drawing(figure, name, "curves", f"{titles[method]}: {loss}."))
     return drawings
 
 
@@ -202,62 +189,8 @@ def _rate_at(
     return tpr[np.searchsorted(fpr, grid * (1 + 1e-12), "right") - 1]
 
 
-def _style() -> AbstractContextManager[None]:
-    """Replace the user's Matplotlib settings by its defaults and this report's style, within the context."""
-    import matplotlib as mpl
-
-    settings: dict[Any, Any] = {
-        key: value for key, value in mpl.rcParamsDefault.items() if not key.startswith("backend")
-    }
-    settings |= {
-        "svg.fonttype": "none",
-        "svg.hashsalt": "ungan_dist",
-        "text.parse_math": False,  # a $ in a title is a $
-        "font.size": 9,
-        "axes.titlesize": 10,
-        "axes.titleweight": "bold",
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.grid": True,
-        "axes.axisbelow": True,
-        "grid.color": INK,
-        "grid.alpha": 0.22,
-        "grid.linewidth": 0.6,
-        "legend.frameon": False,
-        "legend.fontsize": 8,
-        "path.simplify": False,
-    }
-    for key in ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color", "axes.titlecolor"):
-        settings[key] = INK
-    return mpl.rc_context(settings)
-
-
-def _figure(width: float, height: float) -> tuple[Figure, Axes]:
-    """Make a figure of a size in inches, without pyplot, which would keep it and a backend in memory."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.add_subplot()
-
-
 def _legend(axes: Axes, *, columns: int) -> None:
     axes.figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=columns)
-
-
-def _drawing(figure: Figure, name: str, section: str, label: str, caption: str = "") -> Drawing:
-    buffer = io.StringIO()
-    metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
-    figure.savefig(buffer, format="svg", transparent=True, metadata=metadata)
-    return Drawing(name=name, section=section, label=label, caption=caption, svg=buffer.getvalue())
-
-
-def inline_svg(drawing: Drawing) -> str:
-    """Return the figure for an HTML page, in the page's text colour and with ids that no other figure has."""
-    svg = drawing.svg[drawing.svg.index("<svg") :].replace(INK, "currentColor")
-    svg = re.sub(r'\bid="([^"]+)"', rf'id="{drawing.name}-\1"', svg)
-    svg = re.sub(r'href="#([^"]+)"', rf'href="#{drawing.name}-\1"', svg)
-    svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{drawing.name}-\1)", svg)
-    return re.sub(r'<svg ([^>]*?)width="[^"]*"', r'<svg \1role="img" width="100%"', svg, count=1)
 
 
 def _slug(text: str) -> str:

@@ -38,7 +38,7 @@ from ungan_dist.report.conclusions import (
     write_conclusions,
     write_failure,
 )
-from ungan_dist.report.figures import Drawing, inline_svg
+from ungan_dist.report.drawing import Drawing, inline_svg
 from ungan_dist.report.timings import average_seconds, collect_seconds
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"

@@ -214,6 +214,26 @@ def test_every_figure_is_a_file_and_on_the_page(three: tuple) -> None:
     assert files["report.html"].count(b"<svg ") == len(names)
 
 
+def test_the_first_figures_are_gaps_beside_accuracies_and_losses_against_gaps(three: tuple) -> None:
+    report, files = three
+    page = Elements(files["report.html"]).text
+    assert page.index("A good method is in the band and on the line") < page.index(
+        "A good method is in the band and below"
+    )
+    assert page.index("A good method is in the band and below") < page.index("Verdict, from (b) alone")
+    forest, utility = (files[f"figures/{name}.svg"].decode() for name in ("forest", "utility"))
+    for row in report.rows:
+        assert row.title in forest
+        assert (row.title in utility) == bool(row.loss)
+    # with another gap, figures move
+    [*others, last] = report.rows
+    gap = last.verdict.gap
+    moved = dataclasses.replace(last.verdict, gap=dataclasses.replace(gap, mean=gap.mean + 0.01))
+    changed = render(dataclasses.replace(report, rows=[*others, dataclasses.replace(last, verdict=moved)]))
+    assert changed["figures/forest.svg"].decode() != forest
+    assert changed["figures/utility.svg"].decode() != utility
+
+
 def test_a_partial_report_lists_missing_units(partial: tuple, three: tuple) -> None:
     files = partial[1]
     page = Elements(files["report.html"]).text

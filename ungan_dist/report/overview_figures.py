@@ -1,0 +1,106 @@
+"""The first figures of the report: each method's gap beside its test accuracy, and its loss of utility against its gap.
+
+They take the colours of the verdicts. Controls and models before unlearning are drawn hollow.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ungan_dist.attack.evidence import Interval, Report, Row
+from ungan_dist.config.methods import is_method
+from ungan_dist.report.cells import style_of
+from ungan_dist.report.drawing import INK, Drawing, make_drawing, make_figure
+from ungan_dist.report.power import get_delta, get_utility_margin
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+TONES = {
+    "equivalent": "#2f9e62",
+    "utility-lost": "#c98a1b",
+    "under-forgotten": "#d0524a",
+    "over-forgotten": "#9a5fc0",
+    "inconclusive": "#c98a1b",
+    "no-power": "#7d8ea3",
+    "reference": "#7d8ea3",
+}
+BAND = "#2f9e62"
+"""Colour of (−δ, δ)."""
+
+
+def draw_forest(report: Report) -> list[Drawing]:
+    """Draw the gap of each row with δ's band, beside its test accuracy and that of the reference."""
+    rows = report.rows[::-1]
+    if not any(row.verdict.gap is not None for row in rows):
+        return []
+    figure, left, right = make_figure(9.6, 1.3 + 0.32 * len(rows), panels=(3, 2))
+    heights = range(len(rows))
+    _band(left, get_delta(report))
+    reference = next((row for row in report.rows if row.verdict.gap is None), None)
+    for height, row in zip(heights, rows, strict=True):
+        _interval(left, row.verdict.gap, height, row, empty=0.0)
+        _interval(right, row.accuracy.get("test"), height, row, scale=100)
+    if reference is not None and "test" in reference.accuracy:
+        right.axvline(100 * reference.accuracy["test"].mean, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
+    left.set_yticks(heights, [row.title for row in rows])
+    right.set_yticks(heights, [""] * len(rows))
+    to = ".5" if reference is None else reference.title
+    left.set(xlabel=f"gap in AUC to {to}, 90 % interval", ylim=(-0.6, len(rows) - 0.4))
+    right.set(xlabel="test accuracy, %, 95 % interval", ylim=left.get_ylim())
+    caption = (
+        "Left: the gap. The band is (−δ, δ), where a method is equivalent. Right: the test accuracy. The dashed line "
+        "is that of the reference. A good method is in the band and on the line."
+    )
+    return [make_drawing(figure, "forest", "overview", caption, caption)]
+
+
+def draw_utility(report: Report) -> list[Drawing]:
+    """Draw each row's loss of utility, the larger of the two sets, against its gap."""
+    rows = [row for row in report.rows if row.loss and row.verdict.gap is not None]
+    if not rows:
+        return []
+    figure, axes = make_figure(6.4, 4.4)
+    _band(axes, get_delta(report))
+    margin = get_utility_margin(report)
+    axes.axhline(0, color=INK, linewidth=0.8)
+    if margin is not None:
+        axes.axhline(100 * margin, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
+    for row in rows:
+        gap, loss = row.verdict.gap, max(row.loss.values(), key=lambda interval: interval.mean)
+        assert gap is not None
+        colour = TONES[style_of(row.verdict.outcome)]
+        axes.plot([gap.low, gap.high], [100 * loss.mean] * 2, color=colour, linewidth=1.2, alpha=0.6)
+        axes.plot([gap.mean] * 2, [100 * loss.low, 100 * loss.high], color=colour, linewidth=1.2, alpha=0.6)
+        axes.plot(gap.mean, 100 * loss.mean, **_marker(row))
+        axes.annotate(row.title, (gap.mean, 100 * loss.mean), (4, 4), textcoords="offset points", fontsize=7)
+    axes.set(xlabel="gap in AUC, 90 % interval", ylabel="loss of accuracy, points, 90 % interval")
+    caption = (
+        "Loss of accuracy against the reference, on retain or test examples, whichever is larger. The dashed line is "
+        "the margin of utility. A good method is in the band and below the line."
+    )
+    return [make_drawing(figure, "utility", "overview", caption, caption)]
+
+
+def _band(axes: Axes, delta: float | None) -> None:
+    axes.axvline(0, color=INK, linewidth=0.8)
+    if delta is not None:
+        axes.axvspan(-delta, delta, color=BAND, alpha=0.13, linewidth=0)
+
+
+def _interval(
+    axes: Axes, interval: Interval | None, height: float, row: Row, *, scale: float = 1, empty: float | None = None
+) -> None:
+    if interval is None:
+        if empty is not None:
+            axes.plot(empty, height, **_marker(row))
+        return
+    colour = TONES[style_of(row.verdict.outcome)]
+    axes.plot([scale * interval.low, scale * interval.high], [height, height], color=colour, linewidth=2.2)
+    axes.plot(scale * interval.mean, height, **_marker(row))
+
+
+def _marker(row: Row) -> dict[str, Any]:
+    colour = TONES[style_of(row.verdict.outcome)]
+    face = colour if is_method(row.method) else "none"
+    return {"marker": "o", "markersize": 6, "color": colour, "markerfacecolor": face, "linestyle": "none"}
