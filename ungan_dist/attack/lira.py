@@ -13,7 +13,7 @@ from scipy.special import log_ndtr
 from ungan_dist.attack.arrays import Values, describe, to_numpy, to_positions
 
 Center = Literal["mean", "median"]
-Mode = Literal["online", "offline"]
+Mode = Literal["online", "offline", "offline_two_sided"]
 ResolvedVariance = Literal["per_example", "pooled", "carlini_fixed"]
 Variance = Literal["auto", "per_example", "pooled", "carlini_fixed"]
 
@@ -104,8 +104,9 @@ def likelihood_ratio(
     """Compute LiRA's score of each example, the log-likelihood ratio of member to non-member.
 
     Online, the score is ``log N(φ; μ_in, σ_in) − log N(φ; μ_out, σ_out)``. Offline, it is
-    ``log Φ((φ − μ_out) / σ_out)``, from the models that never had the example. Both are averaged over the queries. A
-    higher score means member. All arrays may be NumPy arrays, torch tensors or lists.
+    ``log Φ((φ − μ_out) / σ_out)``, from the models that never had the example; two-sided, as in Carlini's code, it is
+    ``−log N(φ; μ_out, σ_out)``. All are averaged over the queries. A higher score means member. Arrays may be NumPy
+    arrays, torch tensors or lists.
 
     Args:
         shadow_log_odds: log-odds of every shadow model on every example, [models, examples, queries], in nats; read
@@ -172,6 +173,8 @@ class ShadowFits:
         standardised = {group: (phi - center) / self.sigma[group] for group, center in self.center.items()}
         if self.mode == "offline":
             score = log_ndtr(standardised["out"])
+        elif self.mode == "offline_two_sided":
+            score = standardised["out"] ** 2 / 2 + np.log(np.sqrt(2 * np.pi) * self.sigma["out"])
         else:
             score = (standardised["out"] ** 2 - standardised["in"] ** 2) / 2
             score += np.log(self.sigma["out"] / self.sigma["in"])
@@ -207,7 +210,7 @@ def fit_shadows(
     variance = resolve_variance(variance, num_models)
     _check_counts(is_member, kept, mode, needed=2 if variance == "per_example" else 1)
 
-    groups = ("out",) if mode == "offline" else ("in", "out")
+    groups = ("in", "out") if mode == "online" else ("out",)
     fits = _fit(shadow, is_member, kept, groups, center)
     sigma = {group: np.maximum(_standard_deviation(fits[group].moments, variance), sigma_floor) for group in groups}
     if variance == "carlini_fixed" and mode == "online":
@@ -335,10 +338,10 @@ def _check_choices(center: str, variance: str, mode: str, sigma_floor: float) ->
 def _check_counts(membership: np.ndarray, kept: np.ndarray, mode: Mode, needed: int) -> None:
     num_in = membership[kept].sum(0)
     num_out = len(kept) - num_in
-    fewest = num_out if mode == "offline" else np.minimum(num_in, num_out)
+    fewest = np.minimum(num_in, num_out) if mode == "online" else num_out
     short = int((fewest < needed).sum())
     if short:
-        groups = "OUT" if mode == "offline" else "IN and OUT"
+        groups = "IN and OUT" if mode == "online" else "OUT"
         raise ValueError(
             f"{short} of {len(num_in)} examples have fewer than {needed} {groups} models among the {len(kept)} used: "
             "add complementary pairs of shadow models"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from math import ceil, floor
+from math import ceil
 
 import numpy as np
 from jaxtyping import Float64
@@ -63,16 +63,17 @@ def tnr_at_fnr(member_scores: Values, nonmember_scores: Values, fnr: float) -> f
 
 
 def tpr_at_fpr(positive: Values, negative: Values, fpr: float) -> float:
-    """Return the share of positives above a threshold that at most ``fpr`` of the negatives exceed.
+    """Return the share of positives above a threshold that fewer than ``fpr`` of the negatives exceed.
 
-    The threshold is the (⌊fpr · n⌋ + 1)-th largest negative score. Ties with it count as negative.
+    The threshold is the ⌈fpr · n⌉-th largest negative score. Ties with it count as negative. As in Carlini's code, the
+    false positive rate is below ``fpr`` and never equal to it.
 
     Raises:
         ValueError: there are fewer than 1/fpr negatives.
 
     Examples:
         >>> tpr_at_fpr(np.array([8, 9, 20]), np.arange(10), fpr=0.1)
-        0.6666666666666666
+        0.3333333333333333
     """
     positives, negatives = _scores("positive", positive), _scores("negative", negative)
     threshold = np.sort(negatives)[tpr_rank(fpr, len(negatives)) - 1]
@@ -136,7 +137,7 @@ def tpr_rank(fpr: float, num_negatives: int) -> int:
         >>> tpr_rank(0.01, 250)
         248
     """
-    return num_negatives - floor(_expected_errors("fpr", fpr, "negatives", num_negatives))
+    return num_negatives + 1 - ceil(_expected_errors("fpr", fpr, "negatives", num_negatives))
 
 
 def _expected_errors(name: str, rate: float, group: str, num_examples: int) -> Fraction:

@@ -50,8 +50,8 @@ def measure_p_values(
     Examples:
         >>> out = Moments(np.array([8]), np.array([1.0]), np.array([7.0]))  # mean 1, standard deviation 1
         >>> found = measure_p_values(np.array([3.0]), out, ids=np.array([17]))
-        >>> round(found.p[0], 3), round(found.low[0], 3), round(found.high[0], 3)
-        (0.051, 0.0, 0.218)
+        >>> [round(float(values[0]), 3) for values in (found.p, found.low, found.high)]
+        [0.051, 0.001, 0.251]
     """
     freedom = out.num_values - 1
     deviation = np.sqrt(out.squares / freedom)

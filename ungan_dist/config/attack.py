@@ -26,8 +26,9 @@ class AttackConfig:
     variance: Literal["auto", "per_example", "pooled", "carlini_fixed"] = "auto"
     """Variance of the Gaussians; per_example is the paper's. auto: per_example with 64 or more shadow models, else
     pooled."""
-    mode: Literal["online", "offline"] = "online"
-    """online: likelihood ratio of IN to OUT models. offline: OUT models only."""
+    mode: Literal["online", "offline", "offline_two_sided"] = "online"
+    """online: likelihood ratio of IN to OUT models. offline: OUT models only, one-sided as in the paper.
+    offline_two_sided: the density of the OUT models, as in Carlini's code, which takes low log-odds for members too."""
     fnr: float = 0.01
     """False negative rate of column (a); needs at least 1/fnr retain examples."""
     fprs: tuple[float, ...] = (0.01, 0.001)

@@ -48,6 +48,8 @@ class AuditConfig(ExecutionHalf, MethodConfigs, Experiment):
 
     def __post_init__(self) -> None:
         positive(num_seeds=self.num_seeds)
+        if self.shadows.shared_initialisation and self.model.initial_seed is None:
+            object.__setattr__(self, "model", dataclasses.replace(self.model, initial_seed=self.shadows.seed))
         if not self.cluster or self.cluster.startswith("ray://"):
             raise ValueError(
                 f"cluster must be local, auto or host:port, got {self.cluster!r} (a Ray client connection cannot "

@@ -23,9 +23,12 @@ class ModelConfig:
     [batch, channels, height, width] to [batch, num_classes]; the convolution that the images enter is fitted to their
     channels. A run is identified by this text and by the names and shapes of the model's weights, not by their
     code."""
+    initial_seed: int | None = field(default=None, metadata=ADDED)
+    """Seed of the initial weights of every model. Defaults to a seed of its own for each model."""
 
     def __post_init__(self) -> None:
         positive(width=self.width)
+        not_negative(**{"model.initial_seed": self.initial_seed})
         if self.factory is not None and not all(self.factory.partition(":")[::2]):
             raise ValueError(f"model.factory must be module:function, got {self.factory!r}")
         if self.factory is not None and self.factory.startswith("__main__:"):
@@ -119,6 +122,9 @@ class ShadowConfig:
     it for model after model, also for the original and the methods. branches: capture the steps of all models of a unit
     together, each on a stream of its own. stacked: train all models of a unit at once (torch.func). auto: serial on a
     CPU and with shadows.data_parallel; on a GPU what a short measurement finds to be fastest."""
+    shared_initialisation: bool = field(default=False, metadata=ADDED)
+    """Give all shadow models, the original and Retrain the same initial weights, as the authors' code does: sets
+    model.initial_seed to shadows.seed, unless it is set."""
     data_parallel: bool = field(default=False, metadata=ADDED)
     """Train each shadow model with all train.num_workers processes, for large or slow models. Without it, one process
     trains a unit, and workers train units in parallel."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from jaxtyping import Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from ungan_dist.config.methods import RandomLabelsConfig
 from ungan_dist.data.seeds import derive_seed
@@ -14,24 +14,33 @@ from ungan_dist.training.optimizers import make_optimizer
 
 
 def random_labels(request: Request, config: RandomLabelsConfig) -> Unlearned:
-    """Minimise the cross-entropy of D_r ∪ D_f with AdamW.
+    """Minimise the cross-entropy of D_r ∪ D_f.
 
     Source: Golatkar et al. 2020. Labels are redrawn in SalUn (Fan et al. 2024); amnesiac unlearning (Graves et al.
     2021) draws wrong labels only.
     """
     model = request.copy_original()
-    optimizer = make_optimizer(
-        torch.optim.AdamW, model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-    )
-    everything = torch.cat([request.retain, request.forget])
+    optimizer = _make_optimizer(model, config)
+    sets = {"random labels": torch.cat([request.retain, request.forget])}
+    if config.passes == "salun_cifar10":
+        sets = {"random labels, forget": request.forget, "random labels, retain": request.retain}
     losses: list[float] = []
     epochs = request.epochs(model=model, optimizer=optimizer, losses=losses)
     for epoch in epochs.iterate("random labels", config.epochs):
         labels = _draw_labels(request, config, draw=epoch if config.redraw else 0)
-        losses.append(
-            request.train_pass(model, everything, optimizer, epoch=epoch, purpose="random labels", labels=labels)
-        )
+        of_passes = [
+            request.train_pass(model, indices, optimizer, epoch=epoch, purpose=purpose, labels=labels)
+            for purpose, indices in sets.items()
+        ]
+        losses.append(sum(of_passes) / len(of_passes))
     return Unlearned(model=model.eval(), curves={"cross-entropy": losses})
+
+
+def _make_optimizer(model: nn.Module, config: RandomLabelsConfig) -> torch.optim.Optimizer:
+    parameters, rate, decay = model.parameters(), config.learning_rate, config.weight_decay
+    if config.optimizer == "sgd":
+        return make_optimizer(torch.optim.SGD, parameters, lr=rate, momentum=config.momentum, weight_decay=decay)
+    return make_optimizer(torch.optim.AdamW, parameters, lr=rate, weight_decay=decay)
 
 
 def _draw_labels(request: Request, config: RandomLabelsConfig, *, draw: int) -> Int[Tensor, " examples"]:

@@ -19,7 +19,10 @@ from ungan_dist.training.optimizers import make_optimizer
 
 
 def scrub(request: Request, config: SCRUBConfig) -> Unlearned:
-    """In each epoch, maximise KD_T on D_f (only while e ≤ msteps), then minimise γ·CE + α·KD_T on D_r."""
+    """In each epoch, maximise KD_T on D_f (only while e ≤ msteps), then minimise γ·CE + α·KD_T on D_r.
+
+    MUFAC's code has these two passes in the other order.
+    """
     settings = config.settings()
     student = request.copy_original()
     both = _StudentAndTeacher(student, request.original)
@@ -35,9 +38,7 @@ def scrub(request: Request, config: SCRUBConfig) -> Unlearned:
         kd = divergence(logits[0], logits[1], settings.temperature)
         return settings.gamma * functional.cross_entropy(logits[0], labels) + settings.alpha * kd
 
-    epochs = request.epochs(student=student, optimizer=optimizer, curves=curves, history=history)
-    for epoch in (done + 1 for done in epochs.iterate("scrub", settings.epochs)):
-        optimizer.param_groups[0]["lr"] = _learning_rate(settings, epoch)
+    def leave_teacher(epoch: int) -> None:
         if epoch <= settings.msteps:
             loss = request.train_pass(
                 both,
@@ -49,6 +50,8 @@ def scrub(request: Request, config: SCRUBConfig) -> Unlearned:
                 loss=negative_divergence,
             )
             curves["forget divergence"].append(-loss)
+
+    def match_teacher(epoch: int) -> None:
         loss = request.train_pass(
             both,
             request.retain,
@@ -59,6 +62,13 @@ def scrub(request: Request, config: SCRUBConfig) -> Unlearned:
             loss=retain_loss,
         )
         curves["retain loss"].append(loss)
+
+    passes = (leave_teacher, match_teacher) if config.order == "scrub" else (match_teacher, leave_teacher)
+    epochs = request.epochs(student=student, optimizer=optimizer, curves=curves, history=history)
+    for epoch in (done + 1 for done in epochs.iterate("scrub", settings.epochs)):
+        optimizer.param_groups[0]["lr"] = _learning_rate(settings, epoch)
+        for run_pass in passes:
+            run_pass(epoch)
         if config.rewind:
             forget_accuracy = accuracy(student.eval(), request.data, request.forget, request.world)
             history.append((forget_accuracy, copy.deepcopy(student.state_dict())))

@@ -7,7 +7,7 @@ forget set of single examples, Choi and Na 2023 (``mufac``).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,7 +35,7 @@ def unsir(request: Request, config: UNSIRConfig) -> Unlearned:
     the running statistics of batch norms include the noise.
     """
     settings = config.settings()
-    model = request.copy_original()
+    model = request.copy_original().train(not config.eval_mode)
     impairing: list[float] = []
     repairing: list[float] = []
     seeded = dataclasses.replace(request, seed=derive_seed("unsir", request.seed))
@@ -122,7 +122,7 @@ def _impair_by_batch(state: _State, epoch: int) -> float:
     losses: list[Tensor] = []
     drawn = draw_pass(data, passed, seed=state.seed, epoch=epoch, augment=request.train.augment)
     passed_batches = (drawn[batch] for batch in split_pass(len(drawn), request.train.batch_size))
-    for pair in zip(passed_batches, state.cycled, strict=False):
+    for pair in zip(passed_batches, _other_batches(state, epoch), strict=False):
         retain, forget = pair if over_retain else reversed(pair)
         forget = forget[: len(retain)]
         rows = _GlobalBatch(world, len(forget))
@@ -144,6 +144,17 @@ def _impair_by_batch(state: _State, epoch: int) -> float:
         share, num_rows = len(noise) + len(retain_share), len(forget) + len(retain)
         losses.append(take_step(loss, state.optimizer, model, share=share, num_rows=num_rows, world=world))
     return float(world.sum(torch.stack(losses).mean()))
+
+
+def _other_batches(state: _State, epoch: int) -> Iterable[Rows]:
+    """Return the batches of the set that is cycled; MUFAC's notebook passes over it once."""
+    if not state.config.eval_mode:
+        return state.cycled
+    request = state.request
+    other = request.forget if state.config.impair_pass == "retain" else request.retain
+    seed = derive_seed("cycled", state.seed)
+    drawn = draw_pass(request.data, other, seed=seed, epoch=epoch, augment=request.train.augment)
+    return (drawn[batch] for batch in split_pass(len(drawn), request.train.batch_size))
 
 
 def _learn_class_noise(state: _State) -> None:

@@ -69,11 +69,12 @@ def build(
     """Build a classifier with the initial weights of a seed; the global random state is unchanged.
 
     Args:
+        config: The architecture. Its ``initial_seed`` takes the place of ``seed``.
         size: Height and width of the images. The first layer of a user's model is fitted to their channels; without a
             size, it is not.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed("weights", seed))
+        torch.manual_seed(derive_seed("weights", seed if config.initial_seed is None else config.initial_seed))
         if config.factory is not None:
             model: nn.Module = call_factory(config.factory, channels, num_classes)
             if size is not None:

@@ -60,7 +60,7 @@ def loop(shadow, membership, target, *, center, variance, mode, sigma_floor, lea
         if variance == "pooled":
             residuals = np.concatenate([values - values.mean() for values in mine])
             return max(np.sqrt((residuals**2).sum() / sum(len(values) - 1 for values in mine)), sigma_floor)
-        used = mine if mode == "offline" else [values for (which, _, _), values in groups.items() if which]
+        used = mine if mode != "online" else [values for (which, _, _), values in groups.items() if which]
         return max(np.std(np.concatenate(used)), sigma_floor)
 
     locate = np.mean if center == "mean" else np.median
@@ -70,13 +70,15 @@ def loop(shadow, membership, target, *, center, variance, mode, sigma_floor, lea
             fits = {group: (locate(groups[group, n, q]), sigma(group, n, q)) for group in (True, False)}
             if mode == "online":
                 ratio = norm.logpdf(target[n, q], *fits[True]) - norm.logpdf(target[n, q], *fits[False])
+            elif mode == "offline_two_sided":
+                ratio = -norm.logpdf(target[n, q], *fits[False])
             else:
                 ratio = norm.logcdf(target[n, q], *fits[False])
             scores[n] += ratio / num_queries
     return scores
 
 
-@pytest.mark.parametrize("mode", ["online", "offline"])
+@pytest.mark.parametrize("mode", ["online", "offline", "offline_two_sided"])
 @pytest.mark.parametrize("variance", ["per_example", "pooled", "carlini_fixed"])
 @pytest.mark.parametrize("center", ["mean", "median"])
 @pytest.mark.parametrize("leave_out", [(), (2, 3)])

@@ -53,11 +53,11 @@ def test_roc_curve_is_scikit_learns_with_every_point(positive, negative):
 def test_tpr_is_the_best_of_all_thresholds_within_the_rate(positive, negative, fpr):
     thresholds = np.append(np.concatenate([positive, negative]), -np.inf)
     # Counts, not shares, decide: 0.3 * 10 is below 3 in binary.
-    allowed = round(fpr * 100) * len(negative) // 100
-    feasible = [t for t in thresholds if (negative > t).sum() <= allowed]
+    percent = round(fpr * 100)
+    feasible = [t for t in thresholds if (negative > t).sum() * 100 < percent * len(negative)]
     assert tpr_at_fpr(positive, negative, fpr) == max((positive > t).mean() for t in feasible)
     curve = sklearn_metrics.roc_curve(*sklearn_curve(positive, negative), drop_intermediate=False)
-    assert tpr_at_fpr(positive, negative, fpr) == pytest.approx(curve[1][curve[0] <= fpr + 1e-9].max(), abs=1e-12)
+    assert tpr_at_fpr(positive, negative, fpr) == pytest.approx(curve[1][curve[0] < fpr - 1e-9].max(), abs=1e-12)
 
 
 @given(plenty, plenty, rates)
@@ -83,15 +83,15 @@ def test_order_statistics_by_hand():
     # k = ⌈.01 · 200⌉ − 1 = 1: below the second smallest.
     point = operating_point(members, np.array([0.0, 1.0, 1.5, 2.0, 50.0]), 0.01)
     assert (point.threshold, point.fnr, point.tnr) == (2.0, 0.005, 0.6)
-    # ⌊.01 · 200⌋ = 2 false positives: above the third largest.
-    assert tpr_at_fpr(np.array([197.5, 198.0, 198.5, 300.0]), members, 0.01) == 0.5
+    # ⌈.01 · 200⌉ − 1 = 1 false positive: above the second largest.
+    assert tpr_at_fpr(np.array([198.5, 199.0, 199.5, 300.0]), members, 0.01) == 0.5
 
 
 def test_rates_are_decimal_numbers():
     # 0.07 · 100 is 7.000000000000001 in binary, 0.29 · 100 is 28.999999999999996.
     scores = np.arange(100.0)
     assert operating_point(scores, scores, 0.07).threshold == 6.0
-    assert tpr_at_fpr(scores, scores, 0.29) == 0.29
+    assert tpr_at_fpr(scores, scores, 0.29) == 0.28
     assert examples_needed(0.001) == 1000
     assert examples_needed(0.3) == 4
 

@@ -37,7 +37,8 @@ def error(request: Request, state: dict[str, Tensor], indices: Tensor) -> float:
 @pytest.mark.parametrize("seed", range(2))
 def test_rewind_returns_the_epoch_nearest_the_final_unseen_error(seed: int) -> None:
     request, epochs = tiny_request(seed=seed), 4
-    config = SCRUBConfig(preset="mia", epochs=epochs, msteps=3, learning_rate=0.1)
+    sizes = {"retain_batch_size": 8, "forget_batch_size": 8}
+    config = SCRUBConfig(preset="mia", epochs=epochs, msteps=3, learning_rate=0.1, **sizes)
     states = [
         scrub(request, dataclasses.replace(config, epochs=epoch)).model.state_dict() for epoch in range(1, epochs + 1)
     ]

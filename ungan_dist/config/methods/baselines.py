@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
-from ungan_dist.config.checks import not_negative, positive, within
+from ungan_dist.config.checks import ADDED, not_negative, positive, within
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +62,17 @@ class RandomLabelsConfig:
     """Draw new labels before every epoch (SalUn) instead of once."""
     exclude_true: bool = False
     """Draw from the wrong classes only (amnesiac unlearning) instead of from all classes."""
+    passes: Literal["joint", "salun_cifar10"] = field(default="joint", metadata=ADDED)
+    """joint: one pass over both sets together, as in SalUn's code for CIFAR-100. salun_cifar10: a pass over the forget
+    set, then one over the retain set, as in SalUn's code for CIFAR-10."""
+    optimizer: Literal["adamw", "sgd"] = field(default="adamw", metadata=ADDED)
+    """sgd, as in SalUn's code, has an L2 penalty as weight decay."""
+    momentum: float = field(default=0.9, metadata=ADDED)
+    """SGD momentum."""
 
     def __post_init__(self) -> None:
         positive(epochs=self.epochs, learning_rate=self.learning_rate)
-        not_negative(weight_decay=self.weight_decay)
+        not_negative(weight_decay=self.weight_decay, momentum=self.momentum)
 
 
 @dataclass(frozen=True, kw_only=True)

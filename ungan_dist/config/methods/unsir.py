@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-from ungan_dist.config.checks import not_negative, positive
+from ungan_dist.config.checks import ADDED, not_negative, positive
 from ungan_dist.config.methods.presets import override
 
 
@@ -66,6 +66,9 @@ class UNSIRConfig:
     impair_pass: Literal["retain", "forget"] = "retain"
     """sample, mufac: the set that an impair epoch passes over once; the other set is cycled. retain fits the times in
     Table 1."""
+    eval_mode: bool = field(default=False, metadata=ADDED)
+    """mufac: keep the model in eval mode, and end an impair epoch with the shorter of the two sets, as MUFAC's notebook
+    does."""
     noise_penalty: float = 0.1
     """class: weight of the noise's mean squared norm in its loss."""
     noise_copies: int = 20
@@ -82,6 +85,8 @@ class UNSIRConfig:
             noise_copies=self.noise_copies,
             retain_per_class=self.retain_per_class,
         )
+        if self.eval_mode and self.variant != "mufac":
+            raise ValueError(f"unsir.eval_mode is of the variant mufac, got {self.variant}: set --unsir.variant mufac")
         not_negative(noise_steps=self.noise_steps, repair_epochs=self.repair_epochs, noise_penalty=self.noise_penalty)
 
     def settings(self) -> UNSIRSettings:
