@@ -22,6 +22,7 @@ import kernel_table
 import loader_table
 import run_figure
 import run_table
+import training_table
 
 from ungan_dist import store
 
@@ -30,7 +31,12 @@ RESULTS = ROOT / "benchmarks/results"
 ASSETS = ROOT / "docs/assets"
 FIGURES = ("digits",)
 """Runs whose verdicts are drawn, as docs/assets/NAME.svg."""
-TABLES = {"kernels": kernel_table.table, "loaders": loader_table.table}
+TABLES = {
+    "kernels": kernel_table.table,
+    "loaders": loader_table.table,
+    "step_counts": training_table.count_table,
+    "training": training_table.time_table,
+}
 """Results other than runs, each with its own table."""
 
 

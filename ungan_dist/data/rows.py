@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,7 +58,33 @@ class Rows:
 
 def upload(array: Shaped[np.ndarray, "*shape"], device: torch.device) -> Shaped[Tensor, "*shape"]:
     """Copy an array to a device; the host does not wait for the copy."""
-    tensor = torch.from_numpy(array)
+    return upload_tensor(torch.from_numpy(array), device)
+
+
+def upload_ahead(
+    batches: Iterable[Shaped[Tensor, "batch ..."]], device: torch.device
+) -> Iterator[Shaped[Tensor, "batch ..."]]:
+    """Copy batches to a device, each while the one before is used.
+
+    Args:
+        batches: Batches of the host; each may be overwritten when the next is requested.
+        device: The device; batches for a CPU are passed on.
+    """
+    if device.type == "cpu":
+        yield from batches
+        return
+    ready: Tensor | None = None
+    for batch in batches:
+        copied = upload_tensor(batch, device)
+        if ready is not None:
+            yield ready
+        ready = copied
+    if ready is not None:
+        yield ready
+
+
+def upload_tensor(tensor: Shaped[Tensor, "*shape"], device: torch.device) -> Shaped[Tensor, "*shape"]:
+    """Copy a tensor of the host to a device; see ``upload``. It may be overwritten afterwards."""
     if device.type == "cpu":
         return tensor
     if device.type == "cuda":  # from other memory, the driver copies first

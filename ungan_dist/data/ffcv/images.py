@@ -15,7 +15,7 @@ from ungan_dist.data.examples import make_normalisation_table
 from ungan_dist.data.ffcv.availability import import_ffcv
 from ungan_dist.data.ffcv.format import Beton
 from ungan_dist.data.philox import check_draw
-from ungan_dist.data.rows import ImageTransform
+from ungan_dist.data.rows import ImageTransform, upload_ahead
 
 NUM_VIEWS = 1024
 """Largest number of passes at the same time."""
@@ -83,10 +83,18 @@ class FfcvImages:
     ) -> Generator[Float[Tensor, "_ channels height width"]]:
         """Read batches of any sizes in order, in the background. Each is valid until the next is requested.
 
+        For a GPU, each batch is copied to page-locked memory, and from there while the batch before is used.
+
         Raises:
             IndexError: an index is outside the data.
             ValueError: an image cannot be decoded, or a seed or an epoch is out of range.
         """
+        with contextlib.closing(self._read_on_host(batches, view)) as read:
+            yield from upload_ahead(read, self.device)
+
+    def _read_on_host(
+        self, batches: Sequence[Int[np.ndarray, " _"]], view: ImageTransform
+    ) -> Generator[Float[Tensor, "_ channels height width"]]:
         num_examples, height, width, channels = self.shape
         wanted = [batch.astype(np.int64) for batch in batches]
         for batch in wanted:
@@ -95,7 +103,7 @@ class FfcvImages:
         largest = max(map(len, wanted), default=0)
         if not largest:
             empty = _in_resident_order(torch.empty((0, channels, height, width)))
-            yield from (empty.to(self.device) for _ in wanted)
+            yield from (empty for _ in wanted)
             return
         affordable = BUFFER_BYTES // (largest * channels * height * width * 4)
         num_buffers = 1 if len(wanted) == 1 else max(3, min(affordable, MAX_BUFFERS))
@@ -111,7 +119,7 @@ class FfcvImages:
                         self._check_decoded()
                     else:
                         images = torch.empty((0, channels, height, width))
-                    yield _in_resident_order(images).to(self.device)
+                    yield _in_resident_order(images)
         finally:
             self._free_rows.append(row)
 
