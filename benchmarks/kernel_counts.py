@@ -10,7 +10,7 @@ import math
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from unittest import mock
 
 import torch
@@ -19,6 +19,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from triton.runtime.interpreter import GridExecutor
 
 from ungan_dist.kernels import critic_loss, critic_sgd_step, energy_distance, gather_augmented, generator_loss, log_odds
+from ungan_dist.kernels.critic import reference
+from ungan_dist.kernels.critic.options import CriticOptions
 from ungan_dist.kernels.impl import Impl
 from ungan_dist.kernels.self_check.guards import CANARY, guarded_buffers
 
@@ -79,14 +81,17 @@ def count_fused(step: Step) -> dict[str, int]:
     return {"fused_kernels": launches, "fused_calls": count.operations, "fused_bytes": made}
 
 
-def critic_step(impl: Impl, width: int, batch: int, device: str) -> Step:
-    """Make a step: one critic loss and its six gradients."""
+def critic_step(impl: Impl | Literal["definition"], width: int, batch: int, device: str) -> Step:
+    """Make a step: one critic loss and its six gradients, in the definition by double backward."""
     weights, batches, epsilon = critic_inputs(batch, 20, (width, width, width), device=device)
     leaves = [weight.float().requires_grad_() for weight in weights]
     z_unseen, z_forget, z_forget2, epsilon = (z.float() for z in (*batches, epsilon))
 
     def step() -> tuple[Tensor, ...]:
-        loss = critic_loss(leaves, z_unseen, z_forget, z_forget2, epsilon, impl=impl)
+        if impl == "definition":
+            loss = reference.critic_loss(leaves, z_unseen, z_forget, z_forget2, epsilon, CriticOptions())
+        else:
+            loss = critic_loss(leaves, z_unseen, z_forget, z_forget2, epsilon, impl=impl)
         return (loss.detach(), *torch.autograd.grad(loss, leaves))
 
     return step

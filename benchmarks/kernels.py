@@ -65,11 +65,18 @@ def measure_critic(deadline: float) -> list[dict[str, object]]:
             continue
         fused, eager = critic_step("fused", width, 256, "cuda"), critic_step("reference", width, 256, "cuda")
         expected = eager()
-        rivals: dict[str, Callable[[], object]] = {"eager": eager, "eager in a CUDA graph": graphed(eager)}
+        definition = critic_step("definition", width, 256, "cuda")
+        rivals: dict[str, Callable[[], object]] = {
+            "closed form": eager,
+            "closed form in a CUDA graph": graphed(eager),
+            "double backward": definition,
+            "double backward in a CUDA graph": graphed(definition),
+        }
         compiled = torch.compile(critic_step("reference", width, 256, "cuda"))
-        reason = find_obstacle("torch.compile", compiled, expected)
+        reason = find_obstacle("closed form, torch.compile", compiled, expected)
         if reason is None:
-            rivals["torch.compile"] = compiled
+            rivals["closed form, torch.compile"] = compiled
+            rivals["closed form, torch.compile, in a CUDA graph"] = graphed(compiled)
         else:
             rows.append({"subject": subject, "left_out": reason})
         floor_ms = critic_flops(256, 20, (width, width, width)) / rate * 1e3
@@ -87,7 +94,7 @@ def measure_update(width: int, floor_ms: float) -> list[dict[str, object]]:
     fused, eager = critic_update("fused", width, 256, "cuda"), critic_update("reference", width, 256, "cuda")
     # only the first steps are comparable: both start from the same weights
     measured = {"error": error(fused(), eager()), "peak_bytes": peak_bytes(fused), "floor_ms": floor_ms}
-    rivals = {"eager": eager, "eager in a CUDA graph": graphed(eager)}
+    rivals = {"closed form": eager, "closed form in a CUDA graph": graphed(eager)}
     ratios = compare(graphed(fused), rivals, num_pairs=50)
     return [as_row(f"critic update with SGD, widths {width}, batch 256", ratio, **measured) for ratio in ratios]
 

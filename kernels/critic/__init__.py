@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ungan_dist.kernels.blocks import Precision
-from ungan_dist.kernels.critic import reference
+from ungan_dist.kernels.critic import closed_form, reference
 from ungan_dist.kernels.critic.checks import check_batches, check_num_rows, check_penalty, check_weights
 from ungan_dist.kernels.critic.obstacles import (
     find_critic_obstacle,
@@ -76,6 +76,8 @@ def critic_loss(
             takes float32 or bfloat16, returns float32, and is differentiable once, with respect to the weights.
         precision: precision of the fused float32 dots; the reference follows torch's settings.
 
+    The reference is a closed form without double backward, wherever it is equal to the definition.
+
     Raises:
         ValueError: an empty batch, shapes that do not fit, or options that ``fused`` does not support.
 
@@ -98,6 +100,8 @@ def critic_loss(
     )
     if resolve("critic_loss", impl, z_forget.device, obstacle=obstacle).name == "fused":
         return _fused_loss(weights, batches, options, precision, surrogate_weight=-1.0)
+    if closed_form.supports(options, *batches):
+        return closed_form.critic_loss(weights, z_unseen, z_forget, z_forget2, epsilon, options)
     return reference.critic_loss(weights, z_unseen, z_forget, z_forget2, epsilon, options, z_unseen2)
 
 
