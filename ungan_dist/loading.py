@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor, nn
 
-    from ungan_dist.attack.records import RecordPValues
+    from ungan_dist.attack.evidence import RecordPValues
     from ungan_dist.training.own_model import GivenModel
 
 

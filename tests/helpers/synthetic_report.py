@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 
 from ungan_dist.attack.evidence import Evidence, Report
+from ungan_dist.attack.power import measure_smallest_delta
 from ungan_dist.attack.score import score_rows
 from ungan_dist.attack.verdicts import judge_rows
 from ungan_dist.config.attack import AttackConfig
@@ -92,5 +93,6 @@ def make_report(
         status=status,
         missing=missing or [],
         num_classes=10,
+        smallest_delta=measure_smallest_delta(rows, sizes),
         forget_files=["runs/digits-3f2a9c0d/retrain/seed-0.npy", "data/digits/images.npy"],
     )

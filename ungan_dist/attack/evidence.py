@@ -7,15 +7,29 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float64, Int
 
 from ungan_dist.attack.arrays import to_numpy
-from ungan_dist.attack.records import RecordPValues
 from ungan_dist.attack.summary import summarise, to_html
 from ungan_dist.config.methods import TITLES
 
 Utility = Literal["", "utility lost", "at chance", "constant"]
 """Whether a model still works; empty if it does. See :mod:`ungan_dist.attack.utility`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordPValues:
+    """P values of the forget examples of one method and seed, in the order of the forget set."""
+
+    ids: Int[np.ndarray, " forget"]
+    """Index of each example in the data set: personal data."""
+    p: Float64[np.ndarray, " forget"]
+    """Exact for Gaussian log-odds at every number of shadow models: Student's t prediction from the OUT models."""
+    low: Float64[np.ndarray, " forget"]
+    high: Float64[np.ndarray, " forget"]
+    """95 % interval of the p value that endless shadow models would give."""
+    num_out: Int[np.ndarray, " forget"]
+    """OUT shadow models of each example."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,6 +213,8 @@ class Report:
     examples: list[ForgetExample] = field(default_factory=list)
     """Only of a public bundled data set, or if the config requests them."""
     remedies: Remedies = Remedies()
+    smallest_delta: float | None = None
+    """Smallest δ that a method equal to Retrain passes in four of five such runs; None without scored rows."""
     num_classes: int | None = None
     """Classes of the data. Accuracy by chance is the inverse."""
     folder: Path | None = None

@@ -8,7 +8,7 @@ Variation between seeds beyond the examples is added if a finished run measured 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 
@@ -17,6 +17,7 @@ from scipy.special import gammaln
 from scipy.stats import chi2, norm
 from scipy.stats import t as student_t
 
+from ungan_dist.attack.evidence import Row
 from ungan_dist.attack.intervals import SEEDS_FOR_T
 from ungan_dist.attack.score import VERDICT_LEVEL
 from ungan_dist.config.checks import not_negative, positive
@@ -150,6 +151,31 @@ def measure_spread(gaps: Sequence[Sequence[float]], num_forget: int, num_non_mem
     if not variances:
         return None
     return max(0.0, float(np.mean(variances)) - 2 * auc_deviation(num_forget, num_non_members) ** 2) ** 0.5
+
+
+def measure_smallest_delta(rows: Sequence[Row], sizes: Mapping[str, int]) -> float | None:
+    """Find the smallest δ of a finished audit, with the spread between seeds that its rows show.
+
+    Args:
+        rows: rows of the table.
+        sizes: ``forget``, ``shadow_pool`` and ``shadows``.
+
+    Returns:
+        ``smallest_delta`` of the audit's design, or None without a gap.
+    """
+    gaps = [row.verdict.gap.per_seed for row in rows if row.verdict.gap is not None]
+    if not gaps:
+        return None
+    num_forget, num_non_members = sizes["forget"], sizes["shadow_pool"]
+    return smallest_delta(
+        Design(
+            num_forget=num_forget,
+            num_non_members=num_non_members,
+            num_seeds=max(map(len, gaps)),
+            num_shadows=sizes["shadows"],
+            spread=measure_spread(gaps, num_forget, num_non_members) or 0.0,
+        )
+    )
 
 
 def _example_deviation(design: Design) -> float:

@@ -6,32 +6,16 @@ Gaussian as those of the OUT shadow models. The p value is the chance that such 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from jaxtyping import Float64, Int
 from scipy.stats import norm
 from scipy.stats import t as student_t
 
+from ungan_dist.attack.evidence import RecordPValues
 from ungan_dist.attack.lira import Moments
 
 LEVEL = 0.95
 """Confidence level of the interval of a p value."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RecordPValues:
-    """P values of the forget examples of one method and seed, in the order of the forget set."""
-
-    ids: Int[np.ndarray, " forget"]
-    """Index of each example in the data set: personal data."""
-    p: Float64[np.ndarray, " forget"]
-    """Exact for Gaussian log-odds at every number of shadow models: Student's t prediction from the OUT models."""
-    low: Float64[np.ndarray, " forget"]
-    high: Float64[np.ndarray, " forget"]
-    """95 % interval of the p value that endless shadow models would give."""
-    num_out: Int[np.ndarray, " forget"]
-    """OUT shadow models of each example."""
 
 
 def measure_p_values(

@@ -8,8 +8,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from ungan_dist.attack.evidence import Evidence, ForgetExample
-from ungan_dist.attack.records import RecordPValues
+from ungan_dist.attack.evidence import Evidence, ForgetExample, RecordPValues
 from ungan_dist.config.methods import TITLES
 from ungan_dist.data.sources.source import Source
 from ungan_dist.data.split import Split

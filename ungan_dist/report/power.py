@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ungan_dist.attack.evidence import Interval, Report
-from ungan_dist.attack.power import Design, measure_spread, smallest_delta
 from ungan_dist.attack.verdicts import has_power
 from ungan_dist.config.attack import AttackConfig
 
@@ -25,23 +24,13 @@ class MeasuredPower:
 
 def measure_power(report: Report) -> MeasuredPower | None:
     """Measure the power of an audit; None if no row is scored."""
-    original = next((row for row in report.rows if row.method == "original"), None)
-    gaps = [row.verdict.gap.per_seed for row in report.rows if row.verdict.gap is not None]
-    if not gaps:
+    if report.smallest_delta is None:
         return None
-    sizes = report.sizes
-    num_forget, num_non_members = sizes["forget"], sizes["shadow_pool"]
-    design = Design(
-        num_forget=num_forget,
-        num_non_members=num_non_members,
-        num_seeds=max(map(len, gaps)),
-        num_shadows=sizes["shadows"],
-        spread=measure_spread(gaps, num_forget, num_non_members) or 0.0,
-    )
+    original = next((row for row in report.rows if row.method == "original"), None)
     return MeasuredPower(
         original_gap=None if original is None else original.verdict.gap,
         leaks=original is not None and has_power(original.verdict.outcome),
-        smallest_delta=smallest_delta(design),
+        smallest_delta=report.smallest_delta,
     )
 
 

@@ -11,10 +11,11 @@ import numpy as np
 from jaxtyping import Int
 
 from ungan_dist import store
-from ungan_dist.attack.evidence import Evidence, Failure, Report
+from ungan_dist.attack.evidence import Evidence, Failure, RecordPValues, Report
 from ungan_dist.attack.lira import Moments, ShadowFits, compute_moments, fit_shadows, resolve_variance
 from ungan_dist.attack.metrics import auc
-from ungan_dist.attack.records import RecordPValues, measure_p_values
+from ungan_dist.attack.power import measure_smallest_delta
+from ungan_dist.attack.records import measure_p_values
 from ungan_dist.attack.score import score_rows
 from ungan_dist.attack.verdicts import judge_rows
 from ungan_dist.config.attack import MIN_SHADOWS
@@ -117,6 +118,7 @@ def build_report(plan: Plan, failures: list[Failed], on_progress: progress.Progr
         copied=plan.copies.named,
         examples=select_forget_examples(plan.source, plan.split, evidence) if _may_show(plan) else [],
         remedies=find_remedies(config),
+        smallest_delta=measure_smallest_delta(rows, sizes),
         num_classes=plan.source.num_classes,
         folder=plan.report_folder,
     )

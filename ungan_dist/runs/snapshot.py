@@ -16,6 +16,10 @@ def to_plain(report: Report) -> dict[str, Any]:
         "recipe": report.recipe,
         "run_hash": report.run_hash,
         "sizes": report.sizes,
+        "config": report.config,
+        "notes": report.notes,
+        "smallest_delta": report.smallest_delta,
+        "remedies": dataclasses.asdict(report.remedies),
         **({"copies": report.copies, "copied": list(report.copied)} if report.copies else {}),
         "rows": [dataclasses.asdict(row) for row in report.rows],
         "seconds": [[item.method, item.seed, item.unlearning_seconds] for item in report.evidence],
@@ -30,7 +34,7 @@ def from_plain(shown: dict[str, Any]) -> Report:
     """
     import numpy as np
 
-    from ungan_dist.attack.evidence import Evidence, Interval, Report, Row, Verdict
+    from ungan_dist.attack.evidence import Evidence, Interval, Remedies, Report, Row, Verdict
 
     def cell(value: Any) -> Any:
         return Interval(**value) if isinstance(value, dict) else value
@@ -40,7 +44,7 @@ def from_plain(shown: dict[str, Any]) -> Report:
 
     def row(values: dict[str, Any]) -> Row:
         verdict = Verdict(**{**values["verdict"], "gap": cell(values["verdict"]["gap"])})
-        families = ("accuracy", "tnr_at_fnr", "tpr_at_fpr", "tpr_at_fpr_flipped")
+        families = ("accuracy", "tnr_at_fnr", "tpr_at_fpr", "tpr_at_fpr_flipped", "loss")
         fields = {name: cells(values[name]) for name in families}
         return Row(**{**values, **fields, "auc": cell(values["auc"]), "verdict": verdict})
 
@@ -64,10 +68,13 @@ def from_plain(shown: dict[str, Any]) -> Report:
         title=shown["title"],
         recipe=shown["recipe"],
         run_hash=shown["run_hash"],
-        config={},
+        config=shown["config"],
         resolved={},
         versions={},
         sizes=shown["sizes"],
+        notes=shown["notes"],
+        smallest_delta=shown["smallest_delta"],
+        remedies=Remedies(**shown["remedies"]),
         copies=shown.get("copies", ""),
         copied=tuple(shown.get("copied", ())),
         rows=[row(values) for values in shown["rows"]],
