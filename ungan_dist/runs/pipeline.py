@@ -23,7 +23,7 @@ from ungan_dist.runs.folder import open_run
 from ungan_dist.runs.forecast import engines, outlook
 from ungan_dist.runs.kernel_choice import choice
 from ungan_dist.runs.plan import Plan, split_blocks
-from ungan_dist.runs.pool import LocalPool
+from ungan_dist.runs.pool import LocalPool, num_processes
 from ungan_dist.runs.rehearsal import process
 from ungan_dist.runs.rehearsal.process import RunOnce, run_here
 from ungan_dist.runs.reporting import build_report, report_on_interrupt, write_report
@@ -126,8 +126,8 @@ def _compute(
     with contextlib.ExitStack() as stack:
         if run_units is None:
             units_per_gpu = plan.record.resolved.get("engine_choice", {}).get("units_per_gpu", 1)
-            pool = LocalPool(plan.record.config.execution.num_processes, units_per_gpu=units_per_gpu)
-            run_units = stack.enter_context(pool).run_units
+            size = num_processes(plan.record.config.execution.num_processes, units_per_gpu)
+            run_units = stack.enter_context(LocalPool(size)).run_units
         if mirror is not None:
             run_units = push_results(mirror, run_units)
         failures = _run("original, shadows", [*plan.originals, *plan.shadows], run_units, on_progress, plan, mirror)

@@ -34,7 +34,6 @@ class LocalPool:
         self,
         asked: int | None = None,
         *,
-        units_per_gpu: int = 1,
         num_gpus: int | None = None,
         is_alone: Callable[[Unit], bool] = is_timed_alone,
     ) -> None:
@@ -42,11 +41,10 @@ class LocalPool:
 
         Args:
             asked: Number of processes; see ``num_processes``.
-            units_per_gpu: Units that a GPU takes at once; see ``count_units``.
             num_gpus: GPUs that the processes share; defaults to those of this machine.
             is_alone: Whether a unit needs its GPU for itself.
         """
-        self._num_processes = num_processes(asked, units_per_gpu)
+        self._num_processes = num_processes(asked)
         self._num_gpus = torch.cuda.device_count() if num_gpus is None else num_gpus
         self._is_alone = is_alone
         self._workers: list[_Worker] = []
