@@ -86,7 +86,7 @@ CONFIGS: dict[str, Any] = {
     "ungan, no adversary": _ungan(critic_steps=0, generator_steps=0),
     "ungan, random critic": _ungan(critic_steps=0),
     "ungan_joint": UnGANJointConfig(epochs=4),
-    "ungan_joint, all classes": UnGANJointConfig(epochs=4, within="all", forget_batch_size=4),
+    "ungan_joint, within classes": UnGANJointConfig(epochs=4, within="classes", forget_batch_size=4),
     "ungan_joint, critic": UnGANJointConfig(
         epochs=3, distance="critic", critic_widths=(16, 15, 14), critic_steps=2, critic_pretraining=5
     ),

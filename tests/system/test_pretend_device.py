@@ -29,7 +29,7 @@ EVERY_METHOD = (
 )
 OTHER_FORMS = (
     *("original", "unsir", "scrub", "ungan_augmented", "ungan_energy_all_pairs", "ungan_penalty_of_jacobian"),
-    *("ungan_joint_critic", "ungan_joint_all_classes"),
+    *("ungan_joint_critic", "ungan_joint_no_pairing"),
 )
 EPOCHS = 2
 

@@ -10,36 +10,41 @@ from ungan_dist.config.checks import not_negative, positive
 
 @dataclass(frozen=True, kw_only=True)
 class UnGANJointConfig:
-    """Joint UnGAN: one step lowers the loss on the retain set and the distance of forgotten from unseen outputs.
+    """Joint UnGAN: one step keeps the retain set and moves the forget set towards unseen outputs.
 
-    This is no algorithm of the paper. It keeps the paper's aim and its loss weights, and changes the schedule: one
-    forward pass in training mode takes retain and forget examples together. The distance is between log-odds of the
-    true class, the quantity that LiRA reads.
+    This is no algorithm of the paper. It keeps the paper's aim and its weights of cross-entropy and divergence to each
+    other, and changes the schedule: one forward pass in training mode takes retain and forget examples together. The
+    distance is between log-odds of the true class, the quantity that LiRA reads. A second term says which example gets
+    which of the unseen log-odds: the order is the original's on mirrored and shifted copies, of which it has memorised
+    less.
     """
 
-    epochs: int = 8
+    epochs: int = 7
     """Passes over the training set D, in numbers of steps."""
     steps: int | None = None
     """Steps per epoch; defaults to ⌈|D| / batch⌉."""
     batch_size: int | None = None
     """Retain examples per step; defaults to the training recipe's batch size."""
     forget_batch_size: int | None = None
-    """Forget examples per step; defaults to the whole forget set, at most eight times the retain batch."""
+    """Forget examples per step, at most the forget set; defaults to the retain batch's size."""
     distance: Literal["energy", "critic"] = "energy"
     """energy: energy distance of the log-odds, exact over all pairs. critic: Cramer surrogate of a learnt critic that
     sees the log-odds in the column of their class, beside the one-hot label."""
-    within: Literal["classes", "all"] = "classes"
-    """Energy distance within each class, weighted by its forget examples, or over all classes at once."""
-    beta: float = 1 / 16
+    within: Literal["classes", "all"] = "all"
+    """Energy distance over all classes at once, or within each class, weighted by its forget examples."""
+    beta: float = 0.5
     """Weight of the distance."""
-    alpha: float = 1 / 16
+    pairing: float = 0.5
+    """Weight of the mean absolute difference between each forget example's log-odds and its own target."""
+    alpha: float = 1.0
     """Weight of the cross-entropy on retain examples."""
-    gamma: float = 1 / 32
+    gamma: float = 0.5
     """Weight of the divergence KL(G ‖ Ĝ) on retain examples."""
-    learning_rate: float = 5e-4
-    """Learning rate of the generator's Adam."""
-    weight_decay: float = 5e-5
-    """L2 penalty (not decoupled) on the generator's weights."""
+    learning_rate: float | None = None
+    """Initial learning rate of SGD, with the recipe's momentum; annealed by a cosine over all steps. Defaults to half
+    of the training recipe's."""
+    weight_decay: float = 0.0
+    """L2 penalty on the generator's weights."""
     critic_steps: int = 5
     """With distance critic, the critic's steps before each joint step."""
     critic_pretraining: int = 100
@@ -63,6 +68,7 @@ class UnGANJointConfig:
         )
         not_negative(
             beta=self.beta,
+            pairing=self.pairing,
             alpha=self.alpha,
             gamma=self.gamma,
             weight_decay=self.weight_decay,
@@ -73,10 +79,17 @@ class UnGANJointConfig:
 
 
 JOINT_VARIANTS: dict[str, dict[str, Any]] = {
-    "ungan_joint_no_adversary": {"beta": 0.0},
-    "ungan_joint_all_classes": {"within": "all"},
-    "ungan_joint_critic": {"distance": "critic"},
-    "ungan_joint_random_critic": {"distance": "critic", "critic_steps": 0, "critic_pretraining": 0},
+    "ungan_joint_no_adversary": {"beta": 0.0, "pairing": 0.0},
+    "ungan_joint_no_pairing": {"beta": 1.0, "pairing": 0.0},
+    "ungan_joint_no_distance": {"beta": 0.0, "pairing": 1.0},
+    "ungan_joint_critic": {"distance": "critic", "beta": 1.0, "pairing": 0.0},
+    "ungan_joint_random_critic": {
+        "distance": "critic",
+        "beta": 1.0,
+        "pairing": 0.0,
+        "critic_steps": 0,
+        "critic_pretraining": 0,
+    },
 }
-"""Row → config fields that it changes: the control without a distance, the distance over all classes, and the learnt
-critic with its own control, an untrained one."""
+"""Row → config fields that it changes: the control without distance and pairing, each of the two terms alone, and the
+learnt critic with its own control, an untrained one."""

@@ -12,11 +12,12 @@ from torch.nn import functional
 
 from ungan_dist.config.methods import UnGANJointConfig
 from ungan_dist.data.examples import gather, gather_rows
-from ungan_dist.data.rows import upload
+from ungan_dist.data.rows import ImageTransform, upload
 from ungan_dist.data.seeds import derive_seed
 from ungan_dist.kernels import CriticOptions, critic_loss, energy_distance_1d, generator_loss, log_odds
 from ungan_dist.methods.request import Request, Unlearned
 from ungan_dist.methods.ungan.critic_network import init_critic
+from ungan_dist.methods.ungan.views import NUM_VIEWS, assign_quantiles, make_view
 from ungan_dist.training.batch_norm import forward
 from ungan_dist.training.batch_stream import BatchStream
 from ungan_dist.training.optimizers import make_optimizer
@@ -31,11 +32,15 @@ def ungan_joint(request: Request, config: UnGANJointConfig) -> Unlearned:
     """
     step = _JointStep(request, config)
     num_steps = config.steps or math.ceil((len(request.retain) + len(request.forget)) / step.batch_size)
-    curves: dict[str, list[float]] = {"distance": [], "fine_tuning": []}
+    curves: dict[str, list[float]] = {"distance": [], "pairing": [], "fine_tuning": []}
     epochs = request.epochs(curves=curves, **step.state)
-    for _ in epochs.iterate("epochs", config.epochs):
+    for epoch in epochs.iterate("epochs", config.epochs):
         step.generator.train()
-        losses = torch.stack([step.take() for _ in range(num_steps)])
+        parts: list[Tensor] = []
+        for number in range(epoch * num_steps, (epoch + 1) * num_steps):
+            step.set_rate(number / (config.epochs * num_steps))
+            parts.append(step.take())
+        losses = torch.stack(parts)
         means = request.world.sum(losses.mean(0)).tolist()
         for name, mean in zip(curves, means, strict=True):
             curves[name].append(mean)
@@ -51,11 +56,15 @@ class _JointStep:
                 raise ValueError(f"the set {name!r} is empty; UnGAN needs forget, unseen and retain examples")
         self._request, self._config = request, config
         self.batch_size = config.batch_size or request.train.batch_size
-        largest = config.forget_batch_size or 8 * self.batch_size
-        self._num_forget = min(len(request.forget), largest)
+        self._num_forget = min(len(request.forget), config.forget_batch_size or self.batch_size)
         self.generator = request.copy_original()
+        self._learning_rate = config.learning_rate or request.train.learning_rate / 2
         self._optimizer = make_optimizer(
-            torch.optim.Adam, self.generator.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+            torch.optim.SGD,
+            self.generator.parameters(),
+            lr=self._learning_rate,
+            momentum=request.train.momentum,
+            weight_decay=config.weight_decay,
         )
         self._streams = {
             name: BatchStream(
@@ -71,7 +80,10 @@ class _JointStep:
                 ("forget", request.forget, self._num_forget, None),
             )
         }
-        self._unseen = self._log_odds_of_unseen()
+        self._unseen = self._log_odds(request.unseen), request.data.labels[request.unseen]
+        self._targets = self._make_targets() if config.pairing else None
+        is_augmented = ImageTransform(augment=request.train.augment).is_random
+        self._teacher = None if is_augmented else self._by_example(request.retain, self._logits(request.retain))
         self._is_seen = functional.one_hot(self._unseen[1], request.data.num_classes).sum(0) > 0
         # read once: a step must not wait for the device
         self._all_are_seen = bool(self._is_seen.all())
@@ -83,19 +95,26 @@ class _JointStep:
         critic = {} if self._critic is None else self._critic.state
         return {"generator": self.generator, "optimizer": self._optimizer, **self._streams, **critic}
 
+    def set_rate(self, done: float) -> None:
+        """Set the learning rate for a share of all steps that is done."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._learning_rate * (1 + math.cos(math.pi * done)) / 2
+
     def take(self) -> Float[Tensor, " losses"]:
-        """Take one step, and return this process's parts of the distance and of the fine-tuning loss before it."""
+        """Take one step, and return this process's parts of distance, pairing and fine-tuning loss before it."""
         request, config, world = self._request, self._config, self._request.world
         retain, forget = (next(self._streams[name]) for name in ("retain", "forget"))
         num_rows = len(retain) + len(forget)
-        labels = request.data.labels[forget.indices]  # of all rows: a distance needs every one
+        indices = forget.indices  # of all rows: a distance needs every one
+        labels = request.data.labels[indices]
         retain, forget = world.share(retain), world.share(forget)
         images = gather_rows(request.data, retain)
         outputs = forward(self.generator, torch.cat([images, gather_rows(request.data, forget)]), num_rows=num_rows)
         logits, forget_logits = outputs.split([len(retain), len(forget)])
         labels_of_retain = request.data.labels[retain.indices]
         with torch.no_grad():
-            teacher = forward(request.original, images).log_softmax(1)
+            known = self._teacher
+            teacher = (forward(request.original, images) if known is None else known[retain.indices]).log_softmax(1)
 
         def fine_tuning() -> Tensor:
             divergence = functional.kl_div(teacher, logits.log_softmax(1), reduction="batchmean", log_target=True)
@@ -103,12 +122,15 @@ class _JointStep:
 
         keep = world.partial_loss(fine_tuning, len(retain), self.batch_size, logits)
         everyone = world.gather(forget_logits, self._num_forget)
-        apart = self._distance(log_odds(everyone[None], labels, impl="reference")[0], labels) / world.size
-        loss = keep + config.beta * apart
+        odds = log_odds(everyone[None], labels, impl="reference")[0]
+        apart = self._distance(odds, labels) / world.size if config.beta else torch.zeros_like(keep)
+        targets = self._targets
+        pairing = torch.zeros_like(keep) if targets is None else (odds - targets[indices]).abs().mean() / world.size
+        loss = keep + config.beta * apart + config.pairing * pairing
         take_step(
             loss, self._optimizer, self.generator, share=len(retain) + len(forget), num_rows=num_rows, world=world
         )
-        return torch.stack([apart.detach(), keep.detach()])
+        return torch.stack([apart.detach(), pairing.detach(), keep.detach()])
 
     def _distance(self, forget: Float[Tensor, " forget"], labels: Int[Tensor, " forget"]) -> Float[Tensor, ""]:
         if self._critic is not None:
@@ -130,16 +152,33 @@ class _JointStep:
         everyone = torch.ones_like(labels_of_unseen)
         return total + rest.to(shares).mean() * distance(forget, unseen, rest, everyone, num_groups=2)[1]
 
-    def _log_odds_of_unseen(self) -> tuple[Float[Tensor, " unseen"], Int[Tensor, " unseen"]]:
-        """Return the original's log-odds of the unseen examples, and their labels; computed once."""
-        request, data = self._request, self._request.data
+    def _make_targets(self) -> Float[Tensor, " examples"]:
+        """Assign each forget example one of the unseen log-odds, in the order of its views' mean log-odds."""
+        request = self._request
+        estimates = torch.stack([self._log_odds(request.forget, view=view) for view in range(NUM_VIEWS)]).mean(0)
+        return self._by_example(request.forget, assign_quantiles(estimates, self._unseen[0]))
+
+    def _by_example(self, indices: Int[Tensor, " set"], values: Float[Tensor, "*of_set"]) -> Float[Tensor, "*of_all"]:
+        """Place the values of a set at the indices of its examples."""
+        table = values.new_zeros(len(self._request.data.labels), *values.shape[1:])
+        table[indices] = values
+        return table
+
+    def _log_odds(self, indices: Int[Tensor, " set"], *, view: int | None = None) -> Float[Tensor, " set"]:
+        """Return the original's log-odds of a set, or of one view of its images."""
+        logits = self._logits(indices, view=view)
+        return log_odds(logits[None], self._request.data.labels[indices], impl="reference")[0]
+
+    def _logits(self, indices: Int[Tensor, " set"], *, view: int | None = None) -> Float[Tensor, "set classes"]:
+        request, world = self._request, self._request.world
         parts: list[Tensor] = []
         with torch.no_grad():
-            for indices in request.unseen.split(self.batch_size):
-                own = forward(request.original, gather(data, request.world.share(indices)))
-                logits = request.world.gather(own, len(indices))
-                parts.append(log_odds(logits[None], data.labels[indices], impl="reference")[0])
-        return torch.cat(parts), data.labels[request.unseen]
+            for batch in indices.split(self.batch_size):
+                images = gather(request.data, world.share(batch))
+                if view is not None:
+                    images = make_view(images, view)
+                parts.append(world.gather(forward(request.original, images), len(batch)))
+        return torch.cat(parts)
 
 
 class _Critic:

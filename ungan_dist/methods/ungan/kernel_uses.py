@@ -23,8 +23,8 @@ def list_kernel_uses(
         num_forget: Size of the forget set.
         num_unseen: Size of the unseen set.
     """
-    if isinstance(config, UnGANJointConfig) and config.distance == "energy":
-        largest = config.forget_batch_size or 8 * (config.batch_size or batch_size)
+    if isinstance(config, UnGANJointConfig) and config.distance == "energy" and config.beta:
+        largest = config.forget_batch_size or config.batch_size or batch_size
         groups = 1 if config.within == "all" else num_classes
         shapes = {"first": min(num_forget, largest), "second": num_unseen, "groups": groups}
         yield KernelUse(operation="energy_distance_1d", shapes=shapes)

@@ -1,0 +1,55 @@
+"""Estimate how a model that never saw an example would answer: from moved copies, on which less was memorised."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+SHIFT = 1 / 16
+"""Shift of a view, as a share of the image's longer side; at least one pixel."""
+
+
+SIDES = ((0, 1), (2, 1), (1, 0), (1, 2))
+"""Corners of the shifted image in the padded one, in shifts: down and right."""
+NUM_VIEWS = 1 + 2 * len(SIDES)
+
+
+def make_view(
+    images: Float[Tensor, "batch channels height width"], number: int
+) -> Float[Tensor, "batch channels height width"]:
+    """Make one of ``NUM_VIEWS`` views: mirrored, shifted to one of four sides, or both. New pixels are 0.
+
+    Examples:
+        >>> image = torch.tensor([[[[1.0, 2.0, 3.0]]]])
+        >>> [make_view(image, number).flatten().tolist() for number in (0, 3, 4, 8)]
+        [[3.0, 2.0, 1.0], [0.0, 1.0, 2.0], [2.0, 3.0, 0.0], [2.0, 1.0, 0.0]]
+    """
+    if number == 0:
+        return images.flip(3)
+    side, is_mirrored = SIDES[(number - 1) % len(SIDES)], number > len(SIDES)
+    height, width = images.shape[2:]
+    by = max(1, round(SHIFT * max(height, width)))
+    padded = functional.pad(images.flip(3) if is_mirrored else images, (by, by, by, by))
+    down, right = side[0] * by, side[1] * by
+    return padded[:, :, down : down + height, right : right + width]
+
+
+def assign_quantiles(estimates: Float[Tensor, " forget"], unseen: Float[Tensor, " unseen"]) -> Float[Tensor, " forget"]:
+    """Give each example the quantile of the unseen values at the rank of its estimate.
+
+    In one dimension this is the optimal transport from the estimates to the unseen values: it keeps their order, and
+    gives them the others' distribution.
+
+    Examples:
+        >>> assign_quantiles(torch.tensor([5.0, -1.0]), torch.tensor([0.0, 1.0, 2.0, 3.0, 4.0]))
+        tensor([3., 1.])
+    """
+    ranks = estimates.argsort(stable=True).argsort()
+    ordered = unseen.sort().values
+    # not torch.quantile, which refuses more than 16 million values
+    place = (ranks.double() + 0.5) / len(estimates) * (len(unseen) - 1)
+    low = place.floor().long()
+    high = (low + 1).clamp(max=len(unseen) - 1)
+    return torch.lerp(ordered[low], ordered[high], (place - low).to(ordered.dtype))
