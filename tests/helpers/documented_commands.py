@@ -9,7 +9,14 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PAGES = (
     *("README.md", "docs/getting-started.md", "docs/audit.md", "docs/methods.md", "docs/own-model.md"),
-    *("docs/performance.md", "docs/kernels.md", "docs/results.md", "docs/glossary.md", "docs/comparison.md"),
+    *(
+        "docs/performance.md",
+        "docs/kernels.md",
+        "docs/results.md",
+        "docs/findings.md",
+        "docs/glossary.md",
+        "docs/comparison.md",
+    ),
     *("docs/index.md", "docs/clusters.md", "cluster/README.md", "CONTRIBUTING.md", "SECURITY.md"),
     *("docs/api/index.md", "docs/api/attack.md", "docs/api/config.md", "docs/api/kernels.md"),
     *("docs/changelog.md", "docs/contributing.md", "docs/security.md", "docs/promises.md"),
@@ -74,7 +81,7 @@ SUBSTITUTIONS = (
 _TINY = (
     "--split.train 200 --split.shadow-pool 200 --split.unseen 50 --split.forget-fraction 0.2 --model.width 4 "
     "--train.epochs 1 --shadows.num-models 4 --attack.num-resamples 100 --methods original,retrain --num-seeds 1 "
-    "--execution.num-processes 1"
+    "--execution.num-processes 1 --fleet.num-workers 1"
 )
 ADDITIONS = (
     Rule(pattern=r"(ungan.dist plan \w+)", replacement=rf"\1 --seconds 0.1 {_TINY}", reason="a probe takes seconds"),
