@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from harness import graphed
+from harness import graphed, milliseconds
 
 TF32_PRODUCTS = 3
 """TF32 products per float32 dot."""
@@ -35,10 +35,9 @@ def energy_flops(n: int, m: int, dim: int, *, backward: bool) -> int:
     return forward if not backward else 2 * forward + 2 * dim * 2 * (cross + within)
 
 
-def flops_per_s() -> float:
-    """Measure the rate of TF32 dots by torch's product of 8,192 × 8,192 matrices."""
-    size = 8192
-    left, right = (torch.randn(size, size, device="cuda") for _ in range(2))
+def flops_per_s(device: str = "cuda", size: int = 8192) -> float:
+    """Measure the rate of TF32 dots by torch's product of two square matrices."""
+    left, right = (torch.randn(size, size, device=device) for _ in range(2))
     allowed = torch.backends.cuda.matmul.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = True
     try:
@@ -47,20 +46,12 @@ def flops_per_s() -> float:
         torch.backends.cuda.matmul.allow_tf32 = allowed
 
 
-def bytes_per_s() -> float:
-    """Measure the rate of memory traffic, reads plus writes, by a copy of one GiB."""
-    source = torch.empty(2**30, dtype=torch.uint8, device="cuda")
-    return 2 * source.numel() / _seconds(graphed(source.clone))
+def bytes_per_s(device: str = "cuda", num_bytes: int = 2**30) -> float:
+    """Measure the rate of memory traffic, reads plus writes, by a copy."""
+    source = torch.empty(num_bytes, dtype=torch.uint8, device=device)
+    return 2 * num_bytes / _seconds(graphed(source.clone) if device == "cuda" else source.clone)
 
 
 def _seconds(step: Callable[[], object]) -> float:
     """Return the median of 20 runs, after three warm-up runs."""
-    times: list[float] = []
-    for _ in range(23):
-        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        start.record()
-        step()
-        end.record()
-        end.synchronize()
-        times.append(start.elapsed_time(end) / 1e3)
-    return sorted(times[3:])[10]
+    return sorted([milliseconds(step) for _ in range(23)][3:])[10] / 1e3

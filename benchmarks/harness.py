@@ -36,7 +36,7 @@ def compare(ours: Callable[[], object], rivals: Mapping[str, Callable[[], object
     for arm in (ours, *rivals.values()):
         arm()
     return [
-        summarise(name, np.array([(_milliseconds(rival), _milliseconds(ours)) for _ in range(num_pairs)]))
+        summarise(name, np.array([(milliseconds(rival), milliseconds(ours)) for _ in range(num_pairs)]))
         for name, rival in rivals.items()
     ]
 
@@ -101,7 +101,8 @@ def as_row(subject: str, ratio: Ratio, **more: object) -> dict[str, object]:
     return {"subject": subject, **asdict(ratio), **more}
 
 
-def _milliseconds(arm: Callable[[], object]) -> float:
+def milliseconds(arm: Callable[[], object]) -> float:
+    """Time one call, on the GPU if there is one."""
     if torch.cuda.is_available():
         start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         start.record()

@@ -2,6 +2,7 @@
 
     python benchmarks/publish.py                   refresh every table and figure from benchmarks/results
     python benchmarks/publish.py RUN [NAME]        store a finished run as benchmarks/results/NAME.json first
+    python benchmarks/publish.py ROWS.jsonl        store the rows of benchmarks/gpu.py first
     python benchmarks/publish.py --check           exit with 1 if a table or figure is out of date
 
 A table stands between ``<!-- results: NAME -->`` and ``<!-- end -->``; ``NAME:caption`` is its caption alone.
@@ -23,6 +24,8 @@ import loader_table
 import run_figure
 import run_table
 import training_table
+from gpu_parts.session import read_rows
+from gpu_parts.table import published_table
 
 from ungan_dist import store
 
@@ -32,6 +35,7 @@ ASSETS = ROOT / "docs/assets"
 FIGURES = ("digits",)
 """Runs whose verdicts are drawn, as docs/assets/NAME.svg."""
 TABLES = {
+    "gpu": published_table,
     "kernels": kernel_table.table,
     "loaders": loader_table.table,
     "step_counts": training_table.count_table,
@@ -75,6 +79,20 @@ def store_run(run: Path, name: str) -> None:
     store.write_file(RESULTS / f"{name}.md", (run / "table.md").read_bytes())
 
 
+def store_gpu_rows(path: Path) -> None:
+    """Write the results file of ``benchmarks/gpu.py``.
+
+    Raises:
+        SystemExit: There are no rows, or they are those of a rehearsal.
+    """
+    rows = read_rows(path)
+    if not rows:
+        raise SystemExit(f"{path} has no rows: give the rows.jsonl that benchmarks/gpu.py has written")
+    if any(row.get("rehearsal") for row in rows):
+        raise SystemExit(f"{path} is of a rehearsal, which measures nothing: run benchmarks/gpu.py on a GPU")
+    store.write_json(RESULTS / "gpu.json", {"rows": rows})
+
+
 def published() -> dict[Path, str]:
     """Return every file with published figures, as it should be."""
     pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -107,7 +125,9 @@ def main(arguments: list[str]) -> None:
             names = ", ".join(str(path.relative_to(ROOT)) for path in stale)
             raise SystemExit(f"out of date: {names}. Run: python benchmarks/publish.py")
         return
-    if arguments:
+    if arguments and arguments[0].endswith(".jsonl"):
+        store_gpu_rows(Path(arguments[0]))
+    elif arguments:
         folder = Path(arguments[0])
         store_run(folder, arguments[1] if arguments[1:] else store.read_json(folder / "table.json")["recipe"])
     for path, text in published().items():

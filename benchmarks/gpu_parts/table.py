@@ -1,0 +1,61 @@
+"""Format the rows of ``benchmarks/gpu.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gpu_parts import PARTS
+
+COLUMNS = ("", "rival", "rival ms", "ms", "times as fast", "error", "more")
+HIDDEN = ("part", "subject", "rehearsal", "rival", "rival_ms", "ours_ms", "ratio", "interval", "num_pairs", "error")
+"""Values with a column of their own, or with none."""
+
+
+def format_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Format rows as one Markdown table for each part.
+
+    Args:
+        rows: The rows of ``rows.jsonl``.
+    """
+    lines: list[str] = []
+    if any(row.get("rehearsal") for row in rows):
+        lines += ["**A rehearsal on tiny shapes: nothing here is a measurement.**", ""]
+    for part in PARTS:
+        found = [row for row in rows if row["part"] == part]
+        if found:
+            lines += [f"**{part}**", "", f"| {' | '.join(COLUMNS)} |", "|---|---|---:|---:|---:|---:|---|"]
+            lines += [f"| {' | '.join(_cells(row))} |" for row in found] + [""]
+    return "\n".join(lines)
+
+
+def published_table(results: Mapping[str, Any]) -> str:
+    """Format ``results/gpu.json``."""
+    return format_table(results["rows"]) if results["rows"] else "Not measured yet: no GPU has run the script.\n"
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    """Format one row; a value that it does not have leaves its cell empty."""
+    low, high = row.get("interval") or (None, None)
+    ratio = row.get("ratio")
+    return [
+        row["subject"],
+        row.get("rival", ""),
+        _number(row.get("rival_ms"), ".3f"),
+        _number(row.get("ours_ms"), ".3f"),
+        "" if ratio is None or low is None else f"{ratio:.2f} [{low:.2f}, {high:.2f}]",
+        _number(row.get("error"), ".1e"),
+        "; ".join(f"{name.replace('_', ' ')} {_value(value)}" for name, value in row.items() if name not in HIDDEN),
+    ]
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_value(one)}" for name, one in value.items())
+    return str(value).replace("|", "/")
