@@ -42,6 +42,7 @@ def judge_utility(
     num_classes: int | None,
     sizes: Mapping[str, int],
     is_constant: bool = False,
+    num_diverged: int = 0,
 ) -> Judgement:
     """Judge a model by its accuracies.
 
@@ -49,7 +50,10 @@ def judge_utility(
 
     - its mean loss against the reference exceeds both the margin and the half width of the loss's interval;
     - less than half of what the reference has above chance is left;
-    - it collapsed under a seed: it is at chance there, or has lost ten points and more than three standard errors.
+    - it collapsed under a seed: it is at chance there, has lost ten points and more than three standard errors, or
+      diverged.
+
+    Without a common seed, the loss is that of the means, and the margin alone counts.
 
     Args:
         row: row of the model, with its losses against the reference.
@@ -58,6 +62,7 @@ def judge_utility(
         num_classes: classes of the data; without it, no accuracy counts as chance.
         sizes: number of examples of each set.
         is_constant: whether the model gives every example the same output.
+        num_diverged: number of seeds under which it diverged, so that they are in no figure.
     """
     chance = 0.0 if num_classes is None else 1 / num_classes
     present = [name for name in SETS if name in row.accuracy]
@@ -67,17 +72,19 @@ def judge_utility(
         return num_classes is not None and accuracy <= chance + 2 * error
 
     def is_lost(name: str) -> bool:
-        if reference is None or name not in row.loss:
+        if reference is None or name not in reference.accuracy:
             return False
-        loss, there = row.loss[name], reference.accuracy[name].mean
-        is_half = there > chance and loss.mean > (there - chance) / 2
-        return is_half or loss.mean > max(margin, (loss.high - loss.low) / 2)
+        there, paired = reference.accuracy[name].mean, row.loss.get(name)
+        loss = there - row.accuracy[name].mean if paired is None else paired.mean
+        half_width = 0.0 if paired is None else (paired.high - paired.low) / 2
+        is_half = there > chance and loss > (there - chance) / 2
+        return is_half or loss > max(margin, half_width)
 
     def find_collapsed_seeds(name: str) -> list[float]:
         """Return the accuracies under the seeds with a collapse."""
         accuracy = row.accuracy[name].per_seed
         found = [value for value in accuracy if is_chance(name, value)]
-        if reference is None or name not in row.loss:
+        if reference is None or name not in reference.accuracy:
             return found
         there = reference.accuracy[name].mean
         error = sqrt(max(2 * there * (1 - there), 0.01) / max(1, sizes.get(name, 0)))
@@ -110,6 +117,9 @@ def judge_utility(
                 f"{row.title} collapsed under {where}: it classifies {100 * min(collapsed):.1f} % of {name} examples "
                 f"correctly there, and {100 * row.accuracy[name].mean:.1f} % on average. {APPLIES}",
             )
+    if num_diverged:
+        where = f"{num_diverged} of {num_diverged + len(row.auc.per_seed)} seeds"
+        return Judgement("utility lost", f"{row.title} diverged under {where}. {APPLIES}")
     return Judgement("", "")
 
 

@@ -56,6 +56,7 @@ def judge_rows(
     num_classes: int | None,
     sizes: Mapping[str, int],
     evidence: Sequence[Evidence] = (),
+    diverged: Mapping[str, int] | None = None,
 ) -> list[Row]:
     """Return the rows with verdicts that take power and utility into account.
 
@@ -68,6 +69,7 @@ def judge_rows(
         num_classes: classes of the data; without it, no accuracy counts as chance.
         sizes: number of examples of each set.
         evidence: evidence of the rows, in which models with a constant output are found.
+        diverged: number of seeds under which a method diverged; they have no evidence.
     """
     constant = find_constant(evidence, num_classes)
     without_power = _find_lack_of_power(rows)
@@ -83,6 +85,7 @@ def judge_rows(
             num_classes=num_classes,
             sizes=sizes,
             is_constant=row.method in constant,
+            num_diverged=0 if compared is None else (diverged or {}).get(row.method, 0),
         )
         outcome = row.verdict.outcome
         if outcome not in ("reference", TOO_WIDE):

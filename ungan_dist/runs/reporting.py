@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -94,6 +95,7 @@ def build_report(plan: Plan, failures: list[Failed], on_progress: progress.Progr
         "seeds": config.num_seeds,
     }
     rows = score_rows(evidence, config.attack, num_test=len(plan.split.test))
+    diverged = Counter(one.unit.method for one in failed if one.kind == "diverged" and isinstance(one.unit, TargetUnit))
     return Report(
         title=plan.source.title,
         recipe=config.name,
@@ -106,7 +108,9 @@ def build_report(plan: Plan, failures: list[Failed], on_progress: progress.Progr
         },
         versions=_versions_of([*targets, *present]),
         sizes=sizes,
-        rows=judge_rows(rows, attack, num_classes=plan.source.num_classes, sizes=sizes, evidence=evidence),
+        rows=judge_rows(
+            rows, attack, num_classes=plan.source.num_classes, sizes=sizes, evidence=evidence, diverged=diverged
+        ),
         evidence=evidence,
         shadow_quality={"LiRA AUC of the original, D against D^s": float(np.mean(aucs))},
         status="PARTIAL" if absent else "COMPLETE WITH FAILURES" if failed else "COMPLETE",

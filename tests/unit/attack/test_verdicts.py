@@ -53,7 +53,9 @@ def log_odds(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return logits[rows, labels] - np.logaddexp.reduce(others, axis=1)
 
 
-def audit(world: World, changes: dict[str, Change], num_seeds: int = 5) -> dict[str, Row]:
+def audit(
+    world: World, changes: dict[str, Change], num_seeds: int = 5, kept: list[Evidence] | None = None
+) -> dict[str, Row]:
     """Train shadow models, originals and Retrain in the simulated world, unlearn and score."""
     generator = np.random.default_rng(0)
     num_pool = 2 * NUM_TRAIN
@@ -64,7 +66,7 @@ def audit(world: World, changes: dict[str, Change], num_seeds: int = 5) -> dict[
         log_odds(world.logits(generator, labels, np.append(row, nobody)), labels)[:num_pool] for row in membership
     ]
     fits = fit_shadows(np.stack(shadows)[..., None], membership)
-    evidence: list[Evidence] = []
+    evidence = [] if kept is None else kept
     for seed in range(num_seeds):
         order = generator.permutation(num_pool)
         forget, retain, rest = order[:NUM_FORGET], order[NUM_FORGET:NUM_TRAIN], order[NUM_TRAIN:]
@@ -181,6 +183,33 @@ def test_a_seed_that_collapses_among_good_ones_is_noticed() -> None:
     assert row.utility == "utility lost"
     assert "collapsed under 1 of 6 seeds" in row.caveat
     assert row.verdict.outcome != "equivalent"
+
+
+def test_a_seed_that_diverged_among_good_ones_is_no_success() -> None:
+    rows = list(audit(World(), {"cf_k": equal_retrain}).values())
+    judged = judge_rows(rows, ATTACK, num_classes=NUM_CLASSES, sizes={}, diverged={"cf_k": 1, "retrain": 1})
+    found = {row.method: row for row in judged}
+    assert (found["cf_k"].verdict.outcome, found["cf_k"].utility) == (LOST, "utility lost")
+    assert found["cf_k"].caveat == "CF-k diverged under 1 of 6 seeds. Its verdict does not apply to a working model."
+    assert found["retrain"].utility == ""
+
+
+def test_without_a_common_seed_utility_is_that_of_the_means() -> None:
+    """Retrain has finished other seeds than the method, whose accuracy is half of Retrain's."""
+
+    def keep_half(generator: Generator, original: np.ndarray, retrained: np.ndarray) -> np.ndarray:
+        changed = equal_retrain(generator, original, retrained)
+        changed[-NUM_TEST:][: NUM_TEST // 2] *= -1
+        return changed
+
+    evidence: list[Evidence] = []
+    audit(World(), {"cf_k": equal_retrain, "scrub": keep_half}, num_seeds=8, kept=evidence)
+    apart = [item for item in evidence if item.method == "original" or (item.method == "retrain") == (item.seed < 3)]
+    sizes = {"retain": NUM_TRAIN - NUM_FORGET, "test": NUM_TEST}
+    rows = judge_rows(score_rows(apart, ATTACK), ATTACK, num_classes=NUM_CLASSES, sizes=sizes, evidence=apart)
+    found = {row.method: row for row in rows}
+    assert not found["scrub"].loss
+    assert (found["cf_k"].verdict.outcome, found["scrub"].verdict.outcome) == ("equivalent", LOST)
 
 
 @pytest.mark.parametrize("world", [World(leak=0.0), World(tied=True), World(at_chance=True)], ids=str)

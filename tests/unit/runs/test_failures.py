@@ -132,6 +132,26 @@ def test_a_method_that_fails_under_one_seed_is_scored_on_the_others_and_heals(
     assert "failures" not in table(tmp_path)
 
 
+def test_a_method_that_diverges_under_one_seed_is_marked_in_its_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_method = targets.run_method
+
+    def diverge(request: Any, config: Any) -> Any:
+        if request.seed == 1 and type(config).__name__ == "FineTuningConfig":
+            raise Diverged("the loss is not finite")
+        return run_method(request, config)
+
+    monkeypatch.setattr(targets, "run_method", diverge)
+    config = small_config(tmp_path, methods=("original", "retrain", "fine_tuning"), num_seeds=2)
+    config = replace(config, train=replace(config.train, epochs=12), model=replace(config.model, width=8))
+    audit(config, run_units=InProcess())
+    row = table(tmp_path)["rows"][-1]
+    assert (row["utility"], row["caveat"].split(".")[0]) == (
+        "utility lost", "Fine-Tuning diverged under 1 of 2 seeds"
+    )  # fmt: skip
+
+
 def test_a_run_of_which_nothing_can_be_scored_is_refused_in_one_sentence_and_at_once_the_next_time(
     tmp_path: Path,
 ) -> None:
