@@ -8,8 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 SHIFT = 1 / 16
-"""Shift of a view, as a share of the image's longer side; at least one pixel."""
-
+"""Shift of a view, as a share of the shifted side; at least one pixel, but not the whole of a side."""
 
 SIDES = ((0, 1), (2, 1), (1, 0), (1, 2))
 """Corners of the shifted image in the padded one, in shifts: down and right."""
@@ -30,9 +29,10 @@ def make_view(
         return images.flip(3)
     side, is_mirrored = SIDES[(number - 1) % len(SIDES)], number > len(SIDES)
     height, width = images.shape[2:]
-    by = max(1, round(SHIFT * max(height, width)))
-    padded = functional.pad(images.flip(3) if is_mirrored else images, (by, by, by, by))
-    down, right = side[0] * by, side[1] * by
+    vertical, horizontal = (min(length - 1, max(1, round(SHIFT * length))) for length in (height, width))
+    margins = (horizontal, horizontal, vertical, vertical)
+    padded = functional.pad(images.flip(3) if is_mirrored else images, margins)
+    down, right = side[0] * vertical, side[1] * horizontal
     return padded[:, :, down : down + height, right : right + width]
 
 

@@ -20,7 +20,7 @@ from ungan_dist.config.methods import UnGANJointConfig
 from ungan_dist.config.training import AugmentConfig
 from ungan_dist.data.examples import gather
 from ungan_dist.methods import Request, run_method
-from ungan_dist.methods.ungan.views import assign_quantiles
+from ungan_dist.methods.ungan.views import NUM_VIEWS, assign_quantiles, make_view
 
 
 def plain_request(**changes: Any) -> Request:
@@ -126,6 +126,13 @@ def test_quantiles_keep_the_order_and_take_the_distribution(estimates: np.ndarra
     expected = np.quantile(unseen, (rankdata(estimates) - 0.5) / len(estimates))
     np.testing.assert_allclose(assigned, expected, atol=1e-12)
     assert (np.diff(assigned[np.argsort(estimates)]) > -1e-12).all()
+
+
+@pytest.mark.parametrize(("height", "width"), [(4, 64), (64, 4), (1, 8), (8, 1)])
+def test_every_view_of_a_narrow_image_shows_most_of_it(height: int, width: int) -> None:
+    images = torch.arange(1.0, 1 + height * width).reshape(1, 1, height, width)
+    for number in range(NUM_VIEWS):
+        assert (make_view(images, number) > 0).double().mean() >= 0.75
 
 
 @pytest.mark.parametrize(
