@@ -222,3 +222,20 @@ def test_a_verdict_is_cached_under_everything_it_depends_on(monkeypatch: pytest.
     assert cache.read_verdict(key) is None  # a changed digit
     file.write_text(content)
     assert cache.read_verdict(key) == FUSED
+
+
+@pytest.mark.parametrize("fault", ["no home", "a file in its place"])
+def test_without_a_cache_folder_each_run_judges_again(
+    fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if fault == "no home":  # a container's user id without an entry, and no HOME
+        monkeypatch.delenv("XDG_CACHE_HOME")
+        monkeypatch.delenv("HOME")
+        monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
+        with pytest.raises(RuntimeError):
+            verdict_folder()
+    else:
+        (tmp_path / "cache").write_text("")
+    key = cache.make_key(LOG_ODDS, cache.DeviceFacts(kind=H200, driver="580.1"))
+    cache.write_verdict(key, FUSED)
+    assert cache.read_verdict(key) is None
