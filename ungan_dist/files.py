@@ -95,5 +95,12 @@ def escape_controls(text: str) -> str:
 
 
 def cache_folder() -> Path:
-    """Return the folder for downloads and for working copies of object storage."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ungan_dist"
+    """Return the folder for downloads, self-checks and working copies of object storage.
+
+    Raises:
+        FileNotFoundError: the user has no home folder, as in a container, and names no other place.
+    """
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ungan_dist"
+    except RuntimeError as error:
+        raise FileNotFoundError("this user has no home folder: set HOME or XDG_CACHE_HOME") from error

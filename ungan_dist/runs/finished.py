@@ -68,9 +68,9 @@ def fingerprint_inputs(config: AuditConfig) -> dict[str, str] | None:
     places = [Path(path).expanduser() for path in given_paths(config).values()]
     if (path := data_path(config)) is not None:
         places.append(Path(path))
-    elif config.source.kind != "digits":
-        places += sorted(cache_folder().glob("cifar*"))
     try:
+        if path is None and config.source.kind != "digits":
+            places += sorted(cache_folder().glob("cifar*"))
         return {str(place): _fingerprint(place) for place in places}
     except OSError:  # absent or unreadable; the run itself names the reason
         return None

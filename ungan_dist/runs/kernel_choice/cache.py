@@ -16,9 +16,6 @@ from ungan_dist.kernels.self_check import Verdict
 from ungan_dist.kernels.uses import KernelUse
 from ungan_dist.runs.kernel_choice import verdict_folder
 
-NO_HOME = RuntimeError
-"""Raised by ``Path.home`` for a user without a home folder, as in a container."""
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DeviceFacts:
@@ -52,7 +49,7 @@ def read_verdict(key: dict[str, Any]) -> Verdict | None:
         values = content["verdict"]
         interval = values["interval"]
         return Verdict(**values | {"interval": None if interval is None else tuple(interval)})
-    except (OSError, NO_HOME, store.CorruptResult, KeyError, TypeError):
+    except (OSError, store.CorruptResult, KeyError, TypeError):
         return None
 
 
@@ -60,7 +57,7 @@ def write_verdict(key: dict[str, Any], verdict: Verdict) -> None:
     """Store a verdict atomically; a cache that cannot be written is left as it is."""
     try:
         store.write_record(_path(key), {"key": key, "verdict": dataclasses.asdict(verdict)})
-    except (OSError, NO_HOME):  # the run goes on, and the next one judges again
+    except OSError:  # the run goes on, and the next one judges again
         return
 
 

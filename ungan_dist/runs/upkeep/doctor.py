@@ -154,7 +154,11 @@ def check_library(name: str, *, absent: State = "failure") -> str:
 def check_kernels(_: Path) -> str:
     """List the verdicts on kernels that runs on this machine's GPUs have left."""
     lines: list[str] = []
-    for path in sorted(verdict_folder().glob("*.json")):
+    try:
+        files = sorted(verdict_folder().glob("*.json"))
+    except FileNotFoundError as error:
+        return f"none kept, as {error}"
+    for path in files:
         with contextlib.suppress(OSError, store.CorruptResult, KeyError, TypeError):  # it is judged again
             content = store.read_record(path)
             key, verdict = content["key"], content["verdict"]
