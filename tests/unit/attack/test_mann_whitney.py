@@ -87,7 +87,7 @@ def coverage(num_forget: int, num_seeds: int, leak: float, drawn: bool, spread: 
 
 @pytest.mark.parametrize("num_forget", [1, 3, 10, 50])
 def test_the_intervals_cover_at_every_size_of_the_forget_set(num_forget: int) -> None:
-    """``benchmarks/coverage.py`` simulates more audits of more kinds; 150 audits have a standard error of .018."""
+    """``benchmarks/interval_coverage.py`` simulates more kinds. 150 audits have a standard error of .018."""
     for num_seeds, leak in product((1, 3), (0.0, 1.5)):
         for_auc, for_gap = coverage(num_forget, num_seeds, leak, drawn=False, spread=0.2 if num_seeds == 3 else 0.0)
         assert for_auc >= 0.93 - 0.018, (num_seeds, leak)

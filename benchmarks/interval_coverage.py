@@ -1,6 +1,6 @@
 """Simulate how often the intervals of the AUC and of the gap to Retrain cover, for every size of the forget set.
 
-    python benchmarks/coverage.py [NUM_AUDITS]     write benchmarks/results/coverage.json
+    python benchmarks/interval_coverage.py [NUM_AUDITS]     write benchmarks/results/coverage.json
 
 An audit is simulated from binormal log-odds. Each example has a part of its own, which all models share, and a part
 that is new in every model. The log-odds of forget examples are ``leak`` standard deviations higher, and a seed shifts
