@@ -15,8 +15,15 @@ class Part(NamedTuple):
 
 
 PARTS = {
-    "machine": Part("machine:describe", 25),
-    "kernels": Part("kernel_checks:check_all", 65),
-    "stem": Part("training_steps:imagenet_stem", 120),
-    "cifar-stem": Part("training_steps:cifar_stem", 45),
+    "machine": Part("machine:describe", 20),
+    "kernels": Part("kernel_checks:check_all", 60),
+    "digits": Part("audits:kill_and_resume_digits", 55),
+    "stem": Part("training_steps:imagenet_stem", 115),
+    "cifar-stem": Part("training_steps:cifar_stem", 40),
+    "operations": Part("operations:time_all", 40),
+    "unlearning": Part("unlearning:time_ungan", 40),
+    "shadows": Part("shadow_models:compare_with_eager", 50),
+    "ffcv": Part("loading:time_upload", 35),
+    "paper": Part("audits:excerpt_paper", 65),
+    "memcheck": Part("memcheck:check_critic", 15),
 }

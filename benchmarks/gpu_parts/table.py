@@ -7,8 +7,11 @@ from typing import Any
 
 from gpu_parts import PARTS
 
-COLUMNS = ("", "rival", "rival ms", "ms", "times as fast", "error", "more")
-HIDDEN = ("part", "subject", "rehearsal", "rival", "rival_ms", "ours_ms", "ratio", "interval", "num_pairs", "error")
+COLUMNS = ("", "rival", "rival ms", "ms", "times as fast", "error", "of the floor", "more")
+HIDDEN = (
+    *("part", "subject", "rehearsal", "rival", "rival_ms", "ours_ms", "ratio", "interval", "num_pairs"),
+    *("error", "floor_ms"),
+)
 """Values with a column of their own, or with none."""
 
 
@@ -24,7 +27,7 @@ def format_table(rows: Sequence[Mapping[str, Any]]) -> str:
     for part in PARTS:
         found = [row for row in rows if row["part"] == part]
         if found:
-            lines += [f"**{part}**", "", f"| {' | '.join(COLUMNS)} |", "|---|---|---:|---:|---:|---:|---|"]
+            lines += [f"**{part}**", "", f"| {' | '.join(COLUMNS)} |", "|---|---|---:|---:|---:|---:|---:|---|"]
             lines += [f"| {' | '.join(_cells(row))} |" for row in found] + [""]
     return "\n".join(lines)
 
@@ -45,6 +48,7 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
         _number(row.get("ours_ms"), ".3f"),
         "" if ratio is None or low is None else f"{ratio:.2f} [{low:.2f}, {high:.2f}]",
         _number(row.get("error"), ".1e"),
+        f"{row['floor_ms'] / row['ours_ms']:.0%}" if "floor_ms" in row else "",
         "; ".join(f"{name.replace('_', ' ')} {_value(value)}" for name, value in row.items() if name not in HIDDEN),
     ]
 

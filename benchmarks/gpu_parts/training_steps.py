@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from gpu_parts.arms import Arm, Task, Trainer, make_trainer
+from gpu_parts.checks import relative_error
+from gpu_parts.pictures import draw_examples
 from gpu_parts.session import Session
 from gpu_parts.timing import compare_for
 from ungan_dist.config.training import AugmentConfig, ModelConfig, TrainConfig
-from ungan_dist.data.examples import Examples, make_normalisation_table
 
 BASE = "serial"
 AS_IT_WAS = Arm(engine="draws for each batch", memory_format="contiguous")
@@ -77,7 +78,7 @@ def _time_arm(
 ) -> None:
     """Append the row of one arm: times of one pass of one model, and how far its weights are off."""
     train_ours, (train_base, base) = make_trainer(arm, task, len(sets[0])), beside
-    error = _relative_error(_trained(train_ours, arm, task, sets)[0], *check)
+    error = relative_error(_trained(train_ours, arm, task, sets)[0], *check)
     ours, rival = task.new_models(arm, arm.num_places), task.new_models(base, arm.num_places)
     all_sets = sets * arm.num_places
     # a captured or stacked arm may take half of its share to begin
@@ -96,17 +97,10 @@ def _time_arm(
 
 
 def _make_task(session: Session, model: str) -> tuple[Task, int]:
-    """Draw pictures as those of CIFAR-10; their content does not change the time."""
-    num_batches, batch, size = session.pick(12, 3), session.pick(256, 4), session.pick(32, 8)
-    generator = torch.Generator().manual_seed(0)
+    """Make what every arm trains, and the size of its training set."""
+    num_batches, batch = session.pick((12, 256), (3, 4))
     num_examples = num_batches * batch
-    images = torch.randint(0, 256, (num_examples, size, size, 3), dtype=torch.uint8, generator=generator)
-    data = Examples(
-        images=images.to(session.device),
-        labels=(torch.arange(num_examples) % 10).to(session.device),
-        table=make_normalisation_table((0.49, 0.48, 0.45), (0.2, 0.2, 0.2)).to(session.device),
-        num_classes=10,
-    )
+    data = draw_examples(session, num_examples)
     # a small learning rate, so that rounding does not grow from step to step
     train = TrainConfig(epochs=1, batch_size=batch, learning_rate=0.01, augment=AugmentConfig(padding=4, flip=True))
     config = session.pick(ModelConfig(name=model), ModelConfig(name="small_cnn", width=4))  # pyright: ignore[reportArgumentType]
@@ -117,12 +111,3 @@ def _trained(trainer: Trainer, arm: Arm, task: Task, sets: list[Tensor]) -> list
     models = task.new_models(arm, arm.num_places)
     trainer(models, sets * arm.num_places)
     return models
-
-
-def _relative_error(found: nn.Module, expected: nn.Module, initial: nn.Module) -> float:
-    """Return the distance to the expected weights, relative to how far training has moved them."""
-    ours, theirs, start = (
-        torch.cat([weight.detach().double().flatten() for weight in model.parameters()])
-        for model in (found, expected, initial)
-    )
-    return float((ours - theirs).norm() / (theirs - start).norm())

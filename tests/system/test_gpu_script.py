@@ -57,6 +57,12 @@ def test_a_part_that_takes_too_long_is_ended_and_leaves_a_row(tmp_path: Path, mo
     assert "took more than" in (tmp_path / "table.md").read_text()
 
 
+def test_the_parts_fit_in_nine_minutes() -> None:
+    import gpu
+
+    assert sum(part.limit_s for part in gpu.PARTS.values()) <= gpu.TOTAL_S == 540
+
+
 def test_rows_are_published_and_those_of_a_rehearsal_are_refused(tmp_path: Path, monkeypatch) -> None:
     import publish
 

@@ -15,7 +15,9 @@ sys.path.append(str(ROOT / "benchmarks"))
 pytest.importorskip("triton")
 import floors  # noqa: E402
 import kernel_counts  # noqa: E402
-import kernel_table  # noqa: E402
+from gpu_parts.table import format_table  # noqa: E402
+
+from ungan_dist.kernels import critic_loss, energy_distance  # noqa: E402
 
 RESULTS = json.loads((ROOT / "benchmarks/results/kernels.json").read_text())
 COMMITTED = {row["subject"]: row for row in RESULTS["counts"]}
@@ -81,7 +83,7 @@ def test_the_floor_of_a_critic_step_equals_its_dots(dots):
 
     weights, batches, epsilon = critic_inputs(128, 32, (32, 32, 32))
     leaves = [weight.float().requires_grad_() for weight in weights]
-    loss = kernel_counts.critic_loss(
+    loss = critic_loss(
         leaves, *(z.float() for z in (*batches, epsilon)), impl="fused"
     )  # fmt: skip
     loss.backward()
@@ -92,7 +94,7 @@ def test_the_floor_of_a_critic_step_equals_its_dots(dots):
 def test_the_floor_of_the_energy_distance_is_no_more_than_its_dots(dots, backward):
     """Tiles on the diagonal are whole, and the gradient takes both triangles."""
     x, y = (torch.randn(64, 48, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
-    value = kernel_counts.energy_distance(x.requires_grad_(backward), y.requires_grad_(backward), impl="fused")
+    value = energy_distance(x.requires_grad_(backward), y.requires_grad_(backward), impl="fused")
     if backward:
         value.backward()
     assert 1 <= sum(dots) / floors.energy_flops(64, 64, 48, backward=backward) < 2
@@ -100,11 +102,9 @@ def test_the_floor_of_the_energy_distance_is_no_more_than_its_dots(dots, backwar
 
 def test_a_measured_row_has_its_fraction_of_the_floor():
     row = {
-        "subject": "critic step", "rival": "eager", "rival_ms": 8.0, "ours_ms": 0.5, "ratio": 16.0,
-        "interval": [15, 17], "error": 1e-6, "floor_ms": 0.05, "peak_bytes": 2_000_000,
+        "part": "operations", "subject": "critic step", "rival": "eager", "rival_ms": 8.0, "ours_ms": 0.5,
+        "ratio": 16.0, "interval": [15, 17], "error": 1e-6, "floor_ms": 0.05,
     }  # fmt: skip
-    cells = kernel_table.format_row(row).split(" | ")
-    assert cells[-2:] == ["10%", "2.0 |"]
-    header = kernel_table.table(RESULTS | {"rows": [row]}).splitlines()[-3]
-    assert header.count("|") == kernel_table.format_row(row).count("|")
-    assert header.count("|") == kernel_table.format_row({"subject": "one", "left_out": "no time"}).count("|")
+    header, _, with_times, without = format_table([row, {"part": "operations", "subject": "b"}]).splitlines()[2:]
+    assert with_times == "| critic step | eager | 8.000 | 0.500 | 16.00 [15.00, 17.00] | 1.0e-06 | 10% |  |"
+    assert header.count("|") == with_times.count("|") == without.count("|")
