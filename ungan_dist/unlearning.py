@@ -116,7 +116,8 @@ def unlearn(
     reset_weights(fresh, seed)
     retain, forget, unseen = (torch.from_numpy(sets[name]).to(device) for name in ("retain", "forget", "unseen"))
     options = method_config(config, method)
-    _rehearse(model, examples, {name: torch.from_numpy(of) for name, of in sets.items()}, config, {method: options})
+    with use_precision(config.train.precision):
+        _rehearse(model, examples, {name: torch.from_numpy(of) for name, of in sets.items()}, config, {method: options})
     request = Request(
         original=frozen_copy(model),
         fresh=fresh,

@@ -92,3 +92,23 @@ def test_a_rehearsal_does_not_change_what_is_unlearned(monkeypatch: pytest.Monke
     monkeypatch.setattr("ungan_dist.unlearning._rehearse", lambda *arguments: None)
     alone = ungan_dist.unlearn(model, DATA, "ungan", config=CONFIG)
     assert all(torch.equal(value, alone.state_dict()[name]) for name, value in rehearsed.state_dict().items())
+
+
+class _AddsFloats(nn.Module):
+    """Adds float32 values to its logits in a way that bfloat16 logits do not take."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Linear(64, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits = self.last(images.flatten(1))
+        return logits.index_add(0, torch.arange(len(logits)), torch.zeros(len(logits), 3))
+
+
+def test_a_model_is_rehearsed_in_the_precision_of_its_training() -> None:
+    fine = ungan_dist.unlearn(_AddsFloats(), DATA, "fine_tuning", config=CONFIG)
+    assert not fine.training
+    config = replace(CONFIG, train=replace(CONFIG.train, precision="bf16"))
+    with pytest.raises(ValueError, match=r"cannot be trained in batches of .* same scalar type"):
+        ungan_dist.unlearn(_AddsFloats(), DATA, "fine_tuning", config=config)
