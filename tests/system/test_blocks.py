@@ -21,7 +21,7 @@ from ungan_dist.runs.shadows import ShadowUnit
 from ungan_dist.runs.units import Done, execute
 
 without_figures = pytest.mark.usefixtures("without_figures")
-EARLIER = Path(__file__).parent / "fixtures/finished-0.1.0.tar.xz"
+FINISHED = Path(__file__).parent / "fixtures/finished-2.tar.xz"
 
 
 def fleet(output: Path, **changes: Any) -> AuditConfig:
@@ -78,11 +78,9 @@ def test_a_damaged_block_of_an_earlier_version_is_trained_again_in_pairs(tmp_pat
 
 @without_figures
 @pytest.mark.parametrize("run_name", ["run", None])
-def test_a_run_that_an_earlier_version_made_with_another_unit_size_is_found(
-    tmp_path: Path, run_name: str | None
-) -> None:
+def test_a_run_with_another_unit_size_is_found(tmp_path: Path, run_name: str | None) -> None:
     """Its hash has unit size 2, where the recipe's default is 8."""
-    with tarfile.open(EARLIER) as archive:
+    with tarfile.open(FINISHED) as archive:
         archive.extractall(tmp_path, filter="data")
     options = list(SMALL_OPTIONS)
     if run_name is None:

@@ -45,6 +45,9 @@ def train_stacked(
     """
     if len({len(members) for members in indices}) != 1:
         raise ValueError(f"stacked models need sets of one size, got {sorted({len(members) for members in indices})}")
+    # vmap has no rule for the pooling of channels_last, and would take the models one by one
+    for model in models:
+        model.to(memory_format=torch.contiguous_format)
     skeleton = copy_model(models[0]).train().to("meta")
     parameters, buffers = stack_module_state(models)
     optimizer = make_sgd(parameters.values(), config)
@@ -67,7 +70,7 @@ def train_stacked(
         ]
         for batch in split_pass(len(indices[0]), config.batch_size):
             step = [drawn[batch] for drawn in passes]
-            images = torch.stack([gather_rows(data, rows) for rows in step])
+            images = torch.stack([gather_rows(data, rows).contiguous() for rows in step])
             labels = data.labels[torch.stack([rows.indices for rows in step])]
             # with the sum, each model gets the gradient of its own loss
             loss = all_losses(parameters, buffers, images, labels).sum()
