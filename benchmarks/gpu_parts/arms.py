@@ -38,6 +38,11 @@ class Arm:
     num_places: int = 1
     """Models that are trained at once."""
 
+    @property
+    def title(self) -> str:
+        """Name for a table."""
+        return f"{self.engine}, {self.precision}, {self.num_places} at once"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Task:

@@ -8,9 +8,13 @@ from typing import Any
 from gpu_parts import PARTS
 
 COLUMNS = ("", "rival", "rival ms", "ms", "times as fast", "error", "of the floor", "more")
+CAPTION = (
+    "Times are medians of two arms that take turns; ratios have 95 % intervals. Errors of weights are relative to how "
+    "far training moves them, errors of operations to the largest entry or in norm."
+)
 HIDDEN = (
     *("part", "subject", "rehearsal", "rival", "rival_ms", "ours_ms", "ratio", "interval", "num_pairs"),
-    *("error", "floor_ms"),
+    *("error", "floor_ms", "arm", "operation", "shapes"),
 )
 """Values with a column of their own, or with none."""
 
@@ -21,7 +25,7 @@ def format_table(rows: Sequence[Mapping[str, Any]]) -> str:
     Args:
         rows: The rows of ``rows.jsonl``.
     """
-    lines: list[str] = []
+    lines = [CAPTION, ""]
     if any(row.get("rehearsal") for row in rows):
         lines += ["**A rehearsal on tiny shapes: nothing here is a measurement.**", ""]
     for part in PARTS:
