@@ -24,6 +24,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "generator_loss": CRITIC,
     "log_odds": {"models": 2, "batch": 9, "classes": 5},
 }
+TAKE_LONG = ("critic_loss", "critic_sgd_step")
 
 # The interpreter's numpy warns of log 0 in padding rows, which are not stored.
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -44,7 +45,10 @@ def test_every_operation_of_a_run_can_be_judged() -> None:
     assert set(SHAPES) == FUSED - {"cramer_surrogate", "gradient_penalty"}
 
 
-@pytest.mark.parametrize("operation", sorted(SHAPES))
+@pytest.mark.parametrize(
+    "operation",
+    [pytest.param(name, marks=[pytest.mark.process] * (name in TAKE_LONG)) for name in sorted(SHAPES)],
+)
 def test_a_right_and_faster_kernel_is_taken(fused_device: str, operation: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(self_check, "NUM_DRAWS", 1)  # seconds each in the interpreter
     verdict = judge(operation, SHAPES[operation], torch.float32, fused_device, clock_of(2.0))

@@ -61,7 +61,7 @@ def test_three_products_have_the_accuracy_of_float32_and_one_has_not() -> None:
     [
         pytest.param("critic_loss", CRITIC, marks=pytest.mark.process, id="critic_loss"),  # takes long
         pytest.param("generator_loss", CRITIC, id="generator_loss"),
-        pytest.param("energy_distance", {"n": 9, "m": 7, "dim": 40}, id="energy_distance"),
+        pytest.param("energy_distance", {"n": 9, "m": 7, "dim": 40}, marks=pytest.mark.process, id="energy_distance"),
     ],
 )
 def test_kernels_are_right_on_tensor_cores(
