@@ -17,29 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from ungan_dist import store
-from ungan_dist.attack.lira import ShadowFits, fit_shadows
+from ungan_dist.attack.lira import ShadowFits
 from ungan_dist.attack.metrics import auc
 from ungan_dist.config.audit import method_config
-from ungan_dist.runs.plan import Plan, reopen_plan
+from ungan_dist.runs.plan import reopen_plan
 from ungan_dist.runs.record import read_run
+from ungan_dist.runs.reporting import fit, read_shadows
 from ungan_dist.runs.targets import TargetUnit, evaluate_target, train_target
-from ungan_dist.runs.units import root_of
-
-
-def fit_fleet(plan: Plan) -> ShadowFits:
-    """Fit the shadow models of a finished run."""
-    attack = plan.record.config.attack
-    shadows = store.read_arrays([root_of(unit) / unit.log_odds_file for unit in plan.shadows])
-    membership = plan.membership[[shadow for unit in plan.shadows for shadow in unit.shadows]]
-    return fit_shadows(
-        shadows,
-        membership,
-        center=attack.center,
-        variance=attack.variance,
-        mode=attack.mode,
-        sigma_floor=attack.sigma_floor,
-    )
 
 
 def measure(unit: TargetUnit, fits: ShadowFits) -> dict[str, Any]:
@@ -63,7 +47,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0", help="audit seeds of the run, separated by commas")
     given = parser.parse_args()
     plan = reopen_plan(read_run(given.run))
-    fits = fit_fleet(plan)
+    fits = fit(*read_shadows(plan, plan.shadows), plan.record.config.attack)
     units = {unit.seed: unit for unit in plan.targets if unit.method == "retrain"}
     base = method_config(plan.record.config, given.method)
     known = [json.loads(line) for line in given.output.read_text().splitlines()] if given.output.exists() else []

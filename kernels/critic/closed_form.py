@@ -79,11 +79,7 @@ def evaluate(
     """Return the loss and its six gradients; without gradients an empty list."""
     w1, b1, w2, b2, w3, b3 = weights
     batch = len(z_forget)
-    mixed = epsilon * z_unseen + (1 - epsilon) * z_forget
-    if not options.mix_labels:
-        num_outputs = mixed.shape[1] // 2
-        mixed = torch.cat([mixed[:, :num_outputs], z_forget[:, num_outputs:]], dim=1)
-    r0 = torch.cat([z_unseen, z_forget, z_forget2, mixed])
+    r0 = torch.cat([z_unseen, z_forget, z_forget2, reference.mix(z_unseen, z_forget, epsilon, options)])
     r1 = torch.addmm(b1, r0, w1.T).relu_()
     r2 = torch.addmm(b2, r1, w2.T).relu_()
     h_unseen, h_forget, h_forget2, h_mixed = torch.addmm(b3, r2, w3.T).split(batch)

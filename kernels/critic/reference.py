@@ -75,6 +75,20 @@ def critic_loss(
     )
 
 
+def mix(
+    z_unseen: Float[Tensor, "batch features"],
+    z_forget: Float[Tensor, "batch features"],
+    epsilon: Float[Tensor, "batch 1"],
+    options: CriticOptions,
+) -> Float[Tensor, "batch features"]:
+    """ẑ: rows between unseen and forgotten ones, with the forgotten labels unless labels are mixed too."""
+    mixed = epsilon * z_unseen + (1 - epsilon) * z_forget
+    if options.mix_labels:
+        return mixed
+    num_outputs = mixed.shape[1] // 2
+    return torch.cat([mixed[:, :num_outputs], z_forget[:, num_outputs:]], dim=1)
+
+
 def gradient_penalty(
     weights: Sequence[Tensor],
     z_unseen: Float[Tensor, "batch features"],
@@ -86,11 +100,7 @@ def gradient_penalty(
 ) -> Float[Tensor, ""]:
     differentiable = torch.is_grad_enabled()
     with torch.enable_grad():
-        z_mixed = epsilon * z_unseen + (1 - epsilon) * z_forget
-        if not options.mix_labels:
-            num_outputs = z_mixed.shape[1] // 2
-            z_mixed = torch.cat([z_mixed[:, :num_outputs], z_forget[:, num_outputs:]], dim=1)
-        z_mixed.requires_grad_()
+        z_mixed = mix(z_unseen, z_forget, epsilon, options).requires_grad_()
         h_mixed = embed(weights, z_mixed)
         if options.penalty_of == "critic":
             origin = 0 if z_unseen2 is None else embed(weights, z_unseen2)

@@ -139,6 +139,20 @@ def draw_pass(
     return draw(data, host, ImageTransform(augment=augment, seed=augment_seed, epoch=epoch))
 
 
+def draw_batches(
+    data: Examples,
+    indices: Int[Tensor, " set"],
+    batch_size: int,
+    *,
+    seed: int,
+    epoch: int,
+    augment: AugmentConfig | None = None,
+) -> list[Rows]:
+    """Draw one pass over a set, and divide it into batches; the arguments are those of ``draw_pass``."""
+    drawn = draw_pass(data, indices, seed=seed, epoch=epoch, augment=augment)
+    return [drawn[batch] for batch in split_pass(len(drawn), batch_size)]
+
+
 def gather_rows(data: Examples, rows: Rows) -> Float[Tensor, "rows channels height width"]:
     """Read the normalised images of drawn rows; a pure function of tensors on the device of the data."""
     view = rows.view
@@ -200,15 +214,6 @@ def shuffle_set(indices: Int[Tensor, " set"], seed: int, epoch: int) -> Int[Tens
     return indices[torch.from_numpy(shuffle(len(indices), derive_seed("order", seed, epoch))).to(indices.device)]
 
 
-def iterate_batches(
-    indices: Int[Tensor, " set"], batch_size: int, *, seed: int, epoch: int
-) -> Iterator[Int[Tensor, " batch"]]:
-    """Iterate over a set once in shuffled order: see ``split_pass``."""
-    order = shuffle_set(indices, seed, epoch)
-    for batch in split_pass(len(order), batch_size):
-        yield order[batch]
-
-
 def cycle_passes(
     indices: Int[np.ndarray, " set"], batch_size: int, *, seed: int
 ) -> Iterator[tuple[int, Int[np.ndarray, " rows"]]]:
@@ -225,12 +230,3 @@ def cycle_passes(
         whole = len(rest) // batch_size * batch_size
         yield epoch - 1, rest[:whole]
         rest = rest[whole:]
-
-
-def cycle_batches(
-    indices: Int[Tensor, " set"], batch_size: int, *, seed: int
-) -> Iterator[tuple[int, Int[Tensor, " batch"]]]:
-    """Iterate over the batches of ``cycle_passes``, with their pass's number."""
-    for epoch, rows in cycle_passes(indices.cpu().numpy(), batch_size, seed=seed):
-        for batch in torch.from_numpy(rows).to(indices.device).split(batch_size):
-            yield epoch, batch

@@ -19,7 +19,7 @@ from ungan_dist.attack.power import measure_smallest_delta
 from ungan_dist.attack.records import measure_p_values
 from ungan_dist.attack.score import score_rows
 from ungan_dist.attack.verdicts import judge_rows
-from ungan_dist.config.attack import MIN_SHADOWS
+from ungan_dist.config.attack import MIN_SHADOWS, AttackConfig
 from ungan_dist.config.identity import appended, identity
 from ungan_dist.config.methods import TITLES
 from ungan_dist.errors import ConfigError, Unfinished, explain_file_errors
@@ -32,6 +32,7 @@ from ungan_dist.runs.given import find_remedies
 from ungan_dist.runs.operations import describe_kernels
 from ungan_dist.runs.plan import Plan, reopen_plan
 from ungan_dist.runs.record import RunRecord, find_changes
+from ungan_dist.runs.shadows import ShadowUnit
 from ungan_dist.runs.targets import TargetUnit
 from ungan_dist.runs.units import Failed, Unit, is_done, read_facts
 from ungan_dist.runs.views import REPORT_FILE
@@ -57,20 +58,9 @@ def build_report(plan: Plan, failures: list[Failed], on_progress: progress.Progr
         _refuse_hopeless(plan, failed, waiting)
         errors = "; ".join(f"{failure.unit.title}: {failure.error}" for failure in failures[:3])
         raise Unfinished(f"nothing can be scored yet in {plan.folder}; run the same command again. {errors}".rstrip())
-    output = plan.folder.parent
-    log_odds = store.read_arrays([output / unit.log_odds_file for unit in present])
-    if any(unit.num_surplus for unit in present):
-        log_odds = log_odds[[row < unit.num_models for unit in present for row in range(len(unit.shadows))]]
-    membership = plan.membership[[shadow for unit in present for shadow in unit.shadows[: unit.num_models]]]
+    log_odds, membership = read_shadows(plan, present)
     attack = config.attack
-    fits = fit_shadows(
-        log_odds,
-        membership,
-        center=attack.center,
-        variance=attack.variance,
-        mode=attack.mode,
-        sigma_floor=attack.sigma_floor,
-    )
+    fits = fit(log_odds, membership, attack)
     forget = np.unique(np.concatenate([unit.draw.forget for unit in targets]))
     outs = compute_moments(log_odds[:, forget].mean(2, dtype=np.float64), ~membership[:, forget])
     del log_odds
@@ -125,6 +115,26 @@ def build_report(plan: Plan, failures: list[Failed], on_progress: progress.Progr
         smallest_delta=measure_smallest_delta(rows, sizes),
         num_classes=plan.source.num_classes,
         folder=plan.report_folder,
+    )
+
+
+def read_shadows(plan: Plan, units: Sequence[ShadowUnit]) -> tuple[np.ndarray, np.ndarray]:
+    """Read the log-odds of committed shadow models, [models, examples, queries], and their membership."""
+    log_odds = store.read_arrays([plan.folder.parent / unit.log_odds_file for unit in units])
+    if any(unit.num_surplus for unit in units):
+        log_odds = log_odds[[row < unit.num_models for unit in units for row in range(len(unit.shadows))]]
+    return log_odds, plan.membership[[shadow for unit in units for shadow in unit.shadows[: unit.num_models]]]
+
+
+def fit(log_odds: np.ndarray, membership: np.ndarray, attack: AttackConfig) -> ShadowFits:
+    """Fit shadow models as a config asks."""
+    return fit_shadows(
+        log_odds,
+        membership,
+        center=attack.center,
+        variance=attack.variance,
+        mode=attack.mode,
+        sigma_floor=attack.sigma_floor,
     )
 
 

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ungan_dist.config.training import AugmentConfig, TrainConfig
-from ungan_dist.data.examples import Examples, draw_pass, gather_batches
-from ungan_dist.data.rows import split_pass
+from ungan_dist.data.examples import Examples, draw_batches, gather_batches
 from ungan_dist.errors import Diverged
 from ungan_dist.training.batch_norm import forward, local_statistics
 from ungan_dist.training.checkpoint import Checkpoint, Epochs
@@ -43,6 +42,15 @@ def import_compiler() -> None:
 def cosine_annealing(learning_rate: float, epoch: int, epochs: int) -> float:
     """Return the epoch's learning rate: the initial rate at epoch 0, near 0 in the last epoch."""
     return learning_rate * (1 + math.cos(math.pi * epoch / epochs)) / 2
+
+
+def refuse_divergence(losses: Iterable[float], epoch: int, epochs: int) -> None:
+    """Raise ``Diverged`` if one of an epoch's mean losses is not a number, because then the weights are none either."""
+    if any(map(math.isnan, losses)):
+        raise Diverged(
+            f"the model has diverged: its training loss is not finite in epoch {epoch + 1} of {epochs}; "
+            f"lower the learning rate"
+        )
 
 
 def make_sgd(parameters: Iterable[Tensor], config: TrainConfig) -> torch.optim.Optimizer:
@@ -118,8 +126,7 @@ def train_pass(
         )  # fmt: skip
     total = torch.zeros((), device=data.device)
     # the host waits for the device here and for the loss at the end, and nowhere between
-    drawn = draw_pass(data, indices, seed=seed, epoch=epoch, augment=augment)
-    batches = [drawn[batch] for batch in split_pass(len(drawn), batch_size)]
+    batches = draw_batches(data, indices, batch_size, seed=seed, epoch=epoch, augment=augment)
     shares = [world.share(batch) for batch in batches]
     for batch, share, images in zip(batches, shares, gather_batches(data, shares), strict=True):
         logits = forward(model, images, num_rows=len(batch))
@@ -172,10 +179,6 @@ def train(
                 steps=steps,
             )
         )
-        if math.isnan(losses[-1]):  # so are the weights
-            raise Diverged(
-                f"the model has diverged: its training loss is not finite in epoch {epoch + 1} of {config.epochs}; "
-                f"lower the learning rate"
-            )
+        refuse_divergence(losses[-1:], epoch, config.epochs)
     model.eval()
     return losses

@@ -7,14 +7,13 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from batch_order import cycle_batches, iterate_batches
 
 from ungan_dist.config.training import AugmentConfig
 from ungan_dist.data.crops import draw_augmentation
 from ungan_dist.data.examples import (
     Examples,
-    cycle_batches,
     gather,
-    iterate_batches,
     make_normalisation_table,
 )
 from ungan_dist.data.seeds import derive_seed

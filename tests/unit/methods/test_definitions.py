@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 import torch
+from batch_order import cycle_batches, iterate_batches
 from tiny_request import NUM_CLASSES, tiny_request
 from torch import Tensor, nn
 
@@ -20,7 +21,7 @@ from ungan_dist.config.methods import (
     SCRUBConfig,
     UNSIRConfig,
 )
-from ungan_dist.data.examples import cycle_batches, gather, iterate_batches, shuffle_set
+from ungan_dist.data.examples import gather, shuffle_set
 from ungan_dist.data.seeds import derive_seed
 from ungan_dist.methods import Request, run_method
 

@@ -104,17 +104,21 @@ def test_the_same_audit_computes_nothing_again_unless_a_retry_may_help(
     assert (diverged / "run/table.json").read_bytes() == before
 
 
+def raise_under_seed_1(monkeypatch: pytest.MonkeyPatch, config_name: str, error: Exception) -> None:
+    run_method = targets.run_method
+
+    def run_or_raise(request: Any, config: Any) -> Any:
+        if request.seed == 1 and type(config).__name__ == config_name:
+            raise error
+        return run_method(request, config)
+
+    monkeypatch.setattr(targets, "run_method", run_or_raise)
+
+
 def test_a_method_that_fails_under_one_seed_is_scored_on_the_others_and_heals(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_method = targets.run_method
-
-    def fail(request: Any, config: Any) -> Any:
-        if request.seed == 1 and type(config).__name__ == "RetrainConfig":
-            raise IndexError("of the user's own code\n  on a second line")
-        return run_method(request, config)
-
-    monkeypatch.setattr(targets, "run_method", fail)
+    raise_under_seed_1(monkeypatch, "RetrainConfig", IndexError("of the user's own code\n  on a second line"))
     config = small_config(tmp_path, methods=("original", "retrain"), num_seeds=3)
     report = audit(config, run_units=InProcess())
     assert report.status == "COMPLETE WITH FAILURES"
@@ -135,14 +139,7 @@ def test_a_method_that_fails_under_one_seed_is_scored_on_the_others_and_heals(
 def test_a_method_that_diverges_under_one_seed_is_marked_in_its_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_method = targets.run_method
-
-    def diverge(request: Any, config: Any) -> Any:
-        if request.seed == 1 and type(config).__name__ == "FineTuningConfig":
-            raise Diverged("the loss is not finite")
-        return run_method(request, config)
-
-    monkeypatch.setattr(targets, "run_method", diverge)
+    raise_under_seed_1(monkeypatch, "FineTuningConfig", Diverged("the loss is not finite"))
     config = small_config(tmp_path, methods=("original", "retrain", "fine_tuning"), num_seeds=2)
     config = replace(config, train=replace(config.train, epochs=12), model=replace(config.model, width=8))
     audit(config, run_units=InProcess())

@@ -9,11 +9,12 @@ import math
 import numpy as np
 import pytest
 import torch
+from batch_order import iterate_batches
 from torch import nn
 from torch.nn import functional
 
 from ungan_dist.config.training import AugmentConfig, ModelConfig, TrainConfig
-from ungan_dist.data.examples import Examples, gather, iterate_batches, make_normalisation_table
+from ungan_dist.data.examples import Examples, gather, make_normalisation_table
 from ungan_dist.data.seeds import derive_seed
 from ungan_dist.training.engines.stacked import train_stacked
 from ungan_dist.training.models import build, stages

@@ -17,11 +17,11 @@ from ungan_dist.data.seeds import derive_seed
 from ungan_dist.kernels import CriticOptions, critic_loss, energy_distance_1d, generator_loss, log_odds
 from ungan_dist.methods.request import Request, Unlearned
 from ungan_dist.methods.ungan.critic_network import init_critic
-from ungan_dist.methods.ungan.views import NUM_VIEWS, assign_quantiles, make_view
+from ungan_dist.methods.ungan.views import MakeViews, as_it_is, assign_quantiles, make_views
 from ungan_dist.training.batch_norm import forward
 from ungan_dist.training.batch_stream import BatchStream
 from ungan_dist.training.optimizers import make_optimizer
-from ungan_dist.training.train import take_step
+from ungan_dist.training.train import cosine_annealing, take_step
 
 
 def ungan_joint(request: Request, config: UnGANJointConfig) -> Unlearned:
@@ -36,11 +36,8 @@ def ungan_joint(request: Request, config: UnGANJointConfig) -> Unlearned:
     epochs = request.epochs(curves=curves, **step.state)
     for epoch in epochs.iterate("epochs", config.epochs):
         step.generator.train()
-        parts: list[Tensor] = []
-        for number in range(epoch * num_steps, (epoch + 1) * num_steps):
-            step.set_rate(number / (config.epochs * num_steps))
-            parts.append(step.take())
-        losses = torch.stack(parts)
+        numbers = range(epoch * num_steps, (epoch + 1) * num_steps)
+        losses = torch.stack([step.take(number, config.epochs * num_steps) for number in numbers])
         means = request.world.sum(losses.mean(0)).tolist()
         for name, mean in zip(curves, means, strict=True):
             curves[name].append(mean)
@@ -80,10 +77,10 @@ class _JointStep:
                 ("forget", request.forget, self._num_forget, None),
             )
         }
-        self._unseen = self._log_odds(request.unseen), request.data.labels[request.unseen]
+        self._unseen = self._log_odds(request.unseen)[0], request.data.labels[request.unseen]
         self._targets = self._make_targets() if config.pairing else None
         is_augmented = ImageTransform(augment=request.train.augment).is_random
-        self._teacher = None if is_augmented else self._by_example(request.retain, self._logits(request.retain))
+        self._teacher = None if is_augmented else self._by_example(request.retain, self._logits(request.retain)[0])
         self._is_seen = functional.one_hot(self._unseen[1], request.data.num_classes).sum(0) > 0
         # read once: a step must not wait for the device
         self._all_are_seen = bool(self._is_seen.all())
@@ -95,13 +92,9 @@ class _JointStep:
         critic = {} if self._critic is None else self._critic.state
         return {"generator": self.generator, "optimizer": self._optimizer, **self._streams, **critic}
 
-    def set_rate(self, done: float) -> None:
-        """Set the learning rate for a share of all steps that is done."""
-        for group in self._optimizer.param_groups:
-            group["lr"] = self._learning_rate * (1 + math.cos(math.pi * done)) / 2
-
-    def take(self) -> Float[Tensor, " losses"]:
-        """Take one step, and return this process's parts of distance, pairing and fine-tuning loss before it."""
+    def take(self, number: int, num_steps: int) -> Float[Tensor, " losses"]:
+        """Take one step of all, and return this process's parts of distance, pairing and fine-tuning loss."""
+        self._optimizer.param_groups[0]["lr"] = cosine_annealing(self._learning_rate, number, num_steps)
         request, config, world = self._request, self._config, self._request.world
         retain, forget = (next(self._streams[name]) for name in ("retain", "forget"))
         num_rows = len(retain) + len(forget)
@@ -155,7 +148,7 @@ class _JointStep:
     def _make_targets(self) -> Float[Tensor, " examples"]:
         """Assign each forget example one of the unseen log-odds, in the order of its views' mean log-odds."""
         request = self._request
-        estimates = torch.stack([self._log_odds(request.forget, view=view) for view in range(NUM_VIEWS)]).mean(0)
+        estimates = self._log_odds(request.forget, make_views).mean(0)
         return self._by_example(request.forget, assign_quantiles(estimates, self._unseen[0]))
 
     def _by_example(self, indices: Int[Tensor, " set"], values: Float[Tensor, "*of_set"]) -> Float[Tensor, "*of_all"]:
@@ -164,21 +157,21 @@ class _JointStep:
         table[indices] = values
         return table
 
-    def _log_odds(self, indices: Int[Tensor, " set"], *, view: int | None = None) -> Float[Tensor, " set"]:
-        """Return the original's log-odds of a set, or of one view of its images."""
-        logits = self._logits(indices, view=view)
-        return log_odds(logits[None], self._request.data.labels[indices], impl="reference")[0]
+    def _log_odds(self, indices: Int[Tensor, " set"], make_views: MakeViews = as_it_is) -> Float[Tensor, "views set"]:
+        """Return the original's log-odds of a set, for each view of its images."""
+        return log_odds(self._logits(indices, make_views), self._request.data.labels[indices], impl="reference")
 
-    def _logits(self, indices: Int[Tensor, " set"], *, view: int | None = None) -> Float[Tensor, "set classes"]:
+    def _logits(
+        self, indices: Int[Tensor, " set"], make_views: MakeViews = as_it_is
+    ) -> Float[Tensor, "views set classes"]:
         request, world = self._request, self._request.world
         parts: list[Tensor] = []
         with torch.no_grad():
             for batch in indices.split(self.batch_size):
-                images = gather(request.data, world.share(batch))
-                if view is not None:
-                    images = make_view(images, view)
-                parts.append(world.gather(forward(request.original, images), len(batch)))
-        return torch.cat(parts)
+                views = make_views(gather(request.data, world.share(batch)))
+                shown = [world.gather(forward(request.original, images), len(batch)) for images in views]
+                parts.append(torch.stack(shown))
+        return torch.cat(parts, dim=1)
 
 
 class _Critic:

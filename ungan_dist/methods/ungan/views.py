@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -12,28 +14,32 @@ SHIFT = 1 / 16
 
 SIDES = ((0, 1), (2, 1), (1, 0), (1, 2))
 """Corners of the shifted image in the padded one, in shifts: down and right."""
-NUM_VIEWS = 1 + 2 * len(SIDES)
+
+MakeViews = Callable[[Float[Tensor, "batch channels height width"]], list[Tensor]]
 
 
-def make_view(
-    images: Float[Tensor, "batch channels height width"], number: int
-) -> Float[Tensor, "batch channels height width"]:
-    """Make one of ``NUM_VIEWS`` views: mirrored, shifted to one of four sides, or both. New pixels are 0.
+def as_it_is(images: Float[Tensor, "batch channels height width"]) -> list[Tensor]:
+    """List the images themselves, as the only view."""
+    return [images]
+
+
+def make_views(images: Float[Tensor, "batch channels height width"]) -> list[Tensor]:
+    """List nine views: mirrored, shifted to each of four sides, and both. New pixels are 0.
 
     Examples:
-        >>> image = torch.tensor([[[[1.0, 2.0, 3.0]]]])
-        >>> [make_view(image, number).flatten().tolist() for number in (0, 3, 4, 8)]
+        >>> views = make_views(torch.tensor([[[[1.0, 2.0, 3.0]]]]))
+        >>> [views[number].flatten().tolist() for number in (0, 3, 4, 8)]
         [[3.0, 2.0, 1.0], [0.0, 1.0, 2.0], [2.0, 3.0, 0.0], [2.0, 1.0, 0.0]]
     """
-    if number == 0:
-        return images.flip(3)
-    side, is_mirrored = SIDES[(number - 1) % len(SIDES)], number > len(SIDES)
     height, width = images.shape[2:]
     vertical, horizontal = (min(length - 1, max(1, round(SHIFT * length))) for length in (height, width))
-    margins = (horizontal, horizontal, vertical, vertical)
-    padded = functional.pad(images.flip(3) if is_mirrored else images, margins)
-    down, right = side[0] * vertical, side[1] * horizontal
-    return padded[:, :, down : down + height, right : right + width]
+    views = [mirrored := images.flip(3)]
+    for each in (images, mirrored):
+        padded = functional.pad(each, (horizontal, horizontal, vertical, vertical))
+        for down, right in SIDES:
+            rows = slice(down * vertical, down * vertical + height)
+            views.append(padded[:, :, rows, right * horizontal : right * horizontal + width])
+    return views
 
 
 def assign_quantiles(estimates: Float[Tensor, " forget"], unseen: Float[Tensor, " unseen"]) -> Float[Tensor, " forget"]:

@@ -14,10 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ungan_dist import store
 from ungan_dist.config.training import TOGETHER
-from ungan_dist.files import cache_folder, hash_json
 from ungan_dist.runs.forecast.probe import START_S, Probe, prepare_unit
+from ungan_dist.runs.machine_cache import read_cached, write_cached
 from ungan_dist.runs.operations import describe_gpu
 from ungan_dist.runs.shadows import ShadowUnit, train_shadows
 from ungan_dist.runs.versions import versions
@@ -87,7 +86,7 @@ def _measure_alone(task: EngineTask, folder: Path) -> list[EngineTiming]:
     if known is None:
         known = measure_engines(task, folder)
         if all(one.seconds is not None for one in known):  # what stopped an engine may be mended
-            _write_cached(key, known)
+            write_cached("engines", key, [dataclasses.asdict(one) for one in known])
     return known
 
 
@@ -167,18 +166,6 @@ def _read_cached(key: dict[str, Any]) -> list[EngineTiming] | None:
     if key["model"]["factory"] is not None:  # its code may have changed
         return None
     try:
-        content = store.read_record(_cache_file(key))
-        return [EngineTiming(**one) for one in content["timings"]] if content["key"] == key else None
-    except (OSError, store.CorruptResult, KeyError, TypeError):
+        return [EngineTiming(**one) for one in read_cached("engines", key) or ()] or None
+    except TypeError:  # of another version
         return None
-
-
-def _write_cached(key: dict[str, Any], timings: Sequence[EngineTiming]) -> None:
-    try:
-        store.write_record(_cache_file(key), {"key": key, "timings": [dataclasses.asdict(one) for one in timings]})
-    except OSError:  # the run goes on, and the next one measures again
-        return
-
-
-def _cache_file(key: dict[str, Any]) -> Path:
-    return cache_folder() / "engines" / f"{hash_json(key)[:16]}.json"

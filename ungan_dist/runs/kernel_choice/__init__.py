@@ -6,7 +6,10 @@ from pathlib import Path
 
 from ungan_dist.files import cache_folder
 
+FOLDER = "kernels"
+"""Of the verdicts, in the user's cache folder."""
+
 
 def verdict_folder() -> Path:
     """Return the folder of this machine's verdicts, one JSON record each."""
-    return cache_folder() / "kernels"
+    return cache_folder() / FOLDER

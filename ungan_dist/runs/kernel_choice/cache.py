@@ -9,12 +9,13 @@ from typing import Any
 
 import torch
 
-from ungan_dist import kernels, store
+from ungan_dist import kernels
 from ungan_dist.files import hash_file, hash_json
 from ungan_dist.kernels.blocks import table_hash
 from ungan_dist.kernels.self_check import Verdict
 from ungan_dist.kernels.uses import KernelUse
-from ungan_dist.runs.kernel_choice import verdict_folder
+from ungan_dist.runs.kernel_choice import FOLDER
+from ungan_dist.runs.machine_cache import read_cached, write_cached
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,27 +43,19 @@ def make_key(use: KernelUse, device: DeviceFacts) -> dict[str, Any]:
 
 def read_verdict(key: dict[str, Any]) -> Verdict | None:
     """Return the stored verdict of a key; None if there is none, or its file is damaged."""
+    values = read_cached(FOLDER, key)
+    if values is None:
+        return None
     try:
-        content = store.read_record(_path(key))
-        if content["key"] != key:
-            return None
-        values = content["verdict"]
         interval = values["interval"]
         return Verdict(**values | {"interval": None if interval is None else tuple(interval)})
-    except (OSError, store.CorruptResult, KeyError, TypeError):
+    except (KeyError, TypeError):  # of another version
         return None
 
 
 def write_verdict(key: dict[str, Any], verdict: Verdict) -> None:
-    """Store a verdict atomically; a cache that cannot be written is left as it is."""
-    try:
-        store.write_record(_path(key), {"key": key, "verdict": dataclasses.asdict(verdict)})
-    except OSError:  # the run goes on, and the next one judges again
-        return
-
-
-def _path(key: dict[str, Any]) -> Path:
-    return verdict_folder() / f"{key['operation']}-{hash_json(key)[:16]}.json"
+    """Store a verdict."""
+    write_cached(FOLDER, key, dataclasses.asdict(verdict))
 
 
 def _version(package: str) -> str:

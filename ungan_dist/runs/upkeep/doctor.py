@@ -161,7 +161,7 @@ def check_kernels(_: Path) -> str:
     for path in files:
         with contextlib.suppress(OSError, store.CorruptResult, KeyError, TypeError):  # it is judged again
             content = store.read_record(path)
-            key, verdict = content["key"], content["verdict"]
+            key, verdict = content["key"], content["value"]
             lines.append(f"{key['operation']} on {key['device']['kind']}: {verdict['choice']} ({verdict['reason']})")
     return "; ".join(lines) or "none judged yet; a new run on a GPU judges them"
 

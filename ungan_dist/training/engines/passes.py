@@ -10,8 +10,8 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from ungan_dist.config.training import AugmentConfig
-from ungan_dist.data.examples import Examples, draw_pass, gather_batches, gather_rows
-from ungan_dist.data.rows import Rows, split_pass
+from ungan_dist.data.examples import Examples, draw_batches, gather_batches, gather_rows
+from ungan_dist.data.rows import Rows
 from ungan_dist.training.batch_norm import forward
 from ungan_dist.training.engines.capture import CapturedSteps
 
@@ -39,8 +39,7 @@ def captured_pass(
     """
     steps.prepare(optimizer)
     step = make_step(model, data, optimizer, loss)
-    drawn = draw_pass(data, indices, seed=seed, epoch=epoch, augment=augment)
-    batches = [drawn[batch] for batch in split_pass(len(drawn), batch_size)]
+    batches = draw_batches(data, indices, batch_size, seed=seed, epoch=epoch, augment=augment)
     total = torch.zeros((), dtype=data.table.dtype, device=data.device)
     for rows in read_ahead(data, batches):
         wanted = labels[rows.indices]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -14,16 +13,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ungan_dist.config.training import ModelConfig, TrainConfig
-from ungan_dist.data.examples import Examples, draw_pass
+from ungan_dist.data.examples import Examples, draw_batches, draw_pass
 from ungan_dist.data.prepared import PreparedData, open_examples
 from ungan_dist.data.rows import Rows, split_pass
 from ungan_dist.data.seeds import seed_layers
-from ungan_dist.errors import Diverged
 from ungan_dist.training.checkpoint import Checkpoint, Epochs
 from ungan_dist.training.engines.capture import NUM_WATCHED, CapturedSteps
 from ungan_dist.training.engines.passes import make_step, read_ahead, read_rows, take_rows, without_fused_crops
 from ungan_dist.training.models import build, is_channels_last, use_memory_format
-from ungan_dist.training.train import cosine_annealing
+from ungan_dist.training.train import cosine_annealing, refuse_divergence
 from ungan_dist.training.world import SINGLE_PROCESS
 
 
@@ -102,11 +100,7 @@ class Slot:
         epochs = Epochs(checkpoint, SINGLE_PROCESS, seeds[0], losses=losses, **state)
         for epoch in epochs.iterate("train", self._config.epochs):
             losses.append(self._pass(indices, seeds, epoch))
-            if any(map(math.isnan, losses[-1])):  # so are the weights
-                raise Diverged(
-                    f"the model has diverged: its training loss is not finite in epoch {epoch + 1} of "
-                    f"{self._config.epochs}; lower the learning rate"
-                )
+            refuse_divergence(losses[-1], epoch, self._config.epochs)
         for own, model in zip(self._models, models, strict=True):
             _copy_tensors(own, model)
             model.eval()
@@ -120,8 +114,7 @@ class Slot:
 
     def _draw(self, members: Tensor, seed: int, epoch: int) -> Iterator[Rows]:
         data, config = self._data, self._config
-        drawn = draw_pass(data, members, seed=seed, epoch=epoch, augment=config.augment)
-        batches = [drawn[batch] for batch in split_pass(len(drawn), config.batch_size)]
+        batches = draw_batches(data, members, config.batch_size, seed=seed, epoch=epoch, augment=config.augment)
         # a file is read ahead by one pass at a time
         return read_ahead(data, batches) if len(self._models) == 1 else (read_rows(data, rows) for rows in batches)
 

@@ -12,8 +12,7 @@ from torch.func import functional_call, stack_module_state
 from torch.nn import functional
 
 from ungan_dist.config.training import TrainConfig
-from ungan_dist.data.examples import Examples, draw_pass, gather_rows
-from ungan_dist.data.rows import split_pass
+from ungan_dist.data.examples import Examples, draw_batches, gather_rows
 from ungan_dist.training.batch_norm import forward
 from ungan_dist.training.checkpoint import Checkpoint, Epochs
 from ungan_dist.training.copying import copy_model
@@ -65,11 +64,10 @@ def train_stacked(
     for epoch in epochs.iterate("train", config.epochs):
         optimizer.param_groups[0]["lr"] = cosine_annealing(config.learning_rate, epoch, config.epochs)
         passes = [
-            draw_pass(data, members, seed=seed, epoch=epoch, augment=config.augment)
+            draw_batches(data, members, config.batch_size, seed=seed, epoch=epoch, augment=config.augment)
             for members, seed in zip(indices, seeds, strict=True)
         ]
-        for batch in split_pass(len(indices[0]), config.batch_size):
-            step = [drawn[batch] for drawn in passes]
+        for step in zip(*passes, strict=True):
             images = torch.stack([gather_rows(data, rows).contiguous() for rows in step])
             labels = data.labels[torch.stack([rows.indices for rows in step])]
             # with the sum, each model gets the gradient of its own loss

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from batch_order import iterate_batches
 from PIL import Image
 
 from ungan_dist.config.training import AugmentConfig
@@ -24,7 +25,6 @@ from ungan_dist.data.examples import (
     draw,
     gather,
     gather_batches,
-    iterate_batches,
     make_normalisation_table,
 )
 from ungan_dist.data.ffcv.format import MODE_JPEG, read_tables

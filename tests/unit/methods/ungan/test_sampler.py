@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from batch_order import cycle_batches
 from ungan_request import BATCH, CLASSES, SEED, SMALL, make_config, make_request
 
-from ungan_dist.data.examples import cycle_batches, gather
+from ungan_dist.data.examples import gather
 from ungan_dist.data.seeds import derive_seed
 from ungan_dist.methods.ungan.sampler import Sampler
 

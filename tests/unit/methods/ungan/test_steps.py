@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+from batch_order import cycle_batches
 from torch import Tensor, nn
 from ungan_request import BATCH, CLASSES, SEED, SMALL, flatten_state, make_config, make_request
 
 from ungan_dist.config.methods import UnGANConfig
 from ungan_dist.config.training import TrainConfig
-from ungan_dist.data.examples import cycle_batches, gather
+from ungan_dist.data.examples import gather
 from ungan_dist.data.seeds import derive_seed
 from ungan_dist.methods.request import Request, Unlearned
 from ungan_dist.methods.ungan.algorithm import count_steps, critic_step, fine_tuning_step, generator_step, ungan
