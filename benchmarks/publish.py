@@ -35,6 +35,7 @@ ASSETS = ROOT / "docs/assets"
 FIGURES = ("digits",)
 """Runs whose verdicts are drawn, as docs/assets/NAME.svg."""
 TABLES = {
+    "audit_time": training_table.audit_table,
     "gpu": published_table,
     "kernels": kernel_table.table,
     "loaders": loader_table.table,

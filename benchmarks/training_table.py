@@ -1,8 +1,9 @@
-"""Format the tables of training steps: their counts, and the CPU time of shadow models."""
+"""Format the tables of training: counts of steps, CPU time of shadow models, and seconds of audits."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -46,3 +47,39 @@ def time_table(results: Mapping[str, Any]) -> str:
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def audit_table(results: Mapping[str, Any]) -> str:
+    """Format ``results/audit_time.json``."""
+    pairs = _complete_turns(results["rows"])
+    if not pairs:
+        return "Not measured yet.\n"
+    runs = {arm: [pair[arm] for pair in pairs] for arm in ("before", "after")}
+    ratios = [pair["after"]["seconds"] / pair["before"]["seconds"] for pair in pairs]
+    loads = [value for pair in pairs for row in pair.values() for value in row["load"]]
+    hardware, options = results["hardware"], " ".join(results["options"])
+    lines = [
+        f"`ungan-dist run digits{' ' if options else ''}{options}`, {len(pairs)} times with each version, in turns, on "
+        f"{hardware['cores']} cores ({hardware['cpu']}). Seconds are medians. The load average around an audit was "
+        f"{min(loads):.1f} to {max(loads):.1f}. The later version takes {statistics.median(ratios):.0%} of the time "
+        f"(median of pairs; from {min(ratios):.0%} to {max(ratios):.0%}).",
+        "",
+        "| version | seconds | CPU seconds | methods | test accuracy of the original | of Retrain |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for arm, rows in runs.items():
+        cells = [
+            f"{arm}, `{results['commits'][arm]}`",
+            *(f"{statistics.median(row[name] for row in rows):.1f}" for name in ("seconds", "cpu_s")),
+            str(rows[0]["methods"]),
+            *(f"{rows[0]['accuracy'][name]:.3f}" for name in ("original", "retrain")),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _complete_turns(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Mapping[str, Any]]]:
+    turns: dict[int, dict[str, Mapping[str, Any]]] = {}
+    for row in rows:
+        turns.setdefault(row["turn"], {})[row["arm"]] = row
+    return [turn for turn in turns.values() if len(turn) == 2]

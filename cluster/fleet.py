@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -13,10 +14,18 @@ from ungan_dist.cluster.connection import connect_to_ray
 from ungan_dist.cluster.dispatch import Dispatcher, FleetContext
 from ungan_dist.cluster.metrics import Metrics
 from ungan_dist.cluster.policy import Limits
-from ungan_dist.cluster.resources import DRIVER_CPUS_VARIABLE, allocate_workers, without_cpus
+from ungan_dist.cluster.resources import (
+    DRIVER_CPUS_VARIABLE,
+    Allocation,
+    allocate_workers,
+    share_gpus,
+    take_whole_gpus,
+    without_cpus,
+)
 from ungan_dist.cluster.worker import PROGRESS_GROUP, OnProgress, UnitOutcome, Worker
 from ungan_dist.config.execution import FleetConfig
 from ungan_dist.runs import units as local_units
+from ungan_dist.runs.placement import is_timed_alone
 from ungan_dist.runs.progress import ProgressCallback, silent
 from ungan_dist.runs.units import Done, Failed, Working
 
@@ -29,6 +38,8 @@ class Fleet:
 
     They live as long as the ``with`` block. A unit is done when the driver sees its valid result, whatever its call
     returned. A lost worker is replaced, and its units are retried. A unit that fails too often is given up and named.
+
+    Where workers share GPUs, units that must be alone come first, by workers with a whole GPU each.
     """
 
     def __init__(
@@ -39,6 +50,7 @@ class Fleet:
         on_progress: ProgressCallback = silent,
         execute: Callable[[Any, OnProgress], UnitOutcome] = local_units.execute,
         is_done: Callable[[Any], bool] = local_units.is_done,
+        is_alone: Callable[[Any], bool] = is_timed_alone,
     ) -> None:
         """Create a fleet without starting it.
 
@@ -48,13 +60,18 @@ class Fleet:
             on_progress: called when workers start or end, and with the reason of a long silence.
             execute: computes a unit in a worker and commits its result; it also gets a callback for progress.
             is_done: whether a unit has a valid result.
+            is_alone: whether a unit needs its GPU for itself.
         """
         self._config = config
         self._address = address
         self._on_progress = on_progress
         self._execute = execute
         self._is_done = is_done
+        self._is_alone = is_alone
+        self._units_per_gpu = 1
         self._actors: list[Any] = []
+        self._share = 0.0
+        """GPUs of each living worker."""
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Fleet:
@@ -75,18 +92,44 @@ class Fleet:
             ray.kill(actor)
         self._actors.clear()
 
+    def share_gpus(self, units_per_gpu: int) -> None:
+        """Compute several units on each GPU, unless the config sets workers or the GPUs are of several types.
+
+        Args:
+            units_per_gpu: Most units on a GPU; one is measured to fit on one type of GPU only.
+        """
+        is_open = self._config.num_workers is None and self._config.gpus_per_worker is None
+        self._units_per_gpu = units_per_gpu if is_open and len(_list_gpu_types()) <= 1 else 1
+
+    def allocate(self, num_units: int) -> Allocation:
+        """Return the workers for units that may share GPUs."""
+        return share_gpus(self.allocation, _list_nodes(), units_per_gpu=self._units_per_gpu, num_units=num_units)
+
     def run_units(self, units: Sequence[Any]) -> Iterator[Done | Failed | Working]:
         """Run units and yield their outcomes in the order in which they end."""
+        together = [unit for unit in units if not self._is_alone(unit)]
+        shared, whole = self.allocate(len(together)), take_whole_gpus(self.allocation)
+        if shared == whole:
+            yield from self._run(units, whole)
+            return
+        for some, allocation in (([unit for unit in units if self._is_alone(unit)], whole), (together, shared)):
+            if some:
+                yield from self._run(some, allocation)
+
+    def _run(self, units: Sequence[Any], allocation: Allocation) -> Iterator[Done | Failed | Working]:
         config = self._config
+        if self._share != allocation.gpus_per_worker:
+            self.release_workers()
+            self._share = allocation.gpus_per_worker
         context = FleetContext(
-            num_workers=self.allocation.num_workers,
+            num_workers=allocation.num_workers,
             limits=Limits(
                 max_system_failures=config.max_system_failures,
                 max_application_failures=config.max_application_failures,
                 deadline_seconds=config.deadline_s,
                 wait_for_workers_seconds=config.wait_for_workers_s,
             ),
-            start_worker=self._start_worker,
+            start_worker=functools.partial(self._start_worker, allocation),
             is_done=self._is_done,
             on_progress=self._on_progress,
             metrics=self._metrics,
@@ -123,28 +166,33 @@ class Fleet:
         labels: list[str] = []
         if self.allocation.gpus_per_worker:
             options["num_gpus"] = max(1.0, self.allocation.gpus_per_worker)
-            alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-            labels = sorted({name for node in alive for name in node if name.startswith(ACCELERATOR)})
+            labels = _list_gpu_types()
         calls = [
             ray.remote(function).options(**options, resources=resources).remote(argument)
             for resources in ([{label: 0.001} for label in labels] or [{}])
         ]
         return [one for answer in ray.get(calls, timeout=timeout_s) for one in answer]
 
-    def _start_worker(self) -> Any:
+    def _start_worker(self, allocation: Allocation) -> Any:
         options: dict[str, Any] = {
-            "num_cpus": self.allocation.cpus_per_worker,
-            "num_gpus": self.allocation.gpus_per_worker,
+            "num_cpus": allocation.cpus_per_worker,
+            "num_gpus": allocation.gpus_per_worker,
             # the policy replaces workers: with Ray's own restarts, calls to a killed worker never return
             "max_restarts": 0,
             "max_task_retries": 0,
             "scheduling_strategy": "SPREAD",
             "concurrency_groups": {PROGRESS_GROUP: 1},
         }
-        return ray.remote(**options)(Worker).remote(self._execute, self.allocation.gpus_per_worker)
+        return ray.remote(**options)(Worker).remote(self._execute, allocation.gpus_per_worker)
 
 
 def _list_nodes() -> list[dict[str, Any]]:
     """Return the cluster's nodes without the CPUs that Ray reserves for this driver."""
     reserved, here = float(os.environ.get(DRIVER_CPUS_VARIABLE, "0")), ray.get_runtime_context().get_node_id()
     return [without_cpus(node, reserved) if node["NodeID"] == here else node for node in ray.nodes()]
+
+
+def _list_gpu_types() -> list[str]:
+    """Return the resources by which Ray names the types of the cluster's GPUs; empty if it names none."""
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return sorted({name for node in alive for name in node if name.startswith(ACCELERATOR)})

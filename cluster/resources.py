@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ungan_dist.config.execution import FleetConfig
@@ -51,6 +51,49 @@ def allocate_workers(config: FleetConfig, nodes: list[dict[str, Any]]) -> Alloca
             f"(--fleet.cpus-per-worker, --fleet.gpus-per-worker), add nodes, or use --fleet.autoscaling"
         )
     return Allocation(num_workers=wanted, gpus_per_worker=gpus_per_worker, cpus_per_worker=config.cpus_per_worker)
+
+
+def share_gpus(
+    allocation: Allocation, nodes: list[dict[str, Any]], *, units_per_gpu: int, num_units: int
+) -> Allocation:
+    """Put several workers on each whole GPU of an allocation, where the CPUs suffice and there are units for them.
+
+    Ray fills one GPU after another, so fewer workers than places would leave GPUs idle.
+
+    Args:
+        allocation: Workers with a whole GPU each; any other is returned unchanged.
+        nodes: As returned by ``ray.nodes()``.
+        units_per_gpu: Most workers on one GPU.
+        num_units: Units to compute.
+
+    Examples:
+        >>> nodes = [{"Alive": True, "Resources": {"CPU": 8.0, "GPU": 2.0}}]
+        >>> whole = Allocation(num_workers=2, gpus_per_worker=1.0, cpus_per_worker=1.0)
+        >>> share_gpus(whole, nodes, units_per_gpu=4, num_units=6)
+        Allocation(num_workers=6, gpus_per_worker=0.3333333333333333, cpus_per_worker=1.0)
+    """
+    if allocation.gpus_per_worker != 1:
+        return allocation
+    alive = [node["Resources"] for node in nodes if node["Alive"]]
+    for units in range(min(units_per_gpu, math.ceil(num_units / allocation.num_workers)), 1, -1):
+        wanted = units * allocation.num_workers
+        if sum(count_workers(node, allocation.cpus_per_worker, 1 / units) for node in alive) >= wanted:
+            return replace(allocation, num_workers=wanted, gpus_per_worker=1 / units)
+    return allocation
+
+
+def take_whole_gpus(allocation: Allocation) -> Allocation:
+    """Give the GPUs of an allocation to fewer workers with a whole GPU each, so that no unit has a neighbour.
+
+    Examples:
+        >>> take_whole_gpus(Allocation(num_workers=6, gpus_per_worker=0.25, cpus_per_worker=1.0))
+        Allocation(num_workers=2, gpus_per_worker=1.0, cpus_per_worker=1.0)
+    """
+    if not 0 < allocation.gpus_per_worker < 1:
+        return allocation
+    # the slack keeps 3 × 1/3 of a GPU at one
+    gpus = math.ceil(allocation.num_workers * allocation.gpus_per_worker - 1e-6)
+    return replace(allocation, num_workers=gpus, gpus_per_worker=1.0)
 
 
 def count_workers(resources: dict[str, float], cpus: float, gpus: float) -> int:

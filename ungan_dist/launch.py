@@ -88,6 +88,7 @@ def _audit(config: AuditConfig, mirror: Mirror | None, on_progress: progress.Pro
             run_units=run_units,
             run_once=fleet.run_once,
             judge_everywhere=fleet.run_on_each_gpu_type,
+            share_gpus=fleet.share_gpus,
             device=fleet.allocation.device,
             on_progress=on_progress,
             mirror=mirror,
@@ -132,6 +133,7 @@ def forecast(
     from ungan_dist.runs.forecast.forecast import make_forecast, make_idle_forecast, plan_in_folder
     from ungan_dist.runs.forecast.probe import START_S, run_probe
     from ungan_dist.runs.kernel_choice.choice import run_here
+    from ungan_dist.runs.operations import units_per_gpu
     from ungan_dist.runs.pool import num_processes
     from ungan_dist.runs.rehearsal import process
     from ungan_dist.runs.rehearsal.process import needs_rehearsal, rehearse
@@ -144,8 +146,7 @@ def forecast(
         if needs_rehearsal(plan):
             seconds /= 2
             rehearse(plan, on_progress=on_progress, limit_s=seconds)
-        units_per_gpu = plan.record.resolved.get("engine_choice", {}).get("units_per_gpu", 1)
-        num_workers = num_processes(config.execution.num_processes, units_per_gpu)
+        num_workers = num_processes(config.execution.num_processes, units_per_gpu(plan.record))
         return make_forecast(plan, run_probe, num_workers=num_workers, seconds=seconds, began=began)
     from ungan_dist.cluster.fleet import Fleet
 
@@ -156,13 +157,15 @@ def forecast(
         if needs_rehearsal(plan):
             seconds /= 2
             rehearse(plan, fleet.run_once, on_progress, limit_s=seconds)
+        fleet.share_gpus(units_per_gpu(plan.record))
+        allocation = fleet.allocate(len(plan.shadows))
         return make_forecast(
             plan,
             lambda probe: fleet.run_once(run_probe, probe, timeout_s=START_S + seconds),
-            num_workers=fleet.allocation.num_workers,
+            num_workers=allocation.num_workers,
             seconds=seconds,
             began=began,
-            devices_per_worker=fleet.allocation.gpus_per_worker or fleet.allocation.cpus_per_worker,
+            devices_per_worker=allocation.gpus_per_worker or allocation.cpus_per_worker,
         )
 
 

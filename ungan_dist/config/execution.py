@@ -17,7 +17,8 @@ class FleetConfig:
     num_workers: int | None = None
     """Number of workers; defaults to as many as fit on the cluster."""
     gpus_per_worker: float | None = None
-    """GPUs per worker; a fraction such as 0.25 puts several on one. Defaults to 1 if the cluster has GPUs, else 0."""
+    """GPUs per worker; a fraction such as 0.25 puts several on one. Defaults to 1 if the cluster has GPUs, else 0.
+    Shadow models share GPUs by default where their memory allows it. A target has a whole GPU."""
     cpus_per_worker: float = 1.0
     """CPUs per worker."""
     autoscaling: bool = False
@@ -59,7 +60,7 @@ class ExecutionConfig:
     """Local processes, run folder and progress."""
 
     num_processes: int | None = None
-    """Processes of the local pool; defaults to one per core."""
+    """Processes of the local pool; defaults to one per core, or to as many as the GPUs take."""
     run_name: str | None = None
     """Name of the run folder; defaults to the recipe's name and the hash of its identity."""
     keep_shadow_models: bool = False

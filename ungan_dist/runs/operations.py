@@ -99,6 +99,11 @@ def describe_gpu(index: int | None = None) -> str:
     return f"{torch.cuda.get_device_name(index)}, sm_{major}{minor}"
 
 
+def units_per_gpu(record: RunRecord) -> int:
+    """Return how many units of shadow models a GPU takes at once, as measured for the run; else one."""
+    return int(record.resolved.get("engine_choice", {}).get("units_per_gpu", 1))
+
+
 def describe_engine(record: RunRecord) -> str:
     """Describe how a run executes the steps of its models, and why."""
     engine, choice = record.resolved["engine"], record.resolved.get("engine_choice")

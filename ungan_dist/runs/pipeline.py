@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ungan_dist.attack.evidence import Report
 from ungan_dist.config.audit import AuditConfig
@@ -22,6 +22,7 @@ from ungan_dist.runs.finished import fingerprint_inputs, record_finished
 from ungan_dist.runs.folder import open_run
 from ungan_dist.runs.forecast import engines, outlook
 from ungan_dist.runs.kernel_choice import choice
+from ungan_dist.runs.operations import units_per_gpu
 from ungan_dist.runs.plan import Plan, split_blocks
 from ungan_dist.runs.pool import LocalPool, num_processes
 from ungan_dist.runs.rehearsal import process
@@ -43,6 +44,7 @@ def audit(
     mirror: Mirror | None = None,
     run_once: RunOnce = run_here,
     judge_everywhere: choice.JudgeEverywhere = choice.run_here,
+    share_gpus: Callable[[int], None] | None = None,
 ) -> Report:
     """Train, unlearn, attack and report; results of an earlier run of the same config are kept.
 
@@ -54,6 +56,7 @@ def audit(
         mirror: Object storage to synchronise with the output folder; defaults to the folder alone.
         run_once: Calls a function where units are computed; defaults to this machine.
         judge_everywhere: Calls the self-check of kernels on every kind of GPU; defaults to this machine's.
+        share_gpus: Called before the units, with the number of them that a GPU takes at once.
 
     Raises:
         ConfigError: The config or the input is wrong, or all originals or shadow models fail and would fail again.
@@ -83,6 +86,8 @@ def audit(
             on_progress = _start(plan, on_progress, mirror)
         with report_on_interrupt(plan):
             # train, shadow, unlearn
+            if share_gpus is not None:
+                share_gpus(units_per_gpu(plan.record))
             plan, failures = _compute(plan, run_units, on_progress, mirror)
         # score, report
         report = build_report(plan, failures, on_progress)
@@ -125,8 +130,7 @@ def _compute(
     """
     with contextlib.ExitStack() as stack:
         if run_units is None:
-            units_per_gpu = plan.record.resolved.get("engine_choice", {}).get("units_per_gpu", 1)
-            size = num_processes(plan.record.config.execution.num_processes, units_per_gpu)
+            size = num_processes(plan.record.config.execution.num_processes, units_per_gpu(plan.record))
             run_units = stack.enter_context(LocalPool(size)).run_units
         if mirror is not None:
             run_units = push_results(mirror, run_units)

@@ -152,3 +152,14 @@ def test_an_audit_with_captured_steps_is_whole(tmp_path: Path) -> None:
     assert report.status == "COMPLETE"
     assert report.resolved["engine"] == "graph"
     assert not report.failures
+
+
+def test_a_run_places_as_many_units_on_a_gpu_as_were_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ungan_dist.runs.forecast.engines.list_engines", lambda plan: ("serial",))
+    timings = [dataclasses.replace(SERIAL, memory_bytes=2**30, free_bytes=2**33, cores_per_gpu=3)]
+    numbers: list[int] = []
+    with pytest.raises(KeyboardInterrupt):  # at the first unit
+        audit(with_model(tmp_path), run_units=InProcess(0), run_once=lambda *_: timings, share_gpus=numbers.append)
+    with pytest.raises(KeyboardInterrupt):  # the number is kept with the run
+        audit(with_model(tmp_path), run_units=InProcess(0), share_gpus=numbers.append)
+    assert numbers == [3, 3]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import statistics
 import tempfile
 import time
@@ -57,6 +58,8 @@ class EngineTiming:
     """Peak memory of a unit on the GPU, with the whole data set; 0 on a CPU."""
     free_bytes: int = 0
     """Free memory of the GPU before."""
+    cores_per_gpu: int = 0
+    """Cores of the worker's machine for each GPU that the worker sees; 0 on a CPU."""
 
 
 def measure_in_process(task: EngineTask) -> list[EngineTiming]:
@@ -127,6 +130,7 @@ def _time_engine(unit: ShadowUnit, expected: Sequence[Tensor], more_bytes: int) 
         difference=difference,
         memory_bytes=torch.cuda.max_memory_reserved() + more_bytes if is_cuda else 0,
         free_bytes=free,
+        cores_per_gpu=max(1, (os.cpu_count() or 1) // torch.cuda.device_count()) if is_cuda else 0,
     )
 
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-import torch
 
 from ungan_dist.errors import Unfinished
 from ungan_dist.runs.forecast.engine_timing import LIMIT_S, EngineTask, EngineTiming, measure_in_process
@@ -106,7 +103,7 @@ def choose_engine(timings: Sequence[EngineTiming], *, asked: str = "auto", cores
     Args:
         timings: What was measured.
         asked: The engine of the config; another than ``auto`` is taken as it is.
-        cores: Cores for each GPU; defaults to this machine's.
+        cores: Cores for each GPU; defaults to those of the machine that measured.
 
     Examples:
         >>> timings = [EngineTiming(engine="serial", seconds=2.0), EngineTiming(engine="graph", seconds=1.0)]
@@ -114,7 +111,6 @@ def choose_engine(timings: Sequence[EngineTiming], *, asked: str = "auto", cores
         'graph is 2.00 times as fast as serial'
     """
     known = {timing.engine: timing for timing in timings}
-    cores = cores or max(1, (os.cpu_count() or 1) // max(1, torch.cuda.device_count()))
     base = known.get("serial")
     words: list[str] = []
     ratios: dict[str, float] = {}
@@ -136,7 +132,9 @@ def choose_engine(timings: Sequence[EngineTiming], *, asked: str = "auto", cores
     reason = "; ".join(words) if words else "asked for" if asked != "auto" else "no other engine was measured"
     if engine == "serial" and asked == "auto" and words:
         reason = f"serial, since no other engine is {GAIN} times as fast: {reason}"
-    units = count_units(chosen.memory_bytes, chosen.free_bytes, cores) if chosen and chosen.free_bytes else 1
+    units = 1
+    if chosen and chosen.free_bytes:
+        units = count_units(chosen.memory_bytes, chosen.free_bytes, cores or chosen.cores_per_gpu or 1)
     return EngineChoice(engine=engine, reason=reason, units_per_gpu=units)
 
 
