@@ -10,10 +10,11 @@ from ungan_dist.config.audit import APPEND_ONLY_FIELDS, AuditConfig
 from ungan_dist.config.execution import ExecutionHalf
 from ungan_dist.files import hash_json
 
-RESULTS_VERSION = 2
+RESULTS_VERSION = 3
 """Raised by hand when the same config gives new results. A commit hash here would orphan every fleet.
 
-1: until commit c61b884. 2: fused optimizers, and channels_last by default.
+1: until commit c61b884. 2: fused optimizers, and channels_last by default. 3: one forward pass for both
+forget batches of UnGAN's adversarial steps.
 """
 
 

@@ -83,7 +83,7 @@ def critic_step(
     def step(unseen: Rows, forget: Rows, forget2: Rows, epsilon: Tensor, *unseen2: Rows) -> Float[Tensor, ""]:
         z_unseen = sampler.embed_unseen(unseen)
         with torch.no_grad():
-            z_forget, z_forget2 = (sampler.embed_forget(rows, generator) for rows in (forget, forget2))
+            z_forget, z_forget2 = sampler.embed_forget(generator, forget, forget2)
         if sampler.can_fuse_step(critic):
             return critic_sgd_step(
                 critic,
@@ -126,7 +126,7 @@ def generator_step(
 
     def step(unseen: Rows, forget: Rows, forget2: Rows) -> Float[Tensor, ""]:
         z_unseen = sampler.embed_unseen(unseen)
-        z_forget, z_forget2 = (sampler.embed_forget(rows, generator) for rows in (forget, forget2))
+        z_forget, z_forget2 = sampler.embed_forget(generator, forget, forget2)
         loss = sampler.partial_loss(
             lambda: generator_loss(
                 frozen,

@@ -73,9 +73,19 @@ class Sampler:
         """Take a step on drawn inputs: see ``Request.take_step``."""
         return self._request.take_step((self, name), step, *inputs)
 
-    def embed_forget(self, rows: Rows, generator: nn.Module) -> Float[Tensor, "batch features"]:
-        """Return z_f = G(x_f)‖y_f, or z'_f for rows of the stream ``forget 2``."""
-        return self._critic_input(self.evaluate(generator, self._images(rows)), rows)
+    def embed_forget(self, generator: nn.Module, *batches: Rows) -> list[Float[Tensor, "batch features"]]:
+        """Return z_f = G(x_f)‖y_f, and z'_f for rows of the stream ``forget 2``, from one forward pass.
+
+        In training mode each batch has a pass of its own, because batch norm would mix their statistics.
+        """
+        images = [self._images(rows) for rows in batches]
+        if generator.training:
+            logits = [self.evaluate(generator, one) for one in images]
+        else:
+            num_rows = self._batch_size * len(images)
+            together = forward(generator, torch.cat(images), num_rows=num_rows)
+            logits = together.split([len(one) for one in images])
+        return [self._critic_input(one, rows) for one, rows in zip(logits, batches, strict=True)]
 
     def embed_unseen(self, rows: Rows) -> Float[Tensor, "batch features"]:
         """Return z_u = Ĝ(x_u)‖y_u."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from batch_order import cycle_batches
@@ -34,11 +36,26 @@ def test_the_two_forget_streams_are_independent() -> None:
     draws = Sampler(make_request(), SMALL)
     original = make_request().original
     first, second = (
-        torch.cat([draws.embed_forget(*draws.draw(name), original) for _ in range(9)])
+        torch.cat([draws.embed_forget(original, *draws.draw(name))[0] for _ in range(9)])
         for name in ("forget", "forget 2")
     )
     assert not torch.equal(first, second)
     torch.testing.assert_close(first.sort(0).values, second.sort(0).values)  # the same 9 examples, 4 times each
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_both_forget_batches_have_one_forward_pass_unless_batch_norm_would_mix_them(training: bool) -> None:
+    given = make_request()
+    generator = given.copy_original().train(training)
+    draws = Sampler(given, SMALL)
+    rows = draws.draw("forget", "forget 2")
+    apart = [draws.embed_forget(copy.deepcopy(generator), batch)[0] for batch in rows]
+    calls: list[int] = []
+    generator.register_forward_hook(lambda _module, inputs, _output: calls.append(len(inputs[0])))
+    together = draws.embed_forget(generator, *rows)
+    assert calls == ([BATCH, BATCH] if training else [2 * BATCH])
+    for one, other in zip(together, apart, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
 
 
 def test_epsilon_is_drawn_per_row_or_per_batch_at_every_step() -> None:
