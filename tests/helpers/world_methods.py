@@ -24,6 +24,7 @@ from ungan_dist.config.methods import (
     RandomLabelsConfig,
     RetrainConfig,
     SCRUBConfig,
+    UnGANBCEConfig,
     UnGANConfig,
     UnGANJointConfig,
     UNSIRConfig,
@@ -90,6 +91,9 @@ CONFIGS: dict[str, Any] = {
     "ungan_joint, critic": UnGANJointConfig(
         epochs=3, distance="critic", critic_widths=(16, 15, 14), critic_steps=2, critic_pretraining=5
     ),
+    "ungan_bce": UnGANBCEConfig(
+        epochs=3, critic_steps=2, critic_pretraining=5, critic_widths=(9, 8), forget_batch_size=4
+    ),
 }
 """Twenty steps or more of every method and of its variants."""
 OF_THREE = (
@@ -100,6 +104,7 @@ OF_THREE = (
     "unsir, mufac",
     "unsir, class",
     "ungan_joint",
+    "ungan_bce",
 )
 """What is also tried in a world of three, one of whose shares is empty."""
 

@@ -17,7 +17,7 @@ from small_audit import small_config
 from ungan_dist import store
 from ungan_dist.attack.evidence import Report
 from ungan_dist.config.audit import AuditConfig
-from ungan_dist.config.methods import UnGANJointConfig, UNSIRConfig
+from ungan_dist.config.methods import UnGANBCEConfig, UnGANJointConfig, UNSIRConfig
 from ungan_dist.config.methods.scrub import SCRUBConfig
 from ungan_dist.runs.pipeline import audit
 from ungan_dist.runs.units import Done, Failed, Unit, execute
@@ -25,13 +25,14 @@ from ungan_dist.runs.units import Done, Failed, Unit, execute
 pytestmark = pytest.mark.filterwarnings("ignore:.*to a meta parameter in the current model")
 EVERY_METHOD = (
     *("original", "retrain", "fine_tuning", "random_labels", "neg_grads", "adv_neg_grads", "unsir", "scrub", "cf_k"),
-    *("ungan", "ungan_joint"),
+    *("ungan", "ungan_joint", "ungan_bce"),
 )
 OTHER_FORMS = (
     *("original", "unsir", "scrub", "ungan_augmented", "ungan_energy_all_pairs", "ungan_penalty_of_jacobian"),
     *("ungan_joint_critic", "ungan_joint_no_pairing"),
 )
 EPOCHS = 2
+BCE = UnGANBCEConfig(epochs=1, critic_pretraining=3, critic_steps=2, critic_widths=(8, 8))
 
 
 class OnPretendDevice:
@@ -53,7 +54,7 @@ def config(output: Path, engine: Any, batch_size: int) -> AuditConfig:
     scrub = SCRUBConfig(
         epochs=2, forget_batch_size=batch_size, retain_batch_size=batch_size, rewind=engine == "stacked"
     )
-    changes: dict[str, Any] = {"methods": EVERY_METHOD, "ungan_joint": UnGANJointConfig(epochs=1)}
+    changes: dict[str, Any] = {"methods": EVERY_METHOD, "ungan_joint": UnGANJointConfig(epochs=1), "ungan_bce": BCE}
     if engine == "stacked":  # and every other path through a method
         changes = {
             "methods": OTHER_FORMS,

@@ -26,6 +26,7 @@ CPU = torch.device("cpu")
 CAPTURED = [
     *("retrain", "fine_tuning", "random_labels, redrawn", "neg_grads", "adv_neg_grads, alpha", "cf_k, statistics"),
     *("unsir", "scrub, small", "scrub, rewind", "ungan, energy", "ungan, all pairs", "ungan, norm", "ungan, train"),
+    "ungan_bce",
 ]
 TAKE_LONG = ("ungan, all pairs", "ungan, norm", "scrub, rewind")
 

@@ -21,6 +21,7 @@ from ungan_dist.config.methods import (
     RandomLabelsConfig,
     RetrainConfig,
     SCRUBConfig,
+    UnGANBCEConfig,
     UnGANConfig,
     UnGANJointConfig,
     UNSIRConfig,
@@ -29,8 +30,10 @@ from ungan_dist.methods import Request, run_method
 
 ALL = MethodConfigs()
 CONFIGS: list[Any] = [
-    *(getattr(ALL, field.name) for field in dataclasses.fields(MethodConfigs) if field.name != "ungan"),
+    *(getattr(ALL, field.name) for field in dataclasses.fields(MethodConfigs) if not field.name.startswith("ungan")),
     UnGANConfig(epochs=2, critic_widths=(8, 8, 8)),
+    UnGANJointConfig(),
+    UnGANBCEConfig(epochs=2, critic_widths=(8, 8), critic_steps=2, critic_pretraining=3),
     UnGANJointConfig(epochs=2, distance="critic", critic_widths=(8, 8, 8), critic_steps=2, critic_pretraining=3),
     RandomLabelsConfig(redraw=True, exclude_true=True),
     AdvNegGradsConfig(alpha=0.95),
@@ -113,7 +116,9 @@ def test_a_method_sees_only_the_sets_it_is_entitled_to(config: Any) -> None:
     sets = {"retain": request.retain}
     if not isinstance(config, OriginalConfig | RetrainConfig | FineTuningConfig | CFkConfig):
         sets["forget"] = request.forget
-    if isinstance(config, UnGANConfig | UnGANJointConfig) or (isinstance(config, SCRUBConfig) and config.rewind):
+    if isinstance(config, UnGANConfig | UnGANJointConfig | UnGANBCEConfig) or (
+        isinstance(config, SCRUBConfig) and config.rewind
+    ):
         sets["unseen"] = request.unseen
     entitled = torch.cat(list(sets.values()))
     assert same(run(request, config), run(scrambled(request, entitled), config))

@@ -26,6 +26,7 @@ from ungan_dist.config.methods.baselines import (
 )
 from ungan_dist.config.methods.scrub import SCRUBConfig
 from ungan_dist.config.methods.ungan import CONTROLS, UNGAN_VARIANTS, UnGANConfig
+from ungan_dist.config.methods.ungan_bce import BCE_VARIANTS, UnGANBCEConfig
 from ungan_dist.config.methods.ungan_joint import JOINT_VARIANTS, UnGANJointConfig
 from ungan_dist.config.methods.unsir import UNSIRConfig
 from ungan_dist.errors import suggest
@@ -71,6 +72,9 @@ class MethodConfigs:
     ungan: UnGANConfig = method("UnGAN", UnGANConfig, "ungan.algorithm:ungan", variants=UNGAN_VARIANTS)
     ungan_joint: UnGANJointConfig = method(
         "UnGAN joint", UnGANJointConfig, "ungan.joint:ungan_joint", variants=JOINT_VARIANTS, by_default=False
+    )
+    ungan_bce: UnGANBCEConfig = method(
+        "UnGAN, BCE", UnGANBCEConfig, "ungan.bce:ungan_bce", variants=BCE_VARIANTS, by_default=False
     )
 
 

@@ -10,12 +10,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ungan_dist.config.methods import UnGANConfig
-from ungan_dist.data.examples import gather, gather_rows
+from ungan_dist.data.examples import gather_rows
 from ungan_dist.data.rows import Rows, upload
 from ungan_dist.data.seeds import derive_seed
 from ungan_dist.kernels import find_critic_obstacle, find_options_obstacle
 from ungan_dist.methods.request import Request
 from ungan_dist.methods.ungan.critic_network import build_critic_input, critic_options
+from ungan_dist.methods.ungan.sets import evaluate_unseen, refuse_empty_sets
 from ungan_dist.training.batch_norm import forward
 from ungan_dist.training.batch_stream import BatchStream
 from ungan_dist.training.train import take_step
@@ -32,6 +33,7 @@ class Sampler:
     """
 
     def __init__(self, request: Request, config: UnGANConfig) -> None:
+        refuse_empty_sets(request)
         sets = {
             "forget": request.forget,
             "forget 2": request.forget,
@@ -39,9 +41,6 @@ class Sampler:
             "unseen 2": request.unseen,
             "retain": request.retain,
         }
-        for name, indices in sets.items():
-            if len(indices) == 0:
-                raise ValueError(f"the set {name!r} is empty; UnGAN needs forget, unseen and retain examples")
         self.options = critic_options(config)
         self._request = request
         self._config = config
@@ -168,11 +167,5 @@ class Sampler:
     def _logits_of_unseen(self) -> Float[Tensor, "examples classes"]:
         """Return Ĝ(x_u) at the examples' own indices; computed once, since Ĝ never changes."""
         if self._original_logits is None:
-            request, data = self._request, self._request.data
-            logits = data.table.new_full((len(data.labels), data.num_classes), torch.nan)
-            with torch.no_grad():
-                for indices in request.unseen.split(self._batch_size):
-                    own = forward(request.original, gather(data, request.world.share(indices)))
-                    logits[indices] = request.world.gather(own, len(indices))
-            self._original_logits = logits
+            self._original_logits = evaluate_unseen(self._request, self._batch_size)
         return self._original_logits
