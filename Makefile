@@ -11,7 +11,7 @@ export UV_HTTP_TIMEOUT ?= 300
 # every process imports torch: 2 s of CPU with bytecode kept, 4 without
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-all test-rest chaos check docs kernels mutants lock clean
+.PHONY: help setup demo test test-all test-rest test-processes test-ray chaos check docs kernels mutants lock clean
 
 help:  ## list the targets (the default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,8 +26,14 @@ test: $(READY)  ## run the tests that need one process each: about five minutes 
 
 test-all: test test-rest  ## run those, then the tests with Ray, several processes, storage, faults and forecasts
 
+# Ray's tests wait more than they compute, so both run at once.
 test-rest: $(READY)
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target test-processes test-ray
+
+test-processes: $(READY)
 	$(PYTEST) -rs $(SIDE_BY_SIDE) -m "(process or bench) and not (ray or chaos)"
+
+test-ray: $(READY)
 	$(PYTEST) -rs -m "ray and not chaos"
 
 chaos: $(READY)  ## run faults at full size: ten minutes or more

@@ -120,7 +120,7 @@ def run_steps(home: Path, commands: list[Command], *, before: str = "") -> dict[
     make_files(home)
     make_stubs(home)
     steps = [f"step {number} {shlex.quote(command.executed)}" for number, command in enumerate(commands)]
-    done = run_on_own_machine("\n".join([STEP, before, *steps]), home, timeout=900)
+    done = run_on_own_machine("\n".join([STEP, before, *steps]), home, timeout=1400)
     assert done.returncode == 0, done.stderr
     outcomes: dict[str, Outcome] = {}
     for number, command in enumerate(commands):

@@ -15,7 +15,7 @@ from documented_steps import Outcome, check, run_steps
 
 from ungan_dist.commands.options import recipe_config
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(1000)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(1500)]
 
 # all pages use the cluster that docs/clusters.md starts, and its token
 COMMANDS = sorted(

@@ -6,7 +6,7 @@ import pytest
 from documented_commands import Command, list_commands
 from documented_steps import Outcome, check, run_steps
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(1000)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(1500)]
 
 COMMANDS = [command for command in list_commands() if not command.left_out and not command.needs_cluster]
 # another run of these pages shares the prepared data, which therefore remain
