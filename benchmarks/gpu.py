@@ -1,14 +1,16 @@
 """Measure everything that needs a GPU, in nine minutes: ``python benchmarks/gpu.py OUTPUT``.
 
     --parts NAME,NAME    only these parts
-    --rehearse           tiny shapes on the CPU, with the kernels in Triton's interpreter; no row of it is a measurement
+    --rehearse           tiny shapes on a pretend GPU (tests/helpers/pretend_gpu); no row of it is a measurement
 
 Each part runs in a process of its own with its own time limit. Each row is appended at once to OUTPUT/rows.jsonl, so
 that nothing measured is lost. A part that fails or takes too long leaves a row that says so; its messages are in
 OUTPUT/log.txt. A table comes last, as OUTPUT/table.md. ``python benchmarks/publish.py OUTPUT/rows.jsonl`` publishes it.
 
-Neither git nor a compiler of C++ nor any test is needed. From a checkout that is not installed, set PYTHONPATH to it.
-With CIFAR10_PARQUET, the folder of CIFAR-10's Parquet files, parts that need real pictures use them.
+Neither git nor a network nor an installation is needed: run it from a checkout. Packages that the host lacks may lie in
+a folder that PYTHONPATH names; docs/performance.md shows how to pack them. The part "machine" lists those that are
+missing, and a part that needs one leaves a row with its name. With CIFAR10_PARQUET, the folder of CIFAR-10's Parquet
+files, parts that need real pictures use them.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
@@ -46,8 +49,10 @@ def main(arguments: list[str]) -> int:
         _run_here(asked.only, asked)
         return 0
     deadline = time.monotonic() + (TOTAL_S if not asked.rehearse else REHEARSAL_LIMIT_S * len(asked.parts))
-    with tempfile.TemporaryDirectory(prefix="gpu-") as scratch, (asked.output / "log.txt").open("ab") as log:
-        outcomes = [_run_part(name, PARTS[name], asked, Path(scratch), log, deadline) for name in asked.parts]
+    with tempfile.TemporaryDirectory(prefix="gpu-") as folder, (asked.output / "log.txt").open("ab") as log:
+        scratch = Path(folder)
+        environment = _make_environment(scratch, rehearse=asked.rehearse)
+        outcomes = [_run_part(name, PARTS[name], asked, scratch, environment, log, deadline) for name in asked.parts]
     rows = read_rows(asked.output / "rows.jsonl")
     table = format_table(rows)
     (asked.output / "table.md").write_text(table)
@@ -70,17 +75,34 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     return asked
 
 
-def _run_part(name: str, part: Part, asked: argparse.Namespace, scratch: Path, log: IO[bytes], deadline: float) -> bool:
+def _make_environment(scratch: Path, *, rehearse: bool) -> dict[str, str]:
+    """Return the variables of every part's process."""
+    environment = dict(os.environ)
+    if rehearse:
+        sys.path.append(str(ROOT / "tests/helpers"))
+        import pretend_gpu
+
+        environment |= pretend_gpu.environment(scratch)
+    paths = [str(ROOT), environment.get("PYTHONPATH", "")]
+    # nothing measured before is taken
+    return environment | {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "XDG_CACHE_HOME": str(scratch / "cache")}
+
+
+def _run_part(
+    name: str,
+    part: Part,
+    asked: argparse.Namespace,
+    scratch: Path,
+    environment: Mapping[str, str],
+    log: IO[bytes],
+    deadline: float,
+) -> bool:
     """Run one part in a process group of its own, and end the whole group at its limit."""
     limit = min(REHEARSAL_LIMIT_S if asked.rehearse else part.limit_s, deadline - time.monotonic())
     session = Session(rows=asked.output / "rows.jsonl", part=name, is_rehearsal=asked.rehearse, scratch=scratch)
     if limit < LEAST_S:
         session.append("the part", left_out="the time of the whole script was spent")
         return False
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.getenv("PYTHONPATH")]))}
-    environment |= {"XDG_CACHE_HOME": str(scratch / "cache")}  # nothing measured before is taken
-    if asked.rehearse:
-        environment |= {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, "-W", "ignore", __file__, str(asked.output), "--only", name, "--scratch", str(scratch)]
     command += ["--seconds", str(limit - START_S), *(["--rehearse"] if asked.rehearse else [])]
     log.write(f"== {name}\n".encode())
@@ -111,7 +133,8 @@ def _run_here(name: str, asked: argparse.Namespace) -> None:
         deadline=time.monotonic() + asked.seconds,
     )
     module, _, function = PARTS[name].function.partition(":")
-    getattr(importlib.import_module(f"gpu_parts.{module}"), function)(session)
+    with session.attempt("the part"):
+        getattr(importlib.import_module(f"gpu_parts.{module}"), function)(session)
 
 
 if __name__ == "__main__":

@@ -37,8 +37,7 @@ def kill_and_resume_digits(session: Session) -> None:
     output = session.scratch / "digits"
     options = [*DIGITS, *COMMON, "--output", str(output), "--methods", ",".join(methods)]
     if session.is_rehearsal:
-        options += ["--shadows.engine", "serial", "--execution.num-processes", "1", "--split.train", "200"]
-        options += ["--split.shadow-pool", "200", "--model.width", "4"]
+        options += ["--split.train", "200", "--split.shadow-pool", "200", "--model.width", "4"]
     with session.attempt("digits, killed and continued"):
         begun = time.monotonic()
         process = _start(options)
@@ -64,8 +63,8 @@ def excerpt_paper(session: Session) -> None:
     output = session.scratch / "paper"
     options = [*PAPER, *COMMON, "--output", str(output)]
     if session.is_rehearsal:
-        options += ["--shadows.engine", "serial", "--execution.num-processes", "1", "--model.name", "small_cnn"]
-        options += ["--model.width", "4", "--split.train", "400", "--split.shadow-pool", "400", "--split.unseen", "100"]
+        options += ["--model.name", "small_cnn", "--model.width", "4"]
+        options += ["--split.train", "400", "--split.shadow-pool", "400", "--split.unseen", "100"]
     with session.attempt(name):
         begun = time.monotonic()
         code = _start(options).wait(session.seconds_left)

@@ -1,16 +1,24 @@
-"""Versions, and the largest rates of the device."""
+"""Missing packages, versions, and the largest rates of the device."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 from gpu_parts.session import Session
 
+ROOT = Path(__file__).parents[2]
+MODULES = {"pillow": "PIL", "pyyaml": "yaml", "scikit-learn": "sklearn"}
+"""Packages whose module has another name."""
+
 
 def describe(session: Session) -> None:
-    """Append the versions, the GPU's clocks, and the ceilings of arithmetic and memory."""
+    """Append the packages that are missing, the versions, the GPU's clocks, and the ceilings of its rates."""
+    session.append("packages", missing=", ".join(_list_missing()) or "none")
     with session.attempt("versions"):
         from ungan_dist.runs.versions import versions
 
@@ -22,6 +30,13 @@ def describe(session: Session) -> None:
 
         session.append("TF32 products of torch", flops_per_s=flops_per_s(session.device, session.pick(8192, 64)))
         session.append("copies in memory", bytes_per_s=bytes_per_s(session.device, session.pick(2**30, 2**16)))
+
+
+def _list_missing() -> list[str]:
+    """Return the packages of ``pyproject.toml`` that cannot be imported."""
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    names = [re.split(r"[\[<>=; ]", requirement)[0] for requirement in declared]
+    return [name for name in names if importlib.util.find_spec(MODULES.get(name, name)) is None]
 
 
 def _hash_sources() -> str:

@@ -15,15 +15,15 @@ FOUND = 9
 
 
 def check_critic(session: Session) -> None:
-    """Append whether the sanitizer has found an error; the rehearsal takes the step without it."""
+    """Append whether the sanitizer has found an error; that of the rehearsal looks for none."""
     sanitizer = shutil.which("compute-sanitizer") or shutil.which("/usr/local/cuda/bin/compute-sanitizer")
-    if sanitizer is None and not session.is_rehearsal:
+    if sanitizer is None:
         session.append(NAME, left_out="compute-sanitizer is not installed")
         return
-    code = f"from gpu_parts.memcheck import take_step; take_step({session.device!r})"
-    command = [sys.executable, "-W", "ignore", "-c", code]
-    if sanitizer is not None and not session.is_rehearsal:
-        command = [sanitizer, "--tool", "memcheck", "--error-exitcode", str(FOUND), *command]
+    width, batch = session.pick((128, 256), (8, 4))
+    code = f"from gpu_parts.memcheck import take_step; take_step({width}, {batch}, {session.device!r})"
+    command = [sanitizer, "--tool", "memcheck", "--error-exitcode", str(FOUND)]
+    command += [sys.executable, "-W", "ignore", "-c", code]
     with session.attempt(NAME):
         done = subprocess.run(
             command, cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=session.seconds_left
@@ -35,10 +35,9 @@ def check_critic(session: Session) -> None:
         session.append(NAME, found="no error")
 
 
-def take_step(device: str) -> None:
-    """Take one fused critic update at the paper's widths."""
+def take_step(width: int, batch: int, device: str) -> None:
+    """Take one fused critic update."""
     from kernel_steps import critic_update
 
-    width, batch = (128, 256) if device == "cuda" else (8, 4)
     loss, *_ = critic_update("fused", width, batch, device)()
     float(loss)

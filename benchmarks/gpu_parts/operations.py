@@ -86,8 +86,7 @@ def _time_subject(session: Session, name: str, subject: Subject, share: float) -
     expected = subject.rivals["reference"]()()
     step = subject.fused()
     measured = {"error": relative_error(step(), expected), "floor_ms": subject.floor_s * 1e3}
-    if session.device == "cuda":
-        measured["peak_bytes"] = peak_bytes(step)
+    measured["peak_bytes"] = peak_bytes(step)
     ours = captured(step)
     budget = session.pick(max(0.5, share / (2 * len(subject.rivals))), 0.0)
     for rival_name, make in subject.rivals.items():

@@ -23,15 +23,13 @@ class Session:
     """JSON lines, one row each."""
     part: str
     is_rehearsal: bool
-    """Whether everything is tiny and on the CPU."""
+    """Whether everything is tiny and on a pretend GPU."""
     scratch: Path
     """Folder that all parts share, removed at the end."""
     deadline: float = float("inf")
     """Value of ``time.monotonic()`` at which the part should be done."""
 
-    @property
-    def device(self) -> str:
-        return "cpu" if self.is_rehearsal else "cuda"
+    device: str = "cuda"
 
     @property
     def seconds_left(self) -> float:
@@ -44,8 +42,10 @@ class Session:
     def append(self, subject: str, **values: Any) -> None:
         """Append a row, and let the disk have it."""
         row = {"part": self.part, "subject": subject, **({"rehearsal": True} if self.is_rehearsal else {}), **values}
-        with self.rows.open("a") as file:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        with self.rows.open("a+") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
+            broken = "" if file.read() in ("", "\n") else "\n"  # a killed process has left a part of a row
+            file.write(broken + json.dumps(row, ensure_ascii=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
 
@@ -57,7 +57,8 @@ class Session:
         except Exception as error:  # a library or a compiler may raise anything
             traceback.print_exc()
             words = " ".join(str(error).split())[:200]
-            self.append(subject, failed=f"{type(error).__name__}: {words}")
+            hint = "; packages may lie in a folder of PYTHONPATH" if isinstance(error, ModuleNotFoundError) else ""
+            self.append(subject, failed=f"{type(error).__name__}: {words}{hint}")
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

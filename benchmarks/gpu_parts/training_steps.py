@@ -54,16 +54,13 @@ def _time_arms(session: Session, model: str, arms: Mapping[str, Arm]) -> None:
     sets = [torch.arange(num_examples, device=session.device)]
     (expected,), (initial,) = _trained(train_base, base, task, sets), task.new_models(base, 1)
     for place, (name, arm) in enumerate(arms.items()):
-        if session.is_rehearsal and arm.precision == "tf32":
-            continue  # which needs a GPU
         share = session.seconds_left / (len(arms) - place)
         if share < 1:
             session.append(name, left_out="the time of the part was spent")
             continue
         with session.attempt(name):
             _time_arm(session, name, arm, task, sets, (train_base, base), (expected, initial), share)
-            if session.device == "cuda":
-                torch.cuda.empty_cache()
+            torch.cuda.empty_cache()
 
 
 def _time_arm(

@@ -1,7 +1,7 @@
 """A second device without a GPU: real numbers on the CPU behind tensors that say they are elsewhere.
 
 Mixing devices raises as on CUDA. Operations, and every point at which the host waits for the device, are counted. Torch
-has no spare device that a wrapper may claim, so the tensors claim ``meta``.
+has no spare device that a wrapper may claim, so the tensors claim ``meta``; in ``pretend_gpu``, they claim ``cuda``.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 import contextlib
 import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
+from unittest import mock
 
-import pytest
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
@@ -29,15 +29,23 @@ ACROSS = {"aten::_to_copy", "aten::copy_", "aten::lift_fresh"}
 HOST_INDEX = {"aten::index", "aten::index_put_", "aten::_index_put_impl_", "aten::index_put"}
 """Operations that copy an index of the host to the device, and wait for it."""
 
+PINNING = {"aten::is_pinned", "aten::pin_memory", "aten::_pin_memory"}
+"""Operations on page-locked memory, which the second device has not."""
+
 
 class Counts:
     """Operations by name, and waits by the place in our code that waited."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: str = DEVICE) -> None:
+        self.device = torch.device(device)
         self.operations: Counter[str] = Counter()
         self.waits: Counter[str] = Counter()
+        self.record: Callable[[Any, Any, Any], Any] | None = None
+        """Carries out each operation on the CPU's tensors while a CUDA graph is captured."""
 
     def wait(self, reason: str) -> None:
+        if self.record is not None:
+            raise RuntimeError(f"CUDA error: operation not permitted when stream is capturing: {reason}")
         frames = (frame for frame in reversed(traceback.extract_stack()) if "ungan_dist/" in frame.filename)
         place = next((f"{frame.filename.rpartition('ungan_dist/')[2]}, {frame.name}" for frame in frames), "elsewhere")
         self.waits[f"{place}: {reason}"] += 1
@@ -53,7 +61,7 @@ class PretendTensor(Tensor):
     def __new__(cls, inner: Tensor, counts: Counts) -> PretendTensor:
         made = Tensor._make_wrapper_subclass(
             cls, inner.size(), strides=inner.stride(), storage_offset=inner.storage_offset(), dtype=inner.dtype,
-            layout=inner.layout, device=torch.device(DEVICE), requires_grad=False,
+            layout=inner.layout, device=counts.device, requires_grad=False,
         )  # fmt: skip
         made.inner, made.counts = inner, counts
         return made
@@ -77,28 +85,27 @@ class PretendTensor(Tensor):
 
 
 class PretendDevice(TorchDispatchMode):
-    """Inside it, ``device="meta"`` is the second device."""
+    """Inside it, ``device="meta"`` or another name is the second device."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: str = DEVICE) -> None:
         super().__init__()
-        self.counts = Counts()
+        self.counts = Counts(device)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return _dispatch(self.counts, func, args, kwargs or {})
 
 
-class _Generator(torch.Generator):
+class HostGenerator(torch.Generator):
     """A generator on the second device draws on the CPU: no dispatch sees its construction."""
 
-    def __new__(cls, device: Any = "cpu") -> _Generator:
-        return super().__new__(cls, "cpu" if torch.device(device).type == DEVICE else device)
+    def __new__(cls, device: Any = "cpu") -> HostGenerator:
+        return super().__new__(cls, "cpu")
 
 
 @contextlib.contextmanager
 def pretend_device() -> Iterator[Counts]:
     """Use the second device inside the block, and count what happens on it."""
-    with pytest.MonkeyPatch.context() as patch, PretendDevice() as mode:
-        patch.setattr(torch, "Generator", _Generator)
+    with mock.patch.object(torch, "Generator", HostGenerator), PretendDevice() as mode:
         yield mode.counts
 
 
@@ -107,7 +114,9 @@ def _dispatch(counts: Counts, func: Any, args: Any, kwargs: Any) -> Any:
     tensors = list(_tensors((args, kwargs)))
     is_there = [isinstance(one, PretendTensor) for one in tensors]
     asked = kwargs.get("device")
-    goes_there = any(is_there) if asked is None else torch.device(asked).type == DEVICE
+    goes_there = any(is_there) if asked is None else torch.device(asked).type == counts.device.type
+    if name in PINNING:
+        return False if name == "aten::is_pinned" else tensors[0].clone()
     if not any(is_there) and not goes_there:
         return func(*args, **kwargs)
     _check(counts, func, name, tensors, is_there, kwargs, goes_there=goes_there)
@@ -115,10 +124,14 @@ def _dispatch(counts: Counts, func: Any, args: Any, kwargs: Any) -> Any:
     inner = {"device": torch.device("cpu")} if asked is not None else {}
     if "pin_memory" in kwargs:
         inner["pin_memory"] = False
-    out = func(*_unwrap(args), **(_unwrap(kwargs) | inner))
+    out = (counts.record or _run)(func, _unwrap(args), _unwrap(kwargs) | inner)
     if name in SCALARS or not goes_there:
         return out
     return return_and_correct_aliasing(func, args, kwargs, _wrap(out, counts))
+
+
+def _run(func: Any, args: Any, kwargs: Any) -> Any:
+    return func(*args, **kwargs)
 
 
 def _check(

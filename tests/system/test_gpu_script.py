@@ -1,4 +1,4 @@
-"""The script for a GPU host, rehearsed on the CPU."""
+"""The script for a GPU host, rehearsed on a pretend GPU."""
 
 from __future__ import annotations
 
@@ -19,19 +19,24 @@ pytest.importorskip("triton")
 def run(output: Path, *words: str) -> tuple[subprocess.CompletedProcess[str], list[dict[str, Any]]]:
     command = [sys.executable, "-W", "ignore", BENCHMARKS / "gpu.py", output, "--rehearse", *words]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=110)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)
     return done, [json.loads(line) for line in (output / "rows.jsonl").read_text().splitlines()]
 
 
 @pytest.mark.process
+@pytest.mark.timeout(300)
 def test_the_cheap_parts_are_rehearsed(tmp_path: Path) -> None:
     done, rows = run(tmp_path, "--parts", "machine,cifar-stem")
     assert done.returncode == 0, (tmp_path / "log.txt").read_text()
     assert all(row["rehearsal"] for row in rows)
     steps = {row["subject"]: row for row in rows if "arm" in row}
-    assert set(steps) == {"bf16", "graph", "graph, bf16", "branches of 4, bf16"}
+    assert set(steps) == {"tf32", "bf16", "graph", "graph, bf16", "branches of 4, bf16"}
     assert steps["graph"]["error"] < 1e-4  # relative to how far training moves the weights
     assert 1e-4 < steps["bf16"]["error"] < 0.2
+    facts = {row["subject"]: row for row in rows if row["part"] == "machine"}
+    assert facts["versions"]["versions"]["GPU"] == "Pretend GPU (sm_90)"
+    assert facts["clocks"]["name"] == "Pretend GPU"
+    assert facts["packages"]["missing"] == "none"
     assert "nothing here is a measurement" in (tmp_path / "table.md").read_text()
 
 
@@ -44,6 +49,29 @@ def test_a_part_that_fails_leaves_a_row_and_the_next_one_runs(tmp_path: Path, mo
     rows = gpu.read_rows(tmp_path / "rows.jsonl")
     assert [(row["part"], row["subject"]) for row in rows] == [("absent", "the part"), ("absent too", "the part")]
     assert all("exit code" in row["failed"] for row in rows)
+
+
+def test_a_missing_package_is_a_row_with_its_name(tmp_path: Path, monkeypatch) -> None:
+    import gpu
+
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['safetensors'] = None")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert gpu.main([str(tmp_path / "out"), "--parts", "unlearning"]) == 1
+    reason, end = gpu.read_rows(tmp_path / "out/rows.jsonl")
+    assert "ModuleNotFoundError" in reason["failed"]
+    assert "safetensors" in reason["failed"]
+    assert "PYTHONPATH" in reason["failed"]
+    assert end["part_s"] > 0
+
+
+def test_half_a_row_does_not_spoil_the_next_one(tmp_path: Path) -> None:
+    from gpu_parts.session import Session, read_rows
+
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"part": "st')
+    for subject in ("a", "b"):
+        Session(rows=rows, part="stem", is_rehearsal=False, scratch=tmp_path).append(subject)
+    assert [row["subject"] for row in read_rows(rows)] == ["a", "b"]
 
 
 def test_a_part_that_takes_too_long_is_ended_and_leaves_a_row(tmp_path: Path, monkeypatch) -> None:
