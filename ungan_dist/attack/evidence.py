@@ -215,6 +215,8 @@ class Report:
     remedies: Remedies = Remedies()
     smallest_delta: float | None = None
     """Smallest δ that a method equal to Retrain passes in four of five such runs; None without scored rows."""
+    data_hash: str = ""
+    """SHA-256 of the data by content."""
     num_classes: int | None = None
     """Classes of the data. Accuracy by chance is the inverse."""
     folder: Path | None = None

@@ -14,6 +14,7 @@ PAPER_GROUP = "(a) Retain against forget"
 PAPER_NOTE = "paper's column, confounded; nothing is concluded from it"
 AUDIT_GROUP = "(b) Forget against never seen"
 VERDICT_GROUP = "Verdict, from (b) alone"
+GAP_HEADING = "Gap in AUC, 90 % interval"
 MINUS = "\N{MINUS SIGN}"
 
 
@@ -135,7 +136,7 @@ def build_columns(report: Report) -> list[Column]:
             for fpr in list_computed_rates(report, "tpr_at_fpr_flipped")
         ),
         Column(group=VERDICT_GROUP, heading="Verdict", cell=format_outcome),
-        Column(group=VERDICT_GROUP, heading="Gap in AUC, 90 % interval", cell=lambda row: format_gap(row.verdict.gap)),
+        Column(group=VERDICT_GROUP, heading=GAP_HEADING, cell=lambda row: format_gap(row.verdict.gap)),
         Column(
             group=VERDICT_GROUP,
             heading="Smallest δ",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ungan_dist.attack.evidence import FailedRow, Report, Row
+from ungan_dist.attack.summary import count_verdicts
 from ungan_dist.attack.utility import merge_caveats
 from ungan_dist.attack.verdicts import LOST, NO_LEAK, NO_ORIGINAL, TOO_WIDE
 from ungan_dist.config.attack import LARGEST_DELTA
@@ -92,6 +93,36 @@ def _complete(report: Report, outcome: str, meaning: str) -> str:
     if outcome in ("inconclusive", TOO_WIDE):
         return f"{meaning} {_write_remedy(report)}."
     return meaning
+
+
+_COUNTED = {
+    "equivalent": ("matches retraining", "match retraining"),
+    LOST: ("matches retraining but lost utility", "match retraining but lost utility"),
+    "under-forgotten": ("still remembers", "still remember"),
+    "over-forgotten": ("leaves a trace by forgetting too much", "leave a trace by forgetting too much"),
+    "inconclusive": ("is undecided", "are undecided"),
+    NO_LEAK: ("cannot be judged", "cannot be judged"),
+    TOO_WIDE: ("cannot be judged", "cannot be judged"),
+    NO_ORIGINAL: ("cannot be judged", "cannot be judged"),
+    "failed": ("failed", "failed"),
+    "diverged": ("diverged", "diverged"),
+}
+"""What one method or several with a verdict do, for the sentence on top of the report."""
+
+
+class Count(NamedTuple):
+    """Number of methods with one verdict, and what they do."""
+
+    outcome: str
+    number: int
+    phrase: str
+
+
+def list_counts(report: Report) -> list[Count]:
+    """Count the unlearning methods of each verdict, in the order in which the report explains verdicts."""
+    counts = count_verdicts(report)
+    found = [(outcome, counts[outcome]) for outcome in _COUNTED if outcome in counts]
+    return [Count(outcome, number, _COUNTED[outcome][number > 1]) for outcome, number in found]
 
 
 def describe_power(report: Report) -> str:

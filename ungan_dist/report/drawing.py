@@ -6,6 +6,7 @@ import io
 import re
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 
 INK = "#7a7f87"
 """Colour of text and axes: a grey that is legible on white and on black."""
+LONG = 400
+"""Characters of a path from which tenths of a point are exact enough; shorter ones may be marks."""
+_GRID = re.compile(r'clip-path="[^"]*" style="fill: none; stroke: currentColor; stroke-opacity: 0.22; [^"]*"')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +32,8 @@ class Drawing:
     caption: str
     """Sentence below the figure on the page; empty if its title is enough."""
     svg: str
+    method: str = ""
+    """Method whose section has the figure; empty for a figure of all methods."""
 
 
 def use_style() -> AbstractContextManager[None]:
@@ -41,6 +47,7 @@ def use_style() -> AbstractContextManager[None]:
         "svg.fonttype": "none",
         "svg.hashsalt": "ungan_dist",
         "text.parse_math": False,  # a $ in a title is a $
+        "font.sans-serif": ["DejaVu Sans"],
         "font.size": 9,
         "axes.titlesize": 10,
         "axes.titleweight": "bold",
@@ -78,17 +85,47 @@ def make_figure(width: float, height: float, *, panels: tuple[float, ...] = (1.0
     return figure, *axes[0]
 
 
-def make_drawing(figure: Figure, name: str, section: str, label: str, caption: str = "") -> Drawing:
+def make_drawing(
+    figure: Figure, name: str, section: str, label: str, caption: str = "", *, method: str = ""
+) -> Drawing:
     buffer = io.StringIO()
     metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
     figure.savefig(buffer, format="svg", transparent=True, metadata=metadata)
-    return Drawing(name=name, section=section, label=label, caption=caption, svg=buffer.getvalue())
+    svg = _shorten(buffer.getvalue())
+    return Drawing(name=name, section=section, label=label, caption=caption, svg=svg, method=method)
+
+
+def _shorten(svg: str) -> str:
+    """Shorten an SVG to about a third: rounded coordinates, no blanks, and only ids that are used."""
+    used = set(re.findall(r'(?:href="|url\()#([^")]+)', svg))
+
+    def round_all(attribute: re.Match[str]) -> str:
+        digits = 1 if len(attribute[0]) > LONG else 2
+        text = re.sub(
+            r"-?\d+\.\d{2,}", lambda number: f"{float(number[0]):.{digits}f}".removesuffix(".0"), attribute[0]
+        )
+        return re.sub(r"\s+", " ", text)
+
+    svg = re.sub(r'\b(?:d|x|y)="[^"]*"', round_all, svg)
+    svg = re.sub(r' transform="rotate\(-0 [^"]*"', "", svg)
+    svg = re.sub(r' id="([^"]+)"', lambda found: found[0] if found[1] in used else "", svg)
+    svg = re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL)
+    # a tick repeats the style of its mark
+    svg = re.sub(rf'(<use [^>]*?) style="fill: {INK}; stroke: {INK}; stroke-width: [\d.]+"', r"\1", svg)
+    return re.sub(r"\n\s*", "\n", svg)
 
 
 def inline_svg(drawing: Drawing) -> str:
     """Return the figure for an HTML page, in the page's text colour and with ids that no other figure has."""
     svg = drawing.svg[drawing.svg.index("<svg") :].replace(INK, "currentColor")
+    svg = _GRID.sub('class="grid"', svg).replace("font-family: 'DejaVu Sans', sans-serif; ", "")
     svg = re.sub(r'\bid="([^"]+)"', rf'id="{drawing.name}-\1"', svg)
     svg = re.sub(r'href="#([^"]+)"', rf'href="#{drawing.name}-\1"', svg)
     svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{drawing.name}-\1)", svg)
-    return re.sub(r'<svg ([^>]*?)width="[^"]*"', r'<svg \1role="img" width="100%"', svg, count=1)
+    opening = f'role="img" aria-label="{escape(drawing.label)}" width="100%"'
+    return re.sub(r'<svg ([^>]*?)width="[^"]*"', lambda found: f"<svg {found[1]}{opening}", svg, count=1)
+
+
+def slug(text: str) -> str:
+    """Turn a name into one that files and ids may have."""
+    return re.sub(r"[^A-Za-z0-9]+", "_", text).strip("_") or "unnamed"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -11,8 +10,9 @@ from jaxtyping import Float
 
 from ungan_dist.attack.evidence import Evidence, Report
 from ungan_dist.attack.metrics import roc_curve
-from ungan_dist.report.drawing import INK, Drawing, make_drawing, make_figure, use_style
+from ungan_dist.report.drawing import INK, Drawing, make_drawing, make_figure, slug, use_style
 from ungan_dist.report.overview_figures import draw_forest, draw_utility
+from ungan_dist.report.roc_of_method import NUM_RATES, draw_roc_of_methods, rate_at
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,7 +23,6 @@ COLOURS = (
 )
 """One more than a recipe has rows. Further rows are dashed."""
 SETS = {"forget": "#d9772f", "retain": "#3a9a6a", "unseen": "#9a6fd0", "never seen": "#3b82c4"}
-RATES_PER_CURVE = 161
 
 Scores = Float[np.ndarray, " _"]
 
@@ -40,6 +39,7 @@ def draw_figures(report: Report) -> list[Drawing]:
             *draw_forest(report),
             *draw_utility(report),
             *_roc(found, titles),
+            *draw_roc_of_methods(found, titles, COLOURS),
             *_log_odds(found, titles),
             *_curves(found, titles),
         ]
@@ -75,16 +75,17 @@ def _roc(found: dict[str, list[Evidence]], titles: dict[str, str]) -> list[Drawi
         negatives = min(len(groups(e)[1]) for evidence in found.values() for e in evidence)
         positives = min(len(groups(e)[0]) for evidence in found.values() for e in evidence)
         lowest = min(1 / negatives, 1 / positives, 0.01)
-        grid = np.geomspace(lowest, 1, RATES_PER_CURVE)
+        grid = np.geomspace(lowest, 1, NUM_RATES)
         figure, axes = make_figure(4.6, 4.6)
         axes.plot(grid, grid, color=INK, linewidth=0.9, linestyle=(0, (4, 3)), label="chance")
         for position, (method, evidence) in enumerate(found.items()):
-            rates = np.stack([_rate_at(*roc_curve(*groups(e)), grid) for e in evidence])
+            rates = np.stack([rate_at(*roc_curve(*groups(e)), grid) for e in evidence])
             colour, dash = COLOURS[position % len(COLOURS)], "-" if position < len(COLOURS) else "--"
             mean = np.where(rates.mean(0) > 0, rates.mean(0), np.nan)
             axes.plot(grid, mean, color=colour, linewidth=1.6, linestyle=dash, label=titles[method])
         axes.set(xscale="log", yscale="log", xlim=(lowest, 1), ylim=(lowest, 1), xlabel=across, ylabel=up)
         axes.set_aspect("equal")
+        axes.minorticks_off()
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(lambda rate, _: f"{rate * 100:g} %")
         _legend(axes, columns=2)
@@ -124,7 +125,9 @@ def _log_odds(found: dict[str, list[Evidence]], titles: dict[str, str]) -> list[
         axes.set_title("Before: Original" if method == "original" else f"After: {titles[method]}")
         _legend(axes, columns=3)
         caption = "before unlearning" if method == "original" else f"after {titles[method]}"
-        drawings.append(make_drawing(figure, f"log_odds_{_slug(method)}", "log_odds", f"Log-odds {caption}."))
+        drawings.append(
+            make_drawing(figure, f"log_odds_{slug(method)}", "log_odds", f"Log-odds {caption}.", method=method)
+        )
     return drawings
 
 
@@ -145,8 +148,8 @@ def _curves(found: dict[str, list[Evidence]], titles: dict[str, str]) -> list[Dr
             axes.locator_params(axis="x", integer=True)
             # an offset in a corner would look like a part of the title
             axes.ticklabel_format(axis="y", useOffset=False)
-            name = f"curve_{_slug(method)}_{_slug(loss)}"
-            drawings.append(make_drawing(figure, name, "curves", f"{titles[method]}: {loss}."))
+            name = f"curve_{slug(method)}_{slug(loss)}"
+            drawings.append(make_drawing(figure, name, "curves", f"{titles[method]}: {loss}.", method=method))
     return drawings
 
 
@@ -181,17 +184,5 @@ def _density(values: Scores, edges: Float[np.ndarray, " edges"]) -> Float[np.nda
     return counts / max(len(values), 1) / np.diff(edges)
 
 
-def _rate_at(
-    fpr: Float[np.ndarray, " thresholds"], tpr: Float[np.ndarray, " thresholds"], grid: Float[np.ndarray, " rates"]
-) -> Float[np.ndarray, " rates"]:
-    """Find the highest true positive rate whose false positive rate does not exceed each rate of the grid."""
-    # rounding of the grid must not lose the point at exactly 1/n
-    return tpr[np.searchsorted(fpr, grid * (1 + 1e-12), "right") - 1]
-
-
 def _legend(axes: Axes, *, columns: int) -> None:
     axes.figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=columns)
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9]+", "_", text).strip("_") or "unnamed"

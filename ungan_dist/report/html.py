@@ -1,8 +1,10 @@
-"""report.html: one file that opens offline, loads nothing and runs no script."""
+"""report.html: one file that opens offline and loads nothing. Without its one script, everything can be read."""
 
 from __future__ import annotations
 
 import base64
+import dataclasses
+import hashlib
 from collections.abc import Mapping
 from itertools import groupby
 from pathlib import Path
@@ -10,17 +12,16 @@ from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from ungan_dist.attack.evidence import Report
-from ungan_dist.attack.summary import count_verdicts, format_outcome
+from ungan_dist.attack.evidence import Report, Row
+from ungan_dist.attack.summary import format_outcome
 from ungan_dist.report.cells import (
+    GAP_HEADING,
     PAPER_GROUP,
     PAPER_NOTE,
     VERDICT_GROUP,
     Column,
     build_columns,
     explain_omitted_columns,
-    format_delta,
-    format_gap,
     format_number,
     format_seconds,
     format_signed,
@@ -34,14 +35,17 @@ from ungan_dist.report.conclusions import (
     describe_power,
     explain_table,
     list_caveats,
+    list_counts,
     list_seeds,
     write_conclusions,
     write_failure,
 )
 from ungan_dist.report.drawing import Drawing, inline_svg
+from ungan_dist.report.method_sections import build_sections, name_section
+from ungan_dist.report.power import get_delta
 from ungan_dist.report.timings import average_seconds, collect_seconds
 
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+TEMPLATES = Path(__file__).parent / "templates"
 
 
 class Cell(NamedTuple):
@@ -63,7 +67,7 @@ class Group(NamedTuple):
 def render_page(report: Report, drawings: list[Drawing]) -> str:
     """Render the page; Jinja2 escapes every text in it."""
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -73,9 +77,14 @@ def render_page(report: Report, drawings: list[Drawing]) -> str:
     return environment.get_template("report.html.j2").render(
         report=report,
         drawings=drawings,
-        policy=POLICY,
+        policy=make_policy(),
+        script=read_script(),
         sizes=name_sizes(report),
-        counts=count_verdicts(report),
+        counts=list_counts(report),
+        num_methods=sum(count.number for count in list_counts(report)),
+        delta=get_delta(report),
+        sections=build_sections(report, drawings),
+        shared=[drawing for drawing in drawings if not drawing.method],
         power=describe_power(report),
         verdict_group=VERDICT_GROUP,
         groups=_group_columns(report),
@@ -90,16 +99,16 @@ def render_page(report: Report, drawings: list[Drawing]) -> str:
         seeds=list_seeds(report),
         config=_flatten(report.config),
         resolved=_flatten(report.resolved),
+        provenance=_list_provenance(report),
         encode=lambda png: base64.b64encode(png).decode(),
         **{
             function.__name__: function
             for function in (
-                format_delta,
-                format_gap,
                 format_number,
                 format_outcome,
                 format_signed,
                 inline_svg,
+                name_section,
                 style_of,
                 write_failure,
             )
@@ -108,15 +117,39 @@ def render_page(report: Report, drawings: list[Drawing]) -> str:
     )
 
 
+def read_script() -> str:
+    """Read the page's script, which sorts, filters and copies the table."""
+    return (TEMPLATES / "report.js").read_text()
+
+
+def make_policy() -> str:
+    """Make the page's content security policy. It lets nothing be loaded, and no script run but the page's own."""
+    digest = base64.b64encode(hashlib.sha256(read_script().encode()).digest()).decode()
+    return f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{digest}'"
+
+
 def _group_columns(report: Report) -> list[Group]:
-    """Group the columns by heading, without the verdict's, which share one cell beside the method."""
+    """Group the columns by heading, the verdict's first."""
     if not report.rows:
         return []
-    shown = [column for column in build_columns(report) if column.group != VERDICT_GROUP]
+    found = [_with_mean(column) if column.heading == GAP_HEADING else column for column in build_columns(report)]
+    found = [column for column in found if column.group == VERDICT_GROUP] + [
+        column for column in found if column.group != VERDICT_GROUP
+    ]
     return [
         Group(name, PAPER_NOTE if name == PAPER_GROUP else "", list(columns))
-        for name, columns in groupby(shown, key=lambda column: column.group)
+        for name, columns in groupby(found, key=lambda column: column.group)
     ]
+
+
+def _with_mean(column: Column) -> Column:
+    """Return the column of gaps with their means, by which they are sorted."""
+
+    def write(row: Row) -> str:
+        gap = row.verdict.gap
+        return "–" if gap is None else f"{format_signed(gap.mean)} {column.cell(row)}"
+
+    return dataclasses.replace(column, cell=write)
 
 
 def _split_cell(text: str) -> Cell:
@@ -124,6 +157,12 @@ def _split_cell(text: str) -> Cell:
         return Cell(text, "", is_reason=True)
     value, _, interval = text.partition(" ")
     return Cell(value, interval, False) if interval.startswith(("±", "[")) else Cell(text, "", False)
+
+
+def _list_provenance(report: Report) -> list[tuple[str, str]]:
+    """List what was computed, from which data, by which versions on which hardware."""
+    facts = [("recipe", report.recipe), ("run", report.run_hash), ("data, SHA-256", report.data_hash or "unknown")]
+    return [*facts, *report.versions.items()]
 
 
 def _list_times(report: Report) -> list[tuple[str, str]]:

@@ -5,6 +5,7 @@ They take the colours of the verdicts. Controls and models before unlearning are
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ungan_dist.attack.evidence import Interval, Report, Row
@@ -34,7 +35,7 @@ def draw_forest(report: Report) -> list[Drawing]:
     rows = report.rows[::-1]
     if not any(row.verdict.gap is not None for row in rows):
         return []
-    figure, left, right = make_figure(9.6, 1.3 + 0.32 * len(rows), panels=(3, 2))
+    figure, left, right = make_figure(8.4, 1.3 + 0.3 * len(rows), panels=(3, 2))
     heights = range(len(rows))
     _band(left, get_delta(report))
     reference = next((row for row in report.rows if row.verdict.gap is None), None)
@@ -60,12 +61,13 @@ def draw_utility(report: Report) -> list[Drawing]:
     rows = [row for row in report.rows if row.loss and row.verdict.gap is not None]
     if not rows:
         return []
-    figure, axes = make_figure(6.4, 4.4)
+    figure, axes, names = make_figure(6.6, max(4.2, 1.3 + 0.26 * len(rows)), panels=(5, 2))
     _band(axes, get_delta(report))
     margin = get_utility_margin(report)
     axes.axhline(0, color=INK, linewidth=0.8)
     if margin is not None:
         axes.axhline(100 * margin, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
+    points: list[tuple[float, float]] = []
     for row in rows:
         gap, loss = row.verdict.gap, max(row.loss.values(), key=lambda interval: interval.mean)
         assert gap is not None
@@ -73,13 +75,60 @@ def draw_utility(report: Report) -> list[Drawing]:
         axes.plot([gap.low, gap.high], [100 * loss.mean] * 2, color=colour, linewidth=1.2, alpha=0.6)
         axes.plot([gap.mean] * 2, [100 * loss.low, 100 * loss.high], color=colour, linewidth=1.2, alpha=0.6)
         axes.plot(gap.mean, 100 * loss.mean, **_marker(row))
-        axes.annotate(row.title, (gap.mean, 100 * loss.mean), (4, 4), textcoords="offset points", fontsize=7)
+        points.append((gap.mean, 100 * loss.mean))
     axes.set(xlabel="gap in AUC, 90 % interval", ylabel="loss of accuracy, points, 90 % interval")
+    _name_points(axes, names, points, rows)
     caption = (
         "Loss of accuracy against the reference, on retain or test examples, whichever is larger. The dashed line is "
         "the margin of utility. A good method is in the band and below the line."
     )
     return [make_drawing(figure, "utility", "overview", caption, caption)]
+
+
+def _name_points(axes: Axes, names: Axes, points: list[tuple[float, float]], rows: list[Row]) -> None:
+    """Write the names of points one below the other in a panel beside them, each with a line to its point."""
+    from matplotlib.patches import ConnectionPatch
+
+    low, high = axes.get_ylim()
+    names.set(xlim=(0, 1), ylim=(low, high))
+    names.set_axis_off()
+    order = sorted(range(len(rows)), key=lambda index: (points[index][1], -points[index][0]))
+    heights = spread([points[index][1] for index in order], low, high)
+    for index, height in zip(order, heights, strict=True):
+        colour = TONES[style_of(rows[index].verdict.outcome)]
+        names.text(0.06, height, rows[index].title, va="center", fontsize=8)
+        line = ConnectionPatch(
+            points[index],
+            (0.03, height),
+            "data",
+            "data",
+            axesA=axes,
+            axesB=names,
+            color=colour,
+            alpha=0.5,
+            linewidth=0.7,
+        )
+        line.set_in_layout(False)
+        axes.figure.add_artist(line)
+
+
+def spread(wanted: Sequence[float], low: float, high: float) -> list[float]:
+    """Move sorted heights apart, so that texts at them do not overlap, and keep them between two bounds.
+
+    Examples:
+        >>> spread([0.0, 0.0, 9.0], 0.0, 10.0)
+        [0.4, 0.95, 9.0]
+    """
+    gap = min(0.055 * (high - low), (high - low) / (len(wanted) + 1))
+    edge = 0.04 * (high - low)
+    heights: list[float] = []
+    for height in wanted:
+        heights.append(max(height, heights[-1] + gap if heights else low + edge))
+    above = high - edge
+    for index in range(len(heights) - 1, -1, -1):
+        heights[index] = min(heights[index], above)
+        above = heights[index] - gap
+    return heights
 
 
 def _band(axes: Axes, delta: float | None) -> None:

@@ -41,7 +41,7 @@ _UNREADABLE = (
     RecursionError,
 )
 _MEMBERSHIP = (MEMBERSHIP_FILE, "membership.npy")
-_CODE = (".py", ".j2", ".css")
+_CODE = (".py", ".j2", ".css", ".js")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -113,6 +113,7 @@ def build_report(plan: Plan, failures: list[Failed], on_progress: progress.Progr
         examples=select_forget_examples(plan.source, plan.split, evidence) if _may_show(plan) else [],
         remedies=find_remedies(config),
         smallest_delta=measure_smallest_delta(rows, sizes),
+        data_hash=plan.record.data_hash,
         num_classes=plan.source.num_classes,
         folder=plan.report_folder,
     )

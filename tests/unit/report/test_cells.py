@@ -26,7 +26,7 @@ from ungan_dist.report.cells import (
     list_computed_rates,
     list_rates,
 )
-from ungan_dist.report.figures import _rate_at
+from ungan_dist.report.roc_of_method import rate_at
 from ungan_dist.report.terminal import WIDTH, build_terminal_table
 
 
@@ -64,7 +64,7 @@ def test_curve_is_read_at_the_highest_rate_allowed() -> None:
     fpr, tpr = np.array([0, 0, 0.25, 0.5, 1.0]), np.array([0, 0.5, 0.5, 1, 1.0])
     grid = np.array([0.1, 0.25 * (1 - 1e-15), 0.3, 0.5, 1.0])
     brute = [max(t for f, t in zip(fpr, tpr, strict=True) if f <= g * (1 + 1e-12)) for g in grid]
-    assert _rate_at(fpr, tpr, grid).tolist() == brute == [0.5, 0.5, 0.5, 1.0, 1.0]
+    assert rate_at(fpr, tpr, grid).tolist() == brute == [0.5, 0.5, 0.5, 1.0, 1.0]
 
 
 def render_table(report: Report, width: int = WIDTH) -> str:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import base64
 import dataclasses
+import hashlib
 import json
 import re
 import subprocess
@@ -18,13 +20,13 @@ import ungan_dist.report
 from ungan_dist.attack.evidence import ForgetExample, Report
 from ungan_dist.report import render
 from ungan_dist.report.conclusions import MEANINGS
-from ungan_dist.report.html import POLICY
+from ungan_dist.report.html import TEMPLATES, make_policy, read_script
 
 SCHEMA = json.loads((Path(ungan_dist.report.__file__).parent / "table.schema.json").read_text())
 HOSTILE = '<script>alert("x")</script> & $\\frac | `rm` [a](http://evil.example)'
 TWO = ("original", "retrain")
 THREE = ("original", "retrain", "ungan")
-VOID = {"meta", "br", "img"}
+VOID = {"meta", "br", "img", "input"}
 
 
 @pytest.fixture(scope="module")
@@ -145,9 +147,12 @@ def test_timings_are_in_a_separate_file(three: tuple) -> None:
 def test_page_loads_nothing_and_is_balanced(three: tuple, hostile: dict[str, bytes]) -> None:
     for page in (three[1]["report.html"], hostile["report.html"]):
         elements = Elements(page)
-        assert ("meta", {"http-equiv": "Content-Security-Policy", "content": POLICY}) in elements.found
+        assert ("meta", {"http-equiv": "Content-Security-Policy", "content": make_policy()}) in elements.found
+        assert [attributes for tag, attributes in elements.found if tag == "script"] == [{}]
+        [script] = re.findall(r"<script>(.*?)</script>", page.decode(), flags=re.DOTALL)
+        assert script == (TEMPLATES / "report.js").read_text() == read_script()
         for tag, attributes in elements.found:
-            assert tag not in {"script", "img", "link", "iframe", "object", "base"}
+            assert tag not in {"img", "link", "iframe", "object", "base"}
             for name, value in attributes.items():
                 assert not name.startswith("on"), (tag, name)
                 if name.endswith("href") or name == "src":
@@ -163,6 +168,53 @@ def test_ids_on_the_page_are_unique_and_referred_to(three: tuple) -> None:
     references = set(re.findall(rb'(?:href="|url\()#([^")]+)', three[1]["report.html"]))
     assert references
     assert {reference.decode() for reference in references} <= set(ids)
+
+
+def test_the_policy_allows_the_own_script_alone() -> None:
+    digest = base64.b64encode(hashlib.sha256(read_script().encode()).digest()).decode()
+    directives = dict(part.strip().split(" ", 1) for part in make_policy().split(";"))
+    assert directives.pop("default-src") == "'none'"
+    assert directives.pop("script-src") == f"'sha256-{digest}'"
+    assert directives == {"style-src": "'unsafe-inline'", "img-src": "data:"}
+    assert "</" not in read_script()
+
+
+def test_a_row_links_to_its_own_section_with_its_figures(three: tuple) -> None:
+    report, files = three
+    page = files["report.html"].decode()
+    for row in report.rows:
+        assert f'<a class="value" href="#method-{row.method}">{row.title}</a>' in page
+        [section] = re.findall(rf'<details [^>]*id="method-{row.method}">.*?</details>', page, flags=re.DOTALL)
+        assert section.count("<svg ") == 2 + len({loss for e in report.evidence for loss in e.curves
+                                                  if e.method == row.method})  # fmt: skip
+        assert f"The attack&#39;s AUC is {row.auc.mean:.3f}" in section
+        if row.verdict.gap is not None:
+            side = "above" if row.verdict.gap.mean >= 0 else "below"
+            assert f"{abs(row.verdict.gap.mean):.3f} {side} Retrain&#39;s" in section
+
+
+def test_the_band_of_a_roc_is_the_range_over_the_seeds(three: tuple, partial: tuple) -> None:
+    # one seed has no band
+    for files, num_bands in ((three[1], 2), (partial[1], 0)):
+        svg = files["figures/roc_of_retrain.svg"].decode()
+        assert svg.count("fill-opacity: 0.16") == num_bands
+
+
+def test_names_of_points_do_not_overlap() -> None:
+    from ungan_dist.report.overview_figures import spread
+
+    rng = np.random.default_rng(3)
+    for count in (1, 2, 7, 18):
+        wanted = np.sort(rng.choice([0.0, 0.01, 5.0], count))
+        heights = spread(wanted.tolist(), -1.0, 6.0)
+        assert len(heights) == count
+        assert -1 < heights[0] <= heights[-1] < 6
+        assert np.all(np.diff(heights) >= min(0.055, 1 / (count + 1)) * 7 - 1e-9)
+
+
+def test_the_largest_page_stays_below_its_limit(three: tuple) -> None:
+    # the largest recipe has 19 rows
+    assert 19 / 3 * len(three[1]["report.html"]) < 1.5e6
 
 
 def test_hostile_text_is_escaped(hostile: dict[str, bytes]) -> None:
@@ -184,7 +236,7 @@ def test_hostile_names_of_examples_are_escaped() -> None:
     example = ForgetExample(id=3, label=quoted, png=b"png", scores={quoted: 1.0})
     report = dataclasses.replace(make_report(1, methods=TWO), examples=[example], run_hash=quoted)
     elements = Elements(render(report)["report.html"])
-    assert elements.text.count(quoted) == 2
+    assert elements.text.count(quoted) == 3
     assert not any(name.startswith("on") for _, attributes in elements.found for name in attributes)
     assert ("code", {"title": quoted}) in elements.found
 
@@ -237,7 +289,7 @@ def test_the_first_figures_are_gaps_beside_accuracies_and_losses_against_gaps(th
 def test_a_partial_report_lists_missing_units(partial: tuple, three: tuple) -> None:
     files = partial[1]
     page = Elements(files["report.html"]).text
-    assert page.index("PARTIAL") < page.index("Results") < page.index("What may be concluded")
+    assert page.index("PARTIAL") < page.index("Verdict, from (b) alone") < page.index("What may be concluded")
     assert "ungan <seed 2>" in page
     assert "> - ungan &lt;seed 2&gt;" in files["table.md"].decode()
     assert json.loads(files["table.json"])["missing"] == ["shadow unit 7", "ungan <seed 2>"]
@@ -295,8 +347,9 @@ def test_global_state_is_unchanged() -> None:
 
 def test_the_page_begins_with_verdict_counts_and_provenance(three: tuple) -> None:
     page = Elements(three[1]["report.html"]).text
-    head = page[: page.index("Results")]
-    assert "1 equivalent δ = 0.05. Power: " in " ".join(head.split())
+    head = " ".join(page[: page.index("Verdict, from (b) alone")].split())
+    assert "Of 1 unlearning method, 1 matches retraining (equivalent)." in head
+    assert "δ = 0.05. Power: " in head
     assert "torch 2.14.0" in head
 
 

@@ -1,0 +1,98 @@
+"""The sections of the page about single methods: the conclusion in words, every figure, and each column's value."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ungan_dist.attack.evidence import Report, Row
+from ungan_dist.attack.summary import format_outcome
+from ungan_dist.report.cells import build_columns, format_gap, format_number, format_signed, style_of
+from ungan_dist.report.conclusions import end_sentence, has_reference, write_failure
+from ungan_dist.report.drawing import Drawing, slug
+from ungan_dist.report.power import get_delta
+
+
+class MethodSection(NamedTuple):
+    """One method's section."""
+
+    id: str
+    title: str
+    outcome: str
+    style: str
+    sentences: list[str]
+    values: list[tuple[str, str]]
+    """Heading and text of every column of the table, and the values of single seeds."""
+    drawings: list[Drawing]
+
+
+def build_sections(report: Report, drawings: list[Drawing]) -> list[MethodSection]:
+    """Build the section of each row, in the order of the table."""
+    columns = build_columns(report) if report.rows else []
+    sections = [
+        MethodSection(
+            id=name_section(row.method),
+            title=row.title,
+            outcome=format_outcome(row),
+            style=style_of(row.verdict.outcome),
+            sentences=_conclude(report, row),
+            values=[(f"{column.group}: {column.heading}", column.cell(row)) for column in columns] + _list_seeds(row),
+            drawings=[drawing for drawing in drawings if drawing.method == row.method],
+        )
+        for row in report.rows
+    ]
+    return sections + [
+        MethodSection(name_section(row.method), row.title, row.outcome, row.outcome, [write_failure(row)], [], [])
+        for row in report.failed_rows
+    ]
+
+
+def name_section(method: str) -> str:
+    """Return the id of a method's section."""
+    return f"method-{slug(method)}"
+
+
+def _conclude(report: Report, row: Row) -> list[str]:
+    gap, delta = row.verdict.gap, get_delta(report)
+    auc = f"The attack's AUC is {format_number(row.auc.mean, 3)}"
+    if gap is None:
+        return [f"{auc}. Every other row is compared with this one; .5 is expected of it."]
+    to = "Retrain's" if has_reference(report) else ".5"
+    side = "above" if gap.mean >= 0 else "below"
+    sentences = [
+        f"{auc}, {format_number(abs(gap.mean), 3)} {side} {to}; the {gap.level * 100:g} % interval of this gap is "
+        f"{format_gap(gap)}."
+    ]
+    if delta is not None:
+        sentences.append(_place_interval(row, delta))
+    if row.loss:
+        losses = [f"{format_signed(-100 * loss.mean, 1)} points on {name}" for name, loss in row.loss.items()]
+        against = "Retrain" if has_reference(report) else "the original"
+        sentences.append(f"Accuracy against {against}: {', '.join(losses)} examples.")
+    if row.low_p_values:
+        shares = [
+            f"{100 * sum(found) / len(found):.1f} % at p ≤ {level}"
+            for level, found in row.low_p_values.items()
+            if found
+        ]
+        sentences.append(f"Forget examples that look like members one by one: {', '.join(shares)}.")
+    return sentences + ([end_sentence(row.caveat)] if row.caveat else [])
+
+
+def _place_interval(row: Row, delta: float) -> str:
+    gap = row.verdict.gap
+    assert gap is not None
+    if row.verdict.outcome.startswith("no power"):
+        return f"There is no verdict at δ = {delta:g}, because this audit has no power."
+    if -delta < gap.low and gap.high < delta:
+        return f"The interval lies inside (−δ, δ) with δ = {delta:g}."
+    if gap.low >= delta or gap.high <= -delta:
+        return f"The whole interval lies outside (−δ, δ) with δ = {delta:g}."
+    return f"The interval lies partly inside and partly outside (−δ, δ) with δ = {delta:g}."
+
+
+def _list_seeds(row: Row) -> list[tuple[str, str]]:
+    if len(row.auc.per_seed) < 2:
+        return []
+    found = [("AUC (b) of each seed", row.auc)]
+    found += [(f"{name.capitalize()} accuracy of each seed", interval) for name, interval in row.accuracy.items()]
+    return [(name, ", ".join(format_number(value, 3) for value in interval.per_seed)) for name, interval in found]
