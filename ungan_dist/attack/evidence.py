@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Float64, Int
@@ -215,6 +215,8 @@ class Report:
     remedies: Remedies = Remedies()
     smallest_delta: float | None = None
     """Smallest δ that a method equal to Retrain passes in four of five such runs; None without scored rows."""
+    records_file: str = ""
+    """Path of ``records.parquet``, relative to the output folder, which ``ungan-dist export --records`` writes."""
     data_hash: str = ""
     """SHA-256 of the data by content."""
     num_classes: int | None = None
@@ -234,6 +236,21 @@ class Report:
                 row = FailedRow(method=one.method, title=title, outcome=one.outcome, reason=one.reason)
                 rows.setdefault(one.method, row)
         return list(rows.values())
+
+    def to_dataframe(self) -> Any:
+        """Return the rows as a pandas DataFrame, one method a line.
+
+        An interval is three columns: its mean under its name, ``NAME_low`` and ``NAME_high``. Shares are in [0, 1].
+
+        Examples:
+            >>> table = report.to_dataframe()  # doctest: +SKIP
+            >>> table.set_index("method").loc["ungan", ["auc", "auc_low", "auc_high"]]  # doctest: +SKIP
+        """
+        import pandas  # pyright: ignore[reportMissingTypeStubs]
+
+        from ungan_dist.attack.flat import flatten_rows
+
+        return pandas.DataFrame(flatten_rows(self))
 
     def __repr__(self) -> str:
         return summarise(self)

@@ -35,7 +35,7 @@ def render_markdown(report: Report) -> str:
                     *(f"- **{escape(row.title)}.** {escape(write_failure(row))}" for row in report.failed_rows),
                 ]
             ),
-            _table(report),
+            render_table(report),
             " ".join(
                 [f"{PAPER_GROUP}: {PAPER_NOTE}. All shares in per cent.", *map(escape, explain_omitted_columns(report))]
             ),
@@ -63,7 +63,8 @@ def _origin(report: Report) -> str:
     return f"Recipe {escape(report.recipe)}, run {escape(report.run_hash)}. {sizes}."
 
 
-def _table(report: Report) -> str:
+def render_table(report: Report) -> str:
+    """Render the table of results."""
     found = build_columns(report)
     headings = [
         f"{column.group[:3]} {column.heading}" if column.group[0] == "(" else column.heading for column in found

@@ -35,7 +35,7 @@ from ungan_dist.runs.record import RunRecord, find_changes
 from ungan_dist.runs.shadows import ShadowUnit
 from ungan_dist.runs.targets import TargetUnit
 from ungan_dist.runs.units import Failed, Unit, is_done, read_facts
-from ungan_dist.runs.views import REPORT_FILE
+from ungan_dist.runs.views import RECORDS_FILE, REPORT_FILE
 
 
 def build_report(plan: Plan, failures: list[Failed], on_progress: progress.ProgressCallback) -> Report:
@@ -113,6 +113,7 @@ def build_report(plan: Plan, failures: list[Failed], on_progress: progress.Progr
         examples=select_forget_examples(plan.source, plan.split, evidence) if _may_show(plan) else [],
         remedies=find_remedies(config),
         smallest_delta=measure_smallest_delta(rows, sizes),
+        records_file=str((plan.report_folder / RECORDS_FILE).relative_to(plan.folder.parent)),
         data_hash=plan.record.data_hash,
         num_classes=plan.source.num_classes,
         folder=plan.report_folder,

@@ -18,7 +18,7 @@ from ungan_dist.errors import Diverged, OtherGPU
 from ungan_dist.runs.operations import describe_gpu
 from ungan_dist.runs.shadows import Shadows, ShadowUnit, evaluate_shadows, train_shadows
 from ungan_dist.runs.targets import SETS, Target, TargetUnit, evaluate_target, train_target
-from ungan_dist.runs.versions import versions
+from ungan_dist.runs.versions import describe_cpu, versions
 from ungan_dist.training.checkpoint import Checkpoint
 from ungan_dist.training.weights import weights_bytes
 from ungan_dist.training.world import SINGLE_PROCESS, World
@@ -223,6 +223,7 @@ def _commit(unit: Unit, trained: Shadows | Target, checkpoints: list[Checkpoint]
         assert isinstance(trained, Target)
         files, facts = evaluate_target(unit, trained)
     found = versions() | {"precision": unit.train.precision, "memory format": unit.train.memory_format}
+    found["CPU"] = describe_cpu()
     store.commit(root_of(unit), unit.marker, id=unit.id, files=files, facts={**facts, "versions": found})
     for checkpoint in checkpoints:
         checkpoint.remove()

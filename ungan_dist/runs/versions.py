@@ -37,6 +37,16 @@ def _gpu() -> dict[str, str]:
     }
 
 
+@functools.cache
+def describe_cpu(path: Path = Path("/proc/cpuinfo")) -> str:
+    """Return the model of the processor, or its architecture if the system does not name the model."""
+    try:
+        found = re.search(r"^model name\s*:\s*(.+)$", path.read_text(), flags=re.MULTILINE)
+    except OSError:
+        found = None
+    return found[1].strip() if found else platform.machine()
+
+
 def read_driver_version(path: Path) -> str:
     """Read the version of NVIDIA's driver from the file in which the kernel shows it."""
     try:

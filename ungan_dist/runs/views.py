@@ -27,6 +27,8 @@ VIEWS = "reports"
 REQUEST_FILE = "request.json"
 """Extent of a view."""
 REPORT_FILE = "report.json"
+RECORDS_FILE = "records.parquet"
+"""Results of single examples, written only by ``ungan-dist export --records``; a purge removes it."""
 MEMBERSHIP_FILE = "membership.json"
 _NAME = re.compile(r"\d+-shadows-\d+-seeds?-[0-9a-f]{8}")
 _NUMBERS = ("num_seeds", "shadows.num_models")

@@ -1,0 +1,61 @@
+"""Rows of the table as flat records of plain values, for CSV, Parquet and pandas."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ungan_dist.attack.evidence import Interval, Report, Row
+
+Value = str | float | int | None
+
+
+def flatten_rows(report: Report) -> list[dict[str, Value]]:
+    """Flatten the rows, one record per method. All records have the same keys.
+
+    An interval becomes its mean under its name, and ``NAME_low`` and ``NAME_high``. Shares are in [0, 1]. What could
+    not be computed is None. ``seconds`` is T_U, mean over the seeds.
+    """
+    seconds: dict[str, list[float]] = {}
+    for item in report.evidence:
+        if item.method != "unlearned":  # it was unlearned elsewhere
+            seconds.setdefault(item.method, []).append(item.unlearning_seconds)
+    records = [_flatten(row, seconds.get(row.method, [])) for row in report.rows]
+    records += [
+        {"method": row.method, "title": row.title, "verdict": row.outcome, "caveat": row.reason}
+        for row in report.failed_rows
+    ]
+    names = list(dict.fromkeys(name for record in records for name in record))
+    return [{name: record.get(name) for name in names} for record in records]
+
+
+def _flatten(row: Row, seconds: list[float]) -> dict[str, Value]:
+    return {
+        "method": row.method,
+        "title": row.title,
+        "verdict": row.verdict.outcome,
+        "utility": row.utility,
+        "caveat": row.caveat,
+        "seeds": len(row.auc.per_seed),
+        **_spread("gap", row.verdict.gap),
+        "smallest_delta": row.verdict.smallest_delta,
+        **_spread("auc", row.auc),
+        **_spread_all("accuracy", row.accuracy),
+        **_spread_all("loss", row.loss),
+        **_spread_all("tnr_at_fnr", row.tnr_at_fnr),
+        **_spread_all("tpr_at_fpr", row.tpr_at_fpr),
+        **_spread_all("flipped_tpr_at_fpr", row.tpr_at_fpr_flipped),
+        **{f"share_of_p_below_{level}": sum(found) / len(found) for level, found in row.low_p_values.items() if found},
+        "seconds": sum(seconds) / len(seconds) if seconds else None,
+    }
+
+
+def _spread_all(name: str, cells: Mapping[str, Interval | str]) -> dict[str, Value]:
+    found: dict[str, Value] = {}
+    for key, cell in cells.items():
+        found |= _spread(f"{name}_{key}", cell)
+    return found
+
+
+def _spread(name: str, cell: Interval | str | None) -> dict[str, Value]:
+    mean, low, high = (None,) * 3 if isinstance(cell, str | None) else (cell.mean, cell.low, cell.high)
+    return {name: mean, f"{name}_low": low, f"{name}_high": high}

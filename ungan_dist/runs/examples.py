@@ -1,0 +1,166 @@
+"""Results of single examples: log-odds, scores, p values, and what the shadow models know of each example.
+
+The records are personal data. They are written on request only, into the report's folder, where a purge removes them.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from ungan_dist import store
+from ungan_dist.attack.evidence import Evidence, Report
+from ungan_dist.attack.lira import Moments, compute_in_and_out_moments
+from ungan_dist.attack.records import measure_p_values
+from ungan_dist.config.attack import AttackConfig
+from ungan_dist.config.methods import TITLES
+from ungan_dist.errors import explain_file_errors
+from ungan_dist.runs import progress
+from ungan_dist.runs.plan import Plan
+from ungan_dist.runs.reporting import build_report, fit, read_shadows
+from ungan_dist.runs.units import is_done
+from ungan_dist.runs.views import RECORDS_FILE
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+NUM_NAMED = 5
+"""Examples that are named as most and as least forgotten."""
+MIN_LEFT = 4
+"""Fewest shadow models that must be left beside a pair, so that the others can score it."""
+
+
+def write_records(
+    plan: Plan, *, on_progress: progress.ProgressCallback = progress.silent
+) -> tuple[Path, dict[str, tuple[list[int], list[int]]]]:
+    """Write the results of single examples of every method and seed into ``records.parquet``.
+
+    The file is readable by its owner alone, unless the output folder is shared with a group.
+
+    Args:
+        plan: The plan of the run or view.
+        on_progress: Called with each progress event.
+
+    Returns:
+        The file, and for each method the least and the most forgotten examples, by their index in the data set.
+
+    Raises:
+        ConfigError: Nothing can ever be scored.
+        Unfinished: Too little was committed.
+        BlockingIOError: Another process is at work on the run.
+    """
+    import pyarrow.parquet
+
+    with explain_file_errors(plan.folder), store.run_lock(plan.folder):
+        report = build_report(plan, [], on_progress)
+        stream = io.BytesIO()
+        pyarrow.parquet.write_table(build_records(plan, report), stream)
+        path = plan.report_folder / RECORDS_FILE
+        store.write_file(path, stream.getvalue())
+    return path, rank_forgotten(plan, report)
+
+
+def build_records(plan: Plan, report: Report) -> pa.Table:
+    """Build one record per method, seed and example of the pool.
+
+    Columns: ``method``, ``seed``, ``example`` (index in the data set), ``label``, ``set``, ``log_odds`` (mean over the
+    queries), ``score`` (LiRA, higher = member), ``p``, ``p_low``, ``p_high`` (membership p value, 95 % interval),
+    ``in_models``, ``in_mean``, ``in_std``, ``out_models``, ``out_mean``, ``out_std`` (shadow models' log-odds), and
+    ``leave_one_out``. That is the AUC with which this attack tells the shadow models that had the example from the
+    others, each scored by the models outside of its complementary pair. It is empty if too few models are left.
+    """
+    import pyarrow as pa
+
+    log_odds, membership = read_shadows(plan, [unit for unit in plan.shadows if is_done(unit)])
+    moments = compute_in_and_out_moments(log_odds.mean(2, dtype=np.float64), membership)
+    left_out = measure_leave_one_out(log_odds, membership, plan.record.config.attack)
+    pool = plan.split.pool
+    shared: dict[str, Any] = {"example": pool, "label": np.asarray(plan.source.labels)[pool]}
+    for group, found in zip(("in", "out"), moments, strict=True):
+        deviation = np.sqrt(found.squares / np.maximum(found.num_values - 1, 1))
+        shared |= {f"{group}_models": found.num_values, f"{group}_mean": found.mean, f"{group}_std": deviation}
+    shared["leave_one_out"] = pa.nulls(len(pool), pa.float64()) if left_out is None else left_out
+    return pa.concat_tables([pa.table(_list_columns(item, shared, moments[1])) for item in report.evidence])
+
+
+def _list_columns(item: Evidence, shared: dict[str, Any], out: Moments) -> dict[str, Any]:
+    size = len(item.scores)
+    names = np.full(size, "", dtype=object)
+    for name, positions in (("retain", item.retain), ("forget", item.forget), ("non-member", item.non_members)):
+        names[positions] = name
+    target = item.log_odds.mean(1, dtype=np.float64)
+    p_values = measure_p_values(target, out, shared["example"])
+    return {
+        "method": [item.method] * size,
+        "seed": np.full(size, item.seed),
+        "set": names,
+        "log_odds": target,
+        "score": item.scores,
+        "p": p_values.p,
+        "p_low": p_values.low,
+        "p_high": p_values.high,
+        **shared,
+    }
+
+
+def measure_leave_one_out(
+    log_odds: Float[np.ndarray, "models examples queries"],
+    membership: Bool[np.ndarray, "models examples"],
+    attack: AttackConfig,
+) -> Float[np.ndarray, " examples"] | None:
+    """Measure how well the attack tells the shadow models that had an example from the others, as an AUC per example.
+
+    Each model is scored by the models outside of its complementary pair, whose membership reveals its own. None if too
+    few models are left.
+    """
+    if len(membership) - 2 < MIN_LEFT:
+        return None
+    scores = np.empty(membership.shape)
+    for pair in _list_pairs(membership):
+        rest = np.setdiff1d(np.arange(len(membership)), pair)
+        fits = fit(log_odds[rest], membership[rest], attack)
+        for model in pair:
+            scores[model] = fits.score(log_odds[model])
+    wins = np.zeros(membership.shape[1])
+    for model in range(len(scores)):
+        beaten = (scores[model] > scores) + 0.5 * (scores[model] == scores)
+        wins += membership[model] * (beaten * ~membership).sum(0)
+    return wins / (membership.sum(0) * (~membership).sum(0))
+
+
+def _list_pairs(membership: Bool[np.ndarray, "models examples"]) -> Iterator[list[int]]:
+    """List the models with their complementary partners; one whose partner is absent stands alone."""
+    waiting: dict[bytes, int] = {}
+    for model, row in enumerate(membership):
+        partner = waiting.pop((~row).tobytes(), None)
+        if partner is None:
+            waiting[row.tobytes()] = model
+        else:
+            yield [partner, model]
+    for model in waiting.values():
+        yield [model]
+
+
+def rank_forgotten(plan: Plan, report: Report) -> dict[str, tuple[list[int], list[int]]]:
+    """Rank the forget examples of each method by their scores, mean over the seeds that forget them.
+
+    Returns:
+        By title, the examples that look most like members, and those that look least like them.
+    """
+    found: dict[str, tuple[list[int], list[int]]] = {}
+    for row in report.rows:
+        items = [item for item in report.evidence if item.method == row.method]
+        sums, counts = np.zeros(len(plan.split.pool)), np.zeros(len(plan.split.pool))
+        for item in items:
+            sums[item.forget] += item.scores[item.forget]
+            counts[item.forget] += 1
+        forgotten = np.flatnonzero(counts)
+        order = forgotten[np.argsort(-sums[forgotten] / counts[forgotten], kind="stable")]
+        least, most = (plan.split.pool[some].tolist() for some in (order[:NUM_NAMED], order[::-1][:NUM_NAMED]))
+        found[TITLES.get(row.method, row.method)] = (least, most)
+    return found
