@@ -29,6 +29,7 @@ usage:
   ungan-dist runs [DIR]                list the runs of a folder; --remove RUN removes one
   ungan-dist report RUN                write the report of a run again; trains nothing
   ungan-dist export RUN                write the table as CSV, LaTeX, Markdown or Parquet; --records: by example
+  ungan-dist compare RUN RUN …         print one table over several runs, and draw their gaps
   ungan-dist verify RUN                check a run's hashes and recompute its scores; --quick checks files only
   ungan-dist status RUN                print the state of a run
   ungan-dist purge RUN                 remove a run's data about the forget set
@@ -99,6 +100,7 @@ COMMANDS = {
     "plan": "ungan_dist.commands.plan",
     "report": "ungan_dist.commands.report",
     "export": "ungan_dist.commands.export",
+    "compare": "ungan_dist.commands.compare",
     "verify": "ungan_dist.commands.verify",
     "doctor": "ungan_dist.commands.doctor",
     "runs": "ungan_dist.commands.runs",

@@ -13,6 +13,9 @@ MIN_SHADOWS = 4
 
 QueryView = Literal["plain", "flip", "shift"]
 
+PAPER_FORMATS = ("png", "pdf")
+"""Formats of figures for papers."""
+
 LARGEST_DELTA = 0.5
 """Bound of δ: a margin must be smaller."""
 
@@ -60,3 +63,9 @@ class ReportConfig:
 
     show_examples: bool = False
     """Show images and ids of forget examples even if the data set is not a public bundled one."""
+    figures: tuple[str, ...] = field(default=(), metadata=ADDED)
+    """Also write the figures as png, pdf or both, at the width of a paper's column, beside the SVGs."""
+
+    def __post_init__(self) -> None:
+        if unknown := sorted(set(self.figures) - set(PAPER_FORMATS)):
+            raise ValueError(f"figures must be of {', '.join(PAPER_FORMATS)}, got {', '.join(unknown)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,8 @@ class Drawing:
     svg: str
     method: str = ""
     """Method whose section has the figure; empty for a figure of all methods."""
+    figure: Figure | None = field(default=None, compare=False, repr=False)
+    """The Matplotlib figure, for other formats."""
 
 
 def use_style() -> AbstractContextManager[None]:
@@ -46,6 +48,7 @@ def use_style() -> AbstractContextManager[None]:
     settings |= {
         "svg.fonttype": "none",
         "svg.hashsalt": "ungan_dist",
+        "pdf.fonttype": 42,  # journals refuse the default, Type 3
         "text.parse_math": False,  # a $ in a title is a $
         "font.sans-serif": ["DejaVu Sans"],
         "font.size": 9,
@@ -92,7 +95,7 @@ def make_drawing(
     metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
     figure.savefig(buffer, format="svg", transparent=True, metadata=metadata)
     svg = _shorten(buffer.getvalue())
-    return Drawing(name=name, section=section, label=label, caption=caption, svg=svg, method=method)
+    return Drawing(name=name, section=section, label=label, caption=caption, svg=svg, method=method, figure=figure)
 
 
 def _shorten(svg: str) -> str:

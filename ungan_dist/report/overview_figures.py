@@ -116,7 +116,7 @@ def spread(wanted: Sequence[float], low: float, high: float) -> list[float]:
     """Move sorted heights apart, so that texts at them do not overlap, and keep them between two bounds.
 
     Examples:
-        >>> spread([0.0, 0.0, 9.0], 0.0, 10.0)
+        >>> [round(height, 2) for height in spread([0.0, 0.0, 9.0], 0.0, 10.0)]
         [0.4, 0.95, 9.0]
     """
     gap = min(0.055 * (high - low), (high - low) / (len(wanted) + 1))

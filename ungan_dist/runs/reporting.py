@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -229,7 +230,7 @@ def _forget_files(plan: Plan) -> list[str]:
 
 def write_report(plan: Plan, report: Report) -> None:
     """Commit the report's files; files that are already the same are left alone."""
-    files = render(report)
+    files = render(report, paper=plan.record.config.report.figures)
     content_hash = store.hash_files({name: content for name, content in files.items() if name != "timings.json"})
     facts = {"status": report.status, "missing": report.missing, "extent": appended(plan.record.config)}
     if store.committed(plan.report_folder, REPORT_FILE, id=content_hash, files=files) != facts:
@@ -248,7 +249,11 @@ def report_on_interrupt(plan: Plan) -> Iterator[None]:
 
 
 def rewrite_report(
-    record: RunRecord, place: str = "", *, on_progress: progress.ProgressCallback = progress.silent
+    record: RunRecord,
+    place: str = "",
+    *,
+    figures: tuple[str, ...] = (),
+    on_progress: progress.ProgressCallback = progress.silent,
 ) -> tuple[Report, Path]:
     """Write a report of a run again from its committed results; nothing is trained.
 
@@ -257,6 +262,7 @@ def rewrite_report(
     Args:
         record: The record of the run.
         place: The place of a view; defaults to the run's own report.
+        figures: Formats in which figures are written beside SVG, as ``ReportConfig.figures``.
         on_progress: Called with each progress event.
 
     Returns:
@@ -266,6 +272,8 @@ def rewrite_report(
         ConfigError: Data, lists or weights of the run cannot be read, or have changed.
         Unfinished: Too little was committed for a report.
     """
+    report_config = dataclasses.replace(record.config.report, figures=figures)
+    record = dataclasses.replace(record, config=dataclasses.replace(record.config, report=report_config))
     inputs = fingerprint_inputs(record.config)
     try:
         plan = reopen_plan(record, place)

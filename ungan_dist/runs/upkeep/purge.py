@@ -27,7 +27,7 @@ from ungan_dist.runs.views import REPORT_FILE, VIEWS, list_views, widen
 
 _KEPT = re.compile(
     r"(config|purged|purging)\.json|\.lock"
-    r"|(reports/[^/]+/)?((table|timings|report|status|request)\.json|table\.md|report\.html|figures/[^/]+\.svg)"
+    r"|(reports/[^/]+/)?((table|timings|report|status|request)\.json|table\.md|report\.html|figures/[^/]+\.(svg|png|pdf))"
     r"|results/[^/]+/[^/]+\.json|models/[^/]+/(?!original\.)[^/]+\.safetensors"
 )
 _AGGREGATE = re.compile(r"(reports/[^/]+/)?((table|timings|report)\.json|table\.md|report\.html|figures/.*)")
@@ -209,7 +209,7 @@ class _Kept:
             return False
         if path.startswith(f"{VIEWS}/") and "/".join(path.split("/", 2)[:2]) not in self._places:
             return False  # a copy of a report, whose page still has its pictures
-        if not (path.startswith("models/") or path.endswith(".svg")):
+        if not (path.startswith("models/") or path.endswith((".svg", ".png", ".pdf"))):
             return True
         with contextlib.suppress(OSError):
             return hash_file(self._folder / path) == self._hashes.get(path)

@@ -1,0 +1,97 @@
+"""``ungan-dist compare``: one table and one figure over runs, paired where they share seeds and shadow models."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import numpy as np
+import pytest
+from in_process import InProcess, assert_refused, run_command
+from scipy.stats import t
+from small_audit import small_config
+from synthetic_report import make_report
+
+from ungan_dist.attack.compare import Audited, compare_with_first
+from ungan_dist.attack.evidence import Interval
+from ungan_dist.config.methods import UnGANConfig
+from ungan_dist.runs.pipeline import audit
+
+
+def test_two_runs_on_one_fleet_are_paired(output: Path, without_figures: None) -> None:
+    config = small_config(output)
+    audit(
+        dataclasses.replace(
+            config,
+            ungan=dataclasses.replace(UnGANConfig(), epochs=2, critic_widths=(8, 8, 8)),
+            execution=dataclasses.replace(config.execution, run_name="second"),
+        ),
+        run_units=InProcess(),
+    )
+    figure = output / "figures/gaps.svg"
+    done = run_command("compare", output / "run", output / "second", "--format", "csv", "--figure", figure)
+    assert done.returncode == 0, done.stderr
+    [heads, *lines] = csv.reader(io.StringIO(done.stdout))
+    tables = {name: json.loads((output / name / "table.json").read_text()) for name in ("run", "second")}
+    assert [line[:2] for line in lines] == [
+        [row["title"], name] for row in tables["run"]["rows"] for name in ("run", "second")
+    ]
+    for title in ("Original", "UnGAN"):
+        aucs = {name: next(row["auc"]["mean"] for row in table["rows"] if row["title"] == title)
+                for name, table in tables.items()}  # fmt: skip
+        [first, second] = [line[heads.index("AUC minus the first run's")] for line in lines if line[0] == title]
+        assert first == "first"
+        found = float(second.split()[0].replace("−", "-"))
+        assert found == pytest.approx(aucs["second"] - aucs["run"], abs=6e-4)
+    # the same original, so not a bit of its AUC differs
+    assert lines[1][-1].split()[0] == "0.000"
+    texts = "".join(ElementTree.fromstring(figure.read_bytes()).itertext())
+    assert all(name in texts for name in ("run", "second", "UnGAN"))
+    latex = run_command("compare", output / "run", output / "second", "--format", "latex").stdout
+    assert latex.count("\\toprule") == latex.count("\\bottomrule") == 1
+
+
+def test_the_difference_has_the_variance_of_paired_examples() -> None:
+    reports = [make_report(1, methods=("original", "retrain", "ungan")) for _ in range(2)]
+    reports[1] = dataclasses.replace(
+        reports[1], evidence=[dataclasses.replace(e, scores=e.scores**3) for e in reports[1].evidence]
+    )
+    rng = np.random.default_rng(1)
+    moved = [dataclasses.replace(e, scores=e.scores + rng.normal(size=len(e.scores))) for e in reports[1].evidence]
+    reports[1] = dataclasses.replace(reports[1], evidence=moved)
+    runs = [Audited(name=str(number), report=report, fleet="one") for number, report in enumerate(reports)]
+    [found] = compare_with_first(runs, "ungan")
+    assert isinstance(found, Interval)
+    placements = []
+    for report in reports:
+        [item] = [e for e in report.evidence if e.method == "ungan"]
+        wins = item.scores[item.forget][:, None] > item.scores[item.non_members]
+        placements.append((wins.mean(1), wins.mean(0)))
+    forget, rest = (second - first for first, second in zip(*placements, strict=True))
+    assert found.mean == pytest.approx(forget.mean())
+    parts = [(values.var(ddof=1) / len(values), len(values) - 1) for values in (forget, rest)]
+    variance = sum(part for part, _ in parts)
+    freedom = variance**2 / sum(part**2 / degrees for part, degrees in parts)
+    assert (found.high - found.low) / 2 == pytest.approx(t.ppf(0.95, freedom) * np.sqrt(variance))
+
+
+def test_runs_that_share_too_little_are_not_paired() -> None:
+    first, other = (make_report(1, methods=("original", "retrain")) for _ in range(2))
+    runs = [Audited(name="a", report=first, fleet=1), Audited(name="b", report=other, fleet=2)]
+    assert compare_with_first(runs, "original") == ["other shadow models"]
+    runs[1] = dataclasses.replace(runs[1], report=dataclasses.replace(other, data_hash="else"))
+    assert compare_with_first(runs, "original") == ["other data"]
+    assert compare_with_first(runs, "ungan") == [None]
+    swapped = [dataclasses.replace(e, forget=e.non_members, non_members=e.forget) for e in other.evidence]
+    runs[1] = Audited(name="b", report=dataclasses.replace(other, evidence=swapped), fleet=1)
+    assert compare_with_first(runs, "original") == ["no common seed with the same sets"]
+
+
+def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
+    assert_refused(run_command("compare", tmp_path), "two runs")
+    assert_refused(run_command("compare", tmp_path, tmp_path, "--figure", "x.gif"), ".svg")
+    assert_refused(run_command("compare", tmp_path, "s3://bucket/run"), str(tmp_path))

@@ -1,0 +1,86 @@
+"""``ungan-dist compare``: one table and one figure over several runs."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ungan_dist.commands.parser import Parser
+from ungan_dist.errors import ConfigError, explain_file_errors
+from ungan_dist.files import escape_controls
+from ungan_dist.urls import is_url
+
+if TYPE_CHECKING:
+    from ungan_dist.attack.compare import Audited
+
+USAGE = """\
+usage: ungan-dist compare RUN RUN … [--format csv|latex|markdown] [--figure FILE]
+
+Prints one table over runs: other data, models, settings of the methods, or numbers of shadow models. Trains nothing and
+changes no run. Each RUN is a run folder, or RUN/reports/NAME.
+
+The last column is the AUC of a method minus that of the first run, with a 90 % interval paired by seed and by example.
+It exists where both runs have the same data, the same shadow models, and a seed with the same sets; else it says what
+differs.
+
+  --format FORMAT   markdown (default), latex (booktabs) or csv
+  --figure FILE     also draw the gaps of all runs into this file: .svg, .png or .pdf
+
+examples:
+  ungan-dist compare runs/digits-0123abcd runs/digits-89abcdef
+  ungan-dist compare runs/digits-0123abcd runs/digits-0123abcd/reports/8-shadows-1-seed-19f3a5a2 --figure gaps.pdf
+"""
+_FIGURES = (".svg", ".png", ".pdf")
+
+
+def main(arguments: list[str]) -> int:
+    """Compare runs."""
+    parser = Parser("compare")
+    parser.add_argument("runs", metavar="RUN", nargs="+")
+    parser.add_argument("--format", choices=("markdown", "latex", "csv"), default="markdown")
+    parser.add_argument("--figure", metavar="FILE", type=Path)
+    own = parser.parse(arguments)
+    if len(own.runs) < 2:
+        raise ConfigError("compare needs two runs or more")
+    if own.figure is not None and own.figure.suffix not in _FIGURES:
+        raise ConfigError(f"--figure {own.figure}: the file must end in {', '.join(_FIGURES)}")
+
+    from ungan_dist import store
+    from ungan_dist.report.comparison import draw_comparison, write_comparison
+
+    runs = [_read(run, name) for run, name in zip(own.runs, _name(own.runs), strict=True)]
+    sys.stdout.write(escape_controls(write_comparison(runs, own.format)))
+    if own.figure is not None:
+        with explain_file_errors(own.figure):
+            store.write_file(own.figure, draw_comparison(runs, own.figure))
+        print(escape_controls(f"figure: {own.figure}"), file=sys.stderr)
+    return 0
+
+
+def _name(runs: list[str]) -> list[str]:
+    """Name runs by their folders, and by their whole paths if two folders have the same name."""
+    names = [Path(run).name for run in runs]
+    return [name if Counter(names)[name] == 1 else str(run) for run, name in zip(runs, names, strict=True)]
+
+
+def _read(run: str, name: str) -> Audited:
+    if is_url(run):
+        raise ConfigError(f"compare reads run folders on this machine: copy {run} with the storage's own tools")
+    from ungan_dist.attack.compare import Audited
+    from ungan_dist.runs.plan import reopen_plan
+    from ungan_dist.runs.progress import progress
+    from ungan_dist.runs.record import read_run, refuse_purged
+    from ungan_dist.runs.reporting import build_report
+    from ungan_dist.runs.units import is_done
+    from ungan_dist.runs.views import split_place
+
+    folder, place = split_place(Path(run))
+    record = read_run(folder)
+    refuse_purged(folder)
+    plan = reopen_plan(record, place)
+    with progress("auto") as on_progress:
+        report = build_report(plan, [], on_progress)
+    fleet = (record.data_hash, plan.split.pool.tobytes(), *sorted(unit.id for unit in plan.shadows if is_done(unit)))
+    return Audited(name=name, report=report, fleet=fleet)

@@ -1,0 +1,95 @@
+"""One table and one figure over several runs."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from ungan_dist.attack.compare import Audited, compare_with_first, list_methods
+from ungan_dist.attack.evidence import Interval, Row
+from ungan_dist.attack.summary import format_outcome
+from ungan_dist.report.cells import format_gap, format_interval, format_percent, format_signed, style_of
+from ungan_dist.report.drawing import INK, make_figure, use_style
+from ungan_dist.report.export import to_latex
+from ungan_dist.report.markdown import escape
+from ungan_dist.report.overview_figures import TONES
+from ungan_dist.report.power import get_delta
+
+HEADINGS = ("Method", "Run", "Verdict", "AUC", "Gap to the reference", "Test %", "AUC minus the first run's")
+MARKERS = "osD^vP*X"
+
+
+def build_lines(runs: Sequence[Audited]) -> list[list[str]]:
+    """Build the table: one line per method and run, in the order of ``HEADINGS``."""
+    lines: list[list[str]] = []
+    for method, title in list_methods(runs).items():
+        differences = ["first", *compare_with_first(runs, method)]
+        for run, found in zip(runs, differences, strict=True):
+            row = _find_row(run, method)
+            if row is not None:
+                lines.append([title, run.name, *_write(row), _write_difference(found)])
+    return lines
+
+
+def write_comparison(runs: Sequence[Audited], form: str) -> str:
+    """Write the table as ``csv``, ``latex`` or ``markdown``."""
+    lines = build_lines(runs)
+    if form == "latex":
+        return to_latex(HEADINGS, lines)
+    if form == "csv":
+        stream = io.StringIO()
+        csv.writer(stream, lineterminator="\n").writerows([HEADINGS, *lines])
+        return stream.getvalue()
+    rows = [list(HEADINGS), [":---"] * 3 + ["---:"] * 4, *([escape(cell) for cell in line] for line in lines)]
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def draw_comparison(runs: Sequence[Audited], path: Path) -> bytes:
+    """Draw the gaps of all methods, a mark per run; the ending of the path is the format."""
+    methods = list_methods(runs)
+    step = 0.8 / len(runs)
+    with use_style():
+        figure, axes = make_figure(6.75, 1.2 + 0.24 * len(methods) * len(runs))
+        axes.axvline(0, color=INK, linewidth=0.8)
+        for position, (run, marker) in enumerate(zip(runs, MARKERS * len(runs), strict=False)):
+            delta = get_delta(run.report)
+            if delta is not None and position == 0:
+                axes.axvspan(-delta, delta, color="#2f9e62", alpha=0.13, linewidth=0)
+            axes.plot([], [], marker=marker, color=INK, linestyle="none", label=run.name)
+            for height, method in enumerate(methods):
+                row = _find_row(run, method)
+                if row is None or row.verdict.gap is None:
+                    continue
+                gap, colour = row.verdict.gap, TONES[style_of(row.verdict.outcome)]
+                y = height + (position - (len(runs) - 1) / 2) * step
+                axes.plot([gap.low, gap.high], [y, y], color=colour, linewidth=1.6)
+                axes.plot(gap.mean, y, marker=marker, markersize=5, color=colour)
+        axes.set_yticks(range(len(methods)), list(methods.values()))
+        axes.invert_yaxis()
+        axes.set_xlabel("gap in AUC to each run's reference, 90 % interval")
+        figure.legend(loc="outside lower center", ncols=min(3, len(runs)))
+        stream = io.BytesIO()
+        figure.savefig(stream, format=path.suffix[1:], dpi=300, facecolor="white")
+    return stream.getvalue()
+
+
+def _find_row(run: Audited, method: str) -> Row | None:
+    return next((row for row in run.report.rows if row.method == method), None)
+
+
+def _write(row: Row) -> list[str]:
+    gap = row.verdict.gap
+    return [
+        format_outcome(row),
+        " ".join(format_interval(row.auc, 3, bounds=True)),
+        "–" if gap is None else f"{format_signed(gap.mean)} {format_gap(gap)}",
+        format_percent(row.accuracy.get("test"), bounds=True),
+    ]
+
+
+def _write_difference(found: Interval | str | None) -> str:
+    if found is None or isinstance(found, str):
+        return found or "–"
+    return f"{format_signed(found.mean)} {format_gap(found)}"
