@@ -21,6 +21,7 @@ from ungan_dist.config.identity import content_hash
 from ungan_dist.errors import ConfigError
 from ungan_dist.runs.progress import Event, ProgressCallback, silent
 from ungan_dist.runs.shadows import ShadowUnit
+from ungan_dist.runs.targets import TargetUnit
 from ungan_dist.runs.units import (
     Done,
     Failed,
@@ -134,8 +135,11 @@ def split_between_trainer_and_fleet(fleet: Fleet, config: AuditConfig, on_progre
     )
     refuse_infeasible(resources, ray.nodes())
 
+    def is_shared(unit: Unit) -> bool:
+        return isinstance(unit, ShadowUnit) and config.shadows.data_parallel
+
     def run_units(units: Sequence[Unit]) -> Iterator[Done | Failed | Working]:
-        for_fleet = [unit for unit in units if isinstance(unit, ShadowUnit) and not config.shadows.data_parallel]
+        for_fleet = [unit for unit in units if not (isinstance(unit, TargetUnit) or is_shared(unit))]
         for_trainer = [unit for unit in units if unit not in for_fleet]
         if for_trainer:
             fleet.release_workers()

@@ -73,7 +73,7 @@ class Interval:
     """Nominal coverage, 0.95 or 0.90."""
     kind: str
     """``student_t`` with three seeds or more. With fewer, ``examples`` for AUCs, gaps and losses and ``bootstrap`` for
-    other shares; they hold for these models only."""
+    other shares; they hold for these models only. ``shadows`` for U-LiRA's AUC, over shadow models and examples."""
     per_seed: list[float]
 
 
@@ -88,6 +88,20 @@ class Verdict:
     """90 % interval of AUC (b) minus Retrain's (minus .5 without Retrain); None for the reference."""
     smallest_delta: float | None
     """Smallest δ that this interval would have passed: max(|low|, |high|)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ULiRA:
+    """U-LiRA on one method: LiRA among shadow models that unlearned by it."""
+
+    auc: Interval
+    """Mean over the shadow models: forget examples that a model forgot against those that it never had."""
+    tpr_at_fpr: dict[str, Interval | str]
+    num_shadows: int
+    target_scores: dict[str, list[float]]
+    """Quantiles of the target's scores on D_f, one per seed. It forgot all of D_f, so it has no negatives."""
+    hidden_leak: str = ""
+    """A warning if U-LiRA finds a leak although LiRA's verdict is equivalent."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +128,13 @@ class Row:
     utility: Utility = ""
     caveat: str = ""
     """The same as a sentence with its figures."""
+    ulira: ULiRA | str | None = None
+    """None where the shadow models did not unlearn; a sentence where it cannot be computed."""
+
+    @property
+    def hidden_leak(self) -> str:
+        """The warning of U-LiRA, if there is one."""
+        return self.ulira.hidden_leak if isinstance(self.ulira, ULiRA) else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,6 +242,8 @@ class Report:
     """SHA-256 of the data by content."""
     num_classes: int | None = None
     """Classes of the data. Accuracy by chance is the inverse."""
+    unlearned_seconds: dict[str, float] = field(default_factory=dict)
+    """Seconds in which the shadow models unlearned for U-LiRA, by method."""
     folder: Path | None = None
     """Folder of report.html: the run folder, or ``reports/NAME`` in it for a report on fewer methods, seeds or shadow
     models. With object storage, it is in the working folder of this machine."""

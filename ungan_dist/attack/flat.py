@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ungan_dist.attack.evidence import Interval, Report, Row
+from ungan_dist.attack.evidence import Interval, Report, Row, ULiRA
 
 Value = str | float | int | None
 
@@ -34,7 +34,7 @@ def _flatten(row: Row, seconds: list[float]) -> dict[str, Value]:
         "title": row.title,
         "verdict": row.verdict.outcome,
         "utility": row.utility,
-        "caveat": row.caveat,
+        "caveat": f"{row.hidden_leak} {row.caveat}".strip(),
         "seeds": len(row.auc.per_seed),
         **_spread("gap", row.verdict.gap),
         "smallest_delta": row.verdict.smallest_delta,
@@ -45,6 +45,7 @@ def _flatten(row: Row, seconds: list[float]) -> dict[str, Value]:
         **_spread_all("tpr_at_fpr", row.tpr_at_fpr),
         **_spread_all("flipped_tpr_at_fpr", row.tpr_at_fpr_flipped),
         **{f"share_of_p_below_{level}": sum(found) / len(found) for level, found in row.low_p_values.items() if found},
+        **({} if row.ulira is None else _spread("ulira_auc", row.ulira.auc if isinstance(row.ulira, ULiRA) else None)),
         "seconds": sum(seconds) / len(seconds) if seconds else None,
     }
 

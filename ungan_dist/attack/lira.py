@@ -212,7 +212,7 @@ def fit_shadows(
 
     groups = ("in", "out") if mode == "online" else ("out",)
     fits = _fit(shadow, is_member, kept, groups, center)
-    sigma = {group: np.maximum(_standard_deviation(fits[group].moments, variance), sigma_floor) for group in groups}
+    sigma = {group: np.maximum(measure_deviation(fits[group].moments, variance), sigma_floor) for group in groups}
     if variance == "carlini_fixed" and mode == "online":
         sigma["out"] = sigma["in"]
     return ShadowFits(
@@ -281,7 +281,7 @@ def _median(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     return np.take_along_axis(ordered, middle, axis=0).mean(0)
 
 
-def _standard_deviation(fit: Moments, variance: ResolvedVariance) -> np.ndarray | np.float64:
+def measure_deviation(fit: Moments, variance: ResolvedVariance) -> np.ndarray | np.float64:
     """Compute one standard deviation per column, or a single one for all columns."""
     if variance == "per_example":
         return np.sqrt(fit.squares / fit.num_values)

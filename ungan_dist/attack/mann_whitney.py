@@ -81,7 +81,18 @@ def auc_interval(seeds: Sequence[Influence], level: float) -> Interval:
     """
     interval = _interval(seeds, level, num_models=1, bounds=(0.0, 1.0))
     sizes = (int(seeds[0].is_forget.sum()), int(seeds[0].is_non_member.sum()))
-    scale = float(norm.ppf((1 + level) / 2)) * sqrt(_variance_left_by_seeds(seeds))
+    return widen_extreme(interval, sizes, _variance_left_by_seeds(seeds))
+
+
+def widen_extreme(interval: Interval, sizes: tuple[int, int], part: float = 1.0) -> Interval:
+    """Widen the interval of an AUC near 0 or 1, which has no measurable variance, to Hanley and McNeil's.
+
+    Args:
+        interval: the interval.
+        sizes: number of positives and negatives.
+        part: part of their variance that counts.
+    """
+    scale = float(norm.ppf((1 + interval.level) / 2)) * sqrt(part)
     low, high = (_invert(interval.mean, sizes, scale, end) for end in (0.0, 1.0))
     return replace(interval, low=min(interval.low, low), high=max(interval.high, high))
 

@@ -12,6 +12,8 @@ from ungan_dist.config.methods import is_method
 if TYPE_CHECKING:
     from ungan_dist.attack.evidence import Interval, Report, Row
 
+HIDDEN_LEAK = "but U-LiRA finds a leak"
+"""Stands behind every verdict of a method that hides its leak from LiRA."""
 _HEADINGS = ("Method", "Retain %", "Forget %", "Test %", "Attack AUC", "Gap to the reference", "Verdict")
 
 
@@ -25,7 +27,7 @@ def summarise(report: Report) -> str:
 
 def count_verdicts(report: Report) -> dict[str, int]:
     """Count the verdicts of unlearning methods, the most common first: not of Original, Retrain or controls."""
-    outcomes = [(row.method, row.verdict.outcome) for row in report.rows]
+    outcomes = [(row.method, _mark(row, row.verdict.outcome)) for row in report.rows]
     outcomes += [(row.method, row.outcome) for row in report.failed_rows]
     return dict(Counter(outcome for method, outcome in outcomes if is_method(method)).most_common())
 
@@ -41,14 +43,19 @@ def to_html(report: Report) -> str:
         f"<p>{escape(summarise(report)[1:-1])}</p>"
         f"<table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>"
         f"<p>Intervals are of 95 %, those of gaps of 90 %.</p>"
-        + "".join(f"<p>{escape(row.caveat)}</p>" for row in report.rows if row.caveat)
+        + "".join(f"<p>{escape(text)}</p>" for row in report.rows for text in (row.hidden_leak, row.caveat) if text)
     )
 
 
 def format_outcome(row: Row) -> str:
     """Write the verdict, with a mark if it is that of a model that does not work."""
     outcome = row.verdict.outcome
-    return outcome if not row.utility or outcome.endswith("utility lost") else f"{outcome} ({row.utility})"
+    works = not row.utility or outcome.endswith("utility lost")
+    return _mark(row, outcome if works else f"{outcome} ({row.utility})")
+
+
+def _mark(row: Row, outcome: str) -> str:
+    return f"{outcome}, {HIDDEN_LEAK}" if row.hidden_leak else outcome
 
 
 def _cells(row: Row) -> Iterator[str]:

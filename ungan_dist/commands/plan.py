@@ -99,10 +99,18 @@ def _counts(outlook: Outlook) -> list[str]:
         f"  models       {outlook.num_models - outlook.num_models_done} to train or unlearn, "
         f"{outlook.num_models_done} done; {outlook.design.num_shadows} of them shadow models, "
         f"{outlook.num_shadows_done} done",
+        *_unlearned_shadows(outlook),
         f"  units        {outlook.num_units - outlook.num_units_done} to compute, {outlook.num_units_done} done",
         f"  engine       {outlook.engine}",
         *_kernels(outlook.kernels),
     ]
+
+
+def _unlearned_shadows(outlook: Outlook) -> list[str]:
+    if not outlook.num_unlearned_shadows:
+        return []
+    left = outlook.num_unlearned_shadows - outlook.num_unlearned_shadows_done
+    return [f"  U-LiRA       {left} of these are shadow models to unlearn, {outlook.num_unlearned_shadows_done} done"]
 
 
 def _kernels(kernels: dict[str, str]) -> list[str]:
@@ -131,6 +139,14 @@ def _cost(found: Forecast) -> list[str]:
     return [
         f"  wall time    {_clock(found.wall_seconds)} ± 50 % on {found.num_workers} workers ({stages})",
         f"  {kind}-hours   {found.device_hours:.2f}; {shadow:.1f} s a shadow model, {original:.1f} s an original",
+        *(
+            [
+                f"  U-LiRA       {_clock(found.unlearned_seconds)} of one worker, as much as "
+                f"{found.unlearned_seconds / shadow:.0f} trainings of a shadow model"
+            ]
+            if found.unlearned_seconds
+            else []
+        ),
         f"  memory       {format_bytes(memory)} a worker{on_device}",
         f"  disk         {format_bytes(disk)} to write, {format_bytes(found.free_disk_bytes)} free"
         + (" — NOT ENOUGH" if is_full else ""),

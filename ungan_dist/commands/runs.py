@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ungan_dist.commands.parser import Parser
 from ungan_dist.config.methods import is_method
@@ -193,9 +193,17 @@ def _read_verdicts(folder: Path) -> dict[str, str]:
 
     try:
         rows = store.read_json(folder / "table.json")["rows"]
-        return {str(row["method"]): str(row["verdict"]["outcome"]) for row in rows}
+        return {str(row["method"]): _read_verdict(row) for row in rows}
     except (OSError, ValueError, KeyError, TypeError):  # no report yet, or a damaged one
         return {}
+
+
+def _read_verdict(row: dict[str, Any]) -> str:
+    from ungan_dist.attack.summary import HIDDEN_LEAK
+
+    ulira = row.get("ulira")
+    leaks = isinstance(ulira, dict) and bool(ulira["hidden_leak"])
+    return str(row["verdict"]["outcome"]) + (f", {HIDDEN_LEAK}" if leaks else "")
 
 
 def _remove(output: Path, name: str, *, is_confirmed: bool) -> int:

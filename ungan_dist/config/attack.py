@@ -7,6 +7,12 @@ from typing import Literal
 
 from ungan_dist.config.checks import ADDED, positive, within
 
+ALL = "all"
+"""Stands for every method of a run that unlearns."""
+NOT_UNLEARNED = ("original", "unlearned")
+"""Rows that no shadow model can unlearn by: nothing is unlearned, or other software did it."""
+UNLEARNED_SHADOWS = 6
+"""Fewest shadow models for U-LiRA: a scored model and its partner leave two with each example and two without."""
 MIN_SHADOWS = 4
 """Fewest shadow models with which the spread of an example's log-odds can be measured."""
 
@@ -45,6 +51,12 @@ class AttackConfig:
     """Smallest standard deviation of a Gaussian, in units of log-odds."""
     num_resamples: int = 2000
     """Bootstrap resamples per interval; used with fewer than three seeds."""
+    unlearned_shadows: tuple[str, ...] = field(default=(), metadata=ADDED)
+    """Methods by which the shadow models unlearn too, for the attack U-LiRA; all: every method of the run. Each costs
+    as many unlearnings as there are shadow models. A longer list extends a run."""
+    unlearned_seeds: int = field(default=1, metadata=ADDED)
+    """Audit seeds 0 … unlearned_seeds − 1 whose forget sets the shadow models unlearn. A larger number extends a
+    run."""
 
     def __post_init__(self) -> None:
         within(0, 1, fnr=self.fnr)
@@ -52,7 +64,9 @@ class AttackConfig:
             within(0, 1, fprs=fpr)
         within(0, LARGEST_DELTA, delta=self.delta)
         within(0, 1, utility_margin=self.utility_margin)
-        positive(sigma_floor=self.sigma_floor)
+        positive(sigma_floor=self.sigma_floor, unlearned_seeds=self.unlearned_seeds)
+        if self.unlearned_seeds > 1 and not self.unlearned_shadows:
+            raise ValueError("attack.unlearned_seeds needs methods: name them by --attack.unlearned-shadows")
         if self.num_resamples < 100:
             raise ValueError(f"num_resamples must be at least 100, got {self.num_resamples}")
 

@@ -9,7 +9,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-from ungan_dist.config.attack import MIN_SHADOWS, AttackConfig
+from ungan_dist.config.attack import ALL, MIN_SHADOWS, NOT_UNLEARNED, UNLEARNED_SHADOWS, AttackConfig
 from ungan_dist.config.checks import positive
 from ungan_dist.config.data import SourceConfig, SplitConfig
 from ungan_dist.config.execution import ExecutionHalf
@@ -85,6 +85,8 @@ class AuditConfig(ExecutionHalf, MethodConfigs, Experiment):
                 f"the attack needs at least {MIN_SHADOWS} shadow models, two trained with each example and two "
                 f"without; got shadows.num_models {self.shadows.num_models}"
             )
+        if self.attack.unlearned_shadows:
+            self._settle_unlearned_shadows()
         if self.given.forget is not None and self.split.follows_data:
             # the sets follow from the list; the sizes are unused, and hashed as they always were
             object.__setattr__(self, "split", _fill_sizes(self.split))
@@ -95,6 +97,29 @@ class AuditConfig(ExecutionHalf, MethodConfigs, Experiment):
                 f"the split has {num_retain}: raise split.train or attack.fnr, or lower split.forget_fraction"
             )
 
+    def _settle_unlearned_shadows(self) -> None:
+        """Replace ``all`` by the methods that it stands for, and check the rest."""
+        known = [name for name in self.methods if name not in NOT_UNLEARNED]
+        named = self.attack.unlearned_shadows
+        named = tuple(known) if named == (ALL,) else named
+        unknown = [name for name in named if name not in known]
+        if unknown or len(set(named)) != len(named) or not named:
+            raise ValueError(
+                f"attack.unlearned_shadows must be {ALL}, or name methods of this run that unlearn, each once; got "
+                f"{', '.join(named) or 'none'}; known: {', '.join(known) or 'none'}"
+            )
+        if self.shadows.num_models < UNLEARNED_SHADOWS:
+            raise ValueError(
+                f"attack.unlearned_shadows needs at least {UNLEARNED_SHADOWS} shadow models, of which a model and its "
+                f"partner are left out at a time; got shadows.num_models {self.shadows.num_models}"
+            )
+        if self.attack.unlearned_seeds > self.num_seeds:
+            raise ValueError(
+                f"attack.unlearned_seeds {self.attack.unlearned_seeds} exceeds num_seeds {self.num_seeds}: shadow "
+                f"models unlearn the forget sets of the run's own seeds"
+            )
+        object.__setattr__(self, "attack", dataclasses.replace(self.attack, unlearned_shadows=named))
+
 
 def _fill_sizes(split: SplitConfig) -> SplitConfig:
     usual = SplitConfig()
@@ -104,6 +129,8 @@ def _fill_sizes(split: SplitConfig) -> SplitConfig:
 
 APPEND_ONLY_FIELDS = ("methods", "num_seeds", "shadows.num_models")
 """Fields that extend a run; earlier results stay valid."""
+LATER_APPEND_ONLY_FIELDS = ("attack.unlearned_shadows", "attack.unlearned_seeds")
+"""The same, of fields that are younger than existing runs: they are left out at their defaults."""
 
 
 def method_config(config: AuditConfig, name: str) -> Any:

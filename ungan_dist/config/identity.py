@@ -6,7 +6,7 @@ import dataclasses
 import json
 from typing import Any
 
-from ungan_dist.config.audit import APPEND_ONLY_FIELDS, AuditConfig
+from ungan_dist.config.audit import APPEND_ONLY_FIELDS, LATER_APPEND_ONLY_FIELDS, AuditConfig
 from ungan_dist.config.execution import ExecutionHalf
 from ungan_dist.files import hash_json
 
@@ -23,12 +23,12 @@ def identity(config: AuditConfig) -> dict[str, Any]:
     values = plain(config)
     for field in dataclasses.fields(ExecutionHalf):
         del values[field.name]
-    for name in APPEND_ONLY_FIELDS:
+    for name in (*APPEND_ONLY_FIELDS, *LATER_APPEND_ONLY_FIELDS):
         *parents, leaf = name.split(".")
         owner = values
         for parent in parents:
             owner = owner[parent]
-        del owner[leaf]
+        owner.pop(leaf, None)
     if config.train.num_workers == 1 or config.train.sync_batch_norm:
         del values["train"]["num_workers"], values["train"]["sync_batch_norm"]
         values["shadows"].pop("data_parallel", None)
@@ -61,12 +61,29 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 def appended(config: AuditConfig) -> dict[str, Any]:
     """Return the append-only fields, which set the extent of a run."""
     values: dict[str, Any] = {}
-    for name in APPEND_ONLY_FIELDS:
-        value: Any = config
+    for name in (*APPEND_ONLY_FIELDS, *LATER_APPEND_ONLY_FIELDS):
+        value, default = config, None
         for part in name.split("."):
+            default = next(field.default for field in dataclasses.fields(value) if field.name == part)
             value = getattr(value, part)
-        values[name] = list(value) if isinstance(value, tuple) else value
+        if name in APPEND_ONLY_FIELDS or value != default:
+            values[name] = list(value) if isinstance(value, tuple) else value
     return values
+
+
+def with_appended(config: AuditConfig, extent: dict[str, Any]) -> AuditConfig:
+    """Return a config with the append-only fields of another extent."""
+    return dataclasses.replace(
+        config,
+        methods=tuple(extent["methods"]),
+        num_seeds=extent["num_seeds"],
+        shadows=dataclasses.replace(config.shadows, num_models=extent["shadows.num_models"]),
+        attack=dataclasses.replace(
+            config.attack,
+            unlearned_shadows=tuple(extent.get("attack.unlearned_shadows", ())),
+            unlearned_seeds=extent.get("attack.unlearned_seeds", 1),
+        ),
+    )
 
 
 def content_hash(value: Any) -> str:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from ungan_dist.attack.evidence import Interval, Report, Row
-from ungan_dist.attack.summary import format_outcome
+from ungan_dist.attack.evidence import Interval, Report, Row, ULiRA
+from ungan_dist.attack.summary import HIDDEN_LEAK, format_outcome
 from ungan_dist.attack.verdicts import LOST, has_power
 from ungan_dist.report.timings import average_seconds
 
 PAPER_GROUP = "(a) Retain against forget"
 PAPER_NOTE = "paper's column, confounded; nothing is concluded from it"
 AUDIT_GROUP = "(b) Forget against never seen"
+ULIRA_GROUP = "U-LiRA, shadow models unlearn too"
 VERDICT_GROUP = "Verdict, from (b) alone"
 GAP_HEADING = "Gap in AUC, 90 % interval"
 MINUS = "\N{MINUS SIGN}"
@@ -83,7 +84,14 @@ def name_sizes(report: Report) -> dict[str, int]:
 
 def style_of(outcome: str) -> str:
     """Return the style of a verdict: its name, without the reasons that follow it."""
+    if outcome.endswith(HIDDEN_LEAK):
+        return "hidden-leak"
     return "utility-lost" if outcome == LOST else "no-power" if not has_power(outcome) else outcome
+
+
+def style_of_row(row: Row) -> str:
+    """Return the style of a row's verdict, which a hidden leak replaces."""
+    return "hidden-leak" if row.hidden_leak else style_of(row.verdict.outcome)
 
 
 def format_gap(interval: Interval | None) -> str:
@@ -135,6 +143,7 @@ def build_columns(report: Report) -> list[Column]:
             shares(AUDIT_GROUP, f"Flipped TPR, % @ {format_rate(fpr)} FPR", "tpr_at_fpr_flipped", fpr)
             for fpr in list_computed_rates(report, "tpr_at_fpr_flipped")
         ),
+        *_build_ulira_columns(report),
         Column(group=VERDICT_GROUP, heading="Verdict", cell=format_outcome),
         Column(group=VERDICT_GROUP, heading=GAP_HEADING, cell=lambda row: format_gap(row.verdict.gap)),
         Column(
@@ -143,6 +152,36 @@ def build_columns(report: Report) -> list[Column]:
             cell=lambda row: format_delta(row.verdict.smallest_delta),
         ),
         Column(group="Time", heading="T_U, s", cell=lambda row: format_seconds(mean_time.get(row.method))),
+    ]
+
+
+def format_ulira(row: Row, *, bounds: bool = False) -> str:
+    """Format U-LiRA's AUC with its interval, the reason for its absence, or a dash."""
+    if not isinstance(row.ulira, ULiRA):
+        return row.ulira or "–"
+    return " ".join(format_interval(row.ulira.auc, 3, bounds=bounds))
+
+
+def _build_ulira_columns(report: Report) -> list[Column]:
+    """Build the columns of U-LiRA, if it was run on a method."""
+    measured = {row.method: row.ulira for row in report.rows if isinstance(row.ulira, ULiRA)}
+    if not any(row.ulira for row in report.rows):
+        return []
+    aucs = needs_bounds((ulira.auc for ulira in measured.values()), 3)
+
+    def share(fpr: str) -> Column:
+        values = {method: ulira.tpr_at_fpr.get(fpr) for method, ulira in measured.items()}
+        bounds = needs_bounds(values.values(), 1, 100)
+        return Column(
+            group=ULIRA_GROUP,
+            heading=f"TPR, % @ {format_rate(fpr)} FPR",
+            cell=lambda row: format_percent(values.get(row.method), bounds=bounds),
+        )
+
+    fprs = {fpr for ulira in measured.values() for fpr, value in ulira.tpr_at_fpr.items() if not isinstance(value, str)}
+    return [
+        Column(group=ULIRA_GROUP, heading="AUC", cell=lambda row: format_ulira(row, bounds=aucs)),
+        *map(share, sorted(fprs, key=float, reverse=True)),
     ]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from ungan_dist.attack.compare import Audited, compare_with_first, list_methods
 from ungan_dist.attack.evidence import Interval, Row
 from ungan_dist.attack.summary import format_outcome
-from ungan_dist.report.cells import format_gap, format_interval, format_percent, format_signed, style_of
+from ungan_dist.report.cells import format_gap, format_interval, format_percent, format_signed, style_of_row
 from ungan_dist.report.drawing import INK, make_figure, use_style
 from ungan_dist.report.export import to_latex
 from ungan_dist.report.markdown import escape
@@ -62,7 +62,7 @@ def draw_comparison(runs: Sequence[Audited], path: Path) -> bytes:
                 row = _find_row(run, method)
                 if row is None or row.verdict.gap is None:
                     continue
-                gap, colour = row.verdict.gap, TONES[style_of(row.verdict.outcome)]
+                gap, colour = row.verdict.gap, TONES[style_of_row(row)]
                 y = height + (position - (len(runs) - 1) / 2) * step
                 axes.plot([gap.low, gap.high], [y, y], color=colour, linewidth=1.6)
                 axes.plot(gap.mean, y, marker=marker, markersize=5, color=colour)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ungan_dist.attack.evidence import FailedRow, Report, Row
-from ungan_dist.attack.summary import count_verdicts
+from ungan_dist.attack.evidence import FailedRow, Report, Row, ULiRA
+from ungan_dist.attack.summary import HIDDEN_LEAK, count_verdicts
 from ungan_dist.attack.utility import merge_caveats
 from ungan_dist.attack.verdicts import LOST, NO_LEAK, NO_ORIGINAL, TOO_WIDE
 from ungan_dist.config.attack import LARGEST_DELTA
@@ -21,7 +21,7 @@ NOT_TESTED = (
     "attacks on the loss trajectory of training",
     "an adaptive attacker who knows the unlearning method",
 )
-"""Attacks that were not run. They are in table.json, so their words stay as they are."""
+"""Attacks that LiRA alone leaves out. They are in table.json, so their words stay as they are."""
 
 LIMITS = (
     "An attack that finds no difference is evidence, not proof, that the model kept no trace of the forget set.",
@@ -31,7 +31,7 @@ LIMITS = (
     "Column (a) is confounded: a method that raises its scores on the retain set looks as if it forgot better. "
     "It allows a comparison with the paper, and nothing is concluded from it. Its value by chance is its FNR.",
 )
-"""Limits of every audit."""
+"""Limits of an audit by LiRA alone."""
 
 MEANINGS = {
     "equivalent": "The attack separates forget examples from non-members about as well as in the retrained model.",
@@ -51,6 +51,26 @@ MEANINGS = {
 def list_seeds(report: Report) -> list[int]:
     """List the audit seeds of the evidence."""
     return sorted({evidence.seed for evidence in report.evidence})
+
+
+def list_not_tested(report: Report) -> list[str]:
+    """List the attacks that were not run; U-LiRA with the methods that it was not run on."""
+    if not any(isinstance(row.ulira, ULiRA) for row in report.rows):
+        return list(NOT_TESTED)
+    without = [row.title for row in report.rows if not isinstance(row.ulira, ULiRA)]
+    first = [f"{NOT_TESTED[0]}, on {', '.join(without)}"] if without else []
+    return [*first, *NOT_TESTED[1:]]
+
+
+def list_limits(report: Report) -> list[str]:
+    """List the limits of the audit. If U-LiRA was run, they say where its shadow models unlearned."""
+    measured = [row for row in report.rows if isinstance(row.ulira, ULiRA)]
+    if not measured:
+        return list(LIMITS)
+    limit = (
+        "The verdicts are LiRA's, whose shadow models never unlearned anything. U-LiRA's unlearned as the target did."
+    )
+    return [limit if text == LIMITS[1] else text for text in LIMITS]
 
 
 def has_reference(report: Report) -> bool:
@@ -78,7 +98,8 @@ def write_conclusions(report: Report) -> list[Conclusion]:
             raise ValueError(
                 f"unknown verdict {row.verdict.outcome!r} of {row.method}: expected one of {sorted(MEANINGS)}"
             )
-        titles.setdefault(row.verdict.outcome, []).append(row.title)
+        title = f"{row.title} ({HIDDEN_LEAK})" if row.hidden_leak else row.title
+        titles.setdefault(row.verdict.outcome, []).append(title)
     return [
         Conclusion(outcome, ", ".join(titles[outcome]), _complete(report, outcome, meaning))
         for outcome, meaning in MEANINGS.items()
@@ -97,7 +118,9 @@ def _complete(report: Report, outcome: str, meaning: str) -> str:
 
 _COUNTED = {
     "equivalent": ("matches retraining", "match retraining"),
+    f"equivalent, {HIDDEN_LEAK}": ("hides a leak from LiRA", "hide a leak from LiRA"),
     LOST: ("matches retraining but lost utility", "match retraining but lost utility"),
+    f"{LOST}, {HIDDEN_LEAK}": ("lost utility and hides a leak from LiRA", "lost utility and hide a leak from LiRA"),
     "under-forgotten": ("still remembers", "still remember"),
     "over-forgotten": ("leaves a trace by forgetting too much", "leave a trace by forgetting too much"),
     "inconclusive": ("is undecided", "are undecided"),
@@ -116,6 +139,25 @@ class Count(NamedTuple):
     outcome: str
     number: int
     phrase: str
+
+
+def describe_ulira(row: Row) -> list[str]:
+    """State what U-LiRA found on a row, the warning of a hidden leak first; empty where it was not run."""
+    ulira = row.ulira
+    if not isinstance(ulira, ULiRA):
+        return [] if ulira is None else [f"U-LiRA: {ulira}."]
+    bounds, scores = [format_number(bound, 3) for bound in (ulira.auc.low, ulira.auc.high)], ulira.target_scores
+    found = [
+        f"U-LiRA's AUC is {format_number(ulira.auc.mean, 3)} over {ulira.num_shadows} shadow models that unlearned, "
+        f"95 % interval [{', '.join(bounds)}]."
+    ]
+    if scores:
+        low, middle, high = (format_signed(sum(scores[key]) / len(scores[key]), 2) for key in ("0.05", "0.5", "0.95"))
+        found.append(
+            f"Its scores of the model on the forget set have the median {middle}, and 90 % lie between {low} and "
+            f"{high}. There are no negatives to compare them with."
+        )
+    return [*([ulira.hidden_leak] if ulira.hidden_leak else []), *found]
 
 
 def list_counts(report: Report) -> list[Count]:
@@ -199,7 +241,7 @@ def list_caveats(report: Report) -> list[str]:
         found.append(f"No power: with intervals this wide, no size of leak could be told. {_write_remedy(report)}.")
     if report.rows and not any(row.method == "original" for row in report.rows):
         found.append("The original is not in the table, so this run does not show that the attack can detect anything.")
-    found += merge_caveats(report.rows)
+    found = [*(row.hidden_leak for row in report.rows if row.hidden_leak), *found, *merge_caveats(report.rows)]
     if len(list_seeds(report)) == 1:
         found.append("One seed cannot rank methods, because the variation between seeds is not known.")
     return [*found, *([report.copies] if report.copies else []), *report.notes, *explain_failures(report)]

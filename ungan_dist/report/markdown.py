@@ -5,13 +5,20 @@ from __future__ import annotations
 import re
 
 from ungan_dist.attack.evidence import Report
-from ungan_dist.report.cells import PAPER_GROUP, PAPER_NOTE, build_columns, explain_omitted_columns, name_sizes
+from ungan_dist.report.cells import (
+    PAPER_GROUP,
+    PAPER_NOTE,
+    ULIRA_GROUP,
+    build_columns,
+    explain_omitted_columns,
+    name_sizes,
+)
 from ungan_dist.report.conclusions import (
-    LIMITS,
-    NOT_TESTED,
     describe_power,
     explain_table,
     list_caveats,
+    list_limits,
+    list_not_tested,
     write_conclusions,
     write_failure,
 )
@@ -45,8 +52,8 @@ def render_markdown(report: Report) -> str:
     if caveats := [*filter(None, [describe_power(report)]), *list_caveats(report)]:
         blocks.insert(2, "\n".join(_list(caveats)))
     blocks += [
-        "\n".join(_list([*explain_table(report), *LIMITS])),
-        "\n".join(["Not tested:", "", *_list(list(NOT_TESTED))]),
+        "\n".join(_list([*explain_table(report), *list_limits(report)])),
+        "\n".join(["Not tested:", "", *_list(list_not_tested(report))]),
     ]
     if report.shadow_quality:
         quality = [f"{name.replace('_', ' ')}: {value:.3f}" for name, value in sorted(report.shadow_quality.items())]
@@ -67,7 +74,10 @@ def render_table(report: Report) -> str:
     """Render the table of results."""
     found = build_columns(report)
     headings = [
-        f"{column.group[:3]} {column.heading}" if column.group[0] == "(" else column.heading for column in found
+        f"{column.group.split()[0].strip(',')} {column.heading}"
+        if column.group.startswith(("(", ULIRA_GROUP))
+        else column.heading
+        for column in found
     ]
     headings = [
         f"{heading} acc., %" if column.group.startswith("Acc") else heading

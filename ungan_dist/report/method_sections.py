@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from ungan_dist.attack.evidence import Report, Row
 from ungan_dist.attack.summary import format_outcome
-from ungan_dist.report.cells import build_columns, format_gap, format_number, format_signed, style_of
-from ungan_dist.report.conclusions import end_sentence, has_reference, write_failure
+from ungan_dist.report.cells import build_columns, format_gap, format_number, format_signed, style_of_row
+from ungan_dist.report.conclusions import describe_ulira, end_sentence, has_reference, write_failure
 from ungan_dist.report.drawing import Drawing, slug
 from ungan_dist.report.power import get_delta
 
@@ -33,7 +33,7 @@ def build_sections(report: Report, drawings: list[Drawing]) -> list[MethodSectio
             id=name_section(row.method),
             title=row.title,
             outcome=format_outcome(row),
-            style=style_of(row.verdict.outcome),
+            style=style_of_row(row),
             sentences=_conclude(report, row),
             values=[(f"{column.group}: {column.heading}", column.cell(row)) for column in columns] + _list_seeds(row),
             drawings=[drawing for drawing in drawings if drawing.method == row.method],
@@ -52,10 +52,10 @@ def name_section(method: str) -> str:
 
 
 def _conclude(report: Report, row: Row) -> list[str]:
-    gap, delta = row.verdict.gap, get_delta(report)
+    gap, delta, unlearned = row.verdict.gap, get_delta(report), describe_ulira(row)
     auc = f"The attack's AUC is {format_number(row.auc.mean, 3)}"
     if gap is None:
-        return [f"{auc}. Every other row is compared with this one; .5 is expected of it."]
+        return [f"{auc}. Every other row is compared with this one; .5 is expected of it.", *unlearned]
     to = "Retrain's" if has_reference(report) else ".5"
     side = "above" if gap.mean >= 0 else "below"
     sentences = [
@@ -75,7 +75,7 @@ def _conclude(report: Report, row: Row) -> list[str]:
             if found
         ]
         sentences.append(f"Forget examples that look like members one by one: {', '.join(shares)}.")
-    return sentences + ([end_sentence(row.caveat)] if row.caveat else [])
+    return [*sentences, *unlearned, *([end_sentence(row.caveat)] if row.caveat else [])]
 
 
 def _place_interval(row: Row, delta: float) -> str:

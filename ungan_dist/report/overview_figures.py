@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ungan_dist.attack.evidence import Interval, Report, Row
 from ungan_dist.config.methods import is_method
-from ungan_dist.report.cells import style_of
+from ungan_dist.report.cells import style_of_row
 from ungan_dist.report.drawing import INK, Drawing, make_drawing, make_figure
 from ungan_dist.report.power import get_delta, get_utility_margin
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 TONES = {
     "equivalent": "#2f9e62",
     "utility-lost": "#c98a1b",
+    "hidden-leak": "#d0524a",
     "under-forgotten": "#d0524a",
     "over-forgotten": "#9a5fc0",
     "inconclusive": "#c98a1b",
@@ -44,7 +45,7 @@ def draw_forest(report: Report) -> list[Drawing]:
         _interval(right, row.accuracy.get("test"), height, row, scale=100)
     if reference is not None and "test" in reference.accuracy:
         right.axvline(100 * reference.accuracy["test"].mean, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
-    left.set_yticks(heights, [row.title for row in rows])
+    left.set_yticks(heights, [_name(row) for row in rows])
     right.set_yticks(heights, [""] * len(rows))
     to = ".5" if reference is None else reference.title
     left.set(xlabel=f"gap in AUC to {to}, 90 % interval", ylim=(-0.6, len(rows) - 0.4))
@@ -71,7 +72,7 @@ def draw_utility(report: Report) -> list[Drawing]:
     for row in rows:
         gap, loss = row.verdict.gap, max(row.loss.values(), key=lambda interval: interval.mean)
         assert gap is not None
-        colour = TONES[style_of(row.verdict.outcome)]
+        colour = TONES[style_of_row(row)]
         axes.plot([gap.low, gap.high], [100 * loss.mean] * 2, color=colour, linewidth=1.2, alpha=0.6)
         axes.plot([gap.mean] * 2, [100 * loss.low, 100 * loss.high], color=colour, linewidth=1.2, alpha=0.6)
         axes.plot(gap.mean, 100 * loss.mean, **_marker(row))
@@ -95,8 +96,8 @@ def _name_points(axes: Axes, names: Axes, points: list[tuple[float, float]], row
     order = sorted(range(len(rows)), key=lambda index: (points[index][1], -points[index][0]))
     heights = spread([points[index][1] for index in order], low, high)
     for index, height in zip(order, heights, strict=True):
-        colour = TONES[style_of(rows[index].verdict.outcome)]
-        names.text(0.06, height, rows[index].title, va="center", fontsize=8)
+        colour = TONES[style_of_row(rows[index])]
+        names.text(0.06, height, _name(rows[index]), va="center", fontsize=8)
         line = ConnectionPatch(
             points[index],
             (0.03, height),
@@ -144,12 +145,16 @@ def _interval(
         if empty is not None:
             axes.plot(empty, height, **_marker(row))
         return
-    colour = TONES[style_of(row.verdict.outcome)]
+    colour = TONES[style_of_row(row)]
     axes.plot([scale * interval.low, scale * interval.high], [height, height], color=colour, linewidth=2.2)
     axes.plot(scale * interval.mean, height, **_marker(row))
 
 
+def _name(row: Row) -> str:
+    return f"{row.title}, leaks to U-LiRA" if row.hidden_leak else row.title
+
+
 def _marker(row: Row) -> dict[str, Any]:
-    colour = TONES[style_of(row.verdict.outcome)]
+    colour = TONES[style_of_row(row)]
     face = colour if is_method(row.method) else "none"
     return {"marker": "o", "markersize": 6, "color": colour, "markerfacecolor": face, "linestyle": "none"}

@@ -11,9 +11,9 @@ from dataclasses import asdict
 from math import isfinite
 from typing import Any
 
-from ungan_dist.attack.evidence import FailedRow, Report
+from ungan_dist.attack.evidence import FailedRow, Report, Row
 from ungan_dist.attack.summary import count_verdicts
-from ungan_dist.report.conclusions import NOT_TESTED, list_caveats, list_seeds
+from ungan_dist.report.conclusions import list_caveats, list_not_tested, list_seeds
 from ungan_dist.report.power import get_delta, get_utility_margin, measure_power
 
 SCHEMA_VERSION = 2
@@ -48,10 +48,14 @@ def build_table(report: Report) -> dict[str, Any]:
         "verdicts": count_verdicts(report),
         "caveats": list_caveats(report),
         "shadow_quality": report.shadow_quality,
-        "rows": [*map(asdict, report.rows), *map(_build_failed_row, report.failed_rows)],
-        "not_tested": list(NOT_TESTED),
+        "rows": [*map(_build_row, report.rows), *map(_build_failed_row, report.failed_rows)],
+        "not_tested": list_not_tested(report),
         **({"failures": failures} if failures else {}),
     }
+
+
+def _build_row(row: Row) -> dict[str, Any]:
+    return {name: value for name, value in asdict(row).items() if name != "ulira" or value is not None}
 
 
 def _build_failed_row(row: FailedRow) -> dict[str, Any]:

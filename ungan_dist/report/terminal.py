@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import compress
 from typing import TYPE_CHECKING
 
-from ungan_dist.attack.evidence import Interval, Report
+from ungan_dist.attack.evidence import Interval, Report, Row, ULiRA
 from ungan_dist.attack.summary import format_outcome
 from ungan_dist.report.cells import (
     explain_omitted_columns,
@@ -17,7 +17,7 @@ from ungan_dist.report.cells import (
     format_rate,
     format_seconds,
     list_computed_rates,
-    style_of,
+    style_of_row,
 )
 from ungan_dist.report.conclusions import describe_power, has_reference, list_caveats, write_failure
 from ungan_dist.report.timings import average_seconds
@@ -37,6 +37,7 @@ STYLES = {
     "over-forgotten": "magenta",
     "inconclusive": "yellow",
     "utility-lost": "bold yellow",
+    "hidden-leak": "bold red",
     "no-power": "dim",
     "reference": "dim",
     "failed": "red",
@@ -99,6 +100,8 @@ def _draw(report: Report, width: int, without: Sequence[str]) -> Table:
     )
     drawn.add_column("Method", overflow="fold")
     headings = ["Retain %", "Forget %", "Test %", *(f"(a) TNR\n@ {format_rate(key)}" for key in fnr), "(b) AUC"]
+    with_ulira = any(row.ulira for row in report.rows)
+    headings += ["U-LiRA\nAUC"] if with_ulira else []
     headings += [*(f"(b) TPR\n@ {format_rate(key)}" for key in fpr), "Verdict, gap in AUC", "T_U s"]
     shown = [not any(word in heading for word in without) for heading in headings]
     for heading in compress(headings, shown):
@@ -106,7 +109,7 @@ def _draw(report: Report, width: int, without: Sequence[str]) -> Table:
     times = average_seconds(report)
     for row in report.rows:
         words = format_outcome(row).replace(": ", ":\n").replace(", ", ",\n").replace(" (", "\n(")
-        outcome = Text(words, STYLES[style_of(row.verdict.outcome)])
+        outcome = Text(words, STYLES[style_of_row(row)])
         if row.verdict.gap is not None:
             outcome.append(
                 f"\n{format_gap(row.verdict.gap)}\nδ ≥ {format_delta(row.verdict.smallest_delta)}", "not bold default"
@@ -115,6 +118,7 @@ def _draw(report: Report, width: int, without: Sequence[str]) -> Table:
             *(_two_lines(row.accuracy.get(name)) for name in ("retain", "forget", "test")),
             *(_two_lines(row.tnr_at_fnr.get(key)) for key in fnr),
             _two_lines(row.auc, digits=3, scale=1),
+            *([_two_lines(_ulira_auc(row), digits=3, scale=1)] if with_ulira else []),
             *(_two_lines(row.tpr_at_fpr.get(key)) for key in fpr),
             outcome,
             format_seconds(times.get(row.method)),
@@ -133,6 +137,10 @@ def _explain_rows(report: Report) -> list[str]:
         *(f"Caveat: {line}" for line in list_caveats(report)),
         *(f"{row.title}: {write_failure(row)}" for row in report.failed_rows),
     ]
+
+
+def _ulira_auc(row: Row) -> Interval | str | None:
+    return row.ulira.auc if isinstance(row.ulira, ULiRA) else row.ulira
 
 
 def _two_lines(value: Interval | str | None, digits: int = 1, scale: float = 100) -> str:

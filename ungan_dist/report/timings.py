@@ -21,6 +21,7 @@ def build_timings(report: Report) -> dict[str, Any]:
             method: {"per_seed": {str(seed): value for seed, value in per_seed.items()}, "mean": means[method]}
             for method, per_seed in collect_seconds(report).items()
         },
+        **({"unlearned_shadows": report.unlearned_seconds} if report.unlearned_seconds else {}),
     }
 
 

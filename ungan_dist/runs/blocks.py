@@ -105,7 +105,7 @@ class Blocks:
             model=config.model,
             train=config.train,
             queries=config.shadows.queries,
-            keep_models=config.execution.keep_shadow_models,
+            keep_models=config.execution.keep_shadow_models or bool(config.attack.unlearned_shadows),
             engine=str(resolved["engine"]),
             device=str(resolved["device"]),
             fused=fused_for_shadows(self._record),

@@ -13,14 +13,18 @@ from typing import Any
 
 from ungan_dist import store
 from ungan_dist.files import hash_bytes
+from ungan_dist.runs.shadows import ShadowUnit
 from ungan_dist.runs.targets import TargetUnit
 from ungan_dist.runs.units import Failed, Unit, is_done
+from ungan_dist.runs.unlearned_shadows import UnlearnedShadowUnit
 from ungan_dist.runs.versions import versions
 
 
 def failure_marker(unit: Unit) -> str:
     """Return the name of a unit's failure record, relative to the run folder."""
-    name = f"{unit.seed}-{unit.method}" if isinstance(unit, TargetUnit) else f"shadows-{unit.id[:16]}"
+    name = f"shadows-{unit.id[:16]}" if isinstance(unit, ShadowUnit) else f"{unit.seed}-{unit.method}"
+    if isinstance(unit, UnlearnedShadowUnit):
+        name += f"-shadows-{unit.shadows[0]}"
     return f"failures/{name}.json"
 
 
@@ -71,16 +75,19 @@ def sort_out_absent(folder: Path, units: Iterable[Unit]) -> tuple[list[Failed], 
     """Divide the units without a result into those that fail every time and those that a run would compute.
 
     Returns:
-        The recorded failures, and the other units without a result. A method whose original fails is in neither.
+        The recorded failures, and the other units without a result. Units that need one that fails are in neither.
     """
     absent = [unit for unit in units if not is_done(unit)]
     failures = [failure for unit in absent if (failure := read_failure(folder, unit)) is not None]
     failed = {failure.unit.id for failure in failures}
-    return failures, [
-        unit
-        for unit in absent
-        if unit.id not in failed and not (isinstance(unit, TargetUnit) and unit.original_id in failed)
-    ]
+    return failures, [unit for unit in absent if unit.id not in failed and failed.isdisjoint(_list_needed(unit))]
+
+
+def _list_needed(unit: Unit) -> list[str]:
+    """List the ids of the units without which a unit is not computed."""
+    if isinstance(unit, UnlearnedShadowUnit):
+        return [unit.target.original_id, unit.target.id, unit.shadow.id]
+    return [unit.original_id] if isinstance(unit, TargetUnit) else []
 
 
 def describe(failures: Sequence[Failed], folder: Path) -> str:
@@ -92,7 +99,8 @@ def describe(failures: Sequence[Failed], folder: Path) -> str:
 
 def _circumstances(unit: Unit) -> dict[str, Any]:
     """What may turn a failure into a success without a change of the unit's id."""
-    return {"versions": versions(), "code": None if unit.model.factory is None else _hash_code(unit.model.factory)}
+    factory = (unit.target if isinstance(unit, UnlearnedShadowUnit) else unit).model.factory
+    return {"versions": versions(), "code": None if factory is None else _hash_code(factory)}
 
 
 def _hash_code(factory: str) -> str:

@@ -230,11 +230,12 @@ def _package_fingerprint() -> str:
 def _result_files(plan: Plan) -> Iterator[str]:
     """Names of all committed files of a run, relative to its folder."""
     from ungan_dist.runs.units import root_of
+    from ungan_dist.runs.unlearned_shadows import find_kept_weights
 
     prepared = plan.originals[0].prepared
     data = prepared.beton.marker if prepared.loader == "ffcv" else prepared.marker
     markers = [(Path(prepared.output), data), (plan.report_folder, MEMBERSHIP_FILE)]
-    markers += [(root_of(unit), unit.marker) for unit in (*plan.targets, *plan.shadows)]
+    markers += [(root_of(unit), unit.marker) for unit in (*plan.units, *find_kept_weights(plan.unlearned_shadows))]
     for root, marker in markers:
         for name in (marker, *store.read_marker(root / marker)["files"]):
             yield os.path.relpath(root / name, plan.folder)

@@ -102,7 +102,7 @@ def _refuse_folders(plan: Plan) -> None:
     view = plan.folder / place_view(appended(plan.record.config))
     paths = [plan.folder / CONFIG_FILE, *(place / name for place in (plan.folder, view) for name in names)]
     paths += [Path(prepared.output) / name for name in (prepared.marker, prepared.images, prepared.labels)]
-    paths += [root_of(unit) / name for unit in (*plan.targets, *plan.shadows) for name in (unit.marker, *unit.files)]
+    paths += [root_of(unit) / name for unit in plan.units for name in (unit.marker, *unit.files)]
     for path in paths:
         if path.is_dir():
             raise ConfigError(f"{path} is a folder and must be a file: remove it and run again")

@@ -33,6 +33,7 @@ from ungan_dist.runs.status import RunState, record_failure, record_progress, wr
 from ungan_dist.runs.storage.mirror import Mirror
 from ungan_dist.runs.storage.remote import publish_status, push_results, withdraw_failure
 from ungan_dist.runs.units import Failed, RunUnits, Unit, Working, is_done
+from ungan_dist.runs.unlearned_shadows import find_missing_weights
 
 
 def audit(
@@ -82,7 +83,7 @@ def audit(
         record_failure(plan.report_folder),
     ):
         _drop_failures(plan, mirror, outdated_only=not config.execution.retry_failed)
-        if sort_out_absent(plan.folder, [*plan.targets, *plan.shadows])[1]:
+        if sort_out_absent(plan.folder, plan.units)[1]:
             on_progress = _start(plan, on_progress, mirror)
         with report_on_interrupt(plan):
             # train, shadow, unlearn
@@ -113,7 +114,7 @@ def _start(plan: Plan, on_progress: progress.ProgressCallback, mirror: Mirror | 
 
 def _drop_failures(plan: Plan, mirror: Mirror | None, *, outdated_only: bool) -> None:
     """Remove recorded failures whose units are to be tried again."""
-    for unit in (*plan.targets, *plan.shadows):
+    for unit in plan.units:
         if read_failure(plan.folder, unit) and (not outdated_only or is_outdated(plan.folder, unit)):
             if mirror is not None:
                 withdraw_failure(mirror, plan.folder, unit)
@@ -143,7 +144,31 @@ def _compute(
         ready = {unit.seed for unit in plan.originals if is_done(unit)}
         unlearning = [unit for unit in plan.unlearning if unit.seed in ready]
         failures += _run("unlearning", unlearning, run_units, on_progress, plan, mirror)
+        failures += _unlearn_shadows(plan, run_units, on_progress, mirror)
     return plan, failures
+
+
+def _unlearn_shadows(
+    plan: Plan, run_units: RunUnits, on_progress: progress.ProgressCallback, mirror: Mirror | None
+) -> list[Failed]:
+    """Unlearn the shadow models of every method that has a result, after training again those without weights."""
+    ready = {unit.id for unit in (*plan.unlearning, *plan.shadows) if is_done(unit)}
+    units = [unit for unit in plan.unlearned_shadows if {unit.target.id, unit.shadow.id} <= ready]
+    again = find_missing_weights(unit for unit in units if not is_done(unit))
+    failures: list[Failed] = []
+    if again:
+        num_models = sum(unit.num_models for unit in again)
+        on_progress(
+            progress.remark(
+                "shadow weights",
+                f"{num_models} shadow models were trained without keeping their weights and are trained again; their "
+                f"log-odds stay as they are",
+            )
+        )
+        failures += _run("shadow weights", again, run_units, on_progress, plan, mirror)
+    without = {unit.id for unit in find_missing_weights(unit for unit in units if not is_done(unit))}
+    units = [unit for unit in units if unit.shadow.id not in without]
+    return failures + (_run("unlearned shadows", units, run_units, on_progress, plan, mirror) if units else [])
 
 
 def _can_be_smaller(failure: Failed) -> bool:

@@ -33,6 +33,7 @@ from ungan_dist.runs.record import PixelFacts, RunRecord, folder_of
 from ungan_dist.runs.settled import find_engine, is_made, settle_unit_size
 from ungan_dist.runs.shadows import ShadowUnit
 from ungan_dist.runs.targets import TargetUnit, target_id
+from ungan_dist.runs.unlearned_shadows import UnlearnedShadowUnit, make_unlearned_shadows
 from ungan_dist.runs.views import narrow
 from ungan_dist.training.precision import check_precision
 from ungan_dist.training.probing import check_building, check_data_parallel, check_models
@@ -47,6 +48,8 @@ class Work:
     num_units: int
     sizes: dict[str, int]
     """Number of examples in each set of the first seed."""
+    num_unlearned_shadows: int = 0
+    """Unlearnings of shadow models among the models."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +69,8 @@ class Plan:
     unlearning: list[TargetUnit]
     """All other methods; each needs the original of its seed."""
     shadows: list[ShadowUnit]
+    unlearned_shadows: list[UnlearnedShadowUnit]
+    """Shadow models that unlearn too, if the config asks for it; each needs its shadow models and its method."""
     copies: ForgetCopies
     """Forget examples whose pixels stand in other sets too."""
     notes: list[str]
@@ -82,9 +87,14 @@ class Plan:
         return [*self.originals, *self.unlearning]
 
     @property
+    def units(self) -> list[TargetUnit | ShadowUnit | UnlearnedShadowUnit]:
+        """All units, in the order in which they are computed."""
+        return [*self.targets, *self.shadows, *self.unlearned_shadows]
+
+    @property
     def work(self) -> Work:
         """The amount of work and the sizes of the first seed's sets."""
-        draw, units = self.draws[0], [*self.targets, *self.shadows]
+        draw, units = self.draws[0], self.units
         sizes = {
             "retain": len(draw.retain),
             "forget": len(draw.forget),
@@ -92,7 +102,12 @@ class Plan:
             "unseen": len(self.split.unseen),
             "test": len(self.split.test),
         }
-        return Work(num_models=sum(unit.num_models for unit in units), num_units=len(units), sizes=sizes)
+        return Work(
+            num_models=sum(unit.num_models for unit in units),
+            num_units=len(units),
+            sizes=sizes,
+            num_unlearned_shadows=sum(unit.num_models for unit in self.unlearned_shadows),
+        )
 
 
 def reopen_plan(record: RunRecord, place: str = "", *, source: Source | None = None) -> Plan:
@@ -194,6 +209,7 @@ def make_plan(
     draws = [sets.draw if sets else draw_sets(config.split, seed) for seed in range(config.num_seeds)]
     membership = draw_membership(config.shadows.num_models, len(split.pool), config.shadows.seed)
     originals, unlearning = _targets(record, folder, prepared, split, draws, sets)
+    shadows = Blocks(record, prepared, split, membership, code=_code(config)).divide()
     return Plan(
         record=record,
         folder=folder,
@@ -204,7 +220,8 @@ def make_plan(
         warnings=(*settled, *([note] if note else []), *earlier_versions),
         originals=originals,
         unlearning=unlearning,
-        shadows=Blocks(record, prepared, split, membership, code=_code(config)).divide(),
+        shadows=shadows,
+        unlearned_shadows=make_unlearned_shadows(config, unlearning, shadows),
         copies=find_copies(source, split, draws),
         notes=[*source.notes, *(sets.notes if sets else []), *notes],
     )
@@ -231,7 +248,9 @@ def blocks_of(plan: Plan) -> Blocks:
 
 def split_blocks(plan: Plan, too_large: Collection[str]) -> Plan:
     """Divide the shadow models anew, with some units, given by id, split into pairs."""
-    return dataclasses.replace(plan, shadows=blocks_of(plan).divide(too_large=too_large))
+    shadows = blocks_of(plan).divide(too_large=too_large)
+    unlearned = make_unlearned_shadows(plan.record.config, plan.unlearning, shadows)
+    return dataclasses.replace(plan, shadows=shadows, unlearned_shadows=unlearned)
 
 
 def check_image_size(config: AuditConfig, source: Source) -> None:

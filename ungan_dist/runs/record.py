@@ -13,7 +13,7 @@ from typing import Any
 
 from ungan_dist import store
 from ungan_dist.config import identity as identities
-from ungan_dist.config.audit import AuditConfig
+from ungan_dist.config.audit import APPEND_ONLY_FIELDS, LATER_APPEND_ONLY_FIELDS, AuditConfig
 from ungan_dist.config.execution import ExecutionHalf
 from ungan_dist.errors import ConfigError
 from ungan_dist.urls import is_url
@@ -282,9 +282,9 @@ def read_run(folder: Path) -> RunRecord:
     plain = read_plain(folder)
     try:
         values = plain["identity"]
-        values["methods"] = plain["appended"]["methods"]
-        values["num_seeds"] = plain["appended"]["num_seeds"]
-        values["shadows"]["num_models"] = plain["appended"]["shadows.num_models"]
+        for name in (*APPEND_ONLY_FIELDS, *(set(LATER_APPEND_ONLY_FIELDS) & set(plain["appended"]))):
+            *part, leaf = name.split(".")
+            (values[part[0]] if part else values)[leaf] = plain["appended"][name]
         values["source"]["path"] = plain["source_path"]
         values["given"] = plain.get("given", {})
         config = _from_plain(AuditConfig, values)

@@ -36,6 +36,7 @@ from ungan_dist.runs.record import RunRecord, find_changes
 from ungan_dist.runs.shadows import ShadowUnit
 from ungan_dist.runs.targets import TargetUnit
 from ungan_dist.runs.units import Failed, Unit, is_done, read_facts
+from ungan_dist.runs.unlearned_attack import attack_unlearned
 from ungan_dist.runs.views import RECORDS_FILE, REPORT_FILE
 
 
@@ -54,7 +55,7 @@ def build_report(plan: Plan, failures: list[Failed], on_progress: progress.Progr
     config = plan.record.config
     present = [unit for unit in plan.shadows if is_done(unit)]
     targets = [unit for unit in plan.targets if is_done(unit)]
-    failed, waiting = sort_out_absent(plan.folder, [*plan.targets, *plan.shadows])
+    failed, waiting = sort_out_absent(plan.folder, plan.units)
     if sum(unit.num_models for unit in present) < MIN_SHADOWS or not any(unit.method == "original" for unit in targets):
         _refuse_hopeless(plan, failed, waiting)
         errors = "; ".join(f"{failure.unit.title}: {failure.error}" for failure in failures[:3])
@@ -64,6 +65,8 @@ def build_report(plan: Plan, failures: list[Failed], on_progress: progress.Progr
     fits = fit(log_odds, membership, attack)
     forget = np.unique(np.concatenate([unit.draw.forget for unit in targets]))
     outs = compute_moments(log_odds[:, forget].mean(2, dtype=np.float64), ~membership[:, forget])
+    shadows = [shadow for unit in present for shadow in unit.shadows[: unit.num_models]]
+    unlearned = attack_unlearned(plan, targets, shadows, log_odds)
     del log_odds
     stage = progress.Stage("scoring", len(targets), on_progress)
     evidence: list[Evidence] = []
@@ -85,7 +88,7 @@ def build_report(plan: Plan, failures: list[Failed], on_progress: progress.Progr
         "shadows": len(membership),
         "seeds": config.num_seeds,
     }
-    rows = score_rows(evidence, config.attack, num_test=len(plan.split.test))
+    rows = score_rows(evidence, attack, num_test=len(plan.split.test))
     diverged = Counter(one.unit.method for one in failed if one.kind == "diverged" and isinstance(one.unit, TargetUnit))
     return Report(
         title=plan.source.title,
@@ -97,10 +100,13 @@ def build_report(plan: Plan, failures: list[Failed], on_progress: progress.Progr
             "kernels": describe_kernels(plan.record),
             "variance": resolve_variance(config.attack.variance, len(membership)),
         },
-        versions=_versions_of([*targets, *present]),
+        versions=_versions_of([*targets, *present, *plan.unlearned_shadows]),
         sizes=sizes,
-        rows=judge_rows(
-            rows, attack, num_classes=plan.source.num_classes, sizes=sizes, evidence=evidence, diverged=diverged
+        rows=unlearned.add_to(
+            judge_rows(
+                rows, attack, num_classes=plan.source.num_classes, sizes=sizes, evidence=evidence, diverged=diverged
+            ),
+            attack.delta,
         ),
         evidence=evidence,
         shadow_quality={"LiRA AUC of the original, D against D^s": float(np.mean(aucs))},
@@ -117,6 +123,7 @@ def build_report(plan: Plan, failures: list[Failed], on_progress: progress.Progr
         records_file=str((plan.report_folder / RECORDS_FILE).relative_to(plan.folder.parent)),
         data_hash=plan.record.data_hash,
         num_classes=plan.source.num_classes,
+        unlearned_seconds=unlearned.seconds,
         folder=plan.report_folder,
     )
 
@@ -225,7 +232,7 @@ def _forget_files(plan: Plan) -> list[str]:
         f"{name}/checkpoints/*/*.pt",
         f"{name}/log_odds/*/*.npy",
         "shadows/*.npy",
-    ]
+    ] + (["shadows/*/*.safetensors", f"{name}/unlearned_shadows/*/*/*.npy"] if plan.unlearned_shadows else [])
 
 
 def write_report(plan: Plan, report: Report) -> None:

@@ -62,11 +62,13 @@ class ShadowUnit:
     """Also commit the models' weights. No part of the id."""
     num_surplus: int = 0
     """Models at the end that a larger run trained and this run does not use. No part of the id."""
+    weights_only: bool = False
+    """Train again for the weights alone, because the log-odds were committed without them. No part of the id."""
 
     @property
     def title(self) -> str:
         """Name for progress and for lists of missing units."""
-        return f"shadow models {self.shadows[0]}–{self.shadows[-1]}"
+        return f"{'weights of ' * self.weights_only}shadow models {self.shadows[0]}–{self.shadows[-1]}"
 
     @property
     def num_models(self) -> int:
@@ -76,7 +78,7 @@ class ShadowUnit:
     @property
     def marker(self) -> str:
         """Name of the marker, relative to the output folder, which all runs share."""
-        return f"shadows/{self.id}.json"
+        return f"shadows/{self.id}/weights.json" if self.weights_only else f"shadows/{self.id}.json"
 
     @property
     def log_odds_file(self) -> str:
@@ -85,7 +87,7 @@ class ShadowUnit:
     @property
     def files(self) -> list[str]:
         """Names of the files that every result has, relative to the output folder."""
-        return [self.log_odds_file]
+        return [self.weights_file(shadow) for shadow in self.shadows] if self.weights_only else [self.log_odds_file]
 
     def weights_file(self, shadow: int) -> str:
         return f"shadows/{self.id}/{shadow}.safetensors"

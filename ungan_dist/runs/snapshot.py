@@ -34,7 +34,7 @@ def from_plain(shown: dict[str, Any]) -> Report:
     """
     import numpy as np
 
-    from ungan_dist.attack.evidence import Evidence, Interval, Remedies, Report, Row, Verdict
+    from ungan_dist.attack.evidence import Evidence, Interval, Remedies, Report, Row, ULiRA, Verdict
 
     def cell(value: Any) -> Any:
         return Interval(**value) if isinstance(value, dict) else value
@@ -46,7 +46,11 @@ def from_plain(shown: dict[str, Any]) -> Report:
         verdict = Verdict(**{**values["verdict"], "gap": cell(values["verdict"]["gap"])})
         families = ("accuracy", "tnr_at_fnr", "tpr_at_fpr", "tpr_at_fpr_flipped", "loss")
         fields = {name: cells(values[name]) for name in families}
-        return Row(**{**values, **fields, "auc": cell(values["auc"]), "verdict": verdict})
+        ulira = values.get("ulira")
+        if isinstance(ulira, dict):
+            measured = {"auc": cell(ulira["auc"]), "tpr_at_fpr": cells(ulira["tpr_at_fpr"])}
+            ulira = ULiRA(**{**ulira, **measured})
+        return Row(**{**values, **fields, "auc": cell(values["auc"]), "verdict": verdict, "ulira": ulira})
 
     def evidence(method: str, seed: int, seconds: float) -> Evidence:
         none, table = np.zeros(0, dtype=np.int64), np.zeros((0, 0), dtype=np.float32)

@@ -142,13 +142,20 @@ class Target:
     """T_U."""
 
 
-def train_target(unit: TargetUnit, world: World = SINGLE_PROCESS, checkpoint: Checkpoint | None = None) -> Target:
+def train_target(
+    unit: TargetUnit,
+    world: World = SINGLE_PROCESS,
+    checkpoint: Checkpoint | None = None,
+    *,
+    load_original: Callable[[nn.Module], nn.Module] | None = None,
+) -> Target:
     """Train or unlearn one model, by all processes of a world.
 
     Args:
         unit: The unit to compute.
         world: The processes that share each batch; defaults to this process.
         checkpoint: Written after each epoch and continued from; defaults to none.
+        load_original: Loads the weights to unlearn from into a model; defaults to those of the run's original.
     """
     add_import_path(unit.code)
     data = open_examples(unit.prepared, unit.device if world.size == 1 else str(world.device), unit.fused)
@@ -163,7 +170,10 @@ def train_target(unit: TargetUnit, world: World = SINGLE_PROCESS, checkpoint: Ch
         model = _fresh(unit, data, "original", world)
         channels_last = is_channels_last(model, unit.model, unit.train.memory_format)
         data = dataclasses.replace(data, channels_last=channels_last)
-        original, curves = _original(unit, model, data, world, checkpoint, steps)
+        if load_original is None:
+            original, curves = _original(unit, model, data, world, checkpoint, steps)
+        else:
+            original, curves = load_original(model).requires_grad_(False), {}
         request = _request(unit, data, original, world, checkpoint, steps)
         unlearned, seconds = run_timed(request, unit.method_config)
         check_replicas(unlearned.model, world, unit.title)

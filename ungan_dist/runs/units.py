@@ -18,12 +18,13 @@ from ungan_dist.errors import Diverged, OtherGPU
 from ungan_dist.runs.operations import describe_gpu
 from ungan_dist.runs.shadows import Shadows, ShadowUnit, evaluate_shadows, train_shadows
 from ungan_dist.runs.targets import SETS, Target, TargetUnit, evaluate_target, train_target
+from ungan_dist.runs.unlearned_shadows import UnlearnedShadows, UnlearnedShadowUnit, unlearn_shadows
 from ungan_dist.runs.versions import describe_cpu, versions
 from ungan_dist.training.checkpoint import Checkpoint
 from ungan_dist.training.weights import weights_bytes
 from ungan_dist.training.world import SINGLE_PROCESS, World
 
-Unit = ShadowUnit | TargetUnit
+Unit = ShadowUnit | TargetUnit | UnlearnedShadowUnit
 
 FailureKind = Literal["failed", "diverged", "out_of_memory", "storage_full", "error"]
 """``failed`` and ``diverged`` repeat in every run; the others may not."""
@@ -99,7 +100,7 @@ def _are_facts(unit: Unit, facts: dict[str, Any]) -> bool:
     try:
         if not all(isinstance(version, str) for version in dict(facts.get("versions", {})).values()):
             return False
-        if isinstance(unit, ShadowUnit):
+        if not isinstance(unit, TargetUnit):
             return True
         accuracies = [facts["accuracy"][name] for name in SETS]
         curves = [value for curve in facts["curves"].values() for value in curve]
@@ -166,6 +167,8 @@ def _open_checkpoints(
         if isinstance(unit, ShadowUnit):
             models = (index + epoch / num_epochs) * len(unit.shadows) / len(unit.checkpoints)
             title = f"shadow model {unit.shadows[index]}" if len(unit.checkpoints) > 1 else unit.title
+        elif isinstance(unit, UnlearnedShadowUnit):
+            models = float(index)
         on_progress(models, f"{title}: epoch {epoch} of {num_epochs}")
 
     return [
@@ -188,16 +191,17 @@ def _limit_rate(on_progress: OnProgress) -> OnProgress:
     return limited
 
 
-def _train(unit: Unit, world: World, checkpoints: list[Checkpoint]) -> Shadows | Target:
-    _refuse_other_gpu(unit, world)
-    return (
-        train_shadows(unit, world, checkpoints)
-        if isinstance(unit, ShadowUnit)
-        else train_target(unit, world, *checkpoints)
-    )
+def _train(unit: Unit, world: World, checkpoints: list[Checkpoint]) -> Shadows | Target | UnlearnedShadows:
+    _refuse_other_gpu(unit.target if isinstance(unit, UnlearnedShadowUnit) else unit, world)
+    if isinstance(unit, UnlearnedShadowUnit):
+        assert world.size == 1, "shadow models unlearn in a single process"
+        return unlearn_shadows(unit, checkpoints)
+    if isinstance(unit, ShadowUnit):
+        return train_shadows(unit, world, checkpoints)
+    return train_target(unit, world, *checkpoints)
 
 
-def _refuse_other_gpu(unit: Unit, world: World) -> None:
+def _refuse_other_gpu(unit: ShadowUnit | TargetUnit, world: World) -> None:
     """Refuse a GPU of another kind than the unit's fused kernels were judged on."""
     if not unit.fused or unit.device != "cuda":
         return
@@ -209,20 +213,27 @@ def _refuse_other_gpu(unit: Unit, world: World) -> None:
         )
 
 
-def _commit(unit: Unit, trained: Shadows | Target, checkpoints: list[Checkpoint]) -> None:
+def _commit(unit: Unit, trained: Shadows | Target | UnlearnedShadows, checkpoints: list[Checkpoint]) -> None:
     """Evaluate the trained models, commit the result and remove its checkpoints."""
     if isinstance(unit, ShadowUnit):
         assert isinstance(trained, Shadows)
-        files = {unit.log_odds_file: store.array_bytes(evaluate_shadows(unit, trained))}
-        if unit.keep_models:
+        files: dict[str, bytes] = {}
+        if not unit.weights_only:
+            files[unit.log_odds_file] = store.array_bytes(evaluate_shadows(unit, trained))
+        if unit.keep_models or unit.weights_only:
             for shadow, model in zip(unit.shadows, trained.models, strict=True):
                 files[unit.weights_file(shadow)] = weights_bytes(model)
         # a purge identifies the result by the data's hash once no plan contains it
         facts: dict[str, Any] = {"shadows": list(unit.shadows), "data": unit.prepared.data_hash}
+    elif isinstance(unit, UnlearnedShadowUnit):
+        assert isinstance(trained, UnlearnedShadows)
+        files = {unit.log_odds_file: store.array_bytes(trained.log_odds)}
+        facts = {"shadows": list(unit.shadows), "unlearning_seconds": trained.seconds}
     else:
         assert isinstance(trained, Target)
         files, facts = evaluate_target(unit, trained)
-    found = versions() | {"precision": unit.train.precision, "memory format": unit.train.memory_format}
+    train = unit.target.train if isinstance(unit, UnlearnedShadowUnit) else unit.train
+    found = versions() | {"precision": train.precision, "memory format": train.memory_format}
     found["CPU"] = describe_cpu()
     store.commit(root_of(unit), unit.marker, id=unit.id, files=files, facts={**facts, "versions": found})
     for checkpoint in checkpoints:

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from ungan_dist import store
-from ungan_dist.config.identity import appended, content_hash
+from ungan_dist.config.audit import LATER_APPEND_ONLY_FIELDS
+from ungan_dist.config.identity import appended, content_hash, with_appended
 from ungan_dist.errors import ConfigError
 from ungan_dist.runs.record import CONFIG_FILE, RunRecord, read_plain, read_plain_of
 from ungan_dist.urls import is_url, join_url, split_run
 
 Extent = dict[str, Any]
-"""The append-only fields: ``methods``, ``num_seeds`` and ``shadows.num_models``."""
+"""The append-only fields: ``methods``, ``num_seeds``, ``shadows.num_models``, and for U-LiRA those of the attack."""
 
 VIEWS = "reports"
 """Folder of all views, in the run folder."""
@@ -32,6 +33,7 @@ RECORDS_FILE = "records.parquet"
 MEMBERSHIP_FILE = "membership.json"
 _NAME = re.compile(r"\d+-shadows-\d+-seeds?-[0-9a-f]{8}")
 _NUMBERS = ("num_seeds", "shadows.num_models")
+_NAMES, _LATER_NUMBERS = ("methods", "attack.unlearned_shadows"), ("attack.unlearned_seeds",)
 
 
 def contains(wider: Extent, narrower: Extent) -> bool:
@@ -42,7 +44,12 @@ def contains(wider: Extent, narrower: Extent) -> bool:
         >>> contains(small | {"num_seeds": 2}, small), contains(small, small | {"num_seeds": 2})
         (True, False)
     """
-    return set(wider["methods"]) >= set(narrower["methods"]) and all(wider[name] >= narrower[name] for name in _NUMBERS)
+    return all(
+        set(wider.get(name, ())) >= set(narrower.get(name, ()))
+        if name in _NAMES
+        else wider.get(name, 1) >= narrower.get(name, 1)
+        for name in (*_NAMES, *_NUMBERS, *_LATER_NUMBERS)
+    )
 
 
 def name_view(extent: Extent) -> str:
@@ -87,13 +94,7 @@ def read_own_extent(folder: Path, run_hash: str) -> Extent | None:
 
 def with_extent(record: RunRecord, extent: Extent) -> RunRecord:
     """Return the record of the same run with another extent."""
-    config = dataclasses.replace(
-        record.config,
-        methods=tuple(extent["methods"]),
-        num_seeds=extent["num_seeds"],
-        shadows=dataclasses.replace(record.config.shadows, num_models=extent["shadows.num_models"]),
-    )
-    return dataclasses.replace(record, config=config)
+    return dataclasses.replace(record, config=with_appended(record.config, extent))
 
 
 def list_views(folder: Path) -> list[str]:
@@ -131,9 +132,10 @@ def read_extent(folder: Path, place: str) -> Extent:
 
 
 def _check_types(extent: Extent, path: Path) -> None:
-    methods, numbers = extent["methods"], [extent[name] for name in _NUMBERS]
+    numbers = [extent[name] for name in _NUMBERS] + [extent[name] for name in _LATER_NUMBERS if name in extent]
     are_numbers = all(type(number) is int and number > 0 for number in numbers)
-    if set(extent) != {"methods", *_NUMBERS} or not isinstance(methods, list) or not are_numbers:
+    are_names = all(isinstance(extent.get(name, []), list) for name in _NAMES)
+    if set(extent) - set(LATER_APPEND_ONLY_FIELDS) != {"methods", *_NUMBERS} or not are_names or not are_numbers:
         raise store.CorruptResult(f"{path} is no request for a report")
 
 
@@ -158,8 +160,12 @@ def widen(record: RunRecord, folder: Path) -> RunRecord:
             other = appended(_apply_view(record, folder, place).config)
         except (store.CorruptResult, ConfigError):
             continue
-        extent["methods"] += [method for method in other["methods"] if method not in extent["methods"]]
+        for name in _NAMES:
+            if found := list(dict.fromkeys([*extent.get(name, ()), *other.get(name, ())])):
+                extent[name] = found
         extent |= {name: max(extent[name], other[name]) for name in _NUMBERS}
+        later = {name: max(extent.get(name, 1), other.get(name, 1)) for name in _LATER_NUMBERS}
+        extent |= {name: number for name, number in later.items() if number > 1}
     return with_extent(record, extent)
 
 
@@ -190,4 +196,6 @@ def describe_extent(extent: Extent) -> str:
     """
     counts = {"shadow model": extent["shadows.num_models"], "seed": extent["num_seeds"]}
     counts["method"] = len(extent["methods"])
-    return ", ".join(f"{count} {name}{'' if count == 1 else 's'}" for name, count in counts.items())
+    words = [f"{count} {name}{'' if count == 1 else 's'}" for name, count in counts.items()]
+    unlearned = len(extent.get("attack.unlearned_shadows", ()))
+    return ", ".join([*words, *([f"U-LiRA on {unlearned} of them"] if unlearned else [])])

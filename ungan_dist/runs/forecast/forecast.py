@@ -28,11 +28,14 @@ from ungan_dist.runs.plan import Plan, make_plan
 from ungan_dist.runs.rehearsal.process import RunOnce
 from ungan_dist.runs.shadows import ShadowUnit
 from ungan_dist.runs.targets import TargetUnit
-from ungan_dist.runs.units import Unit, missing
+from ungan_dist.runs.units import Unit, is_done, missing
+from ungan_dist.runs.unlearned_shadows import UnlearnedShadowUnit, find_missing_weights
 from ungan_dist.runs.views import find_place
 from ungan_dist.urls import is_url
 from ungan_dist.worker_process import WorkerDied
 
+UNLEARNED_SHADOWS = "unlearned shadows"
+"""Stage of U-LiRA."""
 PASSES_PER_EPOCH = 2
 """Cost of an unlearning epoch relative to a training epoch: most methods evaluate a second set or a second model."""
 
@@ -56,7 +59,7 @@ class Forecast:
     stages: dict[str, float]
     """Wall time of each stage in seconds; scoring and the report are not included."""
     unit_seconds: dict[str, float]
-    """Time for one ``shadow model`` and for one model of each method."""
+    """Time for one ``shadow model``, one model of each method, and one of ``unlearned shadows: METHOD``."""
     device_hours: float | None
     """Core-hours on a CPU, else GPU-hours; start-up is not included."""
     memory_bytes: int | None
@@ -66,6 +69,8 @@ class Forecast:
     disk_bytes: int | None
     """Bytes that the run will write."""
     free_disk_bytes: int
+    unlearned_seconds: float | None
+    """Time of one worker for U-LiRA: shadow models that unlearn, or are trained again for their weights."""
     more: dict[str, More]
     probe_seconds: float
     measured: str
@@ -127,8 +132,8 @@ def make_forecast(
     """
     start = time.perf_counter()
     outlook = make_outlook(plan)
-    first, second = find_todo(plan)
-    if not first and not second:
+    todo = find_todo(plan)
+    if not any(todo.values()):
         return make_idle_forecast(outlook, str(plan.record.resolved["device"]))
     probe = make_probe(plan, seconds)
     measured = _run(run_probe, probe)
@@ -138,16 +143,22 @@ def make_forecast(
         end = time.perf_counter()
         stages["start"] = end - (start if began is None else began) - measured.elapsed_seconds
         unit_seconds = _unit_seconds(plan, measured)
-        for name, units in (("original, shadows", first), ("unlearning", second)):
+        for name, units in todo.items():
             stages[name] = wall_seconds([_seconds(unit, unit_seconds) for unit in units], num_workers)
     hours = devices_per_worker / 3600
+    work = (
+        {name: sum(_seconds(unit, unit_seconds) for unit in units) for name, units in todo.items()}
+        if measured
+        else None
+    )
     return Forecast(
         outlook=outlook,
         device=str(plan.record.resolved["device"]),
         num_workers=num_workers,
         stages=stages,
         unit_seconds=unit_seconds,
-        device_hours=hours * sum(_seconds(unit, unit_seconds) for unit in (*first, *second)) if measured else None,
+        device_hours=None if work is None else hours * sum(work.values()),
+        unlearned_seconds=None if work is None else work.get(UNLEARNED_SHADOWS, 0.0),
         free_disk_bytes=_free_bytes(plan.folder),
         more=_more(outlook, unit_seconds, hours),
         probe_seconds=measured.elapsed_seconds if measured else seconds,
@@ -165,6 +176,7 @@ def make_idle_forecast(outlook: Outlook, device: str) -> Forecast:
         stages={},
         unit_seconds={},
         device_hours=0.0,
+        unlearned_seconds=0.0,
         memory_bytes=0,
         device_memory_bytes=0,
         disk_bytes=0,
@@ -175,13 +187,20 @@ def make_idle_forecast(outlook: Outlook, device: str) -> Forecast:
     )
 
 
-def find_todo(plan: Plan) -> tuple[list[Unit], list[Unit]]:
-    """Return the units of both stages that ``run`` would compute; units that fail every time are not among them."""
-    first, second = [*plan.originals, *plan.shadows], plan.unlearning
-    if plan.record.config.execution.retry_failed:
-        return missing(first), missing(second)
-    todo = {unit.id for unit in sort_out_absent(plan.folder, [*first, *second])[1]}
-    return [unit for unit in first if unit.id in todo], [unit for unit in second if unit.id in todo]
+def find_todo(plan: Plan) -> dict[str, list[Unit]]:
+    """Return the units of each stage that ``run`` would compute; units that fail every time are not among them."""
+    absent = missing(plan.units)
+    if not plan.record.config.execution.retry_failed:
+        absent = sort_out_absent(plan.folder, absent)[1]
+    todo = {unit.id for unit in absent}
+    stages: dict[str, list[Unit]] = {
+        "original, shadows": [unit for unit in (*plan.originals, *plan.shadows) if unit.id in todo],
+        "unlearning": [unit for unit in plan.unlearning if unit.id in todo],
+    }
+    if plan.unlearned_shadows:
+        unlearned = [unit for unit in plan.unlearned_shadows if unit.id in todo]
+        stages[UNLEARNED_SHADOWS] = [*find_missing_weights(unlearned), *unlearned]
+    return stages
 
 
 def _free_bytes(folder: Path) -> int:
@@ -261,13 +280,18 @@ def _unit_seconds(plan: Plan, measured: Measurement) -> dict[str, float]:
     seconds = {"shadow model": training + num_pool * query_seconds}
     querying = (num_pool + len(plan.split.unseen) + len(plan.split.test)) * query_seconds
     for unit in reversed(plan.targets):
-        seconds[unit.method] = num_examples_trained(unit) * measured.alone.train_seconds + querying
+        unlearning = num_examples_trained(unit) * measured.alone.train_seconds
+        seconds[unit.method] = unlearning + querying
+        if unit.method in plan.record.config.attack.unlearned_shadows:
+            seconds[f"{UNLEARNED_SHADOWS}: {unit.method}"] = unlearning + len(unit.draw.forget) * query_seconds
     return seconds
 
 
 def _seconds(unit: Unit, unit_seconds: dict[str, float]) -> float:
     if isinstance(unit, ShadowUnit):
         return unit.num_models * unit_seconds["shadow model"]
+    if isinstance(unit, UnlearnedShadowUnit):
+        return unit.num_models * unit_seconds[f"{UNLEARNED_SHADOWS}: {unit.method}"]
     return unit_seconds[unit.method]
 
 
@@ -275,7 +299,9 @@ def _more(outlook: Outlook, unit_seconds: dict[str, float], hours: float) -> dic
     if not unit_seconds:
         return {}
     design, shadow = outlook.design, unit_seconds["shadow model"]
-    seeds = design.num_seeds * (sum(unit_seconds.values()) - shadow)
+    seeds = design.num_seeds * sum(
+        seconds for name, seconds in unit_seconds.items() if name != "shadow model" and ":" not in name
+    )
     # a larger forget set is another run, which shares the shadow models
     return {
         name: More(power=power, device_hours=hours * (design.num_shadows * shadow if "shadow" in name else seeds))
@@ -300,8 +326,11 @@ def _sizes(plan: Plan, measured: Measurement | None) -> dict[str, int | None]:
     row = 4 * len(config.shadows.queries)
     num_rows = len(plan.split.pool) + len(plan.split.unseen)
     num_bytes += len(missing(plan.targets)) * (measured.alone.weights_bytes + row * num_rows)
-    kept = measured.alone.weights_bytes if config.execution.keep_shadow_models else 0
+    kept = measured.alone.weights_bytes if plan.shadows[0].keep_models else 0
     num_shadows = sum(unit.num_models for unit in missing(plan.shadows))
+    unlearned = [unit for unit in plan.unlearned_shadows if not is_done(unit)]
+    num_bytes += sum(unit.num_models * row * len(unit.target.draw.forget) for unit in unlearned)
+    num_bytes += sum(kept * unit.num_models for unit in find_missing_weights(unlearned))
     return {
         "memory_bytes": measured.memory_bytes + resident,
         "device_memory_bytes": measured.device_memory_bytes + on_device,

@@ -19,6 +19,7 @@ from ungan_dist.runs.plan import Plan, Work
 from ungan_dist.runs.record import RunRecord, read_run
 from ungan_dist.runs.shadows import ShadowUnit
 from ungan_dist.runs.units import Unit, missing
+from ungan_dist.runs.unlearned_shadows import UnlearnedShadowUnit
 from ungan_dist.runs.views import narrow, split_place
 
 
@@ -34,6 +35,9 @@ class Outlook:
     """Shadow models, originals and unlearned models in total."""
     num_models_done: int
     num_shadows_done: int
+    num_unlearned_shadows: int
+    """Unlearnings of shadow models for U-LiRA, among the models."""
+    num_unlearned_shadows_done: int
     num_units: int
     num_units_done: int
     delta: float
@@ -51,10 +55,12 @@ class Outlook:
 
 def make_outlook(plan: Plan) -> Outlook:
     """Count the finished and missing units of a plan, and compute its power."""
-    units: list[Unit] = [*plan.targets, *plan.shadows]
-    todo = missing(units)
-    models, shadows = (sum(unit.num_models for unit in todo if isinstance(unit, kind)) for kind in (Unit, ShadowUnit))
-    return _make_outlook(plan.record, plan.report_folder, plan.work, todo=(models, shadows, len(todo)))
+    todo = missing(plan.units)
+    models, shadows, unlearned = (
+        sum(unit.num_models for unit in todo if isinstance(unit, kind))
+        for kind in (Unit, ShadowUnit, UnlearnedShadowUnit)
+    )
+    return _make_outlook(plan.record, plan.report_folder, plan.work, todo=(models, shadows, unlearned, len(todo)))
 
 
 def read_outlook(finished: Finished) -> Outlook | None:
@@ -63,13 +69,13 @@ def read_outlook(finished: Finished) -> Outlook | None:
         work = Work(**finished.work or {})
         run, place = split_place(finished.folder)
         record = narrow(read_run(run), run, place)
-        return _make_outlook(record, finished.folder, work, todo=(0, 0, 0))
+        return _make_outlook(record, finished.folder, work, todo=(0, 0, 0, 0))
     except (KeyError, TypeError, ValueError):  # absent, or written by somebody else
         return None
 
 
-def _make_outlook(record: RunRecord, folder: Path, work: Work, *, todo: tuple[int, int, int]) -> Outlook:
-    """Make an outlook; ``todo`` counts the models, shadow models and units without a result."""
+def _make_outlook(record: RunRecord, folder: Path, work: Work, *, todo: tuple[int, int, int, int]) -> Outlook:
+    """Make an outlook; ``todo`` counts the models, shadow models, unlearned ones and units without a result."""
     config = record.config
     num_forget, num_non_members = work.sizes["forget"], work.sizes["non-members"]
     spread, spread_from = _spread(split_place(folder)[0], num_forget, num_non_members)
@@ -86,8 +92,10 @@ def _make_outlook(record: RunRecord, folder: Path, work: Work, *, todo: tuple[in
         num_models=work.num_models,
         num_models_done=work.num_models - todo[0],
         num_shadows_done=config.shadows.num_models - todo[1],
+        num_unlearned_shadows=work.num_unlearned_shadows,
+        num_unlearned_shadows_done=work.num_unlearned_shadows - todo[2],
         num_units=work.num_units,
-        num_units_done=work.num_units - todo[2],
+        num_units_done=work.num_units - todo[3],
         delta=config.attack.delta,
         design=design,
         power=estimate_power(design, config.attack.delta),

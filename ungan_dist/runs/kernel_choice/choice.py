@@ -82,7 +82,7 @@ def _keep(plan: Plan, known: dict[str, Any] | None) -> Plan:
         return plan
     plan = _replan(plan, known)
     changed = [name for name in fused if known["choices"][name]["blocks"] != table_hash(name)]
-    if changed and missing([*plan.targets, *plan.shadows]):
+    if changed and missing(plan.units):
         raise ConfigError(
             f"the block sizes of {', '.join(changed)} have changed since the run in {plan.folder} was planned: finish "
             f"it with the version that planned it, or choose another --execution.run-name"

@@ -46,7 +46,7 @@ def needs_rehearsal(plan: Plan) -> bool:
     """Return whether a plan has a user's model or weights, and results are missing."""
     config = plan.record.config
     brought = (config.model.factory, config.given.original, config.given.unlearned)
-    return any(brought) and bool(sort_out_absent(plan.folder, [*plan.targets, *plan.shadows])[1])
+    return any(brought) and bool(sort_out_absent(plan.folder, plan.units)[1])
 
 
 def rehearse(

@@ -36,6 +36,7 @@ from ungan_dist.runs.units import (
     no_progress,
     root_of,
 )
+from ungan_dist.runs.unlearned_shadows import UnlearnedShadowUnit, find_kept_weights, find_missing_weights
 from ungan_dist.runs.views import MEMBERSHIP_FILE, REPORT_FILE, REQUEST_FILE, VIEWS, list_views, widen
 from ungan_dist.urls import split_run
 
@@ -149,7 +150,6 @@ def fetch(mirror: Mirror, plan: Plan) -> tuple[Plan, Found]:
     Returns:
         The plan, with shadow models in the blocks that the storage has, and what was found.
     """
-    wanted: dict[str, Unit] = {unit.id: unit for unit in (*plan.targets, *blocks_of(plan).candidates())}
     name = plan.folder.name
     sizes = {"": {f"shadows/{file}": size for file, size in mirror.sizes("shadows").items()}, name: mirror.sizes(name)}
 
@@ -158,11 +158,19 @@ def fetch(mirror: Mirror, plan: Plan) -> tuple[Plan, Found]:
         there = marker in sizes[place]
         return unit, mirror.pull(place, marker, id=unit.id, sizes=sizes[place]) if there else "absent"
 
-    with ThreadPoolExecutor(NUM_REQUESTS) as pool:
-        states = list(pool.map(pull, wanted.values()))
-    for unit in wanted.values():
-        if (marker := failure_marker(unit)) in sizes[name]:
-            mirror.pull(name, marker, id=unit.id, sizes=sizes[name])
+    def pull_all(wanted: Sequence[Unit]) -> list[tuple[Unit, str]]:
+        with ThreadPoolExecutor(NUM_REQUESTS) as pool:
+            states = list(pool.map(pull, wanted))
+        for unit in wanted:
+            if (marker := failure_marker(unit)) in sizes[name]:
+                mirror.pull(name, marker, id=unit.id, sizes=sizes[name])
+        return states
+
+    wanted: dict[str, Unit] = {unit.id: unit for unit in (*plan.targets, *blocks_of(plan).candidates())}
+    states = pull_all([*wanted.values()])
+    plan = split_blocks(plan, ())
+    pull_all(find_missing_weights(plan.unlearned_shadows))
+    states += pull_all(plan.unlearned_shadows)
     damaged = [
         f"{unit.title}: {mirror.url}, {'/'.join(filter(None, place_of(unit)))} or one of its files is damaged"
         for unit, state in states
@@ -173,7 +181,7 @@ def fetch(mirror: Mirror, plan: Plan) -> tuple[Plan, Found]:
         damaged=damaged,
         damaged_markers=[place_of(unit) for unit, state in states if state == "damaged"],
     )
-    return split_blocks(plan, ()), found
+    return plan, found
 
 
 def _push_all(mirror: Mirror, plan: Plan, there: Collection[str]) -> None:
@@ -182,8 +190,11 @@ def _push_all(mirror: Mirror, plan: Plan, there: Collection[str]) -> None:
     mirror.push_file(f"{here}/{REQUEST_FILE}")
     mirror.push(here, MEMBERSHIP_FILE)
     mirror.push("", data_of(plan.originals[0].prepared)[0])
-    for unit in (*plan.targets, *plan.shadows):
+    for unit in plan.units:
         if unit.id not in there and is_done(unit):
+            mirror.push(*place_of(unit))
+    for unit in find_kept_weights(plan.unlearned_shadows):
+        if is_done(unit):
             mirror.push(*place_of(unit))
 
 
@@ -255,6 +266,10 @@ class ExecuteThere:
                 _require(mirror, "", *data_of(here.prepared))
                 if isinstance(here, TargetUnit) and here.method != "original":
                     _require(mirror, place, target_marker(here.seed, "original"), here.original_id)
+                if isinstance(here, UnlearnedShadowUnit):
+                    _require(mirror, "", here.shadow.marker, here.shadow.id)
+                    for weights in find_missing_weights([here]):
+                        _require(mirror, "", weights.marker, weights.id)
                 outcome = self.execute(here, on_progress)
                 if outcome.kind == "storage_full":
                     # only this machine's folder is full: another worker may have room
@@ -286,6 +301,8 @@ def _connect(url: str, cache: str | None) -> Mirror:
 
 def _move(unit: Unit, output: Path) -> Unit:
     """Move a unit to another output folder, which is no part of its id."""
+    if isinstance(unit, UnlearnedShadowUnit):
+        return unit.move(output)
     prepared = dataclasses.replace(unit.prepared, output=str(output))
     if isinstance(unit, ShadowUnit):
         return dataclasses.replace(unit, prepared=prepared)

@@ -88,7 +88,8 @@ def _find_corrupt(record: RunRecord, folder: Path, report: Path, *, complete: bo
         if not os.path.isfile(path) or path.stat().st_size != size:
             corrupt[path] = "is missing or has another size"
     own = [report / MEMBERSHIP_FILE, report / REPORT_FILE]
-    results = [*sorted(folder.glob("results/*/*.json")), *sorted(folder.glob("failures/*.json"))]
+    kinds = ("results/*/*.json", "failures/*.json", "unlearned_shadows/*/*/*.json")
+    results = [marker for kind in kinds for marker in sorted(folder.glob(kind))]
     shared = [output / name for name in sizes if name.startswith("shadows/") and name.endswith(".json")]
     manifest = output / "data" / record.data_hash[:16] / "manifest.json"
     shared += sorted(manifest.parent.glob("*.json"))

@@ -22,10 +22,9 @@ from ungan_dist.runs.plan import Plan, blocks_of, reopen_plan
 from ungan_dist.runs.progress import silent
 from ungan_dist.runs.record import PURGED_FILE, PURGING_FILE, RunRecord, describe_cut_purge, find_changes
 from ungan_dist.runs.reporting import build_report
-from ungan_dist.runs.shadows import ShadowUnit
 from ungan_dist.runs.status import STATUS_FILE, RunState, read_status
-from ungan_dist.runs.targets import TargetUnit
 from ungan_dist.runs.units import Unit, is_done, root_of
+from ungan_dist.runs.unlearned_shadows import find_kept_weights
 from ungan_dist.runs.upkeep.recompute import Recomputation
 from ungan_dist.runs.views import MEMBERSHIP_FILE, REPORT_FILE, list_views
 
@@ -71,11 +70,11 @@ def verify(
     for report in plans:
         corrupt += [*_check_membership(report), *_check_records(report.report_folder)]
     plan = _join(own, plans)
-    failures, waiting = sort_out_absent(plan.folder, [*plan.targets, *plan.shadows])
+    failures, waiting = sort_out_absent(plan.folder, plan.units)
     failed = [f"{failure.unit.title}: {failure.error}" for failure in failures]
     waiting_ids = {unit.id for unit in waiting}
     missing: list[str] = []
-    for unit in (*plan.targets, *plan.shadows):
+    for unit in (*plan.units, *find_kept_weights(plan.unlearned_shadows)):
         if _is_altered(folder, failure_marker(unit), id=unit.id):
             corrupt.append(f"{unit.title}: {folder / failure_marker(unit)} or its traceback was altered")
         if not os.path.lexists(root_of(unit) / unit.marker):
@@ -122,7 +121,7 @@ def _join(own: Plan, plans: list[Plan]) -> Plan:
     def join(name: str) -> list[Unit]:
         return list({unit.id: unit for plan in plans for unit in getattr(plan, name)}.values())
 
-    return replace(base, **{name: join(name) for name in ("originals", "unlearning", "shadows")})
+    return replace(base, **{name: join(name) for name in ("originals", "unlearning", "shadows", "unlearned_shadows")})
 
 
 def _check_identity(record: RunRecord, plan: Plan) -> Iterator[str]:
@@ -151,7 +150,7 @@ def _check_records(folder: Path) -> Iterator[str]:
             yield f"{error}; `ungan-dist report {folder}` writes it again"
 
 
-def _check_checkpoints(unit: TargetUnit | ShadowUnit) -> Iterator[str]:
+def _check_checkpoints(unit: Unit) -> Iterator[str]:
     for name in unit.checkpoints:
         if _is_altered(root_of(unit), f"{name}.json", id=unit.id):
             yield f"{unit.title}: the checkpoint {root_of(unit) / name}.json was altered; the next `run` ignores it"
