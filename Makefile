@@ -14,7 +14,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help setup demo test test-all test-rest test-processes test-ray chaos check docs kernels mutants lock clean
 
 help:  ## list the targets (the default)
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY)  ## create .venv with every package at its locked version
 
@@ -56,6 +56,16 @@ kernels: $(READY)  ## compile the kernels without a GPU, and run their tests in 
 
 mutants: $(READY)  ## break each fused kernel in three ways: a test must fail each time, about ten minutes
 	.venv/bin/python tests/unit/kernels/run_mutants.py
+
+OLDEST := .venv/oldest
+# Their interpreter fails with NumPy 2.4, and with older ones it warns.
+check-old-triton: $(READY)  ## compile and test the kernels with the oldest torch and Triton, in a virtual environment of their own: about six minutes
+	$(UV) venv -q --allow-existing --python .venv/bin/python $(OLDEST)
+	$(UV) pip install -q --python $(OLDEST)/bin/python torch==2.11.0 triton==3.6.0 'numpy<2.4' beartype filelock hypothesis \
+	  jaxtyping matplotlib pillow pooch pyarrow pytest pytest-timeout pyyaml rich safetensors scikit-learn scipy typeguard tyro
+	PYTHONPATH=. $(OLDEST)/bin/python -m ungan_dist.kernels.compile_check
+	PYTHONPATH=. $(OLDEST)/bin/python -m pytest -q -m "not (process or ray or bench or chaos)" \
+	  -W "ignore:Conversion of an array with ndim:DeprecationWarning" tests/unit/kernels
 
 lock: $(UV)  ## update the lock files from pyproject.toml, keeping the pins that still fit
 	$(COMPILE) --extra dev pyproject.toml -o requirements.lock

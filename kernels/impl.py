@@ -93,6 +93,17 @@ def _obstacle(operation: str, device_type: str) -> str | None:
         import triton
     except ImportError:
         return "Triton is not installed"
-    if device_type != "cuda" and not triton.knobs.runtime.interpret:  # pyright: ignore[reportAttributeAccessIssue]
-        return f"its tensors are on {device_type!r}, not on a CUDA GPU"
+    if not triton.knobs.runtime.interpret:  # pyright: ignore[reportAttributeAccessIssue]
+        return None if device_type == "cuda" else f"its tensors are on {device_type!r}, not on a CUDA GPU"
+    import numpy as np
+
+    if _numbers(triton.__version__) < (3, 7) and _numbers(np.__version__) >= (2, 4):
+        return (
+            f"the interpreter of Triton {triton.__version__} fails with NumPy {np.__version__}: install Triton 3.7 or "
+            "newer, or NumPy below 2.4"
+        )
     return None
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".")[:2])

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from fused_budget import critic_inputs
@@ -17,6 +18,7 @@ from ungan_dist.kernels import (
     critic_sgd_step,
     energy_distance,
     energy_distance_1d,
+    find_obstacle,
     gather_augmented,
     generator_loss,
     gradient_penalty,
@@ -60,6 +62,21 @@ def operations(device):
         ),
         "log_odds": (lambda: log_odds(torch.stack(batches), labels, impl="fused"), []),
     }
+
+
+def test_an_interpreter_that_fails_is_an_obstacle(monkeypatch):
+    triton = pytest.importorskip("triton")
+    logits, labels = torch.zeros(1, 2, 3), torch.zeros(2, dtype=torch.int64)
+    if not triton.knobs.runtime.interpret:
+        pytest.skip("the interpreter is off")
+    monkeypatch.setattr(triton, "__version__", "3.6.0")
+    monkeypatch.setattr(np, "__version__", "2.3.5")
+    assert find_obstacle("log_odds", "cpu") is None
+    monkeypatch.setattr(np, "__version__", "2.4.0")
+    with pytest.raises(
+        ValueError, match=r"fails with NumPy 2\.4\.0: install Triton 3\.7 or newer, or NumPy below 2\.4"
+    ):
+        log_odds(logits, labels, impl="fused")
 
 
 ONCE = {"check_undefined_grad": False, "check_batched_grad": False, "nondet_tol": 0.0}
