@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn import functional
 
 
 def energy_distance_1d(
@@ -29,8 +28,8 @@ def _sum_pairs(
     """Return Σ |vᵢ − vⱼ| over the unordered pairs of each group, and the group's number of values."""
     order = values.detach().argsort(stable=True)
     order = order[groups[order].argsort(stable=True)]
-    # one-hot products, because scattered additions have no fixed order on a GPU
-    membership = functional.one_hot(groups[order], num_groups).to(values.dtype)
+    # one-hot products, because scattered additions have no fixed order on a GPU; torch's one_hot reads on the host
+    membership = (groups[order][:, None] == torch.arange(num_groups, device=groups.device)).to(values.dtype)
     counts = membership.sum(0)
     starts = counts.cumsum(0) - counts
     rank = torch.arange(len(values), device=values.device, dtype=values.dtype) - membership @ starts

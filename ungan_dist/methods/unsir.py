@@ -66,6 +66,10 @@ def unsir(request: Request, config: UNSIRConfig) -> Unlearned:
     return Unlearned(model=model.eval(), curves=curves)
 
 
+BETAS, EPSILON = (0.9, 0.999), 1e-8
+"""Adam's defaults."""
+
+
 class _State:
     """State of the impair phase."""
 
@@ -100,16 +104,21 @@ def learn_noise(
     steps: int,
     learning_rate: float,
 ) -> Float[Tensor, "batch channels height width"]:
-    """Optimise noise with Adam; the model takes no gradient.
+    """Optimise noise with Adam, as ``torch.optim.Adam`` does by default; the model takes no gradient.
+
+    Torch's own reads the number of its step on the host, so that a captured step could not contain it.
 
     Each process learns its own rows. Its loss is its part of the global mean, and no gradient is summed.
     """
     noise = noise.clone().requires_grad_()
-    # not fused: the gradient of an input may have other strides
-    optimizer = torch.optim.Adam([noise], lr=learning_rate, foreach=True)
-    for _ in range(steps):
-        (noise.grad,) = torch.autograd.grad(noise_loss(noise), noise)
-        optimizer.step()
+    mean, square = torch.zeros_like(noise), torch.zeros_like(noise)
+    for step in range(1, steps + 1):
+        (gradient,) = torch.autograd.grad(noise_loss(noise), noise)
+        with torch.no_grad():
+            mean.lerp_(gradient, 1 - BETAS[0])
+            square.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
+            scale = square.sqrt().div_((1 - BETAS[1] ** step) ** 0.5).add_(EPSILON)
+            noise.addcdiv_(mean, scale, value=-(learning_rate / (1 - BETAS[0] ** step)))
     return noise.detach()
 
 
@@ -119,14 +128,9 @@ def _impair_by_batch(state: _State, epoch: int) -> float:
     data, world = request.data, request.world
     over_retain = state.config.impair_pass == "retain"
     passed = request.retain if over_retain else request.forget
-    losses: list[Tensor] = []
-    drawn = draw_pass(data, passed, seed=state.seed, epoch=epoch, augment=request.train.augment)
-    passed_batches = (drawn[batch] for batch in split_pass(len(drawn), request.train.batch_size))
-    for pair in zip(passed_batches, _other_batches(state, epoch), strict=False):
-        retain, forget = pair if over_retain else reversed(pair)
-        forget = forget[: len(retain)]
+
+    def step(retain: Rows, forget: Rows, noise: Tensor) -> Float[Tensor, ""]:
         rows = _GlobalBatch(world, len(forget))
-        noise = world.share(_draw_gaussian(len(forget), request, state.generator))
         if state.config.variant == "sample":
             noise_labels = world.share(data.labels[forget.indices])
             noise_loss = _against_labels(model, noise_labels, rows)
@@ -142,7 +146,21 @@ def _impair_by_batch(state: _State, epoch: int) -> float:
             retain_rows.evaluate(model, state.load_images(retain_share)), data.labels[retain_share.indices]
         )
         share, num_rows = len(noise) + len(retain_share), len(forget) + len(retain)
-        losses.append(take_step(loss, state.optimizer, model, share=share, num_rows=num_rows, world=world))
+        return take_step(loss, state.optimizer, model, share=share, num_rows=num_rows, world=world)
+
+    losses: list[Tensor] = []
+    drawn = draw_pass(data, passed, seed=state.seed, epoch=epoch, augment=request.train.augment)
+    passed_batches = (drawn[batch] for batch in split_pass(len(drawn), request.train.batch_size))
+    request.prepare(state.optimizer)
+    for pair in zip(passed_batches, _other_batches(state, epoch), strict=False):
+        retain, forget = pair if over_retain else reversed(pair)
+        forget = forget[: len(retain)]
+        noise = world.share(_draw_gaussian(len(forget), request, state.generator))
+        # one example takes another way through batch norm, which depends on the model
+        is_one = 1 in (len(retain), len(forget))
+        losses.append(
+            step(retain, forget, noise) if is_one else request.take_step("impair", step, retain, forget, noise)
+        )
     return float(world.sum(torch.stack(losses).mean()))
 
 

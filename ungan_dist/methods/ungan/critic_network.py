@@ -39,9 +39,18 @@ def build_critic_input(
 ) -> Float[Tensor, "batch features"]:
     """Return z: the model's outputs, as logits or probabilities, beside one-hot labels."""
     outputs = logits.softmax(1) if form == "softmax" else logits
-    # torch's one_hot reads the labels on the host
-    one_hot = labels[:, None] == torch.arange(logits.shape[1], device=labels.device)
-    return torch.cat([outputs, one_hot.to(logits.dtype)], dim=1)
+    return torch.cat([outputs, one_hot(labels, logits.shape[1], logits.dtype)], dim=1)
+
+
+def one_hot(labels: Int[Tensor, " batch"], num_classes: int, dtype: torch.dtype) -> Float[Tensor, "batch classes"]:
+    """Return one-hot labels; torch's own function reads the labels on the host.
+
+    Examples:
+        >>> one_hot(torch.tensor([1, 0]), 2, torch.float32)
+        tensor([[0., 1.],
+                [1., 0.]])
+    """
+    return (labels[:, None] == torch.arange(num_classes, device=labels.device)).to(dtype)
 
 
 def critic_options(config: UnGANConfig) -> CriticOptions:

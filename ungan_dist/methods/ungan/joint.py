@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -12,11 +13,11 @@ from torch.nn import functional
 
 from ungan_dist.config.methods import UnGANJointConfig
 from ungan_dist.data.examples import gather, gather_rows
-from ungan_dist.data.rows import ImageTransform, upload
+from ungan_dist.data.rows import ImageTransform, Rows, upload
 from ungan_dist.data.seeds import derive_seed
 from ungan_dist.kernels import CriticOptions, critic_loss, energy_distance_1d, generator_loss, log_odds
 from ungan_dist.methods.request import Request, Unlearned
-from ungan_dist.methods.ungan.critic_network import init_critic
+from ungan_dist.methods.ungan.critic_network import init_critic, one_hot
 from ungan_dist.methods.ungan.views import MakeViews, as_it_is, assign_quantiles, make_views
 from ungan_dist.training.batch_norm import forward
 from ungan_dist.training.batch_stream import BatchStream
@@ -95,8 +96,13 @@ class _JointStep:
     def take(self, number: int, num_steps: int) -> Float[Tensor, " losses"]:
         """Take one step of all, and return this process's parts of distance, pairing and fine-tuning loss."""
         self._optimizer.param_groups[0]["lr"] = cosine_annealing(self._learning_rate, number, num_steps)
+        self._request.prepare(self._optimizer, *([] if self._critic is None else [self._critic.optimizer]))
+        batches = [next(self._streams[name]) for name in ("retain", "forget")]
+        draws = [] if self._critic is None else self._critic.draw(self._num_forget)
+        return self._request.take_step((self, "joint"), self._step, *batches, *draws)
+
+    def _step(self, retain: Rows, forget: Rows, *draws: Tensor) -> Float[Tensor, " losses"]:
         request, config, world = self._request, self._config, self._request.world
-        retain, forget = (next(self._streams[name]) for name in ("retain", "forget"))
         num_rows = len(retain) + len(forget)
         indices = forget.indices  # of all rows: a distance needs every one
         labels = request.data.labels[indices]
@@ -116,7 +122,7 @@ class _JointStep:
         keep = world.partial_loss(fine_tuning, len(retain), self.batch_size, logits)
         everyone = world.gather(forget_logits, self._num_forget)
         odds = log_odds(everyone[None], labels, impl="reference")[0]
-        apart = self._distance(odds, labels) / world.size if config.beta else torch.zeros_like(keep)
+        apart = self._distance(odds, labels, draws) / world.size if config.beta else torch.zeros_like(keep)
         targets = self._targets
         pairing = torch.zeros_like(keep) if targets is None else (odds - targets[indices]).abs().mean() / world.size
         loss = keep + config.beta * apart + config.pairing * pairing
@@ -125,16 +131,18 @@ class _JointStep:
         )
         return torch.stack([apart.detach(), pairing.detach(), keep.detach()])
 
-    def _distance(self, forget: Float[Tensor, " forget"], labels: Int[Tensor, " forget"]) -> Float[Tensor, ""]:
+    def _distance(
+        self, forget: Float[Tensor, " forget"], labels: Int[Tensor, " forget"], draws: Sequence[Tensor]
+    ) -> Float[Tensor, ""]:
         if self._critic is not None:
-            return self._critic.distance(forget, labels)
+            return self._critic.distance(forget, labels, draws)
         unseen, labels_of_unseen = self._unseen
         impl = self._request.data.implementation("energy_distance_1d")
         distance = functools.partial(energy_distance_1d, impl=impl)
         if self._config.within == "all":
             return distance(forget, unseen)[0]
         num_classes = self._request.data.num_classes
-        shares = functional.one_hot(labels, num_classes).to(forget.dtype).mean(0)
+        shares = one_hot(labels, num_classes, forget.dtype).mean(0)
         distances = distance(forget, unseen, labels, labels_of_unseen, num_groups=num_classes)
         # a class without unseen examples is compared with the unseen examples of all classes
         total = (shares * distances).sum()
@@ -197,55 +205,55 @@ class _Critic:
             dtype=table.dtype,
             device=table.device,
         )
-        self._optimizer = make_optimizer(torch.optim.Adam, self._weights, lr=config.critic_learning_rate)
+        self.optimizer = make_optimizer(torch.optim.Adam, self._weights, lr=config.critic_learning_rate)
         self._generator = torch.Generator().manual_seed(derive_seed("ungan joint critic draws", request.seed))
         self._num_steps = torch.zeros((), dtype=torch.int64)
 
     @property
     def state(self) -> dict[str, object]:
         weights: dict[str, object] = {f"critic {place}": weight for place, weight in enumerate(self._weights)}
-        return weights | {"of_critic": self._optimizer, "draws": self._generator, "critic_steps": self._num_steps}
+        return weights | {"of_critic": self.optimizer, "draws": self._generator, "critic_steps": self._num_steps}
 
-    def distance(self, forget: Float[Tensor, " forget"], labels: Int[Tensor, " forget"]) -> Float[Tensor, ""]:
-        """Train the critic on these outputs, then return the generator's loss under it."""
-        z_forget = self._input(forget, labels)
+    def draw(self, number: int) -> list[Tensor]:
+        """Draw what the next call of ``distance`` needs for a number of forget examples, and upload it.
+
+        Returns:
+            ε, unseen rows and a permutation for each step of the critic, then rows and a permutation for its loss.
+        """
         steps = self._config.critic_steps if int(self._num_steps) else self._config.critic_pretraining
         self._num_steps += 1
+        dtype = self._z_unseen.dtype
+        drawn: list[Tensor] = []
         for _ in range(steps):
-            self._train(z_forget.detach())
+            drawn.append(torch.rand((number, 1), generator=self._generator, dtype=torch.float64).to(dtype))
+            drawn += self._draw_pairs(number)
+        drawn += self._draw_pairs(number)
+        return [upload(one.numpy(), self._z_unseen.device) for one in drawn]
+
+    def distance(
+        self, forget: Float[Tensor, " forget"], labels: Int[Tensor, " forget"], draws: Sequence[Tensor]
+    ) -> Float[Tensor, ""]:
+        """Train the critic on these outputs, then return the generator's loss under it."""
+        z_forget = self._input(forget, labels)
+        *of_steps, rows, permutation = draws
+        for epsilon, *pairs in zip(of_steps[::3], of_steps[1::3], of_steps[2::3], strict=True):
+            self._train(z_forget.detach(), epsilon, *pairs)
         frozen = [weight.detach() for weight in self._weights]
-        return generator_loss(
-            frozen,
-            self._draw_unseen(len(z_forget)),
-            z_forget,
-            z_forget[self._permute(len(z_forget))],
-            self._options,
-            impl="reference",
-        )
+        unseen = self._z_unseen[rows]
+        return generator_loss(frozen, unseen, z_forget, z_forget[permutation], self._options, impl="reference")
 
-    def _train(self, z_forget: Float[Tensor, "forget features"]) -> None:
-        drawn = torch.rand((len(z_forget), 1), generator=self._generator, dtype=torch.float64)
-        epsilon = upload(drawn.to(z_forget.dtype).numpy(), z_forget.device)
-        loss = critic_loss(
-            self._weights,
-            self._draw_unseen(len(z_forget)),
-            z_forget,
-            z_forget[self._permute(len(z_forget))],
-            epsilon,
-            self._options,
-            impl="reference",
-        )
-        self._optimizer.zero_grad()
+    def _train(self, z_forget: Float[Tensor, "forget z"], epsilon: Tensor, rows: Tensor, permutation: Tensor) -> None:
+        unseen, other = self._z_unseen[rows], z_forget[permutation]
+        loss = critic_loss(self._weights, unseen, z_forget, other, epsilon, self._options, impl="reference")
+        self.optimizer.zero_grad()
         loss.backward()
-        self._optimizer.step()
+        self.optimizer.step()
 
-    def _draw_unseen(self, number: int) -> Float[Tensor, "number features"]:
+    def _draw_pairs(self, number: int) -> list[Tensor]:
+        """Draw unseen rows and a permutation of the forget examples."""
         rows = torch.randint(len(self._z_unseen), (number,), generator=self._generator)
-        return self._z_unseen[upload(rows.numpy(), self._z_unseen.device)]
-
-    def _permute(self, number: int) -> Int[Tensor, " number"]:
-        return upload(torch.randperm(number, generator=self._generator).numpy(), self._z_unseen.device)
+        return [rows, torch.randperm(number, generator=self._generator)]
 
     def _input(self, values: Float[Tensor, " batch"], labels: Int[Tensor, " batch"]) -> Float[Tensor, "batch z"]:
-        one_hot = functional.one_hot(labels, self._num_classes).to(values.dtype)
-        return torch.cat([one_hot * values[:, None], one_hot], 1)
+        columns = one_hot(labels, self._num_classes, values.dtype)
+        return torch.cat([columns * values[:, None], columns], 1)
