@@ -7,6 +7,7 @@ has no spare device that a wrapper may claim, so the tensors claim ``meta``; in 
 from __future__ import annotations
 
 import contextlib
+import sys
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -76,6 +77,9 @@ class PretendTensor(Tensor):
         self.counts.wait("tolist")
         return self.inner.tolist()
 
+    def data_ptr(self) -> int:
+        return self.inner.data_ptr()
+
     __torch_function__ = torch._C._disabled_torch_function_impl
 
     @classmethod
@@ -105,7 +109,10 @@ class HostGenerator(torch.Generator):
 @contextlib.contextmanager
 def pretend_device() -> Iterator[Counts]:
     """Use the second device inside the block, and count what happens on it."""
-    with mock.patch.object(torch, "Generator", HostGenerator), PretendDevice() as mode:
+    optimizers = sys.modules[torch.optim.Optimizer.__module__]
+    # captured steps ask for fused optimizers, whatever the device
+    fusing = mock.patch.object(optimizers, "_get_fused_kernels_supported_devices", lambda: ["cpu", DEVICE])
+    with fusing, mock.patch.object(torch, "Generator", HostGenerator), PretendDevice() as mode:
         yield mode.counts
 
 
