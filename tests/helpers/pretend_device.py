@@ -34,6 +34,9 @@ PINNING = {"aten::is_pinned", "aten::pin_memory", "aten::_pin_memory"}
 """Operations on page-locked memory, which the second device has not."""
 
 
+_SET_DATA = Tensor.data.__set__  # pyright: ignore[reportAttributeAccessIssue]
+
+
 class Counts:
     """Operations by name, and waits by the place in our code that waited."""
 
@@ -79,6 +82,16 @@ class PretendTensor(Tensor):
 
     def data_ptr(self) -> int:
         return self.inner.data_ptr()
+
+    @property
+    def data(self) -> Tensor:
+        return self.detach()
+
+    @data.setter
+    def data(self, value: Tensor) -> None:  # a module takes another memory format by it
+        assert isinstance(value, PretendTensor)
+        _SET_DATA(self, value)
+        self.inner = value.inner
 
     __torch_function__ = torch._C._disabled_torch_function_impl
 
