@@ -124,7 +124,7 @@ def pretend_device() -> Iterator[Counts]:
     """Use the second device inside the block, and count what happens on it."""
     optimizers = sys.modules[torch.optim.Optimizer.__module__]
     # captured steps ask for fused optimizers, whatever the device
-    fusing = mock.patch.object(optimizers, "_get_fused_kernels_supported_devices", lambda: ["cpu", DEVICE])
+    fusing = mock.patch.object(optimizers, "_get_fused_kernels_supported_devices", return_value=["cpu", DEVICE])
     with fusing, mock.patch.object(torch, "Generator", HostGenerator), PretendDevice() as mode:
         yield mode.counts
 
