@@ -58,7 +58,7 @@ def attack_unlearned(
             seconds[target.method] = seconds.get(target.method, 0.0) + _add_seconds(units, facts)
             ids = [shadow for unit in units for shadow in unit.shadows]
             arrays = [store.read_array(plan.folder / unit.log_odds_file) for unit in units]
-            fleet = _make_fleet(plan, target, ids, np.concatenate(arrays) if arrays else log_odds[:0])
+            fleet = _make_fleet(plan, target, ids, np.concatenate([log_odds[:0, target.draw.forget], *arrays]))
         fleets.setdefault(target.method, []).append(fleet)
     found = {method: measure_ulira(some, asked) for method, some in fleets.items()}
     return UnlearnedAttack(found=found, seconds={method: value for method, value in seconds.items() if value})
