@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,9 +59,13 @@ def main(arguments: list[str]) -> int:
 
 
 def _name(runs: list[str]) -> list[str]:
-    """Name runs by their folders, and by their whole paths if two folders have the same name."""
-    names = [Path(run).name for run in runs]
-    return [name if Counter(names)[name] == 1 else str(run) for run, name in zip(runs, names, strict=True)]
+    """Name runs by as few of the last parts of their paths as tell them apart."""
+    parts = [Path(run).absolute().parts for run in runs]
+    for count in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(part[-count:]) for part in parts]
+        if len(set(names)) == len(names):
+            return names
+    raise ConfigError("the same run is given twice")
 
 
 def _read(run: str, name: str) -> Audited:

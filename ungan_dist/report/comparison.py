@@ -48,7 +48,8 @@ def write_comparison(runs: Sequence[Audited], form: str) -> str:
 
 def draw_comparison(runs: Sequence[Audited], path: Path) -> bytes:
     """Draw the gaps of all methods, a mark per run; the ending of the path is the format."""
-    methods = list_methods(runs)
+    has_gap = {row.method for run in runs for row in run.report.rows if row.verdict.gap is not None}
+    methods = {method: title for method, title in list_methods(runs).items() if method in has_gap}
     step = 0.8 / len(runs)
     with use_style():
         figure, axes = make_figure(6.75, 1.2 + 0.24 * len(methods) * len(runs))

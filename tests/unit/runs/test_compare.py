@@ -94,4 +94,5 @@ def test_runs_that_share_too_little_are_not_paired() -> None:
 def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
     assert_refused(run_command("compare", tmp_path), "two runs")
     assert_refused(run_command("compare", tmp_path, tmp_path, "--figure", "x.gif"), ".svg")
+    assert_refused(run_command("compare", tmp_path, tmp_path), "twice")
     assert_refused(run_command("compare", tmp_path, "s3://bucket/run"), str(tmp_path))
