@@ -102,12 +102,12 @@ def test_columns_are_hidden_with_their_group(opened: Opened) -> None:
     page.get_by_text("Columns", exact=True).click()
     group = page.locator("th.group", has_text="Accuracy")
     for count, name in ((2, "Retain"), (1, "Forget"), (0, "Test")):
-        page.get_by_label(f"Accuracy, % {name}").uncheck()
+        page.get_by_label(f"{name} acc., %").uncheck()
         assert group.is_visible() == (count > 0)
         assert count == 0 or group.get_attribute("colspan") == str(count)
     assert not page.get_by_role("columnheader", name="Test").is_visible()
     page.keyboard.press("Escape")
-    assert not page.get_by_label("Accuracy, % Test").is_visible()
+    assert not page.get_by_label("Test acc., %").is_visible()
 
 
 def test_the_shown_table_is_copied_in_three_forms(opened: Opened) -> None:

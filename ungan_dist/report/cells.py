@@ -28,6 +28,14 @@ class Column:
     cell: Callable[[Row], str]
 
 
+def name_column(column: Column) -> str:
+    """Name a column by its heading alone, where its group has no heading of its own."""
+    if column.group.startswith("Acc"):
+        return f"{column.heading} acc., %"
+    is_attack = column.group.startswith(("(", ULIRA_GROUP))
+    return f"{column.group.split()[0].strip(',')} {column.heading}" if is_attack else column.heading
+
+
 def format_number(value: float, digits: int) -> str:
     """Format a number with fixed digits and a typographic minus. A value that rounds to zero has no sign."""
     text = f"{abs(value):.{digits}f}"

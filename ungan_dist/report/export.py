@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from ungan_dist.attack.evidence import Report
 from ungan_dist.attack.flat import flatten_rows
-from ungan_dist.report.cells import build_columns
+from ungan_dist.report.cells import build_columns, name_column
 from ungan_dist.report.markdown import escape, render_table
 
 
@@ -100,14 +100,12 @@ def _export_csv(report: Report) -> bytes:
 
 def _export_latex(report: Report) -> bytes:
     columns = build_columns(report) if report.rows else []
-    headings = [f"{column.group[:3]} {column.heading}" if column.group[0] == "(" else column.heading
-                for column in columns]  # fmt: skip
     rows = [[row.title, *(column.cell(row) for column in columns)] for row in report.rows]
     rows += [
         [row.title, *(row.outcome if column.heading == "Verdict" else "–" for column in columns)]
         for row in report.failed_rows
     ]
-    return to_latex(["Method", *headings], rows).encode()
+    return to_latex(["Method", *map(name_column, columns)], rows).encode()
 
 
 def _export_markdown(report: Report) -> bytes:

@@ -8,9 +8,9 @@ from ungan_dist.attack.evidence import Report
 from ungan_dist.report.cells import (
     PAPER_GROUP,
     PAPER_NOTE,
-    ULIRA_GROUP,
     build_columns,
     explain_omitted_columns,
+    name_column,
     name_sizes,
 )
 from ungan_dist.report.conclusions import (
@@ -73,16 +73,7 @@ def _origin(report: Report) -> str:
 def render_table(report: Report) -> str:
     """Render the table of results."""
     found = build_columns(report)
-    headings = [
-        f"{column.group.split()[0].strip(',')} {column.heading}"
-        if column.group.startswith(("(", ULIRA_GROUP))
-        else column.heading
-        for column in found
-    ]
-    headings = [
-        f"{heading} acc., %" if column.group.startswith("Acc") else heading
-        for heading, column in zip(headings, found, strict=True)
-    ]
+    headings = [name_column(column) for column in found]
     lines = [
         ["Method", *headings],
         [":---", *["---:"] * len(found)],

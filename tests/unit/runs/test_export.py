@@ -61,6 +61,7 @@ def test_markdown_and_latex_have_the_texts_of_the_report(finished_run: Path) -> 
     [begin, top, head, middle, *rows, bottom, end] = exported(run, "--format", "latex").strip().splitlines()
     assert (top, middle, bottom, end) == ("\\toprule", "\\midrule", "\\bottomrule", "\\end{tabular}")
     count = len(re.findall(r"(?<!\\)&", head))
+    assert len(set(head.split(" & "))) == count + 1
     assert begin == f"\\begin{{tabular}}{{l{'r' * count}}}"
     assert [row.split(" & ")[0] for row in rows] == ["Original", "Retrain", "UnGAN"]
     for row in rows:

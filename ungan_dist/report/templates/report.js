@@ -84,7 +84,7 @@
   for (const outcome of new Set(rows().map((row) => row.dataset.outcome))) choice.add(new Option(outcome, outcome));
 
   // hide columns
-  const nameOf = (head) => [head.dataset.prefix, head.textContent.replace(/\s+/g, " ").trim()].filter(Boolean).join(" ");
+  const nameOf = (head) => head.dataset.name || head.textContent.trim();
   function showColumn(column, isShown) {
     for (const cell of table.querySelectorAll(`[data-column="${column}"]`)) cell.hidden = !isShown;
     for (const group of groups) {
