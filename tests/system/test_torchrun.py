@@ -15,16 +15,19 @@ from small_audit import SMALL_OPTIONS
 from ungan_dist import store
 from ungan_dist.commands.targets import main
 from ungan_dist.errors import ConfigError
+from ungan_dist.runs.record import read_run
 from ungan_dist.training.torchrun import process_group
 
 
-def torchrun(num_processes: int, output: Path, *options: str) -> subprocess.CompletedProcess[str]:
+def torchrun(
+    num_processes: int, output: Path, *options: str, module: str = "ungan_dist", **variables: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [
             *(sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_processes}"),
-            *("-m", "ungan_dist", "targets", "digits", *SMALL_OPTIONS, "--output", str(output), *options),
+            *("-m", module, "targets", "digits", *SMALL_OPTIONS, "--output", str(output), *options),
         ],
-        env={**os.environ, "GLOO_SOCKET_IFNAME": "lo", "CUDA_VISIBLE_DEVICES": ""},
+        env={**os.environ, "GLOO_SOCKET_IFNAME": "lo", "CUDA_VISIBLE_DEVICES": "", **variables},
         capture_output=True,
         text=True,
         check=False,
@@ -59,6 +62,32 @@ def test_two_processes_then_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         assert 0 < difference < 1e-2  # float32: rounding, grown over three epochs; 1e-9 holds in float64
     ours, theirs = weights(tmp_path / "two", "retrain"), weights(tmp_path / "one", "retrain")
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.process
+def test_the_first_process_judges_the_kernels_for_all(tmp_path: Path) -> None:
+    pytest.importorskip("triton")
+    few = [
+        "--split.train",
+        "24",
+        "--split.shadow-pool",
+        "24",
+        "--split.unseen",
+        "12",
+        "--split.forget-fraction",
+        "0.25",
+    ]
+    few += ["--train.epochs", "1", "--attack.fnr", "0.1", "--train.batch-size", "12", "--methods", "original"]
+    helpers = os.pathsep.join([str(Path(__file__).parents[1] / "helpers"), os.environ.get("PYTHONPATH", "")])
+    variables = {"PYTHONPATH": helpers, "NOTES": str(tmp_path), "TRITON_INTERPRET": "1"}
+    done = torchrun(2, tmp_path / "out", *few, module="judging_ranks", **variables)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == "done: original, seed 0"
+    assert (tmp_path / "judged").read_text() == "0\n"
+    launched = [set((tmp_path / f"launched by {rank}").read_text().split()) for rank in (0, 1)]
+    assert launched == [{"augment_kernel"}] * 2
+    assert read_run(tmp_path / "out/run").resolved["kernels"]["devices"] == ["a GPU"]
 
 
 def test_more_workers_than_were_started_are_refused(tmp_path: Path) -> None:
