@@ -152,9 +152,8 @@ class _StaticSGD(torch.optim.SGD):
 
     def reset(self) -> None:
         """Set the state to that before the first step."""
-        for state in self.state.values():
-            for value in state.values():
-                value.zero_()
+        state = [value for values in self.state.values() for value in values.values()]
+        torch._foreach_zero_(state)  # pyright: ignore[reportPrivateImportUsage, reportPrivateUsage]
 
 
 def _take_all(
@@ -182,11 +181,12 @@ def _take_all(
 
 @torch.no_grad()
 def _copy_tensors(source: nn.Module, target: nn.Module) -> None:
-    """Copy all parameters and buffers in place, those that no state holds too."""
-    for name, parameter in source.named_parameters():
-        target.get_parameter(name).copy_(parameter)
-    for name, buffer in source.named_buffers():
-        target.get_buffer(name).copy_(buffer)
+    """Copy all parameters and buffers in place, those that no state holds too, by one operation for each type."""
+    pairs = [(target.get_parameter(name), parameter) for name, parameter in source.named_parameters()]
+    pairs += [(target.get_buffer(name), buffer) for name, buffer in source.named_buffers()]
+    for dtype in {own.dtype for own, _ in pairs}:
+        ours, theirs = zip(*(pair for pair in pairs if pair[0].dtype == dtype), strict=True)
+        torch._foreach_copy_(ours, theirs)  # pyright: ignore[reportPrivateImportUsage, reportPrivateUsage]
 
 
 @functools.lru_cache(maxsize=1)
