@@ -72,6 +72,8 @@ def place(own_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
         (["status", "RUN"], 0, "COMPLETE"),
         (["status", "URL"], 0, "COMPLETE"),
         (["runs", "OUTPUT"], 0, "COMPLETE"),
+        (["export", "RUN"], 0, "Fine-Tuning"),
+        (["export", "--records", "RUN"], 0, "personal data"),
         (["purge", "--dry-run", "RUN"], 0, "would be removed"),
         (["purge", "RUN"], 0, "removed"),
     ],
@@ -79,7 +81,7 @@ def place(own_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 def test_no_command_that_opens_a_run_imports_its_factory(
     place: Path, command: list[str], code: int, printed: str
 ) -> None:
-    if command[0] == "report":  # not only what the last report said
+    if command[0] in ("report", "export"):  # not only what the last report said
         (place / "work/run/finished.json").unlink(missing_ok=True)
         (place / "work/run/table.md").unlink()
     names = {"RUN": str(place / "work/run"), "URL": f"file://{place}/there/run", "OUTPUT": str(place / "work")}
