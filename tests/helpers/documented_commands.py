@@ -38,6 +38,7 @@ LEFT_OUT = {
     "make setup": "made the environment of these tests",
     "make demo": "is `ungan-dist run digits`, which runs here",
     "make check": "a step of .ci/run",
+    "make check-old-triton": "makes a second environment of several GB",
     "make test": "a step of .ci/run",
     "make test-all": "the two steps of .ci/run that run tests",
     "make docs": "a part of make check",
