@@ -8,8 +8,10 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -31,12 +33,16 @@ from ungan_dist.config.identity import run_hash
 from ungan_dist.config.training import ModelConfig, ShadowConfig, TrainConfig
 from ungan_dist.methods import fine_tuning
 from ungan_dist.report import render
+from ungan_dist.runs.forecast import probe
+from ungan_dist.runs.forecast.probe import Measurement, Timing
 from ungan_dist.runs.pipeline import audit
 from ungan_dist.runs.plan import Plan, make_plan
 from ungan_dist.runs.rehearsal import process
 from ungan_dist.runs.shadows import ShadowUnit
+from ungan_dist.runs.storage.mirror import connect
+from ungan_dist.runs.storage.remote import ArrivedFrom, ExecuteThere
 from ungan_dist.runs.targets import TargetUnit
-from ungan_dist.runs.units import Unit, execute
+from ungan_dist.runs.units import Done, Failed, Unit, execute
 from ungan_dist.runs.unlearned_shadows import UnlearnedShadowUnit, draw_shadow_sets
 
 pytestmark = pytest.mark.usefixtures("without_figures")
@@ -115,12 +121,12 @@ def test_each_model_forgets_what_it_had_filled_up_to_the_forget_set(attacked: Pa
     assert set(other.forget) != set(plan.unlearned_shadows[0].as_target(0).draw.forget)
 
 
-def read_report(output: Path) -> dict[str, object]:
+def read_report(output: Path) -> dict[str, Any]:
     return json.loads((output / "run/table.json").read_text())
 
 
-def rows_of(output: Path) -> dict[str, dict[str, object]]:
-    return {row["method"]: row for row in json.loads((output / "run/table.json").read_text())["rows"]}
+def rows_of(output: Path) -> dict[str, dict[str, Any]]:
+    return {row["method"]: row for row in read_report(output)["rows"]}
 
 
 def fleet_of(plan: Plan, method: str) -> np.ndarray:
@@ -140,7 +146,7 @@ def test_the_table_has_the_attack_on_the_stored_log_odds(attacked: Path) -> None
         each = [auc(one[mask], one[~mask]) for one, mask in zip(scores, had, strict=True)]
         assert rows[method]["ulira"]["auc"]["mean"] == pytest.approx(np.mean(each), abs=1e-6)
         assert rows[method]["ulira"]["num_shadows"] == 6
-    table = json.loads((attacked / "run/table.json").read_text())
+    table = read_report(attacked)
     assert not any("U-LiRA" in text for text in table["not_tested"])
     assert "U-LiRA AUC" in (attacked / "run/table.md").read_text()
     assert "U-LiRA" in (attacked / "run/report.html").read_text()
@@ -296,10 +302,8 @@ def test_every_place_of_the_verdict_has_the_warning(hidden: Report) -> None:
     for name in ("table.md", "report.html", "table.json"):
         assert warning in files[name], name
     mark = "equivalent, but U-LiRA finds a leak"
-    assert files["table.md"].count("but U-LiRA finds a leak") == 2  # in the table and in the conclusions
-    assert (
-        files["report.html"].count("but U-LiRA finds a leak") == 5
-    )  # and in the summary, the method's section and its values
+    assert files["table.md"].count(mark) == 2  # in the table and in the conclusions
+    assert files["report.html"].count(mark) == 5  # also in the summary, the method's section and its values
     assert json.loads(files["table.json"])["verdicts"] == {mark: 1}
     shown = run_command("report", hidden.folder).stdout
     assert "Caveat: Fine-Tuning hides a leak" in " ".join(shown.split())
@@ -310,7 +314,57 @@ def test_every_place_of_the_verdict_has_the_warning(hidden: Report) -> None:
     assert mark in listed
 
 
+def test_plan_shows_the_cost_in_trainings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six models by two methods: 3 epochs of Retrain on 160 examples, and one of UnGAN on 200, which counts twice."""
+    timing = Timing(
+        train_seconds=0.02,
+        query_seconds=0.001,
+        weights_bytes=1000,
+        num_examples=200,
+        batch_size=32,
+        epochs=2,
+        is_cold=False,
+    )
+    measured = Measurement(alone=timing, memory_bytes=0, device_memory_bytes=0, elapsed_seconds=0.0)
+    monkeypatch.setattr(probe, "run_probe", lambda _: measured)
+    options = [*SMALL_OPTIONS, "--shadows.num-models", "6", "--attack.unlearned-shadows", "all", "--output", tmp_path]
+    expected = 6 * ((3 * 160 + 2 * 200) * 0.02 + 2 * 40 * 0.001)
+    shadow = 3 * 200 * 0.02 + 400 * 0.001
+    shown = run_command("plan", "digits", *options).stdout
+    assert "12 of these are shadow models to unlearn, 0 done" in shown
+    assert f"as much as {expected / shadow:.0f} trainings of a shadow model" in shown
+    found = json.loads(run_command("plan", "digits", *options, "--json").stdout)
+    assert found["unlearned_seconds"] == pytest.approx(expected)
+    assert found["stages"]["unlearned shadows"] == pytest.approx(expected)  # one worker
+
+
+def test_a_machine_that_shares_no_folder_unlearns_from_fetched_weights(attacked: Path, tmp_path: Path) -> None:
+    there = shutil.copytree(attacked, tmp_path / "there")
+    before = read_unlearned(there)
+    for first in (0, 4):  # of models trained again for their weights, and of those that kept them
+        (there / "run" / UNLEARNED / f"ungan/{first}.json").unlink()
+    url = f"file://{there}"
+    driver = connect(url, folder=tmp_path / "driver")
+    worker = ExecuteThere(url=url, cache=str(tmp_path / "worker"))
+    arrived, done = ArrivedFrom(mirror=driver), list[Unit]()
+
+    def run_units(units: Sequence[Unit]) -> Iterator[Done | Failed]:
+        for unit in units:
+            outcome = worker(unit)
+            assert isinstance(outcome, Done), outcome.traceback
+            assert arrived(unit)
+            done.append(unit)
+            yield outcome
+
+    report = audit(with_ulira(driver.folder), run_units=run_units, mirror=driver)
+    assert report.status == "COMPLETE"
+    assert kinds(done) == [("unlearned", 0), ("unlearned", 4)]
+    assert read_unlearned(there) == read_unlearned(driver.folder) == before
+    assert (there / "run/table.json").read_bytes() == (attacked / "run/table.json").read_bytes()
+
+
 @pytest.mark.process
+@pytest.mark.timeout(400)  # two whole runs in processes of their own
 def test_a_killed_attack_is_continued_to_the_same_bits(attacked: Path, finished_run: Path, tmp_path: Path) -> None:
     output = shutil.copytree(finished_run, tmp_path / "out")
     options = [*SMALL_OPTIONS, "--shadows.num-models", "6", "--attack.unlearned-shadows", ",".join(METHODS)]

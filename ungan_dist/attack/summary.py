@@ -27,7 +27,7 @@ def summarise(report: Report) -> str:
 
 def count_verdicts(report: Report) -> dict[str, int]:
     """Count the verdicts of unlearning methods, the most common first: not of Original, Retrain or controls."""
-    outcomes = [(row.method, _mark(row, row.verdict.outcome)) for row in report.rows]
+    outcomes = [(row.method, mark_hidden_leak(row, row.verdict.outcome)) for row in report.rows]
     outcomes += [(row.method, row.outcome) for row in report.failed_rows]
     return dict(Counter(outcome for method, outcome in outcomes if is_method(method)).most_common())
 
@@ -51,10 +51,11 @@ def format_outcome(row: Row) -> str:
     """Write the verdict, with a mark if it is that of a model that does not work."""
     outcome = row.verdict.outcome
     works = not row.utility or outcome.endswith("utility lost")
-    return _mark(row, outcome if works else f"{outcome} ({row.utility})")
+    return mark_hidden_leak(row, outcome if works else f"{outcome} ({row.utility})")
 
 
-def _mark(row: Row, outcome: str) -> str:
+def mark_hidden_leak(row: Row, outcome: str) -> str:
+    """Return a row's outcome, with the mark of a leak that only U-LiRA finds."""
     return f"{outcome}, {HIDDEN_LEAK}" if row.hidden_leak else outcome
 
 

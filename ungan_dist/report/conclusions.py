@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ungan_dist.attack.evidence import FailedRow, Report, Row, ULiRA
-from ungan_dist.attack.summary import HIDDEN_LEAK, count_verdicts
+from ungan_dist.attack.summary import HIDDEN_LEAK, count_verdicts, mark_hidden_leak
 from ungan_dist.attack.utility import merge_caveats
 from ungan_dist.attack.verdicts import LOST, NO_LEAK, NO_ORIGINAL, TOO_WIDE
 from ungan_dist.config.attack import LARGEST_DELTA
@@ -37,6 +37,10 @@ MEANINGS = {
     "equivalent": "The attack separates forget examples from non-members about as well as in the retrained model.",
     LOST: "The attack finds no more than in the retrained model, but the model no longer works as well. "
     "This is not a success.",
+    f"equivalent, {HIDDEN_LEAK}": "LiRA separates forget examples from non-members about as well as in the retrained "
+    "model, but U-LiRA finds a leak. This is no pass.",
+    f"{LOST}, {HIDDEN_LEAK}": "LiRA finds no more than in the retrained model, but U-LiRA finds a leak. The model "
+    "no longer works as well, too. This is no pass.",
     "under-forgotten": "Forget examples still look like training examples: the model remembers too much of them.",
     "over-forgotten": "Forget examples look less familiar than data the model never saw. That is a trace too.",
     "inconclusive": "The measurement is too uncertain for any of these verdicts. It is not a pass.",
@@ -98,8 +102,7 @@ def write_conclusions(report: Report) -> list[Conclusion]:
             raise ValueError(
                 f"unknown verdict {row.verdict.outcome!r} of {row.method}: expected one of {sorted(MEANINGS)}"
             )
-        title = f"{row.title} ({HIDDEN_LEAK})" if row.hidden_leak else row.title
-        titles.setdefault(row.verdict.outcome, []).append(title)
+        titles.setdefault(mark_hidden_leak(row, row.verdict.outcome), []).append(row.title)
     return [
         Conclusion(outcome, ", ".join(titles[outcome]), _complete(report, outcome, meaning))
         for outcome, meaning in MEANINGS.items()
@@ -259,6 +262,7 @@ def explain_table(report: Report) -> list[str]:
         f"inconclusive. The smallest δ is the smallest margin that this interval would have passed. "
         f"A verdict needs an original whose own interval lies beyond δ.",
         *_explain_utility(report),
+        *_explain_ulira(report),
         "Flipped TPR: the same attack with its sign turned. It is high if forget examples look less familiar than "
         "non-members.",
     ]
@@ -271,6 +275,16 @@ def explain_table(report: Report) -> list[str]:
                 f"chance is {format_rate(fnr)}."
             )
     return lines
+
+
+def _explain_ulira(report: Report) -> list[str]:
+    if not any(isinstance(row.ulira, ULiRA) for row in report.rows):
+        return []
+    return [
+        "U-LiRA: the shadow models unlearned too, and each is scored by the others. The AUC is their mean: what each "
+        "forgot against forget examples that it never had; the original's row has the shadow models before they "
+        "unlearned. Its 95 % interval counts other pairs of shadow models and other examples."
+    ]
 
 
 def _explain_utility(report: Report) -> list[str]:
