@@ -199,6 +199,17 @@ def test_a_crash_a_hang_and_a_missing_compiler_are_the_reason() -> None:
     assert check_kernels(Path()).startswith("none judged yet")
 
 
+@pytest.mark.process
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_a_worker_whose_torch_finds_no_gpu_is_the_reason(tmp_path: Path) -> None:
+    plan = choice.settle_kernels(gpu_plan(tmp_path))
+    expected = "reference: torch finds no GPU on the machine of the self-check"
+    assert set(describe_kernels(plan.record).values()) == {expected}
+    asked = ExecutionConfig(kernels="fused", run_name="fused")
+    with pytest.raises(ConfigError, match="torch finds no GPU"):
+        choice.settle_kernels(gpu_plan(tmp_path, execution=asked))
+
+
 def test_a_verdict_is_cached_under_everything_it_depends_on(monkeypatch: pytest.MonkeyPatch) -> None:
     facts = cache.DeviceFacts(kind=H200, driver="580.1")
     key = cache.make_key(LOG_ODDS, facts)

@@ -55,17 +55,22 @@ def judge_here(task: JudgeTask) -> list[Judged]:
     """
     worker = _Process()
     try:
-        return [
+        judged = [
             Judged(
                 device=facts.kind, verdicts=tuple(_judge_cached(worker, task, use, facts, name) for use in task.uses)
             )
             for name, facts in worker.describe_devices(task.device).items()
         ]
+        return judged or [_refuse_all(task, "torch finds no GPU on the machine of the self-check")]
     except (WorkerDied, CallFailed, TimeoutError) as error:
-        verdict = Verdict(choice="reference", reason=f"the process of the self-check did not start: {error}")
-        return [Judged(device="unknown", verdicts=(verdict,) * len(task.uses))]
+        return [_refuse_all(task, f"the process of the self-check did not start: {error}")]
     finally:
         worker.stop()
+
+
+def _refuse_all(task: JudgeTask, reason: str) -> Judged:
+    verdict = Verdict(choice="reference", reason=reason)
+    return Judged(device="unknown", verdicts=(verdict,) * len(task.uses))
 
 
 def _judge_cached(worker: _Process, task: JudgeTask, use: KernelUse, facts: DeviceFacts, device: str) -> Verdict:
