@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shutil
 import sys
 import threading
 from pathlib import Path
@@ -22,14 +23,14 @@ from fleet_audit import (
     read_log_odds,
     wait_for_death,
 )
-from in_process import without_progress
+from in_process import InProcess, without_progress
 from sleeping_units import BreakOnce, FailInThreeWays, HangOnce, SleepingUnit, always_done, never_done, sleep
 from small_audit import small_config
 
 from ungan_dist.cluster import dispatch
 from ungan_dist.cluster.fleet import Fleet
 from ungan_dist.config.execution import FleetConfig
-from ungan_dist.config.training import ModelConfig
+from ungan_dist.config.training import ModelConfig, ShadowConfig
 from ungan_dist.data.prepared import prepare
 from ungan_dist.errors import ConfigError
 from ungan_dist.runs import pipeline, progress, status
@@ -237,3 +238,24 @@ def test_a_worker_is_replaced_after_a_unit_fails_on_it(tmp_path: Path) -> None:
 
 def test_the_connection_of_the_caller_is_kept() -> None:
     assert ray.is_initialized()
+
+
+def test_shadow_models_unlearn_on_a_fleet_whose_workers_die(
+    tmp_path: Path, finished_run: Path, without_figures: None
+) -> None:
+    """The fleet and this process give the same bits, although workers die in the middle of a unit and of a commit."""
+    tables: list[bytes] = []
+    for name in ("local", "fleet"):
+        output = shutil.copytree(finished_run, tmp_path / name)
+        config = small_config(output, shadows=ShadowConfig(num_models=6, unit_size=2, queries=("plain", "shift")))
+        config = dataclasses.replace(config, attack=dataclasses.replace(config.attack, unlearned_shadows=("retrain",)))
+        if name == "local":
+            pipeline.audit(config, run_units=InProcess(), device="cpu")
+        else:
+            first, second, _ = make_plan(config).unlearned_shadows
+            victims = {first.id: "step", second.id: "in commit"}
+            with Fleet(TWO, execute=faults.KillSelf(victims=victims, notes=tmp_path)) as fleet:
+                pipeline.audit(config, run_units=fleet.run_units, device="cpu")
+            assert len(list(tmp_path.glob("*.killed"))) == 2
+        tables.append((output / "run/table.json").read_bytes())
+    assert tables[0] == tables[1]
