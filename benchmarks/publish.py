@@ -41,6 +41,7 @@ TABLES = {
     "loaders": loader_table.table,
     "step_counts": training_table.count_table,
     "training": training_table.time_table,
+    "training_accuracy": training_table.accuracy_table,
 }
 """Results other than runs, each with its own table."""
 

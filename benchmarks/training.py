@@ -1,8 +1,8 @@
 """Compare the training of shadow models with an earlier version, in CPU seconds, and its accuracy and log-odds.
 
 Run ``python benchmarks/training.py EARLIER`` with a clone of the earlier version, and CIFAR10_PARQUET set for CIFAR-10.
-Every arm is a process with one thread that has its own version. The arms take turns. CPU seconds of the process are the
-measure, because they depend less on other load than seconds do.
+Every arm is a process with one thread that has its own version, and trains by this version's recipe. The arms take
+turns. CPU seconds of the process are the measure, because they depend less on other load than seconds do.
 """
 
 from __future__ import annotations
@@ -31,11 +31,25 @@ TIMED = {"digits": (675, 4), "cifar10-small": (256, 1)}
 """Training examples and epochs of a timed run."""
 
 
-def work(recipe: str, changes: dict[str, Any]) -> None:
+def settings_of(recipe: str) -> dict[str, Any]:
+    """Return what a recipe trains in this version, because a recipe may change from version to version."""
+    from ungan_dist.config.recipes import RECIPES
+
+    config = RECIPES[recipe]()
+    train, split = dataclasses.asdict(config.train), dataclasses.asdict(config.split)
+    kept = ("epochs", "batch_size", "learning_rate", "momentum", "weight_decay", "augment")
+    return {
+        "train": {name: train[name] for name in kept},
+        "split": {name: split[name] for name in ("train", "shadow_pool", "unseen", "forget_fraction", "seed")},
+    }
+
+
+def work(recipe: str, changes: dict[str, Any], settings: dict[str, Any]) -> None:
     """Answer each line of standard input: train a shadow model, and print CPU seconds, accuracy and log-odds."""
     import torch
 
     from ungan_dist.config.recipes import RECIPES
+    from ungan_dist.config.training import AugmentConfig
     from ungan_dist.data.examples import Examples, make_normalisation_table
     from ungan_dist.data.membership import draw_membership
     from ungan_dist.data.sources.source import load_source
@@ -47,14 +61,15 @@ def work(recipe: str, changes: dict[str, Any]) -> None:
     torch.set_num_threads(1)
     config = RECIPES[recipe]()
     source = load_source(config.source)
-    split = make_split(config.split, len(source.images), source.test)
+    split = make_split(dataclasses.replace(config.split, **settings["split"]), len(source.images), source.test)
     options: dict[str, Any] = {
         "images": torch.from_numpy(source.images),
         "labels": torch.from_numpy(source.labels.astype(np.int64)),
         "table": make_normalisation_table(source.mean, source.std),
         "num_classes": source.num_classes,
     }
-    training = dataclasses.replace(config.train, **changes)
+    augment = AugmentConfig(**settings["train"].pop("augment"))
+    training = dataclasses.replace(config.train, **settings["train"], augment=augment, **changes)
 
     def new_model(seed: int) -> torch.nn.Module:
         model = build(
@@ -78,7 +93,7 @@ def work(recipe: str, changes: dict[str, Any]) -> None:
     pool, test = torch.from_numpy(split.pool), torch.from_numpy(split.test)
     membership = draw_membership(16, len(pool), 0)
     for line in sys.stdin:
-        shadow, size, epochs = json.loads(line)
+        shadow, size, epochs, num_queried = json.loads(line)
         members = pool[torch.from_numpy(membership[shadow])]
         model = new_model(shadow)
         start = time.process_time()
@@ -97,6 +112,12 @@ def work(recipe: str, changes: dict[str, Any]) -> None:
             answer["accuracy"] = accuracy(model, data, test)
             answer["members"] = float(log_odds[membership[shadow]].mean())
             answer["non_members"] = float(log_odds[~membership[shadow]].mean())
+        if num_queried:
+            others = pool[torch.from_numpy(~membership[shadow])]
+            answer["train_accuracy"] = accuracy(model, data, members[:size])
+            answer["test_accuracy"] = accuracy(model, data, test[:num_queried])
+            for name, rows in (("members", members), ("non_members", others)):
+                answer[name] = query(model, data, rows[:num_queried], ("plain",))[:, 0].tolist()
         print(json.dumps(answer), flush=True)
 
 
@@ -104,16 +125,17 @@ class Arm:
     """A process of one version."""
 
     def __init__(self, code: Path, recipe: str, changes: dict[str, Any]) -> None:
+        settings = json.dumps(settings_of(recipe))
         self._process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", __file__, "--worker", recipe, json.dumps(changes)],
+            [sys.executable, "-W", "ignore", __file__, "--worker", recipe, json.dumps(changes), settings],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=code,
             env={**os.environ, "PYTHONPATH": str(code), "OMP_NUM_THREADS": "1"},
         )  # fmt: skip
 
-    def train(self, shadow: int, size: int, epochs: int) -> dict[str, Any]:
+    def train(self, shadow: int, size: int, epochs: int, *, num_queried: int = 0) -> dict[str, Any]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        print(json.dumps([shadow, size, epochs]), file=self._process.stdin, flush=True)
+        print(json.dumps([shadow, size, epochs, num_queried]), file=self._process.stdin, flush=True)
         answer = self._process.stdout.readline()
         if not answer:
             raise RuntimeError(f"an arm has ended with exit code {self._process.wait()}")
@@ -147,10 +169,10 @@ def rows_of(recipe: str, earlier: Path) -> Iterator[dict[str, object]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("earlier", nargs="?", type=Path, help="a clone of the earlier version")
-    parser.add_argument("--worker", nargs=2, metavar=("RECIPE", "CHANGES"), help=argparse.SUPPRESS)
+    parser.add_argument("--worker", nargs=3, metavar=("RECIPE", "CHANGES", "SETTINGS"), help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.worker:
-        work(asked.worker[0], json.loads(asked.worker[1]))
+        work(asked.worker[0], *map(json.loads, asked.worker[1:]))
         return
     from harness import write
     from publish import hardware

@@ -83,3 +83,23 @@ def _complete_turns(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Mapping
     for row in rows:
         turns.setdefault(row["turn"], {})[row["arm"]] = row
     return [turn for turn in turns.values() if len(turn) == 2]
+
+
+def accuracy_table(results: Mapping[str, Any]) -> str:
+    """Format ``results/training_accuracy.json``."""
+    lines = [
+        f"{results['models']} shadow models of the recipe `{results['recipe']}`, each of {results['examples']:,} "
+        f"images and {results['epochs']} epochs, trained alike in every arm. Before: commit "
+        f"`{results['earlier'][:12]}`; now: `{results['measured_on']['commit'][:12]}`. Differences are each example's "
+        "log-odds less those of `fp32, now`, as mean ± standard deviation.",
+        "",
+        "| | train accuracy | test accuracy | log-odds of members | difference | of non-members | difference |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for row in results["rows"]:
+        cells = [row["subject"], *(f"{row[name]:.3f}" for name in ("train_accuracy", "test_accuracy"))]
+        for kind in ("members", "non_members"):
+            mean, spread = row[f"{kind}_difference"], row[f"{kind}_spread"]
+            cells += [f"{row[kind]:.3f}", f"{mean:+.3f} ± {spread:.3f}" if spread else "–"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
