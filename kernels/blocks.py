@@ -46,8 +46,12 @@ CRITIC_SPLIT_ROWS = 128
 
 DISTANCE_DIRECT = Blocks(rows=32, columns=32, inner=16, num_warps=2, num_stages=1, min_resident=4)
 """Tiles of differences. 64 × 64 with 4 warps spills 8 bytes on sm_80, 8 warps leave room for 2 blocks."""
-DISTANCE_DOTS = Blocks(rows=32, columns=32, inner=16, num_warps=8, num_stages=1, max_registers=240)
-"""Tiles of dots. With 2 warps the backward spills 120 bytes on sm_80, 64 × 64 spills 40 in the forward."""
+DISTANCE_DOTS_FORWARD = Blocks(rows=64, columns=32, inner=16, num_warps=4, num_stages=1, min_resident=2)
+"""Tiles of dots: 105 and 85 thread instructions a pair of 64 dimensions on sm_80 and sm_90, where 32 × 32 with 8 warps
+has 425 and 441. 64 × 64 has 89 and 68, but spills 16 bytes on sm_80 if sizes are not multiples of 16."""
+DISTANCE_DOTS_BACKWARD = Blocks(rows=32, columns=32, inner=16, num_warps=8, num_stages=1, max_registers=240)
+"""With 4 warps it spills 56 bytes on sm_80 in ieee, with 2 warps 264. 64 × 32 with 4 warps spills 8 in tf32x3 and 256
+in ieee; 64 × 64 spills 168, 128 × 64 224, and with 64 columns of the gradient 1,376."""
 DISTANCE_GROUPS = Blocks(rows=32, columns=32, inner=16, num_warps=4, num_stages=1, min_resident=4)
 """Tiles of one-dimensional differences within groups."""
 AUGMENT_PIXELS = 1024
@@ -59,9 +63,11 @@ def select_weight_blocks(width: int) -> Blocks:
     return CRITIC_WEIGHTS_NARROW if width <= 64 else CRITIC_WEIGHTS_WIDE
 
 
-def select_distance_blocks(dim: int) -> Blocks:
-    """Select the blocks of the distances by their dimension; forward and backward share them."""
-    return DISTANCE_DIRECT if dim <= DIRECT_DIM else DISTANCE_DOTS
+def select_distance_blocks(dim: int, *, backward: bool) -> Blocks:
+    """Select the blocks of the distances by their dimension."""
+    if dim <= DIRECT_DIM:
+        return DISTANCE_DIRECT
+    return DISTANCE_DOTS_BACKWARD if backward else DISTANCE_DOTS_FORWARD
 
 
 def select_distance_columns(dim: int) -> int:

@@ -95,8 +95,8 @@ POINTERS = {
     "weights_kernel": "r0 r1 r2 p1 p2 p3 partial",
     "reduce_kernel": "partial flat row_loss loss",
     "descend_kernel": "partial w1 b1 w2 b2 w3 b3 row_loss loss",
-    "mean_kernel": "x y centre:fp32 partial",
-    "slope_kernel": "x y centre:fp32 out:fp32",
+    "mean_kernel": "x y centre:fp32 x_sizes:fp32 y_sizes:fp32 partial",
+    "slope_kernel": "x y centre:fp32 x_sizes:fp32 y_sizes:fp32 out:fp32",
     "log_odds_kernel": "logits labels:i64 log_odds",
     "group_kernel": "values groups:i64 sums",
     "augment_kernel": "images:u8 indices:i64 table out",
@@ -125,12 +125,13 @@ def _variants_of_any_size() -> Iterator[Variant]:
                 CRITIC=of_critic, SQUARED=of_critic, GRADIENT=True,
             )  # fmt: skip
         for direct in (True, False):
-            distance = blocks.DISTANCE_DIRECT if direct else blocks.DISTANCE_DOTS
             fixed = {"SPLITS": 8, "DIRECT": direct, "CENTRED": dtype == "fp32"}
-            yield with_dots("energy_distance.fused_pairs", "mean_kernel", dtype, precision, distance, **fixed)
+            some_dim = blocks.DIRECT_DIM + (not direct)
+            forward, backward = (blocks.select_distance_blocks(some_dim, backward=which) for which in (False, True))
+            yield with_dots("energy_distance.fused_pairs", "mean_kernel", dtype, precision, forward, **fixed)
             for first, dim in itertools.product((True, False), (16, 32) if direct else (32,)):
                 yield with_dots(
-                    "energy_distance.fused_pairs", "slope_kernel", dtype, precision, distance,
+                    "energy_distance.fused_pairs", "slope_kernel", dtype, precision, backward,
                     FIRST=first, FEATURES=blocks.select_distance_columns(dim), **fixed,
                 )  # fmt: skip
         for table in (blocks.CRITIC_WEIGHTS_NARROW, blocks.CRITIC_WEIGHTS_WIDE):

@@ -19,11 +19,14 @@ def energy_distance(x: Tensor, y: Tensor, unbiased: bool, precision: str) -> Ten
     """Compute ``2·mean‖x − y‖ − U(x) − U(y)`` in float32. Partial sums are float32 and added in float64."""
     x, y = x.contiguous(), y.contiguous()
     centre = _centre(x)
+    of_x, of_y = (_squared_norms(z, centre) for z in (x, y))
     n, m = len(x), len(y)
-    between = _sum_of_distances(x, y, centre, False, precision) * (2 / (n * m))
+    between = _sum_of_distances(x, y, centre, of_x, of_y, False, precision) * (2 / (n * m))
     within = [
-        _sum_of_distances(z, z, centre, True, precision) * (2 / (len(z) * (len(z) - unbiased))) if len(z) > 1 else 0
-        for z in (x, y)
+        _sum_of_distances(z, z, centre, size, size, True, precision) * (2 / (len(z) * (len(z) - unbiased)))
+        if len(z) > 1
+        else 0
+        for z, size in ((x, of_x), (y, of_y))
     ]
     return (between - within[0] - within[1]).float()
 
@@ -40,9 +43,10 @@ def energy_distance_backward(
     """Compute the gradients with respect to both samples. A second derivative raises an error."""
     x, y = x.contiguous(), y.contiguous()
     centre = _centre(x)
+    of_x, of_y = (_squared_norms(z, centre) for z in (x, y))
     return (
-        multiply_rows(_slopes(x, y, centre, unbiased, precision), arriving, x.dtype),
-        multiply_rows(_slopes(y, x, centre, unbiased, precision), arriving, y.dtype),
+        multiply_rows(_slopes(x, y, centre, of_x, of_y, unbiased, precision), arriving, x.dtype),
+        multiply_rows(_slopes(y, x, centre, of_y, of_x, unbiased, precision), arriving, y.dtype),
     )
 
 
@@ -70,34 +74,62 @@ def _centre(x: Tensor) -> Tensor:
     return x.float().mean(0)
 
 
-def _sum_of_distances(x: Tensor, y: Tensor, centre: Tensor, same_sample: bool, precision: str) -> Tensor:
-    constants, grid, splits = _plan(x, y, precision)
+def _squared_norms(x: Tensor, centre: Tensor) -> Tensor:
+    """Compute the squared norm of each row as the kernels centre it; distances by differences need none."""
+    if x.shape[1] <= DIRECT_DIM:
+        return centre
+    return (x - centre if x.dtype == torch.float32 else x.float()).square().sum(1)
+
+
+def _sum_of_distances(
+    x: Tensor, y: Tensor, centre: Tensor, x_sizes: Tensor, y_sizes: Tensor, same_sample: bool, precision: str
+) -> Tensor:
+    constants, grid, splits = _plan(x, y, precision, backward=False)
     partial = centre.new_empty(grid * splits)
     mean_kernel[grid, splits](
-        x, y, centre, partial, len(x), len(y), x.shape[1], int(same_sample), SPLITS=splits, **constants
+        x,
+        y,
+        centre,
+        x_sizes,
+        y_sizes,
+        partial,
+        len(x),
+        len(y),
+        x.shape[1],
+        int(same_sample),
+        SPLITS=splits,
+        **constants,
     )
     return partial.sum(dtype=torch.float64)
 
 
-def _slopes(x: Tensor, y: Tensor, centre: Tensor, unbiased: bool, precision: str) -> Tensor:
+def _slopes(
+    x: Tensor, y: Tensor, centre: Tensor, x_sizes: Tensor, y_sizes: Tensor, unbiased: bool, precision: str
+) -> Tensor:
     """Compute the gradient with respect to x, as partial sums along the leading dimension."""
     n, m = len(x), len(y)
-    constants, grid, splits = _plan(x, y, precision)
+    constants, grid, splits = _plan(x, y, precision, backward=True)
     out = centre.new_empty(splits, *x.shape)
     features = select_distance_columns(x.shape[1])
     grids = (grid, triton.cdiv(x.shape[1], features), splits)
     constants |= {"FEATURES": features}
-    slope_kernel[grids](x, y, centre, out, n, m, x.shape[1], 0, 2 / (n * m), SPLITS=splits, FIRST=True, **constants)
+    slope_kernel[grids](
+        x, y, centre, x_sizes, y_sizes, out, n, m, x.shape[1], 0, 2 / (n * m), SPLITS=splits, FIRST=True, **constants
+    )
     if n > 1:
         weight = -2 / (n * (n - unbiased))
-        slope_kernel[grids](x, x, centre, out, n, n, x.shape[1], 1, weight, SPLITS=splits, FIRST=False, **constants)
+        slope_kernel[grids](
+            x, x, centre, x_sizes, x_sizes, out, n, n, x.shape[1], 1, weight, SPLITS=splits, FIRST=False, **constants
+        )
     return out
 
 
-def _plan(x: Tensor, y: Tensor, precision: str) -> tuple[dict[str, int | str | bool | None], int, int]:
+def _plan(
+    x: Tensor, y: Tensor, precision: str, *, backward: bool
+) -> tuple[dict[str, int | str | bool | None], int, int]:
     """Choose the kernels' constants, the number of row blocks, and the number of splits of the column blocks."""
     dim = x.shape[1]
-    blocks = select_distance_blocks(dim)
+    blocks = select_distance_blocks(dim, backward=backward)
     grid = triton.cdiv(len(x), blocks.rows)
     splits = min(8, triton.cdiv(MIN_PROGRAMS, grid), triton.cdiv(max(len(x), len(y)), blocks.columns))
     constants: dict[str, int | str | bool | None] = {

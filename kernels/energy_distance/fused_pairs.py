@@ -42,13 +42,13 @@ def centred(x, rows, num_rows, columns, dim, centre, CENTRED: tl.constexpr):
 @triton.jit
 @no_type_check
 def squared_distances(
-    x, y, centre, rows, num_rows, columns, num_columns, dim, same_sample,
+    x, y, centre, x_sizes, y_sizes, rows, num_rows, columns, num_columns, dim, same_sample,
     DIRECT: tl.constexpr, CENTRED: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, INNER: tl.constexpr,
     PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Compute the squared distances of one tile, and whether a near pair required differences.
 
-    ``‖x‖² + ‖y‖² − 2 x·y`` loses digits by cancellation. If less than 1/64 remains, the whole tile is recomputed. Pairs
+    ``‖x‖² + ‖y‖² − 2 x·y``, of sizes that are computed once, loses digits by cancellation. If less than 1/64 remains, the whole tile is recomputed. Pairs
     outside the samples are 0. With ``same_sample``, so is the pair of a row with itself.
     """
     inside = (rows < num_rows)[:, None] & (columns < num_columns)[None, :]
@@ -58,15 +58,13 @@ def squared_distances(
         squared = squared_by_differences(x, y, rows, num_rows, columns, num_columns, dim, ROWS, COLUMNS)
     else:
         squared = tl.zeros([ROWS, COLUMNS], dtype=tl.float32)
-        left_size = tl.zeros([ROWS], dtype=tl.float32)
-        right_size = tl.zeros([COLUMNS], dtype=tl.float32)
         for start in range(0, dim, INNER):
             inner = start + tl.arange(0, INNER)
             left = centred(x, rows, num_rows, inner, dim, centre, CENTRED)
             right = centred(y, columns, num_columns, inner, dim, centre, CENTRED)
             squared = tl.dot(left, tl.trans(right), squared, input_precision=PRECISION)
-            left_size += tl.sum(left.to(tl.float32) * left.to(tl.float32), 1)
-            right_size += tl.sum(right.to(tl.float32) * right.to(tl.float32), 1)
+        left_size = tl.load(x_sizes + rows, mask=rows < num_rows, other=0.0)
+        right_size = tl.load(y_sizes + columns, mask=columns < num_columns, other=0.0)
         size = left_size[:, None] + right_size[None, :]
         squared = size - 2 * squared
         near = tl.max(tl.max(tl.where(inside & (squared * 64 < size), 1, 0), 1), 0)
@@ -78,7 +76,7 @@ def squared_distances(
 @triton.jit
 @no_type_check
 def mean_kernel(
-    x, y, centre, partial, num_rows, num_columns, dim, same_sample,
+    x, y, centre, x_sizes, y_sizes, partial, num_rows, num_columns, dim, same_sample,
     SPLITS: tl.constexpr, DIRECT: tl.constexpr, CENTRED: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, INNER: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
@@ -94,7 +92,7 @@ def mean_kernel(
     for tile in range(first + split, tl.cdiv(num_columns, COLUMNS), SPLITS):
         columns = tile * COLUMNS + tl.arange(0, COLUMNS).to(tl.int64)
         squared, _ = squared_distances(
-            x, y, centre, rows, num_rows, columns, num_columns, dim, same_sample,
+            x, y, centre, x_sizes, y_sizes, rows, num_rows, columns, num_columns, dim, same_sample,
             DIRECT, CENTRED, ROWS, COLUMNS, INNER, PRECISION,
         )  # fmt: skip
         counted = (rows[:, None] < columns[None, :]) | (same_sample == 0)
@@ -105,7 +103,7 @@ def mean_kernel(
 @triton.jit
 @no_type_check
 def slope_kernel(
-    x, y, centre, out, num_rows, num_columns, dim, same_sample, weight,
+    x, y, centre, x_sizes, y_sizes, out, num_rows, num_columns, dim, same_sample, weight,
     SPLITS: tl.constexpr, FIRST: tl.constexpr, FEATURES: tl.constexpr, DIRECT: tl.constexpr, CENTRED: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, INNER: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
@@ -125,7 +123,7 @@ def slope_kernel(
     for tile in range(split, tl.cdiv(num_columns, COLUMNS), SPLITS):
         columns = tile * COLUMNS + tl.arange(0, COLUMNS).to(tl.int64)
         squared, near = squared_distances(
-            x, y, centre, rows, num_rows, columns, num_columns, dim, same_sample,
+            x, y, centre, x_sizes, y_sizes, rows, num_rows, columns, num_columns, dim, same_sample,
             DIRECT, CENTRED, ROWS, COLUMNS, INNER, PRECISION,
         )  # fmt: skip
         inverse = tl.where(squared < 1.2e-38, 0.0, tl.rsqrt(tl.where(squared < 1.2e-38, 1.0, squared)))

@@ -67,7 +67,7 @@ def test_every_kernel_and_every_line_of_the_table_is_checked():
     launched = {name for path in folder.rglob("fused*.py") for name in re.findall(r"(\w+_kernel)\[", path.read_text())}
     assert launched == {variant.kernel for variant in variants()}
     tables = {value for value in vars(blocks).values() if isinstance(value, blocks.Blocks)}
-    assert len(tables) == 6
+    assert len(tables) == 7
     checked = {
         (
             *(variant.constants.get(name) for name in ("ROWS", "COLUMNS")),

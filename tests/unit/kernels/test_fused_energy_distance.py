@@ -29,7 +29,9 @@ def compare(x, y, *, unbiased=True):
 
 @pytest.mark.parametrize("unbiased", [True, False])
 @pytest.mark.parametrize(
-    ("n", "m", "dim"), [(3, 2, 1), (32, 32, 16), (33, 5, 5), (34, 6, 40)], ids=["tiny", "edges", "odd", "dots"]
+    ("n", "m", "dim"),
+    [(3, 2, 1), (32, 32, 16), (33, 5, 5), (34, 6, 40), (65, 33, 35)],
+    ids=["tiny", "edges", "odd", "dots", "dots over edges"],
 )
 def test_value_and_gradients(fused_device, n, m, dim, unbiased):
     compare(*samples(n, m, dim, fused_device), unbiased=unbiased)
