@@ -45,6 +45,7 @@ def evidence_of(
         non_members=non_members,
         curves={} if method == "original" else curves,
         unlearning_seconds=0.0 if method == "original" else float(rng.uniform(3, 120)),
+        further_scores={"rmia": scores.round(1), "loss": log_odds.mean(1)},
     )
 
 

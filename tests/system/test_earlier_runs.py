@@ -18,7 +18,7 @@ from small_audit import SMALL_OPTIONS, small_config
 
 from ungan_dist import load, store
 from ungan_dist.config.audit import AuditConfig
-from ungan_dist.report.table_json import has_same_measurements
+from ungan_dist.report.table_json import SCHEMA_VERSION, has_same_measurements
 from ungan_dist.runs.finished import FINISHED_FILE
 from ungan_dist.runs.pipeline import audit
 from ungan_dist.runs.plan import make_plan, reopen_plan
@@ -65,7 +65,7 @@ def test_an_earlier_run_is_verified_and_reported_with_the_same_measurements(earl
     reported = run_command("report", earlier / "run")
     assert reported.returncode == 0, reported.stderr
     after = store.read_json(earlier / "run/table.json")
-    assert (before["schema_version"], after["schema_version"]) == (1, 2)
+    assert (before["schema_version"], after["schema_version"]) == (1, SCHEMA_VERSION)
     assert has_same_measurements(before, after)
     assert (earlier / "run/report.html").is_file()
     verified = run_command("verify", earlier / "run")

@@ -56,6 +56,8 @@ class Evidence:
     """T_U: time of the unlearning alone, with the device synchronised at both ends."""
     p_values: RecordPValues | None = None
     """Membership p value of each forget example."""
+    further_scores: dict[str, Float64[np.ndarray, " pool"]] = field(default_factory=dict)
+    """Scores of other attacks by their names in ``config.attack.ATTACKS``, higher = member."""
 
     def __post_init__(self) -> None:
         for name in ("log_odds", "log_odds_unseen", "scores", "retain", "forget", "non_members"):
@@ -87,7 +89,21 @@ class Verdict:
     gap: Interval | None
     """90 % interval of AUC (b) minus Retrain's (minus .5 without Retrain); None for the reference."""
     smallest_delta: float | None
-    """Smallest δ that this interval would have passed: max(|low|, |high|)."""
+    """Smallest δ that the intervals of all attacks would have passed: the largest |low| or |high|."""
+    attack: str = "lira"
+    """The attack that decided: the one with the clearest trace, or the least certain one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackResult:
+    """What one attack finds in a method's models."""
+
+    auc: Interval
+    """D_f against D^s."""
+    gap: Interval | None
+    """90 % interval of the gap to Retrain, which must lie inside (−δ, δ) for "equivalent"; None for the reference."""
+    corrected_gap: Interval | None
+    """Interval of the gap at a level corrected for the number of attacks, from which a trace is concluded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +144,8 @@ class Row:
     utility: Utility = ""
     caveat: str = ""
     """The same as a sentence with its figures."""
+    attacks: dict[str, AttackResult] = field(default_factory=dict)
+    """Attack → its result; LiRA's is ``auc`` and ``verdict.gap`` too."""
     ulira: ULiRA | str | None = None
     """None where the shadow models did not unlearn; a sentence where it cannot be computed."""
 

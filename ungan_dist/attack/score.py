@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64
 
-from ungan_dist.attack.evidence import Evidence, Interval, Row
+from ungan_dist.attack.evidence import AttackResult, Evidence, Interval, Row
 from ungan_dist.attack.intervals import (
     SEEDS_FOR_T,
     ResampledScores,
@@ -25,7 +25,7 @@ from ungan_dist.attack.intervals import (
 from ungan_dist.attack.mann_whitney import Influence, auc_interval, gap_interval, measure_influence
 from ungan_dist.attack.metrics import examples_needed, operating_point, tnr_rank, tpr_at_fpr, tpr_rank
 from ungan_dist.attack.utility import SETS
-from ungan_dist.attack.verdicts import REFERENCE, decide_verdict
+from ungan_dist.attack.verdicts import REFERENCE, combine_attacks
 from ungan_dist.config.attack import AttackConfig
 from ungan_dist.config.methods import TITLES
 from ungan_dist.data.seeds import derive_seed
@@ -79,8 +79,7 @@ def score_rows(evidence: Sequence[Evidence], attack: AttackConfig, *, num_test: 
     for item in evidence:
         seeds_of[item.method] = sorted([*seeds_of.get(item.method, []), item.seed])
     cells = {(item.method, item.seed): _cells(item, attack) for item in evidence}
-    influences = {(item.method, item.seed): measure_influence(_to_float64(item.scores), item.forget, item.non_members)
-                  for item in evidence}  # fmt: skip
+    influences = _measure_influences(evidence)
     few = {method for method, seeds in seeds_of.items() if len(seeds) < SEEDS_FOR_T}
     resamples = _resample([item for item in evidence if item.method in few], cells, attack, num_test)
     sizes = {"retain": min(len(item.retain) for item in evidence), "test": num_test or 0}
@@ -100,7 +99,7 @@ def _row(
     seeds_of: dict[str, list[int]],
     cells: dict[Key, Cells],
     resamples: dict[Key, Resamples],
-    influences: dict[Key, Influence],
+    influences: dict[str, dict[Key, Influence]],
     attack: AttackConfig,
 ) -> Row:
     keys = [(method, seed) for seed in seeds_of[method]]
@@ -117,7 +116,15 @@ def _row(
             for rate in rates
         }
 
-    gap = None if method == REFERENCE else _gap(method, seeds_of, influences)
+    corrected = 1 - (1 - VERDICT_LEVEL) / len(influences)
+    attacks = {
+        name: AttackResult(
+            auc=auc_interval([of[key] for key in keys], LEVEL),
+            gap=_gap(method, seeds_of, of, VERDICT_LEVEL),
+            corrected_gap=_gap(method, seeds_of, of, corrected),
+        )
+        for name, of in influences.items()
+    }
     return Row(
         method=method,
         title=TITLES.get(method, method),
@@ -127,21 +134,40 @@ def _row(
             str(fnr): [cells[key]["fnr", str(fnr)] for key in keys if ("fnr", str(fnr)) in shared]
             for fnr in _fnrs(attack)
         },
-        auc=auc_interval([influences[key] for key in keys], LEVEL),
+        auc=attacks["lira"].auc,
         tpr_at_fpr=by_rate("tpr", attack.fprs, "never-seen"),
         tpr_at_fpr_flipped=by_rate("flipped tpr", attack.fprs, "never-seen"),
-        verdict=decide_verdict(gap, attack.delta),
+        verdict=combine_attacks(attacks, attack.delta),
+        attacks=attacks,
     )
 
 
-def _gap(method: str, seeds_of: dict[str, list[int]], influences: dict[Key, Influence]) -> Interval:
-    """Compute AUC minus Retrain's, paired by seed and by example."""
+def _measure_influences(evidence: Sequence[Evidence]) -> dict[str, dict[Key, Influence]]:
+    """Measure the influences of every attack that all of the evidence has, LiRA first."""
+    names = [name for name in evidence[0].further_scores if all(name in item.further_scores for item in evidence)]
+    return {
+        name: {
+            (item.method, item.seed): measure_influence(
+                _to_float64(item.scores if name == "lira" else item.further_scores[name]), item.forget, item.non_members
+            )
+            for item in evidence
+        }
+        for name in ("lira", *names)
+    }
+
+
+def _gap(
+    method: str, seeds_of: dict[str, list[int]], influences: dict[Key, Influence], level: float
+) -> Interval | None:
+    """Compute AUC minus Retrain's, paired by seed and by example; None for Retrain itself."""
+    if method == REFERENCE:
+        return None
     common = _common_seeds(seeds_of, method)
     gaps = [
         influences[method, seed].minus(influences[REFERENCE, seed] if common else 0.5)
         for seed in common or seeds_of[method]
     ]
-    return gap_interval(gaps, VERDICT_LEVEL, num_models=2 if common else 1)
+    return gap_interval(gaps, level, num_models=2 if common else 1)
 
 
 def _count_low_p_values(evidence: Sequence[Evidence]) -> dict[str, list[float]]:

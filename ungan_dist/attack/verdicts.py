@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from ungan_dist.attack.evidence import Evidence, Interval, Row, Verdict
+from ungan_dist.attack.evidence import AttackResult, Evidence, Interval, Row, Verdict
 from ungan_dist.attack.utility import find_constant, judge_utility
 from ungan_dist.config.attack import LARGEST_DELTA, AttackConfig
 
@@ -47,6 +47,35 @@ def decide_verdict(gap: Interval | None, delta: float) -> Verdict:
     else:
         outcome = "inconclusive"
     return Verdict(outcome=outcome, gap=gap, smallest_delta=max(abs(gap.low), abs(gap.high)))
+
+
+def combine_attacks(attacks: Mapping[str, AttackResult], delta: float) -> Verdict:
+    """Decide the verdict from the strongest of several attacks, corrected for their number.
+
+    A method is equivalent only if every attack finds it so. This needs no correction: if the true gap of one attack
+    reaches δ, that attack alone errs in at most 5 % of audits. A trace is found if any attack finds one in an interval
+    of level ``1 − 0.10 / number of attacks`` (Bonferroni), so that together they err in at most 5 % on either side.
+
+    Args:
+        attacks: results by name; "lira" is among them.
+        delta: equivalence margin, > 0.
+    """
+    verdict = decide_verdict(attacks["lira"].gap, delta)
+    if verdict.gap is None or verdict.outcome == TOO_WIDE:
+        return verdict
+    gaps = {name: one.gap for name, one in attacks.items() if one.gap is not None}
+    corrected = {name: one.corrected_gap for name, one in attacks.items() if one.corrected_gap is not None}
+    highest = max(corrected, key=lambda name: corrected[name].low)
+    lowest = min(corrected, key=lambda name: corrected[name].high)
+    widest = max(gaps, key=lambda name: max(abs(gaps[name].low), abs(gaps[name].high)))
+    smallest_delta = max(abs(gaps[widest].low), abs(gaps[widest].high))
+    if corrected[highest].low >= delta:
+        outcome, attack = "under-forgotten", highest
+    elif corrected[lowest].high <= -delta:
+        outcome, attack = "over-forgotten", lowest
+    else:
+        outcome, attack = "equivalent" if smallest_delta < delta else "inconclusive", widest
+    return replace(verdict, outcome=outcome, smallest_delta=smallest_delta, attack=attack)
 
 
 def judge_rows(

@@ -22,6 +22,9 @@ QueryView = Literal["plain", "flip", "shift"]
 PAPER_FORMATS = ("png", "pdf")
 """Formats of figures for papers."""
 
+ATTACKS = {"lira": "LiRA", "rmia": "RMIA", "calibrated_loss": "calibrated loss", "loss": "loss"}
+"""Attack → name in reports. A verdict takes all of them into account."""
+
 LARGEST_DELTA = 0.5
 """Bound of δ: a margin must be smaller."""
 

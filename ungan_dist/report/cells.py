@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 from ungan_dist.attack.evidence import Interval, Report, Row, ULiRA
 from ungan_dist.attack.summary import HIDDEN_LEAK, format_outcome
 from ungan_dist.attack.verdicts import LOST, has_power
+from ungan_dist.config.attack import ATTACKS
 from ungan_dist.report.timings import average_seconds
 
 PAPER_GROUP = "(a) Retain against forget"
@@ -144,6 +146,10 @@ def build_columns(report: Report) -> list[Column]:
             group=AUDIT_GROUP, heading="AUC", cell=lambda row: " ".join(format_interval(row.auc, 3, bounds=auc_bounds))
         ),
         *(
+            Column(group=AUDIT_GROUP, heading=f"AUC, {ATTACKS[name]}", cell=partial(_format_auc_of, name))
+            for name in list_further_attacks(report)
+        ),
+        *(
             shares(AUDIT_GROUP, f"TPR, % @ {format_rate(fpr)} FPR", "tpr_at_fpr", fpr)
             for fpr in list_computed_rates(report, "tpr_at_fpr")
         ),
@@ -158,6 +164,11 @@ def build_columns(report: Report) -> list[Column]:
             group=VERDICT_GROUP,
             heading="Smallest δ",
             cell=lambda row: format_delta(row.verdict.smallest_delta),
+        ),
+        *(
+            [Column(group=VERDICT_GROUP, heading="Decided by", cell=format_deciding_attack)]
+            if list_further_attacks(report)
+            else []
         ),
         Column(group="Time", heading="T_U, s", cell=lambda row: format_seconds(mean_time.get(row.method))),
     ]
@@ -191,6 +202,23 @@ def _build_ulira_columns(report: Report) -> list[Column]:
         Column(group=ULIRA_GROUP, heading="AUC", cell=lambda row: format_ulira(row, bounds=aucs)),
         *map(share, sorted(fprs, key=float, reverse=True)),
     ]
+
+
+def list_further_attacks(report: Report) -> list[str]:
+    """List the attacks beside LiRA, by their names in ``row.attacks``."""
+    return list(dict.fromkeys(name for row in report.rows for name in row.attacks if name != "lira"))
+
+
+def _format_auc_of(attack: str, row: Row) -> str:
+    return " ".join(format_interval(row.attacks[attack].auc, 3, bounds=True)) if attack in row.attacks else "–"
+
+
+def format_deciding_attack(row: Row) -> str:
+    """Name the attack that decided a verdict, with its own gap if it is not LiRA."""
+    if row.verdict.gap is None:
+        return "–"
+    gap = "" if row.verdict.attack == "lira" else f" {format_gap(row.attacks[row.verdict.attack].gap)}"
+    return f"{ATTACKS[row.verdict.attack]}{gap}"
 
 
 def list_rates(report: Report, field: str) -> list[str]:

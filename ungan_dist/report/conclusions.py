@@ -8,10 +8,10 @@ from ungan_dist.attack.evidence import FailedRow, Report, Row, ULiRA
 from ungan_dist.attack.summary import HIDDEN_LEAK, count_verdicts, mark_hidden_leak
 from ungan_dist.attack.utility import merge_caveats
 from ungan_dist.attack.verdicts import LOST, NO_LEAK, NO_ORIGINAL, TOO_WIDE
-from ungan_dist.config.attack import LARGEST_DELTA
+from ungan_dist.config.attack import ATTACKS, LARGEST_DELTA
 from ungan_dist.report.cells import format_delta as shown_delta
 from ungan_dist.report.cells import format_gap as shown_gap
-from ungan_dist.report.cells import format_number, format_rate, format_signed, list_rates
+from ungan_dist.report.cells import format_number, format_rate, format_signed, list_further_attacks, list_rates
 from ungan_dist.report.power import get_delta, get_utility_margin, measure_power
 
 NOT_TESTED = (
@@ -261,6 +261,7 @@ def explain_table(report: Report) -> list[str]:
         f"{'' if value is None else f' with δ = {value:g}'}, under- or over-forgotten if it lies outside, otherwise "
         f"inconclusive. The smallest δ is the smallest margin that this interval would have passed. "
         f"A verdict needs an original whose own interval lies beyond δ.",
+        *_explain_attacks(report),
         *_explain_utility(report),
         *_explain_ulira(report),
         "Flipped TPR: the same attack with its sign turned. It is high if forget examples look less familiar than "
@@ -284,6 +285,17 @@ def _explain_ulira(report: Report) -> list[str]:
         "U-LiRA: the shadow models unlearned too, and each is scored by the others. The AUC is their mean: what each "
         "forgot against forget examples that it never had; the original's row has the shadow models before they "
         "unlearned. Its 95 % interval counts other pairs of shadow models and other examples."
+    ]
+
+
+def _explain_attacks(report: Report) -> list[str]:
+    names = [ATTACKS[name] for name in list_further_attacks(report)]
+    if not names:
+        return []
+    return [
+        f"Attacks: LiRA, {', '.join(names)}. The verdict is that of the strongest. A method is equivalent if the 90 % "
+        f"interval of every attack's gap lies inside (−δ, δ). A trace is found if one attack's interval of level "
+        f"{100 - 10 / (len(names) + 1):g} % lies outside, which is corrected for their number. The gap shown is LiRA's."
     ]
 
 

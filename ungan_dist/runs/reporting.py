@@ -14,6 +14,7 @@ from jaxtyping import Int
 
 from ungan_dist import store
 from ungan_dist.attack.evidence import Evidence, Failure, RecordPValues, Report
+from ungan_dist.attack.further import ReferenceModels, fit_reference_models
 from ungan_dist.attack.lira import Moments, ShadowFits, compute_moments, fit_shadows, resolve_variance
 from ungan_dist.attack.metrics import auc
 from ungan_dist.attack.power import measure_smallest_delta
@@ -67,11 +68,12 @@ def build_report(plan: Plan, failures: list[Failed], on_progress: progress.Progr
     outs = compute_moments(log_odds[:, forget].mean(2, dtype=np.float64), ~membership[:, forget])
     shadows = [shadow for unit in present for shadow in unit.shadows[: unit.num_models]]
     unlearned = attack_unlearned(plan, targets, shadows, log_odds)
+    references = fit_reference_models(log_odds, membership, offline=attack.mode != "online")
     del log_odds
     stage = progress.Stage("scoring", len(targets), on_progress)
     evidence: list[Evidence] = []
     for unit in sorted(targets, key=lambda unit: (config.methods.index(unit.method), unit.seed)):
-        evidence.append(_evidence(plan, unit, fits, _OutModels(forget, outs)))
+        evidence.append(_evidence(plan, unit, fits, references, _OutModels(forget, outs)))
         stage.advance()
     reasons = {failure.unit.id: f": {failure.error}" for failure in failures}
     absent = [f"{unit.title}{reasons.get(unit.id, '')}" for unit in waiting]
@@ -188,7 +190,7 @@ class _OutModels(NamedTuple):
         return measure_p_values(log_odds[forget].mean(1, dtype=np.float64), moments, plan.split.pool[forget])
 
 
-def _evidence(plan: Plan, unit: TargetUnit, fits: ShadowFits, out: _OutModels) -> Evidence:
+def _evidence(plan: Plan, unit: TargetUnit, fits: ShadowFits, references: ReferenceModels, out: _OutModels) -> Evidence:
     facts = read_facts(unit)
     assert facts is not None
     target = store.read_array(plan.folder / unit.log_odds_file)
@@ -205,6 +207,7 @@ def _evidence(plan: Plan, unit: TargetUnit, fits: ShadowFits, out: _OutModels) -
         curves=facts["curves"],
         unlearning_seconds=facts["unlearning_seconds"],
         p_values=out.p_values(plan, unit, target),
+        further_scores=references.score(target, unit.draw.non_members),
     )
 
 

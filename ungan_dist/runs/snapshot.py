@@ -34,7 +34,7 @@ def from_plain(shown: dict[str, Any]) -> Report:
     """
     import numpy as np
 
-    from ungan_dist.attack.evidence import Evidence, Interval, Remedies, Report, Row, ULiRA, Verdict
+    from ungan_dist.attack.evidence import AttackResult, Evidence, Interval, Remedies, Report, Row, ULiRA, Verdict
 
     def cell(value: Any) -> Any:
         return Interval(**value) if isinstance(value, dict) else value
@@ -50,7 +50,10 @@ def from_plain(shown: dict[str, Any]) -> Report:
         if isinstance(ulira, dict):
             measured = {"auc": cell(ulira["auc"]), "tpr_at_fpr": cells(ulira["tpr_at_fpr"])}
             ulira = ULiRA(**{**ulira, **measured})
-        return Row(**{**values, **fields, "auc": cell(values["auc"]), "verdict": verdict, "ulira": ulira})
+        attacks = {name: AttackResult(**cells(found)) for name, found in values.get("attacks", {}).items()}
+        return Row(
+            **{**values, **fields, "auc": cell(values["auc"]), "verdict": verdict, "attacks": attacks, "ulira": ulira}
+        )
 
     def evidence(method: str, seed: int, seconds: float) -> Evidence:
         none, table = np.zeros(0, dtype=np.int64), np.zeros((0, 0), dtype=np.float32)

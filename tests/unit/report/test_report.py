@@ -314,7 +314,7 @@ def test_no_file_names_an_example(partial: tuple) -> None:
         log_odds = np.zeros((987_000, 2), dtype=np.float32)
         padded[986_000 : 986_000 + len(e.scores)] = e.scores
         log_odds[986_000 : 986_000 + len(e.scores)] = e.log_odds
-        moved.append(dataclasses.replace(e, scores=padded, log_odds=log_odds, **far))
+        moved.append(dataclasses.replace(e, scores=padded, log_odds=log_odds, further_scores={}, **far))
     assert render(dataclasses.replace(report, evidence=moved)) == files
 
 
