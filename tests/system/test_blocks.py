@@ -21,7 +21,7 @@ from ungan_dist.runs.shadows import ShadowUnit
 from ungan_dist.runs.units import Done, execute
 
 without_figures = pytest.mark.usefixtures("without_figures")
-FINISHED = Path(__file__).parent / "fixtures/finished-2.tar.xz"
+FINISHED = Path(__file__).parent / "fixtures/finished-3.tar.xz"
 
 
 def fleet(output: Path, **changes: Any) -> AuditConfig:

@@ -26,8 +26,8 @@ from ungan_dist.runs.record import read_run
 from ungan_dist.runs.views import REPORT_FILE
 
 ARCHIVE = Path(__file__).parent / "fixtures/finished-0.1.0.tar.xz"
-SAME_TRAINING = ARCHIVE.with_name("finished-2.tar.xz")
-"""The same with results version 2, at the commit that introduced it."""
+SAME_TRAINING = ARCHIVE.with_name("finished-3.tar.xz")
+"""The same with results version 3."""
 TARGETS = {
     "original": "af813aab8f5d346f051ffad5e3e00244cace0d21ac1845f599a974c0a1764b77",
     "retrain": "023df8977df1eb31d7741545874f446e195964ca6611f78142f01b72f09723c5",
