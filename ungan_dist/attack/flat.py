@@ -38,7 +38,9 @@ def _flatten(row: Row, seconds: list[float]) -> dict[str, Value]:
         "seeds": len(row.auc.per_seed),
         **_spread("gap", row.verdict.gap),
         "smallest_delta": row.verdict.smallest_delta,
+        **({"decided_by": row.verdict.attack} if row.attacks and row.verdict.gap is not None else {}),
         **_spread("auc", row.auc),
+        **_spread_attacks(row),
         **_spread_all("accuracy", row.accuracy),
         **_spread_all("loss", row.loss),
         **_spread_all("tnr_at_fnr", row.tnr_at_fnr),
@@ -54,6 +56,15 @@ def _spread_all(name: str, cells: Mapping[str, Interval | str]) -> dict[str, Val
     found: dict[str, Value] = {}
     for key, cell in cells.items():
         found |= _spread(f"{name}_{key}", cell)
+    return found
+
+
+def _spread_attacks(row: Row) -> dict[str, Value]:
+    """Spread the attacks beside LiRA, whose results are ``auc`` and ``gap``."""
+    found: dict[str, Value] = {}
+    for name, result in row.attacks.items():
+        if name != "lira":
+            found |= _spread(f"auc_{name}", result.auc) | _spread(f"gap_{name}", result.gap)
     return found
 
 

@@ -64,6 +64,7 @@ def split_around_members(config: AuditConfig, source: Source, forget: ExampleLis
     # shadow models take complementary halves of the pool
     num_non_members -= (len(members) + num_non_members) % 2
     unseen, non_members, test = np.split(outside, [num_unseen, num_unseen + num_non_members])
+    _check_unlearned_shadows(config, forget, len(members) + len(non_members))
     if len(non_members) != len(members):
         notes.append(
             f"Only {len(non_members):,} examples were never seen, {len(members):,} were trained on: each shadow model "
@@ -185,6 +186,16 @@ def _check_retain(config: AuditConfig, source: Source, forget: ExampleList, reta
             f"{round(1 / config.attack.fnr)}: shorten the list, or raise attack.fnr"
         )
     _check_orphans(source, forget, retain)
+
+
+def _check_unlearned_shadows(config: AuditConfig, forget: ExampleList, num_pool: int) -> None:
+    """Refuse a list as long as a shadow model's half of the pool, of which nothing would be left to retain."""
+    if config.attack.unlearned_shadows and len(forget.indices) >= num_pool // 2:
+        raise ValueError(
+            f"{forget.path} lists {len(forget.indices):,} examples, and each shadow model is trained on "
+            f"{num_pool // 2:,}: with attack.unlearned_shadows it forgets as many as the list has, and must retain "
+            f"some. Shorten the list, add examples that were never seen, or leave attack.unlearned_shadows out"
+        )
 
 
 def _check_orphans(source: Source, forget: ExampleList, retain: Int[np.ndarray, " retain"]) -> None:

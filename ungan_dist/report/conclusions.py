@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ungan_dist.attack.evidence import FailedRow, Report, Row, ULiRA
+from ungan_dist.attack.evidence import FailedRow, Interval, Report, Row, ULiRA
 from ungan_dist.attack.summary import HIDDEN_LEAK, count_verdicts, mark_hidden_leak
 from ungan_dist.attack.utility import merge_caveats
 from ungan_dist.attack.verdicts import LOST, NO_LEAK, NO_ORIGINAL, TOO_WIDE
@@ -72,7 +72,8 @@ def list_limits(report: Report) -> list[str]:
     if not measured:
         return list(LIMITS)
     limit = (
-        "The verdicts are LiRA's, whose shadow models never unlearned anything. U-LiRA's unlearned as the target did."
+        "The verdicts come from attacks whose shadow models never unlearned anything. U-LiRA's unlearned as the target "
+        "did."
     )
     return [limit if text == LIMITS[1] else text for text in LIMITS]
 
@@ -180,12 +181,25 @@ def describe_power(report: Report) -> str:
     smallest = f"A method equal to Retrain passes δ ≥ {shown_delta(power.smallest_delta)} in four of five such runs."
     if power.smallest_delta >= LARGEST_DELTA:
         smallest = f"A method equal to Retrain passes no δ below {LARGEST_DELTA:g} in four of five such runs."
-    gap = power.original_gap
-    if gap is None:
+    original = next((row for row in report.rows if row.method == "original"), None)
+    if original is None or original.verdict.gap is None:
         return f"{margin}Power: unknown without the original. {smallest}"
-    found = f"the original's own gap is {format_signed(gap.mean)}, {gap.level * 100:g} % interval {shown_gap(gap)}"
+    attack, gap = _find_clearest_gap(original, original.verdict.gap)
+    of = "" if attack == "lira" else f" for {ATTACKS[attack]}"
+    found = (
+        f"the original's own gap{of} is {format_signed(gap.mean)}, {100 * gap.level:.4g} % interval {shown_gap(gap)}"
+    )
     seen = "beyond δ, so the attack sees its leak" if power.leaks else "which does not exceed δ"
     return f"{margin}Power: {'' if power.leaks else 'none, '}{found}, {seen}. {smallest}"
+
+
+def _find_clearest_gap(original: Row, of_lira: Interval) -> tuple[str, Interval]:
+    """Return the attack that sees most of the original's leak, and the interval from which power is concluded."""
+    corrected = {name: one.corrected_gap for name, one in original.attacks.items() if one.corrected_gap is not None}
+    if not corrected or original.verdict.outcome == TOO_WIDE:
+        return "lira", of_lira
+    attack = max(corrected, key=lambda name: corrected[name].low)
+    return attack, corrected[attack]
 
 
 def _write_remedy(report: Report) -> str:

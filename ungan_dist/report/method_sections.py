@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from ungan_dist.attack.evidence import Report, Row
 from ungan_dist.attack.summary import format_outcome
+from ungan_dist.attack.verdicts import has_power
+from ungan_dist.config.attack import ATTACKS
 from ungan_dist.report.cells import build_columns, format_gap, format_number, format_signed, style_of_row
 from ungan_dist.report.conclusions import describe_ulira, end_sentence, has_reference, write_failure
 from ungan_dist.report.drawing import Drawing, slug
@@ -63,7 +65,7 @@ def _conclude(report: Report, row: Row) -> list[str]:
         f"{format_gap(gap)}."
     ]
     if delta is not None:
-        sentences.append(_place_interval(row, delta))
+        sentences += [_place_interval(row, delta), *_name_deciding_attack(row, delta)]
     if row.loss:
         losses = [f"{format_signed(-100 * loss.mean, 1)} points on {name}" for name, loss in row.loss.items()]
         against = "Retrain" if has_reference(report) else "the original"
@@ -88,6 +90,21 @@ def _place_interval(row: Row, delta: float) -> str:
     if gap.low >= delta or gap.high <= -delta:
         return f"The whole interval lies outside (−δ, δ) with δ = {delta:g}."
     return f"The interval lies partly inside and partly outside (−δ, δ) with δ = {delta:g}."
+
+
+def _name_deciding_attack(row: Row, delta: float) -> list[str]:
+    """Name the attack that decided, where LiRA's 90 % interval alone does not explain the verdict."""
+    gap, decided = row.verdict.gap, row.attacks.get(row.verdict.attack)
+    if gap is None or decided is None or len(row.attacks) < 2 or not has_power(row.verdict.outcome):
+        return []
+    if row.verdict.attack == "lira" and -delta < gap.high and gap.low < delta:
+        return []
+    corrected = decided.corrected_gap
+    level = "" if corrected is None else f", and {format_gap(corrected)} at {100 * corrected.level:.4g} %"
+    return [
+        f"{ATTACKS[row.verdict.attack]} decides among {len(row.attacks)} attacks. The interval of its gap is "
+        f"{format_gap(decided.gap)} at 90 %{level}, the level corrected for their number."
+    ]
 
 
 def _list_seeds(row: Row) -> list[tuple[str, str]]:

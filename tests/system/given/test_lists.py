@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,21 @@ def test_members_default_to_all_but_the_official_test_examples(project: Path) ->
     assert sorted(outside) == list(range(120, 180))
     assert len(draw.non_members) == 40
     assert any("Only 40 examples were never seen, 120 were trained on" in note for note in sets.notes)
+
+
+def test_a_list_as_long_as_a_shadow_models_half_cannot_be_unlearned_by_it(project: Path) -> None:
+    Path("data").mkdir()
+    write_noise_parquet(Path("data/train.parquet"), [f"train-{number}" for number in range(120)])
+    write_noise_parquet(Path("data/test.parquet"), [f"test-{number}" for number in range(60)])
+    config = custom(data="data", forget="forget.csv", original="weights.safetensors")
+    unlearned = replace(config.attack, fnr=0.05, unlearned_shadows=("retrain",))
+    source = load_source(config.source)
+    for number, attack in ((79, unlearned), (80, replace(unlearned, unlearned_shadows=()))):  # each is trained on 80
+        Path("forget.csv").write_text("\n".join(f"train-{example}" for example in range(number)))
+        draw = given_sets(replace(config, attack=attack), source).draw
+        assert len(draw.forget) == number
+    with pytest.raises(ValueError, match=r"lists 80 examples, and each shadow model is trained on 80"):
+        given_sets(replace(config, attack=unlearned), source)
 
 
 def test_the_sets_follow_the_lists(pictures: Path, lists: Path, weights: Path) -> None:

@@ -5,16 +5,20 @@ import io
 import json
 import re
 
+import numpy as np
 import pytest
 from rich.console import Console
 from synthetic_report import make_report
 
-from ungan_dist.attack.evidence import Interval, Remedies, Report, Row, Verdict
-from ungan_dist.attack.verdicts import LOST, NO_LEAK, decide_verdict, judge_rows
+from ungan_dist.attack.evidence import AttackResult, Evidence, Interval, Remedies, Report, Row, Verdict
+from ungan_dist.attack.flat import flatten_rows
+from ungan_dist.attack.score import score_rows
+from ungan_dist.attack.verdicts import LOST, NO_LEAK, combine_attacks, decide_verdict, judge_rows
 from ungan_dist.config.attack import AttackConfig
 from ungan_dist.report.conclusions import describe_power, explain_table, list_caveats, write_conclusions
 from ungan_dist.report.html import render_page
 from ungan_dist.report.markdown import render_markdown
+from ungan_dist.report.method_sections import build_sections
 from ungan_dist.report.power import get_delta
 from ungan_dist.report.table_json import build_table, to_json
 from ungan_dist.report.terminal import build_terminal_table
@@ -23,7 +27,7 @@ from ungan_dist.report.terminal import build_terminal_table
 def _with_gap(report: Report, low: float, high: float, kind: str = "student_t", method: str = "ungan") -> Report:
     gap = Interval(mean=(low + high) / 2, low=low, high=high, level=0.9, kind=kind, per_seed=[0.0])
     rows = [
-        dataclasses.replace(row, verdict=decide_verdict(gap, 0.05)) if row.method == method else row
+        dataclasses.replace(row, verdict=decide_verdict(gap, 0.05), attacks={}) if row.method == method else row
         for row in report.rows
     ]
     return dataclasses.replace(report, rows=_judge(report, rows))
@@ -65,10 +69,12 @@ def test_each_verdict_is_explained_once_with_all_its_rows(plain: Report) -> None
 
 def test_the_power_is_stated_with_the_originals_own_gap(plain: Report) -> None:
     original = plain.rows[0]
-    assert original.verdict.gap is not None
+    clearest = max(
+        (one.corrected_gap for one in original.attacks.values() if one.corrected_gap), key=lambda gap: gap.low
+    )
     text = describe_power(plain)
     assert text.startswith("δ = 0.05. Power: the original's own gap is +0.")
-    assert f"interval [+{original.verdict.gap.low:.3f}, +{original.verdict.gap.high:.3f}], beyond δ" in text
+    assert f"interval [+{clearest.low:.3f}, +{clearest.high:.3f}], beyond δ" in text
     assert " in four of five such runs." in text
     blind = _with_gap(plain, -0.02, 0.02, method="original")
     assert describe_power(blind).startswith("δ = 0.05. Power: none, the original's own gap is 0.000")
@@ -78,6 +84,61 @@ def test_the_power_is_stated_with_the_originals_own_gap(plain: Report) -> None:
             assert describe_power(report).split("δ ≥")[0].split(",")[0].replace("'", "&#39;") in text.replace(
                 "'", "&#39;"
             )
+
+
+@pytest.fixture(scope="module")
+def seen_by_loss() -> Report:
+    """A leak that the attack by loss sees, and LiRA does not."""
+    plain = make_report(3, methods=("original", "retrain", "ungan"))
+    evidence: list[Evidence] = []
+    for item in plain.evidence:
+        scores = np.random.default_rng([item.seed, len(item.method)]).normal(size=(2, len(item.scores)))
+        scores[1, item.forget] += 0.0 if item.method == "retrain" else 3.0
+        evidence.append(dataclasses.replace(item, scores=scores[0], further_scores={"loss": scores[1]}))
+    rows = score_rows(evidence, AttackConfig(delta=0.05, num_resamples=100), num_test=297)
+    return dataclasses.replace(plain, evidence=evidence, rows=_judge(plain, rows))
+
+
+def test_the_power_names_the_attack_that_sees_the_leak(seen_by_loss: Report) -> None:
+    original = seen_by_loss.rows[0]
+    assert (original.verdict.outcome, original.verdict.attack) == ("under-forgotten", "loss")
+    interval = original.attacks["loss"].corrected_gap
+    assert interval is not None
+    assert interval.low > 0.05
+    assert (
+        f"Power: the original's own gap for loss is +{interval.mean:.3f}, 95 % interval "
+        f"[+{interval.low:.3f}, +{interval.high:.3f}], beyond δ" in describe_power(seen_by_loss)
+    )
+
+
+def test_no_power_is_explained_by_the_corrected_interval(plain: Report) -> None:
+    """LiRA's 90 % interval lies beyond δ, its corrected one does not."""
+    gaps = [Interval(mean=0.08, low=low, high=0.1, level=level, kind="student_t", per_seed=[0.08]) for low, level in
+            ((0.06, 0.9), (0.04, 0.95))]  # fmt: skip
+    attacks = {
+        name: AttackResult(auc=plain.rows[0].auc, gap=gaps[0], corrected_gap=gaps[1]) for name in ("lira", "loss")
+    }
+    original = dataclasses.replace(plain.rows[0], attacks=attacks, verdict=combine_attacks(attacks, 0.05))
+    report = dataclasses.replace(plain, rows=_judge(plain, [original, *plain.rows[1:]]))
+    assert report.rows[0].verdict.outcome == NO_LEAK
+    assert "Power: none, the original's own gap is +0.080, 95 % interval [+0.040, +0.100]" in describe_power(report)
+    [section] = [one for one in build_sections(report, []) if one.title == "Original"]
+    assert not any("decides" in sentence for sentence in section.sentences)
+
+
+def test_a_methods_section_and_the_flat_table_name_the_attack_that_decided(seen_by_loss: Report, plain: Report) -> None:
+    row = seen_by_loss.rows[2]
+    gap = row.attacks["loss"].gap
+    assert gap is not None
+    sentences = " ".join(build_sections(seen_by_loss, [])[2].sentences)
+    assert f"loss decides among 2 attacks. The interval of its gap is [+{gap.low:.3f}, +{gap.high:.3f}]" in sentences
+    record = flatten_rows(seen_by_loss)[2]
+    assert (record["decided_by"], record["gap_loss_low"], record["auc_loss"]) == (
+        "loss", gap.low, row.attacks["loss"].auc.mean
+    )  # fmt: skip
+    assert record["smallest_delta"] == gap.high
+    alone = dataclasses.replace(plain, rows=[dataclasses.replace(row, attacks={}) for row in plain.rows])
+    assert "decided_by" not in flatten_rows(alone)[0], "an earlier report has LiRA alone"
 
 
 def test_without_retrain_the_gap_is_to_one_half() -> None:
