@@ -9,7 +9,7 @@ import numpy as np
 
 from ungan_dist.attack.evidence import Evidence, Interval, Report
 from ungan_dist.attack.mann_whitney import Influence, gap_interval, measure_influence
-from ungan_dist.attack.score import VERDICT_LEVEL
+from ungan_dist.attack.verdicts import VERDICT_LEVEL
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from scipy.stats import t as student_t
 
 from ungan_dist.attack.evidence import Row
 from ungan_dist.attack.intervals import SEEDS_FOR_T
-from ungan_dist.attack.score import VERDICT_LEVEL
+from ungan_dist.attack.verdicts import VERDICT_LEVEL
 from ungan_dist.config.checks import not_negative, positive
 
 TARGET_POWER = 0.80

@@ -25,7 +25,7 @@ from ungan_dist.attack.intervals import (
 from ungan_dist.attack.mann_whitney import Influence, auc_interval, gap_interval, measure_influence
 from ungan_dist.attack.metrics import examples_needed, operating_point, tnr_rank, tpr_at_fpr, tpr_rank
 from ungan_dist.attack.utility import SETS
-from ungan_dist.attack.verdicts import REFERENCE, combine_attacks
+from ungan_dist.attack.verdicts import REFERENCE, VERDICT_LEVEL, combine_attacks, trace_level
 from ungan_dist.config.attack import AttackConfig
 from ungan_dist.config.methods import TITLES
 from ungan_dist.data.seeds import derive_seed
@@ -36,9 +36,6 @@ P_LEVELS = (0.05, 0.01)
 """Levels at which the membership p values of single forget examples are counted."""
 LEVEL = 0.95
 """Confidence level of each cell's interval."""
-VERDICT_LEVEL = 0.90
-"""Confidence level of the gap's interval, which equals two one-sided tests at 5 % each."""
-
 Key = tuple[str, int]
 """Method and seed."""
 Cell = tuple[str, str]
@@ -116,12 +113,11 @@ def _row(
             for rate in rates
         }
 
-    corrected = 1 - (1 - VERDICT_LEVEL) / len(influences)
     attacks = {
         name: AttackResult(
             auc=auc_interval([of[key] for key in keys], LEVEL),
             gap=_gap(method, seeds_of, of, VERDICT_LEVEL),
-            corrected_gap=_gap(method, seeds_of, of, corrected),
+            corrected_gap=_gap(method, seeds_of, of, trace_level(name, len(influences))),
         )
         for name, of in influences.items()
     }

@@ -14,6 +14,8 @@ NO_LEAK = "no power: the target does not leak"
 TOO_WIDE = "no power: the interval is too wide"
 NO_ORIGINAL = "no power: the original is missing"
 LOST = "equivalent, utility lost"
+VERDICT_LEVEL = 0.90
+"""Confidence level of the gap's interval, which equals two one-sided tests at 5 % each."""
 
 
 def decide_verdict(gap: Interval | None, delta: float) -> Verdict:
@@ -49,12 +51,27 @@ def decide_verdict(gap: Interval | None, delta: float) -> Verdict:
     return Verdict(outcome=outcome, gap=gap, smallest_delta=max(abs(gap.low), abs(gap.high)))
 
 
+def trace_level(attack: str, num_attacks: int) -> float:
+    """Return the level of an attack's interval from which a trace is concluded: Bonferroni with weights.
+
+    LiRA, the first attack, has half of the error, and the others share the rest.
+
+    Examples:
+        >>> [round(trace_level(name, 4), 4) for name in ("lira", "rmia")], trace_level("lira", 1)
+        ([0.95, 0.9833], 0.9)
+    """
+    error = 1 - VERDICT_LEVEL
+    if num_attacks == 1:
+        return VERDICT_LEVEL
+    return 1 - error / 2 if attack == "lira" else 1 - error / 2 / (num_attacks - 1)
+
+
 def combine_attacks(attacks: Mapping[str, AttackResult], delta: float) -> Verdict:
     """Decide the verdict from the strongest of several attacks, corrected for their number.
 
     A method is equivalent only if every attack finds it so. This needs no correction: if the true gap of one attack
-    reaches δ, that attack alone errs in at most 5 % of audits. A trace is found if any attack finds one in an interval
-    of level ``1 − 0.10 / number of attacks`` (Bonferroni), so that together they err in at most 5 % on either side.
+    reaches δ, that attack alone errs in at most 5 % of audits. A trace is found if any attack finds one in its interval
+    of ``trace_level``, and together they err in at most 5 % on either side.
 
     Args:
         attacks: results by name; "lira" is among them.

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from ungan_dist.attack.evidence import FailedRow, Interval, Report, Row, ULiRA
 from ungan_dist.attack.summary import HIDDEN_LEAK, count_verdicts, mark_hidden_leak
 from ungan_dist.attack.utility import merge_caveats
-from ungan_dist.attack.verdicts import LOST, NO_LEAK, NO_ORIGINAL, TOO_WIDE
+from ungan_dist.attack.verdicts import LOST, NO_LEAK, NO_ORIGINAL, TOO_WIDE, trace_level
 from ungan_dist.config.attack import ATTACKS, LARGEST_DELTA
 from ungan_dist.report.cells import format_delta as shown_delta
 from ungan_dist.report.cells import format_gap as shown_gap
@@ -308,8 +308,9 @@ def _explain_attacks(report: Report) -> list[str]:
         return []
     return [
         f"Attacks: LiRA, {', '.join(names)}. The verdict is that of the strongest. A method is equivalent if the 90 % "
-        f"interval of every attack's gap lies inside (−δ, δ). A trace is found if one attack's interval of level "
-        f"{100 - 10 / (len(names) + 1):g} % lies outside, which is corrected for their number. The gap shown is LiRA's."
+        f"interval of every attack's gap lies inside (−δ, δ). A trace is found if one interval lies outside, at a "
+        f"level corrected for their number: {100 * trace_level('lira', len(names) + 1):g} % for LiRA, "
+        f"{100 * trace_level(names[0], len(names) + 1):.1f} % for the others. The gap shown is LiRA's."
     ]
 
 

@@ -11,7 +11,7 @@ from synthetic_report import make_report
 from ungan_dist.attack.evidence import AttackResult, Interval
 from ungan_dist.attack.intervals import student_t_interval
 from ungan_dist.attack.score import score_rows
-from ungan_dist.attack.verdicts import combine_attacks
+from ungan_dist.attack.verdicts import combine_attacks, trace_level
 from ungan_dist.config.attack import AttackConfig
 
 DELTA = 0.05
@@ -60,7 +60,7 @@ def verdicts(means: list[float], repeats: int = 2000, num_seeds: int = 5) -> dic
             name: AttackResult(
                 auc=between(0.5, 0.6),
                 gap=student_t_interval(column, 0.90),
-                corrected_gap=student_t_interval(column, 1 - 0.10 / len(NAMES)),
+                corrected_gap=student_t_interval(column, trace_level(name, len(NAMES))),
             )
             for name, column in zip(NAMES, gaps.T, strict=True)
         }
@@ -82,6 +82,12 @@ def test_errors_stay_below_five_per_cent(means: list[float], wrong: tuple[str, .
     shares = verdicts(means)
     for outcome in wrong:  # three standard errors of 2,000 audits above .05
         assert shares.get(outcome, 0.0) <= 0.065
+
+
+def test_the_levels_share_the_error_of_one_interval() -> None:
+    errors = [1 - trace_level(name, len(NAMES)) for name in NAMES]
+    assert sum(errors) == pytest.approx(0.10)
+    assert errors[0] == pytest.approx(0.05)
 
 
 def test_without_correction_the_errors_of_four_attacks_add_up() -> None:
@@ -112,4 +118,4 @@ def test_a_method_that_hides_from_lira_alone_is_found_by_another_attack() -> Non
     assert (rows["ungan"].verdict.outcome, rows["ungan"].verdict.attack) == ("under-forgotten", "loss")
     corrected = rows["ungan"].attacks["loss"].corrected_gap
     assert corrected is not None
-    assert corrected.level == pytest.approx(1 - 0.10 / 3)
+    assert corrected.level == pytest.approx(1 - 0.10 / 2 / 2)
