@@ -38,7 +38,7 @@ CRITIC_ROWS = Blocks(rows=16, columns=32, inner=32, num_warps=8, num_stages=1, m
 """With 4 warps and two stages, the longest of these kernels spills 64 to 968 bytes on sm_80 and sm_90."""
 CRITIC_WEIGHTS_NARROW = Blocks(rows=32, columns=32, inner=32, num_warps=4)
 CRITIC_WEIGHTS_WIDE = Blocks(rows=64, columns=32, inner=32, num_warps=8, max_registers=176)
-"""64 × 64 spills 8 bytes on sm_80 for sizes that are multiples of 16; so does this with Triton 3.6 without a limit."""
+"""With 4 warps 64 × 64 spills 8 bytes on sm_80, and 64 × 32 as much with Triton 3.6; without a limit 8 on sm_100."""
 CRITIC_REDUCE = 256
 """Gradient entries per program of the last stage."""
 CRITIC_SPLIT_ROWS = 128

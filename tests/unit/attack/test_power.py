@@ -123,6 +123,8 @@ def outlook_of(design: Design, delta: float, remedies: Remedies) -> Outlook:
         num_models=4,
         num_models_done=0,
         num_shadows_done=0,
+        num_unlearned_shadows=0,
+        num_unlearned_shadows_done=0,
         num_units=4,
         num_units_done=0,
         delta=delta,
