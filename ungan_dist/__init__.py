@@ -1,4 +1,4 @@
-"""Machine unlearning with UnGAN and other methods, and the LiRA audit that compares them.
+"""Machine unlearning with UnGAN and other methods, and the audit by membership inference that compares them.
 
 Public names are imported on first use, so that importing the package does not import torch.
 """

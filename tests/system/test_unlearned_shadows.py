@@ -298,7 +298,7 @@ def test_a_method_that_hides_from_lira_is_found(hidden: Report) -> None:
 def test_every_place_of_the_verdict_has_the_warning(hidden: Report) -> None:
     assert hidden.folder is not None
     files = {name: content.decode() for name, content in render(hidden).items()}
-    warning = "hides a leak from LiRA"
+    warning = "hides a leak that U-LiRA finds"
     for name in ("table.md", "report.html", "table.json"):
         assert warning in files[name], name
     mark = "equivalent, but U-LiRA finds a leak"

@@ -1,1 +1,1 @@
-"""The LiRA attack and the conclusions from it."""
+"""LiRA and the other attacks, and the conclusions from them."""

@@ -87,7 +87,7 @@ class Verdict:
     """``reference``, ``equivalent``, ``equivalent, utility lost``, ``under-forgotten``, ``over-forgotten``,
     ``inconclusive``, or ``no power: …`` with the reason."""
     gap: Interval | None
-    """90 % interval of AUC (b) minus Retrain's (minus .5 without Retrain); None for the reference."""
+    """90 % interval of LiRA's AUC (b) minus Retrain's (minus .5 without Retrain); None for the reference."""
     smallest_delta: float | None
     """Smallest δ that the intervals of all attacks would have passed: the largest |low| or |high|."""
     attack: str = "lira"
@@ -117,7 +117,7 @@ class ULiRA:
     target_scores: dict[str, list[float]]
     """Quantiles of the target's scores on D_f, one per seed. It forgot all of D_f, so it has no negatives."""
     hidden_leak: str = ""
-    """A warning if U-LiRA finds a leak although LiRA's verdict is equivalent."""
+    """A warning if U-LiRA finds a leak although the verdict is equivalent."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ungan_dist.attack.evidence import Interval, Report, Row
 
 HIDDEN_LEAK = "but U-LiRA finds a leak"
-"""Stands behind every verdict of a method that hides its leak from LiRA."""
+"""Stands behind every verdict of a method whose leak only U-LiRA finds."""
 _HEADINGS = ("Method", "Retain %", "Forget %", "Test %", "Attack AUC", "Gap to the reference", "Verdict")
 
 

@@ -230,7 +230,7 @@ def measure_auc(seeds: Sequence[ScoredFleet], level: float = LEVEL) -> Interval 
 
 
 def add_to_rows(rows: Sequence[Row], found: Mapping[str, ULiRA | str], delta: float) -> list[Row]:
-    """Add U-LiRA to the rows, with a warning where LiRA's verdict is equivalent and U-LiRA finds a leak.
+    """Add U-LiRA to the rows, with a warning where the verdict is equivalent and U-LiRA finds a leak.
 
     Args:
         rows: rows with their final verdicts.
@@ -245,8 +245,8 @@ def add_to_rows(rows: Sequence[Row], found: Mapping[str, ULiRA | str], delta: fl
         if ulira.auc.low <= 0.5 + delta:
             return replace(row, ulira=ulira)
         warning = (
-            f"{row.title} hides a leak from LiRA. LiRA's verdict is {row.verdict.outcome}, but U-LiRA, whose shadow "
-            f"models unlearn too, tells forgotten examples from unseen ones: its AUC is {ulira.auc.mean:.3f} "
+            f"{row.title} hides a leak that U-LiRA finds. The verdict is {row.verdict.outcome}, but U-LiRA, whose "
+            f"shadow models unlearn too, tells forgotten examples from unseen ones: its AUC is {ulira.auc.mean:.3f} "
             f"[{ulira.auc.low:.3f}, {ulira.auc.high:.3f}], above .5 + δ = {0.5 + delta:g}. The verdict is no pass."
         )
         return replace(row, ulira=replace(ulira, hidden_leak=warning))

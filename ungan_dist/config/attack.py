@@ -31,7 +31,7 @@ LARGEST_DELTA = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class AttackConfig:
-    """LiRA (Carlini et al. 2022) and the verdicts drawn from it."""
+    """LiRA (Carlini et al. 2022), and the verdicts drawn from it and from RMIA, calibrated loss and loss."""
 
     center: Literal["mean", "median"] = "mean"
     """Centre of each Gaussian: mean (the paper) or median (Carlini's code)."""

@@ -214,8 +214,8 @@ def _format_auc_of(attack: str, row: Row) -> str:
 
 
 def format_deciding_attack(row: Row) -> str:
-    """Name the attack that decided a verdict, with its own gap if it is not LiRA."""
-    if row.verdict.gap is None:
+    """Name the attack that decided a verdict, with its own gap if it is not LiRA; a dash without power."""
+    if row.verdict.gap is None or not has_power(row.verdict.outcome):
         return "–"
     gap = "" if row.verdict.attack == "lira" else f" {format_gap(row.attacks[row.verdict.attack].gap)}"
     return f"{ATTACKS[row.verdict.attack]}{gap}"

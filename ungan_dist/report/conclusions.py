@@ -21,30 +21,30 @@ NOT_TESTED = (
     "attacks on the loss trajectory of training",
     "an adaptive attacker who knows the unlearning method",
 )
-"""Attacks that LiRA alone leaves out. They are in table.json, so their words stay as they are."""
+"""Attacks that an audit leaves out. They are in table.json, so their words stay as they are."""
 
 LIMITS = (
     "An attack that finds no difference is evidence, not proof, that the model kept no trace of the forget set.",
     "The shadow models never unlearned anything, so their scores for members do not fit an unlearned model exactly. "
     "An attacker whose shadow models unlearn as the target did may see more.",
-    "Unseen examples (D_u) are in no shadow model. LiRA does not score them, and only their log-odds are shown.",
+    "Unseen examples (D_u) are in no shadow model. No attack scores them, and only their log-odds are shown.",
     "Column (a) is confounded: a method that raises its scores on the retain set looks as if it forgot better. "
     "It allows a comparison with the paper, and nothing is concluded from it. Its value by chance is its FNR.",
 )
-"""Limits of an audit by LiRA alone."""
+"""Limits of an audit without U-LiRA."""
 
 MEANINGS = {
     "equivalent": "The attack separates forget examples from non-members about as well as in the retrained model.",
     LOST: "The attack finds no more than in the retrained model, but the model no longer works as well. "
     "This is not a success.",
-    f"equivalent, {HIDDEN_LEAK}": "LiRA separates forget examples from non-members about as well as in the retrained "
-    "model, but U-LiRA finds a leak. This is no pass.",
-    f"{LOST}, {HIDDEN_LEAK}": "LiRA finds no more than in the retrained model, but U-LiRA finds a leak. The model "
-    "no longer works as well, too. This is no pass.",
+    f"equivalent, {HIDDEN_LEAK}": "The attack separates forget examples from non-members about as well as in the "
+    "retrained model, but U-LiRA finds a leak. This is no pass.",
+    f"{LOST}, {HIDDEN_LEAK}": "The attack finds no more than in the retrained model, but U-LiRA finds a leak. The "
+    "model no longer works as well, too. This is no pass.",
     "under-forgotten": "Forget examples still look like training examples: the model remembers too much of them.",
     "over-forgotten": "Forget examples look less familiar than data the model never saw. That is a trace too.",
     "inconclusive": "The measurement is too uncertain for any of these verdicts. It is not a pass.",
-    NO_LEAK: "The original's own gap does not exceed δ, so there is no leak to remove and no method can show anything.",
+    NO_LEAK: "No attack finds a gap of the original beyond δ. Without a leak to remove, no method can show anything.",
     TOO_WIDE: "The interval is so wide that no size of leak could be told, not even that of every forget example.",
     NO_ORIGINAL: "The original is not in the table, so nothing shows that the attack can see a leak.",
     "reference": "The model retrained without the forget set, with which all others are compared.",
@@ -73,7 +73,7 @@ def list_limits(report: Report) -> list[str]:
         return list(LIMITS)
     limit = (
         "The verdicts come from attacks whose shadow models never unlearned anything. U-LiRA's unlearned as the target "
-        "did."
+        "did, and only adds a warning to a verdict."
     )
     return [limit if text == LIMITS[1] else text for text in LIMITS]
 
@@ -122,9 +122,12 @@ def _complete(report: Report, outcome: str, meaning: str) -> str:
 
 _COUNTED = {
     "equivalent": ("matches retraining", "match retraining"),
-    f"equivalent, {HIDDEN_LEAK}": ("hides a leak from LiRA", "hide a leak from LiRA"),
+    f"equivalent, {HIDDEN_LEAK}": ("hides a leak that U-LiRA finds", "hide a leak that U-LiRA finds"),
     LOST: ("matches retraining but lost utility", "match retraining but lost utility"),
-    f"{LOST}, {HIDDEN_LEAK}": ("lost utility and hides a leak from LiRA", "lost utility and hide a leak from LiRA"),
+    f"{LOST}, {HIDDEN_LEAK}": (
+        "lost utility and hides a leak that U-LiRA finds",
+        "lost utility and hide a leak that U-LiRA finds",
+    ),
     "under-forgotten": ("still remembers", "still remember"),
     "over-forgotten": ("leaves a trace by forgetting too much", "leave a trace by forgetting too much"),
     "inconclusive": ("is undecided", "are undecided"),
@@ -250,7 +253,7 @@ def list_caveats(report: Report) -> list[str]:
     if NO_LEAK in outcomes:
         [original] = [row for row in report.rows if row.method == "original"]
         found.append(
-            f"No power: this attack shows no leak in the original, which was trained on the forget set (AUC "
+            f"No power: no attack shows a leak in the original, which was trained on the forget set (AUC by LiRA "
             f"{format_number(original.auc.mean, 3)}, gap {shown_gap(original.verdict.gap)}). No method is called "
             f"equivalent here. More shadow models, queries, epochs or forget examples make a leak easier to see."
         )
@@ -269,11 +272,13 @@ def explain_table(report: Report) -> list[str]:
     if not report.rows:
         return []
     value = get_delta(report)
+    several = bool(list_further_attacks(report))
+    passed = "the intervals of all attacks" if several else "this interval"
     lines = [
         *_intervals(report.rows),
         f"Verdict: equivalent if the gap's interval lies inside (−δ, δ)"
         f"{'' if value is None else f' with δ = {value:g}'}, under- or over-forgotten if it lies outside, otherwise "
-        f"inconclusive. The smallest δ is the smallest margin that this interval would have passed. "
+        f"inconclusive. The smallest δ is the smallest margin that {passed} would have passed. "
         f"A verdict needs an original whose own interval lies beyond δ.",
         *_explain_attacks(report),
         *_explain_utility(report),
@@ -307,10 +312,11 @@ def _explain_attacks(report: Report) -> list[str]:
     if not names:
         return []
     return [
-        f"Attacks: LiRA, {', '.join(names)}. The verdict is that of the strongest. A method is equivalent if the 90 % "
-        f"interval of every attack's gap lies inside (−δ, δ). A trace is found if one interval lies outside, at a "
+        f"Attacks: LiRA, {', '.join(names)}. The verdict takes all of them into account. A method is equivalent if the "
+        f"90 % interval of every attack's gap lies inside (−δ, δ). A trace is found if one interval lies outside, at a "
         f"level corrected for their number: {100 * trace_level('lira', len(names) + 1):g} % for LiRA, "
-        f"{100 * trace_level(names[0], len(names) + 1):.1f} % for the others. The gap shown is LiRA's."
+        f"{100 * trace_level(names[0], len(names) + 1):.1f} % for the others. So an interval of 90 % beyond δ may "
+        f"still be inconclusive. The gap shown is LiRA's, also in the figures."
     ]
 
 

@@ -51,8 +51,9 @@ def draw_forest(report: Report) -> list[Drawing]:
     left.set(xlabel=f"gap in AUC to {to}, 90 % interval", ylim=(-0.6, len(rows) - 0.4))
     right.set(xlabel="test accuracy, %, 95 % interval", ylim=left.get_ylim())
     caption = (
-        "Left: the gap. The band is (−δ, δ), where a method is equivalent. Right: the test accuracy. The dashed line "
-        "is that of the reference. A good method is in the band and on the line."
+        "Left: LiRA's gap. The band is (−δ, δ), where a method may be equivalent. The table names the attack that "
+        "decides. Right: the test accuracy. The dashed line is that of the reference. A good method is in the band and "
+        "on the line."
     )
     return [make_drawing(figure, "forest", "overview", caption, caption)]
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ungan_dist.attack.evidence import Interval, Report, Row, ULiRA
 from ungan_dist.attack.summary import format_outcome
+from ungan_dist.attack.verdicts import has_power
 from ungan_dist.config.attack import ATTACKS
 from ungan_dist.report.cells import (
     explain_omitted_columns,
@@ -86,7 +87,7 @@ def _draw(report: Report, width: int, without: Sequence[str]) -> Table:
         caption=Text(
             "(a) compares retain with forget, as in the paper, and can mislead. "
             "(b) compares forget with non-members; verdicts use (b) only. "
-            "Below a value: its 95 % interval. In brackets: the 90 % interval of the gap. "
+            "Below a value: its 95 % interval. In brackets: the 90 % interval of LiRA's gap. "
             "δ ≥: the smallest margin that every attack would pass. T_U: seconds of unlearning."
             + ("" if has_reference(report) else " Retrain is not in this report: gaps are measured from .5.")
             + "".join(f" {line}" for line in ([] if fnr and fpr else explain_omitted_columns(report)))
@@ -115,7 +116,7 @@ def _draw(report: Report, width: int, without: Sequence[str]) -> Table:
             outcome.append(
                 f"\n{format_gap(row.verdict.gap)}\nδ ≥ {format_delta(row.verdict.smallest_delta)}", "not bold default"
             )
-            if row.verdict.attack != "lira":
+            if row.verdict.attack != "lira" and has_power(row.verdict.outcome):
                 outcome.append(f"\nby {ATTACKS[row.verdict.attack]}", "not bold default")
         cells = [
             *(_two_lines(row.accuracy.get(name)) for name in ("retain", "forget", "test")),

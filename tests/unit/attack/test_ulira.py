@@ -269,5 +269,5 @@ def test_a_leak_that_lira_calls_equivalent_is_a_warning(outcome: str, low: float
     assert bool(found.hidden_leak) is warned
     assert found.verdict == row.verdict
     if warned:
-        assert "SCRUB hides a leak from LiRA" in found.hidden_leak
+        assert "SCRUB hides a leak that U-LiRA finds" in found.hidden_leak
         assert f"{low + 0.02:.3f}" in found.hidden_leak
