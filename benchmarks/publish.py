@@ -32,7 +32,7 @@ from ungan_dist import store
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks/results"
 ASSETS = ROOT / "docs/assets"
-FIGURES = ("digits",)
+FIGURES = ("digits", "cifar10-small")
 """Runs whose verdicts are drawn, as docs/assets/NAME.svg."""
 TABLES = {
     "audit_time": training_table.audit_table,

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from earlier_tables import judge_again
-
 from ungan_dist.report.cells import style_of
 
 WIDTH, ROW, TOP, BOTTOM = 760, 27, 44, 52
@@ -38,7 +36,7 @@ STYLE = """
 
 def figure(results: Mapping[str, Any]) -> str:
     """Draw each method's gap in AUC to Retrain with its 90 % interval, the margin δ and the verdict."""
-    run = judge_again(results["table"])
+    run = results["table"]
     rows, delta = run["rows"], run["delta"]
     gaps = [row["verdict"]["gap"] for row in rows if row["verdict"]["gap"]]
     step = 0.05 if max(gap["high"] for gap in gaps) > 0.08 else 0.02

@@ -6,9 +6,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from earlier_tables import judge_again
-
-from ungan_dist.attack.verdicts import LOST, NO_LEAK
+from ungan_dist.attack.verdicts import LOST, NO_LEAK, has_power
+from ungan_dist.config.attack import ATTACKS
 from ungan_dist.config.methods import is_method
 
 HEADER = (
@@ -20,20 +19,25 @@ CONTROLS = {
     "ungan": ("ungan_no_adversary", "ungan_random_critic"),
     "ungan_joint": ("ungan_joint_no_adversary",),
     "ungan_joint_critic": ("ungan_joint_random_critic",),
+    "ungan_bce": ("ungan_bce_random_critic",),
 }
 
 
 def table(results: Mapping[str, Any]) -> str:
     """Format the main columns, the power of the run and the comparison of UnGAN with its controls."""
-    run = judge_again(results["table"])
+    run = results["table"]
     rows = [_cells(row, results["timings"]["methods"]) for row in run["rows"]]
-    lines = [caption(results), *HEADER, *(f"| {' | '.join(cells)} |" for cells in rows)]
+    header = HEADER
+    if any(row.get("ulira") for row in run["rows"]):
+        header = (f"{header[0]} U-LiRA's AUC, 95 % |", f"{header[1]}---:|")
+        rows = [[*cells, _ulira(row)] for row, cells in zip(run["rows"], rows, strict=True)]
+    lines = [caption(results), *header, *(f"| {' | '.join(cells)} |" for cells in rows)]
     return "\n".join([*lines, "", _power(run), *_controls(run), ""])
 
 
 def caption(results: Mapping[str, Any]) -> str:
     """State a run's data, recipe, sizes, hardware, commit, number of verdicts of methods, and its gravest caveat."""
-    run, sizes = judge_again(results["table"]), results["table"]["sizes"]
+    run, sizes = results["table"], results["table"]["sizes"]
     outcomes = Counter(row["verdict"]["outcome"] for row in run["rows"] if is_method(row["method"]))
     verdicts = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())
     seeds = "1 seed" if sizes["seeds"] == 1 else f"{sizes['seeds']} seeds"
@@ -66,13 +70,26 @@ def _cells(row: Mapping[str, Any], seconds: Mapping[str, Any]) -> list[str]:
         *(f"{100 * row['accuracy'][name]['mean']:.1f}" for name in ("retain", "forget", "test")),
         f"{100 * tnr['mean']:.1f}" if isinstance(tnr, dict) else tnr,
         f"{auc['mean']:.3f} [{auc['low']:.3f}, {auc['high']:.3f}]",
-        f"{verdict['outcome']} ({row['utility']})"
-        if row["utility"] and verdict["outcome"] != LOST
-        else verdict["outcome"],
+        _verdict(row),
         f"[{gap['low']:+.3f}, {gap['high']:+.3f}]" if gap else "",
         f"{verdict['smallest_delta']:.3f}" if gap else "",
         f"{seconds[row['method']]['mean']:.2f}",
     ]
+
+
+def _verdict(row: Mapping[str, Any]) -> str:
+    """Write the outcome, the attack that decided if it is not LiRA, and what is left of the utility."""
+    outcome, attack = row["verdict"]["outcome"], row["verdict"]["attack"]
+    by = f" by {ATTACKS[attack]}" if attack != "lira" and has_power(outcome) else ""
+    utility = f" ({row['utility']})" if row["utility"] and outcome != LOST else ""
+    return f"{outcome}{by}{utility}"
+
+
+def _ulira(row: Mapping[str, Any]) -> str:
+    found = row.get("ulira")
+    if not isinstance(found, dict):
+        return found or "–"
+    return f"{found['auc']['mean']:.3f} [{found['auc']['low']:.3f}, {found['auc']['high']:.3f}]"
 
 
 def _power(run: Mapping[str, Any]) -> str:
