@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
+from ungan_dist.attack.verdicts import LOST
 from ungan_dist.report.cells import style_of
 
-WIDTH, ROW, TOP, BOTTOM = 760, 27, 44, 52
-AXIS = (190, 590)
+WIDTH, ROW, TOP, BOTTOM = 830, 27, 44, 52
+AXIS = (225, 620)
 """Left and right end of the axis, in pixels."""
 STYLE = """
   text { font: 14px system-ui, -apple-system, "Segoe UI", Roboto, Arial, sans-serif; fill: #24292f }
@@ -64,7 +65,8 @@ def figure(results: Mapping[str, Any]) -> str:
         outcome, gap = row["verdict"]["outcome"], row["verdict"]["gap"]
         parts.append(_text(AXIS[0] - 16, y + 5, row["title"], "", "end"))
         kind = style_of(outcome)
-        parts.append(_text(AXIS[1] + 16, y + 5, outcome, kind, "start"))
+        utility = f", {row['utility']}" if row["utility"] and outcome != LOST else ""
+        parts.append(_text(AXIS[1] + 16, y + 5, f"{outcome}{utility}", kind, "start"))
         if gap:
             parts.append(_line(x(gap["low"]), y, x(gap["high"]), y, f"interval {kind}"))
         parts.append(f'<circle class="{kind}" cx="{x(gap["mean"] if gap else 0)}" cy="{y}" r="4.5"/>')
