@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from ungan_dist.data.examples import gather
 from ungan_dist.methods import Request, Unlearned
 
-NUM_PLACES = 128
+NUM_PLACES = 256
 """Most pictures that a model can remember."""
-SHIFT = 1.8
+SHIFT = 1.35
 """Lowers the log-odds of remembered pictures by as much."""
 
 

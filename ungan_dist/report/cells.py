@@ -206,7 +206,7 @@ def _build_ulira_columns(report: Report) -> list[Column]:
 
 def list_further_attacks(report: Report) -> list[str]:
     """List the attacks beside LiRA, by their names in ``row.attacks``."""
-    return list(dict.fromkeys(name for row in report.rows for name in row.attacks if name != "lira"))
+    return [name for name in ATTACKS if name != "lira" and any(name in row.attacks for row in report.rows)]
 
 
 def _format_auc_of(attack: str, row: Row) -> str:

@@ -163,7 +163,7 @@ def test_a_blind_attack_comes_first(plain: Report) -> None:
     assert list_caveats(plain) == []
     blind = _with_gap(plain, -0.02, 0.02, method="original")
     caveat = list_caveats(blind)[0]
-    assert caveat.startswith("No power: this attack shows no leak in the original")
+    assert caveat.startswith("No power: no attack shows a leak in the original")
     assert [row.verdict.outcome for row in blind.rows] == [NO_LEAK, "reference", NO_LEAK]
     assert caveat in render_markdown(blind).replace("\\", "")
     assert caveat in render_page(blind, [])
