@@ -26,9 +26,7 @@ test: $(READY)  ## run the tests that need one process each: about five minutes 
 
 test-all: test test-rest  ## run those, then the tests with Ray, several processes, storage, faults and forecasts
 
-# Ray's tests wait more than they compute, so both run at once.
-test-rest: $(READY)
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target test-processes test-ray
+test-rest: test-processes test-ray
 
 test-processes: $(READY)
 	$(PYTEST) -rs $(SIDE_BY_SIDE) -m "(process or bench) and not (ray or chaos)"
