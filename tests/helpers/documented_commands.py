@@ -92,7 +92,7 @@ ADDITIONS = (
         reason="the recipe takes minutes; documented options come later and win",
     ),
     Rule(
-        pattern=r"(ungan.dist (?:run|submit) (?:paper|fidelity|cifar10-tiny))",
+        pattern=r"(ungan.dist (?:run|submit) (?:paper|fidelity|cifar10-tiny|cifar10-small))",
         replacement=rf"\1 {_TINY} --model.name small_cnn --train.batch-size 50",
         reason="the recipes take hours on a GPU",
     ),
