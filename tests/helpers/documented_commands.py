@@ -92,6 +92,11 @@ ADDITIONS = (
         reason="the recipe takes minutes; documented options come later and win",
     ),
     Rule(
+        pattern=r"(--attack.unlearned-shadows)",
+        replacement=r"--shadows.num-models 6 --methods original,retrain,scrub,ungan \1",
+        reason="U-LiRA needs six shadow models, and the methods that are named",
+    ),
+    Rule(
         pattern=r"(ungan.dist (?:run|submit) (?:paper|fidelity|cifar10-tiny|cifar10-small))",
         replacement=rf"\1 {_TINY} --model.name small_cnn --train.batch-size 50",
         reason="the recipes take hours on a GPU",
