@@ -12,7 +12,6 @@ No figure is typed by hand.
 from __future__ import annotations
 
 import os
-import platform
 import re
 import subprocess
 import sys
@@ -48,8 +47,9 @@ TABLES = {
 
 def hardware() -> dict[str, object]:
     """Describe the machine, on which a run's seconds depend."""
-    model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-    facts: dict[str, object] = {"cpu": model[1] if model else platform.processor(), "cores": os.cpu_count()}
+    from ungan_dist.runs.versions import describe_cpu
+
+    facts: dict[str, object] = {"cpu": describe_cpu(), "cores": os.cpu_count()}
     try:
         query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
         facts["gpus"] = subprocess.run(query, capture_output=True, text=True, check=True).stdout.split("\n")[:-1]

@@ -14,6 +14,7 @@ import pytest
 from damaged_records import rewrite
 from in_process import run_command
 from small_audit import SMALL_OPTIONS, small_config
+from timed_model import TIMING
 
 from ungan_dist import launch, store
 from ungan_dist.config.training import ModelConfig
@@ -22,24 +23,15 @@ from ungan_dist.runs.finished import FINISHED_FILE, find_finished
 from ungan_dist.runs.forecast import probe
 from ungan_dist.runs.forecast.forecast import make_forecast, num_examples_trained, wall_seconds
 from ungan_dist.runs.forecast.outlook import make_outlook, summary_lines
-from ungan_dist.runs.forecast.probe import Measurement, Probe, Timing, make_probe, measure, prepare_unit, run_probe
+from ungan_dist.runs.forecast.probe import Measurement, Probe, make_probe, measure, prepare_unit, run_probe
 from ungan_dist.runs.plan import Plan, make_plan
 from ungan_dist.runs.rehearsal.process import rehearse_in_process
 from ungan_dist.runs.targets import SETS
 from ungan_dist.runs.units import root_of
 
-ALONE = Timing(
-    train_seconds=0.02,
-    query_seconds=0.001,
-    weights_bytes=1000,
-    num_examples=200,
-    batch_size=32,
-    epochs=2,
-    is_cold=False,
-)
 MEASURED = Measurement(
-    alone=ALONE,
-    by_engine=dataclasses.replace(ALONE, train_seconds=0.01),
+    alone=TIMING,
+    by_engine=dataclasses.replace(TIMING, train_seconds=0.01),
     memory_bytes=5 << 20,
     device_memory_bytes=0,
     elapsed_seconds=0.0,

@@ -21,6 +21,7 @@ from hiding_models import hide
 from in_process import InProcess, assert_refused, rehearse_here, run_command
 from PIL import Image
 from small_audit import SMALL_OPTIONS, small_config
+from timed_model import TIMING
 
 from ungan_dist import store
 from ungan_dist.attack.evidence import Report, ULiRA
@@ -34,7 +35,7 @@ from ungan_dist.config.training import ModelConfig, ShadowConfig, TrainConfig
 from ungan_dist.methods import fine_tuning
 from ungan_dist.report import render
 from ungan_dist.runs.forecast import probe
-from ungan_dist.runs.forecast.probe import Measurement, Timing
+from ungan_dist.runs.forecast.probe import Measurement
 from ungan_dist.runs.pipeline import audit
 from ungan_dist.runs.plan import Plan, make_plan
 from ungan_dist.runs.rehearsal import process
@@ -316,16 +317,7 @@ def test_every_place_of_the_verdict_has_the_warning(hidden: Report) -> None:
 
 def test_plan_shows_the_cost_in_trainings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Six models by two methods: 3 epochs of Retrain on 160 examples, and one of UnGAN on 200, which counts twice."""
-    timing = Timing(
-        train_seconds=0.02,
-        query_seconds=0.001,
-        weights_bytes=1000,
-        num_examples=200,
-        batch_size=32,
-        epochs=2,
-        is_cold=False,
-    )
-    measured = Measurement(alone=timing, memory_bytes=0, device_memory_bytes=0, elapsed_seconds=0.0)
+    measured = Measurement(alone=TIMING, memory_bytes=0, device_memory_bytes=0, elapsed_seconds=0.0)
     monkeypatch.setattr(probe, "run_probe", lambda _: measured)
     options = [*SMALL_OPTIONS, "--shadows.num-models", "6", "--attack.unlearned-shadows", "all", "--output", tmp_path]
     expected = 6 * ((3 * 160 + 2 * 200) * 0.02 + 2 * 40 * 0.001)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ungan_dist.attack.evidence import Interval, Report, Row, ULiRA
+from ungan_dist.attack.summary import average_seconds
 
 Value = str | float | int | None
 
@@ -15,11 +16,8 @@ def flatten_rows(report: Report) -> list[dict[str, Value]]:
     An interval becomes its mean under its name, and ``NAME_low`` and ``NAME_high``. Shares are in [0, 1]. What could
     not be computed is None. ``seconds`` is T_U, mean over the seeds.
     """
-    seconds: dict[str, list[float]] = {}
-    for item in report.evidence:
-        if item.method != "unlearned":  # it was unlearned elsewhere
-            seconds.setdefault(item.method, []).append(item.unlearning_seconds)
-    records = [_flatten(row, seconds.get(row.method, [])) for row in report.rows]
+    seconds = average_seconds(report)
+    records = [_flatten(row, seconds.get(row.method)) for row in report.rows]
     records += [
         {"method": row.method, "title": row.title, "verdict": row.outcome, "caveat": row.reason}
         for row in report.failed_rows
@@ -28,7 +26,7 @@ def flatten_rows(report: Report) -> list[dict[str, Value]]:
     return [{name: record.get(name) for name in names} for record in records]
 
 
-def _flatten(row: Row, seconds: list[float]) -> dict[str, Value]:
+def _flatten(row: Row, seconds: float | None) -> dict[str, Value]:
     return {
         "method": row.method,
         "title": row.title,
@@ -48,7 +46,7 @@ def _flatten(row: Row, seconds: list[float]) -> dict[str, Value]:
         **_spread_all("flipped_tpr_at_fpr", row.tpr_at_fpr_flipped),
         **{f"share_of_p_below_{level}": sum(found) / len(found) for level, found in row.low_p_values.items() if found},
         **({} if row.ulira is None else _spread("ulira_auc", row.ulira.auc if isinstance(row.ulira, ULiRA) else None)),
-        "seconds": sum(seconds) / len(seconds) if seconds else None,
+        "seconds": seconds,
     }
 
 

@@ -12,8 +12,8 @@ from jaxtyping import Bool, Float, Float64, Int
 from scipy.special import expit
 
 from ungan_dist.attack.arrays import Values, to_numpy, to_positions
-
-EXAMPLES_AT_ONCE = 4096
+from ungan_dist.attack.lira import examples_per_chunk
+from ungan_dist.attack.moments import compute_moments
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,16 +58,17 @@ def fit_reference_models(
         offline: use the OUT models alone, as an attacker does who trains no model on the examples in question.
         offline_a: RMIA's constant a, with which the offline mean is ``((1 + a) · mean OUT + 1 − a) / 2``.
     """
+    num_models, num_examples, num_queries = log_odds.shape
+    step = examples_per_chunk(num_models, num_queries)
     parts: list[tuple[np.ndarray, np.ndarray]] = []
-    for start in range(0, log_odds.shape[1], EXAMPLES_AT_ONCE):
-        some = slice(start, start + EXAMPLES_AT_ONCE)
+    for start in range(0, num_examples, step):
+        some = slice(start, start + step)
         phi, is_in = log_odds[:, some].astype(np.float64), membership[:, some]
         confidence = expit(phi).mean(2)
-        mean_out = _mean(confidence, ~is_in)
-        mean = (
-            ((1 + offline_a) * mean_out + 1 - offline_a) / 2 if offline else (_mean(confidence, is_in) + mean_out) / 2
-        )
-        parts.append((mean, _mean(phi.mean(2), ~is_in)))
+        mean_out = compute_moments(confidence, ~is_in).mean
+        # offline, p̄ is ((1 + a) · mean OUT + 1 − a) / 2
+        mean_in = 1 - offline_a + offline_a * mean_out if offline else compute_moments(confidence, is_in).mean
+        parts.append(((mean_in + mean_out) / 2, compute_moments(phi.mean(2), ~is_in).mean))
     confidence, out = (np.concatenate(field) for field in zip(*parts, strict=True))
     return ReferenceModels(confidence=confidence, out_log_odds=out)
 
@@ -115,7 +116,3 @@ def relative_membership(
     # with γ < 1 an example would dominate itself
     itself = is_z & (ratio < ratio - np.log(gamma))
     return (below - itself) / (len(chosen) - is_z)
-
-
-def _mean(values: Float64[np.ndarray, "models some"], chosen: Bool[np.ndarray, "models some"]) -> np.ndarray:
-    return np.where(chosen, values, 0.0).sum(0) / np.maximum(chosen.sum(0), 1)

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Int
+from jaxtyping import Bool, Float, Float64
 from scipy.special import log_ndtr
 
 from ungan_dist.attack.arrays import Values, describe, to_numpy, to_positions
+from ungan_dist.attack.moments import Moments, compute_in_and_out_moments, compute_moments, merge_moments
 
 Center = Literal["mean", "median"]
 Mode = Literal["online", "offline", "offline_two_sided"]
@@ -33,61 +34,6 @@ def resolve_variance(variance: Variance, num_models: int) -> ResolvedVariance:
     if variance != "auto":
         return variance
     return "per_example" if num_models >= PER_EXAMPLE_FROM else "pooled"
-
-
-class Moments(NamedTuple):
-    """Count, mean and sum of squared deviations of each group. They suffice for a Gaussian fit and can be merged."""
-
-    num_values: Int[np.ndarray, "*groups"]
-    mean: Float64[np.ndarray, "*groups"]
-    squares: Float64[np.ndarray, "*groups"]
-
-
-def compute_moments(values: Values, chosen: Values) -> Moments:
-    """Compute moments over the chosen models, in two passes to avoid cancellation if the mean is far from zero.
-
-    Both arguments are [models, …].
-    """
-    values, chosen = _to_pair(values, chosen)
-    num_values = chosen.sum(0)
-    weights = chosen.astype(np.float64)  # once, because each product with bools would convert them again
-    mean = np.einsum("k...,k...->...", values, weights) / np.maximum(num_values, 1)
-    deviations = values - mean
-    deviations *= weights
-    return Moments(num_values, mean, np.einsum("k...,k...->...", deviations, deviations))
-
-
-def compute_in_and_out_moments(values: Values, is_in: Values) -> tuple[Moments, Moments]:
-    """Compute moments over the IN models and over the OUT models of each column, in two passes for both.
-
-    Both arguments are [models, columns]. OUT sums are totals minus IN sums. OUT squares below 1e-16 of the IN group's
-    are lost, and none is negative.
-    """
-    values, is_in = _to_pair(values, is_in)
-    weights = is_in.astype(np.float64)
-    num_in = is_in.sum(0)
-    num_out = len(values) - num_in
-    sum_in = np.einsum("kc,kc->c", values, weights)
-    mean_in = sum_in / np.maximum(num_in, 1)
-    mean_out = (values.sum(0) - sum_in) / np.maximum(num_out, 1)
-    deviations = weights * (mean_in - mean_out)
-    deviations += mean_out
-    np.subtract(values, deviations, out=deviations)
-    deviations *= deviations
-    squares_in = np.einsum("kc,kc->c", deviations, weights)
-    squares_out = np.maximum(deviations.sum(0) - squares_in, 0.0)
-    return Moments(num_in, mean_in, squares_in), Moments(num_out, mean_out, squares_out)
-
-
-def merge_moments(parts: Moments, axis: int | tuple[int, ...] = 0) -> Moments:
-    """Merge the moments of the groups along an axis into those of their union.
-
-    Source: Chan, Golub & LeVeque 1979.
-    """
-    num_values = parts.num_values.sum(axis, keepdims=True)
-    mean = (parts.num_values * parts.mean).sum(axis, keepdims=True) / np.maximum(num_values, 1)
-    squares = (parts.squares + parts.num_values * (parts.mean - mean) ** 2).sum(axis)
-    return Moments(num_values.squeeze(axis), mean.squeeze(axis), squares)
 
 
 def likelihood_ratio(
@@ -252,12 +198,17 @@ def _fit(
     }
 
 
+def examples_per_chunk(num_models: int, num_queries: int) -> int:
+    """Return how many examples of these models are processed at once: see ``CHUNK_BYTES``."""
+    return max(1, CHUNK_BYTES // (8 * num_models * num_queries))
+
+
 def _chunks(
     shadow_log_odds: np.ndarray, membership: np.ndarray, kept: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield log-odds and membership of the kept models for some examples at a time, one column per query."""
     num_models, num_examples, num_queries = shadow_log_odds.shape
-    step = max(1, CHUNK_BYTES // (8 * len(kept) * num_queries))
+    step = examples_per_chunk(len(kept), num_queries)
     rows = slice(None) if len(kept) == num_models else kept
     broken = np.zeros(len(kept), dtype=bool)
     for start in range(0, num_examples, step):
@@ -312,13 +263,6 @@ def _to_arrays(
             f"got {describe(membership)}{remedy}"
         )
     return shadow if shadow.dtype.kind == "f" else shadow.astype(np.float64), is_member
-
-
-def _to_pair(values: Values, chosen: Values) -> tuple[Float64[np.ndarray, ...], Bool[np.ndarray, ...]]:
-    numbers, mask = to_numpy("values", values).astype(np.float64, copy=False), to_numpy("the mask", chosen)
-    if numbers.shape != mask.shape or mask.dtype != np.bool_:
-        raise ValueError(f"the mask must be bool of shape {list(numbers.shape)}, got {describe(chosen)}")
-    return numbers, mask
 
 
 def _check_finite(target: np.ndarray) -> None:

@@ -12,7 +12,7 @@ from scipy.stats import norm
 from scipy.stats import t as student_t
 
 from ungan_dist.attack.evidence import RecordPValues
-from ungan_dist.attack.lira import Moments
+from ungan_dist.attack.moments import Moments
 
 LEVEL = 0.95
 """Confidence level of the interval of a p value."""

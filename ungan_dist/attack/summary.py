@@ -73,3 +73,18 @@ def _write(interval: Interval | None, *, scale: float = 1, digits: int = 3, sign
         return "–"
     mean, low, high = (f"{scale * value:{sign}.{digits}f}" for value in (interval.mean, interval.low, interval.high))
     return f"{mean} [{low}, {high}]"
+
+
+def collect_seconds(report: Report) -> dict[str, dict[int, float]]:
+    """Collect T_U by method, then by seed in increasing order. A model unlearned elsewhere has none."""
+    found: dict[str, dict[int, float]] = {}
+    for evidence in sorted(report.evidence, key=lambda evidence: evidence.seed):
+        if evidence.method == "unlearned":
+            continue
+        found.setdefault(evidence.method, {})[evidence.seed] = evidence.unlearning_seconds
+    return found
+
+
+def average_seconds(report: Report) -> dict[str, float]:
+    """Average T_U over the seeds, by method."""
+    return {method: sum(found.values()) / len(found) for method, found in collect_seconds(report).items()}

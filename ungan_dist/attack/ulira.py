@@ -22,16 +22,15 @@ from ungan_dist.attack.arrays import Values, describe, to_numpy
 from ungan_dist.attack.evidence import Interval, Row, ULiRA
 from ungan_dist.attack.intervals import bootstrap_interval, draw_resample_counts
 from ungan_dist.attack.lira import (
-    Moments,
     ResolvedVariance,
     ShadowFits,
     Variance,
-    compute_in_and_out_moments,
     measure_deviation,
     resolve_variance,
 )
 from ungan_dist.attack.mann_whitney import FEW, measure_influence, widen_extreme
 from ungan_dist.attack.metrics import examples_needed, tpr_at_fpr
+from ungan_dist.attack.moments import Moments, compute_in_and_out_moments, remove_value
 from ungan_dist.attack.score import LEVEL
 from ungan_dist.config.attack import UNLEARNED_SHADOWS, AttackConfig
 from ungan_dist.data.seeds import derive_seed
@@ -115,20 +114,6 @@ def _fit(
         sigma["out"] = sigma["in"]
     center = {group: one.mean for group, one in moments.items()}
     return ShadowFits(mode="online", center=center, sigma=sigma, num_examples=shape[0], num_queries=shape[1])
-
-
-def remove_value(moments: Moments, value: Float64[np.ndarray, " columns"]) -> Moments:
-    """Remove one value from each group: the inverse of merging it (Chan, Golub & LeVeque 1979).
-
-    Examples:
-        >>> left = remove_value(Moments(np.array([3]), np.array([2.0]), np.array([2.0])), np.array([3.0]))
-        >>> left.num_values, left.mean, left.squares
-        (array([2]), array([1.5]), array([0.5]))
-    """
-    rest = moments.num_values - 1
-    away = value - moments.mean
-    squares = moments.squares - away**2 * moments.num_values / rest
-    return Moments(rest, moments.mean - away / rest, np.maximum(squares, 0.0))
 
 
 def measure_ulira(seeds: Sequence[UnlearnedFleet], attack: AttackConfig) -> ULiRA | str:

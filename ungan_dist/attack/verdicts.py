@@ -81,8 +81,8 @@ def combine_attacks(attacks: Mapping[str, AttackResult], delta: float) -> Verdic
     if verdict.gap is None or verdict.outcome == TOO_WIDE:
         return verdict
     gaps = {name: one.gap for name, one in attacks.items() if one.gap is not None}
-    corrected = {name: one.corrected_gap for name, one in attacks.items() if one.corrected_gap is not None}
-    highest = max(corrected, key=lambda name: corrected[name].low)
+    corrected = list_corrected_gaps(attacks)
+    highest = find_clearest(corrected)
     lowest = min(corrected, key=lambda name: corrected[name].high)
     widest = max(gaps, key=lambda name: max(abs(gaps[name].low), abs(gaps[name].high)))
     smallest_delta = max(abs(gaps[widest].low), abs(gaps[widest].high))
@@ -93,6 +93,16 @@ def combine_attacks(attacks: Mapping[str, AttackResult], delta: float) -> Verdic
     else:
         outcome, attack = "equivalent" if smallest_delta < delta else "inconclusive", widest
     return replace(verdict, outcome=outcome, smallest_delta=smallest_delta, attack=attack)
+
+
+def list_corrected_gaps(attacks: Mapping[str, AttackResult]) -> dict[str, Interval]:
+    """Return the intervals from which a trace is concluded, by attack."""
+    return {name: one.corrected_gap for name, one in attacks.items() if one.corrected_gap is not None}
+
+
+def find_clearest(corrected: Mapping[str, Interval]) -> str:
+    """Return the attack that sees most of a leak."""
+    return max(corrected, key=lambda name: corrected[name].low)
 
 
 def judge_rows(

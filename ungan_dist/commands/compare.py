@@ -74,14 +74,11 @@ def _read(run: str, name: str) -> Audited:
     from ungan_dist.attack.compare import Audited
     from ungan_dist.runs.plan import reopen_plan
     from ungan_dist.runs.progress import progress
-    from ungan_dist.runs.record import read_run, refuse_purged
     from ungan_dist.runs.reporting import build_report
     from ungan_dist.runs.units import is_done
-    from ungan_dist.runs.views import split_place
+    from ungan_dist.runs.views import read_place
 
-    folder, place = split_place(Path(run))
-    record = read_run(folder)
-    refuse_purged(folder)
+    record, place = read_place(Path(run))
     plan = reopen_plan(record, place)
     with progress("auto") as on_progress:
         report = build_report(plan, [], on_progress)

@@ -82,12 +82,9 @@ def read_report(run: Path) -> Report:
         Unfinished: Too little was committed for a report.
     """
     from ungan_dist.runs.finished import find_report
-    from ungan_dist.runs.record import read_run, refuse_purged
-    from ungan_dist.runs.views import split_place
+    from ungan_dist.runs.views import read_place
 
-    folder, place = split_place(run)
-    record = read_run(folder)
-    refuse_purged(folder)
+    record, place = read_place(run)
     if finished := find_report(run):
         return finished.report
 
@@ -103,12 +100,9 @@ def _export_records(run: Path) -> int:
     from ungan_dist.runs.examples import write_records
     from ungan_dist.runs.plan import reopen_plan
     from ungan_dist.runs.progress import progress
-    from ungan_dist.runs.record import read_run, refuse_purged
-    from ungan_dist.runs.views import split_place
+    from ungan_dist.runs.views import read_place
 
-    folder, place = split_place(run)
-    record = read_run(folder)
-    refuse_purged(folder)
+    record, place = read_place(run)
     with progress("auto") as on_progress:
         path, ranked = write_records(reopen_plan(record, place), on_progress=on_progress)
     print(escape_controls(f"records: {path}"))

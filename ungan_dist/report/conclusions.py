@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ungan_dist.attack.evidence import FailedRow, Interval, Report, Row, ULiRA
+from ungan_dist.attack.evidence import FailedRow, Report, Row, ULiRA
 from ungan_dist.attack.summary import HIDDEN_LEAK, count_verdicts, mark_hidden_leak
 from ungan_dist.attack.utility import merge_caveats
-from ungan_dist.attack.verdicts import LOST, NO_LEAK, NO_ORIGINAL, TOO_WIDE, trace_level
-from ungan_dist.config.attack import ATTACKS, LARGEST_DELTA
-from ungan_dist.report.cells import format_delta as shown_delta
+from ungan_dist.attack.verdicts import (
+    LOST,
+    NO_LEAK,
+    NO_ORIGINAL,
+    TOO_WIDE,
+    trace_level,
+)
+from ungan_dist.config.attack import ATTACKS
 from ungan_dist.report.cells import format_gap as shown_gap
 from ungan_dist.report.cells import format_number, format_rate, format_signed, list_further_attacks, list_rates
-from ungan_dist.report.power import get_delta, get_utility_margin, measure_power
+from ungan_dist.report.power import get_delta, get_utility_margin
 
 NOT_TESTED = (
     "U-LiRA (Hayes et al. 2024), whose shadow models unlearn too",
@@ -172,37 +177,6 @@ def list_counts(report: Report) -> list[Count]:
     counts = count_verdicts(report)
     found = [(outcome, counts[outcome]) for outcome in _COUNTED if outcome in counts]
     return [Count(outcome, number, _COUNTED[outcome][number > 1]) for outcome, number in found]
-
-
-def describe_power(report: Report) -> str:
-    """State δ, the original's own gap, and the smallest margin that a method equal to Retrain would pass."""
-    power = measure_power(report)
-    if power is None:
-        return ""
-    value = get_delta(report)
-    margin = "" if value is None else f"δ = {value:g}. "
-    smallest = f"A method equal to Retrain passes δ ≥ {shown_delta(power.smallest_delta)} in four of five such runs."
-    if power.smallest_delta >= LARGEST_DELTA:
-        smallest = f"A method equal to Retrain passes no δ below {LARGEST_DELTA:g} in four of five such runs."
-    original = next((row for row in report.rows if row.method == "original"), None)
-    if original is None or original.verdict.gap is None:
-        return f"{margin}Power: unknown without the original. {smallest}"
-    attack, gap = _find_clearest_gap(original, original.verdict.gap)
-    of = "" if attack == "lira" else f" for {ATTACKS[attack]}"
-    found = (
-        f"the original's own gap{of} is {format_signed(gap.mean)}, {100 * gap.level:.4g} % interval {shown_gap(gap)}"
-    )
-    seen = "beyond δ, so the attack sees its leak" if power.leaks else "which does not exceed δ"
-    return f"{margin}Power: {'' if power.leaks else 'none, '}{found}, {seen}. {smallest}"
-
-
-def _find_clearest_gap(original: Row, of_lira: Interval) -> tuple[str, Interval]:
-    """Return the attack that sees most of the original's leak, and the interval from which power is concluded."""
-    corrected = {name: one.corrected_gap for name, one in original.attacks.items() if one.corrected_gap is not None}
-    if not corrected or original.verdict.outcome == TOO_WIDE:
-        return "lira", of_lira
-    attack = max(corrected, key=lambda name: corrected[name].low)
-    return attack, corrected[attack]
 
 
 def _write_remedy(report: Report) -> str:

@@ -32,7 +32,6 @@ from ungan_dist.report.cells import (
 )
 from ungan_dist.report.conclusions import (
     describe_low_p_values,
-    describe_power,
     explain_table,
     list_caveats,
     list_counts,
@@ -44,7 +43,7 @@ from ungan_dist.report.conclusions import (
 )
 from ungan_dist.report.drawing import Drawing, inline_svg
 from ungan_dist.report.method_sections import build_sections, name_section
-from ungan_dist.report.power import get_delta
+from ungan_dist.report.power import describe_power, get_delta
 from ungan_dist.report.timings import average_seconds, collect_seconds
 
 TEMPLATES = Path(__file__).parent / "templates"

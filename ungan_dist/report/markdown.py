@@ -14,7 +14,6 @@ from ungan_dist.report.cells import (
     name_sizes,
 )
 from ungan_dist.report.conclusions import (
-    describe_power,
     explain_table,
     list_caveats,
     list_limits,
@@ -22,6 +21,7 @@ from ungan_dist.report.conclusions import (
     write_conclusions,
     write_failure,
 )
+from ungan_dist.report.power import describe_power
 
 
 def render_markdown(report: Report) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ungan_dist.attack.evidence import Interval, Report
-from ungan_dist.attack.verdicts import has_power
-from ungan_dist.config.attack import AttackConfig
+from ungan_dist.attack.evidence import Interval, Report, Row
+from ungan_dist.attack.verdicts import TOO_WIDE, find_clearest, has_power, list_corrected_gaps
+from ungan_dist.config.attack import ATTACKS, LARGEST_DELTA, AttackConfig
+from ungan_dist.report.cells import format_delta, format_gap, format_signed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,3 +54,34 @@ def _read(report: Report, name: str) -> float | None:
     for part in ("identity", "attack", name):
         value = value.get(part) if isinstance(value, Mapping) else None
     return float(value) if isinstance(value, int | float) else None
+
+
+def describe_power(report: Report) -> str:
+    """State δ, the original's own gap, and the smallest margin that a method equal to Retrain would pass."""
+    power = measure_power(report)
+    if power is None:
+        return ""
+    value = get_delta(report)
+    margin = "" if value is None else f"δ = {value:g}. "
+    smallest = f"A method equal to Retrain passes δ ≥ {format_delta(power.smallest_delta)} in four of five such runs."
+    if power.smallest_delta >= LARGEST_DELTA:
+        smallest = f"A method equal to Retrain passes no δ below {LARGEST_DELTA:g} in four of five such runs."
+    original = next((row for row in report.rows if row.method == "original"), None)
+    if original is None or original.verdict.gap is None:
+        return f"{margin}Power: unknown without the original. {smallest}"
+    attack, gap = _find_clearest_gap(original, original.verdict.gap)
+    of = "" if attack == "lira" else f" for {ATTACKS[attack]}"
+    found = (
+        f"the original's own gap{of} is {format_signed(gap.mean)}, {100 * gap.level:.4g} % interval {format_gap(gap)}"
+    )
+    seen = "beyond δ, so the attack sees its leak" if power.leaks else "which does not exceed δ"
+    return f"{margin}Power: {'' if power.leaks else 'none, '}{found}, {seen}. {smallest}"
+
+
+def _find_clearest_gap(original: Row, of_lira: Interval) -> tuple[str, Interval]:
+    """Return the attack that sees most of the original's leak, and the interval from which power is concluded."""
+    corrected = list_corrected_gaps(original.attacks)
+    if not corrected or original.verdict.outcome == TOO_WIDE:
+        return "lira", of_lira
+    attack = find_clearest(corrected)
+    return attack, corrected[attack]

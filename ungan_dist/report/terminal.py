@@ -21,7 +21,8 @@ from ungan_dist.report.cells import (
     list_computed_rates,
     style_of_row,
 )
-from ungan_dist.report.conclusions import describe_power, has_reference, list_caveats, write_failure
+from ungan_dist.report.conclusions import has_reference, list_caveats, write_failure
+from ungan_dist.report.power import describe_power
 from ungan_dist.report.timings import average_seconds
 
 if TYPE_CHECKING:

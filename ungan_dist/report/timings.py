@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ungan_dist.attack.evidence import Report
+from ungan_dist.attack.summary import average_seconds, collect_seconds
 
 SCHEMA_VERSION = 1
 
@@ -23,18 +24,3 @@ def build_timings(report: Report) -> dict[str, Any]:
         },
         **({"unlearned_shadows": report.unlearned_seconds} if report.unlearned_seconds else {}),
     }
-
-
-def collect_seconds(report: Report) -> dict[str, dict[int, float]]:
-    """Collect T_U by method, then by seed in increasing order. A model unlearned elsewhere has none."""
-    found: dict[str, dict[int, float]] = {}
-    for evidence in sorted(report.evidence, key=lambda evidence: evidence.seed):
-        if evidence.method == "unlearned":
-            continue
-        found.setdefault(evidence.method, {})[evidence.seed] = evidence.unlearning_seconds
-    return found
-
-
-def average_seconds(report: Report) -> dict[str, float]:
-    """Average T_U over the seeds, by method."""
-    return {method: sum(found.values()) / len(found) for method, found in collect_seconds(report).items()}

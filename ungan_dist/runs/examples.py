@@ -15,9 +15,9 @@ from jaxtyping import Bool, Float
 
 from ungan_dist import store
 from ungan_dist.attack.evidence import Evidence, Report
-from ungan_dist.attack.lira import Moments, compute_in_and_out_moments
+from ungan_dist.attack.moments import Moments, compute_in_and_out_moments
 from ungan_dist.attack.records import measure_p_values
-from ungan_dist.config.attack import AttackConfig
+from ungan_dist.config.attack import MIN_SHADOWS, AttackConfig
 from ungan_dist.config.methods import TITLES
 from ungan_dist.errors import explain_file_errors
 from ungan_dist.runs import progress
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
 NUM_NAMED = 5
 """Examples that are named as most and as least forgotten."""
-MIN_LEFT = 4
-"""Fewest shadow models that must be left beside a pair, so that the others can score it."""
 
 
 def write_records(
@@ -118,12 +116,11 @@ def measure_leave_one_out(
     Each model is scored by the models outside of its complementary pair, whose membership reveals its own. None if too
     few models are left.
     """
-    if len(membership) - 2 < MIN_LEFT:
+    if len(membership) - 2 < MIN_SHADOWS:
         return None
     scores = np.empty(membership.shape)
     for pair in _list_pairs(membership):
-        rest = np.setdiff1d(np.arange(len(membership)), pair)
-        fits = fit(log_odds[rest], membership[rest], attack)
+        fits = fit(log_odds, membership, attack, leave_out=pair)
         for model in pair:
             scores[model] = fits.score(log_odds[model])
     wins = np.zeros(membership.shape[1])

@@ -15,8 +15,9 @@ from jaxtyping import Int
 from ungan_dist import store
 from ungan_dist.attack.evidence import Evidence, Failure, RecordPValues, Report
 from ungan_dist.attack.further import ReferenceModels, fit_reference_models
-from ungan_dist.attack.lira import Moments, ShadowFits, compute_moments, fit_shadows, resolve_variance
+from ungan_dist.attack.lira import ShadowFits, fit_shadows, resolve_variance
 from ungan_dist.attack.metrics import auc
+from ungan_dist.attack.moments import Moments, compute_moments
 from ungan_dist.attack.power import measure_smallest_delta
 from ungan_dist.attack.records import measure_p_values
 from ungan_dist.attack.score import score_rows
@@ -138,8 +139,10 @@ def read_shadows(plan: Plan, units: Sequence[ShadowUnit]) -> tuple[np.ndarray, n
     return log_odds, plan.membership[[shadow for unit in units for shadow in unit.shadows[: unit.num_models]]]
 
 
-def fit(log_odds: np.ndarray, membership: np.ndarray, attack: AttackConfig) -> ShadowFits:
-    """Fit shadow models as a config asks."""
+def fit(
+    log_odds: np.ndarray, membership: np.ndarray, attack: AttackConfig, *, leave_out: Sequence[int] = ()
+) -> ShadowFits:
+    """Fit shadow models as a config asks, without those in ``leave_out``."""
     return fit_shadows(
         log_odds,
         membership,
@@ -147,6 +150,7 @@ def fit(log_odds: np.ndarray, membership: np.ndarray, attack: AttackConfig) -> S
         variance=attack.variance,
         mode=attack.mode,
         sigma_floor=attack.sigma_floor,
+        leave_out=leave_out,
     )
 
 

@@ -17,7 +17,7 @@ from ungan_dist import store
 from ungan_dist.config.audit import LATER_APPEND_ONLY_FIELDS
 from ungan_dist.config.identity import appended, content_hash, with_appended
 from ungan_dist.errors import ConfigError
-from ungan_dist.runs.record import CONFIG_FILE, RunRecord, read_plain, read_plain_of
+from ungan_dist.runs.record import CONFIG_FILE, RunRecord, read_plain, read_plain_of, read_run, refuse_purged
 from ungan_dist.urls import is_url, join_url, split_run
 
 Extent = dict[str, Any]
@@ -167,6 +167,18 @@ def widen(record: RunRecord, folder: Path) -> RunRecord:
         later = {name: max(extent.get(name, 1), other.get(name, 1)) for name in _LATER_NUMBERS}
         extent |= {name: number for name, number in later.items() if number > 1}
     return with_extent(record, extent)
+
+
+def read_place(path: Path) -> tuple[RunRecord, str]:
+    """Read the record of the run at a run folder or ``RUN/reports/NAME``, and return it with the place of the report.
+
+    Raises:
+        ConfigError: this is not a run folder, or the run was purged.
+    """
+    folder, place = split_place(path)
+    record = read_run(folder)
+    refuse_purged(folder)
+    return record, place
 
 
 def split_place(path: Path) -> tuple[Path, str]:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.special import expit
 
 from ungan_dist.attack.further import fit_reference_models, relative_membership
+from ungan_dist.attack.lira import examples_per_chunk
 from ungan_dist.attack.metrics import auc
 
 
@@ -45,10 +46,11 @@ def test_a_confidence_of_zero_is_no_division_by_zero() -> None:
 @pytest.mark.parametrize("offline", [False, True])
 def test_reference_models_average_in_and_out_models(offline: bool) -> None:
     rng = np.random.default_rng(0)
-    log_odds = rng.normal(size=(6, 5000, 2))  # more examples than are read at once
-    membership = rng.permuted(np.arange(6)[:, None].repeat(5000, 1) < 3, axis=0)
+    edge = examples_per_chunk(6, 2)
+    log_odds = rng.normal(size=(6, edge + 100, 2))  # more examples than are read at once
+    membership = rng.permuted(np.arange(6)[:, None].repeat(edge + 100, 1) < 3, axis=0)
     found = fit_reference_models(log_odds, membership, offline=offline, offline_a=0.3)
-    for example in (0, 4095, 4096, 4999):
+    for example in (0, edge - 1, edge, edge + 99):
         confidence = expit(log_odds[:, example]).mean(1)
         members, others = confidence[membership[:, example]], confidence[~membership[:, example]]
         expected = (members.mean() + others.mean()) / 2

@@ -12,15 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from ungan_dist.attack.lira import (
-    Moments,
-    compute_in_and_out_moments,
-    compute_moments,
-    likelihood_ratio,
-    merge_moments,
-    resolve_variance,
-)
+from ungan_dist.attack.lira import likelihood_ratio, resolve_variance
 from ungan_dist.attack.metrics import auc
+from ungan_dist.attack.moments import Moments, compute_in_and_out_moments, compute_moments, merge_moments
 
 
 def complementary(num_models: int, num_examples: int, rng: np.random.Generator) -> np.ndarray:

@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import brentq
 from scipy.stats import kstest, nct, norm
 
-from ungan_dist.attack.lira import compute_moments
+from ungan_dist.attack.moments import compute_moments
 from ungan_dist.attack.records import measure_p_values
 
 

@@ -15,11 +15,11 @@ from ungan_dist.attack.flat import flatten_rows
 from ungan_dist.attack.score import score_rows
 from ungan_dist.attack.verdicts import LOST, NO_LEAK, combine_attacks, decide_verdict, judge_rows
 from ungan_dist.config.attack import AttackConfig
-from ungan_dist.report.conclusions import describe_power, explain_table, list_caveats, write_conclusions
+from ungan_dist.report.conclusions import explain_table, list_caveats, write_conclusions
 from ungan_dist.report.html import render_page
 from ungan_dist.report.markdown import render_markdown
 from ungan_dist.report.method_sections import build_sections
-from ungan_dist.report.power import get_delta
+from ungan_dist.report.power import describe_power, get_delta
 from ungan_dist.report.table_json import build_table, to_json
 from ungan_dist.report.terminal import build_terminal_table
 

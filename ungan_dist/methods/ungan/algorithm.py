@@ -5,7 +5,6 @@ The paper's letters: G is the generator, the model to unlearn; Ĝ is the frozen 
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -20,6 +19,7 @@ from ungan_dist.kernels import critic_loss, critic_sgd_step, generator_loss
 from ungan_dist.methods.request import Request, Unlearned
 from ungan_dist.methods.ungan.critic_network import init_critic
 from ungan_dist.methods.ungan.sampler import Sampler
+from ungan_dist.methods.ungan.sets import count_batches
 from ungan_dist.training.batch_norm import forward
 from ungan_dist.training.optimizers import make_optimizer
 
@@ -182,13 +182,12 @@ def count_steps(request: Request, config: UnGANConfig) -> StepCounts:
     Inclusive bounds add one iteration to each loop but those set to 0: the controls rely on that.
     """
     batch_size = config.batch_size or request.train.batch_size
-    num_forget, num_train = len(request.forget), len(request.retain) + len(request.forget)
-    adversarial = max(1, num_forget // batch_size)
+    adversarial = max(1, len(request.forget) // batch_size)
     counts = (
         config.epochs,
         adversarial if config.critic_steps is None else config.critic_steps,
         adversarial if config.generator_steps is None else config.generator_steps,
-        math.ceil(num_train / batch_size) if config.finetune_steps is None else config.finetune_steps,
+        count_batches(request, batch_size) if config.finetune_steps is None else config.finetune_steps,
     )
     return StepCounts(*(count + 1 if config.inclusive_loops and count else count for count in counts))
 

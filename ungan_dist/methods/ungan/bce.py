@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -14,7 +12,7 @@ from ungan_dist.data.examples import gather_rows
 from ungan_dist.data.rows import Rows
 from ungan_dist.data.seeds import derive_seed
 from ungan_dist.methods.request import Request, Unlearned
-from ungan_dist.methods.ungan.sets import evaluate_unseen, refuse_empty_sets
+from ungan_dist.methods.ungan.sets import count_batches, evaluate_unseen, refuse_empty_sets
 from ungan_dist.training.batch_norm import forward
 from ungan_dist.training.batch_stream import BatchStream
 from ungan_dist.training.optimizers import make_optimizer
@@ -28,7 +26,7 @@ def ungan_bce(request: Request, config: UnGANBCEConfig) -> Unlearned:
         ValueError: the forget, unseen or retain set is empty.
     """
     game = _Game(request, config)
-    num_steps = config.steps or math.ceil((len(request.retain) + len(request.forget)) / game.batch_size)
+    num_steps = config.steps or count_batches(request, game.batch_size)
     curves: dict[str, list[float]] = {"critic": [], "generator": [], "fine_tuning": []}
     epochs = request.epochs(curves=curves, **game.state)
     for epoch in epochs.iterate("epochs", config.epochs):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Sequence
 
 import torch
@@ -18,6 +17,7 @@ from ungan_dist.data.seeds import derive_seed
 from ungan_dist.kernels import CriticOptions, critic_loss, energy_distance_1d, generator_loss, log_odds
 from ungan_dist.methods.request import Request, Unlearned
 from ungan_dist.methods.ungan.critic_network import init_critic, one_hot
+from ungan_dist.methods.ungan.sets import count_batches, refuse_empty_sets
 from ungan_dist.methods.ungan.views import MakeViews, as_it_is, assign_quantiles, make_views
 from ungan_dist.training.batch_norm import forward
 from ungan_dist.training.batch_stream import BatchStream
@@ -32,7 +32,7 @@ def ungan_joint(request: Request, config: UnGANJointConfig) -> Unlearned:
         ValueError: the forget, unseen or retain set is empty.
     """
     step = _JointStep(request, config)
-    num_steps = config.steps or math.ceil((len(request.retain) + len(request.forget)) / step.batch_size)
+    num_steps = config.steps or count_batches(request, step.batch_size)
     curves: dict[str, list[float]] = {"distance": [], "pairing": [], "fine_tuning": []}
     epochs = request.epochs(curves=curves, **step.state)
     for epoch in epochs.iterate("epochs", config.epochs):
@@ -49,9 +49,7 @@ class _JointStep:
     """The state of a training, and its step. Processes share each batch; a distance needs every row of it."""
 
     def __init__(self, request: Request, config: UnGANJointConfig) -> None:
-        for name in ("retain", "forget", "unseen"):
-            if len(getattr(request, name)) == 0:
-                raise ValueError(f"the set {name!r} is empty; UnGAN needs forget, unseen and retain examples")
+        refuse_empty_sets(request)
         self._request, self._config = request, config
         self.batch_size = config.batch_size or request.train.batch_size
         self._num_forget = min(len(request.forget), config.forget_batch_size or self.batch_size)

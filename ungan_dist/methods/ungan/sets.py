@@ -1,6 +1,8 @@
-"""What every form of UnGAN needs of its sets: that none is empty, and the original's outputs on unseen examples."""
+"""What the forms of UnGAN need of their sets: that none is empty, the length of a pass, Ĝ on unseen examples."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from jaxtyping import Float
@@ -20,6 +22,11 @@ def refuse_empty_sets(request: Request) -> None:
     for name in ("retain", "forget", "unseen"):
         if len(getattr(request, name)) == 0:
             raise ValueError(f"the set {name!r} is empty; UnGAN needs forget, unseen and retain examples")
+
+
+def count_batches(request: Request, batch_size: int) -> int:
+    """Return the steps of one pass over D, ⌈|D| / batch⌉."""
+    return math.ceil((len(request.retain) + len(request.forget)) / batch_size)
 
 
 def evaluate_unseen(request: Request, batch_size: int) -> Float[Tensor, "examples classes"]:
