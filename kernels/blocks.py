@@ -47,8 +47,8 @@ CRITIC_SPLIT_ROWS = 128
 DISTANCE_DIRECT = Blocks(rows=32, columns=32, inner=16, num_warps=2, num_stages=1, min_resident=4)
 """Tiles of differences. 64 × 64 with 4 warps spills 8 bytes on sm_80, 8 warps leave room for 2 blocks."""
 DISTANCE_DOTS_FORWARD = Blocks(rows=64, columns=32, inner=16, num_warps=4, num_stages=1, min_resident=2)
-"""Tiles of dots: 105 and 85 thread instructions a pair of 64 dimensions on sm_80 and sm_90, where 32 × 32 with 8 warps
-has 425 and 441. 64 × 64 has 89 and 68, but spills 16 bytes on sm_80 if sizes are not multiples of 16."""
+"""Tiles of dots: fewer thread instructions a pair than 32 × 32 with 8 warps. 64 × 64 has still fewer, but spills 16
+bytes on sm_80 if sizes are not multiples of 16."""
 DISTANCE_DOTS_BACKWARD = Blocks(rows=32, columns=32, inner=16, num_warps=8, num_stages=1, max_registers=240)
 """With 4 warps it spills 56 bytes on sm_80 in ieee, with 2 warps 264. 64 × 32 with 4 warps spills 8 in tf32x3 and 256
 in ieee; 64 × 64 spills 168, 128 × 64 224, and with 64 columns of the gradient 1,376."""

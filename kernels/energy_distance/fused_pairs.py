@@ -48,8 +48,8 @@ def squared_distances(
 ):  # fmt: skip
     """Compute the squared distances of one tile, and whether a near pair required differences.
 
-    ``‖x‖² + ‖y‖² − 2 x·y``, of sizes that are computed once, loses digits by cancellation. If less than 1/64 remains, the whole tile is recomputed. Pairs
-    outside the samples are 0. With ``same_sample``, so is the pair of a row with itself.
+    ``‖x‖² + ‖y‖² − 2 x·y`` loses digits by cancellation; its first two terms are given. If less than 1/64 remains, the
+    whole tile is recomputed. Pairs outside the samples are 0. With ``same_sample``, so is the pair of a row with itself.
     """
     inside = (rows < num_rows)[:, None] & (columns < num_columns)[None, :]
     inside = inside & ((rows[:, None] != columns[None, :]) | (same_sample == 0))
