@@ -77,6 +77,10 @@ def test_half_a_row_does_not_spoil_the_next_one(tmp_path: Path) -> None:
 def test_a_part_that_takes_too_long_is_ended_and_leaves_a_row(tmp_path: Path, monkeypatch) -> None:
     import gpu
 
+    # the part's own process sleeps before it does anything, however busy this one is
+    (tmp_path / "slow").mkdir()
+    (tmp_path / "slow/sitecustomize.py").write_text("import time\ntime.sleep(600)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "slow"))
     monkeypatch.setattr(gpu, "PARTS", {"machine": gpu.Part("machine:describe", 0.05)})
     monkeypatch.setattr(gpu, "LEAST_S", 0.0)
     assert gpu.main([str(tmp_path), "--parts", "machine"]) == 1
