@@ -7,6 +7,7 @@ forget set of single examples, Choi and Na 2023 (``mufac``).
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -180,18 +181,19 @@ def _learn_class_noise(state: _State) -> None:
     settings, request, world = state.settings, state.request, state.request.world
     num_rows = request.train.batch_size
     rows = _GlobalBatch(world, num_rows)
-    learnt = [
-        world.gather(
-            learn_noise(
-                world.share(_draw_gaussian(num_rows, request, state.generator)),
-                _against_labels(state.model, world.share(labels), rows, penalty=state.config.noise_penalty),
-                steps=settings.noise_steps,
-                learning_rate=settings.noise_learning_rate,
-            ),
-            num_rows,
+
+    def learn(noise: Tensor, labels: Tensor) -> Tensor:
+        return learn_noise(
+            noise,
+            _against_labels(state.model, labels, rows, penalty=state.config.noise_penalty),
+            steps=settings.noise_steps,
+            learning_rate=settings.noise_learning_rate,
         )
-        for labels in state.noise_labels.split(num_rows)
-    ]
+
+    learnt: list[Tensor] = []
+    for labels in state.noise_labels.split(num_rows):
+        noise = world.share(_draw_gaussian(num_rows, request, state.generator))
+        learnt.append(world.gather(request.take_step("learn noise", learn, noise, world.share(labels)), num_rows))
     state.noise.copy_(torch.cat(learnt))
     # each process's rows have moved its own running statistics, but only one process writes the checkpoint
     own = world.row_slice(num_rows)
@@ -200,26 +202,36 @@ def _learn_class_noise(state: _State) -> None:
 
 def _impair_by_class(state: _State, kept: Int[Tensor, " kept"], epoch: int) -> float:
     """Run one pass over copies of the class noise and the kept examples."""
-    data, world, noise = state.request.data, state.request.world, state.noise
+    request, noise = state.request, state.noise
+    data, world = request.data, request.world
     num_noise = state.config.noise_copies * len(noise)
     order = shuffle(num_noise + len(kept), derive_seed("order", state.seed, epoch))
-    is_noise = order < num_noise
-    all_noisy = upload(order[is_noise] % len(noise), data.device)
-    view = ImageTransform(augment=state.request.train.augment, seed=derive_seed("augment", state.seed), epoch=epoch)
-    all_real = draw(data, kept.cpu().numpy()[order[~is_noise] - num_noise], view)
-    num_before = np.concatenate([[0], is_noise.cumsum()])  # noisy rows before each row of the pass
+    batches = [order[batch] for batch in split_pass(len(order), request.train.batch_size)]
+    shares = [batch[world.row_slice(len(batch))] for batch in batches]
+    # noise comes first in a share; a row of noise reads any image too, so that equal batches take equal steps
+    places = np.concatenate([share[np.argsort(share >= num_noise, kind="stable")] for share in shares])
+    is_noise = places < num_noise
+    images = kept.cpu().numpy()[np.where(is_noise, 0, places - num_noise)]
+    view = ImageTransform(augment=request.train.augment, seed=derive_seed("augment", state.seed), epoch=epoch)
+    all_rows = draw(data, images, view)
+    all_places = upload(np.where(is_noise, places % len(noise), -1), data.device)
+
+    def step(num_rows: int, rows: Rows, places: Tensor) -> Float[Tensor, ""]:
+        whole, is_noise, places = _GlobalBatch(world, num_rows), places >= 0, places.clamp(min=0)
+        images = torch.where(is_noise[:, None, None, None], noise[places], state.load_images(rows))
+        labels = torch.where(is_noise, state.noise_labels[places], data.labels[rows.indices])
+        loss = whole.cross_entropy(whole.evaluate(state.model, images), labels)
+        return take_step(loss, state.optimizer, state.model, share=len(rows), num_rows=num_rows, world=world)
+
     losses: list[Tensor] = []
-    for batch in split_pass(len(order), state.request.train.batch_size):
-        rows = _GlobalBatch(world, batch.stop - batch.start)
-        own = range(batch.start, batch.stop)[world.row_slice(rows.num_rows)]
-        first, last = int(num_before[own.start]), int(num_before[own.stop])
-        noisy, real = all_noisy[first:last], all_real[own.start - first : own.stop - last]
-        logits = rows.evaluate(state.model, torch.cat([noise[noisy], state.load_images(real)]))
-        labels = torch.cat([state.noise_labels[noisy], data.labels[real.indices]])
-        loss = rows.cross_entropy(logits, labels)
-        losses.append(
-            take_step(loss, state.optimizer, state.model, share=len(own), num_rows=rows.num_rows, world=world)
-        )
+    request.prepare(state.optimizer)
+    stop = 0
+    for batch, share in zip(batches, shares, strict=True):
+        own = slice(stop, stop := stop + len(share))
+        step_of_batch = functools.partial(step, len(batch))
+        # one example takes another way through batch norm, which depends on the model
+        take = step_of_batch if len(batch) == 1 else functools.partial(request.take_step, "impair", step_of_batch)
+        losses.append(take(all_rows[own], all_places[own]))
     return float(world.sum(torch.stack(losses).mean()))
 
 
