@@ -17,6 +17,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
+import torch
 
 TERMS_AT_ONCE = 4
 EXTRA_BITS = 1
@@ -104,6 +105,12 @@ def _cast(self: Any, source: Any, target: Any) -> Any:
     return TensorHandle(rounded, target.scalar)
 
 
+def sums_are_truncated() -> bool:
+    """Whether fused kernels add products as tensor cores do: on a GPU, or while they are emulated."""
+    return torch.cuda.is_available() or _is_emulating
+
+
+_is_emulating = False
 _INTERPRETERS_DOT: Any = None
 _INTERPRETERS_CAST: Any = None
 
@@ -111,7 +118,7 @@ _INTERPRETERS_CAST: Any = None
 @contextlib.contextmanager
 def emulated() -> Iterator[Counter[str]]:
     """Emulate tensor cores in the interpreter; yields the number of dots of each kind, from 0."""
-    global _INTERPRETERS_DOT, _INTERPRETERS_CAST
+    global _INTERPRETERS_DOT, _INTERPRETERS_CAST, _is_emulating
     from triton.runtime.interpreter import InterpreterBuilder
 
     _INTERPRETERS_DOT, _INTERPRETERS_CAST = InterpreterBuilder.create_dot, InterpreterBuilder.cast_impl
@@ -122,7 +129,11 @@ def emulated() -> Iterator[Counter[str]]:
     }
     DOTS.clear()
     with mock.patch.multiple(InterpreterBuilder, **changed):
-        yield DOTS
+        _is_emulating = True
+        try:
+            yield DOTS
+        finally:
+            _is_emulating = False
 
 
 _session = contextlib.ExitStack()
