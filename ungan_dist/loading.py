@@ -100,9 +100,12 @@ def load_p_values(run: str | Path, method: str, *, seed: int = 0) -> RecordPValu
     from ungan_dist.runs.plan import reopen_plan
     from ungan_dist.runs.progress import silent
     from ungan_dist.runs.reporting import build_report
+    from ungan_dist.runs.scoring import refuse_quick
 
     folder, place = split_place(Path(run))
-    report = build_report(reopen_plan(read_run(folder), place), [], silent)
+    record = read_run(folder)
+    refuse_quick(record.config.attack)
+    report = build_report(reopen_plan(record, place), [], silent)
     there = {(item.method, item.seed): item.p_values for item in report.evidence}
     found = there.get((method, seed))
     if found is None:
@@ -211,8 +214,10 @@ def _check(record: RunRecord, folder: Path, method: str, seed: int) -> None:
     if store.committed(folder, marker, id=content["id"], files=[weights]) is None:
         raise store.CorruptResult(f"{altered}: run the audit again to restore it")
     sha256 = ""
-    if method == "unlearned":
-        sha256 = content["facts"].get("weights") or locate_weights(record.config.given.unlearned or "").sha256
+    if method in ("unlearned", "retrain"):  # a retrained model may be given too
+        sha256 = content["facts"].get("weights", "")
+    if method == "unlearned" and not sha256:
+        sha256 = locate_weights(record.config.given.unlearned or "").sha256
     if content["id"] != target_id(record.run_hash, settings_of_target(record, method), method, seed, sha256):
         raise store.CorruptResult(f"{folder / weights} is of another run, seed or method: run the audit again")
 

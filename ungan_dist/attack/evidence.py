@@ -44,7 +44,7 @@ class Evidence:
     """Log-odds of the unlearned model on D ∪ D^s."""
     log_odds_unseen: Float[np.ndarray, "unseen queries"]
     scores: Float[np.ndarray, " pool"]
-    """LiRA's log-likelihood ratio, higher = member."""
+    """LiRA's log-likelihood ratio, higher = member. In a quick audit, the log-odds."""
     retain: Int[np.ndarray, " retain"]
     """Positions in the pool."""
     forget: Int[np.ndarray, " forget"]
@@ -57,7 +57,9 @@ class Evidence:
     p_values: RecordPValues | None = None
     """Membership p value of each forget example."""
     further_scores: dict[str, Float64[np.ndarray, " pool"]] = field(default_factory=dict)
-    """Scores of other attacks by their names in ``config.attack.ATTACKS``, higher = member."""
+    """Scores of other attacks by their names in ``config.attack.ATTACK_NAMES``, higher = member."""
+    attack: str = "lira"
+    """The attack of ``scores``: ``lira``, or ``loss`` in a quick audit."""
 
     def __post_init__(self) -> None:
         for name in ("log_odds", "log_odds_unseen", "scores", "retain", "forget", "non_members"):
@@ -85,9 +87,10 @@ class Verdict:
 
     outcome: str
     """``reference``, ``equivalent``, ``equivalent, utility lost``, ``under-forgotten``, ``over-forgotten``,
-    ``inconclusive``, or ``no power: …`` with the reason."""
+    ``inconclusive``, or ``no power: …`` or ``no verdict: …`` with the reason."""
     gap: Interval | None
-    """90 % interval of LiRA's AUC (b) minus Retrain's (minus .5 without Retrain); None for the reference."""
+    """90 % interval of the AUC (b) of LiRA, or in a quick audit of loss, minus Retrain's (minus .5 without Retrain);
+    None for the reference."""
     smallest_delta: float | None
     """Smallest δ that the intervals of all attacks would have passed: the largest |low| or |high|."""
     attack: str = "lira"
@@ -145,9 +148,14 @@ class Row:
     caveat: str = ""
     """The same as a sentence with its figures."""
     attacks: dict[str, AttackResult] = field(default_factory=dict)
-    """Attack → its result; LiRA's is ``auc`` and ``verdict.gap`` too."""
+    """Attack → its result; the first one's, LiRA's unless the audit is quick, is ``auc`` and ``verdict.gap`` too."""
     ulira: ULiRA | str | None = None
     """None where the shadow models did not unlearn; a sentence where it cannot be computed."""
+
+    @property
+    def first_attack(self) -> str:
+        """The attack of ``auc`` and of the verdict's gap."""
+        return next(iter(self.attacks), "lira")
 
     @property
     def hidden_leak(self) -> str:

@@ -58,10 +58,10 @@ def _spread_all(name: str, cells: Mapping[str, Interval | str]) -> dict[str, Val
 
 
 def _spread_attacks(row: Row) -> dict[str, Value]:
-    """Spread the attacks beside LiRA, whose results are ``auc`` and ``gap``."""
+    """Spread the attacks beside the first, whose results are ``auc`` and ``gap``."""
     found: dict[str, Value] = {}
     for name, result in row.attacks.items():
-        if name != "lira":
+        if name != row.first_attack:
             found |= _spread(f"auc_{name}", result.auc) | _spread(f"gap_{name}", result.gap)
     return found
 

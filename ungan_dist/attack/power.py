@@ -37,7 +37,7 @@ class Design:
     """|D^s|."""
     num_seeds: int
     num_shadows: int
-    """K."""
+    """K; 0 in a quick audit."""
     spread: float = 0.0
     """Standard deviation of the gap between seeds beyond what the examples explain, in AUC."""
 
@@ -46,9 +46,8 @@ class Design:
             num_forget=self.num_forget,
             num_non_members=self.num_non_members,
             num_seeds=self.num_seeds,
-            num_shadows=self.num_shadows,
         )
-        not_negative(spread=self.spread)
+        not_negative(num_shadows=self.num_shadows, spread=self.spread)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +130,8 @@ def observable_leak(delta: float, num_shadows: int) -> float:
     The estimate ignores the error of estimated standard deviations, and assumes that all examples leak alike. If few
     examples leak much, LiRA's AUC is higher.
     """
+    if not num_shadows:
+        return 0.0
     distance = sqrt(2) * float(norm.ppf(0.5 + delta))
     variance = distance**2 * (1 + 2 / num_shadows) + 4 / num_shadows + 4 / num_shadows**2
     return float(norm.cdf(distance**2 / sqrt(variance) / sqrt(2))) - 0.5

@@ -113,11 +113,12 @@ def _row(
             for rate in rates
         }
 
+    with_lira = "lira" in influences
     attacks = {
         name: AttackResult(
             auc=auc_interval([of[key] for key in keys], LEVEL),
             gap=_gap(method, seeds_of, of, VERDICT_LEVEL),
-            corrected_gap=_gap(method, seeds_of, of, trace_level(name, len(influences))),
+            corrected_gap=_gap(method, seeds_of, of, trace_level(name, len(influences), with_lira=with_lira)),
         )
         for name, of in influences.items()
     }
@@ -130,7 +131,7 @@ def _row(
             str(fnr): [cells[key]["fnr", str(fnr)] for key in keys if ("fnr", str(fnr)) in shared]
             for fnr in _fnrs(attack)
         },
-        auc=attacks["lira"].auc,
+        auc=next(iter(attacks.values())).auc,
         tpr_at_fpr=by_rate("tpr", attack.fprs, "never-seen"),
         tpr_at_fpr_flipped=by_rate("flipped tpr", attack.fprs, "never-seen"),
         verdict=combine_attacks(attacks, attack.delta),
@@ -139,16 +140,17 @@ def _row(
 
 
 def _measure_influences(evidence: Sequence[Evidence]) -> dict[str, dict[Key, Influence]]:
-    """Measure the influences of every attack that all of the evidence has, LiRA first."""
+    """Measure the influences of every attack that all of the evidence has, that of its scores first."""
+    first = evidence[0].attack
     names = [name for name in evidence[0].further_scores if all(name in item.further_scores for item in evidence)]
     return {
         name: {
             (item.method, item.seed): measure_influence(
-                _to_float64(item.scores if name == "lira" else item.further_scores[name]), item.forget, item.non_members
+                _to_float64(item.scores if name == first else item.further_scores[name]), item.forget, item.non_members
             )
             for item in evidence
         }
-        for name in ("lira", *names)
+        for name in (first, *names)
     }
 
 

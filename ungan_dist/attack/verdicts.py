@@ -12,6 +12,7 @@ from ungan_dist.config.attack import LARGEST_DELTA, AttackConfig
 REFERENCE = "retrain"
 NO_LEAK = "no power: the target does not leak"
 TOO_WIDE = "no power: the interval is too wide"
+QUICK = "no verdict: quick attacks alone"
 NO_ORIGINAL = "no power: the original is missing"
 LOST = "equivalent, utility lost"
 VERDICT_LEVEL = 0.90
@@ -51,18 +52,23 @@ def decide_verdict(gap: Interval | None, delta: float) -> Verdict:
     return Verdict(outcome=outcome, gap=gap, smallest_delta=max(abs(gap.low), abs(gap.high)))
 
 
-def trace_level(attack: str, num_attacks: int) -> float:
+def trace_level(attack: str, num_attacks: int, *, with_lira: bool = True) -> float:
     """Return the level of an attack's interval from which a trace is concluded: Bonferroni with weights.
 
-    LiRA, the first attack, has half of the error, and the others share the rest.
+    LiRA, the first attack, has half of the error, and the others share the rest. Without LiRA, as in a quick audit, all
+    attacks have equal shares.
 
     Examples:
         >>> [round(trace_level(name, 4), 4) for name in ("lira", "rmia")], trace_level("lira", 1)
         ([0.95, 0.9833], 0.9)
+        >>> round(trace_level("loss", 3, with_lira=False), 4)
+        0.9667
     """
     error = 1 - VERDICT_LEVEL
     if num_attacks == 1:
         return VERDICT_LEVEL
+    if not with_lira:
+        return 1 - error / num_attacks
     return 1 - error / 2 if attack == "lira" else 1 - error / 2 / (num_attacks - 1)
 
 
@@ -74,10 +80,11 @@ def combine_attacks(attacks: Mapping[str, AttackResult], delta: float) -> Verdic
     of ``trace_level``, and together they err in at most 5 % on either side.
 
     Args:
-        attacks: results by name; "lira" is among them.
+        attacks: results by name, LiRA's first unless the audit is quick.
         delta: equivalence margin, > 0.
     """
-    verdict = decide_verdict(attacks["lira"].gap, delta)
+    first = next(iter(attacks))
+    verdict = replace(decide_verdict(attacks[first].gap, delta), attack=first)
     if verdict.gap is None or verdict.outcome == TOO_WIDE:
         return verdict
     gaps = {name: one.gap for name, one in attacks.items() if one.gap is not None}
@@ -147,13 +154,27 @@ def judge_rows(
         if outcome not in ("reference", TOO_WIDE):
             outcome = without_power or (LOST if outcome == "equivalent" and judgement.utility else outcome)
         verdict = replace(row.verdict, outcome=outcome)
+        if attack.quick:
+            verdict = _limit_to_traces(verdict, has_reference=REFERENCE in by_method)
         judged.append(replace(row, verdict=verdict, utility=judgement.utility, caveat=judgement.caveat))
     return judged
 
 
+def _limit_to_traces(verdict: Verdict, *, has_reference: bool) -> Verdict:
+    """Return the verdict of a quick audit, which only a trace against Retrain decides.
+
+    The attacks do not know how hard an example is. Forget examples may therefore differ from non-members without a
+    trace, unless the same difference of Retrain is taken off. Traces of hard examples may be missed.
+    """
+    outcome = verdict.outcome
+    if outcome in ("equivalent", LOST) or (outcome in ("under-forgotten", "over-forgotten") and not has_reference):
+        outcome = QUICK
+    return replace(verdict, outcome=outcome, smallest_delta=None)
+
+
 def has_power(outcome: str) -> bool:
-    """Return whether an outcome states more than that the audit has no power."""
-    return not outcome.startswith("no power")
+    """Return whether an outcome states more than that the audit has no power, or that quick attacks decide nothing."""
+    return not outcome.startswith(("no power", "no verdict"))
 
 
 def _find_lack_of_power(rows: Sequence[Row]) -> str:

@@ -7,11 +7,16 @@ from ungan_dist.errors import ConfigError
 
 USAGE = """\
 usage: ungan-dist audit --unlearned WEIGHTS --model MODULE:FUNCTION --original WEIGHTS --source.path DATA --forget LIST
-                        [--members LIST] [OPTIONS]
+                        [--members LIST] [--retrained WEIGHTS] [--attack.quick] [OPTIONS]
 
 Audits a model that was unlearned elsewhere; no unlearning method runs. The table has the original and the given model.
---methods original,retrain,unlearned adds Retrain, the reference of the verdict; without it the reference is AUC .5.
+--retrained WEIGHTS adds Retrain, the reference of the verdict, from your file; --methods original,retrain,unlearned
+trains it here. Without it the reference is AUC .5.
 Shadow models are trained once: the next forget request on the same data and members trains none.
+
+--attack.quick trains no shadow model, and takes about a minute for given models. Its attacks look at the outputs of
+these models alone: loss, entropy, modified entropy, and with Retrain the calibrated loss. It finds gross leaks. It
+misses leaks of hard examples, calls no model equivalent, and finds a trace only against Retrain.
 
 Equal to `run custom` with these rows. Options: ungan-dist run custom --help
 """
@@ -26,7 +31,10 @@ def main(arguments: list[str]) -> int:
     from ungan_dist.commands.run import main as run
 
     if "--methods" not in [argument.partition("=")[0] for argument in arguments]:
-        arguments = ["--methods", "original,unlearned", *arguments]
+        names = [argument.partition("=")[0] for argument in arguments]
+        has_retrained = "--retrained" in names or "--given.retrained" in names
+        rows = "original,retrain,unlearned" if has_retrained else "original,unlearned"
+        arguments = ["--methods", rows, *arguments]
     config = recipe_config(["custom", *arguments], command="audit")
     if "unlearned" not in config.methods:
         raise ConfigError(

@@ -44,6 +44,8 @@ SHORT = {
     "--members": "--given.members",
     "--unlearned": "--given.unlearned",
     "--unlearned-key": "--given.unlearned-key",
+    "--retrained": "--given.retrained",
+    "--retrained-key": "--given.retrained-key",
 }
 """Short names for the main options of the recipe ``custom``."""
 

@@ -27,7 +27,8 @@ models or forget examples. Nothing is kept on disk.
 
 The estimate is rough, within about 50 %. One worker trains a shadow model on a few examples for some seconds; its
 speed is scaled to the whole run. Scoring and the report are not included. The line "measured" names what was timed. If
-nothing could be timed, no cost is given. A finished run is answered at once.
+nothing could be timed, no cost is given. A finished run is answered at once. A quick audit (--attack.quick) has no
+shadow models; nothing is timed, and what it cannot show is stated in place of its power.
 
   --no-probe    only count models and compute the power
   --seconds S   time limit of everything that is measured (default 8); a rehearsal of your model takes half of it at
@@ -54,7 +55,7 @@ def main(arguments: list[str]) -> int:
     from ungan_dist.runs.progress import progress
 
     with progress(config.execution.progress) as on_progress:
-        if own.no_probe:
+        if own.no_probe or config.attack.quick:
             found = _count(config, own.seconds, on_progress)
         else:
             from ungan_dist.launch import forecast
@@ -157,8 +158,10 @@ def _cost(found: Forecast) -> list[str]:
 
 def _power(outlook: Outlook, found: Forecast | None = None) -> list[str]:
     from ungan_dist.config.attack import LARGEST_DELTA
-    from ungan_dist.runs.forecast.outlook import compare_designs
+    from ungan_dist.runs.forecast.outlook import QUICK_LIMIT, compare_designs
 
+    if outlook.is_quick:
+        return [f"  limits       {QUICK_LIMIT}"]
     design, delta = outlook.design, outlook.delta
     more = found.more if found else {}
     head = f"  {'power, for δ = ' + format(delta, 'g'):<24} {'90 % gap':>9} {'δ passed':>9} {'leak seen':>10}"

@@ -63,24 +63,30 @@ class AuditConfig(ExecutionHalf, MethodConfigs, Experiment):
             raise ValueError(f"methods must include original, from which the others start, got {self.methods}")
         if "unlearned" in self.methods and self.given.unlearned is None:
             raise ValueError("the row unlearned needs its weights: name them by --unlearned (given.unlearned)")
-        if self.given.forget is None and (self.given.original or self.given.members or self.given.unlearned):
+        if self.given.retrained and "retrain" not in self.methods:
+            raise ValueError("--retrained gives the weights of the row retrain: add retrain to --methods")
+        given = self.given.original or self.given.members or self.given.unlearned or self.given.retrained
+        if self.given.forget is None and given:
             raise ValueError("given weights or members need a forget list: name it by --forget (given.forget)")
-        if self.given.unlearned and not (self.given.original or self.given.members):
+        brought = [name for name in ("unlearned", "retrained") if getattr(self.given, name)]
+        if brought and not (self.given.original or self.given.members):
             raise ValueError(
-                "--unlearned needs the training set of the model: name it by --members (given.members), or give "
-                "--original if the model was trained on all of the training data"
+                f"--{brought[0]} needs the training set of the model: name it by --members (given.members), or give "
+                f"--original if the model was trained on all of the training data"
             )
         if self.split.forget_copies == "also" and self.given.forget is None:
             raise ValueError("--forget-copies also adds copies to a forget list: name the list by --forget")
-        for name in ("original", "unlearned"):
+        for name in ("original", "unlearned", "retrained"):
             if getattr(self.given, f"{name}_key") is not None and getattr(self.given, name) is None:
                 raise ValueError(f"--{name}-key chooses among the weights of a file: name the file by --{name}")
-        if self.num_seeds > 1 and (self.given.original or self.given.unlearned):
+        if self.num_seeds > 1 and (self.given.original or brought):
             raise ValueError(
                 f"given weights are one model, the same under every seed, so an interval over {self.num_seeds} seeds "
                 f"would have no width: leave num_seeds at 1"
             )
-        if self.shadows.num_models < MIN_SHADOWS:
+        if self.attack.quick:
+            object.__setattr__(self, "shadows", dataclasses.replace(self.shadows, num_models=0))
+        elif self.shadows.num_models < MIN_SHADOWS:
             raise ValueError(
                 f"the attack needs at least {MIN_SHADOWS} shadow models, two trained with each example and two "
                 f"without; got shadows.num_models {self.shadows.num_models}"
@@ -99,7 +105,8 @@ class AuditConfig(ExecutionHalf, MethodConfigs, Experiment):
 
     def _settle_unlearned_shadows(self) -> None:
         """Replace ``all`` by the methods that it stands for, and check the rest."""
-        known = [name for name in self.methods if name not in NOT_UNLEARNED]
+        elsewhere = (*NOT_UNLEARNED, *(["retrain"] if self.given.retrained else []))
+        known = [name for name in self.methods if name not in elsewhere]
         named = self.attack.unlearned_shadows
         named = tuple(known) if named == (ALL,) else named
         unknown = [name for name in named if name not in known]
@@ -140,7 +147,9 @@ def method_config(config: AuditConfig, name: str) -> Any:
         ValueError: unknown row.
     """
     check_method(name)
-    row = ROWS[name]
+    row, given = ROWS[name], config.given
     if row.field is None:
-        return UnlearnedConfig(weights=config.given.unlearned or "", key=config.given.unlearned_key)
+        return UnlearnedConfig(weights=given.unlearned or "", key=given.unlearned_key)
+    if name == "retrain" and given.retrained:
+        return UnlearnedConfig(weights=given.retrained, key=given.retrained_key)
     return dataclasses.replace(getattr(config, row.field), **row.changes)

@@ -100,22 +100,26 @@ class GivenConfig:
     official test set. Otherwise defaults to a random sample that contains the forget set."""
     unlearned: str | None = None
     """Weights of a model that was unlearned elsewhere, audited as the row ``unlearned``."""
+    retrained: str | None = field(default=None, metadata=ADDED)
+    """Weights of a model that was trained without the forget set, as the row ``retrain``; by default it is trained."""
     original_key: str | None = None
     """Which weights of the original's file are meant, if it holds several, such as raw and averaged ones (EMA): the key
     of their dict (``state_dict_ema``) or the prefix of their names (``teacher``). By default the only ones that fit."""
     unlearned_key: str | None = None
     """Likewise for the unlearned model's file."""
+    retrained_key: str | None = field(default=None, metadata=ADDED)
+    """Likewise for the retrained model's file."""
 
     @property
     def files(self) -> dict[str, str]:
         """The files that are given: field → path."""
-        named = ("original", "forget", "members", "unlearned")
+        named = ("original", "forget", "members", "unlearned", "retrained")
         return {name: path for name in named if (path := getattr(self, name)) is not None}
 
     @property
     def keys(self) -> dict[str, str]:
         """The keys that are given: field → key."""
-        named = ("original_key", "unlearned_key")
+        named = ("original_key", "unlearned_key", "retrained_key")
         return {name: key for name in named if (key := getattr(self, name)) is not None}
 
 

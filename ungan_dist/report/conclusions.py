@@ -11,13 +11,17 @@ from ungan_dist.attack.verdicts import (
     LOST,
     NO_LEAK,
     NO_ORIGINAL,
+    QUICK,
     TOO_WIDE,
-    trace_level,
 )
-from ungan_dist.config.attack import ATTACKS
+from ungan_dist.config.attack import ATTACK_NAMES
+from ungan_dist.report.cells import (
+    find_first_attack,
+    format_number,
+    format_signed,
+    is_quick,
+)
 from ungan_dist.report.cells import format_gap as shown_gap
-from ungan_dist.report.cells import format_number, format_rate, format_signed, list_further_attacks, list_rates
-from ungan_dist.report.power import get_delta, get_utility_margin
 
 NOT_TESTED = (
     "U-LiRA (Hayes et al. 2024), whose shadow models unlearn too",
@@ -27,6 +31,9 @@ NOT_TESTED = (
     "an adaptive attacker who knows the unlearning method",
 )
 """Attacks that an audit leaves out. They are in table.json, so their words stay as they are."""
+
+NOT_TESTED_QUICKLY = "LiRA and RMIA, whose shadow models show how hard each example is"
+"""What a quick audit leaves out in addition."""
 
 LIMITS = (
     "An attack that finds no difference is evidence, not proof, that the model kept no trace of the forget set.",
@@ -52,6 +59,8 @@ MEANINGS = {
     NO_LEAK: "No attack finds a gap of the original beyond δ. Without a leak to remove, no method can show anything.",
     TOO_WIDE: "The interval is so wide that no size of leak could be told, not even that of every forget example.",
     NO_ORIGINAL: "The original is not in the table, so nothing shows that the attack can see a leak.",
+    QUICK: "A quick audit cannot tell. No trace was found that its attacks can show, and they miss leaks of hard "
+    "examples.",
     "reference": "The model retrained without the forget set, with which all others are compared.",
 }
 """The verdict words in plain English."""
@@ -64,6 +73,8 @@ def list_seeds(report: Report) -> list[int]:
 
 def list_not_tested(report: Report) -> list[str]:
     """List the attacks that were not run; U-LiRA with the methods that it was not run on."""
+    if is_quick(report):
+        return [NOT_TESTED_QUICKLY, *NOT_TESTED]
     if not any(isinstance(row.ulira, ULiRA) for row in report.rows):
         return list(NOT_TESTED)
     without = [row.title for row in report.rows if not isinstance(row.ulira, ULiRA)]
@@ -73,6 +84,8 @@ def list_not_tested(report: Report) -> list[str]:
 
 def list_limits(report: Report) -> list[str]:
     """List the limits of the audit. If U-LiRA was run, they say where its shadow models unlearned."""
+    if is_quick(report):
+        return [_LIMIT_OF_QUICK if text == LIMITS[1] else text for text in LIMITS]
     measured = [row for row in report.rows if isinstance(row.ulira, ULiRA)]
     if not measured:
         return list(LIMITS)
@@ -81,6 +94,11 @@ def list_limits(report: Report) -> list[str]:
         "did, and only adds a warning to a verdict."
     )
     return [limit if text == LIMITS[1] else text for text in LIMITS]
+
+
+_LIMIT_OF_QUICK = (
+    "A quick audit has no shadow models. Its attacks do not know how hard an example is, and miss what LiRA would find."
+)
 
 
 def has_reference(report: Report) -> bool:
@@ -139,6 +157,7 @@ _COUNTED = {
     NO_LEAK: ("cannot be judged", "cannot be judged"),
     TOO_WIDE: ("cannot be judged", "cannot be judged"),
     NO_ORIGINAL: ("cannot be judged", "cannot be judged"),
+    QUICK: ("is left open by a quick audit", "are left open by a quick audit"),
     "failed": ("failed", "failed"),
     "diverged": ("diverged", "diverged"),
 }
@@ -222,14 +241,16 @@ def describe_low_p_values(report: Report) -> list[str]:
 
 def list_caveats(report: Report) -> list[str]:
     """List the caveats of this run, the most serious first."""
-    found: list[str] = []
+    found: list[str] = _warn_of_quick(report)
     outcomes = {row.verdict.outcome for row in report.rows}
     if NO_LEAK in outcomes:
         [original] = [row for row in report.rows if row.method == "original"]
         found.append(
-            f"No power: no attack shows a leak in the original, which was trained on the forget set (AUC by LiRA "
-            f"{format_number(original.auc.mean, 3)}, gap {shown_gap(original.verdict.gap)}). No method is called "
-            f"equivalent here. More shadow models, queries, epochs or forget examples make a leak easier to see."
+            f"No power: no attack shows a leak in the original, which was trained on the forget set (AUC by "
+            f"{ATTACK_NAMES[find_first_attack(report)]} {format_number(original.auc.mean, 3)}, gap "
+            f"{shown_gap(original.verdict.gap)}). No method is called equivalent here. "
+            f"{'Shadow' if is_quick(report) else 'More shadow'} models, queries, epochs or forget examples make a leak "
+            f"easier to see."
         )
     if TOO_WIDE in outcomes:
         found.append(f"No power: with intervals this wide, no size of leak could be told. {_write_remedy(report)}.")
@@ -241,84 +262,18 @@ def list_caveats(report: Report) -> list[str]:
     return [*found, *([report.copies] if report.copies else []), *report.notes, *explain_failures(report)]
 
 
-def explain_table(report: Report) -> list[str]:
-    """Explain the table: seeds, intervals and error rates."""
-    if not report.rows:
+def _warn_of_quick(report: Report) -> list[str]:
+    """State what a quick audit cannot show."""
+    if not is_quick(report):
         return []
-    value = get_delta(report)
-    several = bool(list_further_attacks(report))
-    passed = "the intervals of all attacks" if several else "this interval"
-    lines = [
-        *_intervals(report.rows),
-        f"Verdict: equivalent if the gap's interval lies inside (−δ, δ)"
-        f"{'' if value is None else f' with δ = {value:g}'}, under- or over-forgotten if it lies outside, otherwise "
-        f"inconclusive. The smallest δ is the smallest margin that {passed} would have passed. "
-        f"A verdict needs an original whose own interval lies beyond δ.",
-        *_explain_attacks(report),
-        *_explain_utility(report),
-        *_explain_ulira(report),
-        "Flipped TPR: the same attack with its sign turned. It is high if forget examples look less familiar than "
-        "non-members.",
+    sentences = [
+        "Quick audit: no shadow model was trained, and the attacks look at the outputs of the audited models alone.",
+        "They find gross leaks. They miss leaks of hard examples and of a few examples among many.",
+        "No method is called equivalent. For a verdict, run the same command without --attack.quick.",
     ]
-    for fnr in list_rates(report, "achieved_fnr"):
-        achieved = [value for row in report.rows for value in row.achieved_fnr.get(fnr, [])]
-        if achieved:
-            low, high = (f"{bound * 100:.2f}" for bound in (min(achieved), max(achieved)))
-            lines.append(
-                f"Column (a) at {format_rate(fnr)} FNR achieves {low if low == high else f'{low}–{high}'} %; "
-                f"chance is {format_rate(fnr)}."
-            )
-    return lines
-
-
-def _explain_ulira(report: Report) -> list[str]:
-    if not any(isinstance(row.ulira, ULiRA) for row in report.rows):
-        return []
-    return [
-        "U-LiRA: the shadow models unlearned too, and each is scored by the others. The AUC is their mean: what each "
-        "forgot against forget examples that it never had; the original's row has the shadow models before they "
-        "unlearned. Its 95 % interval counts other pairs of shadow models and other examples."
-    ]
-
-
-def _explain_attacks(report: Report) -> list[str]:
-    names = [ATTACKS[name] for name in list_further_attacks(report)]
-    if not names:
-        return []
-    return [
-        f"Attacks: LiRA, {', '.join(names)}. The verdict takes all of them into account. A method is equivalent if the "
-        f"90 % interval of every attack's gap lies inside (−δ, δ). A trace is found if one interval lies outside, at a "
-        f"level corrected for their number: {100 * trace_level('lira', len(names) + 1):g} % for LiRA, "
-        f"{100 * trace_level(names[0], len(names) + 1):.1f} % for the others. So an interval of 90 % beyond δ may "
-        f"still be inconclusive. The gap shown is LiRA's, also in the figures."
-    ]
-
-
-def _explain_utility(report: Report) -> list[str]:
-    margin = get_utility_margin(report)
-    if margin is None:
-        return []
-    reference = "Retrain" if has_reference(report) else "the original"
-    return [
-        f"Utility: lost if retain or test accuracy is below that of {reference} by more than {100 * margin:g} points "
-        f"and by more than the half width of that difference's 90 % interval, or if a seed collapsed."
-    ]
-
-
-def _intervals(rows: list[Row]) -> list[str]:
-    """Explain the kind and seeds of the intervals, which may differ between rows of a partial run."""
-    titles: dict[tuple[str, float, int], list[str]] = {}
-    for row in rows:
-        titles.setdefault((row.auc.kind, row.auc.level, len(row.auc.per_seed)), []).append(row.title)
-    lines: list[str] = []
-    for (kind, level, count), of in titles.items():
-        how = (
-            f"Student's t over {count} seeds, with the variance of examples that seeds share; the gap's 90 % interval "
-            f"is paired by seed and by example"
-            if kind == "student_t"
-            else f"over the examples of {count} seed{'s' if count > 1 else ''}, these models only; "
-            "the gap's 90 % interval is paired by example"
+    if not has_reference(report):
+        sentences.append(
+            "Without Retrain, no trace is concluded either: forget examples may be easier or harder than non-members. "
+            "Give a retrained model with --retrained."
         )
-        whose = f" of {', '.join(of)}" if len(titles) > 1 else ""
-        lines.append(f"Intervals{whose}: {level * 100:g} %, {how}.")
-    return lines
+    return [" ".join(sentences)]

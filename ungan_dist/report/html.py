@@ -32,7 +32,6 @@ from ungan_dist.report.cells import (
 )
 from ungan_dist.report.conclusions import (
     describe_low_p_values,
-    explain_table,
     list_caveats,
     list_counts,
     list_limits,
@@ -42,6 +41,7 @@ from ungan_dist.report.conclusions import (
     write_failure,
 )
 from ungan_dist.report.drawing import Drawing, inline_svg
+from ungan_dist.report.explanations import explain_table
 from ungan_dist.report.method_sections import build_sections, name_section
 from ungan_dist.report.power import describe_power, get_delta
 from ungan_dist.report.timings import average_seconds, collect_seconds

@@ -14,13 +14,13 @@ from ungan_dist.report.cells import (
     name_sizes,
 )
 from ungan_dist.report.conclusions import (
-    explain_table,
     list_caveats,
     list_limits,
     list_not_tested,
     write_conclusions,
     write_failure,
 )
+from ungan_dist.report.explanations import explain_table
 from ungan_dist.report.power import describe_power
 
 

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from ungan_dist.attack.evidence import Report, Row
 from ungan_dist.attack.summary import format_outcome
-from ungan_dist.attack.verdicts import has_power
-from ungan_dist.config.attack import ATTACKS
+from ungan_dist.attack.verdicts import QUICK, has_power
+from ungan_dist.config.attack import ATTACK_NAMES
 from ungan_dist.report.cells import build_columns, format_gap, format_number, format_signed, style_of_row
 from ungan_dist.report.conclusions import describe_ulira, end_sentence, has_reference, write_failure
 from ungan_dist.report.drawing import Drawing, slug
@@ -83,7 +83,9 @@ def _conclude(report: Report, row: Row) -> list[str]:
 def _place_interval(row: Row, delta: float) -> str:
     gap = row.verdict.gap
     assert gap is not None
-    if row.verdict.outcome.startswith("no power"):
+    if row.verdict.outcome == QUICK:
+        return f"There is no verdict at δ = {delta:g}, because quick attacks alone cannot give one."
+    if not has_power(row.verdict.outcome):
         return f"There is no verdict at δ = {delta:g}, because this audit has no power."
     if -delta < gap.low and gap.high < delta:
         return f"The interval lies inside (−δ, δ) with δ = {delta:g}."
@@ -93,16 +95,16 @@ def _place_interval(row: Row, delta: float) -> str:
 
 
 def _name_deciding_attack(row: Row, delta: float) -> list[str]:
-    """Name the attack that decided, where LiRA's 90 % interval alone does not explain the verdict."""
+    """Name the attack that decided, where the 90 % interval of the first does not explain the verdict."""
     gap, decided = row.verdict.gap, row.attacks.get(row.verdict.attack)
     if gap is None or decided is None or len(row.attacks) < 2 or not has_power(row.verdict.outcome):
         return []
-    if row.verdict.attack == "lira" and -delta < gap.high and gap.low < delta:
+    if row.verdict.attack == row.first_attack and -delta < gap.high and gap.low < delta:
         return []
     corrected = decided.corrected_gap
     level = "" if corrected is None else f", and {format_gap(corrected)} at {100 * corrected.level:.4g} %"
     return [
-        f"{ATTACKS[row.verdict.attack]} decides among {len(row.attacks)} attacks. The interval of its gap is "
+        f"{ATTACK_NAMES[row.verdict.attack]} decides among {len(row.attacks)} attacks. The interval of its gap is "
         f"{format_gap(decided.gap)} at 90 %{level}, the level corrected for their number."
     ]
 

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ungan_dist.attack.evidence import Interval, Report, Row
+from ungan_dist.config.attack import ATTACK_NAMES
 from ungan_dist.config.methods import is_method
-from ungan_dist.report.cells import style_of_row
+from ungan_dist.report.cells import find_first_attack, style_of_row
 from ungan_dist.report.drawing import INK, Drawing, make_drawing, make_figure
 from ungan_dist.report.power import get_delta, get_utility_margin
 
@@ -51,9 +52,9 @@ def draw_forest(report: Report) -> list[Drawing]:
     left.set(xlabel=f"gap in AUC to {to}, 90 % interval", ylim=(-0.6, len(rows) - 0.4))
     right.set(xlabel="test accuracy, %, 95 % interval", ylim=left.get_ylim())
     caption = (
-        "Left: LiRA's gap. The band is (−δ, δ), where a method may be equivalent. The table names the attack that "
-        "decides. Right: the test accuracy. The dashed line is that of the reference. A good method is in the band and "
-        "on the line."
+        f"Left: the gap by {ATTACK_NAMES[find_first_attack(report)]}. The band is (−δ, δ), where a method may be "
+        "equivalent. The table names the attack that decides. Right: the test accuracy. The dashed line is that of the "
+        "reference. A good method is in the band and on the line."
     )
     return [make_drawing(figure, "forest", "overview", caption, caption)]
 

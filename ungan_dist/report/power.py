@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ungan_dist.attack.evidence import Interval, Report, Row
 from ungan_dist.attack.verdicts import TOO_WIDE, find_clearest, has_power, list_corrected_gaps
-from ungan_dist.config.attack import ATTACKS, LARGEST_DELTA, AttackConfig
+from ungan_dist.config.attack import ATTACK_NAMES, LARGEST_DELTA, AttackConfig
 from ungan_dist.report.cells import format_delta, format_gap, format_signed
 
 
@@ -70,7 +70,7 @@ def describe_power(report: Report) -> str:
     if original is None or original.verdict.gap is None:
         return f"{margin}Power: unknown without the original. {smallest}"
     attack, gap = _find_clearest_gap(original, original.verdict.gap)
-    of = "" if attack == "lira" else f" for {ATTACKS[attack]}"
+    of = "" if attack == "lira" else f" for {ATTACK_NAMES[attack]}"
     found = (
         f"the original's own gap{of} is {format_signed(gap.mean)}, {100 * gap.level:.4g} % interval {format_gap(gap)}"
     )

@@ -16,10 +16,10 @@ from ungan_dist.attack.summary import count_verdicts
 from ungan_dist.report.conclusions import list_caveats, list_not_tested, list_seeds
 from ungan_dist.report.power import get_delta, get_utility_margin, measure_power
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Version 1 had no power, no utility of its own and no caveats; its verdicts were of the interval alone. Version 2 had
-LiRA alone."""
-EARLIER_VERSIONS = (1, 2)
+LiRA alone. Version 3 computed the power for LiRA alone, and had no quick audits."""
+EARLIER_VERSIONS = (1, 2, 3)
 DECIMALS = 6
 
 

@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING
 from ungan_dist.attack.evidence import Interval, Report, Row, ULiRA
 from ungan_dist.attack.summary import format_outcome
 from ungan_dist.attack.verdicts import has_power
-from ungan_dist.config.attack import ATTACKS
+from ungan_dist.config.attack import ATTACK_NAMES
 from ungan_dist.report.cells import (
     explain_omitted_columns,
+    find_first_attack,
     format_delta,
     format_gap,
     format_interval,
     format_number,
     format_rate,
     format_seconds,
+    is_quick,
     list_computed_rates,
     style_of_row,
 )
@@ -88,8 +90,10 @@ def _draw(report: Report, width: int, without: Sequence[str]) -> Table:
         caption=Text(
             "(a) compares retain with forget, as in the paper, and can mislead. "
             "(b) compares forget with non-members; verdicts use (b) only. "
-            "Below a value: its 95 % interval. In brackets: the 90 % interval of LiRA's gap. "
-            "δ ≥: the smallest margin that every attack would pass. T_U: seconds of unlearning."
+            "Below a value: its 95 % interval. In brackets: the 90 % interval of the gap by "
+            f"{ATTACK_NAMES[find_first_attack(report)]}. "
+            + ("" if is_quick(report) else "δ ≥: the smallest margin that every attack would pass. ")
+            + "T_U: seconds of unlearning."
             + ("" if has_reference(report) else " Retrain is not in this report: gaps are measured from .5.")
             + "".join(f" {line}" for line in ([] if fnr and fpr else explain_omitted_columns(report)))
             + (" The report has more columns." if without else "")
@@ -114,11 +118,11 @@ def _draw(report: Report, width: int, without: Sequence[str]) -> Table:
         words = format_outcome(row).replace(": ", ":\n").replace(", ", ",\n").replace(" (", "\n(")
         outcome = Text(words, STYLES[style_of_row(row)])
         if row.verdict.gap is not None:
-            outcome.append(
-                f"\n{format_gap(row.verdict.gap)}\nδ ≥ {format_delta(row.verdict.smallest_delta)}", "not bold default"
-            )
-            if row.verdict.attack != "lira" and has_power(row.verdict.outcome):
-                outcome.append(f"\nby {ATTACKS[row.verdict.attack]}", "not bold default")
+            outcome.append(f"\n{format_gap(row.verdict.gap)}", "not bold default")
+            if row.verdict.smallest_delta is not None:
+                outcome.append(f"\nδ ≥ {format_delta(row.verdict.smallest_delta)}", "not bold default")
+            if row.verdict.attack != row.first_attack and has_power(row.verdict.outcome):
+                outcome.append(f"\nby {ATTACK_NAMES[row.verdict.attack]}", "not bold default")
         cells = [
             *(_two_lines(row.accuracy.get(name)) for name in ("retain", "forget", "test")),
             *(_two_lines(row.tnr_at_fnr.get(key)) for key in fnr),

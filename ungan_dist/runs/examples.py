@@ -22,7 +22,8 @@ from ungan_dist.config.methods import TITLES
 from ungan_dist.errors import explain_file_errors
 from ungan_dist.runs import progress
 from ungan_dist.runs.plan import Plan
-from ungan_dist.runs.reporting import build_report, fit, read_shadows
+from ungan_dist.runs.reporting import build_report
+from ungan_dist.runs.scoring import fit, read_shadows, refuse_quick
 from ungan_dist.runs.units import is_done
 from ungan_dist.runs.views import RECORDS_FILE
 
@@ -48,12 +49,13 @@ def write_records(
         The file, and for each method the least and the most forgotten examples, by their index in the data set.
 
     Raises:
-        ConfigError: Nothing can ever be scored.
+        ConfigError: Nothing can ever be scored, or the run has no shadow models.
         Unfinished: Too little was committed.
         BlockingIOError: Another process is at work on the run.
     """
     import pyarrow.parquet
 
+    refuse_quick(plan.record.config.attack)
     with explain_file_errors(plan.folder), store.run_lock(plan.folder):
         report = build_report(plan, [], on_progress)
         stream = io.BytesIO()

@@ -28,7 +28,7 @@ class GivenSets:
     earlier_hash: str
     """The same with the hashes of the files of weights, by which earlier versions knew a run."""
     weights: dict[str, GivenWeights]
-    """The given files: ``original`` and ``unlearned``, as far as there are any."""
+    """The given files: ``original``, ``unlearned`` and ``retrained``, as far as there are any."""
     notes: list[str]
     """Assumptions, for the report."""
 
@@ -60,7 +60,7 @@ def given_sets(config: AuditConfig, source: Source) -> GivenSets:
     earlier = {name: file.sha256 for name, file in weights.items()}
     if brought:
         notes += [_recipe_note(config, list(brought)), _pixels_note(source)]
-    if len(brought) == 2 and brought["original"] == brought["unlearned"]:
+    if "original" in brought and brought["original"] == brought.get("unlearned"):
         notes.append("The unlearned model has exactly the weights of the original: check that --unlearned is right.")
     if given.unlearned is not None and given.original is None:
         notes.append(_STAND_IN)
@@ -88,7 +88,8 @@ def given_sets(config: AuditConfig, source: Source) -> GivenSets:
 def find_remedies(config: AuditConfig) -> Remedies:
     """Return the ways in which this run could reach a smaller δ."""
     given = config.given
-    return Remedies(more_seeds=given.original is None and given.unlearned is None, forget_list=given.forget is not None)
+    is_fixed = any((given.original, given.unlearned, given.retrained))
+    return Remedies(more_seeds=not is_fixed, forget_list=given.forget is not None)
 
 
 _STAND_IN = (
@@ -101,6 +102,8 @@ def _recipe_note(config: AuditConfig, brought: list[str]) -> str:
     train, augment = config.train, config.train.augment
     crop = f"a crop from {augment.padding} pixels of padding" if augment.padding else ""
     changed = " and ".join(part for part in (crop, "a flip" if augment.flip else "") if part)
+    if config.attack.quick:
+        return f"The weights of {' and '.join(brought)} were given."
     return (
         f"The weights of {' and '.join(brought)} were given. Shadow models were trained by this run's recipe: "
         f"{train.epochs} epochs of SGD, batch {train.batch_size}, learning rate {train.learning_rate:g} with cosine "

@@ -106,7 +106,8 @@ def _start(plan: Plan, on_progress: progress.ProgressCallback, mirror: Mirror | 
     found = outlook.make_outlook(plan)
     work, power = outlook.summary_lines(found)
     on_progress(progress.remark("plan", work))
-    on_progress(progress.remark("plan", power, is_warning=found.power.smallest_delta > found.delta))
+    is_weak = found.is_quick or found.power.smallest_delta > found.delta
+    on_progress(progress.remark("plan", power, is_warning=is_weak))
     if mirror is not None:
         publish_status(mirror, plan)
     return on_progress

@@ -207,7 +207,9 @@ def make_plan(
         num_threads=config.data.num_threads,
     )
     draws = [sets.draw if sets else draw_sets(config.split, seed) for seed in range(config.num_seeds)]
-    membership = draw_membership(config.shadows.num_models, len(split.pool), config.shadows.seed)
+    membership = np.zeros((0, len(split.pool)), dtype=bool)
+    if config.shadows.num_models:
+        membership = draw_membership(config.shadows.num_models, len(split.pool), config.shadows.seed)
     originals, unlearning = _targets(record, folder, prepared, split, draws, sets)
     shadows = Blocks(record, prepared, split, membership, code=_code(config)).divide()
     return Plan(
@@ -286,7 +288,7 @@ def _targets(
             settings = method_config(config, method)
             sha256 = ""
             if isinstance(settings, UnlearnedConfig):
-                weights = given["unlearned"]
+                weights = given["unlearned" if method == "unlearned" else "retrained"]
                 sha256 = weights.sha256 if by_file else weights.identity
                 settings = UnlearnedConfig(
                     weights=weights.path, sha256=weights.sha256, identity=sha256, key=weights.key
@@ -309,6 +311,7 @@ def _targets(
                 judged_on=judged_devices(record),
                 engine="graph" if record.resolved["engine"] in CAPTURING else "serial",
                 given_original=given.get("original"),
+                with_entropies=config.attack.quick,
                 code=_code(config),
             )
             (originals if method == "original" else unlearning).append(unit)

@@ -7,22 +7,17 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int
 
 from ungan_dist import store
-from ungan_dist.attack.evidence import Evidence, Failure, RecordPValues, Report
-from ungan_dist.attack.further import ReferenceModels, fit_reference_models
-from ungan_dist.attack.lira import ShadowFits, fit_shadows, resolve_variance
+from ungan_dist.attack.evidence import Evidence, Failure, Report
+from ungan_dist.attack.lira import resolve_variance
 from ungan_dist.attack.metrics import auc
-from ungan_dist.attack.moments import Moments, compute_moments
 from ungan_dist.attack.power import measure_smallest_delta
-from ungan_dist.attack.records import measure_p_values
 from ungan_dist.attack.score import score_rows
 from ungan_dist.attack.verdicts import judge_rows
-from ungan_dist.config.attack import MIN_SHADOWS, AttackConfig
+from ungan_dist.config.attack import ATTACK_NAMES, MIN_SHADOWS
 from ungan_dist.config.identity import appended, identity
 from ungan_dist.config.methods import TITLES
 from ungan_dist.errors import ConfigError, Unfinished, explain_file_errors
@@ -35,10 +30,9 @@ from ungan_dist.runs.given import find_remedies
 from ungan_dist.runs.operations import describe_kernels
 from ungan_dist.runs.plan import Plan, reopen_plan
 from ungan_dist.runs.record import RunRecord, find_changes
-from ungan_dist.runs.shadows import ShadowUnit
+from ungan_dist.runs.scoring import QuickScorer, Scorer, ShadowScorer
 from ungan_dist.runs.targets import TargetUnit
 from ungan_dist.runs.units import Failed, Unit, is_done, read_facts
-from ungan_dist.runs.unlearned_attack import attack_unlearned
 from ungan_dist.runs.views import RECORDS_FILE, REPORT_FILE
 
 
@@ -58,23 +52,17 @@ def build_report(plan: Plan, failures: list[Failed], on_progress: progress.Progr
     present = [unit for unit in plan.shadows if is_done(unit)]
     targets = [unit for unit in plan.targets if is_done(unit)]
     failed, waiting = sort_out_absent(plan.folder, plan.units)
-    if sum(unit.num_models for unit in present) < MIN_SHADOWS or not any(unit.method == "original" for unit in targets):
+    too_few = not config.attack.quick and sum(unit.num_models for unit in present) < MIN_SHADOWS
+    if too_few or not any(unit.method == "original" for unit in targets):
         _refuse_hopeless(plan, failed, waiting)
         errors = "; ".join(f"{failure.unit.title}: {failure.error}" for failure in failures[:3])
         raise Unfinished(f"nothing can be scored yet in {plan.folder}; run the same command again. {errors}".rstrip())
-    log_odds, membership = read_shadows(plan, present)
     attack = config.attack
-    fits = fit(log_odds, membership, attack)
-    forget = np.unique(np.concatenate([unit.draw.forget for unit in targets]))
-    outs = compute_moments(log_odds[:, forget].mean(2, dtype=np.float64), ~membership[:, forget])
-    shadows = [shadow for unit in present for shadow in unit.shadows[: unit.num_models]]
-    unlearned = attack_unlearned(plan, targets, shadows, log_odds)
-    references = fit_reference_models(log_odds, membership, offline=attack.mode != "online")
-    del log_odds
+    scorer: Scorer = QuickScorer(plan, targets) if attack.quick else ShadowScorer(plan, present, targets)
     stage = progress.Stage("scoring", len(targets), on_progress)
     evidence: list[Evidence] = []
     for unit in sorted(targets, key=lambda unit: (config.methods.index(unit.method), unit.seed)):
-        evidence.append(_evidence(plan, unit, fits, references, _OutModels(forget, outs)))
+        evidence.append(scorer.score(unit))
         stage.advance()
     reasons = {failure.unit.id: f": {failure.error}" for failure in failures}
     absent = [f"{unit.title}{reasons.get(unit.id, '')}" for unit in waiting]
@@ -88,7 +76,7 @@ def build_report(plan: Plan, failures: list[Failed], on_progress: progress.Progr
         "unseen": len(plan.split.unseen),
         "shadow_pool": len(draw.non_members),
         "test": len(plan.split.test),
-        "shadows": len(membership),
+        "shadows": scorer.num_shadows,
         "seeds": config.num_seeds,
     }
     rows = score_rows(evidence, attack, num_test=len(plan.split.test))
@@ -101,18 +89,18 @@ def build_report(plan: Plan, failures: list[Failed], on_progress: progress.Progr
         resolved={
             **plan.record.resolved,
             "kernels": describe_kernels(plan.record),
-            "variance": resolve_variance(config.attack.variance, len(membership)),
+            **({} if attack.quick else {"variance": resolve_variance(attack.variance, scorer.num_shadows)}),
         },
         versions=_versions_of([*targets, *present, *plan.unlearned_shadows]),
         sizes=sizes,
-        rows=unlearned.add_to(
+        rows=scorer.unlearned.add_to(
             judge_rows(
                 rows, attack, num_classes=plan.source.num_classes, sizes=sizes, evidence=evidence, diverged=diverged
             ),
             attack.delta,
         ),
         evidence=evidence,
-        shadow_quality={"LiRA AUC of the original, D against D^s": float(np.mean(aucs))},
+        shadow_quality={f"{ATTACK_NAMES[evidence[0].attack]} AUC of the original, D against D^s": float(np.mean(aucs))},
         status="PARTIAL" if absent else "COMPLETE WITH FAILURES" if failed else "COMPLETE",
         missing=absent,
         failures=[_describe_failure(failure) for failure in failed],
@@ -122,35 +110,12 @@ def build_report(plan: Plan, failures: list[Failed], on_progress: progress.Progr
         copied=plan.copies.named,
         examples=select_forget_examples(plan.source, plan.split, evidence) if _may_show(plan) else [],
         remedies=find_remedies(config),
-        smallest_delta=measure_smallest_delta(rows, sizes),
+        smallest_delta=None if attack.quick else measure_smallest_delta(rows, sizes),
         records_file=str((plan.report_folder / RECORDS_FILE).relative_to(plan.folder.parent)),
         data_hash=plan.record.data_hash,
         num_classes=plan.source.num_classes,
-        unlearned_seconds=unlearned.seconds,
+        unlearned_seconds=scorer.unlearned.seconds,
         folder=plan.report_folder,
-    )
-
-
-def read_shadows(plan: Plan, units: Sequence[ShadowUnit]) -> tuple[np.ndarray, np.ndarray]:
-    """Read the log-odds of committed shadow models, [models, examples, queries], and their membership."""
-    log_odds = store.read_arrays([plan.folder.parent / unit.log_odds_file for unit in units])
-    if any(unit.num_surplus for unit in units):
-        log_odds = log_odds[[row < unit.num_models for unit in units for row in range(len(unit.shadows))]]
-    return log_odds, plan.membership[[shadow for unit in units for shadow in unit.shadows[: unit.num_models]]]
-
-
-def fit(
-    log_odds: np.ndarray, membership: np.ndarray, attack: AttackConfig, *, leave_out: Sequence[int] = ()
-) -> ShadowFits:
-    """Fit shadow models as a config asks, without those in ``leave_out``."""
-    return fit_shadows(
-        log_odds,
-        membership,
-        center=attack.center,
-        variance=attack.variance,
-        mode=attack.mode,
-        sigma_floor=attack.sigma_floor,
-        leave_out=leave_out,
     )
 
 
@@ -159,7 +124,8 @@ def _refuse_hopeless(plan: Plan, failed: Sequence[Failed], waiting: Sequence[Uni
     ids = {unit.id for unit in waiting}
     originals = [unit for unit in plan.originals if unit.id in ids or is_done(unit)]
     shadows = [unit for unit in plan.shadows if unit.id in ids or is_done(unit)]
-    if originals and sum(unit.num_models for unit in shadows) >= MIN_SHADOWS:
+    enough = plan.record.config.attack.quick or sum(unit.num_models for unit in shadows) >= MIN_SHADOWS
+    if originals and enough:
         return
     raise ConfigError(
         f"nothing can be scored in {plan.folder}, and the same command would fail again: "
@@ -178,40 +144,6 @@ def _describe_failure(failure: Failed) -> Failure:
         outcome=failure.kind,
         reason=failure.error,
         traceback=traceback_file(unit),
-    )
-
-
-class _OutModels(NamedTuple):
-    """Moments of the OUT models' log-odds on every example that some seed forgets."""
-
-    positions: Int[np.ndarray, " forget"]
-    moments: Moments
-
-    def p_values(self, plan: Plan, unit: TargetUnit, log_odds: np.ndarray) -> RecordPValues:
-        forget = unit.draw.forget
-        chosen = np.searchsorted(self.positions, forget)
-        moments = Moments(*(values[chosen] for values in self.moments))
-        return measure_p_values(log_odds[forget].mean(1, dtype=np.float64), moments, plan.split.pool[forget])
-
-
-def _evidence(plan: Plan, unit: TargetUnit, fits: ShadowFits, references: ReferenceModels, out: _OutModels) -> Evidence:
-    facts = read_facts(unit)
-    assert facts is not None
-    target = store.read_array(plan.folder / unit.log_odds_file)
-    return Evidence(
-        method=unit.method,
-        seed=unit.seed,
-        accuracy=facts["accuracy"],
-        log_odds=target,
-        log_odds_unseen=store.read_array(plan.folder / unit.unseen_file),
-        scores=fits.score(target),
-        retain=unit.draw.retain,
-        forget=unit.draw.forget,
-        non_members=unit.draw.non_members,
-        curves=facts["curves"],
-        unlearning_seconds=facts["unlearning_seconds"],
-        p_values=out.p_values(plan, unit, target),
-        further_scores=references.score(target, unit.draw.non_members),
     )
 
 
@@ -238,7 +170,7 @@ def _forget_files(plan: Plan) -> list[str]:
         f"{name}/models/*/original.safetensors",
         f"{name}/checkpoints/*/*.pt",
         f"{name}/log_odds/*/*.npy",
-        "shadows/*.npy",
+        *(["shadows/*.npy"] if plan.shadows else []),
     ] + (["shadows/*/*.safetensors", f"{name}/unlearned_shadows/*/*/*.npy"] if plan.unlearned_shadows else [])
 
 

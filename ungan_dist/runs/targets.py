@@ -28,7 +28,7 @@ from ungan_dist.training.batch_norm import check_replicas, use_global_statistics
 from ungan_dist.training.checkpoint import Checkpoint
 from ungan_dist.training.engines.capture import CapturedSteps
 from ungan_dist.training.engines.passes import without_fused_crops
-from ungan_dist.training.evaluate import accuracy, query
+from ungan_dist.training.evaluate import accuracy, query, query_entropies
 from ungan_dist.training.factories import add_import_path
 from ungan_dist.training.given_weights import GivenWeights, load_given_weights
 from ungan_dist.training.models import build, frozen_copy, is_channels_last, use_memory_format
@@ -68,6 +68,8 @@ class TargetUnit:
     """Folder that the user's factory is imported from, if there is one. No part of the id."""
     given_original: GivenWeights | None = None
     """The user's weights for the original; by default it is trained."""
+    with_entropies: bool = False
+    """Also compute the entropies of the predictions, for a quick audit."""
 
     @property
     def title(self) -> str:
@@ -102,9 +104,14 @@ class TargetUnit:
         return f"log_odds/{self.seed}/{self.method}-unseen.npy"
 
     @property
+    def entropies_file(self) -> str:
+        return f"log_odds/{self.seed}/{self.method}-entropies.npy"
+
+    @property
     def files(self) -> list[str]:
         """Names of the files of a result, relative to the run folder."""
-        return [self.weights_file, self.log_odds_file, self.unseen_file]
+        files = [self.weights_file, self.log_odds_file, self.unseen_file]
+        return [*files, self.entropies_file] if self.with_entropies else files
 
 
 def target_id(run_hash: str, settings: dict[str, Any], method: str, seed: int, weights: str = "") -> str:
@@ -200,6 +207,8 @@ def evaluate_target(unit: TargetUnit, target: Target) -> tuple[dict[str, bytes],
             unit.log_odds_file: store.array_bytes(query(model, data, pool, unit.queries)),
             unit.unseen_file: store.array_bytes(query(model, data, request.unseen, unit.queries)),
         }
+        if unit.with_entropies:
+            files[unit.entropies_file] = store.array_bytes(query_entropies(model, data, pool, unit.queries))
         facts = {
             "accuracy": {name: accuracy(model, data, indices) for name, indices in sets.items()},
             "curves": target.curves,

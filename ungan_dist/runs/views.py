@@ -133,7 +133,7 @@ def read_extent(folder: Path, place: str) -> Extent:
 
 def _check_types(extent: Extent, path: Path) -> None:
     numbers = [extent[name] for name in _NUMBERS] + [extent[name] for name in _LATER_NUMBERS if name in extent]
-    are_numbers = all(type(number) is int and number > 0 for number in numbers)
+    are_numbers = all(type(number) is int and number >= 0 for number in numbers) and numbers[0] > 0
     are_names = all(isinstance(extent.get(name, []), list) for name in _NAMES)
     if set(extent) - set(LATER_APPEND_ONLY_FIELDS) != {"methods", *_NUMBERS} or not are_names or not are_numbers:
         raise store.CorruptResult(f"{path} is no request for a report")

@@ -57,6 +57,45 @@ def query(
 
 
 @torch.no_grad()
+def query_entropies(
+    model: nn.Module, data: Examples, indices: Int[Tensor, " set"], queries: tuple[QueryView, ...]
+) -> Float[np.ndarray, "set 2"]:
+    """Return the modified entropy and the entropy of each prediction in nats, mean over the views, in float32."""
+    views = [
+        torch.cat([measure_entropies(logits, labels) for logits, labels in _logits(model, data, indices, view)])
+        for view in queries
+    ]
+    return torch.stack(views).mean(0).float().cpu().numpy()
+
+
+def measure_entropies(
+    logits: Float[Tensor, "examples classes"], labels: Int[Tensor, " examples"]
+) -> Float[Tensor, "examples 2"]:
+    """Measure the modified entropy of each prediction for its true class, and its entropy, in nats.
+
+    The modified entropy is ``−(1 − p_y) log p_y − Σ_{i≠y} p_i log(1 − p_i)``. It is 0 if the true class is certain, and
+    without bound if another class is.
+
+    Source: Song & Mittal 2021, eq. 8.
+
+    Examples:
+        >>> logits = torch.tensor([[0.0, 0.0], [9.0, 0.0]])
+        >>> [[round(value, 2) for value in row] for row in measure_entropies(logits, torch.tensor([0, 1])).tolist()]
+        [[0.69, 0.69], [18.0, 0.0]]
+    """
+    log_p = torch.log_softmax(logits.double(), dim=1)
+    p = log_p.exp()
+    entropy = -(p * log_p).sum(1)
+    # log(1 - p) of the largest p, which may round to 1, is that of the sum of all others
+    top = log_p.argmax(dim=1, keepdim=True)
+    log_rest = torch.log1p(-p).scatter(1, top, log_p.scatter(1, top, -torch.inf).logsumexp(1, keepdim=True))
+    true = labels[:, None]
+    own = -(log_rest.gather(1, true).exp() * log_p.gather(1, true)).squeeze(1)
+    others = (p * log_rest).scatter(1, true, 0.0).sum(1)
+    return torch.stack([own - others, entropy], dim=1)
+
+
+@torch.no_grad()
 def accuracy(model: nn.Module, data: Examples, indices: Int[Tensor, " set"], world: World = SINGLE_PROCESS) -> float:
     """Return the fraction of a set that is classified correctly; the processes of a world divide the set."""
     each = _logits(model, data, indices, "plain", world)

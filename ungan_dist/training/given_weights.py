@@ -89,13 +89,16 @@ def locate_weights(path: str | Path, key: str | None = None) -> GivenWeights:
 
 
 def locate_given_weights(given: GivenConfig) -> dict[str, GivenWeights]:
-    """Return the given files of weights: ``original`` and ``unlearned``, as far as there are any.
+    """Return the given files of weights: ``original``, ``unlearned`` and ``retrained``, as far as there are any.
 
     Raises:
         ValueError: A file does not exist.
     """
-    asked = {"original": (given.original, given.original_key), "unlearned": (given.unlearned, given.unlearned_key)}
-    return {name: locate_weights(path, key) for name, (path, key) in asked.items() if path is not None}
+    return {
+        name: locate_weights(path, getattr(given, f"{name}_key"))
+        for name in ("original", "unlearned", "retrained")
+        if (path := getattr(given, name)) is not None
+    }
 
 
 def load_given_weights(model: nn.Module, weights: GivenWeights) -> nn.Module:

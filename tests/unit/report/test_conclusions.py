@@ -15,7 +15,8 @@ from ungan_dist.attack.flat import flatten_rows
 from ungan_dist.attack.score import score_rows
 from ungan_dist.attack.verdicts import LOST, NO_LEAK, combine_attacks, decide_verdict, judge_rows
 from ungan_dist.config.attack import AttackConfig
-from ungan_dist.report.conclusions import explain_table, list_caveats, write_conclusions
+from ungan_dist.report.conclusions import list_caveats, write_conclusions
+from ungan_dist.report.explanations import explain_table
 from ungan_dist.report.html import render_page
 from ungan_dist.report.markdown import render_markdown
 from ungan_dist.report.method_sections import build_sections

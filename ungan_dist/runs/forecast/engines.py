@@ -66,7 +66,7 @@ def settle_engine(
         known = present["resolved"]
         return _replan(plan, {name: known[name] for name in ("engine", "engine_choice") if name in known})
     engines = list_engines(plan) if engines is None else engines
-    if not engines or run_once is None:
+    if not engines or run_once is None or not plan.shadows:
         return plan
     on_progress(remark("engine", f"measured on a few examples: {', '.join(engines)}"))
     size = plan.record.config.shadows.unit_size

@@ -22,6 +22,11 @@ from ungan_dist.runs.units import Unit, missing
 from ungan_dist.runs.unlearned_shadows import UnlearnedShadowUnit
 from ungan_dist.runs.views import narrow, split_place
 
+QUICK_LIMIT = (
+    "a quick audit finds gross leaks alone: it has no shadow models, and calls no method equivalent. For a verdict, "
+    "leave --attack.quick out"
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Outlook:
@@ -42,6 +47,8 @@ class Outlook:
     num_units_done: int
     delta: float
     """The margin of the verdicts."""
+    is_quick: bool = False
+    """Whether there are no shadow models, and no method can be called equivalent."""
     design: Design
     power: Power
     spread_from: str
@@ -97,6 +104,7 @@ def _make_outlook(record: RunRecord, folder: Path, work: Work, *, todo: tuple[in
         num_units=work.num_units,
         num_units_done=work.num_units - todo[3],
         delta=config.attack.delta,
+        is_quick=config.attack.quick,
         design=design,
         power=estimate_power(design, config.attack.delta),
         spread_from=spread_from,
@@ -112,6 +120,9 @@ def summary_lines(outlook: Outlook) -> Iterator[str]:
         f"{outlook.num_models} models ({outlook.design.num_shadows} shadow) in {outlook.num_units} units, "
         f"{outlook.num_units_done} done; {outlook.folder}"
     )
+    if outlook.is_quick:
+        yield QUICK_LIMIT
+        return
     half_width, smallest = outlook.power.half_width, outlook.power.smallest_delta
     passed = f"δ ≥ {smallest:.3f}" if smallest < LARGEST_DELTA else f"no δ below {LARGEST_DELTA:g}"
     yield (

@@ -45,7 +45,8 @@ def run_here(function: Callable[[Any], Any], argument: Any) -> Any:
 def needs_rehearsal(plan: Plan) -> bool:
     """Return whether a plan has a user's model or weights, and results are missing."""
     config = plan.record.config
-    brought = (config.model.factory, config.given.original, config.given.unlearned)
+    given = config.given
+    brought = (config.model.factory, given.original, given.unlearned, given.retrained)
     return any(brought) and bool(sort_out_absent(plan.folder, plan.units)[1])
 
 
@@ -108,10 +109,14 @@ def make_rehearsal(plan: Plan) -> Rehearsal:
     return Rehearsal(
         model=config.model,
         train=config.train,
-        methods={method: method_config(config, method) for method in config.methods if method != "unlearned"},
+        methods={
+            method: settings
+            for method in config.methods
+            if not isinstance(settings := method_config(config, method), UnlearnedConfig)
+        },
         given=(
             *((unit.given_original,) if unit.given_original else ()),
-            *(GivenWeights(path=one.weights, sha256=one.sha256, key=one.key) for one in others[:1]),
+            *(GivenWeights(path=one.weights, sha256=one.sha256, key=one.key) for one in others),
         ),
         images=np.ascontiguousarray(source.images[chosen]),
         labels=source.labels[chosen].astype(np.int64),

@@ -1,0 +1,110 @@
+"""Lines below the table: what its seeds, intervals, attacks and error rates are."""
+
+from __future__ import annotations
+
+from ungan_dist.attack.evidence import Report, Row, ULiRA
+from ungan_dist.attack.verdicts import trace_level
+from ungan_dist.config.attack import ATTACK_NAMES
+from ungan_dist.report.cells import find_first_attack, format_rate, is_quick, list_further_attacks, list_rates
+from ungan_dist.report.conclusions import has_reference
+from ungan_dist.report.power import get_delta, get_utility_margin
+
+
+def explain_table(report: Report) -> list[str]:
+    """Explain the table: seeds, intervals and error rates."""
+    if not report.rows:
+        return []
+    lines = [
+        *_intervals(report.rows),
+        *_explain_verdict(report),
+        *_explain_attacks(report),
+        *_explain_utility(report),
+        *_explain_ulira(report),
+        "Flipped TPR: the same attack with its sign turned. It is high if forget examples look less familiar than "
+        "non-members.",
+    ]
+    for fnr in list_rates(report, "achieved_fnr"):
+        achieved = [value for row in report.rows for value in row.achieved_fnr.get(fnr, [])]
+        if achieved:
+            low, high = (f"{bound * 100:.2f}" for bound in (min(achieved), max(achieved)))
+            lines.append(
+                f"Column (a) at {format_rate(fnr)} FNR achieves {low if low == high else f'{low}–{high}'} %; "
+                f"chance is {format_rate(fnr)}."
+            )
+    return lines
+
+
+def _explain_verdict(report: Report) -> list[str]:
+    value = get_delta(report)
+    margin = "" if value is None else f" with δ = {value:g}"
+    if is_quick(report):
+        return [
+            f"Verdict: only under- or over-forgotten, if the gap's interval lies outside (−δ, δ){margin} and Retrain "
+            f"is in the table. It needs an original whose own interval lies beyond δ."
+        ]
+    passed = "the intervals of all attacks" if list_further_attacks(report) else "this interval"
+    return [
+        f"Verdict: equivalent if the gap's interval lies inside (−δ, δ){margin}, under- or over-forgotten if it lies "
+        f"outside, otherwise inconclusive. The smallest δ is the smallest margin that {passed} would have passed. "
+        f"A verdict needs an original whose own interval lies beyond δ."
+    ]
+
+
+def _explain_ulira(report: Report) -> list[str]:
+    if not any(isinstance(row.ulira, ULiRA) for row in report.rows):
+        return []
+    return [
+        "U-LiRA: the shadow models unlearned too, and each is scored by the others. The AUC is their mean: what each "
+        "forgot against forget examples that it never had; the original's row has the shadow models before they "
+        "unlearned. Its 95 % interval counts other pairs of shadow models and other examples."
+    ]
+
+
+def _explain_attacks(report: Report) -> list[str]:
+    names = [ATTACK_NAMES[name] for name in list_further_attacks(report)]
+    if not names:
+        return []
+    if is_quick(report):
+        first, level = ATTACK_NAMES[find_first_attack(report)], trace_level("loss", len(names) + 1, with_lira=False)
+        return [
+            f"Attacks: {first}, {', '.join(names)}. A trace is found if the interval of one gap lies outside (−δ, δ) "
+            f"at a level corrected for their number, {100 * level:.1f} %. The gap shown is that of {first}, also in "
+            f"the figures."
+        ]
+    return [
+        f"Attacks: LiRA, {', '.join(names)}. The verdict takes all of them into account. A method is equivalent if the "
+        f"90 % interval of every attack's gap lies inside (−δ, δ). A trace is found if one interval lies outside, at a "
+        f"level corrected for their number: {100 * trace_level('lira', len(names) + 1):g} % for LiRA, "
+        f"{100 * trace_level(names[0], len(names) + 1):.1f} % for the others. So an interval of 90 % beyond δ may "
+        f"still be inconclusive. The gap shown is LiRA's, also in the figures."
+    ]
+
+
+def _explain_utility(report: Report) -> list[str]:
+    margin = get_utility_margin(report)
+    if margin is None:
+        return []
+    reference = "Retrain" if has_reference(report) else "the original"
+    return [
+        f"Utility: lost if retain or test accuracy is below that of {reference} by more than {100 * margin:g} points "
+        f"and by more than the half width of that difference's 90 % interval, or if a seed collapsed."
+    ]
+
+
+def _intervals(rows: list[Row]) -> list[str]:
+    """Explain the kind and seeds of the intervals, which may differ between rows of a partial run."""
+    titles: dict[tuple[str, float, int], list[str]] = {}
+    for row in rows:
+        titles.setdefault((row.auc.kind, row.auc.level, len(row.auc.per_seed)), []).append(row.title)
+    lines: list[str] = []
+    for (kind, level, count), of in titles.items():
+        how = (
+            f"Student's t over {count} seeds, with the variance of examples that seeds share; the gap's 90 % interval "
+            f"is paired by seed and by example"
+            if kind == "student_t"
+            else f"over the examples of {count} seed{'s' if count > 1 else ''}, these models only; "
+            "the gap's 90 % interval is paired by example"
+        )
+        whose = f" of {', '.join(of)}" if len(titles) > 1 else ""
+        lines.append(f"Intervals{whose}: {level * 100:g} %, {how}.")
+    return lines

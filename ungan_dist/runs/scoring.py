@@ -1,0 +1,178 @@
+"""Score the targets of a run: against its shadow models, or in a quick audit by their outputs alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from jaxtyping import Float64, Int
+
+from ungan_dist import store
+from ungan_dist.attack.evidence import Evidence, RecordPValues
+from ungan_dist.attack.further import fit_reference_models
+from ungan_dist.attack.lira import ShadowFits, fit_shadows
+from ungan_dist.attack.moments import Moments, compute_moments
+from ungan_dist.attack.records import measure_p_values
+from ungan_dist.config.attack import AttackConfig
+from ungan_dist.errors import ConfigError
+from ungan_dist.runs.plan import Plan
+from ungan_dist.runs.shadows import ShadowUnit
+from ungan_dist.runs.targets import TargetUnit
+from ungan_dist.runs.units import read_facts
+from ungan_dist.runs.unlearned_attack import UnlearnedAttack, attack_unlearned
+
+
+class Scorer(Protocol):
+    """Scores targets, and holds what was found about the shadow models."""
+
+    num_shadows: int
+    unlearned: UnlearnedAttack
+    """U-LiRA, as far as shadow models unlearned."""
+
+    def score(self, unit: TargetUnit) -> Evidence:
+        """Score a finished target."""
+        ...
+
+
+class ShadowScorer:
+    """Scores targets by LiRA and the other attacks that read the log-odds of shadow models."""
+
+    def __init__(self, plan: Plan, present: Sequence[ShadowUnit], targets: Sequence[TargetUnit]) -> None:
+        """Fit the finished shadow models.
+
+        Args:
+            plan: The plan of the run.
+            present: Its finished units of shadow models.
+            targets: Its finished targets.
+        """
+        attack = plan.record.config.attack
+        log_odds, membership = read_shadows(plan, present)
+        forget = np.unique(np.concatenate([unit.draw.forget for unit in targets]))
+        outs = compute_moments(log_odds[:, forget].mean(2, dtype=np.float64), ~membership[:, forget])
+        shadows = [shadow for unit in present for shadow in unit.shadows[: unit.num_models]]
+        self.num_shadows = len(membership)
+        self.unlearned = attack_unlearned(plan, targets, shadows, log_odds)
+        self._plan = plan
+        self._fits = fit(log_odds, membership, attack)
+        self._references = fit_reference_models(log_odds, membership, offline=attack.mode != "online")
+        self._out = _OutModels(forget, outs)
+
+    def score(self, unit: TargetUnit) -> Evidence:
+        """Score a finished target."""
+        target = store.read_array(self._plan.folder / unit.log_odds_file)
+        return _make_evidence(
+            self._plan,
+            unit,
+            target,
+            scores=self._fits.score(target),
+            further=self._references.score(target, unit.draw.non_members),
+            p_values=self._out.p_values(self._plan, unit, target),
+        )
+
+
+class QuickScorer:
+    """Scores targets by the outputs of the audited models alone."""
+
+    def __init__(self, plan: Plan, targets: Sequence[TargetUnit]) -> None:
+        """Read the retrained models, relative to which losses are calibrated.
+
+        Args:
+            plan: The plan of the run.
+            targets: Its finished targets.
+        """
+        self.num_shadows = 0
+        self.unlearned = UnlearnedAttack(found={}, seconds={})
+        self._plan = plan
+        self._retrained = {unit.seed: self._read_log_odds(unit) for unit in targets if unit.method == "retrain"}
+
+    def score(self, unit: TargetUnit) -> Evidence:
+        """Score a finished target."""
+        phi = self._read_log_odds(unit)
+        modified, plain = store.read_array(self._plan.folder / unit.entropies_file).astype(np.float64).T
+        further = {"modified_entropy": -modified, "entropy": -plain}
+        if unit.seed in self._retrained:
+            further["calibrated_loss"] = phi - self._retrained[unit.seed]
+        target = store.read_array(self._plan.folder / unit.log_odds_file)
+        return _make_evidence(self._plan, unit, target, scores=phi, further=further, attack="loss")
+
+    def _read_log_odds(self, unit: TargetUnit) -> Float64[np.ndarray, " pool"]:
+        return store.read_array(self._plan.folder / unit.log_odds_file).mean(1, dtype=np.float64)
+
+
+def refuse_quick(attack: AttackConfig) -> None:
+    """Refuse results of single examples of a quick audit.
+
+    Raises:
+        ConfigError: The run has no shadow models.
+    """
+    if attack.quick:
+        raise ConfigError(
+            "a quick audit has no shadow models, which results of single examples need: run it without --attack.quick"
+        )
+
+
+def read_shadows(plan: Plan, units: Sequence[ShadowUnit]) -> tuple[np.ndarray, np.ndarray]:
+    """Read the log-odds of committed shadow models, [models, examples, queries], and their membership."""
+    log_odds = store.read_arrays([plan.folder.parent / unit.log_odds_file for unit in units])
+    if any(unit.num_surplus for unit in units):
+        log_odds = log_odds[[row < unit.num_models for unit in units for row in range(len(unit.shadows))]]
+    return log_odds, plan.membership[[shadow for unit in units for shadow in unit.shadows[: unit.num_models]]]
+
+
+def fit(
+    log_odds: np.ndarray, membership: np.ndarray, attack: AttackConfig, *, leave_out: Sequence[int] = ()
+) -> ShadowFits:
+    """Fit shadow models as a config asks, without those in ``leave_out``."""
+    return fit_shadows(
+        log_odds,
+        membership,
+        center=attack.center,
+        variance=attack.variance,
+        mode=attack.mode,
+        sigma_floor=attack.sigma_floor,
+        leave_out=leave_out,
+    )
+
+
+class _OutModels(NamedTuple):
+    """Moments of the OUT models' log-odds on every example that some seed forgets."""
+
+    positions: Int[np.ndarray, " forget"]
+    moments: Moments
+
+    def p_values(self, plan: Plan, unit: TargetUnit, log_odds: np.ndarray) -> RecordPValues:
+        forget = unit.draw.forget
+        chosen = np.searchsorted(self.positions, forget)
+        moments = Moments(*(values[chosen] for values in self.moments))
+        return measure_p_values(log_odds[forget].mean(1, dtype=np.float64), moments, plan.split.pool[forget])
+
+
+def _make_evidence(
+    plan: Plan,
+    unit: TargetUnit,
+    target: np.ndarray,
+    *,
+    scores: Float64[np.ndarray, " pool"],
+    further: Mapping[str, Float64[np.ndarray, " pool"]],
+    p_values: RecordPValues | None = None,
+    attack: str = "lira",
+) -> Evidence:
+    facts = read_facts(unit)
+    assert facts is not None
+    return Evidence(
+        method=unit.method,
+        seed=unit.seed,
+        accuracy=facts["accuracy"],
+        log_odds=target,
+        log_odds_unseen=store.read_array(plan.folder / unit.unseen_file),
+        scores=scores,
+        retain=unit.draw.retain,
+        forget=unit.draw.forget,
+        non_members=unit.draw.non_members,
+        curves=facts["curves"],
+        unlearning_seconds=facts["unlearning_seconds"],
+        p_values=p_values,
+        further_scores=dict(further),
+        attack=attack,
+    )
