@@ -83,6 +83,12 @@ class Compiled:
         return None
 
 
+def compiler_fails(variant: Variant, architecture: int) -> bool:
+    """Return whether Triton 3.6 ends with a failed assertion; there the self-check takes the reference."""
+    is_wide = variant.kernel == "mean_kernel" and variant.dtype == "bf16" and not variant.constants["DIRECT"]
+    return is_wide and architecture == 100 and triton.__version__.startswith("3.6.")
+
+
 FLOAT32 = {"values", "sums", "loss", "row_loss", "partial", "flat", "table", "log_odds", "arriving"}
 """Pointers that are float32 for every type of operand."""
 REALS = ("surrogate_scale", "penalty_scale", "scale", "weight", "learning_rate", "weight_decay")
@@ -249,7 +255,11 @@ def main() -> int:
     """Compile all variants on every core; return 1 if any exceeds a limit, else 0."""
     if triton.knobs.runtime.interpret:  # pyright: ignore[reportAttributeAccessIssue]
         raise ValueError("compile_check cannot run in Triton's interpreter: unset TRITON_INTERPRET")
-    work = [(variant, architecture) for variant in variants() for architecture in SHARED_LIMIT]
+    everything = [(variant, architecture) for variant in variants() for architecture in SHARED_LIMIT]
+    work = [one for one in everything if not compiler_fails(*one)]
+    for variant, architecture in everything:
+        if compiler_fails(variant, architecture):
+            print(f"sm_{architecture} {variant}: left out, Triton {triton.__version__} cannot compile it")
     violations = 0
     with ProcessPoolExecutor() as pool:
         for compiled in pool.map(_compile, work):
