@@ -261,7 +261,8 @@ class Report:
     """Only of a public bundled data set, or if the config requests them."""
     remedies: Remedies = Remedies()
     smallest_delta: float | None = None
-    """Smallest δ that a method equal to Retrain passes in four of five such runs; None without scored rows."""
+    """Smallest δ that a method equal to Retrain passes by all attacks in four of five such runs; None without scored
+    rows, and in a quick audit."""
     records_file: str = ""
     """Path of ``records.parquet``, relative to the output folder, which ``ungan-dist export --records`` writes."""
     data_hash: str = ""

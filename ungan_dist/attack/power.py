@@ -4,6 +4,10 @@ Each seed compares the AUC (b) of two methods, a Mann–Whitney statistic over |
 non-members. At AUC .5 its variance is exactly (|D_f| + |D^s| + 1) / (12 |D_f| |D^s|) (Hanley and McNeil 1982). The
 gap's variance is twice that if the methods' errors on the same examples are independent, a conservative assumption.
 Variation between seeds beyond the examples is added if a finished run measured it.
+
+A verdict is equivalent only if every attack finds it so. The gaps of all attacks have the same variance without a leak,
+but an unknown correlation. The probability that all lie within a margin is at least that of independent gaps (Šidák
+1967), so the power is computed for these.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from scipy.stats import t as student_t
 from ungan_dist.attack.evidence import Row
 from ungan_dist.attack.intervals import SEEDS_FOR_T
 from ungan_dist.attack.verdicts import VERDICT_LEVEL
+from ungan_dist.config.attack import ATTACKS
 from ungan_dist.config.checks import not_negative, positive
 
 TARGET_POWER = 0.80
@@ -38,6 +43,8 @@ class Design:
     num_seeds: int
     num_shadows: int
     """K; 0 in a quick audit."""
+    num_attacks: int = len(ATTACKS)
+    """Attacks that must all find a method equivalent."""
     spread: float = 0.0
     """Standard deviation of the gap between seeds beyond what the examples explain, in AUC."""
 
@@ -46,6 +53,7 @@ class Design:
             num_forget=self.num_forget,
             num_non_members=self.num_non_members,
             num_seeds=self.num_seeds,
+            num_attacks=self.num_attacks,
         )
         not_negative(num_shadows=self.num_shadows, spread=self.spread)
 
@@ -55,9 +63,9 @@ class Power:
     """Power of a design, in units of AUC."""
 
     half_width: float
-    """Expected half width of the gap's 90 % interval."""
+    """Expected half width of the 90 % interval of each attack's gap."""
     smallest_delta: float
-    """Smallest δ that a method equal to Retrain passes in four of five runs."""
+    """Smallest δ that a method equal to Retrain passes by all attacks in four of five runs, or in more."""
     observable_leak: float
     """LiRA's AUC − .5 with K shadow models, for a leak at which the best attack has AUC − .5 = δ."""
 
@@ -68,7 +76,7 @@ def estimate_power(design: Design, delta: float) -> Power:
     Examples:
         >>> design = Design(num_forget=1000, num_non_members=5000, num_seeds=8, num_shadows=128)
         >>> round(estimate_power(design, delta=0.02).smallest_delta, 3)
-        0.016
+        0.019
     """
     return Power(
         half_width=expected_half_width(design),
@@ -108,7 +116,10 @@ def smallest_delta(design: Design, chance: float = TARGET_POWER) -> float:
 
 
 def equivalence_probability(design: Design, delta: float) -> float:
-    """Compute how often a method equal to Retrain gets the verdict *equivalent*: |mean| + half width < δ."""
+    """Compute how often a method equal to Retrain is found equivalent: |mean| + half width < δ, by all attacks.
+
+    Correlated attacks agree more often, so it is a lower bound.
+    """
     error = _gap_deviation(design) / sqrt(design.num_seeds)
     if design.num_seeds < SEEDS_FOR_T:
         half_widths = np.array([expected_half_width(design)])
@@ -117,7 +128,7 @@ def equivalence_probability(design: Design, delta: float) -> float:
         estimated = np.sqrt(chi2.ppf(_QUANTILES, freedom) / freedom)
         half_widths = student_t.ppf((1 + VERDICT_LEVEL) / 2, freedom) * estimated * error
     room = (delta - half_widths) / error
-    return float(np.where(room > 0, 2 * norm.cdf(room) - 1, 0.0).mean())
+    return float(np.where(room > 0, 2 * norm.cdf(room) - 1, 0.0).mean()) ** design.num_attacks
 
 
 def observable_leak(delta: float, num_shadows: int) -> float:
@@ -155,7 +166,7 @@ def measure_spread(gaps: Sequence[Sequence[float]], num_forget: int, num_non_mem
 
 
 def measure_smallest_delta(rows: Sequence[Row], sizes: Mapping[str, int]) -> float | None:
-    """Find the smallest δ of a finished audit, with the spread between seeds that its rows show.
+    """Find the smallest δ of a finished audit, with its attacks and the spread between seeds that its rows show.
 
     Args:
         rows: rows of the table.
@@ -164,7 +175,11 @@ def measure_smallest_delta(rows: Sequence[Row], sizes: Mapping[str, int]) -> flo
     Returns:
         ``smallest_delta`` of the audit's design, or None without a gap.
     """
-    gaps = [row.verdict.gap.per_seed for row in rows if row.verdict.gap is not None]
+    gaps: dict[str, list[Sequence[float]]] = {}
+    for row in rows:
+        for name, found in row.attacks.items():
+            if found.gap is not None:
+                gaps.setdefault(name, []).append(found.gap.per_seed)
     if not gaps:
         return None
     num_forget, num_non_members = sizes["forget"], sizes["shadow_pool"]
@@ -172,11 +187,20 @@ def measure_smallest_delta(rows: Sequence[Row], sizes: Mapping[str, int]) -> flo
         Design(
             num_forget=num_forget,
             num_non_members=num_non_members,
-            num_seeds=max(map(len, gaps)),
+            num_seeds=max(len(values) for some in gaps.values() for values in some),
             num_shadows=sizes["shadows"],
-            spread=measure_spread(gaps, num_forget, num_non_members) or 0.0,
+            num_attacks=len(gaps),
+            spread=measure_largest_spread(gaps, num_forget, num_non_members) or 0.0,
         )
     )
+
+
+def measure_largest_spread(
+    gaps: Mapping[str, Sequence[Sequence[float]]], num_forget: int, num_non_members: int
+) -> float | None:
+    """Return the largest ``measure_spread`` of several attacks, from the gaps of each; None without enough seeds."""
+    found = [measure_spread(some, num_forget, num_non_members) for some in gaps.values()]
+    return max((spread for spread in found if spread is not None), default=None)
 
 
 def _example_deviation(design: Design) -> float:

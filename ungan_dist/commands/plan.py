@@ -176,8 +176,9 @@ def _power(outlook: Outlook, found: Forecast | None = None) -> list[str]:
         *lines,
         f"  |D_f| {design.num_forget}, |D^s| {design.num_non_members}, {design.num_seeds} seed(s), "
         f"K {design.num_shadows}; spread between seeds beyond the examples: {outlook.spread_from}",
-        "  δ passed: the smallest δ below .5 that a method equal to Retrain passes in four of five runs.",
-        "  leak seen: how far this attack's AUC exceeds .5 if the best possible attack reaches .5 + δ.",
+        f"  δ passed: the smallest δ < .5 that a method equal to Retrain passes by all {design.num_attacks} attacks "
+        f"in four of five runs.",
+        "  leak seen: how far LiRA's AUC exceeds .5 if the best possible attack reaches .5 + δ.",
     ]
 
 

@@ -20,7 +20,7 @@ class MeasuredPower:
     leaks: bool
     """Whether the original's interval lies beyond δ. Without it, no row has a verdict."""
     smallest_delta: float
-    """Smallest δ that a method equal to Retrain passes in four of five such runs."""
+    """Smallest δ that a method equal to Retrain passes by all attacks in four of five such runs."""
 
 
 def measure_power(report: Report) -> MeasuredPower | None:
@@ -63,9 +63,12 @@ def describe_power(report: Report) -> str:
         return ""
     value = get_delta(report)
     margin = "" if value is None else f"δ = {value:g}. "
-    smallest = f"A method equal to Retrain passes δ ≥ {format_delta(power.smallest_delta)} in four of five such runs."
+    margins = f"δ ≥ {format_delta(power.smallest_delta)}"
     if power.smallest_delta >= LARGEST_DELTA:
-        smallest = f"A method equal to Retrain passes no δ below {LARGEST_DELTA:g} in four of five such runs."
+        margins = f"no δ below {LARGEST_DELTA:g}"
+    num_attacks = max(len(row.attacks) for row in report.rows)
+    by = f" by all {num_attacks} attacks" if num_attacks > 1 else ""
+    smallest = f"A method equal to Retrain passes {margins}{by} in four of five such runs."
     original = next((row for row in report.rows if row.method == "original"), None)
     if original is None or original.verdict.gap is None:
         return f"{margin}Power: unknown without the original. {smallest}"

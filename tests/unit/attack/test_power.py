@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from math import sqrt
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.stats import norm
+from synthetic_report import make_report
 
-from ungan_dist.attack.evidence import Remedies
+from ungan_dist.attack.evidence import AttackResult, Remedies
 from ungan_dist.attack.intervals import student_t_interval
 from ungan_dist.attack.lira import fit_shadows
 from ungan_dist.attack.mann_whitney import gap_interval, measure_influence
@@ -20,16 +22,19 @@ from ungan_dist.attack.power import (
     equivalence_probability,
     estimate_power,
     expected_half_width,
+    measure_smallest_delta,
     observable_leak,
     smallest_delta,
 )
-from ungan_dist.attack.verdicts import decide_verdict
+from ungan_dist.attack.verdicts import combine_attacks, decide_verdict
+from ungan_dist.config.attack import ATTACKS
 from ungan_dist.config.recipes import custom
 from ungan_dist.data.membership import draw_membership
+from ungan_dist.report.power import describe_power
 from ungan_dist.runs.forecast.outlook import Outlook, compare_designs, summary_lines
 from ungan_dist.runs.given import find_remedies
 
-DIGITS = Design(num_forget=135, num_non_members=675, num_seeds=5, num_shadows=64)
+DIGITS = Design(num_forget=135, num_non_members=675, num_seeds=5, num_shadows=64, num_attacks=1)
 
 
 def gaps(generator: np.random.Generator, design: Design, num_runs: int) -> np.ndarray:
@@ -52,8 +57,8 @@ def test_the_deviation_of_an_auc_is_what_random_scores_show() -> None:
     "design",
     [
         DIGITS,
-        Design(num_forget=50, num_non_members=200, num_seeds=3, num_shadows=16),
-        Design(num_forget=50, num_non_members=200, num_seeds=8, num_shadows=16, spread=0.04),
+        Design(num_forget=50, num_non_members=200, num_seeds=3, num_shadows=16, num_attacks=1),
+        Design(num_forget=50, num_non_members=200, num_seeds=8, num_shadows=16, num_attacks=1, spread=0.04),
     ],
     ids=lambda design: f"{design.num_seeds} seeds, spread {design.spread}",
 )
@@ -71,7 +76,7 @@ def test_intervals_and_verdicts_of_simulated_runs_come_out_as_forecast(design: D
 
 @pytest.mark.parametrize("num_forget", [1, 4, 24, 135])
 def test_with_one_seed_the_interval_is_as_wide_as_forecast(num_forget: int) -> None:
-    design = Design(num_forget=num_forget, num_non_members=675, num_seeds=1, num_shadows=64)
+    design = Design(num_forget=num_forget, num_non_members=675, num_seeds=1, num_shadows=64, num_attacks=1)
     generator = np.random.default_rng(2)
     forget, rest = np.arange(num_forget), np.arange(num_forget, num_forget + 675)
     intervals = []
@@ -88,6 +93,41 @@ def test_with_one_seed_the_interval_is_as_wide_as_forecast(num_forget: int) -> N
             [decide_verdict(interval, smallest_delta(design)).outcome == "equivalent" for interval in intervals]
         )
         assert passed == pytest.approx(0.80, abs=0.15)
+
+
+@pytest.mark.parametrize(("common", "least", "most"), [(0.0, 0.72, 0.88), (0.7, 0.80, 0.97)])
+@pytest.mark.parametrize("num_seeds", [1, 5])
+def test_all_attacks_of_a_verdict_pass_as_often_as_forecast(
+    num_seeds: int, common: float, least: float, most: float
+) -> None:
+    """Audits of a method equal to Retrain, by four attacks that share a part of their scores."""
+    design = Design(num_forget=40, num_non_members=120, num_seeds=num_seeds, num_shadows=64)
+    generator = np.random.default_rng(4)
+    forget, rest = np.arange(40), np.arange(40, 160)
+
+    def simulate(delta: float, num_audits: int) -> float:
+        passed = 0
+        for _ in range(num_audits):
+            shared = generator.normal(size=(num_seeds, 1, 2, 160))
+            scores = sqrt(common) * shared + sqrt(1 - common) * generator.normal(size=(num_seeds, 4, 2, 160))
+            found = [
+                [measure_influence(one, forget, rest).minus(measure_influence(other, forget, rest))
+                 for one, other in scores[:, attack]]
+                for attack in range(4)
+            ]  # fmt: skip
+            gaps = [gap_interval(seeds, 0.90, num_models=2) for seeds in found]
+            attacks = {
+                name: AttackResult(auc=gap, gap=gap, corrected_gap=gap) for name, gap in zip(ATTACKS, gaps, strict=True)
+            }
+            passed += combine_attacks(attacks, delta).outcome == "equivalent"
+        return passed / num_audits
+
+    delta = smallest_delta(design)
+    assert least < simulate(delta, 150) < most
+    # the margin of one attack alone promises too much
+    alone = smallest_delta(dataclasses.replace(design, num_attacks=1))
+    assert alone < 0.95 * delta
+    assert simulate(alone, 80) < (0.55 if not common else 0.78)
 
 
 @pytest.mark.parametrize("num_shadows", [16, 64, 128])
@@ -110,8 +150,8 @@ def test_the_visible_part_of_a_leak_follows_the_formula(num_shadows: int) -> Non
 
 def test_more_seeds_and_examples_lower_the_smallest_delta() -> None:
     now = estimate_power(DIGITS, 0.05)
-    more_seeds = estimate_power(Design(num_forget=135, num_non_members=675, num_seeds=10, num_shadows=64), 0.05)
-    more_forget = estimate_power(Design(num_forget=270, num_non_members=675, num_seeds=5, num_shadows=64), 0.05)
+    more_seeds = estimate_power(dataclasses.replace(DIGITS, num_seeds=10), 0.05)
+    more_forget = estimate_power(dataclasses.replace(DIGITS, num_forget=270), 0.05)
     assert more_seeds.smallest_delta < more_forget.smallest_delta < now.smallest_delta
     # the intervals of the published run on digits are 0.031 to 0.051 on each side
     assert 0.03 < now.half_width < 0.045
@@ -161,7 +201,33 @@ def test_advice_can_be_followed(remedies: Remedies, advice: str, rows: list[str]
 def test_no_margin_is_named_that_a_config_refuses() -> None:
     one_picture = Design(num_forget=1, num_non_members=94, num_seeds=1, num_shadows=4)
     _, line = summary_lines(outlook_of(one_picture, 0.05, Remedies(forget_list=True)))
-    assert "passes no δ below 0.5 in four" in line
+    assert "passes no δ below 0.5 by all 4 attacks in four" in line
+
+
+def test_a_finished_audit_counts_its_attacks_and_their_spread() -> None:
+    report = make_report(5)
+    alone = [dataclasses.replace(row, attacks={"lira": row.attacks["lira"]}) for row in report.rows]
+    assert {len(row.attacks) for row in report.rows} == {3}
+    margin = measure_smallest_delta(alone, report.sizes)
+    assert margin is not None
+    assert report.smallest_delta is not None
+    assert report.smallest_delta > 1.1 * margin
+    assert "by all 3 attacks in four of five" in describe_power(report)
+    # one attack whose gaps differ between seeds weakens the verdict of all
+    unsteady = [
+        dataclasses.replace(
+            row,
+            attacks=row.attacks
+            | {
+                "loss": dataclasses.replace(one, gap=dataclasses.replace(one.gap, per_seed=[0.3, -0.3, 0.3, -0.3, 0.0]))
+            },
+        )
+        for row in report.rows
+        if (one := row.attacks["loss"]).gap is not None
+    ]
+    wider = measure_smallest_delta(unsteady, report.sizes)
+    assert wider is not None
+    assert wider > 2 * report.smallest_delta
 
 
 def test_remedies_follow_from_the_given_inputs() -> None:

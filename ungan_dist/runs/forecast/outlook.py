@@ -10,7 +10,7 @@ from pathlib import Path
 from ungan_dist import store
 from ungan_dist.attack.evidence import Remedies
 from ungan_dist.attack.intervals import SEEDS_FOR_T
-from ungan_dist.attack.power import Design, Power, estimate_power, measure_spread
+from ungan_dist.attack.power import Design, Power, estimate_power, measure_largest_spread
 from ungan_dist.config.attack import LARGEST_DELTA
 from ungan_dist.runs.finished import Finished
 from ungan_dist.runs.given import find_remedies
@@ -126,8 +126,8 @@ def summary_lines(outlook: Outlook) -> Iterator[str]:
     half_width, smallest = outlook.power.half_width, outlook.power.smallest_delta
     passed = f"δ ≥ {smallest:.3f}" if smallest < LARGEST_DELTA else f"no δ below {LARGEST_DELTA:g}"
     yield (
-        f"expected 90 % interval of the gap ±{half_width:.3f}; a method equal to Retrain passes {passed} in "
-        f"four of five runs, requested is {outlook.delta:g}"
+        f"expected 90 % interval of a gap ±{half_width:.3f}; a method equal to Retrain passes {passed} by all "
+        f"{outlook.design.num_attacks} attacks in four of five runs, requested is {outlook.delta:g}"
         + ("" if smallest <= outlook.delta else f". {_remedy(outlook.remedies)}, or expect inconclusive verdicts")
     )
 
@@ -154,10 +154,14 @@ def _spread(folder: Path, num_forget: int, num_non_members: int) -> tuple[float,
     """Estimate the spread between seeds from the run's own table, beyond what its examples explain."""
     try:
         rows = store.read_json(folder / "table.json")["rows"]
-        gaps = [row["verdict"]["gap"]["per_seed"] for row in rows if row["verdict"]["gap"]]
+        gaps: dict[str, list[list[float]]] = {}
+        for row in (row for row in rows if row["verdict"]["gap"]):
+            # tables of earlier versions have LiRA alone
+            for name, found in row.get("attacks", {"lira": row["verdict"]}).items():
+                gaps.setdefault(name, []).append(found["gap"]["per_seed"])
     except (OSError, ValueError, KeyError, TypeError):
         return 0.0, "unknown before a run, assumed 0"
-    spread = measure_spread(gaps, num_forget, num_non_members)
+    spread = measure_largest_spread(gaps, num_forget, num_non_members)
     if spread is None:
         return 0.0, f"unknown below {SEEDS_FOR_T} seeds, assumed 0"
     return spread, f"{spread:.3f} in this run's table"
