@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import itertools
 import os
 import sys
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ usage:
   ungan-dist audit --unlearned FILE …  audit a model that was unlearned elsewhere
   ungan-dist plan RECIPE [OPTIONS]     estimate the cost of a run, and what it can show
   ungan-dist recipes                   list the recipes
+  ungan-dist new method NAME           write a method of your own, with its test
 
   ungan-dist runs [DIR]                list the runs of a folder; --remove RUN removes one
   ungan-dist report RUN                write the report of a run again; trains nothing
@@ -106,6 +108,7 @@ COMMANDS = {
     "runs": "ungan_dist.commands.runs",
     "prepare": "ungan_dist.commands.prepare",
     "recipes": "ungan_dist.commands.recipes",
+    "new": "ungan_dist.commands.new",
     "targets": "ungan_dist.commands.targets",
     "submit": "ungan_dist.commands.submit",
     "status": "ungan_dist.commands.status",
@@ -133,7 +136,9 @@ def _dispatch(arguments: list[str]) -> int:
             if not {"-h", "--help"} & set(rest):
                 return module.main(rest)
             if command in _LIST_OPTIONS and not rest[0].startswith("-"):
-                return module.main([rest[0], "--help"])
+                # the methods of the user add options of their own
+                methods = [word for pair in itertools.pairwise(rest) if pair[0] == "--methods" for word in pair]
+                return module.main([rest[0], *methods, *(w for w in rest if w.startswith("--methods=")), "--help"])
             print(module.USAGE, end="")
             return 0
         case _:

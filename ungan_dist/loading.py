@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from jaxtyping import UInt8
 
 from ungan_dist import store
+from ungan_dist.config.own.functions import is_own
 from ungan_dist.errors import ConfigError
 from ungan_dist.runs.record import CONFIG_FILE, PixelFacts, RunRecord, read_run
 from ungan_dist.runs.views import split_place, split_url
@@ -218,7 +219,8 @@ def _check(record: RunRecord, folder: Path, method: str, seed: int) -> None:
         sha256 = content["facts"].get("weights", "")
     if method == "unlearned" and not sha256:
         sha256 = locate_weights(record.config.given.unlearned or "").sha256
-    if content["id"] != target_id(record.run_hash, settings_of_target(record, method), method, seed, sha256):
+    source = content["facts"].get("source", "") if is_own(method) else ""
+    if content["id"] != target_id(record.run_hash, settings_of_target(record, method), method, seed, sha256, source):
         raise store.CorruptResult(f"{folder / weights} is of another run, seed or method: run the audit again")
 
 

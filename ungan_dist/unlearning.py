@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +14,12 @@ from torch import Tensor, nn
 
 from ungan_dist.config import recipes
 from ungan_dist.config.audit import AuditConfig, method_config
-from ungan_dist.config.methods import check_method
+from ungan_dist.config.methods import OwnMethodConfig, check_method
+from ungan_dist.config.own.functions import import_method, is_own
+from ungan_dist.config.own.options import find_options, list_options
 from ungan_dist.data.examples import Examples, gather, make_normalisation_table
 from ungan_dist.data.seeds import seed_layers
-from ungan_dist.methods import Request, run_method
+from ungan_dist.methods import Request, Unlearned, run_method
 from ungan_dist.runs.rehearsal.methods import rehearse_methods
 from ungan_dist.training.factories import check_resettable, check_trainable, reset_weights
 from ungan_dist.training.models import frozen_copy, trainable_copy
@@ -61,7 +63,13 @@ class ForgetData:
 
 
 def unlearn(
-    model: nn.Module, data: ForgetData, method: str, *, config: AuditConfig | None = None, seed: int = 0
+    model: nn.Module,
+    data: ForgetData,
+    method: str | Callable[..., nn.Module | Unlearned],
+    *,
+    options: Any = None,
+    config: AuditConfig | None = None,
+    seed: int = 0,
 ) -> nn.Module:
     """Return an unlearned copy of a model, in eval mode and on the model's device.
 
@@ -70,7 +78,9 @@ def unlearn(
     Args:
         model: maps normalised images [batch, channels, height, width] to logits [batch, classes]; not modified.
         data: the images and the sets.
-        method: a row of the table, such as ``"ungan"``; not ``"unlearned"``.
+        method: a row of the table, such as ``"ungan"``, but not ``"unlearned"``; or a function of your own, which takes
+            a ``Request``, may take its options, and returns the unlearned model.
+        options: options of your own function; defaults to its defaults.
         config: options of methods and training; defaults to the recipe ``custom``.
         seed: determines every random draw.
 
@@ -91,7 +101,14 @@ def unlearn(
         False
     """
     config = config or recipes.custom()
-    check_method(method)
+    own = None
+    if callable(method) or is_own(method):
+        own = _describe(method if callable(method) else import_method(method), options)
+        method = own.path
+    else:
+        check_method(method)
+        if options is not None:
+            raise ValueError(f"the options of {method} are a part of config: config=recipes.custom({method}={{…}})")
     if method == "unlearned":
         raise ValueError("the row unlearned needs a file of weights: name another method")
     check_trainable(model)
@@ -115,9 +132,10 @@ def unlearn(
     fresh = trainable_copy(model)
     reset_weights(fresh, seed)
     retain, forget, unseen = (torch.from_numpy(sets[name]).to(device) for name in ("retain", "forget", "unseen"))
-    options = method_config(config, method)
+    settings = own or method_config(config, method)
     with use_precision(config.train.precision):
-        _rehearse(model, examples, {name: torch.from_numpy(of) for name, of in sets.items()}, config, {method: options})
+        of_sets = {name: torch.from_numpy(of) for name, of in sets.items()}
+        _rehearse(model, examples, of_sets, config, {method: settings})
     request = Request(
         original=frozen_copy(model),
         fresh=fresh,
@@ -130,11 +148,21 @@ def unlearn(
         world=World(device=device),
     )
     with use_precision(config.train.precision), seed_layers(method, seed):
-        unlearned = run_method(request, options).model
+        unlearned = run_method(request, settings).model
     for name, value in unlearned.state_dict().items():
         if isinstance(value, Tensor) and not torch.isfinite(value).all():
             raise ValueError(f"{method} diverged: {name} is no longer finite; lower the learning rate in config")
     return unlearned
+
+
+def _describe(function: Callable[..., Any], options: Any) -> OwnMethodConfig:
+    path = f"{function.__module__}:{getattr(function, '__qualname__', repr(function))}"
+    kind = find_options(function, path)
+    if options is not None and (kind is None or not isinstance(options, kind)):
+        wanted = "takes no options" if kind is None else f"takes options of type {kind.__name__}"
+        raise ValueError(f"{path} {wanted}, got {options!r}")
+    changed = () if options is None else list_options(path, options)
+    return OwnMethodConfig(path=path, options=changed, function=function)
 
 
 def _rehearse(

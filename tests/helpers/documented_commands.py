@@ -8,7 +8,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PAGES = (
-    *("README.md", "docs/getting-started.md", "docs/audit.md", "docs/methods.md", "docs/own-model.md"),
+    *("README.md", "docs/getting-started.md", "docs/audit.md", "docs/methods.md", "docs/own-method.md"),
+    "docs/own-model.md",
     *(
         "docs/performance.md",
         "docs/kernels.md",

@@ -94,6 +94,9 @@ def make_files(home: Path) -> None:
     (clone / "mypackage/models.py").write_text(MODEL)
     page = (ROOT / "docs/own-model.md").read_text()
     (clone / "make_toy.py").write_text(next(text for text in re.findall(r"^```python\n(.*?)^```", page, re.S | re.M)))
+    method = re.search(r"^```python\n(.*?)^```", (ROOT / "docs/own-method.md").read_text(), re.S | re.M)
+    assert method is not None
+    (clone / "bad_teaching.py").write_text(method[1])
 
     from safetensors.numpy import save_file
 

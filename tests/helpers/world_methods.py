@@ -17,13 +17,19 @@ from torch import Tensor, nn
 
 from ungan_dist.config.methods import (
     AdvNegGradsConfig,
+    BadTeacherConfig,
     CFkConfig,
+    DeleteConfig,
     FineTuningConfig,
+    InfluenceConfig,
+    L1SparseConfig,
     NegGradsConfig,
     OriginalConfig,
     RandomLabelsConfig,
     RetrainConfig,
+    SalUnConfig,
     SCRUBConfig,
+    SSDConfig,
     UnGANBCEConfig,
     UnGANConfig,
     UnGANJointConfig,
@@ -94,6 +100,12 @@ CONFIGS: dict[str, Any] = {
     "ungan_bce": UnGANBCEConfig(
         epochs=3, critic_steps=2, critic_pretraining=5, critic_widths=(9, 8), forget_batch_size=4
     ),
+    "ssd": SSDConfig(selection_weighting=1.0),
+    "salun": SalUnConfig(epochs=3),
+    "bad_teacher": BadTeacherConfig(epochs=4),
+    "l1_sparse": L1SparseConfig(epochs=4),
+    "influence": InfluenceConfig(alpha=2.0),
+    "delete": DeleteConfig(epochs=8, learning_rate=0.01),
 }
 """Twenty steps or more of every method and of its variants."""
 OF_THREE = (

@@ -43,7 +43,8 @@ WITH_EXAMPLES = sorted(
 
 def blocks(page: Path, language: str) -> list[str]:
     """The fenced blocks of a page in a language; plain blocks have none."""
-    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), flags=re.S | re.M)
+    found = re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(), flags=re.S | re.M)
+    return [text for name, text in found if name == language]
 
 
 def command_lines(page: Path) -> Iterator[list[str]]:
@@ -119,6 +120,14 @@ class Parsed(Exception):
     """Raised instead of executing a command whose options were accepted."""
 
 
+@pytest.fixture
+def documented_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file that the page on methods of one's own tells the reader to save."""
+    (tmp_path / "bad_teaching.py").write_text(blocks(ROOT / "docs/own-method.md", "python")[0])
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+@pytest.mark.usefixtures("documented_method")
 @pytest.mark.parametrize("command", [name for name in COMMANDS if name.startswith("ungan-dist")])
 def test_commands_and_options_exist(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     _, name, *arguments = COMMANDS[command]

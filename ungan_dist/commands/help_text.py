@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import dataclasses
 import functools
 import inspect
 import textwrap
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import tyro
@@ -18,18 +19,25 @@ class RefusedConfig(Exception):
     """A ``ValueError`` of the whole config, which tyro would catch and print with the name of our class."""
 
 
-def add_rule(registry: tyro.constructors.ConstructorRegistry, short: Mapping[str, str], *, whole: type) -> None:
+def add_rule(
+    registry: tyro.constructors.ConstructorRegistry,
+    short: Mapping[str, str],
+    *,
+    whole: type,
+    make: Callable[..., Any] | None = None,
+) -> None:
     """Teach tyro to read frozen configs field by field, with the docstrings as help.
 
     Args:
         registry: The registry of the command line.
         short: Short name → full option; the help lists both.
         whole: The config that contains all others; its ``ValueError`` becomes ``RefusedConfig``.
+        make: Makes the result from the values of ``whole``; defaults to ``whole``.
     """
 
     def build_whole(**values: Any) -> Any:
         try:
-            return whole(**values)
+            return (make or whole)(**values)
         except ValueError as error:
             raise RefusedConfig(str(error)) from error
 
@@ -45,6 +53,8 @@ def add_rule(registry: tyro.constructors.ConstructorRegistry, short: Mapping[str
         is_owner = kind.__name__.removesuffix("Config").lower() in owners
         fields: list[tyro.constructors.StructFieldSpec] = []
         for field in dataclasses.fields(kind):
+            if field.metadata.get("derived"):
+                continue
             hint: Any = hints[field.name]
             if is_owner and field.name in named:
                 hint = Annotated[hint, tyro.conf.arg(aliases=[named[field.name]])]
@@ -71,7 +81,8 @@ def field_texts(kind: type) -> dict[str, str]:
     texts: dict[str, str] = {}
     for base in reversed(kind.__mro__):
         if dataclasses.is_dataclass(base):
-            texts |= _own_texts(base)
+            with contextlib.suppress(OSError):  # a class that was made without a file
+                texts |= _own_texts(base)
     for field in dataclasses.fields(kind):
         if "known" in field.metadata:
             texts[field.name] += f" Known: {', '.join(field.metadata['known'])}."

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ungan_dist.errors import ConfigError, suggest
@@ -83,10 +85,13 @@ def parse_config(default: AuditConfig, arguments: list[str], *, program: str) ->
 
     from ungan_dist.commands.help_text import RefusedConfig, add_rule
     from ungan_dist.commands.overview import write_overview
-    from ungan_dist.config.audit import AuditConfig
 
     registry = tyro.constructors.ConstructorRegistry()
-    add_rule(registry, SHORT if default.name == "custom" else {}, whole=AuditConfig)
+    try:
+        whole, make = _with_own_options(arguments)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    add_rule(registry, SHORT if default.name == "custom" else {}, whole=whole, make=make)
 
     @registry.primitive_rule
     def _(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec[Any] | None:
@@ -102,8 +107,8 @@ def parse_config(default: AuditConfig, arguments: list[str], *, program: str) ->
 
     try:
         return tyro.cli(
-            AuditConfig,
-            default=default,
+            whole,
+            default=whole(**{field.name: getattr(default, field.name) for field in dataclasses.fields(default)}),
             args=arguments,
             prog=program,
             description=write_overview(default.name, min(shutil.get_terminal_size().columns, 100)),
@@ -111,3 +116,44 @@ def parse_config(default: AuditConfig, arguments: list[str], *, program: str) ->
         )
     except (ValueError, RefusedConfig) as error:
         raise ConfigError(str(error)) from error
+
+
+def _with_own_options(arguments: list[str]) -> tuple[type, Callable[..., Any]]:
+    """Add the options of the user's own methods to the config that is parsed.
+
+    Args:
+        arguments: The options of the command line.
+
+    Returns:
+        The class to parse, and the function that makes an ``AuditConfig`` from its values.
+
+    Raises:
+        ValueError: A method cannot be imported, or has no options that can be read.
+    """
+    from ungan_dist.config.audit import AuditConfig
+    from ungan_dist.config.own.functions import import_method, is_own, name_options, refuse_same_names
+    from ungan_dist.config.own.options import find_options, write_options
+
+    own = [name for name in _list_methods(arguments) if is_own(name)]
+    refuse_same_names(own, [field.name for field in dataclasses.fields(AuditConfig)])
+    kinds = {path: kind for path in own if (kind := find_options(import_method(path), path)) is not None}
+    if not kinds:
+        return AuditConfig, AuditConfig
+    fields = [(name_options(path), kind, dataclasses.field(default_factory=kind)) for path, kind in kinds.items()]
+    whole = dataclasses.make_dataclass("AuditConfig", fields, bases=(AuditConfig,), frozen=True, kw_only=True)
+
+    def make(**values: Any) -> AuditConfig:
+        texts = [text for path in kinds for text in write_options(path, values.pop(name_options(path)))]
+        return AuditConfig(**values, own_options=tuple(texts))
+
+    return whole, make
+
+
+def _list_methods(arguments: list[str]) -> list[str]:
+    """Return the names that ``--methods`` lists."""
+    found = ""
+    for option, following in zip(arguments, [*arguments[1:], ""], strict=False):
+        name, equals, value = option.partition("=")
+        if name == "--methods":
+            found = value if equals else following
+    return found.split(",")

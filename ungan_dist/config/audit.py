@@ -10,10 +10,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ungan_dist.config.attack import ALL, MIN_SHADOWS, NOT_UNLEARNED, UNLEARNED_SHADOWS, AttackConfig
-from ungan_dist.config.checks import positive
+from ungan_dist.config.checks import ADDED, positive
 from ungan_dist.config.data import SourceConfig, SplitConfig
 from ungan_dist.config.execution import ExecutionHalf
 from ungan_dist.config.methods import DEFAULT_ROWS, ROWS, MethodConfigs, UnlearnedConfig, check_method
+from ungan_dist.config.methods.own import OwnMethodConfig
+from ungan_dist.config.own.functions import is_own, refuse_same_names
+from ungan_dist.config.own.options import read_options
+from ungan_dist.config.own.source import read_sources, settle_sources
 from ungan_dist.config.training import ModelConfig, ShadowConfig, TrainConfig
 
 
@@ -30,9 +34,15 @@ class Experiment:
     shadows: ShadowConfig = field(default_factory=ShadowConfig)
     attack: AttackConfig = field(default_factory=AttackConfig)
     methods: tuple[str, ...] = field(default=DEFAULT_ROWS, metadata={"known": tuple(ROWS)})
-    """Rows of the table, in order; a longer list extends a run."""
+    """Rows of the table, in order; a longer list extends a run. ``module:function`` is a method of your own, whose
+    options follow as ``--function.option``."""
     num_seeds: int = 1
     """Audit seeds 0 … num_seeds − 1; each redraws D and D_f from the pool. A larger number extends a run."""
+    own_options: tuple[str, ...] = field(default=(), metadata=ADDED | {"derived": True})
+    """Options of methods of your own that differ from their defaults, as ``module:function.option=JSON``. In Python,
+    give ``recipes.…(own_options=[MyOptions(rate=0.1)])``."""
+    own_methods: tuple[str, ...] = field(default=(), metadata=ADDED | {"derived": True})
+    """Methods of your own, as ``module:function=HASH`` of their source. It follows from ``methods``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +67,7 @@ class AuditConfig(ExecutionHalf, MethodConfigs, Experiment):
             )
         for name in self.methods:
             check_method(name)
+        self._settle_own_methods()
         if not self.methods or len(set(self.methods)) != len(self.methods):
             raise ValueError(f"methods must name at least one method, each once, got {self.methods}")
         if "original" not in self.methods:
@@ -103,6 +114,11 @@ class AuditConfig(ExecutionHalf, MethodConfigs, Experiment):
                 f"the split has {num_retain}: raise split.train or attack.fnr, or lower split.forget_fraction"
             )
 
+    def _settle_own_methods(self) -> None:
+        """Hash the source of every method of the user's own, unless the hash is known from a record."""
+        refuse_same_names(self.methods, [entry.name for entry in dataclasses.fields(AuditConfig)])
+        object.__setattr__(self, "own_methods", settle_sources(self.methods, self.own_methods))
+
     def _settle_unlearned_shadows(self) -> None:
         """Replace ``all`` by the methods that it stands for, and check the rest."""
         elsewhere = (*NOT_UNLEARNED, *(["retrain"] if self.given.retrained else []))
@@ -136,7 +152,7 @@ def _fill_sizes(split: SplitConfig) -> SplitConfig:
 
 APPEND_ONLY_FIELDS = ("methods", "num_seeds", "shadows.num_models")
 """Fields that extend a run; earlier results stay valid."""
-LATER_APPEND_ONLY_FIELDS = ("attack.unlearned_shadows", "attack.unlearned_seeds")
+LATER_APPEND_ONLY_FIELDS = ("attack.unlearned_shadows", "attack.unlearned_seeds", "own_methods")
 """The same, of fields that are younger than existing runs: they are left out at their defaults."""
 
 
@@ -147,6 +163,9 @@ def method_config(config: AuditConfig, name: str) -> Any:
         ValueError: unknown row.
     """
     check_method(name)
+    if is_own(name):
+        source = read_sources(config.own_methods).get(name, "")  # it may be in another report of the run
+        return OwnMethodConfig(path=name, source=source, options=read_options(name, config.own_options))
     row, given = ROWS[name], config.given
     if row.field is None:
         return UnlearnedConfig(weights=given.unlearned or "", key=given.unlearned_key)

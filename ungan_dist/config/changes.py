@@ -9,6 +9,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 from typeguard import TypeCheckError, check_type
 
+from ungan_dist.config.own.options import to_texts
 from ungan_dist.errors import suggest
 
 Config = TypeVar("Config")
@@ -31,7 +32,7 @@ def change(config: Config, **changes: Any) -> Config:
         >>> config.num_seeds, config.train.epochs, config.train.batch_size
         (3, 10, 64)
     """
-    return _change(config, changes, "")
+    return _change(config, to_texts(config, changes), "")
 
 
 def _change(config: Any, changes: dict[str, Any], prefix: str) -> Any:

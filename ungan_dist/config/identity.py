@@ -76,6 +76,7 @@ def with_appended(config: AuditConfig, extent: dict[str, Any]) -> AuditConfig:
     return dataclasses.replace(
         config,
         methods=tuple(extent["methods"]),
+        own_methods=tuple(extent.get("own_methods", ())),
         num_seeds=extent["num_seeds"],
         shadows=dataclasses.replace(config.shadows, num_models=extent["shadows.num_models"]),
         attack=dataclasses.replace(

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
-from jaxtyping import Int
-from torch import Tensor, nn
+from torch import nn
 
 from ungan_dist.config.methods import RandomLabelsConfig
+from ungan_dist.data.random_labels import draw_random_labels
 from ungan_dist.data.seeds import derive_seed
 from ungan_dist.methods.request import Request, Unlearned
 from ungan_dist.training.optimizers import make_optimizer
@@ -27,7 +26,8 @@ def random_labels(request: Request, config: RandomLabelsConfig) -> Unlearned:
     losses: list[float] = []
     epochs = request.epochs(model=model, optimizer=optimizer, losses=losses)
     for epoch in epochs.iterate("random labels", config.epochs):
-        labels = _draw_labels(request, config, draw=epoch if config.redraw else 0)
+        seed = derive_seed("labels", request.seed, epoch if config.redraw else 0)
+        labels = draw_random_labels(request.data, request.forget, seed, exclude_true=config.exclude_true)
         of_passes = [
             request.train_pass(model, indices, optimizer, epoch=epoch, purpose=purpose, labels=labels)
             for purpose, indices in sets.items()
@@ -41,13 +41,3 @@ def _make_optimizer(model: nn.Module, config: RandomLabelsConfig) -> torch.optim
     if config.optimizer == "sgd":
         return make_optimizer(torch.optim.SGD, parameters, lr=rate, momentum=config.momentum, weight_decay=decay)
     return make_optimizer(torch.optim.AdamW, parameters, lr=rate, weight_decay=decay)
-
-
-def _draw_labels(request: Request, config: RandomLabelsConfig, *, draw: int) -> Int[Tensor, " examples"]:
-    """Return the data's labels, with new ones on the forget set: uniform over all classes or over the wrong ones."""
-    labels, num_classes = request.data.labels.clone(), request.data.num_classes
-    generator = np.random.Generator(np.random.Philox(derive_seed("labels", request.seed, draw)))
-    drawn = generator.integers(int(config.exclude_true), num_classes, len(request.forget))
-    drawn = torch.from_numpy(drawn).to(labels)
-    labels[request.forget] = (labels[request.forget] + drawn) % num_classes if config.exclude_true else drawn
-    return labels

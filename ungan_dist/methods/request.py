@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ungan_dist.config.training import TrainConfig
+from ungan_dist.data.dataset import ExampleDataset
 from ungan_dist.data.examples import Examples
 from ungan_dist.data.rows import Rows
 from ungan_dist.data.seeds import derive_seed
@@ -49,6 +50,26 @@ class Request:
     """Keeps the method's state after each epoch; by default no state is kept."""
     steps: CapturedSteps | None = None
     """Captures the method's steps, in a single process; by default each step runs as it is."""
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the data and of the models."""
+        return self.data.device
+
+    def derive_seed(self, *words: int | str) -> int:
+        """Derive a seed of its own for each purpose from the request's seed."""
+        return derive_seed(*words, self.seed)
+
+    def dataset(self, indices: Int[Tensor, " set"], *, epoch: int | None = None) -> ExampleDataset:
+        """Return a set as ``torch.utils.data.Dataset`` of images and labels.
+
+        Args:
+            indices: ``retain``, ``forget`` or ``unseen``, or other indices into the data.
+            epoch: with an epoch, images are cropped and flipped at random as in the training recipe; by default they
+                are as they are evaluated.
+        """
+        augment = None if epoch is None else self.train.augment
+        return ExampleDataset(self.data, indices, augment=augment, seed=self.derive_seed("dataset"), epoch=epoch or 0)
 
     def copy_original(self) -> nn.Module:
         """Return a trainable copy of the original; layers that its factory froze stay frozen."""

@@ -34,6 +34,7 @@ from ungan_dist.runs.views import (
     find_place,
     place_view,
     read_own_extent,
+    refuse_changed_methods,
     with_extent,
 )
 
@@ -63,6 +64,7 @@ def open_run(
     plan = make_plan(config, device=device)
     if mirror is not None:
         fetch_record(mirror, plan.folder.name)
+    refuse_changed_methods(config, plan.folder)
     plan = settle(plan)
     elsewhere = mirror is not None and (plan.folder / CONFIG_FILE).exists()  # its results are known when synchronised
     if not elsewhere:

@@ -16,7 +16,7 @@ from jaxtyping import Bool
 
 from ungan_dist.config.audit import AuditConfig, method_config
 from ungan_dist.config.identity import RESULTS_VERSION, run_hash
-from ungan_dist.config.methods import UnlearnedConfig
+from ungan_dist.config.methods import OwnMethodConfig, UnlearnedConfig
 from ungan_dist.config.training import CAPTURING, TOGETHER
 from ungan_dist.data.copies import ForgetCopies, find_copies
 from ungan_dist.data.loader_choice import resolve_loader
@@ -238,8 +238,8 @@ def _resolve(config: AuditConfig, device: str | None) -> dict[str, Any]:
 
 
 def _code(config: AuditConfig) -> str | None:
-    """Return the folder that the factory is imported from; workers may run in another one."""
-    return None if config.model.factory is None else os.getcwd()
+    """Return the folder that the user's code is imported from; workers may run in another one."""
+    return os.getcwd() if config.model.factory is not None or config.own_methods else None
 
 
 def blocks_of(plan: Plan) -> Blocks:
@@ -293,8 +293,9 @@ def _targets(
                 settings = UnlearnedConfig(
                     weights=weights.path, sha256=weights.sha256, identity=sha256, key=weights.key
                 )
+            source = settings.source if isinstance(settings, OwnMethodConfig) else ""
             unit = TargetUnit(
-                id=target_id(run, settings_of_target(record, method), method, seed, sha256),
+                id=target_id(run, settings_of_target(record, method), method, seed, sha256, source),
                 original_id=original_id,
                 run=str(folder),
                 method=method,

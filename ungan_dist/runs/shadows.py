@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ungan_dist.config.attack import QueryView
 from ungan_dist.config.training import CAPTURING, TOGETHER, ModelConfig, TrainConfig
+from ungan_dist.config.user_code import add_import_path
 from ungan_dist.data.examples import Examples
 from ungan_dist.data.membership import draw_membership
 from ungan_dist.data.prepared import PreparedData, open_examples
@@ -25,7 +26,6 @@ from ungan_dist.training.checkpoint import Checkpoint
 from ungan_dist.training.engines.slot import open_slot
 from ungan_dist.training.engines.stacked import train_stacked
 from ungan_dist.training.evaluate import query
-from ungan_dist.training.factories import add_import_path
 from ungan_dist.training.models import build, is_channels_last, use_memory_format
 from ungan_dist.training.precision import use_precision
 from ungan_dist.training.train import train, use_threads

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from ungan_dist import store
 from ungan_dist.config.attack import QueryView
 from ungan_dist.config.identity import content_hash
-from ungan_dist.config.methods import UnlearnedConfig
+from ungan_dist.config.methods import OwnMethodConfig, UnlearnedConfig
 from ungan_dist.config.training import ModelConfig, TrainConfig
+from ungan_dist.config.user_code import add_import_path
 from ungan_dist.data.examples import Examples
 from ungan_dist.data.prepared import PreparedData, open_examples
 from ungan_dist.data.seeds import derive_seed, seed_layers
@@ -29,7 +30,6 @@ from ungan_dist.training.checkpoint import Checkpoint
 from ungan_dist.training.engines.capture import CapturedSteps
 from ungan_dist.training.engines.passes import without_fused_crops
 from ungan_dist.training.evaluate import accuracy, query, query_entropies
-from ungan_dist.training.factories import add_import_path
 from ungan_dist.training.given_weights import GivenWeights, load_given_weights
 from ungan_dist.training.models import build, frozen_copy, is_channels_last, use_memory_format
 from ungan_dist.training.precision import use_precision
@@ -65,7 +65,7 @@ class TargetUnit:
     engine: str = "serial"
     """``serial`` or ``graph``; several models at once make no difference to a target."""
     code: str | None = None
-    """Folder that the user's factory is imported from, if there is one. No part of the id."""
+    """Folder that the user's model or method is imported from, if there is one. No part of the id."""
     given_original: GivenWeights | None = None
     """The user's weights for the original; by default it is trained."""
     with_entropies: bool = False
@@ -114,7 +114,9 @@ class TargetUnit:
         return [*files, self.entropies_file] if self.with_entropies else files
 
 
-def target_id(run_hash: str, settings: dict[str, Any], method: str, seed: int, weights: str = "") -> str:
+def target_id(
+    run_hash: str, settings: dict[str, Any], method: str, seed: int, weights: str = "", source: str = ""
+) -> str:
     """Hash everything that determines a target.
 
     Args:
@@ -123,9 +125,11 @@ def target_id(run_hash: str, settings: dict[str, Any], method: str, seed: int, w
         method: The method's name.
         seed: The audit seed.
         weights: SHA-256 of the user's weights of an unlearned model; empty for every other target.
+        source: Hash of the source of a method of the user's own; empty for every other target.
     """
     content = {"run": run_hash, "resolved": settings, "method": method, "seed": seed}
-    return content_hash(content | ({"weights": weights} if weights else {}))
+    more = {"weights": weights, "source": source}
+    return content_hash(content | {name: value for name, value in more.items() if value})
 
 
 SETS = ("retain", "forget", "unseen", "test")
@@ -214,6 +218,7 @@ def evaluate_target(unit: TargetUnit, target: Target) -> tuple[dict[str, bytes],
             "curves": target.curves,
             "num_workers": request.world.size,
             **({"weights": unit.method_config.identity} if isinstance(unit.method_config, UnlearnedConfig) else {}),
+            **({"source": unit.method_config.source} if isinstance(unit.method_config, OwnMethodConfig) else {}),
             "unlearning_seconds": target.seconds,
         }
     return files, facts

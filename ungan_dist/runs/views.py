@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from ungan_dist import store
-from ungan_dist.config.audit import LATER_APPEND_ONLY_FIELDS
+from ungan_dist.config.audit import LATER_APPEND_ONLY_FIELDS, AuditConfig
 from ungan_dist.config.identity import appended, content_hash, with_appended
+from ungan_dist.config.own.source import read_sources
 from ungan_dist.errors import ConfigError
 from ungan_dist.runs.record import CONFIG_FILE, RunRecord, read_plain, read_plain_of, read_run, refuse_purged
 from ungan_dist.urls import is_url, join_url, split_run
@@ -33,7 +34,8 @@ RECORDS_FILE = "records.parquet"
 MEMBERSHIP_FILE = "membership.json"
 _NAME = re.compile(r"\d+-shadows-\d+-seeds?-[0-9a-f]{8}")
 _NUMBERS = ("num_seeds", "shadows.num_models")
-_NAMES, _LATER_NUMBERS = ("methods", "attack.unlearned_shadows"), ("attack.unlearned_seeds",)
+_NAMES = ("methods", "attack.unlearned_shadows", "own_methods")
+_LATER_NUMBERS = ("attack.unlearned_seeds",)
 
 
 def contains(wider: Extent, narrower: Extent) -> bool:
@@ -81,9 +83,36 @@ def find_place(folder: Path, run_hash: str, extent: Extent) -> str:
         DamagedRecord: The record in the run folder is damaged.
     """
     own = read_own_extent(folder, run_hash)
+    if own is not None and "own_methods" in own:  # source that has no result may have changed
+        sources = _sources(extent)
+        own = own | {"own_methods": [f"{name}={sources.get(name, source)}" for name, source in _sources(own).items()]}
     if own is None or extent == own or (contains(extent, own) and not contains(own, extent)):
         return ""
     return place_view(extent)
+
+
+def _sources(extent: Extent) -> dict[str, str]:
+    return read_sources(extent.get("own_methods", ()))
+
+
+def refuse_changed_methods(config: AuditConfig, folder: Path) -> None:
+    """Refuse a method of the user's own whose results in a run were computed by other source.
+
+    Raises:
+        ConfigError: Such a result exists.
+    """
+    for method, source in read_sources(config.own_methods).items():
+        for marker in sorted(folder.glob(f"results/*/{method}.json")):
+            try:
+                before = store.read_marker(marker)["facts"].get("source")
+            except (OSError, store.CorruptResult):
+                continue  # it is computed anew
+            if before != source:
+                raise ConfigError(
+                    f"the source of {method}, or the version of its package, has changed since {marker} was computed. "
+                    f"Restore it; or give the new function another name, which adds a row to this run; or start "
+                    f"another run by --execution.run-name NAME, which uses the same shadow models"
+                )
 
 
 def read_own_extent(folder: Path, run_hash: str) -> Extent | None:

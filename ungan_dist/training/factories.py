@@ -8,8 +8,7 @@ import functools
 import importlib
 import inspect
 import os
-import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import TypeGuard
 
 import torch
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from ungan_dist.config.identity import content_hash
+from ungan_dist.config.user_code import add_import_path, run_user_code
 
 CHANNELS = ("channels", "in_chans")
 """Parameters that receive the number of channels."""
@@ -98,38 +98,6 @@ def _refuse_pretrained(parameters: Iterable[inspect.Parameter], subject: str) ->
                 f"{one.name} is {one.default!r}). They may have learned the forget examples, and every model would "
                 f"start from them. Write a function of your own that calls it with {off}, or with the weights you want"
             )
-
-
-@contextlib.contextmanager
-def run_user_code(subject: str, *, remedy: str = "") -> Iterator[None]:
-    """Print the block's output to stderr, and re-raise its exceptions as ValueError naming the user's code.
-
-    Args:
-        subject: names the code; the subject of the message.
-        remedy: what to do if the code raises, as the end of the message.
-
-    Raises:
-        ValueError: the block raised, or called ``sys.exit``, which would end the command as a success.
-    """
-    try:
-        # stdout belongs to the command, whose answer may be JSON
-        with contextlib.redirect_stdout(sys.stderr):
-            yield
-    except ModuleNotFoundError as error:
-        raise ValueError(
-            f"{subject} needs {error.name}, which cannot be imported ({error}): run from the folder that holds it, or "
-            f"install it, on every worker"
-        ) from error
-    except SystemExit as error:
-        raise ValueError(f"{subject} called sys.exit({error.code!r}): leave that out") from error
-    except Exception as error:  # user code may raise anything
-        raise ValueError(f"{subject} raised {type(error).__name__}: {error}{remedy}") from error
-
-
-def add_import_path(folder: str | None) -> None:
-    """Make the user's modules in a folder importable, after all installed ones; None adds nothing."""
-    if folder is not None and folder not in sys.path:
-        sys.path.append(folder)
 
 
 def check_trainable(model: nn.Module) -> None:

@@ -9,9 +9,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ungan_dist.config.training import MemoryFormat, ModelConfig
+from ungan_dist.config.user_code import run_user_code
 from ungan_dist.data.seeds import derive_seed
 from ungan_dist.training.copying import copy_model
-from ungan_dist.training.factories import call_factory, run_user_code
+from ungan_dist.training.factories import call_factory
 from ungan_dist.training.first_layer import fit_first_layer
 
 

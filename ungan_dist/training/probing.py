@@ -13,15 +13,11 @@ from torch import Tensor, nn
 
 from ungan_dist.config.audit import AuditConfig
 from ungan_dist.config.training import ModelConfig
+from ungan_dist.config.user_code import add_import_path, run_user_code
 from ungan_dist.data.seeds import seed_layers
 from ungan_dist.data.sources.source import Source
 from ungan_dist.training.batch_norm import use_global_statistics
-from ungan_dist.training.factories import (
-    add_import_path,
-    check_trainable,
-    hash_architecture,
-    run_user_code,
-)
+from ungan_dist.training.factories import check_trainable, hash_architecture
 from ungan_dist.training.first_layer import fit_first_layer
 from ungan_dist.training.given_weights import locate_given_weights, select_weights
 from ungan_dist.training.models import build

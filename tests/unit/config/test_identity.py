@@ -72,9 +72,16 @@ def test_every_other_field_changes_the_hash(tmp_path: Path) -> None:
     base = content_hash(plain)
     leaves = _leaves(plain)
     assert len(leaves) > 50
-    added = {"ungan_joint", "ungan_bce"}  # absent at its default, as from before there was such a field
+    rivals = {"ssd", "salun", "bad_teacher", "l1_sparse", "influence", "delete"}
+    added = {
+        "ungan_joint",
+        "ungan_bce",
+        "own_options",
+        *rivals,
+    }  # absent at its default, as from before there was such a field
     assert {field.name for field in dataclasses.fields(AuditConfig)} - set(plain) - added == {
-        *("given", "output", "cluster", "fleet", "data", "execution", "report", "methods", "num_seeds")
+        *("given", "output", "cluster", "fleet", "data", "execution", "report", "methods", "num_seeds"),
+        "own_methods",
     }
     other = replace(small_config(tmp_path), ungan_joint=UnGANJointConfig(beta=0.25))
     assert content_hash(identity(other)) != base

@@ -95,4 +95,4 @@ def test_a_new_method_needs_one_line_one_config_class_and_one_file(tmp_path: Pat
     shown = " ".join(done.stdout.replace("│", " ").split())
     assert "--toy.scale" in shown
     assert "Size of the noise." in shown
-    assert "cf_k, toy, ungan, ungan_joint, ungan_bce, unlearned," in shown
+    assert "cf_k, toy, ungan, ungan_joint, ungan_bce, ssd, salun," in shown

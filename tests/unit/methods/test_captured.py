@@ -27,6 +27,7 @@ CAPTURED = [
     *("retrain", "fine_tuning", "random_labels, redrawn", "neg_grads", "adv_neg_grads, alpha", "cf_k, statistics"),
     *("unsir", "scrub, small", "scrub, rewind", "ungan, energy", "ungan, all pairs", "ungan, norm", "ungan, train"),
     *("ungan_bce", "unsir, mufac", "unsir, class", "ungan_joint", "ungan_joint, within classes", "ungan_joint, critic"),
+    *("salun", "bad_teacher", "l1_sparse", "delete"),
 ]
 NUM_KINDS = {"unsir": 2, "unsir, mufac": 2, "unsir, class": 3, "scrub, small": 2, "ungan, energy": 3}
 """Kinds of steps, each of which is captured, if there are several."""

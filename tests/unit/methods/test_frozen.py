@@ -54,7 +54,10 @@ def test_original_and_shadow_models_freeze_the_same_parameters(tmp_path: Path, e
 
 @pytest.mark.parametrize(
     "method",
-    ["retrain", "fine_tuning", "random_labels", "neg_grads", "adv_neg_grads", "unsir", "scrub", "cf_k", "ungan"],
+    [
+        *("retrain", "fine_tuning", "random_labels", "neg_grads", "adv_neg_grads", "unsir", "scrub", "cf_k", "ungan"),
+        *("salun", "bad_teacher", "l1_sparse", "influence", "delete"),
+    ],
 )
 def test_no_method_trains_frozen_parameters(method: str) -> None:
     request = tiny_request(model=FROZEN_BODY)

@@ -24,11 +24,21 @@ from ungan_dist.config.methods.baselines import (
     RetrainConfig,
     UnlearnedConfig,
 )
+from ungan_dist.config.methods.own import OwnMethodConfig
+from ungan_dist.config.methods.rivals import (
+    BadTeacherConfig,
+    DeleteConfig,
+    InfluenceConfig,
+    L1SparseConfig,
+    SalUnConfig,
+    SSDConfig,
+)
 from ungan_dist.config.methods.scrub import SCRUBConfig
 from ungan_dist.config.methods.ungan import CONTROLS, UNGAN_VARIANTS, UnGANConfig
 from ungan_dist.config.methods.ungan_bce import BCE_VARIANTS, UnGANBCEConfig
 from ungan_dist.config.methods.ungan_joint import JOINT_VARIANTS, UnGANJointConfig
 from ungan_dist.config.methods.unsir import UNSIRConfig
+from ungan_dist.config.own.functions import check_own, is_own
 from ungan_dist.errors import suggest
 
 Config = TypeVar("Config")
@@ -76,6 +86,12 @@ class MethodConfigs:
     ungan_bce: UnGANBCEConfig = method(
         "UnGAN, BCE", UnGANBCEConfig, "ungan.bce:ungan_bce", variants=BCE_VARIANTS, by_default=False
     )
+    ssd: SSDConfig = method("SSD", SSDConfig, "ssd:ssd", by_default=False)
+    salun: SalUnConfig = method("SalUn", SalUnConfig, "salun:salun", by_default=False)
+    bad_teacher: BadTeacherConfig = method("Bad Teacher", BadTeacherConfig, "bad_teacher:bad_teacher", by_default=False)
+    l1_sparse: L1SparseConfig = method("ℓ1-sparse", L1SparseConfig, "l1_sparse:l1_sparse", by_default=False)
+    influence: InfluenceConfig = method("Influence", InfluenceConfig, "influence:influence", by_default=False)
+    delete: DeleteConfig = method("DELETE", DeleteConfig, "delete:delete", by_default=False)
 
 
 class MethodRow(NamedTuple):
@@ -136,11 +152,18 @@ def is_method(name: str) -> bool:
 
 
 def check_method(name: str) -> None:
-    """Raise ValueError, with the known names, unless ``name`` is a row of the table."""
-    if name not in tuple(ROWS):  # a name of the wrong type may have no hash
-        raise ValueError(f"unknown method {name!r}{suggest(str(name), ROWS)}; known: {', '.join(ROWS)}")
+    """Raise ValueError, with the known names, unless ``name`` is a row of the table or a method of the user's own."""
+    if is_own(name):
+        check_own(name)
+    elif name not in tuple(ROWS):  # a name of the wrong type may have no hash
+        raise ValueError(
+            f"unknown method {name!r}{suggest(str(name), ROWS)}; known: {', '.join(ROWS)}; "
+            f"or module:function of your own"
+        )
 
 
 def function_path(config: object) -> str:
     """Return ``module:function`` of the method that a config belongs to."""
+    if isinstance(config, OwnMethodConfig):
+        return "ungan_dist.methods.own:own"
     return "ungan_dist.methods." + next(row.function for row in ROWS.values() if row.config is type(config))

@@ -30,7 +30,7 @@ from ungan_dist.runs.shadows import ShadowUnit
 from ungan_dist.runs.targets import TargetUnit
 from ungan_dist.runs.units import Unit, is_done, missing
 from ungan_dist.runs.unlearned_shadows import UnlearnedShadowUnit, find_missing_weights
-from ungan_dist.runs.views import find_place
+from ungan_dist.runs.views import find_place, refuse_changed_methods
 from ungan_dist.urls import is_url
 from ungan_dist.worker_process import WorkerDied
 
@@ -104,7 +104,9 @@ def plan_in_folder(
             f"plan needs a folder to see what is done, and {config.output} is not one: set --output to a folder. The "
             f"costs are the same"
         )
-    plan = settle_engine(settle_kernels(make_plan(config, device=device), judge_everywhere), run_once)
+    plan = make_plan(config, device=device)
+    refuse_changed_methods(config, plan.folder)
+    plan = settle_engine(settle_kernels(plan, judge_everywhere), run_once)
     place = find_place(plan.folder, plan.record.run_hash, appended(config))
     return dataclasses.replace(plan, place=place)
 

@@ -6,10 +6,11 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ungan_dist.config.methods import OwnMethodConfig
+from ungan_dist.config.user_code import run_user_code
 from ungan_dist.data.seeds import seed_layers
 from ungan_dist.methods import Request, run_method
 from ungan_dist.training.engines.capture import CapturedSteps
-from ungan_dist.training.factories import run_user_code
 from ungan_dist.training.models import frozen_copy
 from ungan_dist.training.rehearsal.side_effects import changed_names, state_of
 from ungan_dist.training.rehearsal.steps import MAX_BATCH, shorten_training, smallest_batch
@@ -70,10 +71,13 @@ def _batch_sizes(options: Any) -> list[int]:
 def _shorten(options: Any) -> Any:
     """Return a method's options with one epoch and one step of each kind, or none where none was chosen."""
     settings = options.settings() if hasattr(options, "settings") else options
+    names = [field.name for field in dataclasses.fields(settings if isinstance(options, OwnMethodConfig) else options)]
+    values = {name: getattr(settings if hasattr(settings, name) else options, name) for name in names}
     fewer = {
-        field.name: min(1, value)
-        for field in dataclasses.fields(options)
-        if field.name.endswith(("epochs", "steps", "copies", "per_class"))
-        and isinstance(value := getattr(settings, field.name, getattr(options, field.name)), int)
+        name: min(1, value)
+        for name, value in values.items()
+        if name.endswith(("epochs", "steps", "copies", "per_class")) and isinstance(value, int)
     }
+    if isinstance(options, OwnMethodConfig):
+        return dataclasses.replace(options, options=tuple((dict(options.options) | fewer).items()))
     return dataclasses.replace(options, **fewer)

@@ -16,13 +16,13 @@ from jaxtyping import Int, UInt8
 from torch import Tensor, nn
 
 from ungan_dist.config.training import CAPTURING, ModelConfig, TrainConfig
+from ungan_dist.config.user_code import add_import_path
 from ungan_dist.data.examples import Examples, gather, make_normalisation_table
 from ungan_dist.methods import Request
 from ungan_dist.runs.rehearsal.methods import rehearse_methods
 from ungan_dist.training.engines.capture import CapturedSteps
 from ungan_dist.training.engines.passes import without_fused_crops
 from ungan_dist.training.evaluate import BATCH_SIZE
-from ungan_dist.training.factories import add_import_path
 from ungan_dist.training.given_weights import GivenWeights, load_given_weights
 from ungan_dist.training.models import build, frozen_copy, is_channels_last, use_memory_format
 from ungan_dist.training.precision import use_precision

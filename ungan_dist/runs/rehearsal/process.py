@@ -43,10 +43,10 @@ def run_here(function: Callable[[Any], Any], argument: Any) -> Any:
 
 
 def needs_rehearsal(plan: Plan) -> bool:
-    """Return whether a plan has a user's model or weights, and results are missing."""
+    """Return whether a plan has a user's model, weights or method, and results are missing."""
     config = plan.record.config
     given = config.given
-    brought = (config.model.factory, given.original, given.unlearned, given.retrained)
+    brought = (config.model.factory, given.original, given.unlearned, given.retrained, config.own_methods)
     return any(brought) and bool(sort_out_absent(plan.folder, plan.units)[1])
 
 
@@ -57,7 +57,7 @@ def rehearse(
     *,
     limit_s: float | None = None,
 ) -> tuple[str, ...]:
-    """Rehearse a plan with a user's model or weights, unless all its results exist.
+    """Rehearse a plan with a user's model, weights or method, unless all its results exist.
 
     Args:
         run_once: Calls a function where units are computed; defaults to this machine.

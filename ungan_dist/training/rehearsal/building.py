@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ungan_dist.training.factories import check_trainable, hash_architecture, run_user_code
+from ungan_dist.config.user_code import run_user_code
+from ungan_dist.training.factories import check_trainable, hash_architecture
 from ungan_dist.training.models import frozen_copy, trainable_copy
 from ungan_dist.training.rehearsal.side_effects import changed_names, seed_everything, state_of, watch_settings
 from ungan_dist.training.weights import load_weights, weights_bytes

@@ -13,8 +13,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ungan_dist.config.user_code import run_user_code
 from ungan_dist.training.batch_norm import BatchNorm
-from ungan_dist.training.factories import run_user_code
 from ungan_dist.training.probing import check_logits
 from ungan_dist.training.rehearsal.side_effects import (
     changed_names,

@@ -9,11 +9,11 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from ungan_dist.config.training import TrainConfig
+from ungan_dist.config.user_code import run_user_code
 from ungan_dist.data.examples import Examples, gather
 from ungan_dist.data.seeds import seed_layers
 from ungan_dist.training.engines.slot import Slot
 from ungan_dist.training.engines.stacked import train_stacked
-from ungan_dist.training.factories import run_user_code
 from ungan_dist.training.probing import check_logits
 from ungan_dist.training.rehearsal.building import Build
 from ungan_dist.training.rehearsal.side_effects import seed_everything, watch_input, watch_settings

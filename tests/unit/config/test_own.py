@@ -1,0 +1,138 @@
+"""Methods of the user's own in a config: functions and typed options in Python, and the source that is hashed."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import pytest
+from torch import nn
+
+from ungan_dist.config.audit import AuditConfig, method_config
+from ungan_dist.config.identity import identity, run_hash
+from ungan_dist.config.own.options import find_options
+from ungan_dist.config.own.source import hash_source
+from ungan_dist.config.recipes import digits
+from ungan_dist.methods import Request
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    rate: float = 0.5
+    sizes: tuple[int, ...] = (1, 2)
+    name: str | None = None
+
+
+def forget(request: Request, options: Options) -> nn.Module:
+    del options
+    return request.copy_original()
+
+
+def test_a_function_and_typed_options_become_texts_that_give_them_back() -> None:
+    options = Options(rate=0.25, sizes=(3,), name="a=b.c")
+    config = digits(methods=["original", "retrain", forget], own_options=[options])
+    name = f"{__name__}:forget"
+    assert config.methods == ("original", "retrain", name)
+    assert method_config(config, name).settings() == options
+    assert method_config(config, name).source == hash_source(name)
+    plain = digits(methods=["original", "retrain", forget])
+    assert method_config(plain, name).settings() == Options()
+    assert identity(plain) == identity(digits())
+    assert run_hash(plain, "data") == run_hash(digits(), "data") != run_hash(config, "data")
+    # every default again is the same run
+    assert run_hash(digits(methods=[*plain.methods], own_options=[Options()]), "data") == run_hash(plain, "data")
+
+
+def test_what_workers_cannot_import_or_write_down_is_refused() -> None:
+    def local(request: Request) -> nn.Module:
+        return request.copy_original()
+
+    with pytest.raises(ValueError, match="has no name by which worker processes can import it"):
+        digits(methods=["original", local])
+    with pytest.raises(ValueError, match="has no name by which worker processes can import it"):
+        digits(methods=["original", lambda request: request.copy_original()])
+    with pytest.raises(ValueError, match="no method of this run has options of type Options"):
+        digits(own_options=[Options()])
+    with pytest.raises(ValueError, match=r"option name of method .*forget is <object.*must be a number, a text"):
+        digits(methods=["original", forget], own_options=[Options(name=object())])  # pyright: ignore[reportArgumentType]
+
+
+@dataclasses.dataclass(frozen=True)
+class Incomplete:
+    rate: float
+
+
+def test_a_signature_that_cannot_be_called_is_refused() -> None:
+    def untyped(request, options): ...
+    def three(request, options, more): ...
+    def no_dataclass(request, options: int): ...
+    def incomplete(request, options: Incomplete): ...
+    def missing(request, options: "NoSuchName"): ...  # pyright: ignore[reportUndefinedVariable]  # noqa: F821, UP037
+
+    for function, reason in (
+        (untyped, "the type of options must be a frozen dataclass"),
+        (three, "must take the request, and may take its options"),
+        (no_dataclass, "the type of options must be a frozen dataclass"),
+        (incomplete, "Give every field a default"),
+        (missing, "reading the type of options raised NameError"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            find_options(function, f"mine:{function.__name__}")
+
+
+def write_package(folder: Path, name: str) -> Path:
+    package = folder / name
+    package.mkdir()
+    files = {
+        "__init__": "",
+        "methods": f"import json\nfrom {name}.losses import loss\n\ndef forget(request):\n    return loss(request)\n",
+        "losses": f"from {name} import deeper\n\ndef loss(request):\n    return deeper.deep(request)\n",
+        "deeper": "def deep(request):\n    return request.copy_original()\n",
+        "other": "UNUSED = 1\n",
+    }
+    for stem, text in files.items():
+        (package / f"{stem}.py").write_text(text)
+    return package
+
+
+def hash_anew(name: str) -> str:
+    for module in [one for one in sys.modules if one.partition(".")[0] == name]:
+        del sys.modules[module]
+    return hash_source(f"{name}.methods:forget")
+
+
+def test_the_hash_covers_what_the_method_uses_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    package = write_package(tmp_path, "hashed_package")
+    before = hash_anew("hashed_package")
+    (package / "other.py").write_text("UNUSED = 2\n")
+    assert hash_anew("hashed_package") == before
+    (package / "deeper.py").write_text("def deep(request):\n    return request.copy_fresh()\n")
+    changed = hash_anew("hashed_package")
+    assert changed != before
+    # another version of the installed package is another method
+    info = tmp_path / "hashed_package-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: hashed_package\nVersion: 1.0\n")
+    assert hash_anew("hashed_package") != changed
+
+
+def test_the_hash_is_that_of_the_files_wherever_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[str] = []
+    for place in ("here", "there"):
+        (tmp_path / place).mkdir()
+        write_package(tmp_path / place, "moved_package")
+        with monkeypatch.context() as patch:
+            patch.syspath_prepend(tmp_path / place)
+            found.append(hash_anew("moved_package"))
+    assert found[0] == found[1]
+
+
+def test_a_record_gives_the_hash_without_importing_anything() -> None:
+    config = AuditConfig(name="mine", methods=("original", "absent:forget"), own_methods=("absent:forget=3f2a",))
+    assert method_config(config, "absent:forget").source == "3f2a"
+    assert "absent" not in sys.modules
+    narrowed = dataclasses.replace(config, methods=("original",))
+    assert narrowed.own_methods == ()

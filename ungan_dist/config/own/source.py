@@ -1,0 +1,96 @@
+"""Hash the source of methods: the results of a method are known by it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+
+from ungan_dist.config.own.functions import import_method, is_own
+from ungan_dist.config.own.options import find_options
+from ungan_dist.files import hash_bytes, hash_json
+
+_INSTALLED = {"site-packages", "dist-packages"}
+
+
+def read_sources(texts: Iterable[str]) -> dict[str, str]:
+    """Read ``module:function=HASH`` as a dict.
+
+    Examples:
+        >>> read_sources(["forget:mine=3f2a"])
+        {'forget:mine': '3f2a'}
+    """
+    pairs = (text.partition("=") for text in texts)
+    return {path: source for path, _, source in pairs}
+
+
+def settle_sources(methods: Iterable[str], known: Iterable[str]) -> tuple[str, ...]:
+    """Return ``module:function=HASH`` of every method of the user's own; only those without a known hash are imported.
+
+    Raises:
+        ValueError: a method cannot be imported.
+    """
+    sources = read_sources(known)
+    return tuple(f"{path}={sources.get(path) or hash_source(path)}" for path in methods if is_own(path))
+
+
+def hash_source(path: str) -> str:
+    """Hash a method's source files and the version of its package.
+
+    The files are that of the function, that of its options, and those that they use of the same package; or, for a file
+    outside a package, of the same folder. A module counts as used if another holds it, or something defined in it.
+
+    Raises:
+        ValueError: the method cannot be imported.
+    """
+    function = import_method(path)
+    module = path.partition(":")[0]
+    kind = find_options(function, path)
+    names = [module, function.__module__, *([] if kind is None else [kind.__module__])]
+    files = {name: hash_bytes(file.read_bytes()) for name, file in _find_files(names, sys.modules[module])}
+    return hash_json({"files": files, "version": find_version(path)})
+
+
+def find_version(path: str) -> str:
+    """Return the version of the package that a method is from; empty if it was not installed."""
+    try:
+        return metadata.version(path.partition(":")[0].partition(".")[0])
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _find_files(names: list[str], first: ModuleType) -> Iterator[tuple[str, Path]]:
+    top, waiting, seen = first.__name__.partition(".")[0], list(names), set[str]()
+    file = _file_of(first)
+    if file is None:
+        return
+    root = file.parents[first.__name__.count(".") + (file.name == "__init__.py")]
+    while waiting:
+        name = waiting.pop()
+        module = sys.modules.get(name)
+        if name in seen or module is None:
+            continue
+        seen.add(name)
+        file = _file_of(module)
+        if file is None or not file.is_relative_to(root):
+            continue
+        if name.partition(".")[0] != top and not _is_beside(name, file, root):
+            continue
+        yield str(file.relative_to(root)), file
+        for value in list(vars(module).values()):
+            owner = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
+            if isinstance(owner, str):
+                waiting.append(owner)
+
+
+def _file_of(module: ModuleType) -> Path | None:
+    file = getattr(module, "__file__", None)
+    return None if file is None else Path(file).resolve()
+
+
+def _is_beside(name: str, file: Path, root: Path) -> bool:
+    """Whether a module is the user's own, in the folder of the method's: not installed, and not of this package."""
+    is_installed = not _INSTALLED.isdisjoint((*root.parts, *file.relative_to(root).parts))
+    return not is_installed and name.partition(".")[0] != "ungan_dist"
