@@ -33,6 +33,7 @@ usage:
   ungan-dist export RUN                write the table as CSV, LaTeX, Markdown or Parquet; --records: by example
   ungan-dist compare RUN RUN …         print one table over several runs, and draw their gaps
   ungan-dist verify RUN                check a run's hashes and recompute its scores; --quick checks files only
+  ungan-dist attest RUN --key KEY      sign a run's verdicts and files, for others to verify
   ungan-dist status RUN                print the state of a run
   ungan-dist purge RUN                 remove a run's data about the forget set
   ungan-dist prepare RECIPE            write the data as one file for FFCV
@@ -104,6 +105,7 @@ COMMANDS = {
     "export": "ungan_dist.commands.export",
     "compare": "ungan_dist.commands.compare",
     "verify": "ungan_dist.commands.verify",
+    "attest": "ungan_dist.commands.attest",
     "doctor": "ungan_dist.commands.doctor",
     "runs": "ungan_dist.commands.runs",
     "prepare": "ungan_dist.commands.prepare",

@@ -64,6 +64,7 @@ NO_PROMISE = {
         *("It deletes files.", "Disk blocks, snapshots", "reach the source of the data", "Messages about lists"),
     ),
     "advises the reader": (
+        "The date is that of the signer's clock",
         *("Between machines, use a tunnel", "For traffic between nodes", "People who must not see"),
         *("When somebody leaves", "Never put it into a repository", "Python itself does", "An author who changes"),
         *("An output folder therefore", "The reliable way is", "With an `s3://` output", "Its session folder ("),

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ungan_dist.commands.parser import Parser
 from ungan_dist.errors import ConfigError
 from ungan_dist.files import escape_controls
 from ungan_dist.urls import is_url
 
+if TYPE_CHECKING:
+    from ungan_dist.runs.upkeep.verify import Verification
+
 USAGE = """\
 usage: ungan-dist verify [--quick | --recompute [--model MODULE:FUNCTION | --trust]] RUN
+       ungan-dist verify RUN --attestation FILE [--public-key KEY.pub]
 
 RUN is a run folder, or a run's URL in object storage, which is copied to a temporary folder first.
 Hash every committed file again, check the membership matrix, and recompute every score from the stored log-odds.
@@ -29,6 +35,11 @@ model of your own, name its function again with --model, or let --trust call the
 --quick checks a run folder in less than a second: that its records are consistent, that every committed file exists
 with its size, and the hashes of files up to 1 MiB. It reads no data and recomputes no score.
 
+--attestation compares the run folder with a file of `ungan-dist attest`, and names each file that differs. It needs
+neither the data nor other folders, and recomputes no score. Log-odds of shadow models are checked too, if shadows/ is
+beside the run. --public-key names the key that must have signed the attestation. Without it, the check shows that the
+files are those that were signed, but not who signed.
+
 exit codes: 0 complete or purged; 4 complete, but what is listed as failed would fail again; 3 partial, `run`
             continues it; 1 corrupt, `run` computes the listed results again
             (with object storage, only if --execution.cache is empty); 2 not a run, or its data cannot be read
@@ -43,13 +54,19 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--recompute", action="store_true")
     parser.add_argument("--model", metavar="MODULE:FUNCTION")
     parser.add_argument("--trust", action="store_true")
+    parser.add_argument("--attestation", metavar="FILE", type=Path)
+    parser.add_argument("--public-key", metavar="FILE", type=Path)
     own = parser.parse(arguments)
-    if own.quick and own.recompute:
-        raise ConfigError("--quick and --recompute exclude each other")
+    if sum(map(bool, (own.quick, own.recompute, own.attestation))) > 1:
+        raise ConfigError("--quick, --recompute and --attestation exclude each other")
+    if own.public_key and not own.attestation:
+        raise ConfigError("--public-key belongs to --attestation: nothing else is signed")
     if (own.model or own.trust) and not own.recompute:
         raise ConfigError("--model and --trust belong to --recompute: nothing else needs the model")
     if own.quick:
         return _verify_quickly(own.run)
+    if own.attestation:
+        return _compare(own.run, own.attestation, own.public_key)
     if not is_url(own.run):
         return _verify(Path(own.run), [], own)
 
@@ -79,15 +96,36 @@ def _verify(folder: Path, damaged: list[str], own: argparse.Namespace) -> int:
         return RunState.CORRUPT.exit_code
     recomputation = Recomputation(factory=own.model, trust=own.trust) if own.recompute else None
     found = verify(record, folder.resolve(), place, recomputation=recomputation)
-    for line in (*damaged, *found.corrupt):
-        print(escape_controls(f"corrupt: {line}"), file=sys.stderr)
-    for line in found.failed:
-        print(escape_controls(f"failed: {line}"), file=sys.stderr)
-    for line in found.missing:
-        print(escape_controls(f"missing: {line}"), file=sys.stderr)
+    print_lines(dataclasses.replace(found, corrupt=[*damaged, *found.corrupt]))
     state = RunState.CORRUPT if damaged else found.state
     print(state)
     return state.exit_code
+
+
+def print_lines(found: Verification) -> None:
+    """Print what a verification found on standard error, a line for each finding."""
+    lines = {"corrupt": found.corrupt, "failed": found.failed, "missing": found.missing, "note": found.notes}
+    for word, some in lines.items():
+        for line in some:
+            print(escape_controls(f"{word}: {line}"), file=sys.stderr)
+
+
+def _compare(run: str, attestation: Path, public_key: Path | None) -> int:
+    from ungan_dist.runs.record import CONFIG_FILE, describe_missing_run
+    from ungan_dist.runs.upkeep.attestation import check_attestation
+    from ungan_dist.runs.upkeep.signing import read_public_key
+    from ungan_dist.runs.views import split_place
+
+    if is_url(run):
+        raise ConfigError(f"--attestation takes a run folder, not the URL {run}: copy it with the storage's own tools")
+    folder, _ = split_place(Path(run))
+    if not (folder / CONFIG_FILE).exists():
+        raise ConfigError(describe_missing_run(folder))
+    expected = None if public_key is None else read_public_key(public_key)
+    found = check_attestation(folder.resolve(), attestation, public_key=expected)
+    print_lines(found)
+    print(found.state)
+    return found.state.exit_code
 
 
 def _verify_quickly(run: str) -> int:

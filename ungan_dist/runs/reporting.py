@@ -91,7 +91,7 @@ def build_report(plan: Plan, failures: list[Failed], on_progress: progress.Progr
             "kernels": describe_kernels(plan.record),
             **({} if attack.quick else {"variance": resolve_variance(attack.variance, scorer.num_shadows)}),
         },
-        versions=_versions_of([*targets, *present, *plan.unlearned_shadows]),
+        versions=collect_versions([*targets, *present, *plan.unlearned_shadows]),
         sizes=sizes,
         rows=scorer.unlearned.add_to(
             judge_rows(
@@ -147,7 +147,7 @@ def _describe_failure(failure: Failed) -> Failure:
     )
 
 
-def _versions_of(units: Sequence[Unit]) -> dict[str, str]:
+def collect_versions(units: Sequence[Unit]) -> dict[str, str]:
     """Return the versions that computed the results; several versions of a package are joined by commas."""
     found: dict[str, set[str]] = {}
     for unit in units:

@@ -19,7 +19,7 @@ from ungan_dist.runs.operations import describe_gpu
 from ungan_dist.runs.shadows import Shadows, ShadowUnit, evaluate_shadows, train_shadows
 from ungan_dist.runs.targets import SETS, Target, TargetUnit, evaluate_target, train_target
 from ungan_dist.runs.unlearned_shadows import UnlearnedShadows, UnlearnedShadowUnit, unlearn_shadows
-from ungan_dist.runs.versions import describe_cpu, versions
+from ungan_dist.runs.versions import describe_cpu, find_commit, versions
 from ungan_dist.training.checkpoint import Checkpoint
 from ungan_dist.training.weights import weights_bytes
 from ungan_dist.training.world import SINGLE_PROCESS, World
@@ -235,6 +235,8 @@ def _commit(unit: Unit, trained: Shadows | Target | UnlearnedShadows, checkpoint
     train = unit.target.train if isinstance(unit, UnlearnedShadowUnit) else unit.train
     found = versions() | {"precision": train.precision, "memory format": train.memory_format}
     found["CPU"] = describe_cpu()
+    if commit := find_commit():
+        found["commit"] = commit
     store.commit(root_of(unit), unit.marker, id=unit.id, files=files, facts={**facts, "versions": found})
     for checkpoint in checkpoints:
         checkpoint.remove()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import platform
 import re
+import subprocess
 from importlib import metadata
 from pathlib import Path
 
@@ -45,6 +46,26 @@ def describe_cpu(path: Path = Path("/proc/cpuinfo")) -> str:
     except OSError:
         found = None
     return found[1].strip() if found else platform.machine()
+
+
+@functools.cache
+def find_commit(package: Path = Path(__file__).parents[1]) -> str | None:
+    """Return the commit of the clone that the package runs from, with ``+changes`` if its code differs from it.
+
+    None if the package is installed outside of a clone, or git cannot read it.
+    """
+    clone = package.parent
+    if not (clone / ".git").exists():
+        return None
+    git, code = ["git", "--no-optional-locks", "-C", str(clone)], (package.name, "kernels", "cluster")
+    try:
+        answers = [
+            subprocess.run([*git, *words], capture_output=True, text=True, check=True, timeout=60).stdout.strip()
+            for words in (("rev-parse", "HEAD"), ("status", "--porcelain", "--", *code))
+        ]
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answers[0] + ("+changes" if answers[1] else "")
 
 
 def read_driver_version(path: Path) -> str:

@@ -27,7 +27,8 @@ from ungan_dist.runs.views import REPORT_FILE, VIEWS, list_views, widen
 
 _KEPT = re.compile(
     r"(config|purged|purging)\.json|\.lock"
-    r"|(reports/[^/]+/)?((table|timings|report|status|request)\.json|table\.md|report\.html|figures/[^/]+\.(svg|png|pdf))"
+    r"|(reports/[^/]+/)?((table|timings|report|status|request|attestation)\.json|table\.md|report\.html"
+    r"|figures/[^/]+\.(svg|png|pdf))"
     r"|results/[^/]+/[^/]+\.json|models/[^/]+/(?!original\.)[^/]+\.safetensors"
 )
 _AGGREGATE = re.compile(r"(reports/[^/]+/)?((table|timings|report)\.json|table\.md|report\.html|figures/.*)")

@@ -44,6 +44,8 @@ class Verification:
     """Descriptions of what has not been computed yet."""
     failed: list[str] = field(default_factory=list)
     """Descriptions of what failed and would fail again."""
+    notes: list[str] = field(default_factory=list)
+    """What was not checked, and what the check cannot show."""
 
 
 def verify(

@@ -1,0 +1,260 @@
+"""A signed attestation of a run: every changed file is found and named, and no other key passes."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import platform
+import re
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from in_process import assert_refused, run_command
+
+from ungan_dist import store
+from ungan_dist.files import hash_file
+from ungan_dist.runs.upkeep import attestation
+
+pytest.importorskip("cryptography", reason="attestations need cryptography: make setup")
+
+
+@pytest.fixture(scope="session")
+def attested(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the finished run with its attestation, and the keys beside it: read it, and change only copies."""
+    output = tmp_path_factory.mktemp("attested") / "out"
+    shutil.copytree(finished_run, output)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ungan_dist.report.figures.draw_figures", lambda _: [])
+        assert run_command("attest", "--new-key", output.parent / "key").returncode == 0
+        done = run_command("attest", output / "run", "--key", output.parent / "key")
+    assert done.returncode == 0, done.stderr
+    return output.parent
+
+
+@pytest.fixture
+def place(attested: Path, tmp_path: Path) -> Path:
+    """The same for a test that changes it."""
+    return shutil.copytree(attested, tmp_path / "place")
+
+
+def verified(place: Path, *options: str | Path, run: Path | None = None) -> subprocess.CompletedProcess[str]:
+    run = run or place / "out/run"
+    return run_command("verify", run, "--attestation", place / "out/run/attestation.json", *options)
+
+
+def read(place: Path) -> dict[str, Any]:
+    return json.loads((place / "out/run/attestation.json").read_bytes())
+
+
+def signed_again(place: Path, **changes: Any) -> None:
+    """Change an attestation and sign it, as its author could."""
+    content = read(place) | changes
+    signature, _ = attestation.sign(attestation.encode(content), place / "key")
+    store.write_json(place / "out/run/attestation.json", content | {"signature": signature})
+
+
+def test_an_intact_run_passes_and_the_signer_is_named(place: Path) -> None:
+    pinned = verified(place, "--public-key", place / "key.pub")
+    assert (pinned.returncode, pinned.stdout) == (0, "COMPLETE\n")
+    assert "integrity" not in pinned.stderr
+    unpinned = verified(place)
+    assert (unpinned.returncode, unpinned.stdout) == (0, "COMPLETE\n")
+    assert "No --public-key was given, so this shows integrity, not the author" in unpinned.stderr
+    assert read(place)["public_key"] in unpinned.stderr
+    assert stat.S_IMODE((place / "key").stat().st_mode) == 0o600
+
+
+def test_every_attested_file_that_changes_by_a_byte_is_named(place: Path) -> None:
+    run, files = place / "out/run", read(place)["files"]
+    table = json.loads((run / "table.json").read_bytes())
+    methods = [row["method"] for row in table["rows"]]
+    wanted = {"config.json", "membership.json", "membership.npy", "table.json", "table.md", "report.html"}
+    for method in methods:
+        wanted |= {f"results/0/{method}.json", f"models/0/{method}.safetensors", f"log_odds/0/{method}.npy",
+                   f"log_odds/0/{method}-unseen.npy"}  # fmt: skip
+    wanted |= {f"../{path.relative_to(place / 'out')}" for path in (place / "out/shadows").iterdir()}
+    assert set(files) == wanted
+    for name in files:
+        path = (run / name).resolve()
+        content = path.read_bytes()
+        for position in (0, len(content) // 2, len(content) - 1):
+            changed = bytearray(content)
+            changed[position] ^= 1
+            path.write_bytes(changed)
+            found = verified(place)
+            assert (found.returncode, found.stdout) == (1, "CORRUPT\n"), name
+            [line] = [line for line in found.stderr.splitlines() if line.startswith("corrupt: ")]
+            assert f"{name.removeprefix('../')} differs" in line
+        path.unlink()
+        found = verified(place)
+        words, code = "is missing, and was attested", 1
+        if name.startswith("../"):
+            words, code = "not here and were not checked", 0
+        elif name == "config.json":  # nothing else says that a folder is a run
+            words, code = "not a run folder", 2
+        assert words in found.stderr
+        assert found.returncode == code
+        path.write_bytes(content)
+    assert verified(place).returncode == 0
+
+
+def test_openssl_finds_the_signature_good(place: Path) -> None:
+    """An independent program, over bytes that are made from the words of the documentation alone."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    content = read(place)
+    (place / "signature").write_bytes(base64.b64decode(content.pop("signature")))
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    for end, code in (("", 0), (" ", 1)):
+        (place / "bytes").write_text(text + end)
+        words = ["openssl", "pkeyutl", "-verify", "-pubin", "-inkey", "key.pub", "-rawin", "-in", "bytes"]
+        done = subprocess.run([*words, "-sigfile", "signature"], cwd=place, capture_output=True, text=True)
+        assert done.returncode == code, done.stderr
+
+
+def test_a_key_of_openssl_signs(place: Path) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    words = ["openssl", "genpkey", "-algorithm", "ed25519", "-out", "other"]
+    subprocess.run(words, cwd=place, check=True, capture_output=True)
+    (place / "other").chmod(0o600)
+    public = subprocess.run(["openssl", "pkey", "-in", "other", "-pubout"], cwd=place, check=True, capture_output=True)
+    (place / "other.pub").write_bytes(public.stdout)
+    content = b"some bytes"
+    signature, key = attestation.sign(content, place / "other")
+    from ungan_dist.runs.upkeep.signing import is_signature, read_public_key
+
+    assert read_public_key(place / "other.pub") == key
+    assert is_signature(content, signature, key)
+    assert not is_signature(content + b"!", signature, key)
+    refused = verified(place, "--public-key", place / "other.pub")
+    assert (refused.returncode, refused.stdout) == (1, "CORRUPT\n")
+    assert "signed by another key" in refused.stderr
+
+
+def test_an_attestation_that_was_changed_is_refused(place: Path) -> None:
+    path, content = place / "out/run/attestation.json", read(place)
+    other = "A" * 43 + "="
+    for name in content:
+        if name in ("schema", "schema_version"):
+            continue
+        changed: Any = {**content[name], "x": "y"} if isinstance(content[name], dict) else other
+        store.write_json(path, content | {name: changed})
+        found = verified(place)
+        assert (found.returncode, found.stdout) == (1, "CORRUPT\n"), name
+    for damaged in (path.read_bytes()[:-30], b"[]", b"{}", b"\xff"):
+        path.write_bytes(damaged)
+        assert verified(place).returncode == 1
+    path.unlink()
+    assert_refused(verified(place), "attestation.json cannot be read")
+
+
+def test_verdicts_that_are_not_those_of_the_table_are_found(place: Path) -> None:
+    verdicts = read(place)["verdicts"]
+    table = json.loads((place / "out/run/table.json").read_bytes())
+    assert verdicts == {row["method"]: row["verdict"]["outcome"] for row in table["rows"]}
+    signed_again(place, verdicts=verdicts | {"ungan": "equivalent, indeed"})
+    found = verified(place, "--public-key", place / "key.pub")
+    assert found.returncode == 1
+    assert "the attested verdicts are not those of" in found.stderr
+
+
+@pytest.mark.parametrize("name", ["../../secret", "/etc/passwd", "../shadows/../../secret", "../data/x", "a/../../b"])
+def test_no_file_outside_of_a_run_is_read(place: Path, name: str) -> None:
+    (place / "secret").write_text("secret")
+    signed_again(place, files=read(place)["files"] | {name: hash_file(place / "secret")})
+    found = verified(place)
+    assert found.returncode == 1
+    assert "names a file outside of a run" in found.stderr
+
+
+def test_the_run_folder_alone_is_enough_under_another_name(place: Path, tmp_path: Path) -> None:
+    moved = shutil.copytree(place / "out/run", tmp_path / "elsewhere/of another name")
+    found = verified(place, run=moved)
+    assert (found.returncode, found.stdout) == (0, "COMPLETE\n")
+    count = len(list((place / "out/shadows").iterdir()))
+    assert f" and {count - 1} more of the shadow models are not here and were not checked" in found.stderr
+    (moved / "models/0/ungan.safetensors").write_bytes(b"x")
+    assert "ungan.safetensors differs" in verified(place, run=moved).stderr
+
+
+def test_a_purge_leaves_what_can_be_checked_and_says_the_rest(place: Path) -> None:
+    run = place / "out/run"
+    assert run_command("purge", run).returncode == 0
+    assert (run / "attestation.json").exists(), "it holds no personal data"
+    moved = run.rename(place / "out/renamed")
+    options = ("verify", moved, "--attestation", moved / "attestation.json")
+    found = run_command(*options)
+    assert (found.returncode, found.stdout) == (0, "PURGED\n")
+    files = json.loads((moved / "attestation.json").read_bytes())["files"]
+    gone = [name for name in files if not (moved / name).exists() or hash_file(moved / name) != files[name]]
+    assert f"the purge removed or rewrote {sorted(gone)[0]} and {len(gone) - 1} more" in found.stderr
+    assert {"report.html", "log_odds/0/ungan.npy", "membership.npy"} <= set(gone)
+    assert {"table.json", "config.json", "models/0/ungan.safetensors"}.isdisjoint(gone)
+    for name in ("table.json", "models/0/ungan.safetensors"):
+        content = (moved / name).read_bytes()
+        (moved / name).write_bytes(content + b" ")
+        assert run_command(*options).stdout == "CORRUPT\n"
+        (moved / name).unlink()
+        assert "is missing" in run_command(*options).stderr
+        (moved / name).write_bytes(content)
+    store.write_json(moved / "purging.json", {"removed": []})
+    assert "finishes it" in run_command(*options).stderr
+
+
+def test_an_attestation_holds_nothing_personal(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = read(place)
+    assert set(content) == {
+        *("schema", "schema_version", "date", "run", "data", "report", "status", "verdicts", "versions", "files"),
+        *("public_key", "signature"),
+    }
+    text = json.dumps(content)
+    for name in (str(place), str(Path.home()) + "/", platform.node(), os.environ.get("USER", "nobody's")):
+        assert name not in text
+    assert all(re.fullmatch(r"[0-9a-f]{64}", value) for value in content["files"].values())
+    assert set(content["versions"]) >= {"torch", "numpy", "python", "CPU"}
+    table = json.loads((place / "out/run/table.json").read_bytes())
+    monkeypatch.setattr(attestation, "FEW", table["sizes"]["forget"] + 1)
+    assert "single people" in attestation.read_verdicts(table)
+
+
+def test_what_is_not_complete_is_not_attested(place: Path) -> None:
+    run, key = place / "out/run", place / "key"
+    (run / "attestation.json").unlink()
+    (run / "results/0/ungan.json").unlink()
+    partial = run_command("attest", run, "--key", key)
+    assert (partial.returncode, partial.stdout) == (3, "")
+    assert "PARTIAL: not attested" in partial.stderr
+    (run / "log_odds/0/retrain.npy").write_bytes(b"x")
+    corrupt = run_command("attest", run, "--key", key)
+    assert corrupt.returncode == 1
+    assert "retrain, seed 0" in corrupt.stderr
+    with store.run_lock(run):
+        assert_refused(run_command("attest", run, "--key", key), "at work")
+    assert not (run / "attestation.json").exists()
+
+
+def test_unsuitable_keys_are_refused_with_the_remedy(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, key = place / "out/run", place / "key"
+    assert_refused(run_command("attest", "--new-key", key), "exists and is not overwritten")
+    assert_refused(run_command("attest", "--new-key", place / "no/key"), "No such file")
+    assert_refused(run_command("attest", run), "--new-key KEY makes a key")
+    assert_refused(run_command("attest", run, "--key", place / "absent"), "cannot be read")
+    assert_refused(run_command("attest", run, "--key", place / "key.pub"), "chmod 600")
+    shutil.copy(place / "key.pub", place / "copy").chmod(0o600)
+    assert_refused(run_command("attest", run, "--key", place / "copy"), "no private key", "--new-key")
+    assert_refused(verified(place, "--public-key", key), "no public key", "-pubout")
+    key.chmod(0o640)
+    assert_refused(run_command("attest", run, "--key", key), f"chmod 600 {key}")
+    assert_refused(run_command("verify", run, "--public-key", key), "--attestation")
+    assert_refused(run_command("verify", run, "--quick", "--attestation", key), "exclude")
+    assert_refused(verified(place, run=place), "not a run folder")
+    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives", None)
+    for done in (run_command("attest", "--new-key", place / "x"), verified(place)):
+        assert_refused(done, "pip install 'ungan-dist[attest]'")

@@ -1,0 +1,215 @@
+"""A signed statement of what a run concludes and of which files it concludes it from, and its check."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ungan_dist import store
+from ungan_dist.errors import ConfigError
+from ungan_dist.files import hash_file
+from ungan_dist.runs.plan import Plan, reopen_plan
+from ungan_dist.runs.record import CONFIG_FILE, PURGED_FILE, PURGING_FILE, RunRecord, describe_cut_purge, read_purge
+from ungan_dist.runs.reporting import collect_versions
+from ungan_dist.runs.status import RunState
+from ungan_dist.runs.units import root_of
+from ungan_dist.runs.unlearned_shadows import find_kept_weights
+from ungan_dist.runs.upkeep.purge import FEW
+from ungan_dist.runs.upkeep.signing import is_signature, sign
+from ungan_dist.runs.upkeep.verify import Verification
+from ungan_dist.runs.views import MEMBERSHIP_FILE, RECORDS_FILE, REQUEST_FILE
+
+ATTESTATION_FILE = "attestation.json"
+SCHEMA = "ungan_dist/attestation"
+SCHEMA_VERSION = 1
+BESIDE = "../shadows/"
+"""Beginning of the names of files beside the run folder; all other names are below it."""
+_REPORT_FILES = ("table.json", "table.md", "report.html", MEMBERSHIP_FILE, "membership.npy")
+_REWRITTEN = re.compile(r"(reports/[^/]+/)?report\.html|results/[^/]+/[^/]+\.json")
+"""Files that a purge rewrites."""
+_KEYS = {
+    **dict.fromkeys(("schema", "date", "run", "data", "report", "status", "public_key", "signature"), str),
+    "schema_version": int,
+    "verdicts": (dict, str),
+    "versions": dict,
+    "files": dict,
+}
+_STATES = (RunState.COMPLETE, RunState.WITH_FAILURES)
+
+
+def make_attestation(record: RunRecord, place: str, state: RunState, key: Path) -> dict[str, Any]:
+    """State the verdicts of a verified run with the hashes of all files that they rest on, and sign the statement.
+
+    It holds neither paths nor names that a user chose, and no value of an example.
+
+    Args:
+        record: The record of the run.
+        place: The place of the report.
+        state: What ``verify`` found.
+        key: File of the private key.
+
+    Raises:
+        ConfigError: The key cannot be used, or the run's data cannot be read.
+    """
+    plan = reopen_plan(record, place)
+    table = store.read_json(plan.report_folder / "table.json")
+    content = {
+        "schema": SCHEMA,
+        "schema_version": SCHEMA_VERSION,
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "run": record.run_hash,
+        "data": record.data_hash,
+        "report": place,
+        "status": str(state),
+        "verdicts": read_verdicts(table),
+        "versions": collect_versions([*plan.targets, *plan.shadows, *plan.unlearned_shadows]),
+        "files": {name: hash_file(plan.folder / name) for name in sorted(set(_list_files(plan)))},
+    }
+    _, public_key = sign(b"", key)
+    content["public_key"] = public_key
+    signature, _ = sign(encode(content), key)
+    return content | {"signature": signature}
+
+
+def encode(content: Mapping[str, Any]) -> bytes:
+    """Return the bytes that are signed: canonical JSON in UTF-8, without the signature.
+
+    Keys are sorted, there are no blanks, and there are no fractions, so that every language gives the same bytes.
+
+    Examples:
+        >>> encode({"signature": "…", "b": 1, "a": {"d": "δ", "c": None}})
+        b'{"a":{"c":null,"d":"\\xce\\xb4"},"b":1}'
+    """
+    signed = {name: value for name, value in content.items() if name != "signature"}
+    return json.dumps(signed, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def read_verdicts(table: Mapping[str, Any]) -> dict[str, str] | str:
+    """Read the verdict of each row of ``table.json``; a sentence if they would be about single people."""
+    if table["sizes"]["forget"] < FEW:
+        return f"left out: fewer than {FEW} forget examples, so that a verdict is about single people"
+    return {row["method"]: row["verdict"]["outcome"] for row in table["rows"]}
+
+
+def _list_files(plan: Plan) -> Iterator[str]:
+    """Name the files that a report's verdicts rest on, relative to the run folder."""
+    yield CONFIG_FILE
+    for name in (*_REPORT_FILES, *([REQUEST_FILE] if plan.place else []), RECORDS_FILE):
+        if (plan.report_folder / name).exists():
+            yield os.path.relpath(plan.report_folder / name, plan.folder)
+    for unit in (*plan.units, *find_kept_weights(plan.unlearned_shadows)):
+        root = root_of(unit)
+        if (root / unit.marker).exists():  # others failed, as table.json says
+            for name in (unit.marker, *store.read_marker(root / unit.marker)["files"]):
+                yield os.path.relpath(root / name, plan.folder)
+
+
+def check_attestation(folder: Path, path: Path, *, public_key: str | None = None) -> Verification:
+    """Compare a run folder with an attestation; neither data nor shadow models need to be there.
+
+    Args:
+        folder: The run folder.
+        path: File of the attestation.
+        public_key: The key that must have signed it, in base64; defaults to the one that the attestation names.
+
+    Raises:
+        ConfigError: The attestation cannot be read, or ``cryptography`` is not installed.
+    """
+    try:
+        content = _parse(path)
+        _check_signature(content, path, public_key)
+    except store.CorruptResult as error:
+        return Verification(state=RunState.CORRUPT, corrupt=[str(error)], missing=[])
+    if os.path.lexists(folder / PURGING_FILE):
+        return Verification(state=RunState.CORRUPT, corrupt=[describe_cut_purge(folder)], missing=[])
+    is_purged = os.path.lexists(folder / PURGED_FILE)
+    corrupt, purged, absent = _compare(folder, content, is_purged=is_purged)
+    corrupt = [*corrupt, *_check_verdicts(folder, content)]
+    signer = f"{path} was signed on {content['date']} by the key {content['public_key']}"
+    notes = [signer if public_key else f"{signer}. No --public-key was given, so this shows integrity, not the author"]
+    if purged:
+        notes.append(f"the purge removed or rewrote {_name(purged)}: these files cannot be checked any more")
+    if absent:
+        notes.append(
+            f"{_name(absent)} of the shadow models are not here and were not checked: copy shadows/ beside the run "
+            f"folder to check them too"
+        )
+    state = RunState.CORRUPT if corrupt else RunState.PURGED if is_purged else RunState(content["status"])
+    return Verification(state=state, corrupt=corrupt, missing=[], notes=notes)
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"the attestation {path} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise store.CorruptResult(f"{path} is damaged: {error}") from error
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        raise store.CorruptResult(f"{path} is no attestation of a run")
+    if content.get("schema_version") != SCHEMA_VERSION:
+        raise ConfigError(f"{path} was made by a later version of this software: use that version")
+    is_whole = set(content) == set(_KEYS) and all(isinstance(content[key], kind) for key, kind in _KEYS.items())
+    if not is_whole or content["status"] not in _STATES:
+        raise store.CorruptResult(f"{path} is damaged: it is not what attest wrote")
+    for name, expected in content["files"].items():
+        parts = Path(name.removeprefix(BESIDE)).parts
+        if not isinstance(expected, str) or "\0" in name or ".." in parts or name.removeprefix(BESIDE).startswith("/"):
+            raise store.CorruptResult(f"{path} is damaged: it names a file outside of a run, {name!r}")
+    return content
+
+
+def _check_signature(content: dict[str, Any], path: Path, public_key: str | None) -> None:
+    if public_key is not None and content["public_key"] != public_key:
+        raise store.CorruptResult(f"{path} was signed by another key, {content['public_key']}, not by {public_key}")
+    if not is_signature(encode(content), content["signature"], content["public_key"]):
+        raise store.CorruptResult(f"{path} was altered: its signature does not fit its content")
+
+
+def _compare(folder: Path, content: dict[str, Any], *, is_purged: bool) -> tuple[list[str], list[str], list[str]]:
+    """Return what differs, what a purge made unknown, and which files beside the run are absent."""
+    corrupt: list[str] = []
+    purged: list[str] = []
+    absent: list[str] = []
+    # its names begin with that of the folder, which may have another by now
+    removed = {name.partition("/")[2] for name in read_purge(folder).get("removed", ())} if is_purged else set()
+    for name, expected in content["files"].items():
+        path = folder / name
+        if not path.is_file():
+            if (name.removeprefix(BESIDE)) in removed:
+                purged.append(name)
+            elif name.startswith(BESIDE):
+                absent.append(name)
+            else:
+                corrupt.append(f"{path} is missing, and was attested on {content['date']}")
+        elif hash_file(path) != expected:
+            if is_purged and _REWRITTEN.fullmatch(name):
+                purged.append(name)
+            else:
+                corrupt.append(f"{path} differs from the file that was attested on {content['date']}")
+    return corrupt, purged, absent
+
+
+def _check_verdicts(folder: Path, content: dict[str, Any]) -> Iterator[str]:
+    """Compare the attested verdicts with those of the attested table."""
+    table = folder / content["report"] / "table.json"
+    if not table.is_file() or hash_file(table) != content["files"].get(os.path.relpath(table, folder)):
+        return
+    try:
+        found = read_verdicts(store.read_json(table))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        yield f"{table} is no table of a run"
+        return
+    if found != content["verdicts"]:
+        yield f"the attested verdicts are not those of {table}"
+
+
+def _name(files: list[str]) -> str:
+    """Count files and name the first."""
+    more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+    return f"{files[0]}{more}"
