@@ -34,7 +34,7 @@ def browser() -> Iterator[Browser]:
 def path(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Path:
     report = make_report(2, methods=METHODS)
     [*others, last] = report.rows
-    named = dataclasses.replace(last, title='UnGAN & "co", 50 % <b>_x_</b>|')
+    named = dataclasses.replace(last, title='=UnGAN & "co", 50 % <b>_x_</b>|')
     path = tmp_path_factory.mktemp("page") / "report.html"
     path.write_bytes(render(dataclasses.replace(report, rows=[*others, named]))["report.html"])
     return path
@@ -124,6 +124,10 @@ def test_the_shown_table_is_copied_in_three_forms(opened: Opened) -> None:
     assert re.fullmatch(r"± [\d.]+|\[[\d.]+, [\d.]+\]", lines[0][heads.index("(b) AUC, interval")])
     page.locator(".tools select").select_option("")
     page.get_by_label("Filter").fill("co")
+    [heads, *_, line] = csv.reader(io.StringIO(copied(page, "CSV")))
+    assert line[0] == '\'=UnGAN & "co", 50 % <b>_x_</b>|', "a formula of a spreadsheet"
+    gaps = [cell for head, cell in zip(heads, line, strict=True) if head.startswith("Gap") and "interval" not in head]
+    assert [float(gap) for gap in gaps], "numbers stay numbers, with a sign too"
     markdown = copied(page, "Markdown").splitlines()
     bars = {len(re.findall(r"(?<!\\)\|", line)) for line in markdown}
     assert len(bars) == 1

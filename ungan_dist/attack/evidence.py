@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Float64, Int
 
 from ungan_dist.attack.arrays import to_numpy
-from ungan_dist.attack.summary import summarise, to_html
+from ungan_dist.attack.notebook import Notebook
+from ungan_dist.attack.summary import row_to_html, summarise
 from ungan_dist.config.methods import TITLES
 
 Utility = Literal["", "utility lost", "at chance", "constant"]
@@ -162,6 +163,9 @@ class Row:
         """The warning of U-LiRA, if there is one."""
         return self.ulira.hidden_leak if isinstance(self.ulira, ULiRA) else ""
 
+    def _repr_html_(self) -> str:
+        return row_to_html(self)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
@@ -217,7 +221,7 @@ class Remedies:
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Report:
+class Report(Notebook):
     """The content of a report. A notebook shows it as a table.
 
     Examples:
@@ -287,23 +291,5 @@ class Report:
                 rows.setdefault(one.method, row)
         return list(rows.values())
 
-    def to_dataframe(self) -> Any:
-        """Return the rows as a pandas DataFrame, one method a line.
-
-        An interval is three columns: its mean under its name, ``NAME_low`` and ``NAME_high``. Shares are in [0, 1].
-
-        Examples:
-            >>> table = report.to_dataframe()  # doctest: +SKIP
-            >>> table.set_index("method").loc["ungan", ["auc", "auc_low", "auc_high"]]  # doctest: +SKIP
-        """
-        import pandas  # pyright: ignore[reportMissingTypeStubs]
-
-        from ungan_dist.attack.flat import flatten_rows
-
-        return pandas.DataFrame(flatten_rows(self))
-
     def __repr__(self) -> str:
         return summarise(self)
-
-    def _repr_html_(self) -> str:
-        return to_html(self)

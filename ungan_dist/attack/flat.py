@@ -34,10 +34,10 @@ def _flatten(row: Row, seconds: float | None) -> dict[str, Value]:
         "utility": row.utility,
         "caveat": f"{row.hidden_leak} {row.caveat}".strip(),
         "seeds": len(row.auc.per_seed),
-        **_spread("gap", row.verdict.gap),
+        **spread("gap", row.verdict.gap),
         "smallest_delta": row.verdict.smallest_delta,
         **({"decided_by": row.verdict.attack} if row.attacks and row.verdict.gap is not None else {}),
-        **_spread("auc", row.auc),
+        **spread("auc", row.auc),
         **_spread_attacks(row),
         **_spread_all("accuracy", row.accuracy),
         **_spread_all("loss", row.loss),
@@ -45,7 +45,7 @@ def _flatten(row: Row, seconds: float | None) -> dict[str, Value]:
         **_spread_all("tpr_at_fpr", row.tpr_at_fpr),
         **_spread_all("flipped_tpr_at_fpr", row.tpr_at_fpr_flipped),
         **{f"share_of_p_below_{level}": sum(found) / len(found) for level, found in row.low_p_values.items() if found},
-        **({} if row.ulira is None else _spread("ulira_auc", row.ulira.auc if isinstance(row.ulira, ULiRA) else None)),
+        **({} if row.ulira is None else spread("ulira_auc", row.ulira.auc if isinstance(row.ulira, ULiRA) else None)),
         "seconds": seconds,
     }
 
@@ -53,7 +53,7 @@ def _flatten(row: Row, seconds: float | None) -> dict[str, Value]:
 def _spread_all(name: str, cells: Mapping[str, Interval | str]) -> dict[str, Value]:
     found: dict[str, Value] = {}
     for key, cell in cells.items():
-        found |= _spread(f"{name}_{key}", cell)
+        found |= spread(f"{name}_{key}", cell)
     return found
 
 
@@ -62,10 +62,11 @@ def _spread_attacks(row: Row) -> dict[str, Value]:
     found: dict[str, Value] = {}
     for name, result in row.attacks.items():
         if name != row.first_attack:
-            found |= _spread(f"auc_{name}", result.auc) | _spread(f"gap_{name}", result.gap)
+            found |= spread(f"auc_{name}", result.auc) | spread(f"gap_{name}", result.gap)
     return found
 
 
-def _spread(name: str, cell: Interval | str | None) -> dict[str, Value]:
+def spread(name: str, cell: Interval | str | None) -> dict[str, Value]:
+    """Spread an interval over three columns: its mean under its name, ``NAME_low`` and ``NAME_high``."""
     mean, low, high = (None,) * 3 if isinstance(cell, str | None) else (cell.mean, cell.low, cell.high)
     return {name: mean, f"{name}_low": low, f"{name}_high": high}

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from html import escape
 from typing import TYPE_CHECKING
 
+from ungan_dist.config.attack import ATTACK_NAMES
 from ungan_dist.config.methods import is_method
 
 if TYPE_CHECKING:
     from ungan_dist.attack.evidence import Interval, Report, Row
 
+LOST = "equivalent, utility lost"
 HIDDEN_LEAK = "but U-LiRA finds a leak"
 """Stands behind every verdict of a method whose leak only U-LiRA finds."""
 _HEADINGS = ("Method", "Retain %", "Forget %", "Test %", "Attack AUC", "Gap to the reference", "Verdict")
@@ -59,6 +61,22 @@ def mark_hidden_leak(row: Row, outcome: str) -> str:
     return f"{outcome}, {HIDDEN_LEAK}" if row.hidden_leak else outcome
 
 
+def row_to_html(row: Row) -> str:
+    """Return one row as an HTML table, with what each attack found and what a verdict leaves unsaid."""
+    head = "".join(f"<th>{heading}</th>" for heading in _HEADINGS)
+    found = "".join(
+        f"<tr><th>{escape(ATTACK_NAMES.get(name, name))}</th><td>{_write(one.auc)}</td>"
+        f"<td>{_write(one.gap, sign='+')}</td></tr>"
+        for name, one in row.attacks.items()
+    )
+    attacks = f"<table><thead><tr><th>Attack</th><th>AUC</th><th>Gap to the reference</th></tr></thead><tbody>{found}"
+    return (
+        f"<table><thead><tr>{head}</tr></thead><tbody><tr>{''.join(_cells(row))}</tr></tbody></table>"
+        + (f"{attacks}</tbody></table>" if found else "")
+        + "".join(f"<p>{escape(text)}</p>" for text in (row.hidden_leak, row.caveat) if text)
+    )
+
+
 def _cells(row: Row) -> Iterator[str]:
     yield f"<th>{escape(row.title)}</th>"
     for name in ("retain", "forget", "test"):
@@ -66,6 +84,36 @@ def _cells(row: Row) -> Iterator[str]:
     yield f"<td>{_write(row.auc)}</td>"
     yield f"<td>{_write(row.verdict.gap, sign='+')}</td>"
     yield f"<td>{escape(format_outcome(row))}</td>"
+
+
+def style_of(outcome: str) -> str:
+    """Return the style of a verdict: its name, without the reasons that follow it."""
+    if outcome.endswith(HIDDEN_LEAK):
+        return "hidden-leak"
+    return "utility-lost" if outcome == LOST else "no-power" if not has_power(outcome) else outcome
+
+
+def has_power(outcome: str) -> bool:
+    """Return whether an outcome states more than that the audit has no power, or that quick attacks decide nothing."""
+    return not outcome.startswith(("no power", "no verdict"))
+
+
+def style_of_row(row: Row) -> str:
+    """Return the style of a row's verdict, which a hidden leak replaces."""
+    return "hidden-leak" if row.hidden_leak else style_of(row.verdict.outcome)
+
+
+def get_delta(report: Report) -> float | None:
+    """Return δ, the equivalence margin of the run's config, or None if the config has none."""
+    return read_attack_option(report, "delta")
+
+
+def read_attack_option(report: Report, name: str) -> float | None:
+    """Read a number of the attack's config; None if the config does not have it."""
+    value: object = report.config
+    for part in ("identity", "attack", name):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return float(value) if isinstance(value, int | float) else None
 
 
 def _write(interval: Interval | None, *, scale: float = 1, digits: int = 3, sign: str = "") -> str:

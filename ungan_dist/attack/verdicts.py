@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ungan_dist.attack.evidence import AttackResult, Evidence, Interval, Row, Verdict
+from ungan_dist.attack.summary import LOST as LOST
+from ungan_dist.attack.summary import has_power as has_power
 from ungan_dist.attack.utility import find_constant, judge_utility
 from ungan_dist.config.attack import LARGEST_DELTA, AttackConfig
 
@@ -14,7 +16,6 @@ NO_LEAK = "no power: the target does not leak"
 TOO_WIDE = "no power: the interval is too wide"
 QUICK = "no verdict: quick attacks alone"
 NO_ORIGINAL = "no power: the original is missing"
-LOST = "equivalent, utility lost"
 VERDICT_LEVEL = 0.90
 """Confidence level of the gap's interval, which equals two one-sided tests at 5 % each."""
 
@@ -170,11 +171,6 @@ def _limit_to_traces(verdict: Verdict, *, has_reference: bool) -> Verdict:
     if outcome in ("equivalent", LOST) or (outcome in ("under-forgotten", "over-forgotten") and not has_reference):
         outcome = QUICK
     return replace(verdict, outcome=outcome, smallest_delta=None)
-
-
-def has_power(outcome: str) -> bool:
-    """Return whether an outcome states more than that the audit has no power, or that quick attacks decide nothing."""
-    return not outcome.startswith(("no power", "no verdict"))
 
 
 def _find_lack_of_power(rows: Sequence[Row]) -> str:

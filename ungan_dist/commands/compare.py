@@ -20,11 +20,11 @@ usage: ungan-dist compare RUN RUN … [--format csv|latex|markdown] [--figure FI
 Prints one table over runs: other data, models, settings of the methods, or numbers of shadow models. Trains nothing and
 changes no run. Each RUN is a run folder, or RUN/reports/NAME.
 
-The last column is the AUC of a method minus that of the first run, with a 90 % interval paired by seed and by example.
-It exists where both runs have the same data, the same shadow models, and a seed with the same sets; else it says what
-differs.
+The verdict is that of all attacks together. For each attack, the table has the AUC, and the AUC minus that of the first
+run, with a 90 % interval paired by seed and by example. The difference exists where both runs have the same data, the
+same shadow models, and a seed with the same sets. Elsewhere, the last column says what differs.
 
-  --format FORMAT   markdown (default), latex (booktabs) or csv
+  --format FORMAT   markdown (default), latex (booktabs) or csv: numbers in full, each interval in three columns
   --figure FILE     also draw the gaps of all runs into this file: .svg, .png or .pdf
 
 examples:

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from ungan_dist.attack.evidence import Interval, Report, Row, ULiRA
-from ungan_dist.attack.summary import HIDDEN_LEAK, format_outcome
-from ungan_dist.attack.verdicts import LOST, has_power
+from ungan_dist.attack.summary import format_outcome
+from ungan_dist.attack.summary import style_of as style_of
+from ungan_dist.attack.summary import style_of_row as style_of_row
+from ungan_dist.attack.verdicts import has_power
 from ungan_dist.config.attack import ATTACK_NAMES
 from ungan_dist.report.timings import average_seconds
 
@@ -90,18 +92,6 @@ def name_sizes(report: Report) -> dict[str, int]:
     """Return the sizes of the sets under the names of the glossary; ``table.json`` keeps its first names."""
     names = {"shadow_pool": "non-members", "shadows": "shadow models"}
     return {names.get(name, name.replace("_", " ")): size for name, size in report.sizes.items()}
-
-
-def style_of(outcome: str) -> str:
-    """Return the style of a verdict: its name, without the reasons that follow it."""
-    if outcome.endswith(HIDDEN_LEAK):
-        return "hidden-leak"
-    return "utility-lost" if outcome == LOST else "no-power" if not has_power(outcome) else outcome
-
-
-def style_of_row(row: Row) -> str:
-    """Return the style of a row's verdict, which a hidden leak replaces."""
-    return "hidden-leak" if row.hidden_leak else style_of(row.verdict.outcome)
 
 
 def format_gap(interval: Interval | None) -> str:

@@ -2,47 +2,72 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from ungan_dist.attack.compare import Audited, compare_with_first, list_methods
+from ungan_dist.attack.compare import (
+    Audited,
+    compare_with_first,
+    describe_pairing,
+    flatten_comparison,
+    list_attacks,
+    list_methods,
+)
 from ungan_dist.attack.evidence import Interval, Row
+from ungan_dist.attack.plots import INK, TONES
 from ungan_dist.attack.summary import format_outcome
-from ungan_dist.report.cells import format_gap, format_interval, format_percent, format_signed, style_of_row
-from ungan_dist.report.drawing import INK, make_figure, use_style
-from ungan_dist.report.export import to_latex
+from ungan_dist.config.attack import ATTACK_NAMES
+from ungan_dist.report.cells import (
+    format_deciding_attack,
+    format_gap,
+    format_interval,
+    format_percent,
+    format_signed,
+    style_of_row,
+)
+from ungan_dist.report.drawing import make_figure, use_style
+from ungan_dist.report.export import to_csv, to_latex
 from ungan_dist.report.markdown import escape
-from ungan_dist.report.overview_figures import TONES
 from ungan_dist.report.power import get_delta
 
-HEADINGS = ("Method", "Run", "Verdict", "AUC", "Gap to the reference", "Test %", "AUC minus the first run's")
 MARKERS = "osD^vP*X"
 
 
+def name_columns(runs: Sequence[Audited]) -> list[str]:
+    """Name the columns of the table: three of names, the verdict, and two for each attack."""
+    found = ["Method", "Run", "Verdict", "Decided by", "Gap to the reference", "Test %"]
+    for name in list_attacks(runs):
+        found += [f"AUC, {ATTACK_NAMES[name]}", f"{ATTACK_NAMES[name]} minus the first run's"]
+    return [*found, "Paired with the first run"]
+
+
 def build_lines(runs: Sequence[Audited]) -> list[list[str]]:
-    """Build the table: one line per method and run, in the order of ``HEADINGS``."""
+    """Build the table: one line per method and run, in the order of ``name_columns``."""
     lines: list[list[str]] = []
     for method, title in list_methods(runs).items():
-        differences = ["first", *compare_with_first(runs, method)]
-        for run, found in zip(runs, differences, strict=True):
+        differences = {name: [None, *compare_with_first(runs, method, name)] for name in list_attacks(runs)}
+        for position, run in enumerate(runs):
             row = _find_row(run, method)
-            if row is not None:
-                lines.append([title, run.name, *_write(row), _write_difference(found)])
+            if row is None:
+                continue
+            line = [title, run.name, *_write(row)]
+            for name, found in differences.items():
+                auc = " ".join(format_interval(row.attacks[name].auc, 3, bounds=True))
+                line += [auc, _write_difference(found[position])]
+            lines.append([*line, describe_pairing(position, [found[position] for found in differences.values()])])
     return lines
 
 
 def write_comparison(runs: Sequence[Audited], form: str) -> str:
     """Write the table as ``csv``, ``latex`` or ``markdown``."""
-    lines = build_lines(runs)
-    if form == "latex":
-        return to_latex(HEADINGS, lines)
     if form == "csv":
-        stream = io.StringIO()
-        csv.writer(stream, lineterminator="\n").writerows([HEADINGS, *lines])
-        return stream.getvalue()
-    rows = [list(HEADINGS), [":---"] * 3 + ["---:"] * 4, *([escape(cell) for cell in line] for line in lines)]
+        return to_csv(flatten_comparison(runs))
+    headings, lines = name_columns(runs), build_lines(runs)
+    if form == "latex":
+        return to_latex(headings, lines)
+    rule = [":---"] * 4 + ["---:"] * (len(headings) - 4)
+    rows = [headings, rule, *([escape(cell) for cell in line] for line in lines)]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
@@ -84,13 +109,13 @@ def _write(row: Row) -> list[str]:
     gap = row.verdict.gap
     return [
         format_outcome(row),
-        " ".join(format_interval(row.auc, 3, bounds=True)),
+        format_deciding_attack(row),
         "–" if gap is None else f"{format_signed(gap.mean)} {format_gap(gap)}",
         format_percent(row.accuracy.get("test"), bounds=True),
     ]
 
 
 def _write_difference(found: Interval | str | None) -> str:
-    if found is None or isinstance(found, str):
-        return found or "–"
+    if not isinstance(found, Interval):
+        return "–"
     return f"{format_signed(found.mean)} {format_gap(found)}"

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from ungan_dist.attack.plots import INK as INK
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-INK = "#7a7f87"
-"""Colour of text and axes: a grey that is legible on white and on black."""
 LONG = 400
 """Characters of a path from which tenths of a point are exact enough; shorter ones may be marks."""
 _GRID = re.compile(r'clip-path="[^"]*" style="fill: none; stroke: currentColor; stroke-opacity: 0.22; [^"]*"')

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ungan_dist.attack.evidence import Report
 from ungan_dist.attack.flat import flatten_rows
@@ -25,13 +25,32 @@ def export_table(report: Report, form: str) -> bytes:
     return FORMS[form](report)
 
 
-def to_csv(records: Sequence[dict[str, str | float | int | None]]) -> str:
-    """Write flat records as CSV; None is an empty cell."""
+def to_csv(records: Sequence[Mapping[str, str | float | int | None]]) -> str:
+    """Write flat records as CSV; None is an empty cell, and no text is a formula."""
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, fieldnames=list(records[0]) if records else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(records)
+    writer = csv.writer(stream, lineterminator="\n")
+    lines = [list(records[0]) if records else [], *(record.values() for record in records)]
+    # a carriage return alone is not quoted, and would end the line
+    writer.writerows(
+        [defuse_formula(cell).replace("\r", " ") if isinstance(cell, str) else cell for cell in line] for line in lines
+    )
     return stream.getvalue()
+
+
+def defuse_formula(text: str) -> str:
+    """Put an apostrophe before a text that a spreadsheet would compute; texts of numbers stay as they are.
+
+    Examples:
+        >>> [defuse_formula(text) for text in ("=1+1", "@SUM(A1)", "-cmd", "-0.5", "UnGAN")]
+        ["'=1+1", "'@SUM(A1)", "'-cmd", '-0.5', 'UnGAN']
+    """
+    is_formula = text.startswith(_FORMULA) and not _NUMBER.fullmatch(text)
+    return f"'{text}" if is_formula else text
+
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+"""Beginnings of cells that a spreadsheet takes for formulas, or may skip before one."""
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 def to_latex(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

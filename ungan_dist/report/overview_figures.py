@@ -6,30 +6,18 @@ They take the colours of the verdicts. Controls and models before unlearning are
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ungan_dist.attack.evidence import Interval, Report, Row
+from ungan_dist.attack.evidence import Report, Row
+from ungan_dist.attack.plots import INK, TONES, draw_band, draw_gaps, draw_interval, mark_row, name_row
+from ungan_dist.attack.summary import style_of_row
 from ungan_dist.config.attack import ATTACK_NAMES
-from ungan_dist.config.methods import is_method
-from ungan_dist.report.cells import find_first_attack, style_of_row
-from ungan_dist.report.drawing import INK, Drawing, make_drawing, make_figure
+from ungan_dist.report.cells import find_first_attack
+from ungan_dist.report.drawing import Drawing, make_drawing, make_figure
 from ungan_dist.report.power import get_delta, get_utility_margin
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-TONES = {
-    "equivalent": "#2f9e62",
-    "utility-lost": "#c98a1b",
-    "hidden-leak": "#d0524a",
-    "under-forgotten": "#d0524a",
-    "over-forgotten": "#9a5fc0",
-    "inconclusive": "#c98a1b",
-    "no-power": "#7d8ea3",
-    "reference": "#7d8ea3",
-}
-BAND = "#2f9e62"
-"""Colour of (−δ, δ)."""
 
 
 def draw_forest(report: Report) -> list[Drawing]:
@@ -38,18 +26,13 @@ def draw_forest(report: Report) -> list[Drawing]:
     if not any(row.verdict.gap is not None for row in rows):
         return []
     figure, left, right = make_figure(8.4, 1.3 + 0.3 * len(rows), panels=(3, 2))
-    heights = range(len(rows))
-    _band(left, get_delta(report))
+    draw_gaps(report, left)
+    for height, row in enumerate(rows):
+        draw_interval(right, row.accuracy.get("test"), height, row, scale=100)
     reference = next((row for row in report.rows if row.verdict.gap is None), None)
-    for height, row in zip(heights, rows, strict=True):
-        _interval(left, row.verdict.gap, height, row, empty=0.0)
-        _interval(right, row.accuracy.get("test"), height, row, scale=100)
     if reference is not None and "test" in reference.accuracy:
         right.axvline(100 * reference.accuracy["test"].mean, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
-    left.set_yticks(heights, [_name(row) for row in rows])
-    right.set_yticks(heights, [""] * len(rows))
-    to = ".5" if reference is None else reference.title
-    left.set(xlabel=f"gap in AUC to {to}, 90 % interval", ylim=(-0.6, len(rows) - 0.4))
+    right.set_yticks(range(len(rows)), [""] * len(rows))
     right.set(xlabel="test accuracy, %, 95 % interval", ylim=left.get_ylim())
     caption = (
         f"Left: the gap by {ATTACK_NAMES[find_first_attack(report)]}. The band is (−δ, δ), where a method may be "
@@ -65,7 +48,7 @@ def draw_utility(report: Report) -> list[Drawing]:
     if not rows:
         return []
     figure, axes, names = make_figure(6.6, max(4.2, 1.3 + 0.26 * len(rows)), panels=(5, 2))
-    _band(axes, get_delta(report))
+    draw_band(axes, get_delta(report))
     margin = get_utility_margin(report)
     axes.axhline(0, color=INK, linewidth=0.8)
     if margin is not None:
@@ -77,7 +60,7 @@ def draw_utility(report: Report) -> list[Drawing]:
         colour = TONES[style_of_row(row)]
         axes.plot([gap.low, gap.high], [100 * loss.mean] * 2, color=colour, linewidth=1.2, alpha=0.6)
         axes.plot([gap.mean] * 2, [100 * loss.low, 100 * loss.high], color=colour, linewidth=1.2, alpha=0.6)
-        axes.plot(gap.mean, 100 * loss.mean, **_marker(row))
+        axes.plot(gap.mean, 100 * loss.mean, **mark_row(row))
         points.append((gap.mean, 100 * loss.mean))
     axes.set(xlabel="gap in AUC, 90 % interval", ylabel="loss of accuracy, points, 90 % interval")
     _name_points(axes, names, points, rows)
@@ -99,7 +82,7 @@ def _name_points(axes: Axes, names: Axes, points: list[tuple[float, float]], row
     heights = spread([points[index][1] for index in order], low, high)
     for index, height in zip(order, heights, strict=True):
         colour = TONES[style_of_row(rows[index])]
-        names.text(0.06, height, _name(rows[index]), va="center", fontsize=8)
+        names.text(0.06, height, name_row(rows[index]), va="center", fontsize=8)
         line = ConnectionPatch(
             points[index],
             (0.03, height),
@@ -132,31 +115,3 @@ def spread(wanted: Sequence[float], low: float, high: float) -> list[float]:
         heights[index] = min(heights[index], above)
         above = heights[index] - gap
     return heights
-
-
-def _band(axes: Axes, delta: float | None) -> None:
-    axes.axvline(0, color=INK, linewidth=0.8)
-    if delta is not None:
-        axes.axvspan(-delta, delta, color=BAND, alpha=0.13, linewidth=0)
-
-
-def _interval(
-    axes: Axes, interval: Interval | None, height: float, row: Row, *, scale: float = 1, empty: float | None = None
-) -> None:
-    if interval is None:
-        if empty is not None:
-            axes.plot(empty, height, **_marker(row))
-        return
-    colour = TONES[style_of_row(row)]
-    axes.plot([scale * interval.low, scale * interval.high], [height, height], color=colour, linewidth=2.2)
-    axes.plot(scale * interval.mean, height, **_marker(row))
-
-
-def _name(row: Row) -> str:
-    return f"{row.title}, leaks to U-LiRA" if row.hidden_leak else row.title
-
-
-def _marker(row: Row) -> dict[str, Any]:
-    colour = TONES[style_of_row(row)]
-    face = colour if is_method(row.method) else "none"
-    return {"marker": "o", "markersize": 6, "color": colour, "markerfacecolor": face, "linestyle": "none"}

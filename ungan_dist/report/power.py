@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ungan_dist.attack.evidence import Interval, Report, Row
+from ungan_dist.attack.summary import get_delta as get_delta
+from ungan_dist.attack.summary import read_attack_option
 from ungan_dist.attack.verdicts import TOO_WIDE, find_clearest, has_power, list_corrected_gaps
 from ungan_dist.config.attack import ATTACK_NAMES, LARGEST_DELTA, AttackConfig
 from ungan_dist.report.cells import format_delta, format_gap, format_signed
@@ -35,25 +36,13 @@ def measure_power(report: Report) -> MeasuredPower | None:
     )
 
 
-def get_delta(report: Report) -> float | None:
-    """Return δ, the equivalence margin of the run's config, or None if the config has none."""
-    return _read(report, "delta")
-
-
 def get_utility_margin(report: Report) -> float | None:
     """Return the margin of utility of the run's config, or None if the config has no attack."""
     if get_delta(report) is None:
         return None
-    found = _read(report, "utility_margin")
+    found = read_attack_option(report, "utility_margin")
     # left out of a config at its default, so that earlier runs keep their hashes
     return AttackConfig().utility_margin if found is None else found
-
-
-def _read(report: Report, name: str) -> float | None:
-    value: object = report.config
-    for part in ("identity", "attack", name):
-        value = value.get(part) if isinstance(value, Mapping) else None
-    return float(value) if isinstance(value, int | float) else None
 
 
 def describe_power(report: Report) -> str:

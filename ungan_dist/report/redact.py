@@ -22,7 +22,7 @@ def redact_page(page: str, *, notice: str, remaining: Iterable[str]) -> str:
     Raises:
         ValueError: the page has an unknown structure, so it may still hold images.
     """
-    page = re.sub(_SECTION.format("Forget examples"), "", page, flags=re.DOTALL)
+    page = _without_examples(page)
     items = "".join(f"<li><code>{escape(name)}</code></li>" for name in remaining)
     content = f"<ul>{items}</ul>" if items else "<p>None that this run has written.</p>"
     title = "Files that still hold forget data"
@@ -33,3 +33,19 @@ def redact_page(page: str, *, notice: str, remaining: Iterable[str]) -> str:
     if not found or _NOTICE not in page or _IMAGE in page:
         raise ValueError("the page has an unknown structure: it may still hold images")
     return page
+
+
+def remove_examples(page: str) -> str:
+    """Remove the images of forget examples from a page.
+
+    Raises:
+        ValueError: the page has an unknown structure, so it may still hold images.
+    """
+    page = _without_examples(page)
+    if _IMAGE in page:
+        raise ValueError("the page has an unknown structure: it may still hold images")
+    return page
+
+
+def _without_examples(page: str) -> str:
+    return re.sub(_SECTION.format("Forget examples"), "", page, flags=re.DOTALL)

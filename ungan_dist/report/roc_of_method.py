@@ -9,12 +9,11 @@ from jaxtyping import Float
 
 from ungan_dist.attack.evidence import Evidence
 from ungan_dist.attack.metrics import roc_curve
-from ungan_dist.report.drawing import INK, Drawing, make_drawing, make_figure, slug
+from ungan_dist.attack.plots import INK, rate_at, write_rates
+from ungan_dist.report.drawing import Drawing, make_drawing, make_figure, slug
 
-NUM_RATES = 161
-"""False positive rates of a curve in a figure of all methods."""
 NUM_RATES_ALONE = 81
-"""Those of a curve in a method's own figure."""
+"""False positive rates of a curve in a method's own figure."""
 BESIDE = {"original": (0, (1, 1.5)), "retrain": (0, (5, 2))}
 """Line styles of the rows that every method is shown beside."""
 
@@ -46,20 +45,12 @@ def draw_roc_of_methods(
             axes.plot(grid, _visible(rates.mean(0)), color=colour, linewidth=width, linestyle=dash, label=label)
         axes.set(xscale="log", yscale="log", xlim=(grid[0], 1), ylim=(grid[0], 1))
         axes.set(xlabel="false positive rate (never seen)", ylabel="true positive rate (forget)")
-        axes.minorticks_off()
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_formatter(lambda rate, _: f"{rate * 100:g} %")
+        write_rates(axes)
         figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
         band = f" The bands are the range over {len(evidence)} seeds." if len(evidence) > 1 else ""
         label = f"ROC of {titles[method]}, forget against never seen.{band}"
         drawings.append(make_drawing(figure, f"roc_of_{slug(method)}", "roc", label, method=method))
     return drawings
-
-
-def rate_at(fpr: Float[np.ndarray, " thresholds"], tpr: Float[np.ndarray, " thresholds"], grid: Rates) -> Rates:
-    """Find the highest true positive rate whose false positive rate does not exceed each rate of the grid."""
-    # rounding of the grid must not lose the point at exactly 1/n
-    return tpr[np.searchsorted(fpr, grid * (1 + 1e-12), "right") - 1]
 
 
 def _curves(evidence: Sequence[Evidence], grid: Rates, *, sign: int) -> Float[np.ndarray, "seeds rates"]:

@@ -6,6 +6,8 @@ import csv
 import dataclasses
 import io
 import json
+import re
+import shutil
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -17,7 +19,8 @@ from small_audit import small_config
 from synthetic_report import make_report
 
 from ungan_dist.attack.compare import Audited, compare_with_first
-from ungan_dist.attack.evidence import Interval
+from ungan_dist.attack.evidence import Evidence, Interval
+from ungan_dist.config.attack import ATTACKS
 from ungan_dist.config.methods import UnGANConfig
 from ungan_dist.runs.pipeline import audit
 
@@ -35,41 +38,62 @@ def test_two_runs_on_one_fleet_are_paired(output: Path, without_figures: None) -
     figure = output / "figures/gaps.svg"
     done = run_command("compare", output / "run", output / "second", "--format", "csv", "--figure", figure)
     assert done.returncode == 0, done.stderr
-    [heads, *lines] = csv.reader(io.StringIO(done.stdout))
+    lines = list(csv.DictReader(io.StringIO(done.stdout)))
     tables = {name: json.loads((output / name / "table.json").read_text()) for name in ("run", "second")}
-    assert [line[:2] for line in lines] == [
-        [row["title"], name] for row in tables["run"]["rows"] for name in ("run", "second")
+    assert [(line["title"], line["run"]) for line in lines] == [
+        (row["title"], name) for row in tables["run"]["rows"] for name in ("run", "second")
     ]
-    for title in ("Original", "UnGAN"):
-        aucs = {name: next(row["auc"]["mean"] for row in table["rows"] if row["title"] == title)
+    for line in lines:
+        rows = {name: next(row for row in table["rows"] if row["title"] == line["title"])
                 for name, table in tables.items()}  # fmt: skip
-        [first, second] = [line[heads.index("AUC minus the first run's")] for line in lines if line[0] == title]
-        assert first == "first"
-        found = float(second.split()[0].replace("−", "-"))
-        assert found == pytest.approx(aucs["second"] - aucs["run"], abs=6e-4)
-    # the same original, so not a bit of its AUC differs
-    assert lines[1][-1].split()[0] == "0.000"
+        assert line["verdict"] == rows[line["run"]]["verdict"]["outcome"]
+        assert line["paired"] == ("first" if line["run"] == "run" else "yes")
+        for name in ATTACKS:
+            aucs = {run: row["attacks"][name]["auc"] for run, row in rows.items()}
+            for end, bound in (("", "mean"), ("_low", "low"), ("_high", "high")):
+                assert float(line[f"auc_{name}{end}"]) == pytest.approx(aucs[line["run"]][bound], abs=1e-6)
+            found, expected = line[f"difference_{name}"], aucs["second"]["mean"] - aucs["run"]["mean"]
+            assert bool(found) == (line["run"] == "second")
+            assert not found or float(found) == pytest.approx(expected, abs=2e-6)
+            if line["title"] == "Original" and found:  # the same original, so not a bit of its AUC differs
+                assert float(found) == 0
+    markdown = run_command("compare", output / "run", output / "second").stdout.splitlines()
+    assert len({len(re.findall(r"(?<!\\)\|", line)) for line in markdown}) == 1
+    heads = [head.strip() for head in markdown[0].strip("|").split("|")]
+    assert [head for head in heads if head.startswith("AUC, ")] == [f"AUC, {name}" for name in ATTACKS.values()]
     texts = "".join(ElementTree.fromstring(figure.read_bytes()).itertext())
     assert all(name in texts for name in ("run", "second", "UnGAN"))
     latex = run_command("compare", output / "run", output / "second", "--format", "latex").stdout
     assert latex.count("\\toprule") == latex.count("\\bottomrule") == 1
 
 
-def test_the_difference_has_the_variance_of_paired_examples() -> None:
+def test_a_name_of_a_run_is_no_formula(output: Path, without_figures: None) -> None:
+    other = shutil.copytree(output / "run", output / '=HYPERLINK("x")')
+    done = run_command("compare", output / "run", other, "--format", "csv")
+    names = [line["run"] for line in csv.DictReader(io.StringIO(done.stdout))]
+    assert set(names) == {"run", '\'=HYPERLINK("x")'}
+
+
+@pytest.mark.parametrize("attack", ["lira", "loss"])
+def test_the_difference_has_the_variance_of_paired_examples(attack: str) -> None:
     reports = [make_report(1, methods=("original", "retrain", "ungan")) for _ in range(2)]
     reports[1] = dataclasses.replace(
         reports[1], evidence=[dataclasses.replace(e, scores=e.scores**3) for e in reports[1].evidence]
     )
     rng = np.random.default_rng(1)
-    moved = [dataclasses.replace(e, scores=e.scores + rng.normal(size=len(e.scores))) for e in reports[1].evidence]
+    moved: list[Evidence] = []
+    for e in reports[1].evidence:
+        scores = e.scores + rng.normal(size=len(e.scores))
+        moved.append(dataclasses.replace(e, scores=scores, further_scores={"loss": scores[::-1].copy()}))
     reports[1] = dataclasses.replace(reports[1], evidence=moved)
     runs = [Audited(name=str(number), report=report, fleet="one") for number, report in enumerate(reports)]
-    [found] = compare_with_first(runs, "ungan")
+    [found] = compare_with_first(runs, "ungan", attack)
     assert isinstance(found, Interval)
     placements = []
     for report in reports:
         [item] = [e for e in report.evidence if e.method == "ungan"]
-        wins = item.scores[item.forget][:, None] > item.scores[item.non_members]
+        scores = item.scores if attack == "lira" else item.further_scores["loss"]
+        wins = scores[item.forget][:, None] > scores[item.non_members]
         placements.append((wins.mean(1), wins.mean(0)))
     forget, rest = (second - first for first, second in zip(*placements, strict=True))
     assert found.mean == pytest.approx(forget.mean())

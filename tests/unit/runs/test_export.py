@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import re
@@ -15,7 +16,9 @@ import pytest
 from in_process import assert_refused, run_command
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
+from synthetic_report import make_report
 
+from ungan_dist.report.export import export_table
 from ungan_dist.runs.plan import reopen_plan
 from ungan_dist.runs.record import read_run
 
@@ -52,6 +55,19 @@ def test_csv_has_the_numbers_of_the_table(finished_run: Path, tmp_path: Path) ->
     assert read["auc"].tolist() == [float(row["auc"]) for row in found]
     assert stat.S_IMODE(output.stat().st_mode) == 0o600
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+
+
+def test_no_text_of_a_csv_is_a_formula() -> None:
+    report = make_report(1, methods=("original", "retrain"))
+    names = ['=cmd|"/C calc"!A0', "@SUM(1)", "+1+cmd", "-2+3", "\t=1", "\r=1", "plain", "-0.5"]
+    rows = [dataclasses.replace(report.rows[0], title=name, caveat=name) for name in names]
+    found = list(csv.DictReader(io.StringIO(export_table(dataclasses.replace(report, rows=rows), "csv").decode(), "")))
+    assert [row["title"] for row in found] == [*(f"'{name}" for name in names[:5]), "' =1", *names[6:]]
+    assert [row["caveat"] for row in found] == [*(f"'{name.strip()}" for name in names[:6]), *names[6:]]
+    assert all(float(row["gap"]) == report.rows[0].verdict.gap.mean for row in found)
+    below = dataclasses.replace(report.rows[0], auc=dataclasses.replace(report.rows[0].auc, mean=-0.25))
+    [row] = csv.DictReader(io.StringIO(export_table(dataclasses.replace(report, rows=[below]), "csv").decode()))
+    assert row["auc"] == "-0.25", "a number stays a number"
 
 
 def test_markdown_and_latex_have_the_texts_of_the_report(finished_run: Path) -> None:

@@ -114,6 +114,9 @@
     return { names: shown.map(nameOf), lines };
   }
   const quote = (text) => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+  // an apostrophe keeps a spreadsheet from computing a text; numbers stay numbers
+  const isNumber = (text) => /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text);
+  const defuse = (text) => (/^[=+\-@\t\r\n]/.test(text) && !isNumber(text) ? `'${text}` : text);
   const inMarkdown = (text) => text.replace(/[\\`*_|<>[\]]/g, "\\$&");
   const special = { "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}" };
   const symbols = { "\u2212": "$-$", "\u00b1": "$\\pm$", "\u2265": "$\\geq$", "\u03b4": "$\\delta$", "\u2013": "--" };
@@ -144,7 +147,7 @@
       const hasAround = names.map((_, index) => lines.some((cells) => cells[index][1]));
       const wide = (cells) => cells.flatMap(([first, around], i) => (hasAround[i] ? [first, around] : [first]));
       const head = names.flatMap((name, index) => (hasAround[index] ? [name, `${name}, interval`] : [name]));
-      return [head, ...lines.map(wide)].map((cells) => cells.map((cell) => quote(minus(cell))).join(",")).join("\n");
+      return [head, ...lines.map(wide)].map((cells) => cells.map((cell) => quote(defuse(minus(cell)))).join(",")).join("\n");
     },
   };
   async function copy(text) {
