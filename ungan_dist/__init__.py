@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from ungan_dist.loading import load as load
     from ungan_dist.loading import load_p_values as load_p_values
     from ungan_dist.loading import preprocess as preprocess
+    from ungan_dist.runs.progress import Event as Event
+    from ungan_dist.tracking.tracker import Tracker as Tracker
     from ungan_dist.unlearning import ForgetData as ForgetData
     from ungan_dist.unlearning import unlearn as unlearn
 
@@ -23,16 +25,30 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "AuditConfig": "ungan_dist.config.audit",
+    "Event": "ungan_dist.runs.progress",
     "Report": "ungan_dist.attack.evidence",
     "audit": "ungan_dist.launch",
     "ForgetData": "ungan_dist.unlearning",
     "load": "ungan_dist.loading",
     "load_p_values": "ungan_dist.loading",
     "preprocess": "ungan_dist.loading",
+    "Tracker": "ungan_dist.tracking.tracker",
     "unlearn": "ungan_dist.unlearning",
 }
 
-__all__ = ["AuditConfig", "ForgetData", "Report", "audit", "load", "load_p_values", "preprocess", "recipes", "unlearn"]
+__all__ = [
+    "AuditConfig",
+    "Event",
+    "ForgetData",
+    "Report",
+    "Tracker",
+    "audit",
+    "load",
+    "load_p_values",
+    "preprocess",
+    "recipes",
+    "unlearn",
+]
 
 
 def __getattr__(name: str) -> Any:

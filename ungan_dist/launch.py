@@ -15,16 +15,24 @@ if TYPE_CHECKING:
     from ungan_dist.runs.forecast.forecast import Forecast
     from ungan_dist.runs.forecast.outlook import Outlook
     from ungan_dist.runs.storage.mirror import Mirror
+    from ungan_dist.tracking.tracker import Tracker
 
 
-def audit(config: AuditConfig, *, on_progress: progress.ProgressCallback | None = None) -> Report:
+def audit(
+    config: AuditConfig,
+    *,
+    on_progress: progress.ProgressCallback | None = None,
+    tracker: Tracker | None = None,
+) -> Report:
     """Run an audit: train, unlearn, attack, report. Finished work of a run with the same config is not repeated.
 
     Args:
         config: the config of a recipe, with your changes. ``config.cluster`` chooses where to run. ``config.output``
             may be the URL of object storage; each machine then works in a folder of its own.
-        on_progress: called with each progress event. By default, progress is shown on standard error: a bar on a
-            terminal or in a notebook, else plain lines. ``config.execution.progress`` chooses; ``"none"`` is silent.
+        on_progress: called with each progress ``Event``, in this process. What it raises ends the run, and the same
+            call continues it. By default, progress is shown on standard error: a bar on a terminal or in a notebook,
+            else plain lines. ``config.execution.progress`` chooses; ``"none"`` is silent.
+        tracker: receives curves, verdicts and the report. Defaults to the one that ``config.tracking`` names.
 
     Returns:
         The report. Its ``status`` is ``COMPLETE``; ``COMPLETE WITH FAILURES`` if ``failures`` would fail again; or
@@ -57,9 +65,27 @@ def audit(config: AuditConfig, *, on_progress: progress.ProgressCallback | None 
     """
     if on_progress is None:
         with progress.progress(config.execution.progress) as shown:
-            return audit(config, on_progress=shown)
+            return audit(config, on_progress=shown, tracker=tracker)
+    if tracker is None and config.tracking == "none":
+        return _audit_there(config, on_progress)
+    from ungan_dist.tracking.session import Session
+    from ungan_dist.tracking.tracker import open_tracker
+
+    session = Session(tracker or open_tracker(config.tracking), config, on_progress)
+    try:
+        report = _audit_there(config, on_progress, session.log_unit)
+        session.log_report(report)
+    finally:
+        session.finish()
+    return report
+
+
+def _audit_there(
+    config: AuditConfig, on_progress: progress.ProgressCallback, on_result: pipeline.OnResult | None = None
+) -> Report:
+    """Audit in the output folder, or in object storage."""
     if not is_url(config.output):
-        return _audit(config, None, on_progress)
+        return _audit(config, None, on_progress, on_result)
     if config.train.num_workers > 1:
         raise ConfigError(
             f"train.num_workers {config.train.num_workers} needs a folder shared by all nodes, which "
@@ -68,12 +94,17 @@ def audit(config: AuditConfig, *, on_progress: progress.ProgressCallback | None 
     from ungan_dist.runs.storage.mirror import connect
 
     mirror = connect(config.output, cache=config.execution.cache)
-    return _audit(dataclasses.replace(config, output=str(mirror.folder)), mirror, on_progress)
+    return _audit(dataclasses.replace(config, output=str(mirror.folder)), mirror, on_progress, on_result)
 
 
-def _audit(config: AuditConfig, mirror: Mirror | None, on_progress: progress.ProgressCallback) -> Report:
+def _audit(
+    config: AuditConfig,
+    mirror: Mirror | None,
+    on_progress: progress.ProgressCallback,
+    on_result: pipeline.OnResult | None,
+) -> Report:
     if config.cluster == "local":
-        return pipeline.audit(config, on_progress=on_progress, mirror=mirror)
+        return pipeline.audit(config, on_progress=on_progress, mirror=mirror, on_result=on_result)
     from ungan_dist.cluster.fleet import Fleet
 
     remote = {} if mirror is None else _make_remote_options(mirror, config)
@@ -92,6 +123,7 @@ def _audit(config: AuditConfig, mirror: Mirror | None, on_progress: progress.Pro
             device=fleet.allocation.device,
             on_progress=on_progress,
             mirror=mirror,
+            on_result=on_result,
         )
 
 

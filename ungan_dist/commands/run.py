@@ -29,7 +29,8 @@ def main(arguments: list[str]) -> int:
     from ungan_dist.commands.show import show
     from ungan_dist.runs.finished import find_finished
 
-    if finished := find_finished(config):
+    # a tracker may lack what a finished run has
+    if config.tracking == "none" and (finished := find_finished(config)):
         return show(finished.report, finished.folder)
     signal.signal(signal.SIGTERM, _terminate)
 

@@ -93,6 +93,9 @@ class ExecutionConfig:
             )
 
 
+Tracking = Literal["none", "tensorboard", "mlflow", "wandb"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class ExecutionHalf:
     """The part of a config that is not hashed into a run's identity; given files are hashed by content."""
@@ -105,6 +108,9 @@ class ExecutionHalf:
     cluster: str = "local"
     """local: processes on this machine, without Ray. auto: join your Ray cluster on this machine or start one.
     host:port: join that Ray cluster."""
+    tracking: Tracking = "none"
+    """Also send curves, verdicts and the report to tensorboard, mlflow or wandb (offline by default). Each needs its
+    extra, such as ungan-dist[mlflow]. A tracker that fails ends no run."""
     fleet: FleetConfig = field(default_factory=FleetConfig)
     data: DataConfig = field(default_factory=DataConfig)
     execution: ExecutionConfig = field(default_factory=ExecutionConfig)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from ungan_dist.attack.evidence import Report
 from ungan_dist.config.audit import AuditConfig
@@ -32,8 +32,11 @@ from ungan_dist.runs.shadows import ShadowUnit
 from ungan_dist.runs.status import RunState, record_failure, record_progress, write_status
 from ungan_dist.runs.storage.mirror import Mirror
 from ungan_dist.runs.storage.remote import publish_status, push_results, withdraw_failure
-from ungan_dist.runs.units import Failed, RunUnits, Unit, Working, is_done
+from ungan_dist.runs.units import Done, Failed, RunUnits, Unit, Working, is_done, kind_of
 from ungan_dist.runs.unlearned_shadows import find_missing_weights
+
+OnResult = Callable[[Unit], None]
+"""Called with each unit whose result was committed."""
 
 
 def audit(
@@ -46,6 +49,7 @@ def audit(
     run_once: RunOnce = run_here,
     judge_everywhere: choice.JudgeEverywhere = choice.run_here,
     share_gpus: Callable[[int], None] | None = None,
+    on_result: OnResult | None = None,
 ) -> Report:
     """Train, unlearn, attack and report; results of an earlier run of the same config are kept.
 
@@ -58,6 +62,7 @@ def audit(
         run_once: Calls a function where units are computed; defaults to this machine.
         judge_everywhere: Calls the self-check of kernels on every kind of GPU; defaults to this machine's.
         share_gpus: Called before the units, with the number of them that a GPU takes at once.
+        on_result: Called with each unit whose result was just committed.
 
     Raises:
         ConfigError: The config or the input is wrong, or all originals or shadow models fail and would fail again.
@@ -89,7 +94,7 @@ def audit(
             # train, shadow, unlearn
             if share_gpus is not None:
                 share_gpus(units_per_gpu(plan.record))
-            plan, failures = _compute(plan, run_units, on_progress, mirror)
+            plan, failures = _compute(plan, run_units, on_progress, mirror, on_result)
         # score, report
         report = build_report(plan, failures, on_progress)
         write_report(plan, report)
@@ -123,7 +128,11 @@ def _drop_failures(plan: Plan, mirror: Mirror | None, *, outdated_only: bool) ->
 
 
 def _compute(
-    plan: Plan, run_units: RunUnits | None, on_progress: progress.ProgressCallback, mirror: Mirror | None
+    plan: Plan,
+    run_units: RunUnits | None,
+    on_progress: progress.ProgressCallback,
+    mirror: Mirror | None,
+    on_result: OnResult | None,
 ) -> tuple[Plan, list[Failed]]:
     """Run every unit without a valid result: originals and shadow models first, then unlearning from the originals.
 
@@ -136,6 +145,8 @@ def _compute(
             run_units = stack.enter_context(LocalPool(size)).run_units
         if mirror is not None:
             run_units = push_results(mirror, run_units)
+        if on_result is not None:
+            run_units = functools.partial(_announce_results, run_units, on_result)
         failures = _run("original, shadows", [*plan.originals, *plan.shadows], run_units, on_progress, plan, mirror)
         too_large = {failure.unit.id for failure in failures if _can_be_smaller(failure)}
         if too_large:
@@ -147,6 +158,15 @@ def _compute(
         failures += _run("unlearning", unlearning, run_units, on_progress, plan, mirror)
         failures += _unlearn_shadows(plan, run_units, on_progress, mirror)
     return plan, failures
+
+
+def _announce_results(
+    run_units: RunUnits, on_result: OnResult, units: Sequence[Unit]
+) -> Iterator[Done | Failed | Working]:
+    for outcome in run_units(units):
+        if isinstance(outcome, Done):
+            on_result(outcome.unit)
+        yield outcome
 
 
 def _unlearn_shadows(
@@ -190,7 +210,7 @@ def _run(
     failures: list[Failed] = []
     for outcome in run_units(todo) if todo else ():
         if isinstance(outcome, Working):
-            stage.advance_within(outcome.unit.id, outcome.models, outcome.note)
+            stage.advance_within(outcome.unit.id, outcome.models, outcome.note, kind=kind_of(outcome.unit))
         elif isinstance(outcome, Failed):
             write_failure(plan.folder, outcome)
             if mirror is not None and outcome.is_final:
@@ -199,11 +219,12 @@ def _run(
                 raise Unfinished(STORAGE_FULL.format(folder=plan.folder))
             failures.append(outcome)
             word = "diverged" if outcome.kind == "diverged" else "failed"
-            stage.advance(0, note=f"{word}: {outcome.unit.title}", unit=outcome.unit.id)
+            stage.advance(0, note=f"{word}: {outcome.unit.title}", unit=outcome.unit.id, kind=kind_of(outcome.unit))
             if outcome.is_final and _no_original_works(plan):
                 break  # there is nothing to unlearn from
         else:
-            stage.advance(outcome.unit.num_models, note=outcome.unit.title, unit=outcome.unit.id)
+            unit = outcome.unit
+            stage.advance(unit.num_models, note=unit.title, unit=unit.id, kind=kind_of(unit))
     return failures
 
 

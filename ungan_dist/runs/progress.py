@@ -24,13 +24,25 @@ SIGN_OF_LIFE_S = 60.0
 """Seconds without a plain line of a stage after which its progress within units is written."""
 
 
+Kind = Literal["", "original", "shadow models", "unlearning", "unlearned shadow models"]
+"""What a unit of work trains; empty for events that are about no unit."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """Progress within a stage."""
+    """Progress within a stage of a run, such as ``shadows`` or ``unlearning``.
+
+    Examples:
+        >>> event = Event(stage="unlearning", done=3, total=9, seconds=60.0, seconds_left=120.0, kind="unlearning")
+        >>> f"{event.stage}: {event.done / event.total:.0%}, {event.seconds_left:.0f} s left"
+        'unlearning: 33%, 120 s left'
+    """
 
     stage: str
     done: int
+    """Steps so far. In the main stages, a step is a model."""
     total: int
+    """Steps of the stage; 0 for a remark, which has a note alone."""
     seconds: float
     """Time since the stage began."""
     seconds_left: float | None
@@ -42,6 +54,8 @@ class Event:
     """Whether a unit in work reported it, between two steps or between two units."""
     is_warning: bool = False
     """Whether the note is shown even where progress is not."""
+    kind: Kind = ""
+    """Kind of the unit that was finished, failed or is in work; the note names the unit."""
 
 
 ProgressCallback = Callable[[Event], None]
@@ -57,20 +71,20 @@ class Stage:
         self._start = self._last_event = time.monotonic()
         self.advance(0)
 
-    def advance(self, steps: int = 1, note: str = "", *, unit: str = "") -> None:
+    def advance(self, steps: int = 1, note: str = "", *, unit: str = "", kind: Kind = "") -> None:
         """Count steps and report them; progress within the unit is replaced by them."""
         self._within.pop(unit, None)
         self._done += steps
-        self._report(note)
+        self._report(note, kind=kind)
 
-    def advance_within(self, unit: str, steps: float, note: str) -> None:
+    def advance_within(self, unit: str, steps: float, note: str, *, kind: Kind = "") -> None:
         """Count the steps, and the part of a step, that a unit in work has done so far; report them now and then."""
         before = int(self._within.get(unit, 0))
         self._within[unit] = steps
         if int(steps) != before or time.monotonic() - self._last_event >= WITHIN_INTERVAL_S:
-            self._report(note, is_within=True)
+            self._report(note, is_within=True, kind=kind)
 
-    def _report(self, note: str, *, is_within: bool = False) -> None:
+    def _report(self, note: str, *, is_within: bool = False, kind: Kind = "") -> None:
         self._last_event = time.monotonic()
         seconds = self._last_event - self._start
         fresh = self._done - self._before + sum(self._within.values())
@@ -87,6 +101,7 @@ class Stage:
                 note=note,
                 per_hour=per_hour,
                 within=is_within,
+                kind=kind,
             )
         )
 

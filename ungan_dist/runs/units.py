@@ -16,6 +16,7 @@ import torch
 from ungan_dist import store
 from ungan_dist.errors import Diverged, OtherGPU
 from ungan_dist.runs.operations import describe_gpu
+from ungan_dist.runs.progress import Kind
 from ungan_dist.runs.shadows import Shadows, ShadowUnit, evaluate_shadows, train_shadows
 from ungan_dist.runs.targets import SETS, Target, TargetUnit, evaluate_target, train_target
 from ungan_dist.runs.unlearned_shadows import UnlearnedShadows, UnlearnedShadowUnit, unlearn_shadows
@@ -82,6 +83,15 @@ PROGRESS_INTERVAL_S = 1.0
 def no_progress(models: float, note: str) -> None:
     """Ignore progress within a unit."""
     del models, note
+
+
+def kind_of(unit: Unit) -> Kind:
+    """Return the kind of a unit, for its progress."""
+    if isinstance(unit, UnlearnedShadowUnit):
+        return "unlearned shadow models"
+    if isinstance(unit, ShadowUnit):
+        return "shadow models"
+    return "original" if unit.method == "original" else "unlearning"
 
 
 def is_done(unit: Unit) -> bool:
