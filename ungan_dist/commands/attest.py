@@ -16,8 +16,8 @@ usage: ungan-dist attest RUN --key KEY [--output FILE]
 
 Verifies a run. If it is complete, writes a small JSON file, signed with an Ed25519 key. It has the verdicts, the
 versions and the commit that computed them, and the hashes of the config, membership, tables and results. RUN is a run
-folder, or RUN/reports/NAME. The file holds no personal data: no name or path of yours, no example, and no verdict over
-fewer than 10 forget examples.
+folder, or RUN/reports/NAME. The file holds no personal data: no path, no example, and no verdict over fewer than 10
+forget examples.
 
 Anyone checks it with `ungan-dist verify RUN --attestation FILE --public-key KEY.pub`, from the run folder alone.
 

@@ -45,7 +45,7 @@ _STATES = (RunState.COMPLETE, RunState.WITH_FAILURES)
 def make_attestation(record: RunRecord, place: str, state: RunState, key: Path) -> dict[str, Any]:
     """State the verdicts of a verified run with the hashes of all files that they rest on, and sign the statement.
 
-    It holds neither paths nor names that a user chose, and no value of an example.
+    It holds no path, no name that a user chose but those of methods, and no value of an example.
 
     Args:
         record: The record of the run.
