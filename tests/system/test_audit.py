@@ -100,9 +100,15 @@ def test_another_forget_request_on_the_same_pool_trains_no_shadow(output: Path) 
 
 @without_figures
 def test_more_shadow_models_train_only_the_missing_ones(output: Path) -> None:
-    config = small_config(output)
+    config, before = small_config(output), json.loads(table(output))
     runner = InProcess()
     report = audit(replace(config, shadows=replace(config.shadows, num_models=8)), run_units=runner)
+    # with half of the shadow models, the AUC is that of the report on them
+    half = {method: aucs[4] for method, aucs in report.sensitivity.items()}
+    assert half == pytest.approx({row["method"]: row["auc"]["mean"] for row in before["rows"]}, abs=1e-6)
+    assert {row.method: row.auc.mean for row in report.rows} == pytest.approx(
+        {method: aucs[8] for method, aucs in report.sensitivity.items()}
+    )
     assert [unit.shadows for unit in runner.units if isinstance(unit, ShadowUnit)] == [(4, 5), (6, 7)]
     assert len(runner.units) == 2
     assert report.sizes["shadows"] == 8

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Float64, Int
 
 from ungan_dist.attack.arrays import to_numpy
+from ungan_dist.attack.normality import Normality
 from ungan_dist.attack.notebook import Notebook
 from ungan_dist.attack.summary import row_to_html, summarise
 from ungan_dist.config.methods import TITLES
@@ -267,6 +268,10 @@ class Report(Notebook):
     smallest_delta: float | None = None
     """Smallest δ that a method equal to Retrain passes by all attacks in four of five such runs; None without scored
     rows, and in a quick audit."""
+    normality: Normality | None = None
+    """Whether the shadow models' log-odds are Gaussian; None if there are too few of them."""
+    sensitivity: dict[str, dict[int, float]] = field(default_factory=dict)
+    """Method → number of shadow models → LiRA's AUC (b) with the first of them, mean over the seeds."""
     records_file: str = ""
     """Path of ``records.parquet``, relative to the output folder, which ``ungan-dist export --records`` writes."""
     data_hash: str = ""

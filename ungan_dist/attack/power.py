@@ -76,7 +76,7 @@ def estimate_power(design: Design, delta: float) -> Power:
     Examples:
         >>> design = Design(num_forget=1000, num_non_members=5000, num_seeds=8, num_shadows=128)
         >>> round(estimate_power(design, delta=0.02).smallest_delta, 3)
-        0.019
+        0.02
     """
     return Power(
         half_width=expected_half_width(design),

@@ -22,6 +22,7 @@ from ungan_dist.report.cells import (
     is_quick,
 )
 from ungan_dist.report.cells import format_gap as shown_gap
+from ungan_dist.report.power import describe_normality
 
 NOT_TESTED = (
     "U-LiRA (Hayes et al. 2024), whose shadow models unlearn too",
@@ -257,9 +258,21 @@ def list_caveats(report: Report) -> list[str]:
     if report.rows and not any(row.method == "original" for row in report.rows):
         found.append("The original is not in the table, so this run does not show that the attack can detect anything.")
     found = [*(row.hidden_leak for row in report.rows if row.hidden_leak), *found, *merge_caveats(report.rows)]
+    found += _warn_of_normality(report)
     if len(list_seeds(report)) == 1:
         found.append("One seed cannot rank methods, because the variation between seeds is not known.")
     return [*found, *([report.copies] if report.copies else []), *report.notes, *explain_failures(report)]
+
+
+def _warn_of_normality(report: Report) -> list[str]:
+    """Warn if far more log-odds than by chance are not Gaussian."""
+    if report.normality is None or not report.normality.is_doubtful:
+        return []
+    return [
+        f"LiRA takes the shadow models' log-odds of an example for Gaussian.{describe_normality(report)} By chance, "
+        f"5 % are expected. LiRA may therefore be weaker than it could be. RMIA, calibrated loss and loss assume no "
+        f"Gaussian."
+    ]
 
 
 def _warn_of_quick(report: Report) -> list[str]:

@@ -65,6 +65,14 @@ class Group(NamedTuple):
     columns: list[Column]
 
 
+class SensitivityLine(NamedTuple):
+    """One method's AUC by number of shadow models."""
+
+    title: str
+    numbers: list[int]
+    aucs: list[float]
+
+
 def render_page(report: Report, drawings: list[Drawing]) -> str:
     """Render the page; Jinja2 escapes every text in it."""
     environment = Environment(
@@ -101,6 +109,7 @@ def render_page(report: Report, drawings: list[Drawing]) -> str:
         config=_flatten(report.config),
         resolved=_flatten(report.resolved),
         provenance=_list_provenance(report),
+        sensitivity=_list_sensitivity(report),
         encode=lambda png: base64.b64encode(png).decode(),
         **{
             function.__name__: function
@@ -160,6 +169,11 @@ def _split_cell(text: str) -> Cell:
         return Cell(text, "", is_reason=True)
     value, _, interval = text.partition(" ")
     return Cell(value, interval, False) if interval.startswith(("±", "[")) else Cell(text, "", False)
+
+
+def _list_sensitivity(report: Report) -> list[SensitivityLine]:
+    found = ((row.title, report.sensitivity[row.method]) for row in report.rows if row.method in report.sensitivity)
+    return [SensitivityLine(title, list(aucs), list(aucs.values())) for title, aucs in found]
 
 
 def _list_provenance(report: Report) -> list[tuple[str, str]]:

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ungan_dist.attack.evidence import Report, Row
+from ungan_dist.attack.evidence import Interval, Report, Row
 from ungan_dist.attack.summary import format_outcome
 from ungan_dist.attack.verdicts import QUICK, has_power
 from ungan_dist.config.attack import ATTACK_NAMES
-from ungan_dist.report.cells import build_columns, format_gap, format_number, format_signed, style_of_row
+from ungan_dist.report.cells import (
+    build_columns,
+    format_gap,
+    format_interval,
+    format_number,
+    format_signed,
+    style_of_row,
+)
 from ungan_dist.report.conclusions import describe_ulira, end_sentence, has_reference, write_failure
 from ungan_dist.report.drawing import Drawing, slug
 from ungan_dist.report.power import get_delta
@@ -25,6 +32,19 @@ class MethodSection(NamedTuple):
     values: list[tuple[str, str]]
     """Heading and text of every column of the table, and the values of single seeds."""
     drawings: list[Drawing]
+    attacks: list[AttackLine]
+    """What each attack found, the first one's first."""
+
+
+class AttackLine(NamedTuple):
+    """What one attack found on a method."""
+
+    name: str
+    auc: str
+    gap: str
+    corrected: str
+    """The gap at the level corrected for the number of attacks."""
+    decided: bool
 
 
 def build_sections(report: Report, drawings: list[Drawing]) -> list[MethodSection]:
@@ -39,13 +59,34 @@ def build_sections(report: Report, drawings: list[Drawing]) -> list[MethodSectio
             sentences=_conclude(report, row),
             values=[(f"{column.group}: {column.heading}", column.cell(row)) for column in columns] + _list_seeds(row),
             drawings=[drawing for drawing in drawings if drawing.method == row.method],
+            attacks=_list_attacks(row),
         )
         for row in report.rows
     ]
     return sections + [
-        MethodSection(name_section(row.method), row.title, row.outcome, row.outcome, [write_failure(row)], [], [])
+        MethodSection(name_section(row.method), row.title, row.outcome, row.outcome, [write_failure(row)], [], [], [])
         for row in report.failed_rows
     ]
+
+
+def _list_attacks(row: Row) -> list[AttackLine]:
+    decides = row.verdict.gap is not None and has_power(row.verdict.outcome)
+    return [
+        AttackLine(
+            name=ATTACK_NAMES[name],
+            auc=" ".join(format_interval(found.auc, 3, bounds=True)),
+            gap=_write_gap(found.gap),
+            corrected=_write_gap(found.corrected_gap),
+            decided=decides and name == row.verdict.attack,
+        )
+        for name, found in row.attacks.items()
+    ]
+
+
+def _write_gap(gap: Interval | None) -> str:
+    if gap is None:
+        return "–"
+    return f"{format_signed(gap.mean)} {format_gap(gap)} at {100 * gap.level:.4g} %"
 
 
 def name_section(method: str) -> str:

@@ -58,16 +58,32 @@ def describe_power(report: Report) -> str:
     num_attacks = max(len(row.attacks) for row in report.rows)
     by = f" by all {num_attacks} attacks" if num_attacks > 1 else ""
     smallest = f"A method equal to Retrain passes {margins}{by} in four of five such runs."
+    normal = describe_normality(report)
     original = next((row for row in report.rows if row.method == "original"), None)
     if original is None or original.verdict.gap is None:
-        return f"{margin}Power: unknown without the original. {smallest}"
+        return f"{margin}Power: unknown without the original. {smallest}{normal}"
     attack, gap = _find_clearest_gap(original, original.verdict.gap)
     of = "" if attack == "lira" else f" for {ATTACK_NAMES[attack]}"
     found = (
         f"the original's own gap{of} is {format_signed(gap.mean)}, {100 * gap.level:.4g} % interval {format_gap(gap)}"
     )
     seen = "beyond δ, so the attack sees its leak" if power.leaks else "which does not exceed δ"
-    return f"{margin}Power: {'' if power.leaks else 'none, '}{found}, {seen}. {smallest}"
+    return f"{margin}Power: {'' if power.leaks else 'none, '}{found}, {seen}. {smallest}{normal}"
+
+
+def describe_normality(report: Report) -> str:
+    """State how many Gaussians of LiRA the Anderson–Darling test rejects, as a sentence after a blank."""
+    found = report.normality
+    if found is None:
+        return ""
+    return (
+        f" An Anderson–Darling test at 5 % finds {_in_per_cent(found.rejected_in)} of the IN and "
+        f"{_in_per_cent(found.rejected_out)} of the OUT log-odds not Gaussian."
+    )
+
+
+def _in_per_cent(share: float) -> str:
+    return f"{100 * share:.0f} %"
 
 
 def _find_clearest_gap(original: Row, of_lira: Interval) -> tuple[str, Interval]:

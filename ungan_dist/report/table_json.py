@@ -18,7 +18,8 @@ from ungan_dist.report.power import get_delta, get_utility_margin, measure_power
 
 SCHEMA_VERSION = 4
 """Version 1 had no power, no utility of its own and no caveats; its verdicts were of the interval alone. Version 2 had
-LiRA alone. Version 3 computed the power for LiRA alone, and had no quick audits."""
+LiRA alone. Version 3 computed the power for LiRA alone. It had no quick audits, no test of normality and no
+sensitivity to the number of shadow models."""
 EARLIER_VERSIONS = (1, 2, 3)
 DECIMALS = 6
 
@@ -49,6 +50,8 @@ def build_table(report: Report) -> dict[str, Any]:
         "verdicts": count_verdicts(report),
         "caveats": list_caveats(report),
         "shadow_quality": report.shadow_quality,
+        "normality": None if report.normality is None else asdict(report.normality),
+        "sensitivity": report.sensitivity,
         "rows": [*map(_build_row, report.rows), *map(_build_failed_row, report.failed_rows)],
         "not_tested": list_not_tested(report),
         **({"failures": failures} if failures else {}),

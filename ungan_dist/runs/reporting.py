@@ -16,6 +16,7 @@ from ungan_dist.attack.lira import resolve_variance
 from ungan_dist.attack.metrics import auc
 from ungan_dist.attack.power import measure_smallest_delta
 from ungan_dist.attack.score import score_rows
+from ungan_dist.attack.sensitivity import measure_sensitivity
 from ungan_dist.attack.verdicts import judge_rows
 from ungan_dist.config.attack import ATTACK_NAMES, MIN_SHADOWS
 from ungan_dist.config.identity import appended, identity
@@ -111,6 +112,8 @@ def build_report(plan: Plan, failures: list[Failed], on_progress: progress.Progr
         examples=select_forget_examples(plan.source, plan.split, evidence) if _may_show(plan) else [],
         remedies=find_remedies(config),
         smallest_delta=None if attack.quick else measure_smallest_delta(rows, sizes),
+        normality=scorer.normality,
+        sensitivity=measure_sensitivity(evidence, scorer.smaller, scorer.num_shadows),
         records_file=str((plan.report_folder / RECORDS_FILE).relative_to(plan.folder.parent)),
         data_hash=plan.record.data_hash,
         num_classes=plan.source.num_classes,

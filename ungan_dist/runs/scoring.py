@@ -13,7 +13,9 @@ from ungan_dist.attack.evidence import Evidence, RecordPValues
 from ungan_dist.attack.further import fit_reference_models
 from ungan_dist.attack.lira import ShadowFits, fit_shadows
 from ungan_dist.attack.moments import Moments, compute_moments
+from ungan_dist.attack.normality import Normality, measure_normality
 from ungan_dist.attack.records import measure_p_values
+from ungan_dist.attack.sensitivity import list_smaller
 from ungan_dist.config.attack import AttackConfig
 from ungan_dist.errors import ConfigError
 from ungan_dist.runs.plan import Plan
@@ -29,6 +31,9 @@ class Scorer(Protocol):
     num_shadows: int
     unlearned: UnlearnedAttack
     """U-LiRA, as far as shadow models unlearned."""
+    normality: Normality | None
+    smaller: dict[int, ShadowFits]
+    """Number of shadow models → the fits of the first so many."""
 
     def score(self, unit: TargetUnit) -> Evidence:
         """Score a finished target."""
@@ -53,8 +58,12 @@ class ShadowScorer:
         shadows = [shadow for unit in present for shadow in unit.shadows[: unit.num_models]]
         self.num_shadows = len(membership)
         self.unlearned = attack_unlearned(plan, targets, shadows, log_odds)
+        self.normality: Normality | None = measure_normality(log_odds, membership)
         self._plan = plan
         self._fits = fit(log_odds, membership, attack)
+        self.smaller = {
+            number: fit(log_odds[:number], membership[:number], attack) for number in list_smaller(len(membership))
+        }
         self._references = fit_reference_models(log_odds, membership, offline=attack.mode != "online")
         self._out = _OutModels(forget, outs)
 
@@ -83,6 +92,8 @@ class QuickScorer:
         """
         self.num_shadows = 0
         self.unlearned = UnlearnedAttack(found={}, seconds={})
+        self.normality: Normality | None = None
+        self.smaller: dict[int, ShadowFits] = {}
         self._plan = plan
         self._retrained = {unit.seed: self._read_log_odds(unit) for unit in targets if unit.method == "retrain"}
 

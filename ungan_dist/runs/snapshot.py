@@ -20,6 +20,7 @@ def to_plain(report: Report) -> dict[str, Any]:
         "notes": report.notes,
         "smallest_delta": report.smallest_delta,
         "remedies": dataclasses.asdict(report.remedies),
+        **({} if report.normality is None else {"normality": dataclasses.asdict(report.normality)}),
         **({"copies": report.copies, "copied": list(report.copied)} if report.copies else {}),
         "rows": [dataclasses.asdict(row) for row in report.rows],
         "seconds": [[item.method, item.seed, item.unlearning_seconds] for item in report.evidence],
@@ -35,6 +36,7 @@ def from_plain(shown: dict[str, Any]) -> Report:
     import numpy as np
 
     from ungan_dist.attack.evidence import AttackResult, Evidence, Interval, Remedies, Report, Row, ULiRA, Verdict
+    from ungan_dist.attack.normality import Normality
 
     def cell(value: Any) -> Any:
         return Interval(**value) if isinstance(value, dict) else value
@@ -82,6 +84,7 @@ def from_plain(shown: dict[str, Any]) -> Report:
         notes=shown["notes"],
         smallest_delta=shown["smallest_delta"],
         remedies=Remedies(**shown["remedies"]),
+        normality=Normality(**shown["normality"]) if "normality" in shown else None,
         copies=shown.get("copies", ""),
         copied=tuple(shown.get("copied", ())),
         rows=[row(values) for values in shown["rows"]],

@@ -18,9 +18,11 @@ from synthetic_report import make_report
 
 import ungan_dist.report
 from ungan_dist.attack.evidence import ForgetExample, Report
+from ungan_dist.attack.normality import Normality
 from ungan_dist.report import render
-from ungan_dist.report.conclusions import MEANINGS
+from ungan_dist.report.conclusions import MEANINGS, list_caveats
 from ungan_dist.report.html import TEMPLATES, make_policy, read_script
+from ungan_dist.runs.snapshot import from_plain, to_plain
 
 SCHEMA = json.loads((Path(ungan_dist.report.__file__).parent / "table.schema.json").read_text())
 HOSTILE = '<script>alert("x")</script> & $\\frac | `rm` [a](http://evil.example)'
@@ -239,6 +241,47 @@ def test_hostile_names_of_examples_are_escaped() -> None:
     assert elements.text.count(quoted) == 3
     assert not any(name.startswith("on") for _, attributes in elements.found for name in attributes)
     assert ("code", {"title": quoted}) in elements.found
+
+
+def test_normality_and_sensitivity_are_on_the_page_and_in_the_table() -> None:
+    report = dataclasses.replace(
+        make_report(1, methods=TWO),
+        normality=Normality(rejected_in=0.311, rejected_out=0.06, num_tested=800),
+        sensitivity={"original": {16: 0.61, 32: 0.65, 64: 0.7004}, "retrain": {16: 0.5, 32: 0.51, 64: 0.5}},
+    )
+    files = render(report)
+    table = json.loads(files["table.json"])
+    jsonschema.validate(table, SCHEMA)
+    assert table["normality"]["rejected_in"] == 0.311
+    assert table["sensitivity"]["original"] == {"16": 0.61, "32": 0.65, "64": 0.7004}
+    text = " ".join(Elements(files["report.html"]).text.split())
+    for words in ("finds 31 % of the IN and 6 % of the OUT log-odds not Gaussian", "LiRA may therefore be weaker"):
+        assert words in text
+        assert words in files["table.md"].decode()
+    assert "16 shadow models32 shadow models64 shadow models" in text
+    assert "Original0.6100.6500.700" in text
+    restored = from_plain(json.loads(json.dumps(to_plain(report))))
+    assert restored.normality == report.normality
+    assert list_caveats(restored)[0] == list_caveats(report)[0]
+    few = dataclasses.replace(report, normality=dataclasses.replace(report.normality, rejected_in=0.08))
+    assert not any("may therefore be weaker" in text for text in list_caveats(few))
+
+
+def test_a_section_shows_all_attacks_side_by_side(three: tuple) -> None:
+    report, files = three
+    page = files["report.html"].decode()
+    for row in report.rows:
+        region = re.search(rf'aria-label="Attacks on {row.title}".*?</div>', page, re.DOTALL)
+        assert region is not None
+        lines = re.findall(r'<tr><th scope="row">(.*?)</th>(.*?)</tr>', region[0])
+        assert [name.removesuffix(", decides") for name, _ in lines] == ["LiRA", "RMIA", "loss"]
+        for (name, cells), found in zip(lines, row.attacks.values(), strict=True):
+            assert f"<td>{found.auc.mean:.3f} [" in cells
+            if found.corrected_gap is not None:
+                assert f"at {100 * found.corrected_gap.level:.4g} %" in cells
+            assert name.endswith(", decides") == (
+                row.verdict.outcome not in ("reference",) and found is row.attacks[row.verdict.attack]
+            )
 
 
 def test_every_verdict_word_is_explained_on_the_page(three: tuple) -> None:
