@@ -22,7 +22,8 @@ def to_plain(report: Report) -> dict[str, Any]:
         "remedies": dataclasses.asdict(report.remedies),
         **({} if report.normality is None else {"normality": dataclasses.asdict(report.normality)}),
         **({"copies": report.copies, "copied": list(report.copied)} if report.copies else {}),
-        "rows": [dataclasses.asdict(row) for row in report.rows],
+        # pairs, because a record sorts its keys and the first attack is that of the row
+        "rows": [row | {"attacks": [*row["attacks"].items()]} for row in map(dataclasses.asdict, report.rows)],
         "seconds": [[item.method, item.seed, item.unlearning_seconds] for item in report.evidence],
     }
 
@@ -52,7 +53,7 @@ def from_plain(shown: dict[str, Any]) -> Report:
         if isinstance(ulira, dict):
             measured = {"auc": cell(ulira["auc"]), "tpr_at_fpr": cells(ulira["tpr_at_fpr"])}
             ulira = ULiRA(**{**ulira, **measured})
-        attacks = {name: AttackResult(**cells(found)) for name, found in values.get("attacks", {}).items()}
+        attacks = {name: AttackResult(**cells(found)) for name, found in values["attacks"]}
         return Row(
             **{**values, **fields, "auc": cell(values["auc"]), "verdict": verdict, "attacks": attacks, "ulira": ulira}
         )
