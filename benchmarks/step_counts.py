@@ -6,6 +6,7 @@ counts are those of the second half of a pass of 10 steps more than those of the
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -100,7 +101,9 @@ def main() -> None:
         return
     from harness import write
 
-    earlier = Path(sys.argv[1]).resolve()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("earlier", type=Path, metavar="EARLIER", help="a clone of the earlier version")
+    earlier = parser.parse_args().earlier.resolve()
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=earlier, capture_output=True, text=True, check=True)
     found: dict[str, dict[str, list[float]]] = {}
     for name, code in (("before", earlier), ("after", ROOT)):
