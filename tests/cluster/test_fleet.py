@@ -164,23 +164,30 @@ def test_a_result_that_the_driver_cannot_see_does_not_count() -> None:
     assert "all nodes share" in outcome.error
 
 
-def test_workers_import_a_users_model_from_the_drivers_folder(
+def test_workers_import_a_users_model_and_method_from_the_drivers_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without_figures: None
 ) -> None:
     (tmp_path / "users_own_model.py").write_text(
         "from user_models import linear as build\nfrom misbehaving_models import AlwaysDropping"
     )
+    (tmp_path / "users_own_method.py").write_text(
+        "def retrain_a_little(request):\n"
+        "    model = request.copy_fresh()\n"
+        "    next(model.parameters()).data.add_(1)\n"
+        "    return model\n"
+    )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     config = dataclasses.replace(small_config(tmp_path), model=ModelConfig(factory="users_own_model:build"))
-    config = dataclasses.replace(config, methods=("original", "fine_tuning"))
+    methods = ("original", "fine_tuning", "users_own_method:retrain_a_little")
+    config = dataclasses.replace(config, methods=methods)
     dropping = dataclasses.replace(config, model=ModelConfig(factory="users_own_model:AlwaysDropping"))
     with Fleet(TWO) as fleet:
         report = pipeline.audit(config, run_units=fleet.run_units, run_once=fleet.run_once, device="cpu")
         with pytest.raises(ConfigError, match="random in eval mode"):  # the rehearsal of a worker
             pipeline.audit(dropping, run_units=fleet.run_units, run_once=fleet.run_once, device="cpu")
     assert report.status == "COMPLETE"
-    assert [row.method for row in report.rows] == ["original", "fine_tuning"]
+    assert [row.method for row in report.rows] == [*methods]
 
 
 @pytest.mark.parametrize(

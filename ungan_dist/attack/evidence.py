@@ -13,7 +13,7 @@ from ungan_dist.attack.arrays import to_numpy
 from ungan_dist.attack.normality import Normality
 from ungan_dist.attack.notebook import Notebook
 from ungan_dist.attack.summary import row_to_html, summarise
-from ungan_dist.config.methods import TITLES
+from ungan_dist.config.methods import title_of
 
 Utility = Literal["", "utility lost", "at chance", "constant"]
 """Whether a model still works; empty if it does. See :mod:`ungan_dist.attack.utility`."""
@@ -291,7 +291,7 @@ class Report(Notebook):
         rows: dict[str, FailedRow] = {}
         for one in self.failures:
             if one.method is not None and one.method not in scored:
-                title = TITLES.get(one.method, one.method)
+                title = title_of(one.method)
                 row = FailedRow(method=one.method, title=title, outcome=one.outcome, reason=one.reason)
                 rows.setdefault(one.method, row)
         return list(rows.values())

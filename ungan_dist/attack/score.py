@@ -27,7 +27,7 @@ from ungan_dist.attack.metrics import examples_needed, operating_point, tnr_rank
 from ungan_dist.attack.utility import SETS
 from ungan_dist.attack.verdicts import REFERENCE, VERDICT_LEVEL, combine_attacks, trace_level
 from ungan_dist.config.attack import AttackConfig
-from ungan_dist.config.methods import TITLES
+from ungan_dist.config.methods import title_of
 from ungan_dist.data.seeds import derive_seed
 
 FURTHER_FNR = 0.001
@@ -124,7 +124,7 @@ def _row(
     }
     return Row(
         method=method,
-        title=TITLES.get(method, method),
+        title=title_of(method),
         accuracy={name: interval((statistic, name)) for statistic, name in shared if statistic == "accuracy"},
         tnr_at_fnr=by_rate("tnr", _fnrs(attack), "retain"),
         achieved_fnr={

@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from ungan_dist.attack.evidence import Evidence, ForgetExample, RecordPValues
-from ungan_dist.config.methods import TITLES
+from ungan_dist.config.methods import title_of
 from ungan_dist.data.sources.source import Source
 from ungan_dist.data.split import Split
 
@@ -27,9 +27,9 @@ def select_forget_examples(source: Source, split: Split, evidence: list[Evidence
             id=int(split.pool[position]),
             label=source.class_names[source.labels[split.pool[position]]],
             png=_png(source.images[split.pool[position]]),
-            scores={TITLES.get(name, name): float(item.scores[position]) for name, item in items.items()},
+            scores={title_of(name): float(item.scores[position]) for name, item in items.items()},
             p_values={
-                TITLES.get(name, name): _p_value(item.p_values, int(np.flatnonzero(forget == position)[0]))
+                title_of(name): _p_value(item.p_values, int(np.flatnonzero(forget == position)[0]))
                 for name, item in items.items()
                 if item.p_values is not None
             },

@@ -18,7 +18,7 @@ from ungan_dist.attack.evidence import Evidence, Report
 from ungan_dist.attack.moments import Moments, compute_in_and_out_moments
 from ungan_dist.attack.records import measure_p_values
 from ungan_dist.config.attack import MIN_SHADOWS, AttackConfig
-from ungan_dist.config.methods import TITLES
+from ungan_dist.config.methods import title_of
 from ungan_dist.errors import explain_file_errors
 from ungan_dist.runs import progress
 from ungan_dist.runs.plan import Plan
@@ -161,5 +161,5 @@ def rank_forgotten(plan: Plan, report: Report) -> dict[str, tuple[list[int], lis
         forgotten = np.flatnonzero(counts)
         order = forgotten[np.argsort(-sums[forgotten] / counts[forgotten], kind="stable")]
         least, most = (plan.split.pool[some].tolist() for some in (order[:NUM_NAMED], order[::-1][:NUM_NAMED]))
-        found[TITLES.get(row.method, row.method)] = (least, most)
+        found[title_of(row.method)] = (least, most)
     return found

@@ -20,7 +20,7 @@ from ungan_dist.attack.sensitivity import measure_sensitivity
 from ungan_dist.attack.verdicts import judge_rows
 from ungan_dist.config.attack import ATTACK_NAMES, MIN_SHADOWS
 from ungan_dist.config.identity import appended, identity
-from ungan_dist.config.methods import TITLES
+from ungan_dist.config.methods import title_of
 from ungan_dist.errors import ConfigError, Unfinished, explain_file_errors
 from ungan_dist.report import render
 from ungan_dist.report.examples import select_forget_examples
@@ -141,7 +141,7 @@ def _describe_failure(failure: Failed) -> Failure:
     of_method = isinstance(unit, TargetUnit)
     assert failure.kind in ("failed", "diverged")
     return Failure(
-        title=f"{TITLES.get(unit.method, unit.method)}, seed {unit.seed}" if of_method else unit.title,
+        title=f"{title_of(unit.method)}, seed {unit.seed}" if of_method else unit.title,
         method=unit.method if of_method else None,
         seed=unit.seed if of_method else None,
         outcome=failure.kind,

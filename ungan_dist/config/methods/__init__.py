@@ -38,7 +38,7 @@ from ungan_dist.config.methods.ungan import CONTROLS, UNGAN_VARIANTS, UnGANConfi
 from ungan_dist.config.methods.ungan_bce import BCE_VARIANTS, UnGANBCEConfig
 from ungan_dist.config.methods.ungan_joint import JOINT_VARIANTS, UnGANJointConfig
 from ungan_dist.config.methods.unsir import UNSIRConfig
-from ungan_dist.config.own.functions import check_own, is_own
+from ungan_dist.config.own.functions import check_own, is_own, name_options
 from ungan_dist.errors import suggest
 
 Config = TypeVar("Config")
@@ -129,6 +129,18 @@ def _config_class(line: dataclasses.Field[Any]) -> type:
 ROWS: dict[str, MethodRow] = _rows()
 """Name on the command line → row of a report."""
 TITLES: dict[str, str] = {name: row.title for name, row in ROWS.items()}
+
+
+def title_of(name: str) -> str:
+    """Return the title of a row: of a method of the user's own, the name of its function.
+
+    Examples:
+        >>> title_of("cf_k"), title_of("mypackage.forget:my_method")
+        ('CF-k', 'my_method')
+    """
+    return name_options(name) if is_own(name) else TITLES.get(name, name)
+
+
 DEFAULT_ROWS: tuple[str, ...] = (
     *(line.name for line in dataclasses.fields(MethodConfigs) if line.metadata["by_default"]),
     *CONTROLS,
