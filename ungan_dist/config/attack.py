@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from itertools import product
+from typing import Literal, NamedTuple
 
 from ungan_dist.config.checks import ADDED, positive, within
 
@@ -17,7 +19,37 @@ MIN_SHADOWS = 4
 """Fewest shadow models with which the spread of an example's log-odds can be measured."""
 
 
-QueryView = Literal["plain", "flip", "shift"]
+QueryView = Literal["plain", "flip", "shift", "18"]
+
+
+class View(NamedTuple):
+    """How every image is changed before a model is asked about it."""
+
+    flip: bool = False
+    """Mirror left and right."""
+    right: int = 0
+    """Pixels by which the image is moved, after the flip. New pixels are 0."""
+    down: int = 0
+
+
+VIEWS: dict[str, tuple[View, ...]] = {
+    "plain": (View(),),
+    "flip": (View(flip=True),),
+    "shift": (View(right=1, down=1),),
+    "18": tuple(View(*each) for each in product((False, True), (-1, 0, 1), (-1, 0, 1))),
+}
+"""Name in the config → views. The 18 are those of Carlini's public code, which mirrors images into the new pixels."""
+
+
+def list_views(queries: Sequence[QueryView]) -> list[View]:
+    """List the views that stand behind the names of a config.
+
+    Examples:
+        >>> len(list_views(["plain", "flip"])), len(list_views(["18"]))
+        (2, 18)
+    """
+    return [view for name in queries for view in VIEWS[name]]
+
 
 PAPER_FORMATS = ("png", "pdf")
 """Formats of figures for papers."""

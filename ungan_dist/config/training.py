@@ -114,7 +114,9 @@ class ShadowConfig:
     """Shadow models that the engines branches and stacked train at once; even, because they form pairs of
     complementary halves. Without effect on the other engines, which commit each pair."""
     queries: tuple[QueryView, ...] = ("plain",)
-    """Views of each example on which every model is evaluated for the attack."""
+    """Views of each example on which every model is evaluated for the attack. plain: as it is. flip: mirrored. shift:
+    one pixel to the right and down. 18: two flips × nine shifts by one pixel or none, as in the public code of LiRA;
+    new pixels are 0."""
     seed: int = 0
     """Seed of the membership matrix and of every shadow model's training."""
     engine: Literal["auto", "serial", "graph", "branches", "stacked"] = "auto"
@@ -142,3 +144,5 @@ class ShadowConfig:
         not_negative(**{"shadows.seed": self.seed})
         if not self.queries or len(set(self.queries)) != len(self.queries):
             raise ValueError(f"queries must name at least one view, each once, got {self.queries}")
+        if "18" in self.queries and len(self.queries) > 1:
+            raise ValueError(f"the queries 18 contain all other views: name them alone, got {self.queries}")

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ungan_dist.config.attack import QueryView
+from ungan_dist.config.attack import QueryView, View, list_views
 from ungan_dist.data.examples import Examples, gather
 from ungan_dist.errors import Diverged
 from ungan_dist.kernels import log_odds
@@ -20,14 +20,33 @@ BATCH_SIZE = 1024
 
 
 def _logits(
-    model: nn.Module, data: Examples, indices: Int[Tensor, " set"], view: QueryView, world: World = SINGLE_PROCESS
+    model: nn.Module, data: Examples, indices: Int[Tensor, " set"], view: View, world: World = SINGLE_PROCESS
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield logits and labels batch by batch; eval mode is required, since batch statistics leak membership."""
     if model.training:
         raise ValueError("the model is in training mode, where batch statistics leak membership: call model.eval()")
     for batch in map(world.share, indices.split(BATCH_SIZE)):
-        images = gather(data, batch, shift=int(view == "shift"), flip=view == "flip")
-        yield model(images), data.labels[batch]
+        images = gather(data, batch, flip=view.flip)
+        yield model(move_images(images, view.right, view.down, data.table[0])), data.labels[batch]
+
+
+def move_images(
+    images: Float[Tensor, "batch channels height width"], right: int, down: int, fill: Float[Tensor, " channels"]
+) -> Float[Tensor, "batch channels height width"]:
+    """Move images by some pixels; new pixels have the given value of each channel.
+
+    Examples:
+        >>> move_images(torch.arange(4.0).view(1, 1, 2, 2), right=1, down=0, fill=torch.tensor([9.0]))
+        tensor([[[[9., 0.],
+                  [9., 2.]]]])
+    """
+    if not right and not down:
+        return images
+    height, width = images.shape[2:]
+    moved = torch.empty_like(images).copy_(fill.to(images.dtype)[:, None, None])
+    source = images[:, :, max(0, -down) : height - max(0, down), max(0, -right) : width - max(0, right)]
+    moved[:, :, max(0, down) : height - max(0, -down), max(0, right) : width - max(0, -right)] = source
+    return moved
 
 
 @torch.no_grad()
@@ -44,7 +63,7 @@ def query(
         torch.cat(
             [log_odds(logits[None], labels, impl=impl)[0] for logits, labels in _logits(model, data, indices, view)]
         )
-        for view in queries
+        for view in list_views(queries)
     ]
     log_odds_of_set = torch.stack(columns, dim=1).float().cpu().numpy()
     broken = int((~np.isfinite(log_odds_of_set)).any(axis=1).sum())
@@ -63,7 +82,7 @@ def query_entropies(
     """Return the modified entropy and the entropy of each prediction in nats, mean over the views, in float32."""
     views = [
         torch.cat([measure_entropies(logits, labels) for logits, labels in _logits(model, data, indices, view)])
-        for view in queries
+        for view in list_views(queries)
     ]
     return torch.stack(views).mean(0).float().cpu().numpy()
 
@@ -98,6 +117,6 @@ def measure_entropies(
 @torch.no_grad()
 def accuracy(model: nn.Module, data: Examples, indices: Int[Tensor, " set"], world: World = SINGLE_PROCESS) -> float:
     """Return the fraction of a set that is classified correctly; the processes of a world divide the set."""
-    each = _logits(model, data, indices, "plain", world)
+    each = _logits(model, data, indices, View(), world)
     correct = sum(((logits.argmax(dim=1) == labels).sum() for logits, labels in each), torch.tensor(0))
     return int(world.sum(correct.to(data.device))) / len(indices)

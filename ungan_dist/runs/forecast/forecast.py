@@ -15,6 +15,7 @@ from typing import Any
 
 from ungan_dist import store
 from ungan_dist.attack.power import Power
+from ungan_dist.config.attack import list_views
 from ungan_dist.config.audit import AuditConfig
 from ungan_dist.config.identity import appended
 from ungan_dist.config.methods import OriginalConfig, RetrainConfig, UnlearnedConfig
@@ -325,7 +326,7 @@ def _sizes(plan: Plan, measured: Measurement | None) -> dict[str, int | None]:
     )
     is_prepared = store.committed(Path(prepared.output), marker, id=id) is not None
     num_bytes = 0 if is_prepared else plan.source.images.nbytes + 8 * len(plan.source.labels)
-    row = 4 * len(config.shadows.queries)
+    row = 4 * len(list_views(config.shadows.queries))
     num_rows = len(plan.split.pool) + len(plan.split.unseen)
     num_bytes += len(missing(plan.targets)) * (measured.alone.weights_bytes + row * num_rows)
     kept = measured.alone.weights_bytes if plan.shadows[0].keep_models else 0
