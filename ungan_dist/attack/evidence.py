@@ -10,7 +10,6 @@ import numpy as np
 from jaxtyping import Float, Float64, Int
 
 from ungan_dist.attack.arrays import to_numpy
-from ungan_dist.attack.normality import Normality
 from ungan_dist.attack.notebook import Notebook
 from ungan_dist.attack.summary import row_to_html, summarise
 from ungan_dist.config.methods import title_of
@@ -157,7 +156,8 @@ class Row:
     @property
     def first_attack(self) -> str:
         """The attack of ``auc`` and of the verdict's gap."""
-        return next(iter(self.attacks), "lira")
+        # the order of the attacks is lost where a report was read from its record
+        return "lira" if "lira" in self.attacks or not self.attacks else "loss"
 
     @property
     def hidden_leak(self) -> str:
@@ -166,6 +166,21 @@ class Row:
 
     def _repr_html_(self) -> str:
         return row_to_html(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Normality:
+    """Shares of LiRA's Gaussians, one per example and query, that an Anderson–Darling test rejects at 5 %."""
+
+    rejected_in: float
+    rejected_out: float
+    num_tested: int
+    """Gaussians of either group."""
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether a share is far above the 5 % of chance."""
+        return max(self.rejected_in, self.rejected_out) > 0.15
 
 
 @dataclass(frozen=True, kw_only=True)

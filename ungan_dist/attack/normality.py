@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from jaxtyping import Bool, Float
 from scipy.special import log_ndtr
 
+from ungan_dist.attack.evidence import Normality
+
 LEVEL = 0.05
 """Level of each test: the share of Gaussian examples that is rejected by chance."""
-FAR = 0.15
-"""Share of rejected examples from which a report warns."""
 FEWEST = 8
 """Fewest values of a test, as Stephens recommends."""
 MAX_EXAMPLES = 10_000
 """Examples to test, evenly spaced; more of them would not change the first two digits of the share."""
 CRITICAL = 0.752
 """Critical value at 5 % for unknown mean and variance (D'Agostino & Stephens 1986, table 4.7)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Normality:
-    """Shares of Gaussians, one per example and query, that the test rejects."""
-
-    rejected_in: float
-    rejected_out: float
-    num_tested: int
-    """Gaussians of either group."""
-
-    @property
-    def is_doubtful(self) -> bool:
-        """Whether a share is far above chance."""
-        return max(self.rejected_in, self.rejected_out) > FAR
 
 
 def measure_normality(

@@ -9,11 +9,11 @@ import numpy as np
 from jaxtyping import Float64, Int
 
 from ungan_dist import store
-from ungan_dist.attack.evidence import Evidence, RecordPValues
+from ungan_dist.attack.evidence import Evidence, Normality, RecordPValues
 from ungan_dist.attack.further import fit_reference_models
 from ungan_dist.attack.lira import ShadowFits, fit_shadows
 from ungan_dist.attack.moments import Moments, compute_moments
-from ungan_dist.attack.normality import Normality, measure_normality
+from ungan_dist.attack.normality import measure_normality
 from ungan_dist.attack.records import measure_p_values
 from ungan_dist.attack.sensitivity import list_smaller
 from ungan_dist.config.attack import AttackConfig

@@ -36,8 +36,17 @@ def from_plain(shown: dict[str, Any]) -> Report:
     """
     import numpy as np
 
-    from ungan_dist.attack.evidence import AttackResult, Evidence, Interval, Remedies, Report, Row, ULiRA, Verdict
-    from ungan_dist.attack.normality import Normality
+    from ungan_dist.attack.evidence import (
+        AttackResult,
+        Evidence,
+        Interval,
+        Normality,
+        Remedies,
+        Report,
+        Row,
+        ULiRA,
+        Verdict,
+    )
 
     def cell(value: Any) -> Any:
         return Interval(**value) if isinstance(value, dict) else value

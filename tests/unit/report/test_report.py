@@ -17,8 +17,7 @@ import pytest
 from synthetic_report import make_report
 
 import ungan_dist.report
-from ungan_dist.attack.evidence import ForgetExample, Report
-from ungan_dist.attack.normality import Normality
+from ungan_dist.attack.evidence import ForgetExample, Normality, Report
 from ungan_dist.report import render
 from ungan_dist.report.conclusions import MEANINGS, list_caveats
 from ungan_dist.report.html import TEMPLATES, make_policy, read_script
