@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from ungan_dist.attack.forgotten import ForgottenExample, rank_forgotten
 from ungan_dist.attack.summary import to_html
 
 if TYPE_CHECKING:
@@ -29,6 +30,31 @@ class Notebook:
         from ungan_dist.attack.flat import flatten_rows
 
         return pandas.DataFrame(flatten_rows(self._report))
+
+    def least_forgotten(self, method: str, n: int = 10) -> list[ForgottenExample]:
+        """Return the forget examples that still look most like members to a method's models, with their scores.
+
+        The result names examples, so it is personal data.
+
+        Args:
+            method: the method's name on the command line, for example ``"ungan"``.
+            n: number of examples.
+
+        Raises:
+            ValueError: there is no such method, or the audit is quick and has no scores of single examples.
+
+        Examples:
+            >>> pandas.DataFrame(report.least_forgotten("ungan", 5))  # doctest: +SKIP
+        """
+        return rank_forgotten(self._report.evidence, method)[:n]
+
+    def most_forgotten(self, method: str, n: int = 10) -> list[ForgottenExample]:
+        """Return the forget examples that look least like members, as ``least_forgotten`` does.
+
+        Examples:
+            >>> [one.example for one in report.most_forgotten("ungan", 5)]  # doctest: +SKIP
+        """
+        return rank_forgotten(self._report.evidence, method)[::-1][:n]
 
     def plot_gaps(self, ax: Axes | None = None) -> Axes:
         """Plot the gap of each row in LiRA's AUC, with its 90 % interval and the band (−δ, δ)."""

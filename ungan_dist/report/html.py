@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ungan_dist.attack.evidence import Report, Row
+from ungan_dist.attack.forgotten import ForgottenExample
 from ungan_dist.attack.summary import format_outcome
 from ungan_dist.report.cells import (
     GAP_HEADING,
@@ -46,6 +47,8 @@ from ungan_dist.report.method_sections import build_sections, name_section
 from ungan_dist.report.power import describe_power, get_delta
 from ungan_dist.report.timings import average_seconds, collect_seconds
 
+NUM_RANKED = 5
+"""Examples that the page names as most and as least forgotten."""
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -110,6 +113,7 @@ def render_page(report: Report, drawings: list[Drawing]) -> str:
         resolved=_flatten(report.resolved),
         provenance=_list_provenance(report),
         sensitivity=_list_sensitivity(report),
+        ranked=_rank_examples(report),
         encode=lambda png: base64.b64encode(png).decode(),
         **{
             function.__name__: function
@@ -169,6 +173,26 @@ def _split_cell(text: str) -> Cell:
         return Cell(text, "", is_reason=True)
     value, _, interval = text.partition(" ")
     return Cell(value, interval, False) if interval.startswith(("±", "[")) else Cell(text, "", False)
+
+
+class RankedExamples(NamedTuple):
+    """The least and the most forgotten examples of one method."""
+
+    title: str
+    least: list[ForgottenExample]
+    most: list[ForgottenExample]
+
+
+def _rank_examples(report: Report) -> list[RankedExamples]:
+    """Rank the forget examples of each method, if the report may show single examples at all."""
+    if not report.examples or any(item.p_values is None for item in report.evidence):
+        return []
+    return [
+        RankedExamples(
+            row.title, report.least_forgotten(row.method, NUM_RANKED), report.most_forgotten(row.method, NUM_RANKED)
+        )
+        for row in report.rows
+    ]
 
 
 def _list_sensitivity(report: Report) -> list[SensitivityLine]:

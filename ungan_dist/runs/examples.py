@@ -18,7 +18,6 @@ from ungan_dist.attack.evidence import Evidence, Report
 from ungan_dist.attack.moments import Moments, compute_in_and_out_moments
 from ungan_dist.attack.records import measure_p_values
 from ungan_dist.config.attack import MIN_SHADOWS, AttackConfig
-from ungan_dist.config.methods import title_of
 from ungan_dist.errors import explain_file_errors
 from ungan_dist.runs import progress
 from ungan_dist.runs.plan import Plan
@@ -36,7 +35,7 @@ NUM_NAMED = 5
 
 def write_records(
     plan: Plan, *, on_progress: progress.ProgressCallback = progress.silent
-) -> tuple[Path, dict[str, tuple[list[int], list[int]]]]:
+) -> tuple[Path, dict[str, tuple[list[int], ...]]]:
     """Write the results of single examples of every method and seed into ``records.parquet``.
 
     The file is readable by its owner alone, unless the output folder is shared with a group.
@@ -62,7 +61,10 @@ def write_records(
         pyarrow.parquet.write_table(build_records(plan, report), stream)
         path = plan.report_folder / RECORDS_FILE
         store.write_file(path, stream.getvalue())
-    return path, rank_forgotten(plan, report)
+    ends = (report.least_forgotten, report.most_forgotten)
+    return path, {
+        row.title: tuple([one.example for one in find(row.method, NUM_NAMED)] for find in ends) for row in report.rows
+    }
 
 
 def build_records(plan: Plan, report: Report) -> pa.Table:
@@ -143,23 +145,3 @@ def _list_pairs(membership: Bool[np.ndarray, "models examples"]) -> Iterator[lis
             yield [partner, model]
     for model in waiting.values():
         yield [model]
-
-
-def rank_forgotten(plan: Plan, report: Report) -> dict[str, tuple[list[int], list[int]]]:
-    """Rank the forget examples of each method by their scores, mean over the seeds that forget them.
-
-    Returns:
-        By title, the examples that look most like members, and those that look least like them.
-    """
-    found: dict[str, tuple[list[int], list[int]]] = {}
-    for row in report.rows:
-        items = [item for item in report.evidence if item.method == row.method]
-        sums, counts = np.zeros(len(plan.split.pool)), np.zeros(len(plan.split.pool))
-        for item in items:
-            sums[item.forget] += item.scores[item.forget]
-            counts[item.forget] += 1
-        forgotten = np.flatnonzero(counts)
-        order = forgotten[np.argsort(-sums[forgotten] / counts[forgotten], kind="stable")]
-        least, most = (plan.split.pool[some].tolist() for some in (order[:NUM_NAMED], order[::-1][:NUM_NAMED]))
-        found[title_of(row.method)] = (least, most)
-    return found
