@@ -20,7 +20,9 @@ from ungan_dist.training.engines.slot import Slot
 from ungan_dist.training.engines.stacked import train_stacked
 from ungan_dist.training.models import build, use_memory_format
 from ungan_dist.training.precision import use_precision
-from ungan_dist.training.train import cosine_annealing, make_sgd, take_step, train
+from ungan_dist.training.recipe import make_recipe_optimizer
+from ungan_dist.training.schedules import cosine_annealing
+from ungan_dist.training.train import take_step, train
 
 Trainer = Callable[[Sequence[nn.Module], Sequence[Tensor]], None]
 """Trains models in place, each on its own set."""
@@ -96,7 +98,7 @@ def make_trainer(arm: Arm, task: Task, set_size: int) -> Trainer:
 
 def _train_with_waits(model: nn.Module, data: Examples, members: Tensor, config: TrainConfig, *, seed: int) -> None:
     """Train as ``train`` does, but draw and upload the crops of each batch in its step, and read its loss there."""
-    optimizer = make_sgd(model.parameters(), config)
+    optimizer = make_recipe_optimizer(model.parameters(), config)
     model.train()
     for epoch in range(config.epochs):
         optimizer.param_groups[0]["lr"] = cosine_annealing(config.learning_rate, epoch, config.epochs)

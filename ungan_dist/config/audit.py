@@ -68,6 +68,11 @@ class AuditConfig(ExecutionHalf, MethodConfigs, Experiment):
         for name in self.methods:
             check_method(name)
         self._settle_own_methods()
+        if self.train.warmup_epochs >= self.train.epochs:
+            raise ValueError(
+                f"train.warmup_epochs must be smaller than train.epochs ({self.train.epochs}), got "
+                f"{self.train.warmup_epochs}"
+            )
         if not self.methods or len(set(self.methods)) != len(self.methods):
             raise ValueError(f"methods must name at least one method, each once, got {self.methods}")
         if "original" not in self.methods:

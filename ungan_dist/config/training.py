@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ungan_dist.config.attack import QueryView
-from ungan_dist.config.checks import ADDED, not_negative, positive
+from ungan_dist.config.checks import ADDED, not_negative, positive, within
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,22 +54,24 @@ class AugmentConfig:
 
 Precision = Literal["fp32", "tf32", "bf16"]
 MemoryFormat = Literal["auto", "contiguous", "channels_last"]
+Optimizer = Literal["sgd", "adam", "adamw"]
+Schedule = Literal["cosine", "constant", "step", "one_cycle"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """Training recipe of the original, Retrain and every shadow model: SGD, cosine annealing per epoch."""
+    """Training recipe of the original, Retrain and every shadow model."""
 
     epochs: int = 40
     """Passes over the training set."""
     batch_size: int = 256
     """Examples per step, over all processes together."""
     learning_rate: float = 0.1
-    """Initial learning rate."""
+    """Learning rate at the start; with a warm-up, after it; with one_cycle, the highest."""
     momentum: float = 0.9
-    """SGD momentum."""
+    """SGD momentum; adam and adamw have their own, torch's 0.9 and 0.999."""
     weight_decay: float = 0.0
-    """L2 penalty."""
+    """L2 penalty; with adamw, weight decay apart from the gradient."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     """Augmentation of training examples; evaluation uses none."""
     num_threads: int = 1
@@ -86,6 +88,27 @@ class TrainConfig:
     sync_batch_norm: bool = True
     """With several workers, use batch-norm statistics of the whole batch, as one process does. Without it, each worker
     uses its own rows: faster, but the number of workers then changes results and is part of a run's identity."""
+    optimizer: Optimizer = field(default="sgd", metadata=ADDED)
+    """The optimizer, as torch defines it."""
+    nesterov: bool = field(default=False, metadata=ADDED)
+    """Nesterov's momentum, for sgd."""
+    schedule: Schedule = field(default="cosine", metadata=ADDED)
+    """Learning rate of each epoch. cosine: fall to 0. constant. step: multiply by step_factor every step_epochs.
+    one_cycle: rise and fall with each step, as torch's OneCycleLR without a cycle of the momentum."""
+    warmup_epochs: int = field(default=0, metadata=ADDED)
+    """Epochs at the start in which the learning rate rises in equal parts. With one_cycle, the epochs of its rise;
+    0 is 30 % of all epochs."""
+    step_epochs: int = field(default=30, metadata=ADDED)
+    """Epochs between two falls of the schedule step."""
+    step_factor: float = field(default=0.1, metadata=ADDED)
+    """Factor of each fall of the schedule step."""
+    label_smoothing: float = field(default=0.0, metadata=ADDED)
+    """Share of each label that is spread evenly over all classes. Methods keep their own losses."""
+    gradient_clipping: float | None = field(default=None, metadata=ADDED)
+    """Largest norm of the gradient of all weights together; longer ones are scaled down. Defaults to no limit."""
+    ema: float | None = field(default=None, metadata=ADDED)
+    """Decay per step of an exponential moving average of weights and running statistics, which begins at the initial
+    weights. The averages are the trained model: they are audited, saved and unlearned from. Defaults to none."""
 
     def __post_init__(self) -> None:
         positive(
@@ -95,7 +118,19 @@ class TrainConfig:
             learning_rate=self.learning_rate,
             num_threads=self.num_threads,
         )
+        positive(**{"train.step_epochs": self.step_epochs, "train.step_factor": self.step_factor})
+        positive(**{"train.gradient_clipping": self.gradient_clipping})
         not_negative(momentum=self.momentum, weight_decay=self.weight_decay)
+        not_negative(**{"train.warmup_epochs": self.warmup_epochs})
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError(f"train.label_smoothing must be at least 0 and below 1, got {self.label_smoothing}")
+        if self.ema is not None:
+            within(0, 1, **{"train.ema": self.ema})
+        if self.nesterov and (self.optimizer != "sgd" or not self.momentum):
+            raise ValueError(
+                f"train.nesterov needs sgd with a momentum, got train.optimizer {self.optimizer} and train.momentum "
+                f"{self.momentum:g}"
+            )
 
 
 TOGETHER = ("branches", "stacked")

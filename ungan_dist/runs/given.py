@@ -15,6 +15,7 @@ from ungan_dist.data.lists import read_entries
 from ungan_dist.data.sources.source import Source
 from ungan_dist.data.split import SeedSplit, Split, hash_array
 from ungan_dist.training.given_weights import GivenWeights, locate_given_weights
+from ungan_dist.training.recipe import describe_recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,17 +100,12 @@ _STAND_IN = (
 
 
 def _recipe_note(config: AuditConfig, brought: list[str]) -> str:
-    train, augment = config.train, config.train.augment
-    crop = f"a crop from {augment.padding} pixels of padding" if augment.padding else ""
-    changed = " and ".join(part for part in (crop, "a flip" if augment.flip else "") if part)
     if config.attack.quick:
         return f"The weights of {' and '.join(brought)} were given."
     return (
         f"The weights of {' and '.join(brought)} were given. Shadow models were trained by this run's recipe: "
-        f"{train.epochs} epochs of SGD, batch {train.batch_size}, learning rate {train.learning_rate:g} with cosine "
-        f"annealing, momentum {train.momentum:g}, weight decay {train.weight_decay:g}, "
-        f"{'with ' + changed if changed else 'without augmentation'}. If the given models were trained otherwise, "
-        f"the attack is weaker: set --train.… to the values with which they were trained."
+        f"{describe_recipe(config.train)}. If the given models were trained otherwise, the attack is weaker: set "
+        f"--train.… to the values with which they were trained."
     )
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from jaxtyping import Int
@@ -14,12 +15,15 @@ from torch.nn import functional
 
 from ungan_dist.config.training import AugmentConfig, TrainConfig
 from ungan_dist.data.examples import Examples, draw_batches, gather_batches
+from ungan_dist.data.rows import split_pass
 from ungan_dist.errors import Diverged
+from ungan_dist.training.average import trained_tensors
 from ungan_dist.training.batch_norm import forward, local_statistics
 from ungan_dist.training.checkpoint import Checkpoint, Epochs
 from ungan_dist.training.engines.capture import CapturedSteps
 from ungan_dist.training.engines.passes import captured_pass
-from ungan_dist.training.optimizers import make_optimizer
+from ungan_dist.training.recipe import extend_steps, make_loss, make_recipe_optimizer
+from ungan_dist.training.schedules import learning_rates
 from ungan_dist.training.world import SINGLE_PROCESS, World
 
 
@@ -39,11 +43,6 @@ def import_compiler() -> None:
     importlib.import_module("torch._dynamo")
 
 
-def cosine_annealing(learning_rate: float, epoch: int, epochs: int) -> float:
-    """Return the epoch's learning rate: the initial rate at epoch 0, near 0 in the last epoch."""
-    return learning_rate * (1 + math.cos(math.pi * epoch / epochs)) / 2
-
-
 def refuse_divergence(losses: Iterable[float], epoch: int, epochs: int) -> None:
     """Raise ``Diverged`` if one of an epoch's mean losses is not a number, because then the weights are none either."""
     if any(map(math.isnan, losses)):
@@ -51,17 +50,6 @@ def refuse_divergence(losses: Iterable[float], epoch: int, epochs: int) -> None:
             f"the model has diverged: its training loss is not finite in epoch {epoch + 1} of {epochs}; "
             f"lower the learning rate"
         )
-
-
-def make_sgd(parameters: Iterable[Tensor], config: TrainConfig) -> torch.optim.Optimizer:
-    """Create the optimizer of the training recipe."""
-    return make_optimizer(
-        torch.optim.SGD,
-        parameters,
-        lr=config.learning_rate,
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-    )
 
 
 def take_step(
@@ -106,6 +94,7 @@ def train_pass(
     loss: Callable[[Tensor, Tensor], Tensor] = functional.cross_entropy,
     world: World = SINGLE_PROCESS,
     steps: CapturedSteps | None = None,
+    rates: Sequence[float] | None = None,
 ) -> float:
     """Run one shuffled pass of optimizer steps over a set; all processes share each batch.
 
@@ -113,6 +102,7 @@ def train_pass(
         labels: replace the labels of the whole data set.
         loss: logits and labels → mean loss over rows.
         steps: captures the step, in a single process; defaults to running each step as it is.
+        rates: the learning rate of each step; defaults to the optimizer's own.
 
     Returns:
         Mean loss over the steps.
@@ -122,13 +112,15 @@ def train_pass(
         assert world.size == 1, "captured steps need a single process"
         return captured_pass(
             steps, model, data, indices, optimizer,
-            batch_size=batch_size, seed=seed, epoch=epoch, augment=augment, labels=labels, loss=loss,
+            batch_size=batch_size, seed=seed, epoch=epoch, augment=augment, labels=labels, loss=loss, rates=rates,
         )  # fmt: skip
     total = torch.zeros((), device=data.device)
     # the host waits for the device here and for the loss at the end, and nowhere between
     batches = draw_batches(data, indices, batch_size, seed=seed, epoch=epoch, augment=augment)
     shares = [world.share(batch) for batch in batches]
-    for batch, share, images in zip(batches, shares, gather_batches(data, shares), strict=True):
+    for step, (batch, share, images) in enumerate(zip(batches, shares, gather_batches(data, shares), strict=True)):
+        if rates is not None:
+            optimizer.param_groups[0]["lr"] = rates[step]
         logits = forward(model, images, num_rows=len(batch))
         wanted = labels[share.indices]
         part = world.partial_loss(lambda: loss(logits, wanted), len(share), len(batch), logits)  # noqa: B023 - called at once
@@ -147,24 +139,26 @@ def train(
     checkpoint: Checkpoint | None = None,
     steps: CapturedSteps | None = None,
 ) -> list[float]:
-    """Train a model in place with the recipe, and leave it in eval mode.
+    """Train a model in place with the recipe, and leave it in eval mode; with an EMA, its weights are the averages.
 
     Args:
         checkpoint: keeps the state after each epoch, and is continued if it holds one.
         steps: captures the step, in a single process; defaults to running each step as it is.
 
     Returns:
-        Mean cross-entropy of each epoch, in nats.
+        Mean cross-entropy of each epoch, in nats, with label smoothing if the recipe has it.
 
     Raises:
         Diverged: an epoch's loss is not a number.
     """
-    optimizer = make_sgd(model.parameters(), config)
+    optimizer, loss = make_recipe_optimizer(model.parameters(), config), make_loss(config)
+    average = extend_steps(optimizer, config, functools.partial(trained_tensors, model))
     model.train()
     losses: list[float] = []
-    epochs = Epochs(checkpoint, world, seed, model=model, optimizer=optimizer, losses=losses)
+    more = {} if average is None else {"average": average}
+    epochs = Epochs(checkpoint, world, seed, model=model, optimizer=optimizer, losses=losses, **more)
+    num_steps = sum(1 for _ in split_pass(len(indices), config.batch_size))
     for epoch in epochs.iterate("train", config.epochs):
-        optimizer.param_groups[0]["lr"] = cosine_annealing(config.learning_rate, epoch, config.epochs)
         losses.append(
             train_pass(
                 model,
@@ -175,10 +169,14 @@ def train(
                 seed=seed,
                 epoch=epoch,
                 augment=config.augment,
+                loss=loss,
                 world=world,
                 steps=steps,
+                rates=learning_rates(config, epoch, num_steps),
             )
         )
         refuse_divergence(losses[-1:], epoch, config.epochs)
+    if average is not None:
+        average.write()
     model.eval()
     return losses

@@ -22,7 +22,8 @@ from ungan_dist.methods.ungan.views import MakeViews, as_it_is, assign_quantiles
 from ungan_dist.training.batch_norm import forward
 from ungan_dist.training.batch_stream import BatchStream
 from ungan_dist.training.optimizers import make_optimizer
-from ungan_dist.training.train import cosine_annealing, take_step
+from ungan_dist.training.schedules import cosine_annealing
+from ungan_dist.training.train import take_step
 
 
 def ungan_joint(request: Request, config: UnGANJointConfig) -> Unlearned:

@@ -31,8 +31,12 @@ def captured_pass(
     augment: AugmentConfig | None,
     labels: Int[Tensor, " examples"],
     loss: Loss,
+    rates: Sequence[float] | None = None,
 ) -> float:
     """Run one shuffled pass as ``train_pass`` does, with captured steps; the host waits once, at the end.
+
+    Args:
+        rates: The learning rate of each step; defaults to the optimizer's own.
 
     Returns:
         Mean loss over the steps.
@@ -41,7 +45,10 @@ def captured_pass(
     step = make_step(model, data, optimizer, loss)
     batches = draw_batches(data, indices, batch_size, seed=seed, epoch=epoch, augment=augment)
     total = torch.zeros((), dtype=data.table.dtype, device=data.device)
-    for rows in read_ahead(data, batches):
+    for number, rows in enumerate(read_ahead(data, batches)):
+        if rates is not None and (not number or rates[number] != rates[number - 1]):
+            optimizer.param_groups[0]["lr"] = rates[number]
+            steps.prepare(optimizer)
         wanted = labels[rows.indices]
         # one example takes another way through batch norm, which depends on the model
         is_one = len(rows) == 1

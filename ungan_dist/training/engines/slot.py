@@ -10,18 +10,20 @@ from typing import Any
 import torch
 from jaxtyping import Int
 from torch import Tensor, nn
-from torch.nn import functional
 
 from ungan_dist.config.training import ModelConfig, TrainConfig
 from ungan_dist.data.examples import Examples, draw_batches, draw_pass
 from ungan_dist.data.prepared import PreparedData, open_examples
 from ungan_dist.data.rows import Rows, split_pass
 from ungan_dist.data.seeds import seed_layers
+from ungan_dist.training.average import trained_tensors
 from ungan_dist.training.checkpoint import Checkpoint, Epochs
 from ungan_dist.training.engines.capture import NUM_WATCHED, CapturedSteps
 from ungan_dist.training.engines.passes import make_step, read_ahead, read_rows, take_rows, without_fused_crops
 from ungan_dist.training.models import build, is_channels_last, use_memory_format
-from ungan_dist.training.train import cosine_annealing, refuse_divergence
+from ungan_dist.training.recipe import choose_optimizer, extend_steps, make_loss
+from ungan_dist.training.schedules import learning_rates
+from ungan_dist.training.train import refuse_divergence
 from ungan_dist.training.world import SINGLE_PROCESS
 
 
@@ -46,19 +48,16 @@ class Slot:
         """
         self._models = [model.train() for model in models]
         self._data, self._config = without_fused_crops(data), config
-        self._optimizers = [
-            _StaticSGD(
-                [parameter for parameter in model.parameters() if parameter.requires_grad],
-                lr=config.learning_rate,
-                momentum=config.momentum,
-                weight_decay=config.weight_decay,
-            )
-            for model in self._models
+        self._optimizers = [_make_static_optimizer(model, config) for model in self._models]
+        self._averages = [
+            extend_steps(optimizer, config, functools.partial(trained_tensors, model))
+            for model, optimizer in zip(self._models, self._optimizers, strict=True)
         ]
         self._steps = CapturedSteps(data.device)
         streams = [torch.cuda.Stream(data.device) for _ in models] if data.device.type == "cuda" else []
+        loss = make_loss(config)
         parts = [
-            make_step(model, self._data, optimizer, functional.cross_entropy)
+            make_step(model, self._data, optimizer, loss)
             for model, optimizer in zip(self._models, self._optimizers, strict=True)
         ]
         self._step = functools.partial(_take_all, parts, streams)
@@ -91,25 +90,35 @@ class Slot:
         Raises:
             Diverged: A loss is not a number.
         """
+        averages = {f"average {place}": one for place, one in enumerate(self._averages) if one is not None}
         for own, optimizer, model in zip(self._models, self._optimizers, models, strict=True):
             _copy_tensors(model, own)
             optimizer.reset()
+        for average in averages.values():
+            average.restart()
         state: dict[str, Any] = {f"model {place}": model for place, model in enumerate(self._models)}
         state |= {f"optimizer {place}": optimizer for place, optimizer in enumerate(self._optimizers)}
+        state |= averages
         losses: list[list[float]] = []
         epochs = Epochs(checkpoint, SINGLE_PROCESS, seeds[0], losses=losses, **state)
         for epoch in epochs.iterate("train", self._config.epochs):
             losses.append(self._pass(indices, seeds, epoch))
             refuse_divergence(losses[-1], epoch, self._config.epochs)
+        for average in averages.values():
+            average.write()
         for own, model in zip(self._models, models, strict=True):
             _copy_tensors(own, model)
             model.eval()
         return losses
 
     def _pass(self, indices: Sequence[Tensor], seeds: Sequence[int], epoch: int) -> list[float]:
-        self._prepare(cosine_annealing(self._config.learning_rate, epoch, self._config.epochs))
         sets = [self._draw(members, seed, epoch) for members, seed in zip(indices, seeds, strict=True)]
-        losses = [self._take(batch).clone() for batch in zip(*sets, strict=True)]
+        num_steps = sum(1 for _ in split_pass(len(indices[0]), self._config.batch_size))
+        losses, last = list[Tensor](), None
+        for rate, *batch in zip(learning_rates(self._config, epoch, num_steps), *sets, strict=True):
+            if rate != last:
+                self._prepare(last := rate)
+            losses.append(self._take(batch).clone())
         return torch.stack(losses).mean(0).tolist()
 
     def _draw(self, members: Tensor, seed: int, epoch: int) -> Iterator[Rows]:
@@ -139,8 +148,8 @@ class Slot:
                     self._take([read_rows(self._data, drawn[:size])] * len(self._models))
 
 
-class _StaticSGD(torch.optim.SGD):
-    """SGD whose state stays in the same memory."""
+class _StaticState(torch.optim.Optimizer):
+    """An optimizer whose state stays in the same memory."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         own = {parameter: dict(state) for parameter, state in self.state.items()}
@@ -153,7 +162,28 @@ class _StaticSGD(torch.optim.SGD):
     def reset(self) -> None:
         """Set the state to that before the first step."""
         state = [value for values in self.state.values() for value in values.values()]
-        torch._foreach_zero_(state)  # pyright: ignore[reportPrivateImportUsage, reportPrivateUsage]
+        if state:  # SGD without momentum has none
+            torch._foreach_zero_(state)  # pyright: ignore[reportPrivateImportUsage, reportPrivateUsage]
+
+
+class _StaticSGD(_StaticState, torch.optim.SGD):
+    pass
+
+
+class _StaticAdam(_StaticState, torch.optim.Adam):
+    pass
+
+
+class _StaticAdamW(_StaticState, torch.optim.AdamW):
+    pass
+
+
+_STATIC = {torch.optim.SGD: _StaticSGD, torch.optim.Adam: _StaticAdam, torch.optim.AdamW: _StaticAdamW}
+
+
+def _make_static_optimizer(model: nn.Module, config: TrainConfig) -> _StaticState:
+    kind, options = choose_optimizer(config)
+    return _STATIC[kind]([parameter for parameter in model.parameters() if parameter.requires_grad], **options)
 
 
 def _take_all(

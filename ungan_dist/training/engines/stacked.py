@@ -9,14 +9,14 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
-from torch.nn import functional
 
 from ungan_dist.config.training import TrainConfig
 from ungan_dist.data.examples import Examples, draw_batches, gather_rows
 from ungan_dist.training.batch_norm import forward
 from ungan_dist.training.checkpoint import Checkpoint, Epochs
 from ungan_dist.training.copying import copy_model
-from ungan_dist.training.train import cosine_annealing, make_sgd
+from ungan_dist.training.recipe import extend_steps, make_loss, make_recipe_optimizer
+from ungan_dist.training.schedules import learning_rates
 from ungan_dist.training.world import SINGLE_PROCESS
 
 
@@ -49,25 +49,28 @@ def train_stacked(
         model.to(memory_format=torch.contiguous_format)
     skeleton = copy_model(models[0]).train().to("meta")
     parameters, buffers = stack_module_state(models)
-    optimizer = make_sgd(parameters.values(), config)
+    optimizer, loss_of_one = make_recipe_optimizer(parameters.values(), config), make_loss(config)
+    average = extend_steps(optimizer, config, lambda: [*parameters.values(), *buffers.values()], stacked=True)
 
     def single_loss(
         weights: dict[str, Tensor], statistics: dict[str, Tensor], images: Tensor, labels: Tensor
     ) -> Tensor:
         call = functools.partial(functional_call, skeleton, (weights, statistics))
-        return functional.cross_entropy(forward(skeleton, images, call=call), labels)
+        return loss_of_one(forward(skeleton, images, call=call), labels)
 
     all_losses = torch.vmap(single_loss)
     state: dict[str, Any] = {f"parameter {name}": parameter for name, parameter in parameters.items()}
     state |= {f"buffer {name}": buffer for name, buffer in buffers.items()}
+    state |= {} if average is None else {"average": average}
     epochs = Epochs(checkpoint, SINGLE_PROCESS, seeds[0], optimizer=optimizer, **state)
     for epoch in epochs.iterate("train", config.epochs):
-        optimizer.param_groups[0]["lr"] = cosine_annealing(config.learning_rate, epoch, config.epochs)
         passes = [
             draw_batches(data, members, config.batch_size, seed=seed, epoch=epoch, augment=config.augment)
             for members, seed in zip(indices, seeds, strict=True)
         ]
-        for step in zip(*passes, strict=True):
+        rates = learning_rates(config, epoch, len(passes[0]))
+        for rate, *step in zip(rates, *passes, strict=True):
+            optimizer.param_groups[0]["lr"] = rate
             images = torch.stack([gather_rows(data, rows).contiguous() for rows in step])
             labels = data.labels[torch.stack([rows.indices for rows in step])]
             # with the sum, each model gets the gradient of its own loss
@@ -75,6 +78,8 @@ def train_stacked(
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
+    if average is not None:
+        average.write()
     _unstack(models, parameters, buffers)
 
 
