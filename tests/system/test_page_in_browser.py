@@ -174,6 +174,22 @@ def test_the_page_is_never_wider_than_the_window(opened: Opened) -> None:
         assert opened.page.evaluate("document.documentElement.scrollWidth") == width
 
 
+def test_the_first_figures_are_whole_from_480_pixels_on(opened: Opened) -> None:
+    cut = "[...document.querySelectorAll('figure.overview')].filter((one) => one.scrollWidth > one.clientWidth).length"
+    for width, number in ((1440, 0), (640, 0), (500, 0), (480, 0), (360, 2)):
+        opened.page.set_viewport_size({"width": width, "height": 900})
+        assert opened.page.evaluate(cut) == number, width
+
+
+def test_attacks_stand_side_by_side_in_a_section(opened: Opened) -> None:
+    page = opened.page
+    page.get_by_role("link", name="Fine-Tuning").click()
+    region = page.get_by_role("region", name="Attacks on Fine-Tuning")
+    assert region.is_visible()
+    assert region.get_by_role("row").count() == 4  # heading, LiRA, RMIA, loss
+    assert region.get_by_text("decides").count() == 1
+
+
 def test_axe_finds_nothing(browser: Browser, path: Path) -> None:
     script = os.environ.get("AXE_PATH", "")
     if not Path(script).is_file():
