@@ -18,7 +18,7 @@ from ungan_dist.runs.plan import Plan
 from ungan_dist.runs.shadows import ShadowUnit
 from ungan_dist.runs.targets import TargetUnit
 from ungan_dist.runs.units import read_facts, root_of
-from ungan_dist.training.evaluate import accuracy, query
+from ungan_dist.training.evaluate import accuracy, query, query_entropies
 from ungan_dist.training.own_model import make_model
 from ungan_dist.training.weights import load_weights
 
@@ -51,6 +51,10 @@ class Recomputation:
             for name, log_odds, model in self._stored_models(plan, unit):
                 if not _is_close(query(model, data, _indices(unit, data), unit.queries), log_odds):
                     yield f"{unit.title}: the log-odds that {name} gives are not the recorded ones"
+                if isinstance(unit, TargetUnit) and unit.with_entropies:
+                    entropies = store.read_array(root_of(unit) / unit.entropies_file)
+                    if not _is_close(query_entropies(model, data, _indices(unit, data), unit.queries), entropies):
+                        yield f"{unit.title}: the entropies that {name} gives are not the recorded ones"
                 if isinstance(unit, TargetUnit):
                     yield from _compare_accuracies(unit, facts["accuracy"], model, data)
 
