@@ -18,6 +18,7 @@ from ungan_dist.config.methods.own import OwnMethodConfig
 from ungan_dist.config.own.functions import is_own, refuse_same_names
 from ungan_dist.config.own.options import read_options
 from ungan_dist.config.own.source import read_sources, settle_sources
+from ungan_dist.config.own.training import settle_training_sources
 from ungan_dist.config.training import ModelConfig, ShadowConfig, TrainConfig
 
 
@@ -67,7 +68,7 @@ class AuditConfig(ExecutionHalf, MethodConfigs, Experiment):
             )
         for name in self.methods:
             check_method(name)
-        self._settle_own_methods()
+        self._settle_own_functions()
         if self.train.warmup_epochs >= self.train.epochs:
             raise ValueError(
                 f"train.warmup_epochs must be smaller than train.epochs ({self.train.epochs}), got "
@@ -119,8 +120,14 @@ class AuditConfig(ExecutionHalf, MethodConfigs, Experiment):
                 f"the split has {num_retain}: raise split.train or attack.fnr, or lower split.forget_fraction"
             )
 
-    def _settle_own_methods(self) -> None:
-        """Hash the source of every method of the user's own, unless the hash is known from a record."""
+    def _settle_own_functions(self) -> None:
+        """Hash the source of every function of the user's own, unless the hash is known from a record."""
+        if self.train.function is not None and self.shadows.engine not in ("auto", "serial"):
+            raise ValueError(
+                f"train.function {self.train.function} has steps of its own, which shadows.engine "
+                f"{self.shadows.engine} cannot take: use serial or auto"
+            )
+        object.__setattr__(self, "train", settle_training_sources(self.train))
         refuse_same_names(self.methods, [entry.name for entry in dataclasses.fields(AuditConfig)])
         object.__setattr__(self, "own_methods", settle_sources(self.methods, self.own_methods))
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import numbers
 import os
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from typeguard import TypeCheckError, check_type
 
+from ungan_dist.config.own.functions import name_function
 from ungan_dist.config.own.options import to_texts
 from ungan_dist.errors import suggest
 
@@ -59,6 +61,8 @@ def _fit(value: Any, hint: Any, name: str) -> Any:
             value = float(value)  # 1 and 1.0 are one run
     elif isinstance(value, os.PathLike):
         value = os.fspath(value)
+    elif inspect.isfunction(value) and str in admitted:
+        value = name_function(value)
     elif isinstance(value, list):
         value = tuple(value)
     try:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from ungan_dist.config.attack import QueryView
 from ungan_dist.config.checks import ADDED, not_negative, positive, within
+from ungan_dist.config.own.functions import check_own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +110,14 @@ class TrainConfig:
     ema: float | None = field(default=None, metadata=ADDED)
     """Decay per step of an exponential moving average of weights and running statistics, which begins at the initial
     weights. The averages are the trained model: they are audited, saved and unlearned from. Defaults to none."""
+    function: str | None = field(default=None, metadata=ADDED)
+    """``module:function`` of your own that trains the original, Retrain and every shadow model in place of this recipe:
+    ``(model, dataset, *, seed, device, on_progress) -> model``. Of the other options, it sees augment alone; methods
+    that unlearn use them as before."""
+    function_source: str = field(default="", metadata=ADDED | {"derived": True})
+    """The function and the hash of its source, as ``module:function=HASH``. It follows from ``function``."""
+    nondeterministic: bool = field(default=False, metadata=ADDED)
+    """Accept a function that gives two results for one seed. The same models cannot be trained again then."""
 
     def __post_init__(self) -> None:
         positive(
@@ -126,11 +135,23 @@ class TrainConfig:
             raise ValueError(f"train.label_smoothing must be at least 0 and below 1, got {self.label_smoothing}")
         if self.ema is not None:
             within(0, 1, **{"train.ema": self.ema})
+        if self.function is not None:
+            check_own(self.function, "training function")
+            if self.num_workers > 1:
+                raise ValueError(
+                    f"train.function {self.function} trains a model in one process: leave train.num_workers at 1, "
+                    f"and let workers train several models at once"
+                )
         if self.nesterov and (self.optimizer != "sgd" or not self.momentum):
             raise ValueError(
                 f"train.nesterov needs sgd with a momentum, got train.optimizer {self.optimizer} and train.momentum "
                 f"{self.momentum:g}"
             )
+
+    @property
+    def num_passes(self) -> int:
+        """Passes over the training set of which the length is known: one call of a function counts as one."""
+        return self.epochs if self.function is None else 1
 
 
 TOGETHER = ("branches", "stacked")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -38,7 +39,11 @@ class ExampleDataset(Dataset[tuple[Tensor, Tensor]]):
             epoch: Epoch of the crops.
         """
         self._data, self._indices = data, indices
-        self._view = {"augment": augment, "seed": seed, "epoch": epoch}
+        self._view: dict[str, Any] = {"augment": augment, "seed": seed, "epoch": epoch}
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw the crops of another epoch from now on."""
+        self._view["epoch"] = epoch
 
     def __len__(self) -> int:
         return len(self._indices)

@@ -239,7 +239,8 @@ def _resolve(config: AuditConfig, device: str | None) -> dict[str, Any]:
 
 def _code(config: AuditConfig) -> str | None:
     """Return the folder that the user's code is imported from; workers may run in another one."""
-    return os.getcwd() if config.model.factory is not None or config.own_methods else None
+    brought = config.model.factory is not None or config.own_methods or config.train.function is not None
+    return os.getcwd() if brought else None
 
 
 def blocks_of(plan: Plan) -> Blocks:

@@ -91,6 +91,8 @@ def describe_recipe(config: TrainConfig) -> str:
         >>> describe_recipe(TrainConfig(epochs=3, warmup_epochs=1)).partition(", batch")[0]
         '3 epochs of SGD'
     """
+    if config.function is not None:
+        return f"the function {config.function}"
     augment = config.augment
     crop = f"a crop from {augment.padding} pixels of padding" if augment.padding else ""
     changes = " and ".join(part for part in (crop, "a flip" if augment.flip else "") if part)

@@ -22,6 +22,7 @@ from ungan_dist.training.batch_norm import forward, local_statistics
 from ungan_dist.training.checkpoint import Checkpoint, Epochs
 from ungan_dist.training.engines.capture import CapturedSteps
 from ungan_dist.training.engines.passes import captured_pass
+from ungan_dist.training.own_training import train_by_function
 from ungan_dist.training.recipe import extend_steps, make_loss, make_recipe_optimizer
 from ungan_dist.training.schedules import learning_rates
 from ungan_dist.training.world import SINGLE_PROCESS, World
@@ -146,11 +147,15 @@ def train(
         steps: captures the step, in a single process; defaults to running each step as it is.
 
     Returns:
-        Mean cross-entropy of each epoch, in nats, with label smoothing if the recipe has it.
+        Mean cross-entropy of each epoch, in nats, with label smoothing if the recipe has it; none if a function of the
+        user's own trained the model.
 
     Raises:
         Diverged: an epoch's loss is not a number.
     """
+    if config.function is not None:
+        train_by_function(model, data, indices, config, seed=seed, checkpoint=checkpoint)
+        return []
     optimizer, loss = make_recipe_optimizer(model.parameters(), config), make_loss(config)
     average = extend_steps(optimizer, config, functools.partial(trained_tensors, model))
     model.train()

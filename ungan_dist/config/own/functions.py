@@ -34,17 +34,26 @@ def name_options(path: str) -> str:
     return path.partition(":")[2]
 
 
-def check_own(path: str) -> None:
-    """Raise ValueError unless a name can be that of a method of the user's own."""
+EXAMPLES = {
+    "method": "mypackage.forget:my_method",
+    "training function": "mypackage.train:fit",
+    "augmentation": "mypackage.augment:make",
+}
+"""Kinds of functions of the user's own, each with an example of a name."""
+
+
+def check_own(path: str, kind: str = "method") -> None:
+    """Raise ValueError unless a name can be that of a function of the user's own, by default of a method."""
     module, _, function = path.partition(":")
     if not all(part.isidentifier() for part in (*module.split("."), function)):
         raise ValueError(
-            f"a method of your own is named module:function, such as mypackage.forget:my_method; got {path!r}"
+            f"{'an' if kind[0] == 'a' else 'a'} {kind} of your own is named module:function, such as {EXAMPLES[kind]}; "
+            f"got {path!r}"
         )
     if module == "__main__":
         raise ValueError(
             f"{path} names the script or notebook itself, which the worker processes do not import: move the function "
-            f"to a file of its own beside it, such as forget.py, and write forget:{function}"
+            f"to a file of its own beside it, such as own.py, and write own:{function}"
         )
 
 
@@ -85,21 +94,30 @@ def name_function(function: Function) -> str:
 
 
 def import_method(path: str) -> Function:
-    """Import the method ``module:function``, also from the current folder.
+    """Import the method ``module:function``: see ``import_function``."""
+    return import_function(path, "method")
+
+
+def import_function(path: str, kind: str) -> Function:
+    """Import ``module:function``, also from the current folder.
+
+    Args:
+        path: the function's name.
+        kind: what the function is, for messages; see ``EXAMPLES``.
 
     Raises:
         ValueError: there is no such module or function, or importing it raises.
     """
-    check_own(path)
+    check_own(path, kind)
     module, _, name = path.partition(":")
     add_import_path(os.getcwd())
-    with run_user_code(f"method {path}: importing {module}"):
+    with run_user_code(f"{kind} {path}: importing {module}"):
         imported = importlib.import_module(module)
     function = getattr(imported, name, None)
     if not callable(function) or inspect.isclass(function):
         place = getattr(imported, "__file__", None) or "Python itself"
         known = [one for one, value in vars(imported).items() if inspect.isfunction(value)]
         raise ValueError(
-            f"method {path}: {module}, imported from {place}, has no function {name!r}{suggest(name, known)}"
+            f"{kind} {path}: {module}, imported from {place}, has no function {name!r}{suggest(name, known)}"
         )
     return function

@@ -8,7 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 
-from ungan_dist.config.own.functions import import_method, is_own
+from ungan_dist.config.own.functions import Function, import_function, import_method, is_own
 from ungan_dist.config.own.options import find_options
 from ungan_dist.files import hash_bytes, hash_json
 
@@ -46,9 +46,22 @@ def hash_source(path: str) -> str:
         ValueError: the method cannot be imported.
     """
     function = import_method(path)
-    module = path.partition(":")[0]
     kind = find_options(function, path)
-    names = [module, function.__module__, *([] if kind is None else [kind.__module__])]
+    return _hash(path, function, *([] if kind is None else [kind.__module__]))
+
+
+def hash_function(path: str, kind: str) -> str:
+    """Hash a function's source files and the version of its package, as ``hash_source`` does for a method.
+
+    Raises:
+        ValueError: the function cannot be imported.
+    """
+    return _hash(path, import_function(path, kind))
+
+
+def _hash(path: str, function: Function, *more: str) -> str:
+    module = path.partition(":")[0]
+    names = [module, function.__module__, *more]
     files = {name: hash_bytes(file.read_bytes()) for name, file in _find_files(names, sys.modules[module])}
     return hash_json({"files": files, "version": find_version(path)})
 

@@ -92,6 +92,8 @@ def list_engines(plan: Plan) -> tuple[str, ...]:
     config, device = plan.record.config, plan.record.resolved["device"]
     if device != "cuda" or config.shadows.data_parallel:
         return ()
+    if config.train.function is not None:  # it takes its own steps
+        return ()
     if config.shadows.engine != "auto":
         return (config.shadows.engine,)
     return ("serial", "graph", "branches", *(() if config.model.factory else ("stacked",)))

@@ -246,7 +246,7 @@ def num_examples_trained(unit: TargetUnit) -> int:
 
     The fields of a method's config that end in ``epochs`` are counted as ``PASSES_PER_EPOCH`` training epochs each.
     """
-    config, epochs = unit.method_config, unit.train.epochs
+    config, epochs = unit.method_config, unit.train.num_passes
     num_retain, num_forget = len(unit.draw.retain), len(unit.draw.forget)
     match config:
         case OriginalConfig():
@@ -278,7 +278,7 @@ def _run(run_probe: Callable[[Probe], Measurement | None], probe: Probe) -> Meas
 def _unit_seconds(plan: Plan, measured: Measurement) -> dict[str, float]:
     shadow = plan.shadows[0]
     num_pool = len(shadow.pool)
-    training = shadow.train.epochs * num_pool // 2 * measured.shadow_seconds
+    training = shadow.train.num_passes * num_pool // 2 * measured.shadow_seconds
     query_seconds = measured.alone.query_seconds
     seconds = {"shadow model": training + num_pool * query_seconds}
     querying = (num_pool + len(plan.split.unseen) + len(plan.split.test)) * query_seconds

@@ -204,6 +204,8 @@ def _time_unit(unit: ShadowUnit, deadline: float, on_pass: Callable[[Timing], ob
             is_cold, spent = False, 0.0
         elif number < len(unit.pool):
             number = min(GROWTH * number, len(unit.pool))
+        elif unit.train.function is not None:  # its epochs are unknown
+            return timing
         else:
             epochs, shorter = 2 * epochs, training
         if time.perf_counter() + spent * (number * epochs / before) > deadline:

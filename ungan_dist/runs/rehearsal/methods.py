@@ -38,6 +38,8 @@ def rehearse_methods(
     """
     before = state_of(request.original)
     for method, options in methods.items():
+        if request.train.function is not None and method in ("original", "retrain"):
+            continue  # the function was called before, with more examples
         sizes = {request.train.batch_size, *_batch_sizes(options)}
         retain, forget = (
             min(MAX_BATCH, *(smallest_batch(number, size) for size in sizes)) for number in (num_retain, num_forget)

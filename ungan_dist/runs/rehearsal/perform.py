@@ -28,7 +28,14 @@ from ungan_dist.training.models import build, frozen_copy, is_channels_last, use
 from ungan_dist.training.precision import use_precision
 from ungan_dist.training.rehearsal.building import check_build, check_copies, check_saved, find_unseeded_draws
 from ungan_dist.training.rehearsal.evaluation import Evaluated, check_evaluation
-from ungan_dist.training.rehearsal.steps import MAX_BATCH, check_captured, check_stacked, check_training, smallest_batch
+from ungan_dist.training.rehearsal.steps import (
+    MAX_BATCH,
+    check_captured,
+    check_stacked,
+    check_training,
+    check_training_function,
+    smallest_batch,
+)
 from ungan_dist.training.train import use_threads
 from ungan_dist.training.world import World
 
@@ -145,6 +152,10 @@ def _check(rehearsal: Rehearsal, begin: Callable[[str], None]) -> tuple[list[str
     notes = notes or find_unseeded_draws(new_model, sample[:MAX_BATCH])
     shadow_size = smallest_batch(sizes["pool"] // 2, train.batch_size)
     check_training(model, data, retain, train, batch_size=min(shadow_size, MAX_BATCH))
+    if train.function is not None:
+        begin(f"training by {train.function}")
+        model, note = check_training_function(new_model, data, retain, train)
+        notes = [*notes, *([note] if note else [])]
     begin("copying and saving a trained model")
     # before an evaluation replaces tensors that training left behind
     check_copies(model, sample[:MAX_BATCH], rebuild)

@@ -43,10 +43,11 @@ def run_here(function: Callable[[Any], Any], argument: Any) -> Any:
 
 
 def needs_rehearsal(plan: Plan) -> bool:
-    """Return whether a plan has a user's model, weights or method, and results are missing."""
+    """Return whether a plan has a user's model, weights or function, and results are missing."""
     config = plan.record.config
     given = config.given
-    brought = (config.model.factory, given.original, given.unlearned, given.retrained, config.own_methods)
+    own = (config.model.factory, config.own_methods, config.train.function)
+    brought = (*own, given.original, given.unlearned, given.retrained)
     return any(brought) and bool(sort_out_absent(plan.folder, plan.units)[1])
 
 

@@ -23,6 +23,10 @@ MAX_BATCH = 4
 """Largest batch of a rehearsed step. A model that takes it takes larger ones."""
 
 
+MAX_TRAINED = 16
+"""Examples that a training function of the user's own is tried on."""
+
+
 MAX_LEARNING_RATE = 1e-3
 """Highest learning rate of a rehearsed step of training."""
 
@@ -69,11 +73,51 @@ def check_training(
             "forward of the model calls torch.manual_seed, which would draw the same numbers in every step: leave it "
             "out; layers that draw at random are seeded by the run"
         )
+    if config.function is not None:
+        return
     with (
         run_user_code(f"the model cannot be trained in batches of {batch_size}: one step"),
         seed_layers("rehearsal"),
     ):
         train(model, data, indices[:batch_size], shorten_training(config, batch_size), seed=0)
+
+
+def check_training_function(
+    build: Build, data: Examples, indices: Int[Tensor, " set"], config: TrainConfig
+) -> tuple[nn.Module, str]:
+    """Train a model by the user's function on a few examples, and again with the same seed.
+
+    Returns:
+        The trained model, and a note if its results are not repeatable, which the recipe then accepts.
+
+    Raises:
+        ValueError: The function fails, or gives two results for one seed.
+    """
+    models = [build(0), build(0)]
+    for model in models:
+        subject = f"train.function {config.function}, with {len(indices[:MAX_TRAINED])} examples,"
+        with run_user_code(subject), seed_layers("rehearsal"):
+            train(model, data, indices[:MAX_TRAINED], config, seed=0)
+    first, second = (model.state_dict() for model in models)
+    differing = [name for name, value in first.items() if not _is_same(value, second[name])]
+    if not differing:
+        return models[0], ""
+    if config.nondeterministic:
+        return models[0], (
+            f"The training function {config.function} gives two results for one seed: no model of this run can be "
+            f"trained again to the same bits, and a killed unit begins with other draws."
+        )
+    raise ValueError(
+        f"train.function {config.function} gave two results for one seed, which differ in {differing[0]}: let every "
+        f"draw follow from seed, such as by torch.Generator().manual_seed(seed) for the DataLoader, or accept it with "
+        f"--train.nondeterministic"
+    )
+
+
+def _is_same(ours: object, theirs: object) -> bool:
+    if isinstance(ours, Tensor) and isinstance(theirs, Tensor):
+        return torch.equal(ours.nan_to_num(), theirs.nan_to_num())
+    return repr(ours) == repr(theirs)
 
 
 def check_captured(
