@@ -22,6 +22,7 @@ import kernel_table
 import loader_table
 import run_figure
 import run_table
+import sequential_table
 import training_table
 from gpu_parts.session import read_rows
 from gpu_parts.table import published_table
@@ -38,6 +39,7 @@ TABLES = {
     "gpu": published_table,
     "kernels": kernel_table.table,
     "loaders": loader_table.table,
+    "sequential": sequential_table.table,
     "step_counts": training_table.count_table,
     "training": training_table.time_table,
     "training_accuracy": training_table.accuracy_table,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ungan_dist.attack.evidence import Report
 from ungan_dist.config.audit import AuditConfig
 from ungan_dist.errors import ConfigError
 from ungan_dist.runs import pipeline, progress
+from ungan_dist.runs.looks import audit_in_looks
 from ungan_dist.urls import is_url
 
 if TYPE_CHECKING:
@@ -104,7 +107,8 @@ def _audit(
     on_result: pipeline.OnResult | None,
 ) -> Report:
     if config.cluster == "local":
-        return pipeline.audit(config, on_progress=on_progress, mirror=mirror, on_result=on_result)
+        audit = functools.partial(pipeline.audit, on_progress=on_progress, mirror=mirror, on_result=on_result)
+        return _until(config, audit)
     from ungan_dist.cluster.fleet import Fleet
 
     remote = {} if mirror is None else _make_remote_options(mirror, config)
@@ -114,8 +118,8 @@ def _audit(
             from ungan_dist.cluster.ddp import split_between_trainer_and_fleet
 
             run_units = split_between_trainer_and_fleet(fleet, config, on_progress)
-        return pipeline.audit(
-            config,
+        audit = functools.partial(
+            pipeline.audit,
             run_units=run_units,
             run_once=fleet.run_once,
             judge_everywhere=fleet.run_on_each_gpu_type,
@@ -125,6 +129,11 @@ def _audit(
             mirror=mirror,
             on_result=on_result,
         )
+        return _until(config, audit)
+
+
+def _until(config: AuditConfig, audit: Callable[..., Report]) -> Report:
+    return audit_in_looks(config, audit) if config.until == "decided" else audit(config)
 
 
 def _make_remote_options(mirror: Mirror, config: AuditConfig) -> dict[str, Any]:

@@ -29,6 +29,7 @@ def load(
     method: str,
     *,
     seed: int = 0,
+    unlearning: int = 0,
     model: GivenModel | None = None,
     trust: bool = False,
 ) -> nn.Module:
@@ -41,6 +42,7 @@ def load(
         run: The run folder, or its URL in object storage.
         method: The method's name on the command line, for example ``"ungan"``.
         seed: The audit seed.
+        unlearning: The number of the unlearning, for a run with several of each original.
         model: Your own model, for a run of one: the module that receives the weights, the function that makes it, or
             the function's name ``module:function``.
         trust: Import and call the function that the run's record names. Set it only for a run that you made.
@@ -53,19 +55,20 @@ def load(
         >>> model = load("runs/digits-0123abcd", "ungan")  # doctest: +SKIP
         >>> model = load("runs/custom-0123abcd", "ungan", model=make_model)  # doctest: +SKIP
     """
-    from ungan_dist.runs.targets import target_marker
+    from ungan_dist.runs.targets import name_target, target_marker
     from ungan_dist.training.own_model import make_model
     from ungan_dist.training.weights import load_weights
 
     url = run if isinstance(run, str) and is_url(run) else None
-    folder = split_place(Path(run))[0] if url is None else _fetch(url, marker=target_marker(seed, method))
+    marker, name = target_marker(seed, method, unlearning), name_target(method, unlearning)
+    folder = split_place(Path(run))[0] if url is None else _fetch(url, marker=marker)
     record = read_run(folder)
-    path = folder / f"models/{seed}/{method}.safetensors"
+    path = folder / f"models/{seed}/{name}.safetensors"
     if not path.is_file():
         there = sorted(str(p.relative_to(folder / "models"))[: -len(p.suffix)] for p in folder.glob("models/*/*"))
-        raise ConfigError(f"{folder} has no model of {method!r} for seed {seed}; it has (seed/method): {there}")
+        raise ConfigError(f"{folder} has no model of {name!r} for seed {seed}; it has (seed/method): {there}")
     try:
-        _check(record, folder, method, seed)
+        _check(record, folder, method, seed, unlearning)
         made = make_model(
             record.config.model,
             architecture=record.architecture,
@@ -81,7 +84,7 @@ def load(
         raise ConfigError(str(error)) from error
 
 
-def load_p_values(run: str | Path, method: str, *, seed: int = 0) -> RecordPValues:
+def load_p_values(run: str | Path, method: str, *, seed: int = 0, unlearning: int = 0) -> RecordPValues:
     """Measure the membership p value of each forget example of a finished run, from its stored log-odds.
 
     Nothing is trained and nothing is written. The result names examples, so it is personal data.
@@ -90,6 +93,7 @@ def load_p_values(run: str | Path, method: str, *, seed: int = 0) -> RecordPValu
         run: The run folder, or ``RUN/reports/NAME``. Its data must be readable.
         method: The method's name on the command line, for example ``"ungan"``.
         seed: The audit seed.
+        unlearning: The number of the unlearning, for a run with several of each original.
 
     Raises:
         ConfigError: this is not a run folder, the run was purged, or it has no such result.
@@ -107,10 +111,10 @@ def load_p_values(run: str | Path, method: str, *, seed: int = 0) -> RecordPValu
     record = read_run(folder)
     refuse_quick(record.config.attack)
     report = build_report(reopen_plan(record, place), [], silent)
-    there = {(item.method, item.seed): item.p_values for item in report.evidence}
-    found = there.get((method, seed))
+    there = {(item.method, item.seed, item.unlearning): item.p_values for item in report.evidence}
+    found = there.get((method, seed, unlearning))
     if found is None:
-        names = sorted({f"{one} (seed {number})" for one, number in there})
+        names = sorted({f"{one} (seed {number})" for one, number, _ in there})
         raise ConfigError(f"{folder} has no result of {method!r} for seed {seed}; it has {', '.join(names)}")
     return found
 
@@ -200,13 +204,16 @@ def _read_pixel_facts(folder: Path, record: RunRecord) -> PixelFacts:
     return PixelFacts(height=height, width=width, mean=tuple(facts["mean"]), std=tuple(facts["std"]))
 
 
-def _check(record: RunRecord, folder: Path, method: str, seed: int) -> None:
+def _check(record: RunRecord, folder: Path, method: str, seed: int, unlearning: int) -> None:
     """Check that a model is intact and is the one of this run, seed and method."""
     from ungan_dist.runs.operations import settings_of_target
-    from ungan_dist.runs.targets import target_id, target_marker
+    from ungan_dist.runs.targets import name_target, target_id, target_marker
     from ungan_dist.training.given_weights import locate_weights
 
-    marker, weights = target_marker(seed, method), f"models/{seed}/{method}.safetensors"
+    marker, weights = (
+        target_marker(seed, method, unlearning),
+        f"models/{seed}/{name_target(method, unlearning)}.safetensors",
+    )
     altered = f"{folder / weights} differs from the committed file"
     try:
         content = store.read_marker(folder / marker)
@@ -220,7 +227,8 @@ def _check(record: RunRecord, folder: Path, method: str, seed: int) -> None:
     if method == "unlearned" and not sha256:
         sha256 = locate_weights(record.config.given.unlearned or "").sha256
     source = content["facts"].get("source", "") if is_own(method) else ""
-    if content["id"] != target_id(record.run_hash, settings_of_target(record, method), method, seed, sha256, source):
+    settings = settings_of_target(record, method)
+    if content["id"] != target_id(record.run_hash, settings, method, seed, sha256, source, unlearning):
         raise store.CorruptResult(f"{folder / weights} is of another run, seed or method: run the audit again")
 
 

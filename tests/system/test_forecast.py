@@ -71,6 +71,33 @@ def test_units_times_seconds_by_workers(tmp_path: Path) -> None:
     assert found.disk_bytes == pixels + 8 * len(plan.source.labels) + 3 * 1000 + log_odds
 
 
+def test_plan_counts_every_unlearning_and_says_how_many_are_worth_buying(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once, thrice = (
+        make_forecast(
+            make_plan(small_config(tmp_path, num_unlearnings=number), device="cpu"),
+            lambda _: MEASURED,
+            num_workers=2,
+            seconds=1,
+        )
+        for number in (1, 3)
+    )
+    methods = (once.unit_seconds["retrain"] + once.unit_seconds["ungan"]) / 3600
+    assert once.device_hours is not None
+    assert thrice.device_hours == pytest.approx(once.device_hours + 2 * methods)
+    original = once.unit_seconds["original"] / 3600
+    assert thrice.more["seeds × 2"].device_hours == pytest.approx(original + 3 * methods)
+    # (σ_o² + σ_e² + σ_u² / J)(C_o + J C_u) with the assumed deviations, and examples drawn by each seed
+    examples = 2 * 241 / (12 * 40 * 200)
+    cost = {number: (0.01**2 * (1 + 1 / number) + examples) * (original + number * methods) for number in (1, 4)}
+    assert once.unlearnings[4] == pytest.approx(cost[4] / cost[1])
+    monkeypatch.setattr(launch, "forecast", lambda *_, **__: once)
+    shown = run_command("plan", "digits", *SMALL_OPTIONS, "--output", tmp_path).stdout
+    assert "originals vary by 0.010 AUC, their unlearnings by 0.010 (assumed before a run with several" in shown
+    assert "worth buying: 1 unlearning of each original, then more seeds; the same interval costs with 2: +" in shown
+
+
 def test_wall_time_is_at_least_the_longest_unit() -> None:
     assert wall_seconds([], 3) == 0
     assert wall_seconds([2.0] * 8, 4) == 4

@@ -9,7 +9,7 @@ import numpy as np
 
 from ungan_dist.attack.evidence import Evidence, Interval, Report
 from ungan_dist.attack.flat import Value, spread
-from ungan_dist.attack.mann_whitney import Influence, gap_interval, measure_influence
+from ungan_dist.attack.mann_whitney import Influence, average_influences, gap_interval, measure_influence
 from ungan_dist.attack.verdicts import VERDICT_LEVEL
 from ungan_dist.config.attack import ATTACK_NAMES
 
@@ -29,11 +29,11 @@ def difference(first: Sequence[Evidence], second: Sequence[Evidence], attack: st
 
     Both are the results of one method against the same shadow models.
     """
-    partners = {item.seed: item for item in first}
+    here, there = _group_by_seed(first), _group_by_seed(second)
     gaps = [
-        _influence(item, attack).minus(_influence(partners[item.seed], attack))
-        for item in second
-        if item.seed in partners and _have_same_sets(item, partners[item.seed])
+        _influence(items, attack).minus(_influence(here[seed], attack))
+        for seed, items in there.items()
+        if seed in here and _have_same_sets(items[0], here[seed][0])
     ]
     if not gaps:
         return "no common seed with the same sets"
@@ -102,9 +102,20 @@ def describe_pairing(position: int, differences: Sequence[Interval | str | None]
     return "yes" if any(isinstance(found, Interval) for found in differences) else next(iter(reasons), "–")
 
 
-def _influence(item: Evidence, attack: str) -> Influence:
-    scores = item.scores if attack == item.attack else item.further_scores[attack]
-    return measure_influence(np.asarray(scores, dtype=np.float64), item.forget, item.non_members)
+def _group_by_seed(evidence: Sequence[Evidence]) -> dict[int, list[Evidence]]:
+    found: dict[int, list[Evidence]] = {}
+    for item in evidence:
+        found.setdefault(item.seed, []).append(item)
+    return found
+
+
+def _influence(unlearned: Sequence[Evidence], attack: str) -> Influence:
+    """Measure the mean influence of the unlearnings of one seed."""
+    influences: list[Influence] = []
+    for item in unlearned:
+        scores = item.scores if attack == item.attack else item.further_scores[attack]
+        influences.append(measure_influence(np.asarray(scores, dtype=np.float64), item.forget, item.non_members))
+    return average_influences(influences)
 
 
 def _have_same_sets(one: Evidence, other: Evidence) -> bool:

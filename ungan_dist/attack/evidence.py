@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Float64, Int
 
 from ungan_dist.attack.arrays import to_numpy
+from ungan_dist.attack.looks import Stopping
 from ungan_dist.attack.notebook import Notebook
 from ungan_dist.attack.summary import row_to_html, summarise
 from ungan_dist.config.methods import title_of
@@ -39,6 +40,8 @@ class Evidence:
 
     method: str
     seed: int
+    unlearning: int = 0
+    """Number of the unlearning among those of the seed's original."""
     accuracy: dict[str, float]
     """Share classified correctly, in [0, 1], of ``retain``, ``forget``, ``test`` and ``unseen``."""
     log_odds: Float[np.ndarray, "pool queries"]
@@ -111,6 +114,29 @@ class AttackResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Deviation:
+    """A standard deviation with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageSplit:
+    """The variation of one statistic, split by stage; see :mod:`ungan_dist.attack.stages`."""
+
+    originals: Deviation | None
+    """Between originals, beyond the forget sets where these are known; None with one seed."""
+    unlearnings: Deviation
+    """Between unlearnings of one original."""
+    forget_sets: Deviation | None
+    """Between draws of the examples, for the same models; None where it is not known."""
+    values: list[list[float]]
+    """The statistic of each seed's unlearnings."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ULiRA:
     """U-LiRA on one method: LiRA among shadow models that unlearned by it."""
 
@@ -148,6 +174,8 @@ class Row:
     utility: Utility = ""
     caveat: str = ""
     """The same as a sentence with its figures."""
+    stages: dict[str, StageSplit] = field(default_factory=dict)
+    """``auc``, ``gap`` and each accuracy, split by stage; empty with one unlearning an original."""
     attacks: dict[str, AttackResult] = field(default_factory=dict)
     """Attack → its result; the first one's, LiRA's unless the audit is quick, is ``auc`` and ``verdict.gap`` too."""
     ulira: ULiRA | str | None = None
@@ -258,7 +286,8 @@ class Report(Notebook):
     """Resolved value of each "auto"."""
     versions: dict[str, str]
     sizes: dict[str, int]
-    """Examples in ``train``, ``retain``, ``forget``, ``unseen``, ``shadow_pool``, ``test``; ``shadows``; ``seeds``."""
+    """Examples in ``train``, ``retain``, ``forget``, ``unseen``, ``shadow_pool``, ``test``; ``shadows``; ``seeds``.
+    With several unlearnings an original, ``unlearnings``."""
     rows: list[Row]
     evidence: list[Evidence]
     shadow_quality: dict[str, float]
@@ -295,6 +324,8 @@ class Report(Notebook):
     """Classes of the data. Accuracy by chance is the inverse."""
     unlearned_seconds: dict[str, float] = field(default_factory=dict)
     """Seconds in which the shadow models unlearned for U-LiRA, by method."""
+    stopping: Stopping | None = None
+    """The looks so far, if the run is extended until it is decided."""
     folder: Path | None = None
     """Folder of report.html: the run folder, or ``reports/NAME`` in it for a report on fewer methods, seeds or shadow
     models. With object storage, it is in the working folder of this machine."""

@@ -45,6 +45,11 @@ def _flatten(row: Row, seconds: float | None) -> dict[str, Value]:
         **_spread_all("tpr_at_fpr", row.tpr_at_fpr),
         **_spread_all("flipped_tpr_at_fpr", row.tpr_at_fpr_flipped),
         **{f"share_of_p_below_{level}": sum(found) / len(found) for level, found in row.low_p_values.items() if found},
+        **{
+            f"{name}_sd_{stage}": None if found is None else found.value
+            for name, split in row.stages.items()
+            for stage, found in (("originals", split.originals), ("unlearnings", split.unlearnings))
+        },
         **({} if row.ulira is None else spread("ulira_auc", row.ulira.auc if isinstance(row.ulira, ULiRA) else None)),
         "seconds": seconds,
     }

@@ -3,7 +3,8 @@
 An AUC is a Mann–Whitney statistic: the mean of each forget example's placement, the share of non-members that score
 lower. Its variance is the sum of the squared influences of the examples (DeLong, DeLong & Clarke-Pearson 1988). An
 example that several seeds share counts once, with its mean influence. So the same formula serves a forget list, whose
-examples are the same under every seed, and forget sets that each seed draws anew.
+examples are the same under every seed, and forget sets that each seed draws anew. Several unlearnings of one original
+are averaged first. The spread between the averages holds the variance of both stages, whatever their shares are.
 
 With few forget examples a variance cannot be estimated. Below ``FEW``, the interval is at least as wide as that of
 forget examples whose placements are uniform, as without a leak, and independent of those of the other model.
@@ -71,6 +72,32 @@ def measure_influence(
     chosen = np.zeros((2, len(scores)), dtype=bool)
     chosen[0, forget] = chosen[1, non_members] = True
     return Influence(estimate, influences[0], influences[1], chosen[0], chosen[1])
+
+
+def average_influences(influences: Sequence[Influence]) -> Influence:
+    """Average the influences of several models of one seed, such as the unlearnings of its original."""
+    first, *others = influences
+    if not others:
+        return first
+    return first._replace(
+        estimate=float(np.mean([one.estimate for one in influences])),
+        forget=np.mean([one.forget for one in influences], axis=0),
+        non_members=np.mean([one.non_members for one in influences], axis=0),
+    )
+
+
+def measure_shared_variance(influences: Sequence[Influence]) -> float:
+    """Measure the variance over examples of one model, or of what several models share: their mean covariance."""
+    number, found = len(influences), 0.0
+    for name, chosen in (("forget", "is_forget"), ("non_members", "is_non_member")):
+        stacked = np.stack([getattr(one, name) for one in influences])
+        num_examples = int(np.logical_or.reduce([getattr(one, chosen) for one in influences]).sum())
+        total = float((stacked**2).sum())
+        if number > 1:
+            total = (float((stacked.sum(0) ** 2).sum()) - total) / (number * (number - 1))
+        if num_examples > 1:
+            found += max(0.0, total) * num_examples / (num_examples - 1)
+    return found
 
 
 def auc_interval(seeds: Sequence[Influence], level: float) -> Interval:

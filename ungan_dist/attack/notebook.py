@@ -57,7 +57,7 @@ class Notebook:
         return rank_forgotten(self._report.evidence, method)[::-1][:n]
 
     def plot_gaps(self, ax: Axes | None = None) -> Axes:
-        """Plot the gap of each row in LiRA's AUC, with its 90 % interval and the band (−δ, δ)."""
+        """Plot the gap of each row in LiRA's AUC, with its interval and the band (−δ, δ)."""
         from ungan_dist.attack.plots import draw_gaps
 
         axes = _make_axes(6.4, 1.2 + 0.3 * len(self._report.rows)) if ax is None else ax

@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from ungan_dist.attack.evidence import Evidence, Interval, Report, Row
 from ungan_dist.attack.metrics import roc_curve
-from ungan_dist.attack.summary import get_delta, style_of_row
+from ungan_dist.attack.summary import format_gap_level, get_delta, style_of_row
 from ungan_dist.config.methods import is_method
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def draw_gaps(report: Report, axes: Axes) -> None:
     reference = next((row for row in report.rows if row.verdict.gap is None), None)
     axes.set_yticks(range(len(rows)), [name_row(row) for row in rows])
     to = ".5" if reference is None else reference.title
-    axes.set(xlabel=f"gap in AUC to {to}, 90 % interval", ylim=(-0.6, len(rows) - 0.4))
+    axes.set(xlabel=f"gap in AUC to {to}, {format_gap_level(report)} interval", ylim=(-0.6, len(rows) - 0.4))
 
 
 def draw_band(axes: Axes, delta: float | None) -> None:

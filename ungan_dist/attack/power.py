@@ -47,6 +47,8 @@ class Design:
     """Attacks that must all find a method equivalent."""
     spread: float = 0.0
     """Standard deviation of the gap between seeds beyond what the examples explain, in AUC."""
+    level: float = VERDICT_LEVEL
+    """Level of the gap's interval."""
 
     def __post_init__(self) -> None:
         positive(
@@ -101,7 +103,7 @@ def expected_half_width(design: Design) -> float:
     freedom = num_seeds - 1
     # a standard deviation estimated from few values is too small on average
     bias = sqrt(2 / freedom) * float(np.exp(gammaln(num_seeds / 2) - gammaln(freedom / 2)))
-    return float(student_t.ppf((1 + VERDICT_LEVEL) / 2, freedom)) * bias * _gap_deviation(design) / sqrt(num_seeds)
+    return float(student_t.ppf((1 + design.level) / 2, freedom)) * bias * _gap_deviation(design) / sqrt(num_seeds)
 
 
 def smallest_delta(design: Design, chance: float = TARGET_POWER) -> float:
@@ -126,7 +128,7 @@ def equivalence_probability(design: Design, delta: float) -> float:
     else:
         freedom = design.num_seeds - 1
         estimated = np.sqrt(chi2.ppf(_QUANTILES, freedom) / freedom)
-        half_widths = student_t.ppf((1 + VERDICT_LEVEL) / 2, freedom) * estimated * error
+        half_widths = student_t.ppf((1 + design.level) / 2, freedom) * estimated * error
     room = (delta - half_widths) / error
     return float(np.where(room > 0, 2 * norm.cdf(room) - 1, 0.0).mean()) ** design.num_attacks
 
@@ -191,6 +193,7 @@ def measure_smallest_delta(rows: Sequence[Row], sizes: Mapping[str, int]) -> flo
             num_shadows=sizes["shadows"],
             num_attacks=len(gaps),
             spread=measure_largest_spread(gaps, num_forget, num_non_members) or 0.0,
+            level=next(row.verdict.gap.level for row in rows if row.verdict.gap is not None),
         )
     )
 
@@ -211,9 +214,9 @@ def _example_quantile(design: Design) -> float:
     """Return Student's t quantile of the examples, whose variance is estimated from two examples on."""
     forget, rest = (_Side(number) for number in (design.num_forget, design.num_non_members))
     if design.num_forget == 1:
-        return float(norm.ppf((1 + VERDICT_LEVEL) / 2))
+        return float(norm.ppf((1 + design.level) / 2))
     doubt = forget.variance**2 / forget.freedom + rest.variance**2 / rest.freedom
-    return float(student_t.ppf((1 + VERDICT_LEVEL) / 2, (forget.variance + rest.variance) ** 2 / doubt))
+    return float(student_t.ppf((1 + design.level) / 2, (forget.variance + rest.variance) ** 2 / doubt))
 
 
 class _Side:

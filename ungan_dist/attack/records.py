@@ -6,16 +6,21 @@ Gaussian as those of the OUT shadow models. The p value is the chance that such 
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float64, Int
 from scipy.stats import norm
 from scipy.stats import t as student_t
 
-from ungan_dist.attack.evidence import RecordPValues
+from ungan_dist.attack.evidence import Evidence, RecordPValues
 from ungan_dist.attack.moments import Moments
 
 LEVEL = 0.95
 """Confidence level of the interval of a p value."""
+P_LEVELS = (0.05, 0.01)
+"""Levels at which the membership p values of single forget examples are counted."""
 
 
 def measure_p_values(
@@ -51,3 +56,16 @@ def measure_p_values(
         high=norm.sf((center - margin) / np.sqrt(out.num_values)),
         num_out=out.num_values,
     )
+
+
+def count_low_p_values(evidence: Sequence[Evidence]) -> dict[str, list[float]]:
+    """Return the share of forget examples at each of ``P_LEVELS``, per seed, mean over the seed's unlearnings."""
+    found: defaultdict[int, list[np.ndarray]] = defaultdict(list)
+    for item in sorted(evidence, key=lambda item: item.seed):
+        if item.p_values is not None:
+            found[item.seed].append(item.p_values.p)
+    return {
+        str(level): [float(np.mean([(p <= level).mean() for p in some])) for some in found.values()]
+        for level in P_LEVELS
+        if found
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -22,8 +23,16 @@ from ungan_dist.attack.intervals import (
     share_difference_interval,
     student_t_interval,
 )
-from ungan_dist.attack.mann_whitney import Influence, auc_interval, gap_interval, measure_influence
+from ungan_dist.attack.mann_whitney import (
+    Influence,
+    auc_interval,
+    average_influences,
+    gap_interval,
+    measure_influence,
+)
 from ungan_dist.attack.metrics import examples_needed, operating_point, tnr_rank, tpr_at_fpr, tpr_rank
+from ungan_dist.attack.records import count_low_p_values
+from ungan_dist.attack.stages import split_row
 from ungan_dist.attack.utility import SETS
 from ungan_dist.attack.verdicts import REFERENCE, VERDICT_LEVEL, combine_attacks, trace_level
 from ungan_dist.config.attack import AttackConfig
@@ -32,8 +41,6 @@ from ungan_dist.data.seeds import derive_seed
 
 FURTHER_FNR = 0.001
 """Reported in addition to the headline false negative rate if there are enough retain examples."""
-P_LEVELS = (0.05, 0.01)
-"""Levels at which the membership p values of single forget examples are counted."""
 LEVEL = 0.95
 """Confidence level of each cell's interval."""
 Key = tuple[str, int]
@@ -56,36 +63,45 @@ Resamples = dict[Cell, ResampledCell]
 """One method's resampled cells under one seed."""
 
 
-def score_rows(evidence: Sequence[Evidence], attack: AttackConfig, *, num_test: int | None = None) -> list[Row]:
+def score_rows(
+    evidence: Sequence[Evidence], attack: AttackConfig, *, num_test: int | None = None, level: float = VERDICT_LEVEL
+) -> list[Row]:
     """Compute the table's rows, one per method, in the order in which the methods first appear.
 
     A method with fewer seeds than others is scored on the seeds it has. It is compared with Retrain on the seeds that
-    both have. If there are none, it is compared with .5, which is Retrain's AUC by construction.
+    both have. If there are none, it is compared with .5, which is Retrain's AUC by construction. Several unlearnings of
+    one original are averaged, so that a seed has one value in every cell.
 
     Args:
-        evidence: measurements of every finished method and seed.
+        evidence: measurements of every finished method, seed and unlearning.
         attack: options of the attack and the verdicts.
         num_test: number of test examples; required for the interval of test accuracy with fewer than three seeds.
+        level: level of the gaps' intervals, which is higher in a look of several.
 
     Raises:
         ValueError: evidence is missing or repeated, methods of one seed have different sets, scores are not finite,
             or there are fewer than 1/fnr retain examples.
     """
     _check(evidence)
+    models: defaultdict[Key, list[Evidence]] = defaultdict(list)
     seeds_of: dict[str, list[int]] = {}
-    for item in evidence:
-        seeds_of[item.method] = sorted([*seeds_of.get(item.method, []), item.seed])
-    cells = {(item.method, item.seed): _cells(item, attack) for item in evidence}
-    influences = _measure_influences(evidence)
+    for item in sorted(evidence, key=lambda item: item.unlearning):
+        models[item.method, item.seed].append(item)
+    for method in dict.fromkeys(item.method for item in evidence):
+        seeds_of[method] = sorted(seed for one, seed in models if one == method)
+    cells = {key: _average_cells([_cells(item, attack) for item in items]) for key, items in models.items()}
+    single = _measure_influences(models)
+    influences = {name: {key: average_influences(some) for key, some in of.items()} for name, of in single.items()}
     few = {method for method, seeds in seeds_of.items() if len(seeds) < SEEDS_FOR_T}
     resamples = _resample([item for item in evidence if item.method in few], cells, attack, num_test)
     sizes = {"retain": min(len(item.retain) for item in evidence), "test": num_test or 0}
-    rows = [_row(method, seeds_of, cells, resamples, influences, attack) for method in seeds_of]
+    rows = [_row(method, seeds_of, cells, resamples, influences, attack, level) for method in seeds_of]
     return [
         replace(
             row,
             loss=_losses(row.method, seeds_of, cells, sizes),
-            low_p_values=_count_low_p_values([item for item in evidence if item.method == row.method]),
+            stages=split_row(row.method, REFERENCE, models, next(iter(single.values()))),
+            low_p_values=count_low_p_values([item for item in evidence if item.method == row.method]),
         )
         for row in rows
     ]
@@ -98,6 +114,7 @@ def _row(
     resamples: dict[Key, Resamples],
     influences: dict[str, dict[Key, Influence]],
     attack: AttackConfig,
+    level: float,
 ) -> Row:
     keys = [(method, seed) for seed in seeds_of[method]]
     shared = [cell for cell in cells[keys[0]] if all(cell in cells[key] for key in keys)]
@@ -117,8 +134,10 @@ def _row(
     attacks = {
         name: AttackResult(
             auc=auc_interval([of[key] for key in keys], LEVEL),
-            gap=_gap(method, seeds_of, of, VERDICT_LEVEL),
-            corrected_gap=_gap(method, seeds_of, of, trace_level(name, len(influences), with_lira=with_lira)),
+            gap=_gap(method, seeds_of, of, level),
+            corrected_gap=_gap(
+                method, seeds_of, of, trace_level(name, len(influences), with_lira=with_lira, level=level)
+            ),
         )
         for name, of in influences.items()
     }
@@ -139,16 +158,22 @@ def _row(
     )
 
 
-def _measure_influences(evidence: Sequence[Evidence]) -> dict[str, dict[Key, Influence]]:
-    """Measure the influences of every attack that all of the evidence has, that of its scores first."""
+def _measure_influences(models: dict[Key, list[Evidence]]) -> dict[str, dict[Key, list[Influence]]]:
+    """Measure the influences on every attack that all of the evidence has, that of its scores first."""
+    evidence = [item for items in models.values() for item in items]
     first = evidence[0].attack
     names = [name for name in evidence[0].further_scores if all(name in item.further_scores for item in evidence)]
     return {
         name: {
-            (item.method, item.seed): measure_influence(
-                _to_float64(item.scores if name == first else item.further_scores[name]), item.forget, item.non_members
-            )
-            for item in evidence
+            key: [
+                measure_influence(
+                    _to_float64(item.scores if name == first else item.further_scores[name]),
+                    item.forget,
+                    item.non_members,
+                )
+                for item in items
+            ]
+            for key, items in models.items()
         }
         for name in (first, *names)
     }
@@ -166,11 +191,6 @@ def _gap(
         for seed in common or seeds_of[method]
     ]
     return gap_interval(gaps, level, num_models=2 if common else 1)
-
-
-def _count_low_p_values(evidence: Sequence[Evidence]) -> dict[str, list[float]]:
-    found = [item.p_values.p for item in sorted(evidence, key=lambda item: item.seed) if item.p_values is not None]
-    return {str(level): [float((p <= level).mean()) for p in found] for level in P_LEVELS if found}
 
 
 def _losses(
@@ -216,6 +236,12 @@ def _cells(item: Evidence, attack: AttackConfig) -> Cells:
     return cells
 
 
+def _average_cells(models: Sequence[Cells]) -> Cells:
+    """Average the cells of a seed's unlearnings, as far as all of them have a cell."""
+    first = models[0]
+    return {cell: float(np.mean([one[cell] for one in models])) for cell in first if all(cell in one for one in models)}
+
+
 def _resample(
     evidence: Sequence[Evidence], cells: dict[Key, Cells], attack: AttackConfig, num_test: int | None
 ) -> dict[Key, Resamples]:
@@ -228,14 +254,17 @@ def _resample(
             draw_resample_counts(len(scores), attack.num_resamples, derive_seed("bootstrap", name, seed))
             for name, scores in zip(("retain", "forget", "never_seen"), _scores(items[0]), strict=True)
         ]
-        for item in items:
-            of_scores = [cell for cell in cells[item.method, seed] if cell[0] in ("tnr", "tpr", "flipped tpr")]
-            values = bootstrap(partial(_resampled_cells, of_scores), _scores(item), counts)
-            resamples[item.method, seed] = {
-                cell: ResampledCell(drawn, item.forget.tolist()) for cell, drawn in zip(of_scores, values, strict=True)
+        for method in dict.fromkeys(item.method for item in items):
+            unlearned = [item for item in items if item.method == method]
+            of_scores = [cell for cell in cells[method, seed] if cell[0] in ("tnr", "tpr", "flipped tpr")]
+            statistics = partial(_resampled_cells, of_scores)
+            values = np.mean([bootstrap(statistics, _scores(item), counts) for item in unlearned], axis=0)
+            forget = unlearned[0].forget.tolist()
+            resamples[method, seed] = {
+                cell: ResampledCell(drawn, forget) for cell, drawn in zip(of_scores, values, strict=True)
             } | {
-                ("accuracy", name): _resampled_accuracy(item, name, num_test, attack.num_resamples)
-                for name in item.accuracy
+                ("accuracy", name): _resampled_accuracy(unlearned, name, num_test, attack.num_resamples)
+                for name in unlearned[0].accuracy
             }
     return resamples
 
@@ -257,8 +286,14 @@ def _resampled_cells(
     return np.stack(values)
 
 
-def _resampled_accuracy(item: Evidence, name: str, num_test: int | None, num_resamples: int) -> ResampledCell:
-    """Resample an accuracy. Resampling right and wrong examples is a binomial draw."""
+def _resampled_accuracy(
+    unlearned: Sequence[Evidence], name: str, num_test: int | None, num_resamples: int
+) -> ResampledCell:
+    """Resample the mean accuracy of a seed's unlearnings. Resampling right and wrong examples is a binomial draw.
+
+    All unlearnings count as one, as if they were right on the same examples, which is conservative.
+    """
+    item = unlearned[0]
     sets = {"retain": item.retain.tolist(), "forget": item.forget.tolist(), "unseen": range(len(item.log_odds_unseen))}
     examples = range(num_test or 0) if name == "test" else sets.get(name, ())
     num_examples = len(examples)
@@ -268,7 +303,8 @@ def _resampled_accuracy(item: Evidence, name: str, num_test: int | None, num_res
             "pass num_test for the test set"
         )
     generator = np.random.default_rng(derive_seed("bootstrap accuracy", name, item.seed))
-    return ResampledCell(generator.binomial(num_examples, item.accuracy[name], num_resamples) / num_examples, examples)
+    share = float(np.mean([one.accuracy[name] for one in unlearned]))
+    return ResampledCell(generator.binomial(num_examples, share, num_resamples) / num_examples, examples)
 
 
 def _fnrs(attack: AttackConfig) -> tuple[float, ...]:
@@ -293,12 +329,12 @@ def _check(evidence: Sequence[Evidence]) -> None:
     if not evidence:
         raise ValueError("there is no evidence to score: no method has finished under any seed")
     first_of_seed: dict[int, Evidence] = {}
-    seen: set[Key] = set()
+    seen: set[tuple[str, int, int]] = set()
     for item in evidence:
-        name = f"{item.method} under seed {item.seed}"
-        if (item.method, item.seed) in seen:
+        name = f"{item.method} under seed {item.seed}" + (f", unlearning {item.unlearning}" if item.unlearning else "")
+        if (item.method, item.seed, item.unlearning) in seen:
             raise ValueError(f"evidence of {name} appears twice")
-        seen.add((item.method, item.seed))
+        seen.add((item.method, item.seed, item.unlearning))
         if not np.isfinite(item.scores).all():
             raise ValueError(f"scores of {name} are not finite: the unlearned model has diverged")
         first = first_of_seed.setdefault(item.seed, item)

@@ -44,9 +44,19 @@ def to_html(report: Report) -> str:
     return (
         f"<p>{escape(summarise(report)[1:-1])}</p>"
         f"<table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>"
-        f"<p>Intervals are of 95 %, those of gaps of 90 %.</p>"
+        f"<p>Intervals are of 95 %, those of gaps of {format_gap_level(report)}.</p>"
         + "".join(f"<p>{escape(text)}</p>" for row in report.rows for text in (row.hidden_leak, row.caveat) if text)
     )
+
+
+def get_gap_level(report: Report) -> float:
+    """Return the level of the gaps' intervals: 90 %, or more in a look of several."""
+    return next((row.verdict.gap.level for row in report.rows if row.verdict.gap is not None), 0.90)
+
+
+def format_gap_level(report: Report) -> str:
+    """Format the level of the gaps' intervals."""
+    return f"{100 * get_gap_level(report):.4g} %"
 
 
 def format_outcome(row: Row) -> str:
@@ -124,13 +134,16 @@ def _write(interval: Interval | None, *, scale: float = 1, digits: int = 3, sign
 
 
 def collect_seconds(report: Report) -> dict[str, dict[int, float]]:
-    """Collect T_U by method, then by seed in increasing order. A model unlearned elsewhere has none."""
-    found: dict[str, dict[int, float]] = {}
+    """Collect T_U by method, then by seed in increasing order, mean over the unlearnings of its original.
+
+    A model unlearned elsewhere has none.
+    """
+    found: dict[str, dict[int, list[float]]] = {}
     for evidence in sorted(report.evidence, key=lambda evidence: evidence.seed):
-        if evidence.method == "unlearned":
-            continue
-        found.setdefault(evidence.method, {})[evidence.seed] = evidence.unlearning_seconds
-    return found
+        if evidence.method != "unlearned":
+            seeds = found.setdefault(evidence.method, {})
+            seeds.setdefault(evidence.seed, []).append(evidence.unlearning_seconds)
+    return {method: {seed: sum(some) / len(some) for seed, some in seeds.items()} for method, seeds in found.items()}
 
 
 def average_seconds(report: Report) -> dict[str, float]:

@@ -50,8 +50,8 @@ def judge_utility(
 
     - its mean loss against the reference exceeds both the margin and the half width of the loss's interval;
     - less than half of what the reference has above chance is left;
-    - it collapsed under a seed: it is at chance there, has lost ten points and more than three standard errors, or
-      diverged.
+    - it collapsed under a seed, in any of its unlearnings: it is at chance there, has lost ten points and more than
+      three standard errors, or diverged.
 
     Without a common seed, the loss is that of the means, and the margin alone counts.
 
@@ -62,8 +62,9 @@ def judge_utility(
         num_classes: classes of the data; without it, no accuracy counts as chance.
         sizes: number of examples of each set.
         is_constant: whether the model gives every example the same output.
-        num_diverged: number of seeds under which it diverged, so that they are in no figure.
+        num_diverged: number of seeds, or of unlearnings, that diverged, so that they are in no figure.
     """
+    kind = "unlearnings" if row.stages else "seeds"
     chance = 0.0 if num_classes is None else 1 / num_classes
     present = [name for name in SETS if name in row.accuracy]
 
@@ -80,9 +81,13 @@ def judge_utility(
         is_half = there > chance and loss > (there - chance) / 2
         return is_half or loss > max(margin, half_width)
 
-    def find_collapsed_seeds(name: str) -> list[float]:
-        """Return the accuracies under the seeds with a collapse."""
-        accuracy = row.accuracy[name].per_seed
+    def list_accuracies(name: str) -> list[float]:
+        split = row.stages.get(f"accuracy_{name}")
+        return row.accuracy[name].per_seed if split is None else [value for of in split.values for value in of]
+
+    def find_collapsed(name: str) -> list[float]:
+        """Return the accuracies under the seeds, or of the unlearnings, with a collapse."""
+        accuracy = list_accuracies(name)
         found = [value for value in accuracy if is_chance(name, value)]
         if reference is None or name not in reference.accuracy:
             return found
@@ -110,15 +115,16 @@ def judge_utility(
             f"{reference.title} {list_shares(reference, names)}. {APPLIES}",
         )
     for name in present:
-        if collapsed := find_collapsed_seeds(name):
-            where = f"{len(collapsed)} of {len(row.accuracy[name].per_seed)} seeds"
+        if collapsed := find_collapsed(name):
+            where = f"{len(collapsed)} of {len(list_accuracies(name))} {kind}"
             return Judgement(
                 "utility lost",
                 f"{row.title} collapsed under {where}: it classifies {100 * min(collapsed):.1f} % of {name} examples "
                 f"correctly there, and {100 * row.accuracy[name].mean:.1f} % on average. {APPLIES}",
             )
     if num_diverged:
-        where = f"{num_diverged} of {num_diverged + len(row.auc.per_seed)} seeds"
+        finished = sum(map(len, row.stages["auc"].values)) if "auc" in row.stages else len(row.auc.per_seed)
+        where = f"{num_diverged} of {num_diverged + finished} {kind}"
         return Judgement("utility lost", f"{row.title} diverged under {where}. {APPLIES}")
     return Judgement("", "")
 

@@ -53,11 +53,16 @@ def decide_verdict(gap: Interval | None, delta: float) -> Verdict:
     return Verdict(outcome=outcome, gap=gap, smallest_delta=max(abs(gap.low), abs(gap.high)))
 
 
-def trace_level(attack: str, num_attacks: int, *, with_lira: bool = True) -> float:
+def trace_level(attack: str, num_attacks: int, *, with_lira: bool = True, level: float = VERDICT_LEVEL) -> float:
     """Return the level of an attack's interval from which a trace is concluded: Bonferroni with weights.
 
     LiRA, the first attack, has half of the error, and the others share the rest. Without LiRA, as in a quick audit, all
     attacks have equal shares.
+
+    Args:
+        attack: name of the attack.
+        num_attacks: number of attacks that were run.
+        level: level of the interval of a single attack.
 
     Examples:
         >>> [round(trace_level(name, 4), 4) for name in ("lira", "rmia")], trace_level("lira", 1)
@@ -65,9 +70,9 @@ def trace_level(attack: str, num_attacks: int, *, with_lira: bool = True) -> flo
         >>> round(trace_level("loss", 3, with_lira=False), 4)
         0.9667
     """
-    error = 1 - VERDICT_LEVEL
+    error = 1 - level
     if num_attacks == 1:
-        return VERDICT_LEVEL
+        return level
     if not with_lira:
         return 1 - error / num_attacks
     return 1 - error / 2 if attack == "lira" else 1 - error / 2 / (num_attacks - 1)
@@ -133,7 +138,7 @@ def judge_rows(
         num_classes: classes of the data; without it, no accuracy counts as chance.
         sizes: number of examples of each set.
         evidence: evidence of the rows, in which models with a constant output are found.
-        diverged: number of seeds under which a method diverged; they have no evidence.
+        diverged: number of seeds, or of unlearnings, under which a method diverged; they have no evidence.
     """
     constant = find_constant(evidence, num_classes)
     without_power = _find_lack_of_power(rows)
@@ -171,6 +176,12 @@ def _limit_to_traces(verdict: Verdict, *, has_reference: bool) -> Verdict:
     if outcome in ("equivalent", LOST) or (outcome in ("under-forgotten", "over-forgotten") and not has_reference):
         outcome = QUICK
     return replace(verdict, outcome=outcome, smallest_delta=None)
+
+
+def list_undecided(rows: Sequence[Row]) -> list[str]:
+    """List the methods whose verdict more seeds or shadow models may decide."""
+    undecided = ("inconclusive", TOO_WIDE, NO_LEAK, NO_ORIGINAL)
+    return [row.method for row in rows if row.method != "original" and row.verdict.outcome in undecided]
 
 
 def _find_lack_of_power(rows: Sequence[Row]) -> str:

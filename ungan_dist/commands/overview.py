@@ -17,6 +17,7 @@ _OWN = {
 _EVERY = {
     "--methods NAME,NAME,…": "rows of the table, for example original,retrain,ungan",
     "--num-seeds N": "audit seeds; more of them narrow the intervals",
+    "--until decided": "add seeds until all is decided",
     "--shadows.num-models N": "shadow models; more of them make the attack stronger",
     "--attack.delta D": "the margin within which a method counts as equivalent to Retrain",
     "--output DIR": "folder of the runs, or object storage",

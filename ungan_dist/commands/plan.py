@@ -61,7 +61,7 @@ def main(arguments: list[str]) -> int:
             from ungan_dist.launch import forecast
 
             found = forecast(config, seconds=own.seconds, began=began, on_progress=on_progress)
-    print(_json(found) if own.json else "\n".join(_lines(found)))
+    print(_json(found) if own.json else "\n".join([*_lines(found), *_looks(config)]))
     return 0
 
 
@@ -91,6 +91,24 @@ def _lines(found: Forecast | Outlook) -> list[str]:
     if isinstance(found, Outlook):
         return [*_counts(found), *_power(found)]
     return [*_counts(found.outlook), *_cost(found), *_power(found.outlook, found)]
+
+
+def _looks(config: AuditConfig) -> list[str]:
+    """List the looks of ``--until decided``; the figures above are those of the first."""
+    if config.until != "decided":
+        return []
+    from ungan_dist.runs.looks import list_looks
+
+    looks = [
+        f"{look.num_seeds} seeds and {look.num_shadows} shadow models at {100 * look.level:.4g} %"
+        for look in list_looks(config)
+    ]
+    return [
+        f"  looks        {', '.join(looks)}",
+        "               The run ends with the first look that decides every row. The figures above are those of the "
+        "first look,",
+        "               with intervals of 90 %; each look's own level is higher, because the looks share one error.",
+    ]
 
 
 def _counts(outlook: Outlook) -> list[str]:
@@ -151,8 +169,24 @@ def _cost(found: Forecast) -> list[str]:
         f"  memory       {format_bytes(memory)} a worker{on_device}",
         f"  disk         {format_bytes(disk)} to write, {format_bytes(found.free_disk_bytes)} free"
         + (" — NOT ENOUGH" if is_full else ""),
+        *_stages(found),
         f"  measured     in {found.probe_seconds:.0f} s: {found.measured}",
         "               the rest is estimated from it; scoring and the report are not included",
+    ]
+
+
+def _stages(found: Forecast) -> list[str]:
+    """State which number of unlearnings of an original gives an interval at the lowest cost."""
+    if not found.unlearnings:
+        return []
+    spread, costs = found.outlook.stages, found.unlearnings
+    best = min(costs, key=lambda number: costs[number])
+    others = [f"{number}: {100 * (cost / costs[best] - 1):+.0f} %" for number, cost in costs.items() if number != best]
+    return [
+        f"  stages       originals vary by {spread.originals:.3f} AUC, their unlearnings by {spread.unlearnings:.3f} "
+        f"({found.outlook.stages_from})",
+        f"               worth buying: {best} unlearning{'s' if best > 1 else ''} of each original, then more seeds; "
+        f"the same interval costs with {', '.join(others)}",
     ]
 
 
@@ -166,7 +200,8 @@ def _power(outlook: Outlook, found: Forecast | None = None) -> list[str]:
     more = found.more if found else {}
     head = f"  {'power, for δ = ' + format(delta, 'g'):<24} {'90 % gap':>9} {'δ passed':>9} {'leak seen':>10}"
     lines = [head + ("  more device-hours" if more else "")]
-    powers = {name: power for name, (_, power) in compare_designs(design, delta, outlook.remedies).items()}
+    designs = compare_designs(design, delta, outlook.remedies, saved=outlook.saved_variance)
+    powers = {name: power for name, (_, power) in designs.items()}
     for name, power in {"as requested": outlook.power, **powers}.items():
         width, leak = f"±{power.half_width:.3f}", power.observable_leak
         passed = f"{power.smallest_delta:.3f}" if power.smallest_delta < LARGEST_DELTA else "none"

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import signal
 from types import FrameType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from ungan_dist.commands.options import recipe_config
 from ungan_dist.config.recipes import RECIPES
 from ungan_dist.errors import Terminated
+
+if TYPE_CHECKING:
+    from ungan_dist.config.audit import AuditConfig
+    from ungan_dist.runs.finished import Finished
 
 USAGE = f"""\
 usage: ungan-dist run RECIPE [OPTIONS]
@@ -16,6 +20,7 @@ usage: ungan-dist run RECIPE [OPTIONS]
 Trains, unlearns, attacks and writes the report. The same command continues a run that was stopped, and prints the
 report of one that is complete. More seeds, methods or shadow models extend a run. Fewer of them give a report of their
 own in RUN/reports, from the same models: a run trains only what the command asks for and no report has yet.
+--until decided adds seeds, and then shadow models, until every row is decided or the budget ends.
 
 recipes: {", ".join(RECIPES)}
 options: ungan-dist run RECIPE --help
@@ -27,10 +32,9 @@ def main(arguments: list[str]) -> int:
     config = recipe_config(arguments, command="run")
 
     from ungan_dist.commands.show import show
-    from ungan_dist.runs.finished import find_finished
 
     # a tracker may lack what a finished run has
-    if config.tracking == "none" and (finished := find_finished(config)):
+    if config.tracking == "none" and (finished := _find_finished(config)):
         return show(finished.report, finished.folder)
     signal.signal(signal.SIGTERM, _terminate)
 
@@ -44,6 +48,16 @@ def main(arguments: list[str]) -> int:
         return show(report, report.folder)
     folder, place = split_place(report.folder)
     return show(report, report.folder, url=join_url(config.output, "/".join(filter(None, (folder.name, place)))))
+
+
+def _find_finished(config: AuditConfig) -> Finished | None:
+    if config.until == "decided":
+        from ungan_dist.runs.looks import find_last_look
+
+        return find_last_look(config)
+    from ungan_dist.runs.finished import find_finished
+
+    return find_finished(config)
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:

@@ -12,7 +12,7 @@ from typing import Any
 from ungan_dist.config.attack import ALL, MIN_SHADOWS, NOT_UNLEARNED, UNLEARNED_SHADOWS, AttackConfig
 from ungan_dist.config.checks import ADDED, positive
 from ungan_dist.config.data import SourceConfig, SplitConfig
-from ungan_dist.config.execution import ExecutionHalf
+from ungan_dist.config.execution import BudgetConfig, ExecutionHalf
 from ungan_dist.config.methods import DEFAULT_ROWS, ROWS, MethodConfigs, UnlearnedConfig, check_method
 from ungan_dist.config.methods.own import OwnMethodConfig
 from ungan_dist.config.own.functions import is_own, refuse_same_names
@@ -20,6 +20,9 @@ from ungan_dist.config.own.options import read_options
 from ungan_dist.config.own.source import read_sources, settle_sources
 from ungan_dist.config.own.training import settle_training_sources
 from ungan_dist.config.training import ModelConfig, ShadowConfig, TrainConfig
+
+LEAST_SEEDS = 3
+"""Fewest seeds of a first look: with fewer, an interval holds for these models only."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +47,10 @@ class Experiment:
     give ``recipes.…(own_options=[MyOptions(rate=0.1)])``."""
     own_methods: tuple[str, ...] = field(default=(), metadata=ADDED | {"derived": True})
     """Methods of your own, as ``module:function=HASH`` of their source. It follows from ``methods``."""
+    num_unlearnings: int = field(default=1, metadata=ADDED)
+    """Unlearnings of each original by each method, and retrainings, with different seeds. From two on, the report
+    splits the variance by stage. They cannot replace seeds: the interval of a verdict counts originals. A larger number
+    extends a run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +65,7 @@ class AuditConfig(ExecutionHalf, MethodConfigs, Experiment):
     # The fields, and with them the options in --help, come in the reverse order of the bases.
 
     def __post_init__(self) -> None:
-        positive(num_seeds=self.num_seeds)
+        positive(num_seeds=self.num_seeds, num_unlearnings=self.num_unlearnings)
         if self.shadows.shared_initialisation and self.model.initial_seed is None:
             object.__setattr__(self, "model", dataclasses.replace(self.model, initial_seed=self.shadows.seed))
         if not self.cluster or self.cluster.startswith("ray://"):
@@ -108,6 +115,7 @@ class AuditConfig(ExecutionHalf, MethodConfigs, Experiment):
                 f"the attack needs at least {MIN_SHADOWS} shadow models, two trained with each example and two "
                 f"without; got shadows.num_models {self.shadows.num_models}"
             )
+        self._check_budget()
         if self.attack.unlearned_shadows:
             self._settle_unlearned_shadows()
         if self.given.forget is not None and self.split.follows_data:
@@ -130,6 +138,27 @@ class AuditConfig(ExecutionHalf, MethodConfigs, Experiment):
         object.__setattr__(self, "train", settle_training_sources(self.train))
         refuse_same_names(self.methods, [entry.name for entry in dataclasses.fields(AuditConfig)])
         object.__setattr__(self, "own_methods", settle_sources(self.methods, self.own_methods))
+
+    def _check_budget(self) -> None:
+        if self.until != "decided":
+            if self.budget != BudgetConfig():
+                raise ValueError("budget.… limits what --until decided adds: give --until decided, or no budget")
+            return
+        if self.attack.quick:
+            raise ValueError(
+                "--until decided needs verdicts, which --attack.quick does not give: leave one of them out"
+            )
+        if self.given.original or self.given.unlearned or self.given.retrained:
+            raise ValueError("--until decided adds seeds, and given weights are one model: leave it out")
+        if self.num_seeds < LEAST_SEEDS:
+            raise ValueError(
+                f"--until decided begins with num_seeds, of which an interval needs at least {LEAST_SEEDS} to know "
+                f"their spread; got num_seeds {self.num_seeds}"
+            )
+        for name, first in (("max_seeds", self.num_seeds), ("max_shadows", self.shadows.num_models)):
+            most = getattr(self.budget, name)
+            if most is not None and most < first:
+                raise ValueError(f"budget.{name} must be at least {first}, with which the run begins; got {most}")
 
     def _settle_unlearned_shadows(self) -> None:
         """Replace ``all`` by the methods that it stands for, and check the rest."""
@@ -164,7 +193,7 @@ def _fill_sizes(split: SplitConfig) -> SplitConfig:
 
 APPEND_ONLY_FIELDS = ("methods", "num_seeds", "shadows.num_models")
 """Fields that extend a run; earlier results stay valid."""
-LATER_APPEND_ONLY_FIELDS = ("attack.unlearned_shadows", "attack.unlearned_seeds", "own_methods")
+LATER_APPEND_ONLY_FIELDS = ("attack.unlearned_shadows", "attack.unlearned_seeds", "own_methods", "num_unlearnings")
 """The same, of fields that are younger than existing runs: they are left out at their defaults."""
 
 

@@ -1,4 +1,4 @@
-"""Where a run is executed and how fast; nothing here changes its results."""
+"""Where a run is executed, how fast, and how far it is extended; nothing here changes the results of a unit."""
 
 from __future__ import annotations
 
@@ -97,10 +97,32 @@ Tracking = Literal["none", "tensorboard", "mlflow", "wandb"]
 
 
 @dataclass(frozen=True, kw_only=True)
+class BudgetConfig:
+    """Limits of --until decided."""
+
+    max_seeds: int | None = None
+    """Most audit seeds; defaults to four times num_seeds."""
+    max_shadows: int | None = None
+    """Most shadow models, which are added after all seeds; defaults to shadows.num_models, so that none is added."""
+    max_hours: float | None = None
+    """No further look begins once the looks so far took this many hours; defaults to no limit."""
+
+    def __post_init__(self) -> None:
+        positive(max_seeds=self.max_seeds, max_shadows=self.max_shadows, max_hours=self.max_hours)
+        if self.max_shadows is not None and self.max_shadows % 2:
+            raise ValueError(f"budget.max_shadows must be even, got {self.max_shadows}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ExecutionHalf:
     """The part of a config that is not hashed into a run's identity; given files are hashed by content."""
 
     given: GivenConfig = field(default_factory=GivenConfig)
+    until: Literal["complete", "decided"] = "complete"
+    """complete: compute what is asked for. decided: begin with it, and double the seeds and then the shadow models
+    until every row is decided or the budget ends. The looks are stated before the start and share the error of a
+    verdict, so that their number raises no error rate."""
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
     output: str = "runs"
     """Folder for runs, results of shadow models and prepared data, or object storage: s3://bucket/prefix,
     gs://bucket/prefix or file:///folder, with pyarrow's options as the URL's query. Credentials come from the

@@ -78,6 +78,7 @@ def with_appended(config: AuditConfig, extent: dict[str, Any]) -> AuditConfig:
         methods=tuple(extent["methods"]),
         own_methods=tuple(extent.get("own_methods", ())),
         num_seeds=extent["num_seeds"],
+        num_unlearnings=extent.get("num_unlearnings", 1),
         shadows=dataclasses.replace(config.shadows, num_models=extent["shadows.num_models"]),
         attack=dataclasses.replace(
             config.attack,

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from ungan_dist.attack.evidence import Interval, Report, Row, ULiRA
+from ungan_dist.attack.summary import format_gap_level as format_gap_level
 from ungan_dist.attack.summary import format_outcome
+from ungan_dist.attack.summary import get_gap_level as get_gap_level
 from ungan_dist.attack.summary import style_of as style_of
 from ungan_dist.attack.summary import style_of_row as style_of_row
 from ungan_dist.attack.verdicts import has_power
@@ -19,7 +21,6 @@ PAPER_NOTE = "paper's column, confounded; nothing is concluded from it"
 AUDIT_GROUP = "(b) Forget against never seen"
 ULIRA_GROUP = "U-LiRA, shadow models unlearn too"
 VERDICT_GROUP = "Verdict, from (b) alone"
-GAP_HEADING = "Gap in AUC, 90 % interval"
 MINUS = "\N{MINUS SIGN}"
 
 
@@ -114,6 +115,11 @@ def format_seconds(value: float | None) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
+def name_gap_column(report: Report) -> str:
+    """Return the heading of the column of gaps."""
+    return f"Gap in AUC, {format_gap_level(report)} interval"
+
+
 def build_columns(report: Report) -> list[Column]:
     """Build every column after the method's name."""
 
@@ -149,7 +155,7 @@ def build_columns(report: Report) -> list[Column]:
         ),
         *_build_ulira_columns(report),
         Column(group=VERDICT_GROUP, heading="Verdict", cell=format_outcome),
-        Column(group=VERDICT_GROUP, heading=GAP_HEADING, cell=lambda row: format_gap(row.verdict.gap)),
+        Column(group=VERDICT_GROUP, heading=name_gap_column(report), cell=lambda row: format_gap(row.verdict.gap)),
         Column(
             group=VERDICT_GROUP,
             heading="Smallest δ",

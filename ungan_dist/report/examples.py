@@ -19,7 +19,7 @@ NUM_SHOWN = 12
 def select_forget_examples(source: Source, split: Split, evidence: list[Evidence]) -> list[ForgetExample]:
     """Select the first seed's forget examples with the highest scores in the original, with every row's score."""
     seed = min(item.seed for item in evidence if item.method == "original")
-    items = {item.method: item for item in evidence if item.seed == seed}
+    items = {item.method: item for item in evidence if item.seed == seed and not item.unlearning}
     forget, scores = items["original"].forget, items["original"].scores
     surest = forget[np.argsort(-scores[forget], kind="stable")[:NUM_SHOWN]]
     return [

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from ungan_dist.attack.evidence import Report, Row, ULiRA
+from ungan_dist.attack.evidence import Report, ULiRA
 from ungan_dist.attack.verdicts import trace_level
 from ungan_dist.config.attack import ATTACK_NAMES
-from ungan_dist.report.cells import find_first_attack, format_rate, is_quick, list_further_attacks, list_rates
+from ungan_dist.report.cells import (
+    find_first_attack,
+    format_gap_level,
+    format_rate,
+    get_gap_level,
+    is_quick,
+    list_further_attacks,
+    list_rates,
+)
 from ungan_dist.report.conclusions import has_reference
 from ungan_dist.report.power import get_delta, get_utility_margin
 
@@ -15,7 +23,7 @@ def explain_table(report: Report) -> list[str]:
     if not report.rows:
         return []
     lines = [
-        *_intervals(report.rows),
+        *_intervals(report),
         *_explain_verdict(report),
         *_explain_attacks(report),
         *_explain_utility(report),
@@ -62,6 +70,8 @@ def _explain_ulira(report: Report) -> list[str]:
 
 def _explain_attacks(report: Report) -> list[str]:
     names = [ATTACK_NAMES[name] for name in list_further_attacks(report)]
+    number, level, exact = len(names) + 1, format_gap_level(report), get_gap_level(report)
+    digits = 2 if report.stopping else 1
     if not names:
         return []
     if is_quick(report):
@@ -72,11 +82,11 @@ def _explain_attacks(report: Report) -> list[str]:
             f"the figures."
         ]
     return [
-        f"Attacks: LiRA, {', '.join(names)}. The verdict takes all of them into account. A method is equivalent if the "
-        f"90 % interval of every attack's gap lies inside (−δ, δ). A trace is found if one interval lies outside, at a "
-        f"level corrected for their number: {100 * trace_level('lira', len(names) + 1):g} % for LiRA, "
-        f"{100 * trace_level(names[0], len(names) + 1):.1f} % for the others. So an interval of 90 % beyond δ may "
-        f"still be inconclusive. The gap shown is LiRA's, also in the figures."
+        f"Attacks: LiRA, {', '.join(names)}. The verdict takes all of them into account. A method is equivalent if "
+        f"the {level} interval of every attack's gap lies inside (−δ, δ). A trace is found if one interval lies "
+        f"outside, at a level corrected for their number: {100 * trace_level('lira', number, level=exact):.4g} % for "
+        f"LiRA, {100 * trace_level(names[0], number, level=exact):.{digits}f} % for the others. So an interval of "
+        f"{level} beyond δ may still be inconclusive. The gap shown is LiRA's, also in the figures."
     ]
 
 
@@ -91,19 +101,20 @@ def _explain_utility(report: Report) -> list[str]:
     ]
 
 
-def _intervals(rows: list[Row]) -> list[str]:
+def _intervals(report: Report) -> list[str]:
     """Explain the kind and seeds of the intervals, which may differ between rows of a partial run."""
+    rows, of_gaps = report.rows, format_gap_level(report)
     titles: dict[tuple[str, float, int], list[str]] = {}
     for row in rows:
         titles.setdefault((row.auc.kind, row.auc.level, len(row.auc.per_seed)), []).append(row.title)
     lines: list[str] = []
     for (kind, level, count), of in titles.items():
         how = (
-            f"Student's t over {count} seeds, with the variance of examples that seeds share; the gap's 90 % interval "
-            f"is paired by seed and by example"
+            f"Student's t over {count} seeds, with the variance of examples that seeds share; the gap's {of_gaps} "
+            f"interval is paired by seed and by example"
             if kind == "student_t"
             else f"over the examples of {count} seed{'s' if count > 1 else ''}, these models only; "
-            "the gap's 90 % interval is paired by example"
+            f"the gap's {of_gaps} interval is paired by example"
         )
         whose = f" of {', '.join(of)}" if len(titles) > 1 else ""
         lines.append(f"Intervals{whose}: {level * 100:g} %, {how}.")

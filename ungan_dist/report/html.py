@@ -16,7 +16,6 @@ from ungan_dist.attack.evidence import Report, Row
 from ungan_dist.attack.forgotten import ForgottenExample
 from ungan_dist.attack.summary import format_outcome
 from ungan_dist.report.cells import (
-    GAP_HEADING,
     PAPER_GROUP,
     PAPER_NOTE,
     VERDICT_GROUP,
@@ -27,6 +26,7 @@ from ungan_dist.report.cells import (
     format_seconds,
     format_signed,
     name_column,
+    name_gap_column,
     name_sizes,
     style_of,
     style_of_row,
@@ -43,8 +43,10 @@ from ungan_dist.report.conclusions import (
 )
 from ungan_dist.report.drawing import Drawing, inline_svg
 from ungan_dist.report.explanations import explain_table
+from ungan_dist.report.looks import describe_looks
 from ungan_dist.report.method_sections import build_sections, name_section
 from ungan_dist.report.power import describe_power, get_delta
+from ungan_dist.report.stages import build_stage_table, explain_stages
 from ungan_dist.report.timings import average_seconds, collect_seconds
 
 NUM_RANKED = 5
@@ -107,6 +109,9 @@ def render_page(report: Report, drawings: list[Drawing]) -> str:
         caveats=list_caveats(report),
         limits=list_limits(report),
         not_tested=list_not_tested(report),
+        looks=describe_looks(report),
+        stages=build_stage_table(report),
+        stages_note=explain_stages(report),
         times=_list_times(report),
         seeds=list_seeds(report),
         config=_flatten(report.config),
@@ -148,7 +153,8 @@ def _group_columns(report: Report) -> list[Group]:
     """Group the columns by heading, the verdict's first."""
     if not report.rows:
         return []
-    found = [_with_mean(column) if column.heading == GAP_HEADING else column for column in build_columns(report)]
+    of_gaps = name_gap_column(report)
+    found = [_with_mean(column) if column.heading == of_gaps else column for column in build_columns(report)]
     found = [column for column in found if column.group == VERDICT_GROUP] + [
         column for column in found if column.group != VERDICT_GROUP
     ]

@@ -21,7 +21,9 @@ from ungan_dist.report.conclusions import (
     write_failure,
 )
 from ungan_dist.report.explanations import explain_table
+from ungan_dist.report.looks import describe_looks
 from ungan_dist.report.power import describe_power
+from ungan_dist.report.stages import describe_stages
 
 
 def render_markdown(report: Report) -> str:
@@ -49,12 +51,14 @@ def render_markdown(report: Report) -> str:
         ]
     else:
         blocks.append("No method has been scored yet.")
-    if caveats := [*filter(None, [describe_power(report)]), *list_caveats(report)]:
+    if caveats := [*filter(None, [describe_power(report)]), *describe_looks(report), *list_caveats(report)]:
         blocks.insert(2, "\n".join(_list(caveats)))
     blocks += [
         "\n".join(_list([*explain_table(report), *list_limits(report)])),
         "\n".join(["Not tested:", "", *_list(list_not_tested(report))]),
     ]
+    if stages := describe_stages(report):
+        blocks.insert(-1, "\n".join(_list(stages)))
     if report.shadow_quality:
         quality = [f"{name.replace('_', ' ')}: {value:.3f}" for name, value in sorted(report.shadow_quality.items())]
         blocks.append(

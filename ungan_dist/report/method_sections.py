@@ -102,7 +102,7 @@ def _conclude(report: Report, row: Row) -> list[str]:
     to = "Retrain's" if has_reference(report) else ".5"
     side = "above" if gap.mean >= 0 else "below"
     sentences = [
-        f"{auc}, {format_number(abs(gap.mean), 3)} {side} {to}; the {gap.level * 100:g} % interval of this gap is "
+        f"{auc}, {format_number(abs(gap.mean), 3)} {side} {to}; the {gap.level * 100:.4g} % interval of this gap is "
         f"{format_gap(gap)}."
     ]
     if delta is not None:
@@ -136,7 +136,7 @@ def _place_interval(row: Row, delta: float) -> str:
 
 
 def _name_deciding_attack(row: Row, delta: float) -> list[str]:
-    """Name the attack that decided, where the 90 % interval of the first does not explain the verdict."""
+    """Name the attack that decided, where the interval of the first does not explain the verdict."""
     gap, decided = row.verdict.gap, row.attacks.get(row.verdict.attack)
     if gap is None or decided is None or len(row.attacks) < 2 or not has_power(row.verdict.outcome):
         return []
@@ -146,7 +146,7 @@ def _name_deciding_attack(row: Row, delta: float) -> list[str]:
     level = "" if corrected is None else f", and {format_gap(corrected)} at {100 * corrected.level:.4g} %"
     return [
         f"{ATTACK_NAMES[row.verdict.attack]} decides among {len(row.attacks)} attacks. The interval of its gap is "
-        f"{format_gap(decided.gap)} at 90 %{level}, the level corrected for their number."
+        f"{format_gap(decided.gap)} at {100 * gap.level:.4g} %{level}, the level corrected for their number."
     ]
 
 

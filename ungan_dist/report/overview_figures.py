@@ -12,7 +12,7 @@ from ungan_dist.attack.evidence import Report, Row
 from ungan_dist.attack.plots import INK, TONES, draw_band, draw_gaps, draw_interval, mark_row, name_row
 from ungan_dist.attack.summary import style_of_row
 from ungan_dist.config.attack import ATTACK_NAMES
-from ungan_dist.report.cells import find_first_attack
+from ungan_dist.report.cells import find_first_attack, format_gap_level
 from ungan_dist.report.drawing import Drawing, make_drawing, make_figure
 from ungan_dist.report.power import get_delta, get_utility_margin
 
@@ -62,7 +62,9 @@ def draw_utility(report: Report) -> list[Drawing]:
         axes.plot([gap.mean] * 2, [100 * loss.low, 100 * loss.high], color=colour, linewidth=1.2, alpha=0.6)
         axes.plot(gap.mean, 100 * loss.mean, **mark_row(row))
         points.append((gap.mean, 100 * loss.mean))
-    axes.set(xlabel="gap in AUC, 90 % interval", ylabel="loss of accuracy, points, 90 % interval")
+    axes.set(
+        xlabel=f"gap in AUC, {format_gap_level(report)} interval", ylabel="loss of accuracy, points, 90 % interval"
+    )
     _name_points(axes, names, points, rows)
     caption = (
         "Loss of accuracy against the reference, on retain or test examples, whichever is larger. The dashed line is "

@@ -55,11 +55,13 @@ def build_table(report: Report) -> dict[str, Any]:
         "rows": [*map(_build_row, report.rows), *map(_build_failed_row, report.failed_rows)],
         "not_tested": list_not_tested(report),
         **({"failures": failures} if failures else {}),
+        **({"stopping": asdict(report.stopping)} if report.stopping else {}),
     }
 
 
 def _build_row(row: Row) -> dict[str, Any]:
-    return {name: value for name, value in asdict(row).items() if name != "ulira" or value is not None}
+    without = {"ulira": row.ulira is None, "stages": not row.stages}
+    return {name: value for name, value in asdict(row).items() if not without.get(name)}
 
 
 def _build_failed_row(row: FailedRow) -> dict[str, Any]:

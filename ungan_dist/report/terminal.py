@@ -15,6 +15,7 @@ from ungan_dist.report.cells import (
     find_first_attack,
     format_delta,
     format_gap,
+    format_gap_level,
     format_interval,
     format_number,
     format_rate,
@@ -24,7 +25,9 @@ from ungan_dist.report.cells import (
     style_of_row,
 )
 from ungan_dist.report.conclusions import has_reference, list_caveats, write_failure
+from ungan_dist.report.looks import describe_looks
 from ungan_dist.report.power import describe_power
+from ungan_dist.report.stages import describe_stages
 from ungan_dist.report.timings import average_seconds
 
 if TYPE_CHECKING:
@@ -90,7 +93,7 @@ def _draw(report: Report, width: int, without: Sequence[str]) -> Table:
         caption=Text(
             "(a) compares retain with forget, as in the paper, and can mislead. "
             "(b) compares forget with non-members; verdicts use (b) only. "
-            "Below a value: its 95 % interval. In brackets: the 90 % interval of the gap by "
+            f"Below a value: its 95 % interval. In brackets: the {format_gap_level(report)} interval of the gap by "
             f"{ATTACK_NAMES[find_first_attack(report)]}. "
             + ("" if is_quick(report) else "δ ≥: the smallest margin that every attack would pass. ")
             + "T_U: seconds of unlearning."
@@ -143,7 +146,9 @@ def _draw(report: Report, width: int, without: Sequence[str]) -> Table:
 def _explain_rows(report: Report) -> list[str]:
     return [
         *filter(None, [describe_power(report)]),
+        *describe_looks(report),
         *(f"Caveat: {line}" for line in list_caveats(report)),
+        *describe_stages(report),
         *(f"{row.title}: {write_failure(row)}" for row in report.failed_rows),
     ]
 

@@ -70,11 +70,12 @@ def write_records(
 def build_records(plan: Plan, report: Report) -> pa.Table:
     """Build one record per method, seed and example of the pool.
 
-    Columns: ``method``, ``seed``, ``example`` (index in the data set), ``label``, ``set``, ``log_odds`` (mean over the
-    queries), ``score`` (LiRA, higher = member), ``p``, ``p_low``, ``p_high`` (membership p value, 95 % interval),
-    ``in_models``, ``in_mean``, ``in_std``, ``out_models``, ``out_mean``, ``out_std`` (shadow models' log-odds), and
-    ``leave_one_out``. That is the AUC with which this attack tells the shadow models that had the example from the
-    others, each scored by the models outside of its complementary pair. It is empty if too few models are left.
+    Columns: ``method``, ``seed``, ``unlearning``, ``example`` (index in the data set), ``label``, ``set``,
+    ``log_odds`` (mean over the queries), ``score`` (LiRA, higher = member), ``p``, ``p_low``, ``p_high``
+    (membership p value, 95 % interval), ``in_models``, ``in_mean``, ``in_std``, ``out_models``, ``out_mean``,
+    ``out_std`` (shadow models' log-odds), and ``leave_one_out``. That is the AUC with which this attack tells the
+    shadow models that had the example from the others, each scored by the models outside of its complementary pair.
+    It is empty if too few models are left.
     """
     import pyarrow as pa
 
@@ -100,6 +101,7 @@ def _list_columns(item: Evidence, shared: dict[str, Any], out: Moments) -> dict[
     return {
         "method": [item.method] * size,
         "seed": np.full(size, item.seed),
+        "unlearning": np.full(size, item.unlearning),
         "set": names,
         "log_odds": target,
         "score": item.scores,

@@ -22,9 +22,12 @@ from ungan_dist.runs.versions import versions
 
 def failure_marker(unit: Unit) -> str:
     """Return the name of a unit's failure record, relative to the run folder."""
-    name = f"shadows-{unit.id[:16]}" if isinstance(unit, ShadowUnit) else f"{unit.seed}-{unit.method}"
-    if isinstance(unit, UnlearnedShadowUnit):
-        name += f"-shadows-{unit.shadows[0]}"
+    if isinstance(unit, ShadowUnit):
+        name = f"shadows-{unit.id[:16]}"
+    elif isinstance(unit, UnlearnedShadowUnit):
+        name = f"{unit.seed}-{unit.method}-shadows-{unit.shadows[0]}"
+    else:
+        name = f"{unit.seed}-{unit.name}"
     return f"failures/{name}.json"
 
 

@@ -22,6 +22,7 @@ from ungan_dist.runs.finished import fingerprint_inputs, record_finished
 from ungan_dist.runs.folder import open_run
 from ungan_dist.runs.forecast import engines, outlook
 from ungan_dist.runs.kernel_choice import choice
+from ungan_dist.runs.looks import LookRequest, record_look, state_looks
 from ungan_dist.runs.operations import units_per_gpu
 from ungan_dist.runs.plan import Plan, split_blocks
 from ungan_dist.runs.pool import LocalPool, num_processes
@@ -50,6 +51,7 @@ def audit(
     judge_everywhere: choice.JudgeEverywhere = choice.run_here,
     share_gpus: Callable[[int], None] | None = None,
     on_result: OnResult | None = None,
+    look: LookRequest | None = None,
 ) -> Report:
     """Train, unlearn, attack and report; results of an earlier run of the same config are kept.
 
@@ -63,6 +65,7 @@ def audit(
         judge_everywhere: Calls the self-check of kernels on every kind of GPU; defaults to this machine's.
         share_gpus: Called before the units, with the number of them that a GPU takes at once.
         on_result: Called with each unit whose result was just committed.
+        look: The look that this audit is; defaults to none.
 
     Raises:
         ConfigError: The config or the input is wrong, or all originals or shadow models fail and would fail again.
@@ -87,6 +90,8 @@ def audit(
         open_run(config, device=device, mirror=mirror, rehearse=rehearse, settle=settle) as plan,
         record_failure(plan.report_folder),
     ):
+        if look is not None:
+            state_looks(plan, look)
         _drop_failures(plan, mirror, outdated_only=not config.execution.retry_failed)
         if sort_out_absent(plan.folder, plan.units)[1]:
             on_progress = _start(plan, on_progress, mirror)
@@ -97,6 +102,7 @@ def audit(
             plan, failures = _compute(plan, run_units, on_progress, mirror, on_result)
         # score, report
         report = build_report(plan, failures, on_progress)
+        report = report if look is None else record_look(plan, report, look)
         write_report(plan, report)
         failed = [failure.sentence for failure in report.failures]
         write_status(plan.report_folder, report.status, missing=report.missing, failed=failed)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool
 
+from ungan_dist.config.attack import NOT_UNLEARNED
 from ungan_dist.config.audit import AuditConfig, method_config
 from ungan_dist.config.identity import RESULTS_VERSION, run_hash
 from ungan_dist.config.methods import OwnMethodConfig, UnlearnedConfig
@@ -288,33 +289,40 @@ def _targets(
         for method in config.methods:
             settings = method_config(config, method)
             sha256 = ""
+            # the original is the stage before, and given weights are one model
+            is_one = method in NOT_UNLEARNED or isinstance(settings, UnlearnedConfig)
+            num_unlearnings = 1 if is_one else config.num_unlearnings
             if isinstance(settings, UnlearnedConfig):
                 weights = given["unlearned" if method == "unlearned" else "retrained"]
                 sha256 = weights.sha256 if by_file else weights.identity
                 settings = UnlearnedConfig(
                     weights=weights.path, sha256=weights.sha256, identity=sha256, key=weights.key
                 )
+            resolved = settings_of_target(record, method)
             source = settings.source if isinstance(settings, OwnMethodConfig) else ""
-            unit = TargetUnit(
-                id=target_id(run, settings_of_target(record, method), method, seed, sha256, source),
-                original_id=original_id,
-                run=str(folder),
-                method=method,
-                method_config=settings,
-                seed=seed,
-                prepared=prepared,
-                split=split,
-                draw=draw,
-                model=config.model,
-                train=config.train,
-                queries=config.shadows.queries,
-                device=str(record.resolved["device"]),
-                fused=fused_for_target(record, method),
-                judged_on=judged_devices(record),
-                engine="graph" if record.resolved["engine"] in CAPTURING else "serial",
-                given_original=given.get("original"),
-                with_entropies=config.attack.quick,
-                code=_code(config),
+            (originals if method == "original" else unlearning).extend(
+                TargetUnit(
+                    id=target_id(run, resolved, method, seed, sha256, source, number),
+                    original_id=original_id,
+                    run=str(folder),
+                    method=method,
+                    method_config=settings,
+                    seed=seed,
+                    unlearning=number,
+                    prepared=prepared,
+                    split=split,
+                    draw=draw,
+                    model=config.model,
+                    train=config.train,
+                    queries=config.shadows.queries,
+                    device=str(record.resolved["device"]),
+                    fused=fused_for_target(record, method),
+                    judged_on=judged_devices(record),
+                    engine="graph" if record.resolved["engine"] in CAPTURING else "serial",
+                    given_original=given.get("original"),
+                    with_entropies=config.attack.quick,
+                    code=_code(config),
+                )
+                for number in range(num_unlearnings)
             )
-            (originals if method == "original" else unlearning).append(unit)
     return originals, unlearning

@@ -17,7 +17,7 @@ from ungan_dist.attack.metrics import auc
 from ungan_dist.attack.power import measure_smallest_delta
 from ungan_dist.attack.score import score_rows
 from ungan_dist.attack.sensitivity import measure_sensitivity
-from ungan_dist.attack.verdicts import judge_rows
+from ungan_dist.attack.verdicts import VERDICT_LEVEL, judge_rows
 from ungan_dist.config.attack import ATTACK_NAMES, MIN_SHADOWS
 from ungan_dist.config.identity import appended, identity
 from ungan_dist.config.methods import title_of
@@ -28,6 +28,7 @@ from ungan_dist.runs import progress
 from ungan_dist.runs.failures import describe, sort_out_absent, traceback_file
 from ungan_dist.runs.finished import fingerprint_inputs, record_finished
 from ungan_dist.runs.given import find_remedies
+from ungan_dist.runs.looks import NOT_A_LOOK, add_outcome, is_outside_looks, read_stopping
 from ungan_dist.runs.operations import describe_kernels
 from ungan_dist.runs.plan import Plan, reopen_plan
 from ungan_dist.runs.record import RunRecord, find_changes
@@ -62,7 +63,7 @@ def build_report(plan: Plan, failures: list[Failed], on_progress: progress.Progr
     scorer: Scorer = QuickScorer(plan, targets) if attack.quick else ShadowScorer(plan, present, targets)
     stage = progress.Stage("scoring", len(targets), on_progress)
     evidence: list[Evidence] = []
-    for unit in sorted(targets, key=lambda unit: (config.methods.index(unit.method), unit.seed)):
+    for unit in sorted(targets, key=lambda unit: (config.methods.index(unit.method), unit.seed, unit.unlearning)):
         evidence.append(scorer.score(unit))
         stage.advance()
     reasons = {failure.unit.id: f": {failure.error}" for failure in failures}
@@ -79,9 +80,16 @@ def build_report(plan: Plan, failures: list[Failed], on_progress: progress.Progr
         "test": len(plan.split.test),
         "shadows": scorer.num_shadows,
         "seeds": config.num_seeds,
+        **({"unlearnings": config.num_unlearnings} if config.num_unlearnings > 1 else {}),
     }
-    rows = score_rows(evidence, attack, num_test=len(plan.split.test))
+    stopping = read_stopping(plan)
+    level = VERDICT_LEVEL if stopping is None else stopping.looks[stopping.index].level
+    rows = score_rows(evidence, attack, num_test=len(plan.split.test), level=level)
+    smallest_delta = measure_smallest_delta(rows, sizes)
     diverged = Counter(one.unit.method for one in failed if one.kind == "diverged" and isinstance(one.unit, TargetUnit))
+    rows = judge_rows(
+        rows, attack, num_classes=plan.source.num_classes, sizes=sizes, evidence=evidence, diverged=diverged
+    )
     return Report(
         title=plan.source.title,
         recipe=config.name,
@@ -94,24 +102,20 @@ def build_report(plan: Plan, failures: list[Failed], on_progress: progress.Progr
         },
         versions=collect_versions([*targets, *present, *plan.unlearned_shadows]),
         sizes=sizes,
-        rows=scorer.unlearned.add_to(
-            judge_rows(
-                rows, attack, num_classes=plan.source.num_classes, sizes=sizes, evidence=evidence, diverged=diverged
-            ),
-            attack.delta,
-        ),
+        rows=scorer.unlearned.add_to(rows, attack.delta),
         evidence=evidence,
         shadow_quality={f"{ATTACK_NAMES[evidence[0].attack]} AUC of the original, D against D^s": float(np.mean(aucs))},
         status="PARTIAL" if absent else "COMPLETE WITH FAILURES" if failed else "COMPLETE",
         missing=absent,
         failures=[_describe_failure(failure) for failure in failed],
         forget_files=_forget_files(plan),
-        notes=plan.notes,
+        notes=[*plan.notes, *([NOT_A_LOOK] if is_outside_looks(plan) else [])],
+        stopping=add_outcome(stopping, rows),
         copies=plan.copies.sentence,
         copied=plan.copies.named,
         examples=select_forget_examples(plan.source, plan.split, evidence) if _may_show(plan) else [],
         remedies=find_remedies(config),
-        smallest_delta=None if attack.quick else measure_smallest_delta(rows, sizes),
+        smallest_delta=None if attack.quick else smallest_delta,
         normality=scorer.normality,
         sensitivity=measure_sensitivity(evidence, scorer.smaller, scorer.num_shadows),
         records_file=str((plan.report_folder / RECORDS_FILE).relative_to(plan.folder.parent)),
@@ -141,7 +145,7 @@ def _describe_failure(failure: Failed) -> Failure:
     of_method = isinstance(unit, TargetUnit)
     assert failure.kind in ("failed", "diverged")
     return Failure(
-        title=f"{title_of(unit.method)}, seed {unit.seed}" if of_method else unit.title,
+        title=unit.title.replace(unit.method, title_of(unit.method), 1) if of_method else unit.title,
         method=unit.method if of_method else None,
         seed=unit.seed if of_method else None,
         outcome=failure.kind,

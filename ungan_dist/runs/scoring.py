@@ -174,6 +174,7 @@ def _make_evidence(
     return Evidence(
         method=unit.method,
         seed=unit.seed,
+        unlearning=unit.unlearning,
         accuracy=facts["accuracy"],
         log_odds=target,
         log_odds_unseen=store.read_array(plan.folder / unit.unseen_file),

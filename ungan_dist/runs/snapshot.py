@@ -22,6 +22,7 @@ def to_plain(report: Report) -> dict[str, Any]:
         "remedies": dataclasses.asdict(report.remedies),
         **({} if report.normality is None else {"normality": dataclasses.asdict(report.normality)}),
         **({"copies": report.copies, "copied": list(report.copied)} if report.copies else {}),
+        **({"stopping": dataclasses.asdict(report.stopping)} if report.stopping else {}),
         # pairs, because a record sorts its keys and the first attack is that of the row
         "rows": [row | {"attacks": [*row["attacks"].items()]} for row in map(dataclasses.asdict, report.rows)],
         "seconds": [[item.method, item.seed, item.unlearning_seconds] for item in report.evidence],
@@ -38,21 +39,28 @@ def from_plain(shown: dict[str, Any]) -> Report:
 
     from ungan_dist.attack.evidence import (
         AttackResult,
+        Deviation,
         Evidence,
         Interval,
         Normality,
         Remedies,
         Report,
         Row,
+        StageSplit,
         ULiRA,
         Verdict,
     )
+    from ungan_dist.attack.looks import Look, Stopping
 
     def cell(value: Any) -> Any:
         return Interval(**value) if isinstance(value, dict) else value
 
     def cells(values: dict[str, Any]) -> dict[str, Any]:
         return {name: cell(value) for name, value in values.items()}
+
+    def split(values: dict[str, Any]) -> StageSplit:
+        stages = {name: Deviation(**found) for name, found in values.items() if isinstance(found, dict)}
+        return StageSplit(**{**values, **stages})
 
     def row(values: dict[str, Any]) -> Row:
         verdict = Verdict(**{**values["verdict"], "gap": cell(values["verdict"]["gap"])})
@@ -63,9 +71,9 @@ def from_plain(shown: dict[str, Any]) -> Report:
             measured = {"auc": cell(ulira["auc"]), "tpr_at_fpr": cells(ulira["tpr_at_fpr"])}
             ulira = ULiRA(**{**ulira, **measured})
         attacks = {name: AttackResult(**cells(found)) for name, found in values["attacks"]}
-        return Row(
-            **{**values, **fields, "auc": cell(values["auc"]), "verdict": verdict, "attacks": attacks, "ulira": ulira}
-        )
+        stages = {name: split(found) for name, found in values.get("stages", {}).items()}
+        parts = {"auc": cell(values["auc"]), "verdict": verdict, "attacks": attacks, "ulira": ulira, "stages": stages}
+        return Row(**{**values, **fields, **parts})
 
     def evidence(method: str, seed: int, seconds: float) -> Evidence:
         none, table = np.zeros(0, dtype=np.int64), np.zeros((0, 0), dtype=np.float32)
@@ -83,6 +91,9 @@ def from_plain(shown: dict[str, Any]) -> Report:
             unlearning_seconds=seconds,
         )
 
+    def stopping(values: dict[str, Any] | None) -> Stopping | None:
+        return None if values is None else Stopping(**{**values, "looks": [Look(**look) for look in values["looks"]]})
+
     return Report(
         title=shown["title"],
         recipe=shown["recipe"],
@@ -98,6 +109,7 @@ def from_plain(shown: dict[str, Any]) -> Report:
         copies=shown.get("copies", ""),
         copied=tuple(shown.get("copied", ())),
         rows=[row(values) for values in shown["rows"]],
+        stopping=stopping(shown.get("stopping")),
         evidence=[evidence(*timed) for timed in shown["seconds"]],
         shadow_quality={},
         status="COMPLETE",

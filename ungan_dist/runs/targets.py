@@ -51,6 +51,8 @@ class TargetUnit:
     method: str
     method_config: Any
     seed: int
+    unlearning: int = 0
+    """Number of this unlearning among those of the seed's original."""
     prepared: PreparedData
     split: Split
     draw: SeedSplit
@@ -74,7 +76,17 @@ class TargetUnit:
     @property
     def title(self) -> str:
         """Name for progress and for lists of missing units."""
-        return f"{self.method}, seed {self.seed}"
+        return f"{self.method}, seed {self.seed}" + (f", unlearning {self.unlearning}" if self.unlearning else "")
+
+    @property
+    def name(self) -> str:
+        """Name of its files in the folder of its seed."""
+        return name_target(self.method, self.unlearning)
+
+    @property
+    def method_seed(self) -> int:
+        """Seed of every random draw of the method."""
+        return derive_seed("unlearning", self.seed, self.unlearning) if self.unlearning else self.seed
 
     @property
     def num_models(self) -> int:
@@ -84,28 +96,28 @@ class TargetUnit:
     @property
     def marker(self) -> str:
         """Name of the marker, relative to the run folder."""
-        return target_marker(self.seed, self.method)
+        return target_marker(self.seed, self.method, self.unlearning)
 
     @property
     def checkpoints(self) -> list[str]:
         """Names of the checkpoints."""
-        return [f"checkpoints/{self.seed}/{self.method}"]
+        return [f"checkpoints/{self.seed}/{self.name}"]
 
     @property
     def weights_file(self) -> str:
-        return f"models/{self.seed}/{self.method}.safetensors"
+        return f"models/{self.seed}/{self.name}.safetensors"
 
     @property
     def log_odds_file(self) -> str:
-        return f"log_odds/{self.seed}/{self.method}.npy"
+        return f"log_odds/{self.seed}/{self.name}.npy"
 
     @property
     def unseen_file(self) -> str:
-        return f"log_odds/{self.seed}/{self.method}-unseen.npy"
+        return f"log_odds/{self.seed}/{self.name}-unseen.npy"
 
     @property
     def entropies_file(self) -> str:
-        return f"log_odds/{self.seed}/{self.method}-entropies.npy"
+        return f"log_odds/{self.seed}/{self.name}-entropies.npy"
 
     @property
     def files(self) -> list[str]:
@@ -115,7 +127,13 @@ class TargetUnit:
 
 
 def target_id(
-    run_hash: str, settings: dict[str, Any], method: str, seed: int, weights: str = "", source: str = ""
+    run_hash: str,
+    settings: dict[str, Any],
+    method: str,
+    seed: int,
+    weights: str = "",
+    source: str = "",
+    unlearning: int = 0,
 ) -> str:
     """Hash everything that determines a target.
 
@@ -126,9 +144,10 @@ def target_id(
         seed: The audit seed.
         weights: SHA-256 of the user's weights of an unlearned model; empty for every other target.
         source: Hash of the source of a method of the user's own; empty for every other target.
+        unlearning: The number of the unlearning. The first has the id of a run with one unlearning an original.
     """
     content = {"run": run_hash, "resolved": settings, "method": method, "seed": seed}
-    more = {"weights": weights, "source": source}
+    more = {"weights": weights, "source": source, "unlearning": unlearning}
     return content_hash(content | {name: value for name, value in more.items() if value})
 
 
@@ -136,9 +155,14 @@ SETS = ("retain", "forget", "unseen", "test")
 """The sets that every target is evaluated on."""
 
 
-def target_marker(seed: int, method: str) -> str:
+def name_target(method: str, unlearning: int = 0) -> str:
+    """Return the name of a target's files in the folder of its seed."""
+    return f"{method}-unlearning-{unlearning}" if unlearning else method
+
+
+def target_marker(seed: int, method: str, unlearning: int = 0) -> str:
     """Return the name of a target's marker in the run folder."""
-    return f"results/{seed}/{method}.json"
+    return f"results/{seed}/{name_target(method, unlearning)}.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +200,7 @@ def train_target(
     with (
         use_threads(unit.train.num_threads),
         use_precision(unit.train.precision),
-        seed_layers(unit.method, unit.seed),
+        seed_layers(unit.method, unit.method_seed),
     ):
         model = _fresh(unit, data, "original", world)
         channels_last = is_channels_last(model, unit.model, unit.train.memory_format)
@@ -239,12 +263,12 @@ def run_timed(request: Request, config: Any) -> tuple[Unlearned, float]:
     return unlearned, time.perf_counter() - start - excluded
 
 
-def _fresh(unit: TargetUnit, data: Examples, purpose: str, world: World) -> nn.Module:
+def _fresh(unit: TargetUnit, data: Examples, purpose: str, world: World, *, seed: int | None = None) -> nn.Module:
     model = build(
         unit.model,
         channels=data.images.shape[-1],
         num_classes=data.num_classes,
-        seed=derive_seed(purpose, unit.seed),
+        seed=derive_seed(purpose, unit.seed if seed is None else seed),
         device=data.device,
         size=data.image_size,
     )
@@ -299,13 +323,13 @@ def _request(
 
     return Request(
         original=original,
-        fresh=_fresh(unit, data, "retrain", world),
+        fresh=_fresh(unit, data, "retrain", world, seed=unit.method_seed),
         data=data,
         retain=indices(unit.draw.retain),
         forget=indices(unit.draw.forget),
         unseen=torch.tensor(unit.split.unseen, device=data.device),
         train=unit.train,
-        seed=unit.seed,
+        seed=unit.method_seed,
         world=world,
         rebuild=_rebuild(unit, data, world),
         checkpoint=checkpoint,

@@ -49,7 +49,8 @@ def attack_unlearned(
     fleets: dict[str, list[UnlearnedFleet]] = {}
     seconds: dict[str, float] = {}
     for target in targets:
-        if target.seed >= asked.unlearned_seeds or target.method not in ("original", *asked.unlearned_shadows):
+        attacked = target.method in ("original", *asked.unlearned_shadows) and not target.unlearning
+        if target.seed >= asked.unlearned_seeds or not attacked:
             continue
         if target.method == "original":
             fleet = _make_fleet(plan, target, shadows, log_odds[:, target.draw.forget])

@@ -147,7 +147,10 @@ def draw_shadow_sets(
 def make_unlearned_shadows(
     config: AuditConfig, unlearning: Sequence[TargetUnit], shadows: Sequence[ShadowUnit]
 ) -> list[UnlearnedShadowUnit]:
-    """Make the units that a config asks for, those of one method and seed together."""
+    """Make the units that a config asks for, those of one method and seed together.
+
+    Shadow models unlearn once, however often the method unlearns an original.
+    """
     return [
         UnlearnedShadowUnit(
             id=content_hash({"target": target.id, "trained by": unit.id, "shadows": list(pair)}),
@@ -156,7 +159,9 @@ def make_unlearned_shadows(
             shadows=pair,
         )
         for target in unlearning
-        if target.method in config.attack.unlearned_shadows and target.seed < config.attack.unlearned_seeds
+        if target.method in config.attack.unlearned_shadows
+        and target.seed < config.attack.unlearned_seeds
+        and not target.unlearning
         for unit in shadows
         for pair in _divide_into_pairs(unit)
     ]

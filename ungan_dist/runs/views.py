@@ -22,7 +22,7 @@ from ungan_dist.runs.record import CONFIG_FILE, RunRecord, read_plain, read_plai
 from ungan_dist.urls import is_url, join_url, split_run
 
 Extent = dict[str, Any]
-"""The append-only fields: ``methods``, ``num_seeds``, ``shadows.num_models``, and for U-LiRA those of the attack."""
+"""The append-only fields: ``methods``, ``num_seeds``, ``shadows.num_models``, and those of ``_LATER_NUMBERS``."""
 
 VIEWS = "reports"
 """Folder of all views, in the run folder."""
@@ -35,7 +35,7 @@ MEMBERSHIP_FILE = "membership.json"
 _NAME = re.compile(r"\d+-shadows-\d+-seeds?-[0-9a-f]{8}")
 _NUMBERS = ("num_seeds", "shadows.num_models")
 _NAMES = ("methods", "attack.unlearned_shadows", "own_methods")
-_LATER_NUMBERS = ("attack.unlearned_seeds",)
+_LATER_NUMBERS = ("attack.unlearned_seeds", "num_unlearnings")
 
 
 def contains(wider: Extent, narrower: Extent) -> bool:
@@ -236,6 +236,8 @@ def describe_extent(extent: Extent) -> str:
         '8 shadow models, 1 seed, 2 methods'
     """
     counts = {"shadow model": extent["shadows.num_models"], "seed": extent["num_seeds"]}
+    if (num_unlearnings := extent.get("num_unlearnings", 1)) > 1:
+        counts["unlearning"] = num_unlearnings
     counts["method"] = len(extent["methods"])
     words = [f"{count} {name}{'' if count == 1 else 's'}" for name, count in counts.items()]
     unlearned = len(extent.get("attack.unlearned_shadows", ()))

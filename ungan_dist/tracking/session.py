@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ungan_dist import store
-from ungan_dist.attack.evidence import Report
+from ungan_dist.attack.evidence import Evidence, Report
 from ungan_dist.config.audit import AuditConfig
 from ungan_dist.config.identity import identity
 from ungan_dist.files import hash_json
@@ -35,7 +35,7 @@ class Session:
     def log_unit(self, unit: Unit) -> None:
         """Log the curves of a target that was just computed."""
         if isinstance(unit, TargetUnit) and (facts := read_facts(unit)) is not None:
-            self._guard(lambda: self._log_curves(Path(unit.run), unit.method, unit.seed, facts["curves"]))
+            self._guard(lambda: self._log_curves(Path(unit.run), _name(unit), facts["curves"]))
 
     def log_report(self, report: Report) -> None:
         """Log the curves that were not logged yet, and the report if it has changed."""
@@ -72,10 +72,10 @@ class Session:
         assert self._folder is not None
         store.write_record(self._folder / TRACKING_FILE, _read(self._folder) | {self._tracker.name: self._sent})
 
-    def _log_curves(self, folder: Path, method: str, seed: int, curves: dict[str, list[float]]) -> None:
+    def _log_curves(self, folder: Path, model: str, curves: dict[str, list[float]]) -> None:
         self._open(folder)
         for loss, values in curves.items():
-            name = f"{method}/seed {seed}/{loss}"
+            name = f"{model}/{loss}"
             if name not in self._sent["curves"]:
                 self._tracker.log_curve(name, values)
                 self._sent["curves"].append(name)
@@ -86,7 +86,7 @@ class Session:
         folder, place = split_place(report.folder)
         self._open(folder)
         for item in report.evidence:
-            self._log_curves(folder, item.method, item.seed, item.curves)
+            self._log_curves(folder, _name(item), item.curves)
         numbers, texts = collect_numbers(report), {f"verdict/{row.method}": row.verdict.outcome for row in report.rows}
         content_hash, before = hash_json([numbers, texts]), self._sent["reports"].get(place, [])
         if before[-1:] == [content_hash]:
@@ -99,6 +99,11 @@ class Session:
         self._tracker.log_report(files)
         self._sent["reports"][place] = [*before, content_hash]
         self._save()
+
+
+def _name(model: TargetUnit | Evidence) -> str:
+    further = f" unlearning {model.unlearning}" if model.unlearning else ""
+    return f"{model.method}/seed {model.seed}{further}"
 
 
 def collect_numbers(report: Report) -> dict[str, float]:

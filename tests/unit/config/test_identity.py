@@ -80,8 +80,8 @@ def test_every_other_field_changes_the_hash(tmp_path: Path) -> None:
         *rivals,
     }  # absent at its default, as from before there was such a field
     assert {field.name for field in dataclasses.fields(AuditConfig)} - set(plain) - added == {
-        *("given", "output", "cluster", "fleet", "data", "execution", "report", "methods", "num_seeds", "tracking"),
-        "own_methods",
+        *("given", "output", "cluster", "fleet", "data", "execution", "report", "until", "budget"),
+        *("methods", "num_seeds", "num_unlearnings", "own_methods", "tracking"),
     }
     other = replace(small_config(tmp_path), ungan_joint=UnGANJointConfig(beta=0.25))
     assert content_hash(identity(other)) != base

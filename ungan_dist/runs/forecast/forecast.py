@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from ungan_dist import store
-from ungan_dist.attack.power import Power
 from ungan_dist.config.attack import list_views
 from ungan_dist.config.audit import AuditConfig
 from ungan_dist.config.identity import appended
@@ -22,7 +21,8 @@ from ungan_dist.config.methods import OriginalConfig, RetrainConfig, UnlearnedCo
 from ungan_dist.errors import ConfigError
 from ungan_dist.runs.failures import sort_out_absent
 from ungan_dist.runs.forecast.engines import settle_engine
-from ungan_dist.runs.forecast.outlook import Outlook, compare_designs, make_outlook
+from ungan_dist.runs.forecast.gains import UNLEARNED_SHADOWS, More, compare_numbers_of_unlearnings, list_gains
+from ungan_dist.runs.forecast.outlook import Outlook, make_outlook
 from ungan_dist.runs.forecast.probe import FIRST_EXAMPLES, Measurement, Probe, make_probe
 from ungan_dist.runs.kernel_choice.choice import JudgeEverywhere, settle_kernels
 from ungan_dist.runs.plan import Plan, make_plan
@@ -35,18 +35,8 @@ from ungan_dist.runs.views import find_place, refuse_changed_methods
 from ungan_dist.urls import is_url
 from ungan_dist.worker_process import WorkerDied
 
-UNLEARNED_SHADOWS = "unlearned shadows"
-"""Stage of U-LiRA."""
 PASSES_PER_EPOCH = 2
 """Cost of an unlearning epoch relative to a training epoch: most methods evaluate a second set or a second model."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class More:
-    """What twice as much of one quantity buys, and what it costs in addition."""
-
-    power: Power
-    device_hours: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +63,8 @@ class Forecast:
     unlearned_seconds: float | None
     """Time of one worker for U-LiRA: shadow models that unlearn, or are trained again for their weights."""
     more: dict[str, More]
+    unlearnings: dict[int, float]
+    """Unlearnings of an original → cost of the same interval, relative to one unlearning; empty if unknown."""
     probe_seconds: float
     measured: str
     """What was timed, from which the costs are estimated; empty if nothing is left to compute."""
@@ -163,7 +155,8 @@ def make_forecast(
         device_hours=None if work is None else hours * sum(work.values()),
         unlearned_seconds=None if work is None else work.get(UNLEARNED_SHADOWS, 0.0),
         free_disk_bytes=_free_bytes(plan.folder),
-        more=_more(outlook, unit_seconds, hours),
+        more=list_gains(outlook, unit_seconds, hours),
+        unlearnings=compare_numbers_of_unlearnings(outlook, unit_seconds),
         probe_seconds=measured.elapsed_seconds if measured else seconds,
         measured=_describe(measured, probe),
         **_sizes(plan, measured),
@@ -185,6 +178,7 @@ def make_idle_forecast(outlook: Outlook, device: str) -> Forecast:
         disk_bytes=0,
         free_disk_bytes=_free_bytes(outlook.folder),
         more={},
+        unlearnings={},
         probe_seconds=0.0,
         measured="",
     )
@@ -296,20 +290,6 @@ def _seconds(unit: Unit, unit_seconds: dict[str, float]) -> float:
     if isinstance(unit, UnlearnedShadowUnit):
         return unit.num_models * unit_seconds[f"{UNLEARNED_SHADOWS}: {unit.method}"]
     return unit_seconds[unit.method]
-
-
-def _more(outlook: Outlook, unit_seconds: dict[str, float], hours: float) -> dict[str, More]:
-    if not unit_seconds:
-        return {}
-    design, shadow = outlook.design, unit_seconds["shadow model"]
-    seeds = design.num_seeds * sum(
-        seconds for name, seconds in unit_seconds.items() if name != "shadow model" and ":" not in name
-    )
-    # a larger forget set is another run, which shares the shadow models
-    return {
-        name: More(power=power, device_hours=hours * (design.num_shadows * shadow if "shadow" in name else seeds))
-        for name, (_, power) in compare_designs(design, outlook.delta, outlook.remedies).items()
-    }
 
 
 def _sizes(plan: Plan, measured: Measurement | None) -> dict[str, int | None]:

@@ -6,8 +6,10 @@ import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ungan_dist import store
+from ungan_dist.attack.allocation import PRIOR, StageSpread, read_stage_spread
 from ungan_dist.attack.evidence import Remedies
 from ungan_dist.attack.intervals import SEEDS_FOR_T
 from ungan_dist.attack.power import Design, Power, estimate_power, measure_largest_spread
@@ -54,10 +56,21 @@ class Outlook:
     spread_from: str
     """Source of the spread between seeds."""
     remedies: Remedies
+    stages: StageSpread = PRIOR
+    """Deviations of a gap between originals, and between unlearnings of one original."""
+    stages_from: str = ""
+    """Source of the stages."""
+    num_unlearnings: int = 1
+    """Unlearnings of each original."""
     kernels: dict[str, str] = field(default_factory=dict)
     """Implementation of each operation, and why it was chosen."""
     engine: str = ""
     """How the steps of models are executed, and why."""
+
+    @property
+    def saved_variance(self) -> float:
+        """Variance between seeds that twice as many unlearnings would save; 0 where it is not measured."""
+        return 0.0 if self.stages is PRIOR else self.stages.unlearnings**2 / (2 * self.num_unlearnings)
 
 
 def make_outlook(plan: Plan) -> Outlook:
@@ -85,7 +98,9 @@ def _make_outlook(record: RunRecord, folder: Path, work: Work, *, todo: tuple[in
     """Make an outlook; ``todo`` counts the models, shadow models, unlearned ones and units without a result."""
     config = record.config
     num_forget, num_non_members = work.sizes["forget"], work.sizes["non-members"]
-    spread, spread_from = _spread(split_place(folder)[0], num_forget, num_non_members)
+    rows = _read_rows(split_place(folder)[0])
+    spread, spread_from = _spread(rows, num_forget, num_non_members)
+    stages = read_stage_spread(rows)
     design = Design(
         num_forget=num_forget,
         num_non_members=num_non_members,
@@ -108,6 +123,9 @@ def _make_outlook(record: RunRecord, folder: Path, work: Work, *, todo: tuple[in
         design=design,
         power=estimate_power(design, config.attack.delta),
         spread_from=spread_from,
+        stages=stages or PRIOR,
+        stages_from="in this run's table" if stages else "assumed before a run with several unlearnings",
+        num_unlearnings=config.num_unlearnings,
         remedies=find_remedies(config),
         kernels=describe_kernels(record),
         engine=describe_engine(record),
@@ -138,29 +156,47 @@ def _remedy(remedies: Remedies) -> str:
     return "Raise num_seeds or use a longer forget list" if remedies.more_seeds else "Use a longer forget list"
 
 
-def compare_designs(design: Design, delta: float, remedies: Remedies) -> dict[str, tuple[Design, Power]]:
-    """Compute the power with twice as many seeds, shadow models or forget examples, as far as the run allows each."""
+def compare_designs(
+    design: Design, delta: float, remedies: Remedies, *, saved: float = 0.0
+) -> dict[str, tuple[Design, Power]]:
+    """Compute the power with twice as many seeds, unlearnings, shadow models or forget examples.
+
+    Args:
+        design: The run's own design.
+        delta: The margin of the verdicts.
+        remedies: What the run allows.
+        saved: Variance between seeds that twice as many unlearnings would save; 0 where it is not measured.
+    """
     changes = {
         "shadow models × 2": {"num_shadows": 2 * design.num_shadows},
         "forget list × 2" if remedies.forget_list else "forget set × 2": {"num_forget": 2 * design.num_forget},
     }
+    if saved:
+        changes = {"unlearnings × 2": {"spread": max(0.0, design.spread**2 - saved) ** 0.5}} | changes
     if remedies.more_seeds:
         changes = {"seeds × 2": {"num_seeds": 2 * design.num_seeds}} | changes
     designs = {name: dataclasses.replace(design, **change) for name, change in changes.items()}
     return {name: (changed, estimate_power(changed, delta)) for name, changed in designs.items()}
 
 
-def _spread(folder: Path, num_forget: int, num_non_members: int) -> tuple[float, str]:
-    """Estimate the spread between seeds from the run's own table, beyond what its examples explain."""
+def _read_rows(folder: Path) -> list[dict[str, Any]]:
+    """Read the rows of the run's own table; empty if there is none."""
     try:
         rows = store.read_json(folder / "table.json")["rows"]
-        gaps: dict[str, list[list[float]]] = {}
-        for row in (row for row in rows if row["verdict"]["gap"]):
-            # tables of earlier versions have LiRA alone
-            for name, found in row.get("attacks", {"lira": row["verdict"]}).items():
-                gaps.setdefault(name, []).append(found["gap"]["per_seed"])
+        return [row for row in rows if row["verdict"]["gap"] is None or row["verdict"]["gap"]["per_seed"]]
     except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def _spread(rows: list[dict[str, Any]], num_forget: int, num_non_members: int) -> tuple[float, str]:
+    """Estimate the spread between seeds from the run's own table, beyond what its examples explain."""
+    if not rows:
         return 0.0, "unknown before a run, assumed 0"
+    gaps: dict[str, list[list[float]]] = {}
+    for row in (row for row in rows if row["verdict"]["gap"]):
+        # tables of earlier versions have LiRA alone
+        for name, found in row.get("attacks", {"lira": row["verdict"]}).items():
+            gaps.setdefault(name, []).append(found["gap"]["per_seed"])
     spread = measure_largest_spread(gaps, num_forget, num_non_members)
     if spread is None:
         return 0.0, f"unknown below {SEEDS_FOR_T} seeds, assumed 0"

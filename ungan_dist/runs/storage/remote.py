@@ -19,6 +19,7 @@ from ungan_dist.data.prepared import PreparedData
 from ungan_dist.errors import ConfigError, Unfinished
 from ungan_dist.runs import units
 from ungan_dist.runs.failures import failure_marker
+from ungan_dist.runs.looks import STOPPING_FILE
 from ungan_dist.runs.plan import Plan, blocks_of, reopen_plan, split_blocks
 from ungan_dist.runs.record import PURGED_FILE, PURGING_FILE, read_run
 from ungan_dist.runs.shadows import ShadowUnit
@@ -51,7 +52,7 @@ def fetch_record(mirror: Mirror, name: str) -> bool:
     Raises:
         Unfinished: The storage cannot be read.
     """
-    for file in (PURGED_FILE, PURGING_FILE):
+    for file in (PURGED_FILE, PURGING_FILE, STOPPING_FILE):
         mirror.pull_json(f"{name}/{file}")
     return mirror.pull_json(f"{name}/{_CONFIG}")
 
@@ -96,6 +97,7 @@ def publish_status(mirror: Mirror, plan: Plan) -> None:
 def push_report(mirror: Mirror, folder: Path, place: str) -> None:
     """Push what a report's folder has: the request of a view, the membership matrix, the report and the status."""
     here = str(Path(folder.name) / place)
+    mirror.push_file(f"{folder.name}/{STOPPING_FILE}")
     mirror.push_file(f"{here}/{REQUEST_FILE}")
     for marker in (MEMBERSHIP_FILE, REPORT_FILE):
         if (folder / place / marker).is_file():

@@ -26,7 +26,7 @@ from ungan_dist.runs.upkeep.shared_files import NAME_LENGTH, find_neighbours, fi
 from ungan_dist.runs.views import REPORT_FILE, VIEWS, list_views, widen
 
 _KEPT = re.compile(
-    r"(config|purged|purging)\.json|\.lock"
+    r"(config|purged|purging|stopping)\.json|\.lock"
     r"|(reports/[^/]+/)?((table|timings|report|status|request|attestation)\.json|table\.md|report\.html"
     r"|figures/[^/]+\.(svg|png|pdf))"
     r"|results/[^/]+/[^/]+\.json|models/[^/]+/(?!original\.)[^/]+\.safetensors"

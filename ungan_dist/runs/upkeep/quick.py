@@ -12,6 +12,7 @@ from ungan_dist import store
 from ungan_dist.errors import ConfigError
 from ungan_dist.files import hash_file
 from ungan_dist.runs.finished import FINISHED_FILE
+from ungan_dist.runs.looks import check_stopping
 from ungan_dist.runs.record import PURGING_FILE, RunRecord, describe_cut_purge
 from ungan_dist.runs.status import STATUS_FILE, RunState, current_state, read_status
 from ungan_dist.runs.views import MEMBERSHIP_FILE, REPORT_FILE, list_views, read_extent, split_place
@@ -47,6 +48,8 @@ def verify_quickly(record: RunRecord, folder: Path, place: str = "") -> tuple[Ru
         return RunState.CORRUPT, [describe_cut_purge(folder)]
     reports = [folder / view for view in ([place] if place else ["", *list_views(folder)])]
     states = {report: current_state(report) for report in reports}
+    if damaged := check_stopping(folder):
+        return RunState.CORRUPT, damaged
     corrupt: dict[Path, str] = {}
     for report, state in states.items():
         corrupt |= _find_corrupt(record, folder, report, complete=state is RunState.COMPLETE)

@@ -18,6 +18,7 @@ from ungan_dist.report import render
 from ungan_dist.report.table_json import EARLIER_VERSIONS, has_same_measurements
 from ungan_dist.runs.failures import failure_marker, sort_out_absent
 from ungan_dist.runs.finished import FINISHED_FILE
+from ungan_dist.runs.looks import check_stopping
 from ungan_dist.runs.plan import Plan, blocks_of, reopen_plan
 from ungan_dist.runs.progress import silent
 from ungan_dist.runs.record import PURGED_FILE, PURGING_FILE, RunRecord, describe_cut_purge, find_changes
@@ -68,6 +69,8 @@ def verify(
         return Verification(state=RunState.PURGED, corrupt=[], missing=[])
     own = reopen_plan(record)
     plans, corrupt = _open_reports(own, place)
+    if damaged := check_stopping(folder):
+        return Verification(state=RunState.CORRUPT, corrupt=damaged, missing=[])
     corrupt += [*_check_identity(record, own), *_check_shared(own)]
     for report in plans:
         corrupt += [*_check_membership(report), *_check_records(report.report_folder)]
