@@ -23,8 +23,7 @@ def to_plain(report: Report) -> dict[str, Any]:
         **({} if report.normality is None else {"normality": dataclasses.asdict(report.normality)}),
         **({"copies": report.copies, "copied": list(report.copied)} if report.copies else {}),
         **({"stopping": dataclasses.asdict(report.stopping)} if report.stopping else {}),
-        # pairs, because a record sorts its keys and the first attack is that of the row
-        "rows": [row | {"attacks": [*row["attacks"].items()]} for row in map(dataclasses.asdict, report.rows)],
+        "rows": [dataclasses.asdict(row) for row in report.rows],
         "seconds": [[item.method, item.seed, item.unlearning_seconds] for item in report.evidence],
     }
 
@@ -70,7 +69,7 @@ def from_plain(shown: dict[str, Any]) -> Report:
         if isinstance(ulira, dict):
             measured = {"auc": cell(ulira["auc"]), "tpr_at_fpr": cells(ulira["tpr_at_fpr"])}
             ulira = ULiRA(**{**ulira, **measured})
-        attacks = {name: AttackResult(**cells(found)) for name, found in values["attacks"]}
+        attacks = {name: AttackResult(**cells(found)) for name, found in values.get("attacks", {}).items()}
         stages = {name: split(found) for name, found in values.get("stages", {}).items()}
         parts = {"auc": cell(values["auc"]), "verdict": verdict, "attacks": attacks, "ulira": ulira, "stages": stages}
         return Row(**{**values, **fields, **parts})
