@@ -64,6 +64,8 @@ class Evidence:
     """Scores of other attacks by their names in ``config.attack.ATTACK_NAMES``, higher = member."""
     attack: str = "lira"
     """The attack of ``scores``: ``lira``, or ``loss`` in a quick audit."""
+    outputs: Float[np.ndarray, "2 forget classes"] | None = None
+    """Probabilities on D_f of the model, and of a model with initial weights; None unless they were asked for."""
 
     def __post_init__(self) -> None:
         for name in ("log_odds", "log_odds_unseen", "scores", "retain", "forget", "non_members"):
@@ -178,6 +180,8 @@ class Row:
     """``auc``, ``gap`` and each accuracy, split by stage; empty with one unlearning an original."""
     attacks: dict[str, AttackResult] = field(default_factory=dict)
     """Attack → its result; the first one's, LiRA's unless the audit is quick, is ``auc`` and ``verdict.gap`` too."""
+    distances: dict[str, list[float]] = field(default_factory=dict)
+    """Distances of the outputs on D_f, by the names in ``attack.distances``, per seed; empty unless asked for."""
     ulira: ULiRA | str | None = None
     """None where the shadow models did not unlearn; a sentence where it cannot be computed."""
 

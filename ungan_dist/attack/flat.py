@@ -50,6 +50,7 @@ def _flatten(row: Row, seconds: float | None) -> dict[str, Value]:
             for name, split in row.stages.items()
             for stage, found in (("originals", split.originals), ("unlearnings", split.unlearnings))
         },
+        **{name: sum(found) / len(found) for name, found in row.distances.items()},
         **({} if row.ulira is None else spread("ulira_auc", row.ulira.auc if isinstance(row.ulira, ULiRA) else None)),
         "seconds": seconds,
     }

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64
 
+from ungan_dist.attack.distances import measure_distances
 from ungan_dist.attack.evidence import AttackResult, Evidence, Interval, Row
 from ungan_dist.attack.intervals import (
     SEEDS_FOR_T,
@@ -96,9 +97,11 @@ def score_rows(
     resamples = _resample([item for item in evidence if item.method in few], cells, attack, num_test)
     sizes = {"retain": min(len(item.retain) for item in evidence), "test": num_test or 0}
     rows = [_row(method, seeds_of, cells, resamples, influences, attack, level) for method in seeds_of]
+    distances = measure_distances(evidence)
     return [
         replace(
             row,
+            distances=distances.get(row.method, {}),
             loss=_losses(row.method, seeds_of, cells, sizes),
             stages=split_row(row.method, REFERENCE, models, next(iter(single.values()))),
             low_p_values=count_low_p_values([item for item in evidence if item.method == row.method]),

@@ -127,6 +127,10 @@ class ReportConfig:
     """Show images and ids of forget examples even if the data set is not a public bundled one."""
     figures: tuple[str, ...] = field(default=(), metadata=ADDED)
     """Also write the figures as png, pdf or both, at the width of a paper's column, beside the SVGs."""
+    distances: bool = field(default=False, metadata=ADDED)
+    """Also compare the outputs on the forget set with those of Retrain (JS divergence, activation distance) and of
+    initial weights (ZRF), in table.json and export. No verdict uses them. Finished originals and methods are computed
+    again, to the same weights."""
 
     def __post_init__(self) -> None:
         if unknown := sorted(set(self.figures) - set(PAPER_FORMATS)):

@@ -321,6 +321,7 @@ def _targets(
                     engine="graph" if record.resolved["engine"] in CAPTURING else "serial",
                     given_original=given.get("original"),
                     with_entropies=config.attack.quick,
+                    with_outputs=config.report.distances,
                     code=_code(config),
                 )
                 for number in range(num_unlearnings)

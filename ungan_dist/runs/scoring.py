@@ -187,4 +187,11 @@ def _make_evidence(
         p_values=p_values,
         further_scores=dict(further),
         attack=attack,
+        outputs=_read_outputs(plan, unit),
     )
+
+
+def _read_outputs(plan: Plan, unit: TargetUnit) -> np.ndarray | None:
+    """Read the outputs on the forget set, if the result has them, also where this report did not ask for them."""
+    is_kept = unit.outputs_file in store.read_marker(plan.folder / unit.marker)["files"]
+    return store.read_array(plan.folder / unit.outputs_file) if is_kept else None

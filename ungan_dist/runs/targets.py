@@ -27,9 +27,10 @@ from ungan_dist.data.split import SeedSplit, Split
 from ungan_dist.methods import Request, Unlearned, run_method
 from ungan_dist.training.batch_norm import check_replicas, use_global_statistics
 from ungan_dist.training.checkpoint import Checkpoint
+from ungan_dist.training.copying import copy_model
 from ungan_dist.training.engines.capture import CapturedSteps
 from ungan_dist.training.engines.passes import without_fused_crops
-from ungan_dist.training.evaluate import accuracy, query, query_entropies
+from ungan_dist.training.evaluate import accuracy, query, query_entropies, query_probabilities
 from ungan_dist.training.given_weights import GivenWeights, load_given_weights
 from ungan_dist.training.models import build, frozen_copy, is_channels_last, use_memory_format
 from ungan_dist.training.precision import use_precision
@@ -72,6 +73,8 @@ class TargetUnit:
     """The user's weights for the original; by default it is trained."""
     with_entropies: bool = False
     """Also compute the entropies of the predictions, for a quick audit."""
+    with_outputs: bool = False
+    """Also keep the outputs on the forget set, for distances. No part of the id."""
 
     @property
     def title(self) -> str:
@@ -116,6 +119,10 @@ class TargetUnit:
         return f"log_odds/{self.seed}/{self.name}-unseen.npy"
 
     @property
+    def outputs_file(self) -> str:
+        return f"log_odds/{self.seed}/{self.name}-outputs.npy"
+
+    @property
     def entropies_file(self) -> str:
         return f"log_odds/{self.seed}/{self.name}-entropies.npy"
 
@@ -123,7 +130,8 @@ class TargetUnit:
     def files(self) -> list[str]:
         """Names of the files of a result, relative to the run folder."""
         files = [self.weights_file, self.log_odds_file, self.unseen_file]
-        return [*files, self.entropies_file] if self.with_entropies else files
+        files += [self.entropies_file] if self.with_entropies else []
+        return [*files, self.outputs_file] if self.with_outputs else files
 
 
 def target_id(
@@ -237,6 +245,10 @@ def evaluate_target(unit: TargetUnit, target: Target) -> tuple[dict[str, bytes],
         }
         if unit.with_entropies:
             files[unit.entropies_file] = store.array_bytes(query_entropies(model, data, pool, unit.queries))
+        if unit.with_outputs:
+            both = (model, copy_model(request.fresh, request.rebuild).eval())
+            outputs = np.stack([query_probabilities(one, data, request.forget) for one in both])
+            files[unit.outputs_file] = store.array_bytes(outputs)
         facts = {
             "accuracy": {name: accuracy(model, data, indices) for name, indices in sets.items()},
             "curves": target.curves,

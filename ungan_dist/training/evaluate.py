@@ -76,6 +76,15 @@ def query(
 
 
 @torch.no_grad()
+def query_probabilities(
+    model: nn.Module, data: Examples, indices: Int[Tensor, " set"]
+) -> Float[np.ndarray, "set classes"]:
+    """Return the probabilities of every class, without shift or flip, in float32."""
+    batches = [logits.softmax(dim=1) for logits, _ in _logits(model, data, indices, View())]
+    return torch.cat(batches).float().cpu().numpy()
+
+
+@torch.no_grad()
 def query_entropies(
     model: nn.Module, data: Examples, indices: Int[Tensor, " set"], queries: tuple[QueryView, ...]
 ) -> Float[np.ndarray, "set 2"]:
