@@ -46,6 +46,7 @@ check: $(READY) docs  ## run ruff, basedpyright and import contracts, build the 
 
 docs: $(READY)  ## build the documentation into site/; a broken link, anchor, reference or stale figure is an error
 	.venv/bin/python benchmarks/publish.py --check
+	.venv/bin/python benchmarks/notebook.py --check
 	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build
 
 kernels: $(READY)  ## compile the kernels without a GPU, and run their tests in Triton's interpreter

@@ -11,6 +11,7 @@ PAGES = (
     *("README.md", "docs/getting-started.md", "docs/audit.md", "docs/methods.md", "docs/own-method.md"),
     "docs/own-model.md",
     *(
+        "docs/notebook.md",
         "docs/performance.md",
         "docs/kernels.md",
         "docs/results.md",

@@ -46,10 +46,17 @@ def read_table(page: str) -> dict[str, list[str]]:
 
 NO_PROMISE = {
     "a lead-in or a heading": (
+        "reach a tracker.",
         *("This page describes", "Therefore:", "protection | how", "What a token grants.", "What a token does not"),
         *("Ray keeps an existing file:", "An output folder contains:", "where | what it reveals", "These stay:"),
         *("the aggregates:", "It is also 3 if", "`purge` cannot", "clean other runs.", "recognise a person"),
-        *("wipe a disk.", "reach object storage.", "reach a cluster's memory", "make a published aggregate private."),
+        *(
+            "wipe a disk.",
+            "reach a tracker.",
+            "reach object storage.",
+            "reach a cluster's memory",
+            "make a published aggregate private.",
+        ),
     ),
     "describes Ray, attackers, people or data": (
         *("Two things here are worth stealing", "A Ray cluster executes code", "It has no users and no roles"),
@@ -64,7 +71,7 @@ NO_PROMISE = {
         *("It deletes files.", "Disk blocks, snapshots", "reach the source of the data", "Messages about lists"),
     ),
     "advises the reader": (
-        "The date is that of the signer's clock",
+        *("The date is that of the signer's clock", "What MLflow and W&B keep"),
         *("Between machines, use a tunnel", "For traffic between nodes", "People who must not see"),
         *("When somebody leaves", "Never put it into a repository", "Python itself does", "An author who changes"),
         *("An output folder therefore", "The reliable way is", "With an `s3://` output", "Its session folder ("),

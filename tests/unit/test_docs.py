@@ -73,7 +73,10 @@ def test_examples_in_docstrings_run(path: Path, monkeypatch: pytest.MonkeyPatch,
 
 
 @pytest.mark.parametrize(
-    "page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: str(page.relative_to(ROOT))
+    "page",
+    # the notebook is executed by tests/system/test_notebook.py
+    [page for page in PAGES if blocks(page, "python") and page.name != "notebook.md"],
+    ids=lambda page: str(page.relative_to(ROOT)),
 )
 def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without_figures: None) -> None:
     """The blocks of a page run in order; the recipe digits is reduced to seconds, in this process."""

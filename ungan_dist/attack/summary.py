@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ungan_dist.config.attack import ATTACK_NAMES
@@ -22,9 +23,14 @@ _HEADINGS = ("Method", "Retain %", "Forget %", "Test %", "Attack AUC", "Gap to t
 def summarise(report: Report) -> str:
     """Return the run, its state, its verdicts and its folder in one line."""
     verdicts = ", ".join(f"{count} {outcome}" for outcome, count in count_verdicts(report).items())
-    where = f"; {report.folder}" if report.folder is not None else ""
+    where = f"; {_shorten(report.folder)}" if report.folder is not None else ""
     rows = f"{len(report.rows) + len(report.failed_rows)} rows" + (f" ({verdicts})" if verdicts else "")
     return f"<Report of {report.title}, run {report.run_hash[:8]}: {report.status}, {rows}{where}>"
+
+
+def _shorten(folder: Path) -> Path:
+    """Return a folder relative to the current one, if it lies in it."""
+    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
 
 
 def count_verdicts(report: Report) -> dict[str, int]:

@@ -25,6 +25,8 @@ class MLflow:
 
     def start(self, folder: Path, config: Mapping[str, Any], state: str) -> str:
         uri = os.environ.get("MLFLOW_TRACKING_URI") or (folder.parent / "mlruns").as_uri()
+        if uri.startswith("file:"):  # MLflow refuses its file store by default, in favour of a database
+            os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
         self._client = MlflowClient(tracking_uri=uri)
         if state:
             self._run = state

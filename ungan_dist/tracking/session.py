@@ -60,10 +60,16 @@ class Session:
             )
             self._on_progress(progress.remark("tracking", note, is_warning=True))
 
+    def _load(self, folder: Path) -> dict[str, Any]:
+        """Read what the tracker has received, once."""
+        if not self._sent:
+            self._sent = {"state": "", "curves": [], "reports": {}} | _read(folder).get(self._tracker.name, {})
+        return self._sent
+
     def _open(self, folder: Path) -> None:
+        """Begin with the tracker, once there is something to send."""
         if self._folder is not None:
             return
-        self._sent = _read(folder).get(self._tracker.name, {"state": "", "curves": [], "reports": {}})
         self._sent["state"] = self._tracker.start(folder, identity(self._config), self._sent["state"])
         self._folder = folder
         self._save()
@@ -73,10 +79,10 @@ class Session:
         store.write_record(self._folder / TRACKING_FILE, _read(self._folder) | {self._tracker.name: self._sent})
 
     def _log_curves(self, folder: Path, model: str, curves: dict[str, list[float]]) -> None:
-        self._open(folder)
         for loss, values in curves.items():
             name = f"{model}/{loss}"
-            if name not in self._sent["curves"]:
+            if name not in self._load(folder)["curves"]:
+                self._open(folder)
                 self._tracker.log_curve(name, values)
                 self._sent["curves"].append(name)
                 self._save()
@@ -84,13 +90,13 @@ class Session:
     def _log_report(self, report: Report) -> None:
         assert report.folder is not None
         folder, place = split_place(report.folder)
-        self._open(folder)
         for item in report.evidence:
             self._log_curves(folder, _name(item), item.curves)
         numbers, texts = collect_numbers(report), {f"verdict/{row.method}": row.verdict.outcome for row in report.rows}
-        content_hash, before = hash_json([numbers, texts]), self._sent["reports"].get(place, [])
+        content_hash, before = hash_json([numbers, texts]), self._load(folder)["reports"].get(place, [])
         if before[-1:] == [content_hash]:
             return
+        self._open(folder)
         prefix = f"{place}/" if place else ""
         self._tracker.log_numbers({f"{prefix}{name}": value for name, value in numbers.items()}, len(before))
         self._tracker.log_texts({f"{prefix}{name}": text for name, text in texts.items()})
