@@ -37,8 +37,10 @@ def execute(notebook: Any, folder: Path) -> Any:
     """
     done = nbformat.from_dict(notebook)
     # sockets of TCP would be open to every user of the machine
-    manager = AsyncKernelManager(kernel_name="python3", transport="ipc")
-    NotebookClient(done, km=manager, timeout=300, resources={"metadata": {"path": str(folder)}}).execute()
+    manager = AsyncKernelManager(kernel_name="python3", transport="ipc", ip=f"{folder}/kernel")
+    NotebookClient(
+        done, km=manager, timeout=300, startup_timeout=300, resources={"metadata": {"path": str(folder)}}
+    ).execute()
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     done.metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
     for cell in done.cells:

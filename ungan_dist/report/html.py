@@ -43,6 +43,7 @@ from ungan_dist.report.conclusions import (
 )
 from ungan_dist.report.drawing import Drawing, inline_svg
 from ungan_dist.report.explanations import explain_table
+from ungan_dist.report.forget_files import describe_forget_file
 from ungan_dist.report.looks import describe_looks
 from ungan_dist.report.method_sections import build_sections, name_section
 from ungan_dist.report.power import describe_power, get_delta
@@ -123,6 +124,7 @@ def render_page(report: Report, drawings: list[Drawing]) -> str:
         **{
             function.__name__: function
             for function in (
+                describe_forget_file,
                 format_number,
                 format_outcome,
                 format_signed,

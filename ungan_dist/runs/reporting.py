@@ -170,15 +170,18 @@ def _may_show(plan: Plan) -> bool:
 def _forget_files(plan: Plan) -> list[str]:
     """List the files that still hold data of the forget set: pixels, models that saw them, per-example scores."""
     prepared, name = plan.originals[0].prepared, plan.folder.name
+    # table.md has these names, so they follow from the run's record alone
     return [
         prepared.images,
         prepared.labels,
         prepared.beton.name,
         f"{name}/models/*/original.safetensors",
+        f"{name}/models/*/*.safetensors",
         f"{name}/checkpoints/*/*.pt",
         f"{name}/log_odds/*/*.npy",
-        *(["shadows/*.npy"] if plan.shadows else []),
-    ] + (["shadows/*/*.safetensors", f"{name}/unlearned_shadows/*/*/*.npy"] if plan.unlearned_shadows else [])
+        *(["shadows/*.npy", "shadows/*/*.safetensors", f"{name}/membership.npy"] if plan.shadows else []),
+        *([f"{name}/unlearned_shadows/*/*/*.npy"] if plan.unlearned_shadows else []),
+    ]
 
 
 def write_report(plan: Plan, report: Report) -> None:

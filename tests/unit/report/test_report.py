@@ -365,6 +365,20 @@ def test_forget_files_are_listed(three: tuple) -> None:
     for name in report.forget_files:
         assert name in Elements(files["report.html"]).text
         assert name.split("/")[-1].split("_")[0] in files["table.md"].decode()
+    assert "data/digits/images.npy</code>: the images</li>" in files["report.html"].decode()
+
+
+def test_every_file_that_a_run_lists_has_a_meaning_and_is_that_of_security(finished_run: Path) -> None:
+    page = (finished_run / "run/report.html").read_text()
+    section = page.split("Files that still hold forget data</h2>")[1].split("</section>")[0]
+    items = re.findall(r"<li><code>(.+?)</code>(.*?)</li>", section)
+    assert all(": " in meaning for _, meaning in items)
+    there = {path.relative_to(finished_run).as_posix() for path in finished_run.rglob("*") if path.is_file()}
+    listed = {path for pattern, _ in items for path in map(str, finished_run.glob(pattern))}
+    listed |= {str(finished_run / "run/report.html")} if any(name == "report.html" for name, _ in items) else set()
+    # a purge removes exactly these files, and what names nobody
+    personal = [name for name in there if name.endswith((".npy", ".safetensors", ".html", ".beton"))]
+    assert {str(finished_run / name) for name in personal} <= listed
 
 
 def test_importing_the_package_does_not_import_matplotlib() -> None:
