@@ -52,6 +52,8 @@ LEFT_OUT = {
     "ungan-dist audit --unlearned FILE": "a short form of the command in a block of docs/own-model.md, which runs here",
     "ungan-dist plan custom": "takes the options of `ungan-dist run custom`, which runs here",
     "ungan-dist run RECIPE --cluster …": "stands for the commands of its page, which run here",
+    "ungan-dist run digits --tracking mlflow": "MLflow is not installed; test_libraries.py runs it where it is",
+    "ungan-dist run digits --tracking wandb": "W&B is not installed; test_libraries.py runs it where it is",
     "ray up cluster/manifests/launcher/aws.yaml": "rents machines; test_launcher.py checks the file",
     "ray attach cluster/manifests/launcher/aws.yaml --port-forward 8265": "needs rented machines",
     "ray down cluster/manifests/launcher/aws.yaml": "needs rented machines",
