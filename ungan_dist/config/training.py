@@ -42,15 +42,22 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentConfig:
-    """Random crop and flip of training examples; each draw depends only on (seed, epoch, example)."""
+    """Random changes of training examples; each draw depends only on (seed, epoch, example)."""
 
     padding: int = 0
     """Zero pixels added on each side before a random crop back to size; 0 turns the crop off."""
     flip: bool = False
     """Mirror left and right with probability one half."""
+    factory: str | None = field(default=None, metadata=ADDED)
+    """``module:function`` of your own that is called without arguments and returns a transform, such as one of
+    torchvision.transforms.v2. It is applied after crop and flip, to uint8 pixels [channels, height, width]."""
+    factory_source: str = field(default="", metadata=ADDED | {"derived": True})
+    """The factory and the hash of its source, as ``module:function=HASH``. It follows from ``factory``."""
 
     def __post_init__(self) -> None:
         not_negative(padding=self.padding)
+        if self.factory is not None:
+            check_own(self.factory, "augmentation")
 
 
 Precision = Literal["fp32", "tf32", "bf16"]
@@ -147,6 +154,11 @@ class TrainConfig:
                 f"train.nesterov needs sgd with a momentum, got train.optimizer {self.optimizer} and train.momentum "
                 f"{self.momentum:g}"
             )
+
+    @property
+    def has_own_code(self) -> bool:
+        """Whether functions of the user's own take part in the training."""
+        return self.function is not None or self.augment.factory is not None
 
     @property
     def num_passes(self) -> int:

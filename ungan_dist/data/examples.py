@@ -15,6 +15,7 @@ from ungan_dist.config.training import AugmentConfig
 from ungan_dist.data.crops import normalise, read_pixels
 from ungan_dist.data.rows import ImageTransform, Rows, draw_rows, shuffle, split_pass, upload
 from ungan_dist.data.seeds import derive_seed
+from ungan_dist.data.transforms import find_pixels, transform_pixels
 from ungan_dist.kernels import gather_augmented
 
 
@@ -159,7 +160,7 @@ def gather_rows(data: Examples, rows: Rows) -> Float[Tensor, "rows channels heig
     if rows.images is not None:
         return rows.images
     if not isinstance(data.images, Tensor):
-        return _match_layout(data.images.gather(rows.host, view), data, _is_fused(data, view))
+        return _finish_read(data.images.gather(rows.host, view), data, rows)
     if view.augment is not None and _is_fused(data, view):
         return gather_augmented(
             data.images, rows.indices, data.table,
@@ -167,7 +168,15 @@ def gather_rows(data: Examples, rows: Rows) -> Float[Tensor, "rows channels heig
         )  # fmt: skip
     padding = 0 if view.augment is None else view.augment.padding
     pixels = read_pixels(data.images, rows.indices, rows.crops, padding=padding, shift=view.shift, flip=view.flip)
-    return _normalised(pixels, data)
+    return _normalised(_transformed(pixels, rows), data)
+
+
+def _transformed(
+    pixels: UInt8[Tensor, "batch height width channels"], rows: Rows
+) -> UInt8[Tensor, "batch height width channels"]:
+    if rows.view.augment is None:
+        return pixels
+    return transform_pixels(pixels, rows.host, rows.view.augment, seed=rows.view.seed, epoch=rows.view.epoch)
 
 
 def _normalised(
@@ -178,7 +187,7 @@ def _normalised(
 
 
 def _is_fused(data: Examples, view: ImageTransform) -> bool:
-    is_plain = view.augment is None or bool(view.shift) or view.flip
+    is_plain = view.augment is None or bool(view.shift) or view.flip or view.is_transformed
     return not is_plain and data.implementation("gather_augmented") == "fused"
 
 
@@ -197,8 +206,16 @@ def gather_batches(data: Examples, batches: Sequence[Rows]) -> Iterator[Float[Te
             yield gather_rows(data, batch)
         return
     view = batches[0].view
-    for images in data.images.read([batch.host for batch in batches], view):
-        yield _match_layout(images, data, _is_fused(data, view))
+    for images, batch in zip(data.images.read([batch.host for batch in batches], view), batches, strict=True):
+        yield _finish_read(images, data, batch)
+
+
+def _finish_read(
+    images: Float[Tensor, "batch channels height width"], data: Examples, rows: Rows
+) -> Float[Tensor, "batch channels height width"]:
+    if rows.view.is_transformed:
+        return _normalised(_transformed(find_pixels(images, data.table), rows), data)
+    return _match_layout(images, data, _is_fused(data, rows.view))
 
 
 def _match_layout(

@@ -31,7 +31,12 @@ class ImageTransform:
     @property
     def is_random(self) -> bool:
         """Whether anything is drawn."""
-        return self.augment is not None and bool(self.augment.padding or self.augment.flip)
+        return self.augment is not None and (bool(self.augment.padding or self.augment.flip) or self.is_transformed)
+
+    @property
+    def is_transformed(self) -> bool:
+        """Whether a transform of the user's own changes the images, on the host's order."""
+        return self.augment is not None and self.augment.factory is not None
 
 
 @dataclass(frozen=True, kw_only=True)

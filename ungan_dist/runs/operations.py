@@ -50,6 +50,7 @@ def uses_of_training(record: RunRecord) -> list[KernelUse]:
     draws = {"padding": augment.padding, "flip": augment.flip}
     # its epoch is a constant of the call, which a captured step would repeat
     obstacle = "captured steps take crops as tensors" if record.resolved["engine"] in CAPTURING else None
+    obstacle = "a transform of your own follows" if augment.factory is not None else obstacle
     return [
         KernelUse(operation="gather_augmented", shapes=picture | draws, obstacle=obstacle),
         KernelUse(operation="log_odds", shapes={"models": 1, "batch": BATCH_SIZE, "classes": record.num_classes}),

@@ -240,7 +240,7 @@ def _resolve(config: AuditConfig, device: str | None) -> dict[str, Any]:
 
 def _code(config: AuditConfig) -> str | None:
     """Return the folder that the user's code is imported from; workers may run in another one."""
-    brought = config.model.factory is not None or config.own_methods or config.train.function is not None
+    brought = config.model.factory is not None or config.own_methods or config.train.has_own_code
     return os.getcwd() if brought else None
 
 

@@ -95,7 +95,7 @@ def describe_recipe(config: TrainConfig) -> str:
         return f"the function {config.function}"
     augment = config.augment
     crop = f"a crop from {augment.padding} pixels of padding" if augment.padding else ""
-    changes = " and ".join(part for part in (crop, "a flip" if augment.flip else "") if part)
+    changes = " and ".join(part for part in (crop, "a flip" if augment.flip else "", augment.factory) if part)
     schedule = {
         "cosine": "cosine annealing",
         "constant": "no schedule",

@@ -8,7 +8,8 @@ from typing import Any
 
 from ungan_dist.config.own.functions import Function, import_function
 from ungan_dist.config.own.source import hash_function, read_sources
-from ungan_dist.config.training import TrainConfig
+from ungan_dist.config.training import AugmentConfig, TrainConfig
+from ungan_dist.config.user_code import run_user_code
 
 TRAINING, AUGMENTATION = "training function", "augmentation"
 
@@ -19,8 +20,13 @@ def settle_training_sources(train: TrainConfig) -> TrainConfig:
     Raises:
         ValueError: a function cannot be imported.
     """
+    augment = train.augment
     source = _settle(train.function, train.function_source, TRAINING)
-    return train if source == train.function_source else dataclasses.replace(train, function_source=source)
+    factory_source = _settle(augment.factory, augment.factory_source, AUGMENTATION)
+    if (source, factory_source) == (train.function_source, augment.factory_source):
+        return train
+    augment = dataclasses.replace(augment, factory_source=factory_source)
+    return dataclasses.replace(train, augment=augment, function_source=source)
 
 
 def _settle(path: str | None, known: str, kind: str) -> str:
@@ -49,3 +55,22 @@ def _find(path: str, source: str, kind: str) -> Any:
             f"install the same on every worker, and run again"
         )
     return import_function(path, kind)
+
+
+@functools.lru_cache(maxsize=16)
+def find_transform(augment: AugmentConfig) -> Function:
+    """Import and call the factory of an augmentation.
+
+    Raises:
+        ImportError: its source, or the version of its package, is not that of the plan.
+        ValueError: it cannot be imported, raises, or returns nothing that can be called.
+    """
+    assert augment.factory is not None
+    factory = _find(augment.factory, augment.factory_source, AUGMENTATION)
+    with run_user_code(f"train.augment.factory {augment.factory}"):
+        transform = factory()
+    if not callable(transform):
+        raise ValueError(
+            f"train.augment.factory {augment.factory} must return a transform, got {type(transform).__name__}"
+        )
+    return transform

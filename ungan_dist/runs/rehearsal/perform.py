@@ -26,6 +26,7 @@ from ungan_dist.training.evaluate import BATCH_SIZE
 from ungan_dist.training.given_weights import GivenWeights, load_given_weights
 from ungan_dist.training.models import build, frozen_copy, is_channels_last, use_memory_format
 from ungan_dist.training.precision import use_precision
+from ungan_dist.training.rehearsal.augmentation import check_transform
 from ungan_dist.training.rehearsal.building import check_build, check_copies, check_saved, find_unseeded_draws
 from ungan_dist.training.rehearsal.evaluation import Evaluated, check_evaluation
 from ungan_dist.training.rehearsal.steps import (
@@ -148,6 +149,9 @@ def _check(rehearsal: Rehearsal, begin: Callable[[str], None]) -> tuple[list[str
         num_classes=num_classes,
         weights="its initial weights",
     )
+    if train.augment.factory is not None:
+        begin(f"augmenting by {train.augment.factory}")
+        check_transform(data, retain, train.augment)
     begin("a training step")
     notes = notes or find_unseeded_draws(new_model, sample[:MAX_BATCH])
     shadow_size = smallest_batch(sizes["pool"] // 2, train.batch_size)

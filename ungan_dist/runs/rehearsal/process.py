@@ -46,7 +46,7 @@ def needs_rehearsal(plan: Plan) -> bool:
     """Return whether a plan has a user's model, weights or function, and results are missing."""
     config = plan.record.config
     given = config.given
-    own = (config.model.factory, config.own_methods, config.train.function)
+    own = (config.model.factory, config.own_methods, config.train.has_own_code)
     brought = (*own, given.original, given.unlearned, given.retrained)
     return any(brought) and bool(sort_out_absent(plan.folder, plan.units)[1])
 

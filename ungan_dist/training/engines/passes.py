@@ -105,8 +105,8 @@ def _replace(one: Rows | Tensor, tensors: list[Tensor]) -> Rows | Tensor:
 
 
 def read_ahead(data: Examples, batches: Sequence[Rows]) -> Iterator[Rows]:
-    """Yield batches with their images, if those are in a file; each is valid until the next is requested."""
-    if isinstance(data.images, Tensor):
+    """Yield batches with their images, if no captured step can read them; each is valid until the next is requested."""
+    if not batches or _can_be_captured(data, batches[0]):
         yield from batches
         return
     for rows, images in zip(batches, gather_batches(data, batches), strict=True):
@@ -114,8 +114,13 @@ def read_ahead(data: Examples, batches: Sequence[Rows]) -> Iterator[Rows]:
 
 
 def read_rows(data: Examples, rows: Rows) -> Rows:
-    """Return rows with their images, if those are in a file."""
-    return rows if isinstance(data.images, Tensor) else dataclasses.replace(rows, images=gather_rows(data, rows))
+    """Return rows with their images, if no captured step can read them."""
+    return rows if _can_be_captured(data, rows) else dataclasses.replace(rows, images=gather_rows(data, rows))
+
+
+def _can_be_captured(data: Examples, rows: Rows) -> bool:
+    """Whether the images are resident, and only our own operations change them."""
+    return isinstance(data.images, Tensor) and not rows.view.is_transformed
 
 
 def without_fused_crops(data: Examples) -> Examples:

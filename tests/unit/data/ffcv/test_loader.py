@@ -343,3 +343,14 @@ def test_processes_read_shares_that_cover_the_set_once(loaders, size: int) -> No
             empty += not len(share)
     assert sorted(read) == list(range(49))
     assert (empty > 0) == (size > 1)
+
+
+def test_a_transform_of_the_users_own_gives_the_same_bits(loaders: tuple[Examples, Examples]) -> None:
+    augment = AugmentConfig(padding=3, flip=True, factory="user_transforms:rand_augment")
+    parts = [torch.arange(20), torch.arange(20, 29)]
+    found = [list(batches_of(data, parts, augment=augment, seed=4, epoch=1)) for data in loaders]
+    for ours, theirs in zip(*found, strict=True):
+        assert same(ours, theirs)
+    assert same(*(gather(data, parts[1], augment=augment, seed=4, epoch=1) for data in loaders))
+    plain = next(iter(batches_of(loaders[1], parts, augment=CROP_AND_FLIP, seed=4, epoch=1)))
+    assert not torch.equal(found[1][0], plain)
