@@ -14,7 +14,7 @@ from ungan_dist.errors import ConfigError
 ROOT = Path(__file__).parents[3]
 
 
-@pytest.mark.parametrize("name", ["--model", "--original", "--forget", "--members", "--unlearned"])
+@pytest.mark.parametrize("name", ["--model", "--original", "--forget", "--members", "--unlearned", "--retrained"])
 @pytest.mark.parametrize("again", ["short", "equals", "long"])
 def test_an_option_given_twice_is_refused(name: str, again: str) -> None:
     full = "--model.factory" if name == "--model" else name.replace("--", "--given.")
@@ -39,8 +39,10 @@ def test_the_package_lists_only_its_public_names() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     names = [
         "AuditConfig",
+        "Event",
         "ForgetData",
         "Report",
+        "Tracker",
         "audit",
         "load",
         "load_p_values",
