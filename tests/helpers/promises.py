@@ -52,7 +52,6 @@ NO_PROMISE = {
         *("the aggregates:", "It is also 3 if", "`purge` cannot", "clean other runs.", "recognise a person"),
         *(
             "wipe a disk.",
-            "reach a tracker.",
             "reach object storage.",
             "reach a cluster's memory",
             "make a published aggregate private.",
@@ -62,7 +61,8 @@ NO_PROMISE = {
         *("Two things here are worth stealing", "A Ray cluster executes code", "It has no users and no roles"),
         *("Attackers have taken over", "*Separation.*", "*The metrics port.*", "*Expiry.*", "Ray's object store ends"),
         *("A run of your own model names", "A run has to hold what it audits.", "Prepared data and the log-odds"),
-        *("The same images may have been prepared", "Aggregates over fewer than 10"),
+        *("The same images may have been prepared", "Aggregates over fewer than 10", "A method of your own is code"),
+        "Commands that take a recipe's options import it",
     ),
     "warns of what is possible": (
         *("Its holder may run any code", "*Secrecy.*", "They find accidents.", "Recipes and models of other people"),
