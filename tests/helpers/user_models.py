@@ -49,6 +49,25 @@ def with_features(num_classes: int, channels: int) -> nn.Module:
     return _WithFeatures(num_classes, channels)
 
 
+class _Named(nn.Module):
+    """Returns its outputs in a dict."""
+
+    def __init__(self, model: nn.Module, name: str) -> None:
+        super().__init__()
+        self.model, self.name = model, name
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        return {"features": images, self.name: self.model(images)}
+
+
+def with_named_logits(num_classes: int, channels: int) -> nn.Module:
+    return _Named(linear(num_classes, channels), "logits")
+
+
+def without_logits(num_classes: int, channels: int) -> nn.Module:
+    return _Named(linear(num_classes, channels), "scores")
+
+
 def for_eight_pixels(num_classes: int, channels: int) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(64 * channels, num_classes))
 

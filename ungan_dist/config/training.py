@@ -14,16 +14,17 @@ from ungan_dist.config.own.functions import check_own
 class ModelConfig:
     """The classifier."""
 
-    name: Literal["small_cnn", "resnet18", "resnet18_cifar"] = "small_cnn"
-    """small_cnn: three convolutions. resnet18: torchvision's own. resnet18_cifar: 3×3 stem, no max-pool."""
+    name: Literal["small_cnn", "resnet18", "resnet18_cifar", "vit_small"] = "small_cnn"
+    """small_cnn: three convolutions. resnet18: torchvision's own. resnet18_cifar: 3×3 stem, no max-pool. vit_small:
+    torchvision's VisionTransformer with patches of 4 × 4 pixels, 6 layers of width 192, for square images."""
     width: int = 16
-    """Channels of the small CNN's first stage; the ResNets ignore it."""
+    """Channels of the small CNN's first stage; other models ignore it."""
     factory: str | None = field(default=None, metadata=ADDED)
-    """``module:function`` of your own, of torchvision or of timm (``timm:resnet18``); overrides the name. It is called
-    with ``num_classes=`` and, if it names one, ``channels=`` or ``in_chans=``. It returns an nn.Module that maps
-    [batch, channels, height, width] to [batch, num_classes]; the convolution that the images enter is fitted to their
-    channels. A run is identified by this text and by the names and shapes of the model's weights, not by their
-    code."""
+    """``module:function`` of your own, or a model of a library: ``torchvision:NAME``, ``timm:NAME``; overrides the
+    name. It is called with ``num_classes=`` and, if it names one, ``channels=`` or ``in_chans=``. It returns an
+    nn.Module that maps [batch, channels, height, width] to logits [batch, num_classes], alone, named ``logits``, or
+    first in a tuple; the convolution that the images enter is fitted to their channels. A run is identified by this
+    text and by the names and shapes of the model's weights, not by their code."""
     initial_seed: int | None = field(default=None, metadata=ADDED)
     """Seed of the initial weights of every model. Defaults to a seed of its own for each model."""
 

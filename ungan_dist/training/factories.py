@@ -17,6 +17,7 @@ from torch.nn.parameter import is_lazy
 
 from ungan_dist.config.identity import content_hash
 from ungan_dist.config.user_code import add_import_path, run_user_code
+from ungan_dist.training.outputs import unwrap_logits
 
 CHANNELS = ("channels", "in_chans")
 """Parameters that receive the number of channels."""
@@ -26,7 +27,9 @@ WEIGHTS = ("weights", "weights_backbone", "encoder_weights")
 
 
 def call_factory(factory: str, channels: int, num_classes: int) -> nn.Module:
-    """Import and call the user's ``module:function``, or ``create_model(function)`` of a module that has it, as timm.
+    """Import and call the user's ``module:function``, or make a model by its name, as ``torchvision:NAME``.
+
+    A module that has ``create_model(NAME)``, as timm has, makes models by their names.
 
     Raises:
         ValueError: no such module or function, or it raises, exits, returns no module, or would load weights.
@@ -34,7 +37,7 @@ def call_factory(factory: str, channels: int, num_classes: int) -> nn.Module:
     module, _, name = factory.partition(":")
     add_import_path(os.getcwd())
     with run_user_code(f"model.factory {factory}: importing {module}"):
-        imported = importlib.import_module(module)
+        imported = importlib.import_module("torchvision.models" if module == "torchvision" else module)
     function = getattr(imported, name, None)
     if function is None and _makes_by_name(create := getattr(imported, "create_model", None)):
         function = functools.partial(create, name, pretrained=False, in_chans=channels)
@@ -70,7 +73,7 @@ def call_function(function: Callable[..., object], subject: str, channels: int, 
         model = function(**given)
     if not isinstance(model, nn.Module):
         raise ValueError(f"{subject} must return an nn.Module, got {type(model).__name__}")
-    return model
+    return unwrap_logits(model)
 
 
 def _makes_by_name(function: object) -> TypeGuard[Callable[..., object]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -58,6 +59,38 @@ def _resnet18(channels: int, num_classes: int, *, cifar_stem: bool) -> nn.Module
     return model
 
 
+PATCH = 4
+"""Side of a patch of the small ViT in pixels."""
+
+
+def _vit_small(channels: int, num_classes: int, size: tuple[int, int]) -> nn.Module:
+    """Build torchvision's VisionTransformer for small images.
+
+    Raises:
+        ValueError: the images are no squares of whole patches.
+    """
+    import torchvision
+
+    height, width = size
+    if height != width or height % PATCH:
+        raise ValueError(
+            f"model.name vit_small needs square images whose side is a multiple of {PATCH} pixels, got {height} × "
+            f"{width}: resize pictures with --source.resize"
+        )
+    model = torchvision.models.VisionTransformer(
+        image_size=height,
+        patch_size=PATCH,
+        num_layers=6,
+        num_heads=6,
+        hidden_dim=192,
+        mlp_dim=768,
+        num_classes=num_classes,
+    )
+    if channels != 3:
+        model.conv_proj = nn.Conv2d(channels, 192, PATCH, stride=PATCH)
+    return model
+
+
 def build(
     config: ModelConfig,
     *,
@@ -71,8 +104,8 @@ def build(
 
     Args:
         config: The architecture. Its ``initial_seed`` takes the place of ``seed``.
-        size: Height and width of the images. The first layer of a user's model is fitted to their channels; without a
-            size, it is not.
+        size: Height and width of the images, which a ViT needs. The first layer of a user's model is fitted to their
+            channels; without a size, it is not.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed("weights", seed if config.initial_seed is None else config.initial_seed))
@@ -82,6 +115,9 @@ def build(
                 fit_first_layer(model, channels, size)
         elif config.name == "small_cnn":
             model = SmallCNN(channels, num_classes, config.width)
+        elif config.name == "vit_small":
+            assert size is not None, "a ViT has a position for each patch"
+            model = _vit_small(channels, num_classes, size)
         else:
             model = _resnet18(channels, num_classes, cifar_stem=config.name == "resnet18_cifar")
     with run_user_code(f"the model cannot be moved to {device}: that"):
@@ -116,12 +152,21 @@ def stages(model: nn.Module) -> list[nn.Module]:
     if all(hasattr(model, name) for name in names):
         stem, rest = names[:2], names[2:]
         return [nn.ModuleList(map(model.get_submodule, stem)), *map(model.get_submodule, rest)]
+    if all(hasattr(model, name) for name in ("conv_proj", "class_token", "encoder", "heads")):
+        return _stages_of_vit(model)
     # a user's model: its children in order of definition, with nn.Sequential expanded once
     parts = [part for child in model.children() for part in (child if isinstance(child, nn.Sequential) else [child])]
     parts = [part for part in parts if any(True for _ in part.parameters())]
     if not parts:
         raise ValueError(f"{type(model).__name__} has no stages with parameters, which CF-k needs")
     return parts
+
+
+def _stages_of_vit(model: Any) -> list[nn.Module]:
+    """List the stages of torchvision's VisionTransformer: patches with their positions, each layer, the head."""
+    encoder = model.encoder
+    tokens = nn.ParameterList([model.class_token, encoder.pos_embedding])
+    return [nn.ModuleList([model.conv_proj, tokens]), *encoder.layers, nn.ModuleList([encoder.ln, model.heads])]
 
 
 def frozen_copy(model: nn.Module, rebuild: Callable[[], nn.Module] | None = None) -> nn.Module:

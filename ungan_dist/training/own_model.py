@@ -12,6 +12,7 @@ from ungan_dist.config.training import ModelConfig
 from ungan_dist.training.factories import call_function, hash_architecture
 from ungan_dist.training.first_layer import fit_first_layer
 from ungan_dist.training.models import build
+from ungan_dist.training.outputs import unwrap_logits
 
 GivenModel = nn.Module | Callable[..., nn.Module] | str
 
@@ -48,7 +49,7 @@ def make_model(
             f"(--trust, trust=True)"
         )
     if isinstance(given, nn.Module):
-        model = given.cpu()
+        model = unwrap_logits(given.cpu())
     elif given is None or isinstance(given, str):
         config = config if given is None else dataclasses.replace(config, factory=given)
         device = torch.device("cpu")

@@ -157,7 +157,10 @@ def check_logits(
     """
     needed = f"logits [batch, {num_classes or 'classes'}] are needed"
     if not isinstance(outputs, Tensor):
-        raise ValueError(f"the model returns {type(outputs).__name__}, {needed}: let its forward return logits alone")
+        raise ValueError(
+            f"the model returns {type(outputs).__name__}, {needed}: let its forward return "
+            f"logits, alone, named logits, or first in a tuple"
+        )
     if outputs.ndim != 2 or len(outputs) != len(images):
         raise ValueError(f"the model returns shape {tuple(outputs.shape)} for {len(images)} images, {needed}")
     if num_classes is not None and outputs.shape[1] != num_classes:
@@ -187,11 +190,19 @@ def check_logits(
 def _build(config: AuditConfig, source: Source) -> tuple[nn.Module, str]:
     """Build the classifier; also return the note on the first layer of a user's model, empty if it fits the images."""
     channels, device = source.images.shape[-1], torch.device("cpu")
-    model = build(config.model, channels=channels, num_classes=source.num_classes, seed=0, device=device)
-    if config.model.factory is None:
+    is_own, size = config.model.factory is not None, (source.images.shape[1], source.images.shape[2])
+    model = build(
+        config.model,
+        channels=channels,
+        num_classes=source.num_classes,
+        seed=0,
+        device=device,
+        size=None if is_own else size,
+    )
+    if not is_own:
         return model, ""
     with seed_layers("check"):
-        return model, fit_first_layer(model, channels, (source.images.shape[1], source.images.shape[2]))
+        return model, fit_first_layer(model, channels, size)
 
 
 def _check_empty_batch(model: nn.Module, nothing: Float[Tensor, "0 channels height width"]) -> None:

@@ -53,7 +53,7 @@ BAD = {
     "a module that is not there": (lambda folder: ["--model", "no_such_module:f"], ["no_such_module"]),
     "no function": (lambda folder: ["--model", "user_models"], ["module:function"]),
     "too few outputs": (lambda folder: ["--model", "user_models:too_few_outputs"], ["19", "20 classes"]),
-    "more than logits": (lambda folder: ["--model", "user_models:with_features"], ["tuple", "logits [batch, 20]"]),
+    "no logits": (lambda folder: ["--model", "user_models:without_logits"], ["returns dict", "logits [batch, 20]"]),
     "a model that takes other pictures": (
         lambda folder: ["--model", "user_models:for_eight_pixels"],
         ["(3, 64, 64)", "cannot take images"],

@@ -102,10 +102,13 @@ def test_building_does_not_change_the_global_random_state() -> None:
     assert torch.equal(before, torch.random.get_rng_state())
 
 
-@pytest.mark.parametrize(("name", "size"), [("small_cnn", 8), ("resnet18", 32), ("resnet18_cifar", 32)])
+@pytest.mark.parametrize(
+    ("name", "size"), [("small_cnn", 8), ("resnet18", 32), ("resnet18_cifar", 32), ("vit_small", 16)]
+)
 def test_every_classifier_classifies_and_has_ordered_stages(name: str, size: int) -> None:
     config = ModelConfig(name=name)  # pyright: ignore[reportArgumentType]
-    one = build(config, channels=3, num_classes=7, seed=0, device=torch.device("cpu")).eval()
+    device = torch.device("cpu")
+    one = build(config, channels=3, num_classes=7, seed=0, device=device, size=(size, size)).eval()
     assert one(torch.zeros(2, 3, size, size)).shape == (2, 7)
     covered = {id(parameter) for stage in stages(one) for parameter in stage.parameters()}
     assert covered == {id(parameter) for parameter in one.parameters()}
