@@ -15,9 +15,10 @@ usage: ungan-dist attest RUN --key KEY [--output FILE]
        ungan-dist attest --new-key KEY
 
 Verifies a run. If it is complete, writes a small JSON file, signed with an Ed25519 key. It has the verdicts, the
-versions and the commit that computed them, and the hashes of the config, membership, tables and results. RUN is a run
-folder, or RUN/reports/NAME. The file holds no personal data: no path, no example, and no verdict over fewer than 10
-forget examples.
+versions and the commit that computed them, and the hashes of the config, membership, results and all files of the
+report: tables, times, page and figures. It does not cover status.json, finished.json, logs, failures and checkpoints,
+on which no verdict rests, nor other reports of the run. RUN is a run folder, or RUN/reports/NAME. The file holds no
+personal data: no path, no example, and no verdict over fewer than 10 forget examples.
 
 Anyone checks it with `ungan-dist verify RUN --attestation FILE --public-key KEY.pub`, from the run folder alone.
 

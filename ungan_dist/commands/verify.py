@@ -37,8 +37,10 @@ with its size, and the hashes of files up to 1 MiB. It reads no data and recompu
 
 --attestation compares the run folder with a file of `ungan-dist attest`, and names each file that differs. It needs
 neither the data nor other folders, and recomputes no score. Log-odds of shadow models are checked too, if shadows/ is
-beside the run. --public-key names the key that must have signed the attestation. Without it, the check shows that the
-files are those that were signed, but not who signed.
+beside the run. It prints the signed verdicts, and names the files that the attestation does not cover. The record of a
+purge is not signed: after a purge, each page and marker must be what a purge makes of the attested one, the tables must
+be unchanged, and the files that a purge removes cannot be checked. --public-key names the key that must have signed the
+attestation. Without it, the check shows that the files are those that were signed, but not who signed.
 
 exit codes: 0 complete or purged; 4 complete, but what is listed as failed would fail again; 3 partial, `run`
             continues it; 1 corrupt, `run` computes the listed results again
@@ -105,6 +107,7 @@ def _verify(folder: Path, damaged: list[str], own: argparse.Namespace) -> int:
 def print_lines(found: Verification) -> None:
     """Print what a verification found on standard error, a line for each finding."""
     lines = {"corrupt": found.corrupt, "failed": found.failed, "missing": found.missing, "note": found.notes}
+    lines["signed verdict"] = found.signed
     for word, some in lines.items():
         for line in some:
             print(escape_controls(f"{word}: {line}"), file=sys.stderr)

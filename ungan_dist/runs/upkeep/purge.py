@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from ungan_dist import store
 from ungan_dist.errors import ConfigError
 from ungan_dist.files import hash_file
-from ungan_dist.report.redact import redact_page
+from ungan_dist.report.redact import NOTICE, redact_page
 from ungan_dist.runs.record import PURGED_FILE, PURGING_FILE, RunRecord, describe_missing_run, read_purge, read_run
 from ungan_dist.runs.status import clear_reasons
 from ungan_dist.runs.upkeep.links import find_linked, locate
@@ -32,8 +32,25 @@ _KEPT = re.compile(
     r"|results/[^/]+/[^/]+\.json|models/[^/]+/(?!original\.)[^/]+\.safetensors"
 )
 _AGGREGATE = re.compile(r"(reports/[^/]+/)?((table|timings|report)\.json|table\.md|report\.html|figures/.*)")
+REWRITTEN = re.compile(r"(reports/[^/]+/)?report\.(html|json)|results/[^/]+/[^/]+\.json")
+"""Names of the files that a purge changes, relative to the run folder: pages, and markers of reports and results."""
+FACTS_OF_FEW = ("weights",)
+"""Facts that stay in the marker of a result over fewer than ``FEW`` forget examples."""
 FEW = 10
 """Aggregates over fewer forget examples than this describe single people, and are removed."""
+
+
+def may_remove(name: str, *, few: bool) -> bool:
+    """Return whether a purge removes a committed file, named relative to the run folder; models go on request.
+
+    Examples:
+        >>> [may_remove(name, few=False) for name in ("log_odds/0/ungan.npy", "models/0/ungan.safetensors")]
+        [True, True]
+        >>> may_remove("table.json", few=False), may_remove("table.json", few=True)
+        (False, True)
+    """
+    is_aggregate = _AGGREGATE.fullmatch(name) is not None
+    return not _KEPT.fullmatch(name) or name.startswith("models/") or (few and is_aggregate)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +143,7 @@ def purge(folder: Path, *, shared: bool = False, models: bool = False) -> Purge:
             _update(
                 marker,
                 lambda files: {name: hash for name, hash in files.items() if kept.holds(name)},
-                facts=("weights",) if done.few else None,
+                facts=FACTS_OF_FEW if done.few else None,
             )
         for place in _list_places(folder):
             clear_reasons(folder / place)
@@ -245,12 +262,8 @@ def _clean_report(done: Purge, place: str, now: str) -> None:
     page, marker = done.folder / place / "report.html", done.folder / place / REPORT_FILE
     if done.few or page.is_symlink() or not page.is_file():
         return
-    notice = (
-        f"On {now} the forget data, the pictures, the scores and log-odds of single examples and the original models "
-        f"of this run were removed; the aggregates below are those of before."
-    )
     try:
-        cleaned = redact_page(page.read_text(), notice=notice, remaining=done.remaining)
+        cleaned = redact_page(page.read_text(), notice=NOTICE.format(date=now), remaining=done.remaining)
     except ValueError:
         page.unlink()
         return

@@ -47,6 +47,8 @@ class Verification:
     """Descriptions of what failed and would fail again."""
     notes: list[str] = field(default_factory=list)
     """What was not checked, and what the check cannot show."""
+    signed: list[str] = field(default_factory=list)
+    """The verdicts of an attestation whose signature is good."""
 
 
 def verify(

@@ -48,6 +48,10 @@ def verified(place: Path, *options: str | Path, run: Path | None = None) -> subp
     return run_command("verify", run, "--attestation", place / "out/run/attestation.json", *options)
 
 
+def state_of(found: subprocess.CompletedProcess[str]) -> str:
+    return found.stdout.splitlines()[-1]
+
+
 def read(place: Path) -> dict[str, Any]:
     return json.loads((place / "out/run/attestation.json").read_bytes())
 
@@ -59,10 +63,18 @@ def signed_again(place: Path, **changes: Any) -> None:
     store.write_json(place / "out/run/attestation.json", content | {"signature": signature})
 
 
+def assert_verdicts_are_printed(found: subprocess.CompletedProcess[str], run: Path) -> None:
+    rows = json.loads((run / "table.json").read_bytes())["rows"]
+    assert len(rows) > 1
+    for row in rows:
+        assert f"signed verdict: {row['method']}: {row['verdict']['outcome']}\n" in found.stderr
+
+
 def test_an_intact_run_passes_and_the_signer_is_named(place: Path) -> None:
     pinned = verified(place, "--public-key", place / "key.pub")
     assert (pinned.returncode, pinned.stdout) == (0, "COMPLETE\n")
     assert "integrity" not in pinned.stderr
+    assert_verdicts_are_printed(pinned, place / "out/run")
     unpinned = verified(place)
     assert (unpinned.returncode, unpinned.stdout) == (0, "COMPLETE\n")
     assert "No --public-key was given, so this shows integrity, not the author" in unpinned.stderr
@@ -74,7 +86,10 @@ def test_every_attested_file_that_changes_by_a_byte_is_named(place: Path) -> Non
     run, files = place / "out/run", read(place)["files"]
     table = json.loads((run / "table.json").read_bytes())
     methods = [row["method"] for row in table["rows"]]
-    wanted = {"config.json", "membership.json", "membership.npy", "table.json", "table.md", "report.html"}
+    wanted = {"config.json", "membership.json", "membership.npy", "report.json"}
+    wanted |= {"table.json", "table.md", "timings.json", "report.html"}
+    wanted |= {f"figures/{path.name}" for path in (run / "figures").iterdir()}
+    assert {"figures/forest.svg"} < wanted
     for method in methods:
         wanted |= {f"results/0/{method}.json", f"models/0/{method}.safetensors", f"log_odds/0/{method}.npy",
                    f"log_odds/0/{method}-unseen.npy"}  # fmt: skip
@@ -191,11 +206,15 @@ def test_a_purge_leaves_what_can_be_checked_and_says_the_rest(place: Path) -> No
     moved = run.rename(place / "out/renamed")
     options = ("verify", moved, "--attestation", moved / "attestation.json")
     found = run_command(*options)
-    assert (found.returncode, found.stdout) == (0, "PURGED\n")
+    assert (found.returncode, state_of(found)) == (0, "PURGED")
     files = json.loads((moved / "attestation.json").read_bytes())["files"]
-    gone = [name for name in files if not (moved / name).exists() or hash_file(moved / name) != files[name]]
-    assert f"the purge removed or rewrote {sorted(gone)[0]} and {len(gone) - 1} more" in found.stderr
-    assert {"report.html", "log_odds/0/ungan.npy", "membership.npy"} <= set(gone)
+    gone = [name for name in files if not (moved / name).exists() and not name.startswith("../")]
+    assert f"the purge removed {sorted(gone)[0]} and {len(gone) - 1} more" in found.stderr
+    assert {"log_odds/0/ungan.npy", "membership.npy"} <= set(gone)
+    rewritten = {name for name in files if (moved / name).exists() and hash_file(moved / name) != files[name]}
+    assert {"report.html", "report.json", "results/0/ungan.json"} <= rewritten
+    assert f"the purge rewrote {min(rewritten)} and {len(rewritten) - 1} more" in found.stderr
+    assert_verdicts_are_printed(found, moved)
     assert {"table.json", "config.json", "models/0/ungan.safetensors"}.isdisjoint(gone)
     for name in ("table.json", "models/0/ungan.safetensors"):
         content = (moved / name).read_bytes()
@@ -208,16 +227,149 @@ def test_a_purge_leaves_what_can_be_checked_and_says_the_rest(place: Path) -> No
     assert "finishes it" in run_command(*options).stderr
 
 
+def test_a_hand_made_purge_record_lets_nothing_changed_pass(place: Path) -> None:
+    run, pinned = place / "out/run", ("--public-key", place / "key.pub")
+    names = [f"run/{name}" for name in read(place)["files"]]
+    store.write_record(
+        run / "purged.json", {"purged": "x", "last": "x", "removed": names, "remaining": [], "notes": []}
+    )
+    found = verified(place, *pinned)
+    assert (found.returncode, state_of(found)) == (0, "PURGED")
+    assert "purged.json, is not signed: anybody could have written it" in found.stderr
+    assert_verdicts_are_printed(found, run)
+    marker = store.read_marker(run / "results/0/ungan.json")
+    facts = marker["facts"] | {"accuracies": {"test": 1.0}}
+    listed = marker["files"] | {"models/0/ungan.safetensors": "0" * 64}
+    for name, change in {
+        "report.html": lambda path: path.write_text(path.read_text().replace("</h1>", ": all forgotten</h1>", 1)),
+        "results/0/ungan.json": lambda path: store.write_record(path, marker | {"facts": facts}),
+        "results/0/retrain.json": lambda path: path.write_text("{}"),
+        "models/0/ungan.safetensors": lambda path: path.write_bytes(b"x"),
+        "table.json": Path.unlink,
+        "table.md": Path.unlink,
+        "timings.json": Path.unlink,
+        "config.json": lambda path: path.write_bytes(path.read_bytes() + b" "),
+        "figures/forest.svg": Path.unlink,
+        "results/0/original.json": Path.unlink,
+        "report.json": Path.unlink,
+    }.items():  # fmt: skip
+        content = (run / name).read_bytes()
+        change(run / name)
+        found = verified(place, *pinned)
+        assert (found.returncode, found.stdout) == (1, "CORRUPT\n"), name
+        [line] = [line for line in found.stderr.splitlines() if line.startswith("corrupt: ")]
+        assert f"{run / name} " in line
+        (run / name).write_bytes(content)
+    store.write_record(run / "results/0/ungan.json", marker | {"files": listed})
+    assert "ungan.json differs" in verified(place, *pinned).stderr
+
+
+def test_a_page_that_was_forged_after_a_purge_is_found(place: Path) -> None:
+    run, pinned = place / "out/run", ("--public-key", place / "key.pub")
+    assert run_command("purge", run).returncode == 0
+    page = (run / "report.html").read_text()
+    assert "PURGED" in page
+    remaining, date = "<p>None that this run has written.</p>", "the forget data, the pictures"
+    for old, new in [("</h1>", "!</h1>"), (remaining, "<p>x</p>"), (date, "nothing"), ("</header>", "</header>x")]:
+        assert page.count(old) == 1, old
+        (run / "report.html").write_text(page.replace(old, new))
+        found = verified(place, *pinned)
+        assert (found.returncode, found.stdout) == (1, "CORRUPT\n"), old
+        assert "report.html differs from the file that was attested" in found.stderr
+        assert "no purge changes it so" in found.stderr
+        assert_verdicts_are_printed(found, run)
+    names = "<ul><li><code>shadows/&lt;a&gt;.npy</code></li></ul>"
+    (run / "report.html").write_text(page.replace(remaining, names))
+    assert state_of(verified(place, *pinned)) == "PURGED"
+
+
+def test_a_purge_of_few_examples_may_remove_the_tables(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, pinned = place / "out/run", ("--public-key", place / "key.pub")
+    monkeypatch.setattr(attestation, "FEW", 1000)
+    monkeypatch.setattr("ungan_dist.runs.upkeep.purge.FEW", 1000)
+    monkeypatch.setattr("ungan_dist.report.figures.draw_figures", lambda _: [])
+    assert run_command("attest", run, "--key", place / "key").returncode == 0
+    table = (run / "table.json").read_bytes()
+    assert run_command("purge", run).returncode == 0
+    assert not (run / "table.json").exists()
+    found = verified(place, *pinned)
+    assert (found.returncode, state_of(found)) == (0, "PURGED"), found.stderr
+    assert "signed verdict: left out: fewer than" in found.stderr
+    (run / "table.json").write_bytes(table + b" ")
+    assert verified(place, *pinned).returncode == 1
+
+
+def test_an_attestation_of_another_run_does_not_fit(place: Path, tmp_path: Path) -> None:
+    """Both are signed by the same author; each fits its own run alone."""
+    other = shutil.copytree(place, tmp_path / "other")
+    table = json.loads((other / "out/run/table.json").read_bytes())
+    table["rows"][-1]["verdict"]["outcome"] = "equivalent"
+    store.write_json(other / "out/run/table.json", table)
+    files = read(place)["files"] | {"table.json": hash_file(other / "out/run/table.json")}
+    verdicts = read(place)["verdicts"] | {table["rows"][-1]["method"]: "equivalent"}
+    assert verdicts != read(place)["verdicts"]
+    signed_again(other, files=files, verdicts=verdicts)
+    for run, attested, code in ((other, other, 0), (place, other, 1), (other, place, 1)):
+        found = verified(attested, "--public-key", place / "key.pub", run=run / "out/run")
+        assert found.returncode == code
+        assert ("table.json differs" in found.stderr) == bool(code)
+    for name in ("table.json", "config.json"):  # or an attestation of nothing would fit every run
+        signed_again(other, files={one: hash for one, hash in files.items() if one != name})
+        assert "lacks the hash of config.json or table.json" in verified(other, run=other / "out/run").stderr
+
+
+def test_a_swapped_key_is_refused(place: Path) -> None:
+    assert run_command("attest", "--new-key", place / "mine").returncode == 0
+    content = read(place)
+    signature, mine = attestation.sign(attestation.encode(content), place / "mine")
+    path = place / "out/run/attestation.json"
+    store.write_json(path, content | {"signature": signature})  # signed by another than it names
+    assert "was altered: its signature does not fit" in verified(place).stderr
+    content["public_key"] = mine
+    signature, _ = attestation.sign(attestation.encode(content), place / "mine")
+    store.write_json(path, content | {"signature": signature})
+    found = verified(place, "--public-key", place / "key.pub")
+    assert (found.returncode, found.stdout) == (1, "CORRUPT\n")
+    assert f"was signed by another key, {mine}" in found.stderr
+    assert "signed verdict" not in found.stderr
+    assert verified(place, "--public-key", place / "mine.pub").returncode == 0
+
+
+def test_what_is_not_attested_is_named(place: Path) -> None:
+    run = place / "out/run"
+    (run / "figures/forged.svg").write_text("<svg/>")
+    (run / "extra/deep").mkdir(parents=True)
+    (run / "extra/deep/page.html").write_text("x")
+    found = verified(place)
+    assert (found.returncode, state_of(found)) == (0, "COMPLETE")
+    [line] = [line for line in found.stderr.splitlines() if "does not cover" in line]
+    named = set(line.partition("does not cover ")[2].split(", "))
+    assert {"figures/forged.svg", "extra/", "status.json"} <= named
+    assert not named & {*read(place)["files"], "attestation.json"}
+
+
+def test_a_link_counts_by_its_content(place: Path, tmp_path: Path) -> None:
+    page = place / "out/run/report.html"
+    page.rename(tmp_path / "page.html")
+    page.symlink_to(tmp_path / "page.html")
+    assert verified(place).returncode == 0
+    (tmp_path / "page.html").write_text("forged")
+    assert "report.html differs" in verified(place).stderr
+    (tmp_path / "page.html").unlink()
+    assert "report.html is missing" in verified(place).stderr
+
+
 def test_an_attestation_holds_nothing_personal(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = read(place)
     assert set(content) == {
         *("schema", "schema_version", "date", "run", "data", "report", "status", "verdicts", "versions", "files"),
-        *("public_key", "signature"),
+        *("rest", "public_key", "signature"),
     }
     text = json.dumps(content)
     for name in (str(place), str(Path.home()) + "/", platform.node(), os.environ.get("USER", "nobody's")):
         assert name not in text
-    assert all(re.fullmatch(r"[0-9a-f]{64}", value) for value in content["files"].values())
+    hashes = [*content["files"].values(), *content["rest"].values()]
+    assert all(re.fullmatch(r"[0-9a-f]{64}", value) for value in hashes)
     assert set(content["versions"]) >= {"torch", "numpy", "python", "CPU"}
     table = json.loads((place / "out/run/table.json").read_bytes())
     monkeypatch.setattr(attestation, "FEW", table["sizes"]["forget"] + 1)
