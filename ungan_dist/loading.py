@@ -89,6 +89,10 @@ def load_p_values(run: str | Path, method: str, *, seed: int = 0, unlearning: in
 
     Nothing is trained and nothing is written. The result names examples, so it is personal data.
 
+    A low ``p`` means something only against the non-members' share: a model that is merely more confident than the
+    shadow models has low p values on examples that it never saw, too. ``non_member_p`` has the p values of the
+    non-members. ``calibrated`` has the p value of each forget example calibrated against them.
+
     Args:
         run: The run folder, or ``RUN/reports/NAME``. Its data must be readable.
         method: The method's name on the command line, for example ``"ungan"``.
@@ -100,7 +104,8 @@ def load_p_values(run: str | Path, method: str, *, seed: int = 0, unlearning: in
 
     Examples:
         >>> found = load_p_values("runs/digits-0123abcd", "ungan")  # doctest: +SKIP
-        >>> dict(zip(found.ids, found.p))  # doctest: +SKIP
+        >>> dict(zip(found.ids, found.calibrated))  # doctest: +SKIP
+        >>> (found.p <= 0.05).mean(), (found.non_member_p <= 0.05).mean()  # doctest: +SKIP
     """
     from ungan_dist.runs.plan import reopen_plan
     from ungan_dist.runs.progress import silent

@@ -72,9 +72,10 @@ def test_an_earlier_run_is_verified_and_reported_with_the_same_measurements(earl
     assert (verified.returncode, verified.stdout) == (0, "COMPLETE\n"), verified.stderr
     assert "COMPLETE" in run_command("status", earlier / "run").stdout
     assert not load(earlier / "run", "ungan").training
-    _commit_table(earlier / "run", table)
-    verified = run_command("verify", earlier / "run")
-    assert (verified.returncode, verified.stdout) == (0, "COMPLETE\n"), verified.stderr
+    for version in (b"1", b"4"):
+        _commit_table(earlier / "run", table.replace(b'"schema_version": 1', b'"schema_version": ' + version))
+        verified = run_command("verify", earlier / "run")
+        assert (verified.returncode, verified.stdout) == (0, "COMPLETE\n"), verified.stderr
     _commit_table(earlier / "run", table.replace(b'"forget": 40', b'"forget": 41'))
     verified = run_command("verify", earlier / "run")
     assert (verified.returncode, verified.stdout) == (1, "CORRUPT\n")

@@ -126,7 +126,11 @@ def test_the_shown_table_is_copied_in_three_forms(opened: Opened) -> None:
     page.get_by_label("Filter").fill("co")
     [heads, *_, line] = csv.reader(io.StringIO(copied(page, "CSV")))
     assert line[0] == '\'=UnGAN & "co", 50 % <b>_x_</b>|', "a formula of a spreadsheet"
-    gaps = [cell for head, cell in zip(heads, line, strict=True) if head.startswith("Gap") and "interval" not in head]
+    gaps = [
+        cell
+        for head, cell in zip(heads, line, strict=True)
+        if head.startswith("Gap") and not head.endswith(", interval")
+    ]
     assert [float(gap) for gap in gaps], "numbers stay numbers, with a sign too"
     markdown = copied(page, "Markdown").splitlines()
     bars = {len(re.findall(r"(?<!\\)\|", line)) for line in markdown}
@@ -179,6 +183,28 @@ def test_the_first_figures_are_whole_from_480_pixels_on(opened: Opened) -> None:
     for width, number in ((1440, 0), (640, 0), (500, 0), (480, 0), (360, 2)):
         opened.page.set_viewport_size({"width": width, "height": 900})
         assert opened.page.evaluate(cut) == number, width
+
+
+def test_the_page_says_that_its_table_scrolls_and_no_heading_is_cut(opened: Opened) -> None:
+    page = opened.page
+    hint = page.get_by_text("scroll the table sideways")
+    ends = """[...document.querySelectorAll('th.group span')].map((one) => {
+        const [text, cell] = [one, one.parentElement].map((box) => box.getBoundingClientRect());
+        return [cell.left, text.right, cell.height];
+    })"""
+    for width in (1400, 800, 500):
+        page.set_viewport_size({"width": width, "height": 900})
+        hint.wait_for(state="visible")
+        region = page.get_by_role("region", name="Results", exact=True).bounding_box()
+        assert region is not None
+        edge = region["x"] + region["width"]
+        for left, right, height in page.evaluate(ends):
+            assert right <= edge or left > edge - 215, width
+            assert height < 56, "two lines"
+    page.get_by_text("Columns", exact=True).click()
+    for box in page.locator(".menu input").all():
+        box.uncheck()
+    hint.wait_for(state="hidden")
 
 
 def test_attacks_stand_side_by_side_in_a_section(opened: Opened) -> None:

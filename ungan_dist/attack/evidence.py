@@ -32,6 +32,23 @@ class RecordPValues:
     """95 % interval of the p value that endless shadow models would give."""
     num_out: Int[np.ndarray, " forget"]
     """OUT shadow models of each example."""
+    non_member_p: Float64[np.ndarray, " non_members"] = field(default_factory=lambda: np.zeros(0))
+    """P values of the seed's non-members, which the model never saw. A low ``p`` means something only against them."""
+
+    @property
+    def calibrated(self) -> Float64[np.ndarray, " forget"]:
+        """P values calibrated against the non-members: the rank of each ``p`` among theirs.
+
+        They hold for a model that is more, or less, confident than the shadow models, too. None is below
+        1 / (non-members + 1).
+
+        Raises:
+            ValueError: There are no p values of non-members.
+        """
+        if not len(self.non_member_p):
+            raise ValueError("there are no p values of non-members to calibrate against")
+        at_most = np.searchsorted(np.sort(self.non_member_p), self.p, side="right")
+        return (1 + at_most) / (1 + len(self.non_member_p))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +187,10 @@ class Row:
     """The same with negated scores: forget examples that look less like members than non-members do."""
     verdict: Verdict
     low_p_values: dict[str, list[float]] = field(default_factory=dict)
-    """Share of forget examples whose membership p value is at most the key, per seed. By chance it equals the key."""
+    """Share of forget examples whose membership p value is at most the key, per seed. It means something only against
+    the share of non-members."""
+    low_p_values_of_non_members: dict[str, list[float]] = field(default_factory=dict)
+    """The same of the non-members, which the model never saw. Empty in tables of earlier versions."""
     loss: dict[str, Interval] = field(default_factory=dict)
     """Accuracy of Retrain (of the original without Retrain) minus the model's, on ``retain`` and ``test``; 90 %."""
     utility: Utility = ""

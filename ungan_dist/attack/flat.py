@@ -44,7 +44,12 @@ def _flatten(row: Row, seconds: float | None) -> dict[str, Value]:
         **_spread_all("tnr_at_fnr", row.tnr_at_fnr),
         **_spread_all("tpr_at_fpr", row.tpr_at_fpr),
         **_spread_all("flipped_tpr_at_fpr", row.tpr_at_fpr_flipped),
-        **{f"share_of_p_below_{level}": sum(found) / len(found) for level, found in row.low_p_values.items() if found},
+        **{
+            f"share_of_p_below_{level}{whose}": sum(found) / len(found)
+            for whose, shares in (("", row.low_p_values), ("_of_non_members", row.low_p_values_of_non_members))
+            for level, found in shares.items()
+            if found
+        },
         **{
             f"{name}_sd_{stage}": None if found is None else found.value
             for name, split in row.stages.items()

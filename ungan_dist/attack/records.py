@@ -2,6 +2,9 @@
 
 The null hypothesis is that the model was never trained on the example. Its log-odds are then a draw of the same
 Gaussian as those of the OUT shadow models. The p value is the chance that such a draw is at least as high.
+
+This holds only for a model trained like the shadow models. A more confident model has low p values on examples that it
+never saw, too. So shares of low p values are counted on the non-members of the same model as well.
 """
 
 from __future__ import annotations
@@ -58,12 +61,22 @@ def measure_p_values(
     )
 
 
-def count_low_p_values(evidence: Sequence[Evidence]) -> dict[str, list[float]]:
-    """Return the share of forget examples at each of ``P_LEVELS``, per seed, mean over the seed's unlearnings."""
+def count_low_p_values(evidence: Sequence[Evidence], *, of_non_members: bool = False) -> dict[str, list[float]]:
+    """Return the share of examples with a p value of at most each of ``P_LEVELS``.
+
+    Args:
+        evidence: measurements of one method.
+        of_non_members: count the non-members; defaults to the forget examples.
+
+    Returns:
+        The shares by level, one per seed: the mean over the seed's unlearnings.
+    """
     found: defaultdict[int, list[np.ndarray]] = defaultdict(list)
     for item in sorted(evidence, key=lambda item: item.seed):
         if item.p_values is not None:
-            found[item.seed].append(item.p_values.p)
+            p = item.p_values.non_member_p if of_non_members else item.p_values.p
+            if len(p):
+                found[item.seed].append(p)
     return {
         str(level): [float(np.mean([(p <= level).mean() for p in some])) for some in found.values()]
         for level in P_LEVELS

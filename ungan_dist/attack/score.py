@@ -98,13 +98,15 @@ def score_rows(
     sizes = {"retain": min(len(item.retain) for item in evidence), "test": num_test or 0}
     rows = [_row(method, seeds_of, cells, resamples, influences, attack, level) for method in seeds_of]
     distances = measure_distances(evidence)
+    of = {row.method: [item for item in evidence if item.method == row.method] for row in rows}
     return [
         replace(
             row,
             distances=distances.get(row.method, {}),
             loss=_losses(row.method, seeds_of, cells, sizes),
             stages=split_row(row.method, REFERENCE, models, next(iter(single.values()))),
-            low_p_values=count_low_p_values([item for item in evidence if item.method == row.method]),
+            low_p_values=count_low_p_values(of[row.method]),
+            low_p_values_of_non_members=count_low_p_values(of[row.method], of_non_members=True),
         )
         for row in rows
     ]

@@ -192,7 +192,7 @@ def _stages(found: Forecast) -> list[str]:
 
 def _power(outlook: Outlook, found: Forecast | None = None) -> list[str]:
     from ungan_dist.config.attack import LARGEST_DELTA
-    from ungan_dist.runs.forecast.outlook import QUICK_LIMIT, compare_designs
+    from ungan_dist.runs.forecast.outlook import QUICK_LIMIT, compare_designs, describe_margin
 
     if outlook.is_quick:
         return [f"  limits       {QUICK_LIMIT}"]
@@ -211,8 +211,7 @@ def _power(outlook: Outlook, found: Forecast | None = None) -> list[str]:
         *lines,
         f"  |D_f| {design.num_forget}, |D^s| {design.num_non_members}, {design.num_seeds} seed(s), "
         f"K {design.num_shadows}; spread between seeds beyond the examples: {outlook.spread_from}",
-        f"  δ passed: the smallest δ < .5 that a method equal to Retrain passes by all {design.num_attacks} attacks "
-        f"in four of five runs.",
+        f"  δ passed: the smallest margin < .5. {describe_margin(outlook)}",
         "  leak seen: how far LiRA's AUC exceeds .5 if the best possible attack reaches .5 + δ.",
     ]
 

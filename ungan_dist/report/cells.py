@@ -100,6 +100,11 @@ def format_gap(interval: Interval | None) -> str:
     return "–" if interval is None else f"[{format_signed(interval.low)}, {format_signed(interval.high)}]"
 
 
+def _format_gap_of(row: Row) -> str:
+    gap = row.verdict.gap
+    return "–" if gap is None else f"{format_signed(gap.mean)} {format_gap(gap)}"
+
+
 def format_delta(value: float | None) -> str:
     """Format a margin, rounded up, so that the printed margin would have been passed."""
     if value is None:
@@ -155,7 +160,7 @@ def build_columns(report: Report) -> list[Column]:
         ),
         *_build_ulira_columns(report),
         Column(group=VERDICT_GROUP, heading="Verdict", cell=format_outcome),
-        Column(group=VERDICT_GROUP, heading=name_gap_column(report), cell=lambda row: format_gap(row.verdict.gap)),
+        Column(group=VERDICT_GROUP, heading=name_gap_column(report), cell=_format_gap_of),
         Column(
             group=VERDICT_GROUP,
             heading="Smallest δ",

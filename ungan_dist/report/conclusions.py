@@ -231,15 +231,6 @@ def end_sentence(text: str) -> str:
     return text if text.endswith((".", "!", "?", "…")) else f"{text}."
 
 
-def describe_low_p_values(report: Report) -> list[str]:
-    """State for each row which share of forget examples has a low membership p value, mean over the seeds."""
-    return [
-        f"{row.title} " + " and ".join(f"{100 * sum(found) / len(found):.1f} %" for found in row.low_p_values.values())
-        for row in report.rows
-        if row.low_p_values
-    ]
-
-
 def list_caveats(report: Report) -> list[str]:
     """List the caveats of this run, the most serious first."""
     found: list[str] = _warn_of_quick(report)

@@ -80,7 +80,8 @@ def _curves(found: Found, titles: Titles) -> list[Drawing]:
                 continue
             figure, axes = make_figure(3.4, 2.4)
             draw_curve(axes, evidence, loss, colour=COLOURS[position % len(COLOURS)])
-            axes.set_title(titles[method])
+            # a section has several losses of one method
+            axes.set(title=f"{titles[method]}\n{axes.get_ylabel()}", ylabel="")
             name = f"curve_{slug(method)}_{slug(loss)}"
             drawings.append(make_drawing(figure, name, "curves", f"{titles[method]}: {loss}.", method=method))
     return drawings

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 import hashlib
 from collections.abc import Mapping
 from itertools import groupby
@@ -12,7 +11,7 @@ from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from ungan_dist.attack.evidence import Report, Row
+from ungan_dist.attack.evidence import Report
 from ungan_dist.attack.forgotten import ForgottenExample
 from ungan_dist.attack.summary import format_outcome
 from ungan_dist.report.cells import (
@@ -26,13 +25,11 @@ from ungan_dist.report.cells import (
     format_seconds,
     format_signed,
     name_column,
-    name_gap_column,
     name_sizes,
     style_of,
     style_of_row,
 )
 from ungan_dist.report.conclusions import (
-    describe_low_p_values,
     list_caveats,
     list_counts,
     list_limits,
@@ -45,6 +42,7 @@ from ungan_dist.report.drawing import Drawing, inline_svg
 from ungan_dist.report.explanations import explain_table
 from ungan_dist.report.forget_files import describe_forget_file
 from ungan_dist.report.looks import describe_looks
+from ungan_dist.report.low_p_values import build_low_p_table
 from ungan_dist.report.method_sections import build_sections, name_section
 from ungan_dist.report.power import describe_power, get_delta
 from ungan_dist.report.stages import build_stage_table, explain_stages
@@ -67,7 +65,6 @@ class Group(NamedTuple):
     """Columns under one heading."""
 
     name: str
-    note: str
     columns: list[Column]
 
 
@@ -102,9 +99,10 @@ def render_page(report: Report, drawings: list[Drawing]) -> str:
         shared=[drawing for drawing in drawings if not drawing.method],
         power=describe_power(report),
         verdict_group=VERDICT_GROUP,
+        paper_note=f"{PAPER_GROUP}: {PAPER_NOTE}.",
         groups=_group_columns(report),
         conclusions=write_conclusions(report),
-        low_p_values=describe_low_p_values(report),
+        low_p_values=build_low_p_table(report),
         omitted=explain_omitted_columns(report),
         explanations=explain_table(report),
         caveats=list_caveats(report),
@@ -155,25 +153,11 @@ def _group_columns(report: Report) -> list[Group]:
     """Group the columns by heading, the verdict's first."""
     if not report.rows:
         return []
-    of_gaps = name_gap_column(report)
-    found = [_with_mean(column) if column.heading == of_gaps else column for column in build_columns(report)]
+    found = build_columns(report)
     found = [column for column in found if column.group == VERDICT_GROUP] + [
         column for column in found if column.group != VERDICT_GROUP
     ]
-    return [
-        Group(name, PAPER_NOTE if name == PAPER_GROUP else "", list(columns))
-        for name, columns in groupby(found, key=lambda column: column.group)
-    ]
-
-
-def _with_mean(column: Column) -> Column:
-    """Return the column of gaps with their means, by which they are sorted."""
-
-    def write(row: Row) -> str:
-        gap = row.verdict.gap
-        return "–" if gap is None else f"{format_signed(gap.mean)} {column.cell(row)}"
-
-    return dataclasses.replace(column, cell=write)
+    return [Group(name, list(columns)) for name, columns in groupby(found, key=lambda column: column.group)]
 
 
 def _split_cell(text: str) -> Cell:

@@ -18,6 +18,7 @@ from ungan_dist.report.cells import (
 )
 from ungan_dist.report.conclusions import describe_ulira, end_sentence, has_reference, write_failure
 from ungan_dist.report.drawing import Drawing, slug
+from ungan_dist.report.low_p_values import describe_low_p_values
 from ungan_dist.report.power import get_delta
 
 
@@ -111,13 +112,7 @@ def _conclude(report: Report, row: Row) -> list[str]:
         losses = [f"{format_signed(-100 * loss.mean, 1)} points on {name}" for name, loss in row.loss.items()]
         against = "Retrain" if has_reference(report) else "the original"
         sentences.append(f"Accuracy against {against}: {', '.join(losses)} examples.")
-    if row.low_p_values:
-        shares = [
-            f"{100 * sum(found) / len(found):.1f} % at p ≤ {level}"
-            for level, found in row.low_p_values.items()
-            if found
-        ]
-        sentences.append(f"Forget examples that look like members one by one: {', '.join(shares)}.")
+    sentences += describe_low_p_values(row)
     return [*sentences, *unlearned, *([end_sentence(row.caveat)] if row.caveat else [])]
 
 

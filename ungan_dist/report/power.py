@@ -52,12 +52,8 @@ def describe_power(report: Report) -> str:
         return ""
     value = get_delta(report)
     margin = "" if value is None else f"δ = {value:g}. "
-    margins = f"δ ≥ {format_delta(power.smallest_delta)}"
-    if power.smallest_delta >= LARGEST_DELTA:
-        margins = f"no δ below {LARGEST_DELTA:g}"
     num_attacks = max(len(row.attacks) for row in report.rows)
-    by = f" by all {num_attacks} attacks" if num_attacks > 1 else ""
-    smallest = f"A method equal to Retrain passes {margins}{by} in four of five such runs."
+    smallest = describe_smallest_delta(power.smallest_delta, value, num_attacks)
     normal = describe_normality(report)
     original = next((row for row in report.rows if row.method == "original"), None)
     if original is None or original.verdict.gap is None:
@@ -69,6 +65,29 @@ def describe_power(report: Report) -> str:
     )
     seen = "beyond δ, so the attack sees its leak" if power.leaks else "which does not exceed δ"
     return f"{margin}Power: {'' if power.leaks else 'none, '}{found}, {seen}. {smallest}{normal}"
+
+
+def describe_smallest_delta(smallest: float, requested: float | None, num_attacks: int) -> str:
+    """State the smallest margin at which a run recognises a method as equivalent, and the requested one.
+
+    Args:
+        smallest: Smallest δ that a method equal to Retrain passes in four of five such runs.
+        requested: δ of the config, if it is known.
+        num_attacks: Attacks that all must find the method equivalent.
+
+    Examples:
+        >>> describe_smallest_delta(0.1374, 0.05, 4)
+        'This run recognises even a perfect method as equivalent only within ±0.138 (all 4 attacks, in four of five \
+such runs); you asked for ±0.05.'
+    """
+    within = f"a perfect method as equivalent within ±{format_delta(smallest)}"
+    if requested is None or smallest > requested:
+        within = f"even a perfect method as equivalent only within ±{format_delta(smallest)}"
+    if smallest >= LARGEST_DELTA:
+        within = f"not even a perfect method as equivalent at any δ below {LARGEST_DELTA:g}"
+    by = f"all {num_attacks} attacks, " if num_attacks > 1 else ""
+    asked = "" if requested is None else f"; you asked for ±{requested:g}"
+    return f"This run recognises {within} ({by}in four of five such runs){asked}."
 
 
 def describe_normality(report: Report) -> str:

@@ -16,11 +16,11 @@ from ungan_dist.attack.summary import count_verdicts
 from ungan_dist.report.conclusions import list_caveats, list_not_tested, list_seeds
 from ungan_dist.report.power import get_delta, get_utility_margin, measure_power
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Version 1 had no power, no utility of its own and no caveats; its verdicts were of the interval alone. Version 2 had
 LiRA alone. Version 3 computed the power for LiRA alone. It had no quick audits, no test of normality and no
-sensitivity to the number of shadow models."""
-EARLIER_VERSIONS = (1, 2, 3)
+sensitivity to the number of shadow models. Version 4 had no shares of low p values of non-members."""
+EARLIER_VERSIONS = (1, 2, 3, 4)
 DECIMALS = 6
 
 

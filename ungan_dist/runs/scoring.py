@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -11,7 +12,7 @@ from jaxtyping import Float64, Int
 from ungan_dist import store
 from ungan_dist.attack.evidence import Evidence, Normality, RecordPValues
 from ungan_dist.attack.further import fit_reference_models
-from ungan_dist.attack.lira import ShadowFits, fit_shadows
+from ungan_dist.attack.lira import ShadowFits, examples_per_chunk, fit_shadows
 from ungan_dist.attack.moments import Moments, compute_moments
 from ungan_dist.attack.normality import measure_normality
 from ungan_dist.attack.records import measure_p_values
@@ -53,8 +54,6 @@ class ShadowScorer:
         """
         attack = plan.record.config.attack
         log_odds, membership = read_shadows(plan, present)
-        forget = np.unique(np.concatenate([unit.draw.forget for unit in targets]))
-        outs = compute_moments(log_odds[:, forget].mean(2, dtype=np.float64), ~membership[:, forget])
         shadows = [shadow for unit in present for shadow in unit.shadows[: unit.num_models]]
         self.num_shadows = len(membership)
         self.unlearned = attack_unlearned(plan, targets, shadows, log_odds)
@@ -65,7 +64,9 @@ class ShadowScorer:
             number: fit(log_odds[:number], membership[:number], attack) for number in list_smaller(len(membership))
         }
         self._references = fit_reference_models(log_odds, membership, offline=attack.mode != "online")
-        self._out = _OutModels(forget, outs)
+        draws = [unit.draw for unit in targets]
+        queried = np.unique(np.concatenate([part for draw in draws for part in (draw.forget, draw.non_members)]))
+        self._out = _measure_out_models(queried, log_odds, membership)
 
     def score(self, unit: TargetUnit) -> Evidence:
         """Score a finished target."""
@@ -147,16 +148,28 @@ def fit(
 
 
 class _OutModels(NamedTuple):
-    """Moments of the OUT models' log-odds on every example that some seed forgets."""
+    """Moments of the OUT models' log-odds on every example that some seed forgets or never sees."""
 
-    positions: Int[np.ndarray, " forget"]
+    positions: Int[np.ndarray, " queried"]
     moments: Moments
 
     def p_values(self, plan: Plan, unit: TargetUnit, log_odds: np.ndarray) -> RecordPValues:
-        forget = unit.draw.forget
-        chosen = np.searchsorted(self.positions, forget)
+        forget, non_members = (
+            self._measure(part, log_odds, plan.split.pool) for part in (unit.draw.forget, unit.draw.non_members)
+        )
+        return replace(forget, non_member_p=non_members.p)
+
+    def _measure(self, part: np.ndarray, log_odds: np.ndarray, pool: np.ndarray) -> RecordPValues:
+        chosen = np.searchsorted(self.positions, part)
         moments = Moments(*(values[chosen] for values in self.moments))
-        return measure_p_values(log_odds[forget].mean(1, dtype=np.float64), moments, plan.split.pool[forget])
+        return measure_p_values(log_odds[part].mean(1, dtype=np.float64), moments, pool[part])
+
+
+def _measure_out_models(positions: np.ndarray, log_odds: np.ndarray, membership: np.ndarray) -> _OutModels:
+    step = examples_per_chunk(len(membership), log_odds.shape[2])
+    chunks = [positions[start : start + step] for start in range(0, len(positions), step)]
+    found = [compute_moments(log_odds[:, some].mean(2, dtype=np.float64), ~membership[:, some]) for some in chunks]
+    return _OutModels(positions, Moments(*(np.concatenate(values) for values in zip(*found, strict=True))))
 
 
 def _make_evidence(

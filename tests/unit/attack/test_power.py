@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from math import sqrt
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from ungan_dist.attack.power import (
     smallest_delta,
 )
 from ungan_dist.attack.verdicts import combine_attacks, decide_verdict
+from ungan_dist.commands.plan import _power
 from ungan_dist.config.attack import ATTACKS
 from ungan_dist.config.recipes import custom
 from ungan_dist.data.membership import draw_membership
@@ -201,7 +203,26 @@ def test_advice_can_be_followed(remedies: Remedies, advice: str, rows: list[str]
 def test_no_margin_is_named_that_a_config_refuses() -> None:
     one_picture = Design(num_forget=1, num_non_members=94, num_seeds=1, num_shadows=4)
     _, line = summary_lines(outlook_of(one_picture, 0.05, Remedies(forget_list=True)))
-    assert "passes no δ below 0.5 by all 4 attacks in four" in line
+    assert "not even a perfect method as equivalent at any δ below 0.5 (all 4 attacks, in four of five" in line
+
+
+@pytest.mark.parametrize(
+    ("smallest", "text"),
+    [(0.1374, "even a perfect method as equivalent only within ±0.138 "), (0.04, " within ±0.041 ")],
+)
+def test_plan_and_run_state_the_power_in_the_reports_words(smallest: float, text: str) -> None:
+    outlook = outlook_of(dataclasses.replace(DIGITS, num_attacks=4), 0.05, Remedies())
+    outlook = dataclasses.replace(outlook, power=dataclasses.replace(outlook.power, smallest_delta=smallest))
+    report = make_report(1)
+    row = report.rows[0]
+    attacks = dict.fromkeys(("lira", "rmia", "calibrated_loss", "loss"), row.attacks["lira"])
+    report = dataclasses.replace(report, rows=[dataclasses.replace(row, attacks=attacks)], smallest_delta=smallest)
+    [sentence] = re.findall(r"This run recognises .*?\.(?= |$)", describe_power(report))
+    assert text in sentence
+    assert sentence.endswith("(all 4 attacks, in four of five such runs); you asked for ±0.05.")
+    assert ("only" in sentence) == (smallest > 0.05)
+    assert sentence in list(summary_lines(outlook))[1]
+    assert any(sentence in line for line in _power(outlook))
 
 
 def test_a_finished_audit_counts_its_attacks_and_their_spread() -> None:
@@ -212,7 +233,7 @@ def test_a_finished_audit_counts_its_attacks_and_their_spread() -> None:
     assert margin is not None
     assert report.smallest_delta is not None
     assert report.smallest_delta > 1.1 * margin
-    assert "by all 3 attacks in four of five" in describe_power(report)
+    assert "(all 3 attacks, in four of five such runs); you asked for ±0.05." in describe_power(report)
     # one attack whose gaps differ between seeds weakens the verdict of all
     unsteady = [
         dataclasses.replace(

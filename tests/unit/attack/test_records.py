@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.optimize import brentq
@@ -24,6 +26,19 @@ def test_p_values_of_examples_never_trained_on_are_uniform(num_out: int) -> None
     _, found = simulate(num_out, 0.0)
     assert kstest(found.p, "uniform").pvalue > 0.01
     assert set(found.num_out) == {num_out}
+
+
+def test_calibrated_p_values_of_a_more_confident_model_are_uniform() -> None:
+    """A model above every shadow model makes half of its never-seen examples look like members."""
+    _, forget = simulate(32, 1.7, num_examples=2000)
+    _, unseen = simulate(31, 1.7, num_examples=3000)
+    assert (forget.p <= 0.05).mean() > 0.4
+    found = replace(forget, non_member_p=unseen.p).calibrated
+    assert kstest(found, "uniform").pvalue > 0.01
+    for index in (0, 7):
+        assert found[index] == (1 + sum(unseen.p <= forget.p[index])) / 3001
+    with pytest.raises(ValueError, match="no p values of non-members"):
+        _ = forget.calibrated
 
 
 @pytest.mark.parametrize("num_out", [4, 32])

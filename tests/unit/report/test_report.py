@@ -19,6 +19,7 @@ from synthetic_report import make_report
 import ungan_dist.report
 from ungan_dist.attack.evidence import ForgetExample, Normality, Report
 from ungan_dist.report import render
+from ungan_dist.report.cells import format_gap, format_signed
 from ungan_dist.report.conclusions import MEANINGS, list_caveats
 from ungan_dist.report.html import TEMPLATES, make_policy, read_script
 from ungan_dist.runs.snapshot import from_plain, to_plain
@@ -192,6 +193,8 @@ def test_a_row_links_to_its_own_section_with_its_figures(three: tuple) -> None:
         if row.verdict.gap is not None:
             side = "above" if row.verdict.gap.mean >= 0 else "below"
             assert f"{abs(row.verdict.gap.mean):.3f} {side} Retrain&#39;s" in section
+            gap = f"{format_signed(row.verdict.gap.mean)} {format_gap(row.verdict.gap)}"
+            assert re.search(rf"Gap in AUC, 90 % interval</th><td>{re.escape(gap)}</td>", section)
 
 
 def test_the_band_of_a_roc_is_the_range_over_the_seeds(three: tuple, partial: tuple) -> None:
@@ -424,7 +427,9 @@ def test_curves_are_labelled_in_words_without_an_offset() -> None:
     files = render(dataclasses.replace(report, evidence=evidence))
     svg = files["figures/curve_ungan_fine_tuning.svg"].decode()
     assert "fine tuning loss" in svg
-    assert "critic loss" in files["figures/curve_ungan_critic.svg"].decode()
+    for name, title in (("ungan_critic", "UnGAN"), ("retrain_critic", "Retrain")):
+        texts = re.findall(r"<text[^>]*>([^<]*)</text>", files[f"figures/curve_{name}.svg"].decode())
+        assert texts[-2:] == [title, "critic loss"]
     assert not re.search(r">\s*(\+1|1e)", svg)
 
 

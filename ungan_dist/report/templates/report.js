@@ -173,4 +173,13 @@
     });
   }
   tools.hidden = false;
+
+  // say that the table scrolls where it does
+  const region = table.closest(".scroll");
+  const hint = document.querySelector(".hint");
+  const watcher = new ResizeObserver(() => {
+    hint.hidden = region.scrollWidth <= region.clientWidth;
+  });
+  watcher.observe(region);
+  watcher.observe(table);
 })();

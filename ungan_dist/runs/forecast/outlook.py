@@ -13,7 +13,7 @@ from ungan_dist.attack.allocation import PRIOR, StageSpread, read_stage_spread
 from ungan_dist.attack.evidence import Remedies
 from ungan_dist.attack.intervals import SEEDS_FOR_T
 from ungan_dist.attack.power import Design, Power, estimate_power, measure_largest_spread
-from ungan_dist.config.attack import LARGEST_DELTA
+from ungan_dist.report.power import describe_smallest_delta
 from ungan_dist.runs.finished import Finished
 from ungan_dist.runs.given import find_remedies
 from ungan_dist.runs.operations import describe_engine, describe_kernels
@@ -142,12 +142,15 @@ def summary_lines(outlook: Outlook) -> Iterator[str]:
         yield QUICK_LIMIT
         return
     half_width, smallest = outlook.power.half_width, outlook.power.smallest_delta
-    passed = f"δ ≥ {smallest:.3f}" if smallest < LARGEST_DELTA else f"no δ below {LARGEST_DELTA:g}"
     yield (
-        f"expected 90 % interval of a gap ±{half_width:.3f}; a method equal to Retrain passes {passed} by all "
-        f"{outlook.design.num_attacks} attacks in four of five runs, requested is {outlook.delta:g}"
-        + ("" if smallest <= outlook.delta else f". {_remedy(outlook.remedies)}, or expect inconclusive verdicts")
+        f"Expected 90 % interval of a gap: ±{half_width:.3f}. {describe_margin(outlook)}"
+        + ("" if smallest <= outlook.delta else f" {_remedy(outlook.remedies)}, or expect inconclusive verdicts")
     )
+
+
+def describe_margin(outlook: Outlook) -> str:
+    """State the smallest margin at which the run will recognise a method as equivalent, as its report does."""
+    return describe_smallest_delta(outlook.power.smallest_delta, outlook.delta, outlook.design.num_attacks)
 
 
 def _remedy(remedies: Remedies) -> str:
