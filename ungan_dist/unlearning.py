@@ -19,7 +19,7 @@ from ungan_dist.config.own.functions import import_method, is_own
 from ungan_dist.config.own.options import find_options, list_options
 from ungan_dist.data.examples import Examples, gather, make_normalisation_table
 from ungan_dist.data.seeds import seed_layers
-from ungan_dist.methods import Request, Unlearned, run_method
+from ungan_dist.methods import Request, Unlearned, guard_request, run_method
 from ungan_dist.runs.rehearsal.methods import rehearse_methods
 from ungan_dist.training.factories import check_resettable, check_trainable, reset_weights
 from ungan_dist.training.models import frozen_copy, trainable_copy
@@ -147,7 +147,11 @@ def unlearn(
         seed=seed,
         world=World(device=device),
     )
-    with use_precision(config.train.precision), seed_layers(method, seed):
+    with (
+        guard_request(request, settings),
+        use_precision(config.train.precision),
+        seed_layers(method, seed),
+    ):
         unlearned = run_method(request, settings).model
     for name, value in unlearned.state_dict().items():
         if isinstance(value, Tensor) and not torch.isfinite(value).all():

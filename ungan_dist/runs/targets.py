@@ -24,7 +24,7 @@ from ungan_dist.data.examples import Examples
 from ungan_dist.data.prepared import PreparedData, open_examples
 from ungan_dist.data.seeds import derive_seed, seed_layers
 from ungan_dist.data.split import SeedSplit, Split
-from ungan_dist.methods import Request, Unlearned, run_method
+from ungan_dist.methods import Request, Unlearned, guard_request, run_method
 from ungan_dist.training.batch_norm import check_replicas, use_global_statistics
 from ungan_dist.training.checkpoint import Checkpoint
 from ungan_dist.training.copying import copy_model
@@ -218,7 +218,8 @@ def train_target(
         else:
             original, curves = load_original(model).requires_grad_(False), {}
         request = _request(unit, data, original, world, checkpoint, steps)
-        unlearned, seconds = run_timed(request, unit.method_config)
+        with guard_request(request, unit.method_config):
+            unlearned, seconds = run_timed(request, unit.method_config)
         check_replicas(unlearned.model, world, unit.title)
     return Target(request=request, model=unlearned.model, curves=curves | unlearned.curves, seconds=seconds)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import time
@@ -14,6 +15,7 @@ from typing import Any, Literal
 import torch
 
 from ungan_dist import store
+from ungan_dist.data.prepared import open_examples
 from ungan_dist.errors import Diverged, OtherGPU
 from ungan_dist.runs.operations import describe_gpu
 from ungan_dist.runs.progress import Kind
@@ -22,6 +24,7 @@ from ungan_dist.runs.targets import SETS, Target, TargetUnit, evaluate_target, t
 from ungan_dist.runs.unlearned_shadows import UnlearnedShadows, UnlearnedShadowUnit, unlearn_shadows
 from ungan_dist.runs.versions import describe_cpu, find_commit, versions
 from ungan_dist.training.checkpoint import Checkpoint
+from ungan_dist.training.guard import guarded
 from ungan_dist.training.weights import weights_bytes
 from ungan_dist.training.world import SINGLE_PROCESS, World
 
@@ -142,7 +145,9 @@ def execute(unit: Unit, on_progress: OnProgress = no_progress) -> Done | Failed:
     checkpoints = _open_checkpoints(
         unit, SINGLE_PROCESS, every_s=CHECKPOINT_INTERVAL_S, on_progress=_limit_rate(on_progress)
     )
-    outcome = _outcome(unit, lambda: _commit(unit, _train(unit, SINGLE_PROCESS, checkpoints), checkpoints))
+    outcome = _outcome(
+        unit, lambda: _commit(unit, _train(unit, SINGLE_PROCESS, checkpoints), SINGLE_PROCESS, checkpoints)
+    )
     if isinstance(outcome, Failed) and outcome.is_final:
         for checkpoint in checkpoints:  # another attempt, with mended code, starts anew
             checkpoint.remove()
@@ -165,7 +170,7 @@ def execute_together(units: Iterable[Unit], world: World) -> Iterator[Done | Fai
         if world.size == 1:
             yield execute(unit)
             continue
-        commit = functools.partial(_commit, unit, _train(unit, world, checkpoints), checkpoints)
+        commit = functools.partial(_commit, unit, _train(unit, world, checkpoints), world, checkpoints)
         yield world.broadcast(_outcome(unit, commit) if world.rank == 0 else None)
 
 
@@ -203,12 +208,24 @@ def _limit_rate(on_progress: OnProgress) -> OnProgress:
 
 def _train(unit: Unit, world: World, checkpoints: list[Checkpoint]) -> Shadows | Target | UnlearnedShadows:
     _refuse_other_gpu(unit.target if isinstance(unit, UnlearnedShadowUnit) else unit, world)
-    if isinstance(unit, UnlearnedShadowUnit):
-        assert world.size == 1, "shadow models unlearn in a single process"
-        return unlearn_shadows(unit, checkpoints)
-    if isinstance(unit, ShadowUnit):
-        return train_shadows(unit, world, checkpoints)
-    return train_target(unit, world, *checkpoints)
+    with _guard(unit, world):
+        if isinstance(unit, UnlearnedShadowUnit):
+            assert world.size == 1, "shadow models unlearn in a single process"
+            return unlearn_shadows(unit, checkpoints)
+        if isinstance(unit, ShadowUnit):
+            return train_shadows(unit, world, checkpoints)
+        return train_target(unit, world, *checkpoints)
+
+
+def _guard(unit: Unit, world: World) -> contextlib.AbstractContextManager[None]:
+    """Guard the data and the process from the user's model, training function and augmentation, if there are any."""
+    target = unit.target if isinstance(unit, UnlearnedShadowUnit) else unit
+    names = [target.model.factory, target.train.function, target.train.augment.factory]
+    if not any(names):
+        return contextlib.nullcontext()
+    data = open_examples(target.prepared, target.device if world.size == 1 else str(world.device), target.fused)
+    # the rehearsal lets a model set what makes it faster
+    return guarded(" or ".join(filter(None, names)), data, notes=[] if target.model.factory else None)
 
 
 def _refuse_other_gpu(unit: ShadowUnit | TargetUnit, world: World) -> None:
@@ -223,8 +240,23 @@ def _refuse_other_gpu(unit: ShadowUnit | TargetUnit, world: World) -> None:
         )
 
 
-def _commit(unit: Unit, trained: Shadows | Target | UnlearnedShadows, checkpoints: list[Checkpoint]) -> None:
+def _commit(
+    unit: Unit, trained: Shadows | Target | UnlearnedShadows, world: World, checkpoints: list[Checkpoint]
+) -> None:
     """Evaluate the trained models, commit the result and remove its checkpoints."""
+    with _guard(unit, world):
+        files, facts = _evaluate(unit, trained)
+    train = unit.target.train if isinstance(unit, UnlearnedShadowUnit) else unit.train
+    found = versions() | {"precision": train.precision, "memory format": train.memory_format}
+    found["CPU"] = describe_cpu()
+    if commit := find_commit():
+        found["commit"] = commit
+    store.commit(root_of(unit), unit.marker, id=unit.id, files=files, facts={**facts, "versions": found})
+    for checkpoint in checkpoints:
+        checkpoint.remove()
+
+
+def _evaluate(unit: Unit, trained: Shadows | Target | UnlearnedShadows) -> tuple[dict[str, bytes], dict[str, Any]]:
     if isinstance(unit, ShadowUnit):
         assert isinstance(trained, Shadows)
         files: dict[str, bytes] = {}
@@ -242,14 +274,7 @@ def _commit(unit: Unit, trained: Shadows | Target | UnlearnedShadows, checkpoint
     else:
         assert isinstance(trained, Target)
         files, facts = evaluate_target(unit, trained)
-    train = unit.target.train if isinstance(unit, UnlearnedShadowUnit) else unit.train
-    found = versions() | {"precision": train.precision, "memory format": train.memory_format}
-    found["CPU"] = describe_cpu()
-    if commit := find_commit():
-        found["commit"] = commit
-    store.commit(root_of(unit), unit.marker, id=unit.id, files=files, facts={**facts, "versions": found})
-    for checkpoint in checkpoints:
-        checkpoint.remove()
+    return files, facts
 
 
 def _outcome(unit: Unit, compute: Callable[[], None]) -> Done | Failed:

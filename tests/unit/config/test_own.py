@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import sys
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from torch import nn
 from ungan_dist.config.audit import AuditConfig, method_config
 from ungan_dist.config.identity import identity, run_hash
 from ungan_dist.config.own.options import find_options
-from ungan_dist.config.own.source import hash_source
+from ungan_dist.config.own.source import hash_function, hash_source
 from ungan_dist.config.recipes import digits
 from ungan_dist.methods import Request
 
@@ -117,6 +118,55 @@ def test_the_hash_covers_what_the_method_uses_and_nothing_else(tmp_path: Path, m
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: hashed_package\nVersion: 1.0\n")
     assert hash_anew("hashed_package") != changed
+
+
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "from {0}.settings import RATE\n",
+        "import {0}.settings\n",
+        "def unused():\n    from {0}.settings import RATE\n",
+        "def unused():\n    import {0}.settings as known\n",
+        "def unused():\n    from .settings import RATE\n",
+        "def unused():\n    from . import settings\n",
+        "class Unused:\n    def unused(self):\n        from .reading import read\n",
+    ],
+)
+def test_the_hash_covers_constants_and_imports_within_functions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, imports: str
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    package = write_package(tmp_path, "lazy_package")
+    (package / "settings.py").write_text("RATE = 0.1\n")
+    (package / "reading.py").write_text("def read():\n    from .settings import RATE\n    return RATE\n")
+    with (package / "deeper.py").open("a") as file:
+        file.write(imports.format("lazy_package"))
+    before = hash_anew("lazy_package")
+    # what this process happens to have imported makes no difference
+    importlib.import_module("lazy_package.other")
+    importlib.import_module("lazy_package.settings")
+    assert hash_source("lazy_package.methods:forget") == before
+    (package / "settings.py").write_text("RATE = 0.2\n")
+    assert hash_anew("lazy_package") != before
+    (package / "settings.py").write_text("RATE = 0.1\n")
+    (package / "other.py").write_text("UNUSED = 2\n")
+    assert hash_anew("lazy_package") == before
+
+
+@pytest.mark.parametrize("kind", ["training function", "augmentation"])
+def test_the_hash_of_a_file_beside_covers_them_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    (tmp_path / "beside_method.py").write_text("from beside_rate import RATE\n\ndef make():\n    import beside_lazy\n")
+    hashes: set[str] = set()
+    for rate, lazy in (("1", "1"), ("2", "1"), ("1", "2")):
+        (tmp_path / "beside_rate.py").write_text(f"RATE = {rate}\n")
+        (tmp_path / "beside_lazy.py").write_text(f"LAZY = {lazy}\n")
+        for name in ("beside_method", "beside_rate", "beside_lazy"):
+            sys.modules.pop(name, None)
+        hashes.add(hash_function("beside_method:make", kind))
+    assert len(hashes) == 3
 
 
 def test_the_hash_is_that_of_the_files_wherever_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import sys
 from collections.abc import Iterable, Iterator
 from importlib import metadata
@@ -40,7 +42,8 @@ def hash_source(path: str) -> str:
     """Hash a method's source files and the version of its package.
 
     The files are that of the function, that of its options, and those that they use of the same package; or, for a file
-    outside a package, of the same folder. A module counts as used if another holds it, or something defined in it.
+    outside a package, of the same folder. A module counts as used if another imports it, also within a
+    function, or holds something defined in it.
 
     Raises:
         ValueError: the method cannot be imported.
@@ -82,20 +85,60 @@ def _find_files(names: list[str], first: ModuleType) -> Iterator[tuple[str, Path
     root = file.parents[first.__name__.count(".") + (file.name == "__init__.py")]
     while waiting:
         name = waiting.pop()
-        module = sys.modules.get(name)
-        if name in seen or module is None:
+        if name in seen:
             continue
         seen.add(name)
-        file = _file_of(module)
+        module = sys.modules.get(name)
+        file = _file_below(root, name) if module is None else _file_of(module)
         if file is None or not file.is_relative_to(root):
             continue
         if name.partition(".")[0] != top and not _is_beside(name, file, root):
             continue
         yield str(file.relative_to(root)), file
-        for value in list(vars(module).values()):
-            owner = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
-            if isinstance(owner, str):
-                waiting.append(owner)
+        waiting += [*_list_imports(name, file), *([] if module is None else _list_held(module))]
+
+
+def _list_imports(name: str, file: Path) -> Iterator[str]:
+    """List the modules that a module's file names in its imports, wherever they stand; what it takes of one may be one.
+
+    Examples:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder, "b.py")
+        ...     _ = file.write_text("import x.y\\ndef f():\\n    from .c import d")
+        ...     list(_list_imports("a.b", file))
+        ['x', 'x.y', 'a.c', 'a.c.d']
+    """
+    tree = ast.Module([], [])
+    with contextlib.suppress(SyntaxError, ValueError):  # a compiled module, or one that cannot be imported
+        tree = ast.parse(file.read_bytes())
+    package = name.split(".") if file.name == "__init__.py" else name.split(".")[:-1]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                parts = alias.name.split(".")
+                yield from (".".join(parts[: end + 1]) for end in range(len(parts)))
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            if base:
+                yield from (base, *(f"{base}.{alias.name}" for alias in node.names))
+
+
+def _list_held(module: ModuleType) -> Iterator[str]:
+    """List the modules that a module holds, or something of which; not its submodules, which anyone may import."""
+    for value in list(vars(module).values()):
+        owner = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
+        is_submodule = isinstance(value, ModuleType) and value.__name__.startswith(f"{module.__name__}.")
+        if isinstance(owner, str) and owner in sys.modules and not is_submodule:
+            yield owner
+
+
+def _file_below(root: Path, name: str) -> Path | None:
+    """Find the file of a module that is not imported yet."""
+    place = root.joinpath(*name.split("."))
+    files = (place / "__init__.py", place.with_name(f"{place.name}.py"))
+    return next((file.resolve() for file in files if file.is_file()), None)
 
 
 def _file_of(module: ModuleType) -> Path | None:

@@ -9,7 +9,7 @@ from typing import Any
 from ungan_dist.config.methods import OwnMethodConfig
 from ungan_dist.config.user_code import run_user_code
 from ungan_dist.data.seeds import seed_layers
-from ungan_dist.methods import Request, run_method
+from ungan_dist.methods import Request, guard_request, run_method
 from ungan_dist.training.engines.capture import CapturedSteps
 from ungan_dist.training.models import frozen_copy
 from ungan_dist.training.rehearsal.side_effects import changed_names, state_of
@@ -54,7 +54,7 @@ def rehearse_methods(
         )
         begin(f"one step of {method} with {retain} retain and {forget} forget example(s)")
         subject = f"the model cannot be given to {method}, with {retain} retain and {forget} forget example(s): it"
-        with run_user_code(subject), seed_layers(method, 0):
+        with run_user_code(subject), guard_request(short, options), seed_layers(method, 0):
             run_method(short, _shorten(options))
     changed = changed_names(before, request.original)
     if changed:

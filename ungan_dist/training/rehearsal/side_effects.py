@@ -22,6 +22,7 @@ def _attribute(owner: Any, name: str) -> _Setting:
 
 
 _cudnn: Any = torch.backends.cudnn
+_mkldnn: Any = torch.backends.mkldnn
 _matmul: Any = torch.backends.cuda.matmul
 SETTINGS: dict[str, _Setting] = {
     "the default dtype": (torch.get_default_dtype, torch.set_default_dtype),
@@ -34,6 +35,8 @@ SETTINGS: dict[str, _Setting] = {
     ),
     "the precision of matrix products": (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
     "torch.backends.cuda.matmul.allow_tf32": _attribute(_matmul, "allow_tf32"),
+    "torch.backends.cudnn.enabled": _attribute(_cudnn, "enabled"),
+    "torch.backends.mkldnn.enabled": _attribute(_mkldnn, "enabled"),
     "torch.backends.cudnn.benchmark": _attribute(_cudnn, "benchmark"),
     "torch.backends.cudnn.deterministic": _attribute(_cudnn, "deterministic"),
     "torch.backends.cudnn.allow_tf32": _attribute(_cudnn, "allow_tf32"),
@@ -46,7 +49,7 @@ SPEED = ("cudnn", "precision", "tf32")
 
 @contextlib.contextmanager
 def watch_settings(subject: str, *, notes: list[str] | None = None) -> Iterator[None]:
-    """Restore settings of the process that the block changes, and refuse the change.
+    """Restore settings of the process that the block changes, also when it raises, and refuse the change.
 
     Args:
         subject: names the user's code.
@@ -56,18 +59,22 @@ def watch_settings(subject: str, *, notes: list[str] | None = None) -> Iterator[
         ValueError: a setting was changed.
     """
     before = {name: read() for name, (read, _) in SETTINGS.items()}
-    yield
-    for name, (read, restore) in SETTINGS.items():
-        now = read()
-        if now == before[name]:
-            continue
-        if notes is not None and any(word in name for word in SPEED):
-            notes.append(f"{subject} sets {name} to {now}: on a GPU, the last bits of results depend on it.")
-            continue
-        restore(before[name])
+    refused: list[str] = []
+    try:
+        yield
+    finally:
+        for name, (read, restore) in SETTINGS.items():
+            now = read()
+            if now == before[name]:
+                continue
+            if notes is not None and any(word in name for word in SPEED):
+                notes.append(f"{subject} sets {name} to {now}: on a GPU, the last bits of results depend on it.")
+                continue
+            restore(before[name])
+            refused.append(f"{name} of the whole process from {before[name]} to {now}")
+    if refused:
         raise ValueError(
-            f"{subject} changes {name} of the whole process from {before[name]} to {now}, which changes every other "
-            f"model too: leave that out"
+            f"{subject} changes {' and '.join(refused)}, which changes every other model too: leave that out"
         )
 
 
