@@ -171,7 +171,7 @@ def test_runs_without_it_keep_their_hash_and_ids(project: Path) -> None:
         ("absent_methods:shrink", ["absent_methods, which cannot be imported", "run from the folder that holds it"]),
         ("shrinking_methods:Options", ["has no function 'Options'"]),
         ("shrinking methods:shrink", ["a method of your own is named module:function"]),
-        ("__main__:shrink", ["names the script or notebook itself", "write forget:shrink"]),
+        ("__main__:shrink", ["names the script or notebook itself", "write own:shrink"]),
         ("shrinking_methods:ungan", ["has the name of an option of the run: rename the function"]),
         ("shrinking_methods:shrink,other_methods:shrink", ["have one name, by which options are set"]),
     ],
