@@ -143,7 +143,7 @@ def summary_lines(outlook: Outlook) -> Iterator[str]:
         return
     half_width, smallest = outlook.power.half_width, outlook.power.smallest_delta
     yield (
-        f"Expected 90 % interval of a gap: ±{half_width:.3f}. {describe_margin(outlook)}"
+        f"expected 90 % interval of a gap: ±{half_width:.3f}. {describe_margin(outlook)}"
         + ("" if smallest <= outlook.delta else f" {_remedy(outlook.remedies)}, or expect inconclusive verdicts")
     )
 
