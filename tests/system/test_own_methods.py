@@ -50,6 +50,17 @@ def shrink(request: Request, options: Options) -> nn.Module:
 
 def broken(request):
     raise RuntimeError("out of ideas")
+
+
+def untouched(request):
+    return request.copy_original()
+
+
+def retrained(request):
+    from ungan_dist.config.methods import RetrainConfig
+    from ungan_dist.methods.retrain import retrain
+
+    return retrain(request, RetrainConfig()).model
 '''
 HELP = "def twice(value):\n    return 2 * value\n"
 METHODS = ("--methods", f"original,retrain,{MODULE}:shrink")
@@ -140,6 +151,17 @@ def test_a_method_that_raises_is_refused_and_once_mended_runs(project: Path) -> 
     assert_refused(refused, "returned a model of the request itself", "request.copy_original()")
     path.write_text(path.read_text().replace("return request.original", "return request.copy_fresh()"))
     assert command("--methods", f"original,retrain,{MODULE}:broken").returncode == 0
+
+
+def test_one_that_returns_the_original_or_a_retrained_copy_is_a_caveat(project: Path) -> None:
+    methods = f"original,retrain,{MODULE}:untouched,{MODULE}:retrained,{MODULE}:shrink"
+    done = command("--attack.quick", "--methods", methods)
+    assert done.returncode == 0, done.stderr
+    caveats = json.loads(Path("out/run/table.json").read_text())["caveats"]
+    equal = [text for text in caveats if "exactly the weights" in text]
+    assert len(equal) == 2, equal
+    assert "untouched has exactly the weights of the original" in equal[0]
+    assert "retrained has exactly the weights of Retrain" in equal[1]
 
 
 def test_shadow_models_unlearn_by_it(project: Path) -> None:

@@ -103,6 +103,12 @@ def test_other_commands_without_their_argument_are_refused() -> None:
     assert_refused(run_command("audit"), "--unlearned")
 
 
+def test_an_unknown_option_of_audit_leads_to_the_list_of_options() -> None:
+    refused = run_command("audit", "--unlearned", "w", "--no-such-option")
+    assert refused.returncode == 2
+    assert "ungan-dist run custom --help" in refused.stderr + refused.stdout
+
+
 COMMANDS_ON_RUNS = [["report"], ["verify"], ["verify", "--quick"], ["purge"], ["purge", "--dry-run"], ["status"]]
 
 

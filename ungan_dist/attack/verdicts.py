@@ -130,7 +130,7 @@ def judge_rows(
     """Return the rows with verdicts that take power and utility into account.
 
     Without a leak in the original there is no power, and no row has another verdict. A model that is equivalent but
-    has lost its utility stands apart.
+    has lost its utility stands apart. A quick audit has no check of power: only traces are concluded.
 
     Args:
         rows: rows of ``score_rows``.
@@ -157,7 +157,7 @@ def judge_rows(
             num_diverged=0 if compared is None else (diverged or {}).get(row.method, 0),
         )
         outcome = row.verdict.outcome
-        if outcome not in ("reference", TOO_WIDE):
+        if outcome not in ("reference", TOO_WIDE) and not attack.quick:
             outcome = without_power or (LOST if outcome == "equivalent" and judgement.utility else outcome)
         verdict = replace(row.verdict, outcome=outcome)
         if attack.quick:
@@ -172,10 +172,9 @@ def _limit_to_traces(verdict: Verdict, *, has_reference: bool) -> Verdict:
     The attacks do not know how hard an example is. Forget examples may therefore differ from non-members without a
     trace, unless the same difference of Retrain is taken off. Traces of hard examples may be missed.
     """
-    outcome = verdict.outcome
-    if outcome in ("equivalent", LOST) or (outcome in ("under-forgotten", "over-forgotten") and not has_reference):
-        outcome = QUICK
-    return replace(verdict, outcome=outcome, smallest_delta=None)
+    is_trace = verdict.outcome in ("under-forgotten", "over-forgotten")
+    is_kept = verdict.outcome == "reference" or (is_trace and has_reference)
+    return replace(verdict, outcome=verdict.outcome if is_kept else QUICK, smallest_delta=None)
 
 
 def list_undecided(rows: Sequence[Row]) -> list[str]:

@@ -35,7 +35,8 @@ def main(arguments: list[str]) -> int:
         has_retrained = "--retrained" in names or "--given.retrained" in names
         rows = "original,retrain,unlearned" if has_retrained else "original,unlearned"
         arguments = ["--methods", rows, *arguments]
-    config = recipe_config(["custom", *arguments], command="audit")
+    # as `run`, whose --help lists the options; that of `audit` is short
+    config = recipe_config(["custom", *arguments], command="run")
     if "unlearned" not in config.methods:
         raise ConfigError(
             f"--methods {','.join(config.methods)} leaves out the row unlearned, the subject of the audit: add it"

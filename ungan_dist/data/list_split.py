@@ -65,11 +65,11 @@ def split_around_members(config: AuditConfig, source: Source, forget: ExampleLis
     num_non_members -= (len(members) + num_non_members) % 2
     unseen, non_members, test = np.split(outside, [num_unseen, num_unseen + num_non_members])
     _check_unlearned_shadows(config, forget, len(members) + len(non_members))
-    if len(non_members) != len(members):
+    if len(non_members) != len(members) and not config.attack.quick:
         notes.append(
-            f"Only {len(non_members):,} examples were never seen, {len(members):,} were trained on: each shadow model "
-            f"is trained on {(len(members) + len(non_members)) // 2:,}, fewer than the original, and overfits "
-            f"differently."
+            f"{len(members):,} examples were trained on and {len(outside):,} were not. {len(non_members):,} of these "
+            f"are non-members (D^s), the others are D_u and the test set. Each shadow model is trained on "
+            f"{(len(members) + len(non_members)) // 2:,}, fewer than the original, and overfits differently."
         )
     hashes: dict[str, str] = {}
     if 0 < len(official) < len(outside):
@@ -130,9 +130,10 @@ def split_in_fixed_pool(config: AuditConfig, source: Source, forget: ExampleList
     if len(strangers):
         others, exchanged = np.split(others, [len(others) - len(strangers)])
         rest[np.isin(rest, strangers)] = exchanged
+        own = "a pool" if config.attack.quick else "a pool and shadow models"
         notes.append(
             f"Of the {num_listed:,} listed examples, {len(strangers):,} {'is' if len(strangers) == 1 else 'are'} "
-            f"outside the pool that lists without --members share. This list therefore has a pool and shadow models "
+            f"outside the pool that lists without --members share. This list therefore has {own} "
             f"of its own. Lists with the same --members share one pool."
         )
     retain, non_members = np.split(others, [num_members - num_listed])
@@ -174,8 +175,8 @@ def _more_to_retain(config: AuditConfig, num_members: int) -> str:
 def _check_outside(num_outside: int) -> None:
     if num_outside < MIN_OUTSIDE:
         raise ValueError(
-            f"{num_outside} examples are left that the model has never seen. LiRA needs at least {MIN_OUTSIDE}: list "
-            f"the training examples with --members, or add a test set"
+            f"{num_outside} examples are left that the model has never seen. The attacks need at least {MIN_OUTSIDE}: "
+            f"list the training examples with --members, or add a test set"
         )
 
 

@@ -13,6 +13,8 @@ from ungan_dist.attack.verdicts import (
     NO_ORIGINAL,
     QUICK,
     TOO_WIDE,
+    find_clearest,
+    list_corrected_gaps,
 )
 from ungan_dist.config.attack import ATTACK_NAMES
 from ungan_dist.report.cells import (
@@ -22,7 +24,7 @@ from ungan_dist.report.cells import (
     is_quick,
 )
 from ungan_dist.report.cells import format_gap as shown_gap
-from ungan_dist.report.power import describe_normality
+from ungan_dist.report.power import describe_normality, get_delta
 
 NOT_TESTED = (
     "U-LiRA (Hayes et al. 2024), whose shadow models unlearn too",
@@ -241,7 +243,7 @@ def list_caveats(report: Report) -> list[str]:
             f"No power: no attack shows a leak in the original, which was trained on the forget set (AUC by "
             f"{ATTACK_NAMES[find_first_attack(report)]} {format_number(original.auc.mean, 3)}, gap "
             f"{shown_gap(original.verdict.gap)}). No method is called equivalent here. "
-            f"{'Shadow' if is_quick(report) else 'More shadow'} models, queries, epochs or forget examples make a leak "
+            f"More shadow models, queries, epochs or forget examples make a leak "
             f"easier to see."
         )
     if TOO_WIDE in outcomes:
@@ -280,4 +282,18 @@ def _warn_of_quick(report: Report) -> list[str]:
             "Without Retrain, no trace is concluded either: forget examples may be easier or harder than non-members. "
             "Give a retrained model with --retrained."
         )
-    return [" ".join(sentences)]
+    found = [" ".join(sentences)]
+    delta, original = get_delta(report), next((row for row in report.rows if row.method == "original"), None)
+    if original is not None and delta is not None and not _shows_leak(original, delta):
+        found.append(
+            f"No quick attack shows a leak in the original, which was trained on the forget set (AUC by "
+            f"{ATTACK_NAMES[find_first_attack(report)]} {format_number(original.auc.mean, 3)}). These weak attacks may "
+            f"miss a leak: it does not follow that there is none, in the original or in another model."
+        )
+    return found
+
+
+def _shows_leak(original: Row, delta: float) -> bool:
+    """Return whether the interval of an attack, corrected for their number, lies above δ."""
+    corrected = list_corrected_gaps(original.attacks)
+    return bool(corrected) and corrected[find_clearest(corrected)].low >= delta

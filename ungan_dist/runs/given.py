@@ -61,8 +61,6 @@ def given_sets(config: AuditConfig, source: Source) -> GivenSets:
     earlier = {name: file.sha256 for name, file in weights.items()}
     if brought:
         notes += [_recipe_note(config, list(brought)), _pixels_note(source)]
-    if "original" in brought and brought["original"] == brought.get("unlearned"):
-        notes.append("The unlearned model has exactly the weights of the original: check that --unlearned is right.")
     if given.unlearned is not None and given.original is None:
         notes.append(_STAND_IN)
     if config.num_seeds > 1:

@@ -25,6 +25,7 @@ from ungan_dist.errors import ConfigError, Unfinished, explain_file_errors
 from ungan_dist.report import render
 from ungan_dist.report.examples import select_forget_examples
 from ungan_dist.runs import progress
+from ungan_dist.runs.equal_models import describe_equal_models
 from ungan_dist.runs.failures import describe, sort_out_absent, traceback_file
 from ungan_dist.runs.finished import fingerprint_inputs, record_finished
 from ungan_dist.runs.given import find_remedies
@@ -109,7 +110,11 @@ def build_report(plan: Plan, failures: list[Failed], on_progress: progress.Progr
         missing=absent,
         failures=[_describe_failure(failure) for failure in failed],
         forget_files=_forget_files(plan),
-        notes=[*plan.notes, *([NOT_A_LOOK] if is_outside_looks(plan) else [])],
+        notes=[
+            *describe_equal_models(plan.folder, targets),
+            *plan.notes,
+            *([NOT_A_LOOK] if is_outside_looks(plan) else []),
+        ],
         stopping=add_outcome(stopping, rows),
         copies=plan.copies.sentence,
         copied=plan.copies.named,

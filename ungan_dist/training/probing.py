@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -16,12 +17,13 @@ from ungan_dist.config.training import ModelConfig
 from ungan_dist.config.user_code import add_import_path, run_user_code
 from ungan_dist.data.seeds import seed_layers
 from ungan_dist.data.sources.source import Source
+from ungan_dist.files import hash_bytes
 from ungan_dist.training.batch_norm import use_global_statistics
 from ungan_dist.training.factories import check_trainable, hash_architecture
 from ungan_dist.training.first_layer import fit_first_layer
-from ungan_dist.training.given_weights import locate_given_weights, select_weights
+from ungan_dist.training.given_weights import GivenWeights, locate_given_weights, select_weights
 from ungan_dist.training.models import build
-from ungan_dist.training.weights import load_state
+from ungan_dist.training.weights import load_state, weights_bytes
 from ungan_dist.training.world import World
 from ungan_dist.worker_process import WorkerDied, run_in_process
 
@@ -73,19 +75,39 @@ def check_models(config: AuditConfig, source: Source) -> tuple[str, list[str]]:
         was read from files of weights.
 
     Raises:
-        ValueError: the factory fails, the model cannot be trained, or weights do not fit.
+        ValueError: the factory fails, the model cannot be trained, weights do not fit, or a retrained model has the
+            weights of the original or of the unlearned model.
     """
-    files = locate_given_weights(config.given).values()
+    files = locate_given_weights(config.given)
     if config.model.factory is None and not files:
         return "", []
     model, note = _build(config, source)
     check_trainable(model)
     notes = [note] if note else []
-    for weights in files:
+    loaded: dict[str, str] = {}
+    for name, weights in files.items():
         selection = select_weights(model, weights)
         load_state(model, Path(weights.path), selection.state)
+        loaded[name] = hash_bytes(weights_bytes(model))
         notes += [selection.note] if selection.note else []
+    _refuse_equal_reference(files, loaded)
     return "" if config.model.factory is None else hash_architecture(model), notes
+
+
+def _refuse_equal_reference(files: Mapping[str, GivenWeights], loaded: Mapping[str, str]) -> None:
+    """Refuse a retrained model with the weights of another given model: a gap of 0 to it would pass as equivalent.
+
+    Args:
+        files: name → file.
+        loaded: name → hash of the weights as the model holds them, the same in every file format and precision.
+    """
+    for name in ("original", "unlearned"):
+        if name in loaded and loaded[name] == loaded.get("retrained"):
+            raise ValueError(
+                f"--retrained {files['retrained'].path} and --{name} {files[name].path} hold the same weights: the "
+                f"verdict is measured from a model that was trained without the forget set, so name that model by "
+                f"--retrained, or leave --retrained out"
+            )
 
 
 def check_data_parallel(config: AuditConfig, source: Source) -> list[str]:

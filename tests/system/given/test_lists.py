@@ -31,7 +31,7 @@ def test_members_default_to_all_but_the_official_test_examples(project: Path) ->
     outside = np.concatenate([pool[draw.non_members], sets.split.unseen, sets.split.test])
     assert sorted(outside) == list(range(120, 180))
     assert len(draw.non_members) == 40
-    assert any("Only 40 examples were never seen, 120 were trained on" in note for note in sets.notes)
+    assert any("120 examples were trained on and 60 were not. 40 of these are non-mem" in note for note in sets.notes)
 
 
 def test_a_list_as_long_as_a_shadow_models_half_cannot_be_unlearned_by_it(project: Path) -> None:

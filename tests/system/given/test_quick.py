@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -140,10 +141,35 @@ def test_a_model_that_kept_everything_is_found_against_a_retrained_one(
 def test_a_model_that_forgot_is_not_called_equivalent(pictures: Path, files: Path) -> None:
     done = run_command("audit", *arguments(pictures, files, "forgot", "--retrained", f"{files}/retrained.safetensors"))
     assert done.returncode == 0, done.stderr
-    assert find_row(read_table(files), "unlearned")["verdict"]["outcome"] in (
-        "no verdict: quick attacks alone",
-        "inconclusive",
+    assert find_row(read_table(files), "unlearned")["verdict"]["outcome"] == "no verdict: quick attacks alone"
+
+
+def test_an_original_without_a_leak_is_a_caveat_and_no_shadow_model_is_spoken_of(pictures: Path, files: Path) -> None:
+    shutil.copy(files / "forgot.safetensors", files / "original.safetensors")
+    done = run_command(
+        "audit", *arguments(pictures, files, "original", "--retrained", f"{files}/retrained.safetensors")
     )
+    assert done.returncode == 0, done.stderr
+    table = read_table(files)
+    outcomes = [row["verdict"]["outcome"] for row in table["rows"]]
+    assert outcomes == ["no verdict: quick attacks alone", "reference", "no verdict: quick attacks alone"]
+    [caveat] = [text for text in table["caveats"] if "No quick attack shows a leak in the original" in text]
+    assert "may miss a leak" in caveat
+    assert "each shadow model" not in " ".join(table["caveats"]).lower()
+    # the original unlearned by nothing is a control that cannot pass unnoticed
+    assert any("Unlearned elsewhere has exactly the weights of the original" in text for text in table["caveats"])
+
+
+@pytest.mark.parametrize("other", ["original", "unlearned"])
+def test_a_retrained_model_that_equals_another_given_one_is_refused(pictures: Path, files: Path, other: str) -> None:
+    """Another file, format, precision and prefix make no difference: the weights that are loaded are compared."""
+    equal = {"original": "original", "unlearned": "forgot"}[other]
+    state = safetensors.torch.load_file(files / f"{equal}.safetensors")
+    held = {"net": {f"module.{name}": value.double() for name, value in state.items()}, "ema": {"other": torch.ones(1)}}
+    torch.save(held, files / "again.pt")
+    refused = run_command("audit", *arguments(pictures, files, "forgot", "--retrained", f"{files}/again.pt"))
+    assert_refused(refused, f"{files}/again.pt", f"--{other} {files}/{equal}.safetensors", "leave --retrained out")
+    assert not (files / "out").exists()
 
 
 def test_without_a_retrained_model_not_even_a_trace_is_concluded(pictures: Path, files: Path) -> None:

@@ -95,7 +95,7 @@ BAD = {
     ),
     "a model trained on everything": (
         lambda folder: _weights(folder, user_models.linear(NUM_CLASSES, 3).state_dict())[:2],
-        ["never seen", "--members"],
+        ["never seen. The attacks need at least 12", "--members"],
     ),
     "unlearned without its weights": (lambda folder: ["--methods", "original,unlearned"], ["by --unlearned"]),
 }

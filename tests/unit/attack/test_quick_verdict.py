@@ -10,7 +10,7 @@ from synthetic_report import evidence_of, make_report
 
 from ungan_dist.attack.evidence import Row
 from ungan_dist.attack.score import score_rows
-from ungan_dist.attack.verdicts import LOST, QUICK, TOO_WIDE, has_power, judge_rows, trace_level
+from ungan_dist.attack.verdicts import LOST, NO_LEAK, QUICK, TOO_WIDE, has_power, judge_rows, trace_level
 from ungan_dist.config.attack import AttackConfig
 
 ATTACK = AttackConfig(delta=0.05, num_resamples=100, quick=True)
@@ -49,8 +49,17 @@ def test_only_traces_against_retrain_are_concluded() -> None:
 
 def test_without_retrain_nothing_is_concluded() -> None:
     rows = audit(("original", "fine_tuning", "ungan"))
-    assert {row.verdict.outcome for row in rows.values()} <= {QUICK, "inconclusive"}
-    assert rows["fine_tuning"].verdict.outcome == QUICK
+    assert {row.verdict.outcome for row in rows.values()} == {QUICK}
+
+
+def test_an_original_without_a_leak_changes_no_verdict() -> None:
+    items = [evidence_of(method, seed) for method in ("retrain", "retrain", "fine_tuning") for seed in range(5)]
+    items = [dataclasses.replace(item, attack="loss", further_scores={}) for item in items]
+    items[:5] = [dataclasses.replace(item, method="original") for item in items[:5]]
+    for quick, outcomes in ((False, [NO_LEAK, "reference", NO_LEAK]), (True, [QUICK, "reference", "under-forgotten"])):
+        attack = dataclasses.replace(ATTACK, quick=quick)
+        rows = judge_rows(score_rows(items, attack, num_test=297), attack, num_classes=10, sizes=SIZES, evidence=items)
+        assert [row.verdict.outcome for row in rows] == outcomes
 
 
 def test_lost_utility_does_not_turn_into_a_verdict() -> None:

@@ -183,12 +183,3 @@ def test_a_note_names_a_stand_in_for_the_original(tmp_path: Path) -> None:
     assert any("The row Original is a stand-in" in note for note in notes)
     notes = given_sets(config(tmp_path, [0, 1], original=more["unlearned"], **more), source()).notes
     assert not any("stand-in" in note for note in notes)
-
-
-def test_a_note_names_an_unlearned_file_that_is_the_original(tmp_path: Path) -> None:
-    for name, content in (("o", b"weights"), ("copy", b"weights"), ("other", b"others")):
-        (tmp_path / name).write_bytes(content)
-    for name in ("copy", "other"):
-        files = {"original": str(tmp_path / "o"), "unlearned": str(tmp_path / name)}
-        notes = given_sets(config(tmp_path, [0], members=members(tmp_path, list(range(100))), **files), source()).notes
-        assert any("has exactly the weights of the original" in note for note in notes) == (name == "copy")
