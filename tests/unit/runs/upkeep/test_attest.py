@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attested import assert_verdicts_are_printed, read, signed_again, state_of, verified
 from in_process import assert_refused, run_command
 
 from ungan_dist import store
@@ -22,52 +23,6 @@ from ungan_dist.files import hash_file
 from ungan_dist.runs.upkeep import attestation
 
 pytest.importorskip("cryptography", reason="attestations need cryptography: make setup")
-
-
-@pytest.fixture(scope="session")
-def attested(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the finished run with its attestation, and the keys beside it: read it, and change only copies."""
-    output = tmp_path_factory.mktemp("attested") / "out"
-    shutil.copytree(finished_run, output)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ungan_dist.report.figures.draw_figures", lambda _: [])
-        assert run_command("attest", "--new-key", output.parent / "key").returncode == 0
-        done = run_command("attest", output / "run", "--key", output.parent / "key")
-    assert done.returncode == 0, done.stderr
-    return output.parent
-
-
-@pytest.fixture
-def place(attested: Path, tmp_path: Path) -> Path:
-    """The same for a test that changes it."""
-    return shutil.copytree(attested, tmp_path / "place")
-
-
-def verified(place: Path, *options: str | Path, run: Path | None = None) -> subprocess.CompletedProcess[str]:
-    run = run or place / "out/run"
-    return run_command("verify", run, "--attestation", place / "out/run/attestation.json", *options)
-
-
-def state_of(found: subprocess.CompletedProcess[str]) -> str:
-    return found.stdout.splitlines()[-1]
-
-
-def read(place: Path) -> dict[str, Any]:
-    return json.loads((place / "out/run/attestation.json").read_bytes())
-
-
-def signed_again(place: Path, **changes: Any) -> None:
-    """Change an attestation and sign it, as its author could."""
-    content = read(place) | changes
-    signature, _ = attestation.sign(attestation.encode(content), place / "key")
-    store.write_json(place / "out/run/attestation.json", content | {"signature": signature})
-
-
-def assert_verdicts_are_printed(found: subprocess.CompletedProcess[str], run: Path) -> None:
-    rows = json.loads((run / "table.json").read_bytes())["rows"]
-    assert len(rows) > 1
-    for row in rows:
-        assert f"signed verdict: {row['method']}: {row['verdict']['outcome']}\n" in found.stderr
 
 
 def test_an_intact_run_passes_and_the_signer_is_named(place: Path) -> None:
@@ -225,78 +180,6 @@ def test_a_purge_leaves_what_can_be_checked_and_says_the_rest(place: Path) -> No
         (moved / name).write_bytes(content)
     store.write_json(moved / "purging.json", {"removed": []})
     assert "finishes it" in run_command(*options).stderr
-
-
-def test_a_hand_made_purge_record_lets_nothing_changed_pass(place: Path) -> None:
-    run, pinned = place / "out/run", ("--public-key", place / "key.pub")
-    names = [f"run/{name}" for name in read(place)["files"]]
-    store.write_record(
-        run / "purged.json", {"purged": "x", "last": "x", "removed": names, "remaining": [], "notes": []}
-    )
-    found = verified(place, *pinned)
-    assert (found.returncode, state_of(found)) == (0, "PURGED")
-    assert "purged.json, is not signed: anybody could have written it" in found.stderr
-    assert_verdicts_are_printed(found, run)
-    marker = store.read_marker(run / "results/0/ungan.json")
-    facts = marker["facts"] | {"accuracies": {"test": 1.0}}
-    listed = marker["files"] | {"models/0/ungan.safetensors": "0" * 64}
-    for name, change in {
-        "report.html": lambda path: path.write_text(path.read_text().replace("</h1>", ": all forgotten</h1>", 1)),
-        "results/0/ungan.json": lambda path: store.write_record(path, marker | {"facts": facts}),
-        "results/0/retrain.json": lambda path: path.write_text("{}"),
-        "models/0/ungan.safetensors": lambda path: path.write_bytes(b"x"),
-        "table.json": Path.unlink,
-        "table.md": Path.unlink,
-        "timings.json": Path.unlink,
-        "config.json": lambda path: path.write_bytes(path.read_bytes() + b" "),
-        "figures/forest.svg": Path.unlink,
-        "results/0/original.json": Path.unlink,
-        "report.json": Path.unlink,
-    }.items():  # fmt: skip
-        content = (run / name).read_bytes()
-        change(run / name)
-        found = verified(place, *pinned)
-        assert (found.returncode, found.stdout) == (1, "CORRUPT\n"), name
-        [line] = [line for line in found.stderr.splitlines() if line.startswith("corrupt: ")]
-        assert f"{run / name} " in line
-        (run / name).write_bytes(content)
-    store.write_record(run / "results/0/ungan.json", marker | {"files": listed})
-    assert "ungan.json differs" in verified(place, *pinned).stderr
-
-
-def test_a_page_that_was_forged_after_a_purge_is_found(place: Path) -> None:
-    run, pinned = place / "out/run", ("--public-key", place / "key.pub")
-    assert run_command("purge", run).returncode == 0
-    page = (run / "report.html").read_text()
-    assert "PURGED" in page
-    remaining, date = "<p>None that this run has written.</p>", "the forget data, the pictures"
-    for old, new in [("</h1>", "!</h1>"), (remaining, "<p>x</p>"), (date, "nothing"), ("</header>", "</header>x")]:
-        assert page.count(old) == 1, old
-        (run / "report.html").write_text(page.replace(old, new))
-        found = verified(place, *pinned)
-        assert (found.returncode, found.stdout) == (1, "CORRUPT\n"), old
-        assert "report.html differs from the file that was attested" in found.stderr
-        assert "no purge changes it so" in found.stderr
-        assert_verdicts_are_printed(found, run)
-    names = "<ul><li><code>shadows/&lt;a&gt;.npy</code></li></ul>"
-    (run / "report.html").write_text(page.replace(remaining, names))
-    assert state_of(verified(place, *pinned)) == "PURGED"
-
-
-def test_a_purge_of_few_examples_may_remove_the_tables(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run, pinned = place / "out/run", ("--public-key", place / "key.pub")
-    monkeypatch.setattr(attestation, "FEW", 1000)
-    monkeypatch.setattr("ungan_dist.runs.upkeep.purge.FEW", 1000)
-    monkeypatch.setattr("ungan_dist.report.figures.draw_figures", lambda _: [])
-    assert run_command("attest", run, "--key", place / "key").returncode == 0
-    table = (run / "table.json").read_bytes()
-    assert run_command("purge", run).returncode == 0
-    assert not (run / "table.json").exists()
-    found = verified(place, *pinned)
-    assert (found.returncode, state_of(found)) == (0, "PURGED"), found.stderr
-    assert "signed verdict: left out: fewer than" in found.stderr
-    (run / "table.json").write_bytes(table + b" ")
-    assert verified(place, *pinned).returncode == 1
 
 
 def test_an_attestation_of_another_run_does_not_fit(place: Path, tmp_path: Path) -> None:
