@@ -61,7 +61,11 @@ NO_PROMISE = {
         *("Two things here are worth stealing", "A Ray cluster executes code", "It has no users and no roles"),
         *("Attackers have taken over", "*Separation.*", "*The metrics port.*", "*Expiry.*", "Ray's object store ends"),
         *("A run of your own model names", "A run has to hold what it audits.", "Prepared data and the log-odds"),
-        *("The same images may have been prepared", "Aggregates over fewer than 10", "A method of your own is code"),
+        *(
+            "The same images may have been prepared",
+            "Aggregates over fewer than 10",
+            "A method, a training function or an augmentation",
+        ),
         "Commands that take a recipe's options import it",
     ),
     "warns of what is possible": (
