@@ -18,6 +18,7 @@ from ungan_dist.config.audit import AuditConfig
 from ungan_dist.config.execution import BudgetConfig
 from ungan_dist.runs.looks import NOT_A_LOOK, STOPPING_FILE, audit_in_looks, list_looks
 from ungan_dist.runs.pipeline import audit
+from ungan_dist.runs.progress import Event
 
 SCHEMA = Path(ungan_dist.__file__).parent / "report/table.schema.json"
 pytestmark = pytest.mark.usefixtures("without_figures")
@@ -45,6 +46,21 @@ def ended(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert report.stopping is not None
     assert (report.stopping.index, report.stopping.ended) == (1, "looks")
     return output
+
+
+def test_each_look_begins_with_its_size_its_level_and_its_reason(finished_run: Path, tmp_path: Path) -> None:
+    output = shutil.copytree(finished_run, tmp_path / "out")
+    notes: list[Event] = []
+    audit_in_looks(config(output), functools.partial(audit, run_units=InProcess(), on_progress=notes.append))
+    lines = [event.note for event in notes if event.stage == "until decided"]
+    size = "4 shadow models; intervals at 95 %)"
+    assert lines == [f"look 1 of 2 (3 seeds, {size}", f"look 2 of 2 (5 seeds, {size}: because UnGAN is undecided"]
+    first, second = [event for event in notes if event.stage == "plan" and "expected" in event.note]
+    assert first.note.startswith("expected 95 % interval")
+    assert first.note.endswith("If rows are undecided, the next look follows")
+    assert not first.is_warning
+    assert second.note.endswith("or expect inconclusive verdicts")
+    assert second.is_warning
 
 
 def read_tables(output: Path) -> dict[str, bytes]:

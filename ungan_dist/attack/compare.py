@@ -29,6 +29,8 @@ def difference(first: Sequence[Evidence], second: Sequence[Evidence], attack: st
 
     Both are the results of one method against the same shadow models.
     """
+    if not all(attack in {item.attack, *item.further_scores} for item in (*first, *second)):
+        return f"not both have {ATTACK_NAMES[attack]}"
     here, there = _group_by_seed(first), _group_by_seed(second)
     gaps = [
         _influence(items, attack).minus(_influence(here[seed], attack))
@@ -61,8 +63,8 @@ def list_methods(runs: Sequence[Audited]) -> dict[str, str]:
 
 
 def list_attacks(runs: Sequence[Audited]) -> list[str]:
-    """List the attacks that every row of every run has, LiRA first unless a run is quick."""
-    return [name for name in ATTACK_NAMES if all(name in row.attacks for run in runs for row in run.report.rows)]
+    """List the attacks that any row of any run has, LiRA first unless all runs are quick."""
+    return [name for name in ATTACK_NAMES if any(name in row.attacks for run in runs for row in run.report.rows)]
 
 
 def flatten_comparison(runs: Sequence[Audited]) -> list[dict[str, Value]]:
@@ -89,7 +91,7 @@ def flatten_comparison(runs: Sequence[Audited]) -> list[dict[str, Value]]:
                     }
                 )
                 for name, differences in found.items():
-                    records[-1] |= spread(f"auc_{name}", row.attacks[name].auc)
+                    records[-1] |= spread(f"auc_{name}", row.attacks[name].auc if name in row.attacks else None)
                     records[-1] |= spread(f"difference_{name}", differences[position])
     return records
 

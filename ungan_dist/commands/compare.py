@@ -21,10 +21,12 @@ Prints one table over runs: other data, models, settings of the methods, or numb
 changes no run. Each RUN is a run folder, or RUN/reports/NAME.
 
 The verdict is that of all attacks together. For each attack, the table has the AUC, and the AUC minus that of the first
-run, with a 90 % interval paired by seed and by example. The difference exists where both runs have the same data, the
-same shadow models, and a seed with the same sets. Elsewhere, the last column says what differs.
+run, with a 90 % interval paired by seed and by example. The
+difference exists where both runs have the same data, the same shadow models, and a seed with the same sets. Elsewhere,
+the last column says what differs. An en dash stands for an attack that a run does not have, as LiRA in a quick audit.
 
-  --format FORMAT   markdown (default), latex (booktabs) or csv: numbers in full, each interval in three columns
+  --format FORMAT   markdown, latex (booktabs) or csv: numbers in full, each interval in three columns; defaults to a
+                    table for reading on a terminal, and to markdown elsewhere
   --figure FILE     also draw the gaps of all runs into this file: .svg, .png or .pdf
 
 examples:
@@ -38,7 +40,7 @@ def main(arguments: list[str]) -> int:
     """Compare runs."""
     parser = Parser("compare")
     parser.add_argument("runs", metavar="RUN", nargs="+")
-    parser.add_argument("--format", choices=("markdown", "latex", "csv"), default="markdown")
+    parser.add_argument("--format", choices=("markdown", "latex", "csv"))
     parser.add_argument("--figure", metavar="FILE", type=Path)
     own = parser.parse(arguments)
     if len(own.runs) < 2:
@@ -47,15 +49,28 @@ def main(arguments: list[str]) -> int:
         raise ConfigError(f"--figure {own.figure}: the file must end in {', '.join(_FIGURES)}")
 
     from ungan_dist import store
-    from ungan_dist.report.comparison import draw_comparison, write_comparison
+    from ungan_dist.report.comparison import draw_comparison, list_notes, write_comparison
 
     runs = [_read(run, name) for run, name in zip(own.runs, _name(own.runs), strict=True)]
-    sys.stdout.write(escape_controls(write_comparison(runs, own.format)))
+    if own.format is None and sys.stdout.isatty():
+        _show(runs)
+    else:
+        sys.stdout.write(escape_controls(write_comparison(runs, own.format or "markdown")))
+    for note in list_notes(runs) if own.format in ("latex", "csv") else ():
+        print(escape_controls(f"note: {note}"), file=sys.stderr)
     if own.figure is not None:
         with explain_file_errors(own.figure):
             store.write_file(own.figure, draw_comparison(runs, own.figure))
         print(escape_controls(f"figure: {own.figure}"), file=sys.stderr)
     return 0
+
+
+def _show(runs: list[Audited]) -> None:
+    from rich.console import Console
+
+    from ungan_dist.report.comparison import build_comparison_table
+
+    Console().print(build_comparison_table(runs))
 
 
 def _name(runs: list[str]) -> list[str]:

@@ -16,7 +16,10 @@ and its test. No file is overwritten.
 
   ungan-dist new method my_method
   pytest test_my_method.py
-  ungan-dist run digits --methods original,retrain,my_method:my_method --my-method.epochs 3
+  ungan-dist run digits --methods original,retrain,my_method:my_method
+
+A finished run of the same recipe is extended: its originals and shadow models are reused. Options other than the
+defaults, such as --my-method.epochs 3, make another run.
 
 exit codes: 0 success; 2 wrong name, or a file exists
 """
@@ -85,10 +88,13 @@ def main(arguments: list[str]) -> int:
         for word, value in words.items():
             text = text.replace(f"@{word}@", value)
         path.write_text(text)
+    if name != own.name:
+        print(f"the method is called {name}, because {own.name} is no name in Python")
     print(
         f"wrote {name}.py and test_{name}.py\n\n"
         f"test it:   pytest test_{name}.py\n"
-        f"audit it:  ungan-dist run digits --methods original,retrain,{name}:{name} --{words['OPTION']}.epochs 3"
+        f"audit it:  ungan-dist run digits --methods original,retrain,{name}:{name}\n\n"
+        f"Options other than the defaults, such as --{words['OPTION']}.epochs 3, make another run."
     )
     return 0
 

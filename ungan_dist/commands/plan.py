@@ -89,8 +89,12 @@ def _lines(found: Forecast | Outlook) -> list[str]:
     from ungan_dist.runs.forecast.outlook import Outlook
 
     if isinstance(found, Outlook):
-        return [*_counts(found), *_power(found)]
-    return [*_counts(found.outlook), *_cost(found), *_power(found.outlook, found)]
+        return [*_counts(found), *_power(found), *_warnings(found)]
+    return [*_counts(found.outlook), *_cost(found), *_power(found.outlook, found), *_warnings(found.outlook)]
+
+
+def _warnings(outlook: Outlook) -> list[str]:
+    return [f"  warning      {warning}" for warning in outlook.warnings]
 
 
 def _looks(config: AuditConfig) -> list[str]:

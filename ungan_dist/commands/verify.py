@@ -40,7 +40,8 @@ neither the data nor other folders, and recomputes no score. Log-odds of shadow 
 beside the run. It prints the signed verdicts, and names the files that the attestation does not cover. The record of a
 purge is not signed: after a purge, each page and marker must be what a purge makes of the attested one, the tables must
 be unchanged, and the files that a purge removes cannot be checked. --public-key names the key that must have signed the
-attestation. Without it, the check shows that the files are those that were signed, but not who signed.
+attestation. Without it, the check shows that the files are those that were signed, but not who signed. The line before
+the state counts the files that match.
 
 exit codes: 0 complete or purged; 4 complete, but what is listed as failed would fail again; 3 partial, `run`
             continues it; 1 corrupt, `run` computes the listed results again
@@ -116,7 +117,6 @@ def print_lines(found: Verification) -> None:
 def _compare(run: str, attestation: Path, public_key: Path | None) -> int:
     from ungan_dist.runs.record import CONFIG_FILE, describe_missing_run
     from ungan_dist.runs.upkeep.attestation import check_attestation
-    from ungan_dist.runs.upkeep.signing import read_public_key
     from ungan_dist.runs.views import split_place
 
     if is_url(run):
@@ -124,9 +124,10 @@ def _compare(run: str, attestation: Path, public_key: Path | None) -> int:
     folder, _ = split_place(Path(run))
     if not (folder / CONFIG_FILE).exists():
         raise ConfigError(describe_missing_run(folder))
-    expected = None if public_key is None else read_public_key(public_key)
-    found = check_attestation(folder.resolve(), attestation, public_key=expected)
+    found = check_attestation(folder.resolve(), attestation, key=public_key)
     print_lines(found)
+    if found.confirmed:
+        print(escape_controls(found.confirmed))
     print(found.state)
     return found.state.exit_code
 

@@ -81,6 +81,13 @@ class AuditConfig(ExecutionHalf, MethodConfigs, Experiment):
                 f"train.warmup_epochs must be smaller than train.epochs ({self.train.epochs}), got "
                 f"{self.train.warmup_epochs}"
             )
+        first_fall = self.train.warmup_epochs + self.train.step_epochs
+        if self.train.schedule == "step" and self.train.function is None and first_fall >= self.train.epochs:
+            raise ValueError(
+                f"train.schedule step never acts: its first fall is after epoch {first_fall}, warm-up included, of "
+                f"train.epochs {self.train.epochs}. Set train.step_epochs to fewer than "
+                f"{self.train.epochs - self.train.warmup_epochs}"
+            )
         if not self.methods or len(set(self.methods)) != len(self.methods):
             raise ValueError(f"methods must name at least one method, each once, got {self.methods}")
         if "original" not in self.methods:

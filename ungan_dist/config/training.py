@@ -65,6 +65,8 @@ Precision = Literal["fp32", "tf32", "bf16"]
 MemoryFormat = Literal["auto", "contiguous", "channels_last"]
 Optimizer = Literal["sgd", "adam", "adamw"]
 Schedule = Literal["cosine", "constant", "step", "one_cycle"]
+LARGEST_ADAM_RATE = 0.01
+"""Learning rate above which adam and adamw are warned of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +100,7 @@ class TrainConfig:
     """With several workers, use batch-norm statistics of the whole batch, as one process does. Without it, each worker
     uses its own rows: faster, but the number of workers then changes results and is part of a run's identity."""
     optimizer: Optimizer = field(default="sgd", metadata=ADDED)
-    """The optimizer, as torch defines it."""
+    """The optimizer, as torch defines it. The learning rate stays as it is: set one for adam and adamw."""
     nesterov: bool = field(default=False, metadata=ADDED)
     """Nesterov's momentum, for sgd."""
     schedule: Schedule = field(default="cosine", metadata=ADDED)
@@ -108,7 +110,7 @@ class TrainConfig:
     """Epochs at the start in which the learning rate rises in equal parts. With one_cycle, the epochs of its rise;
     0 is 30 % of all epochs."""
     step_epochs: int = field(default=30, metadata=ADDED)
-    """Epochs between two falls of the schedule step."""
+    """Epochs between two falls of the schedule step; the first must come before the end of the training."""
     step_factor: float = field(default=0.1, metadata=ADDED)
     """Factor of each fall of the schedule step."""
     label_smoothing: float = field(default=0.0, metadata=ADDED)
@@ -155,6 +157,20 @@ class TrainConfig:
                 f"train.nesterov needs sgd with a momentum, got train.optimizer {self.optimizer} and train.momentum "
                 f"{self.momentum:g}"
             )
+
+    def list_warnings(self) -> tuple[str, ...]:
+        """List settings that are allowed and probably not meant.
+
+        Examples:
+            >>> TrainConfig(optimizer="adamw", learning_rate=1e-3).list_warnings()
+            ()
+        """
+        if self.function is None and self.optimizer != "sgd" and self.learning_rate > LARGEST_ADAM_RATE:
+            return (
+                f"train.learning_rate {self.learning_rate:g} is one for SGD. {self.optimizer} rarely trains with more "
+                f"than {LARGEST_ADAM_RATE:g}; its default in torch is 0.001. Set --train.learning-rate too",
+            )
+        return ()
 
     @property
     def has_own_code(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ungan_dist.attack.compare import (
     Audited,
@@ -18,18 +19,24 @@ from ungan_dist.attack.evidence import Interval, Row
 from ungan_dist.attack.plots import INK, TONES
 from ungan_dist.attack.summary import format_outcome
 from ungan_dist.config.attack import ATTACK_NAMES
+from ungan_dist.files import escape_controls
 from ungan_dist.report.cells import (
     format_deciding_attack,
     format_gap,
     format_interval,
     format_percent,
     format_signed,
+    is_quick,
     style_of_row,
 )
 from ungan_dist.report.drawing import make_figure, use_style
 from ungan_dist.report.export import to_csv, to_latex
 from ungan_dist.report.markdown import escape
 from ungan_dist.report.power import get_delta
+from ungan_dist.report.terminal import STYLES
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 MARKERS = "osD^vP*X"
 
@@ -53,14 +60,13 @@ def build_lines(runs: Sequence[Audited]) -> list[list[str]]:
                 continue
             line = [title, run.name, *_write(row)]
             for name, found in differences.items():
-                auc = " ".join(format_interval(row.attacks[name].auc, 3, bounds=True))
-                line += [auc, _write_difference(found[position])]
+                line += [_write_auc(row, name), _write_difference(found[position])]
             lines.append([*line, describe_pairing(position, [found[position] for found in differences.values()])])
     return lines
 
 
 def write_comparison(runs: Sequence[Audited], form: str) -> str:
-    """Write the table as ``csv``, ``latex`` or ``markdown``."""
+    """Write the table as ``csv``, ``latex`` or ``markdown``, which has the notes below."""
     if form == "csv":
         return to_csv(flatten_comparison(runs))
     headings, lines = name_columns(runs), build_lines(runs)
@@ -68,7 +74,56 @@ def write_comparison(runs: Sequence[Audited], form: str) -> str:
         return to_latex(headings, lines)
     rule = [":---"] * 4 + ["---:"] * (len(headings) - 4)
     rows = [headings, rule, *([escape(cell) for cell in line] for line in lines)]
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    notes = [f"\n{escape(note)}\n" for note in list_notes(runs)]
+    return "".join([*(f"| {' | '.join(row)} |\n" for row in rows), *notes])
+
+
+def list_notes(runs: Sequence[Audited]) -> list[str]:
+    """List what the table cannot show in its cells: which of the runs are quick audits."""
+    return [
+        f"{run.name} is a quick audit, without shadow models: it has neither LiRA nor RMIA, and calls no method "
+        f"equivalent."
+        for run in runs
+        if is_quick(run.report)
+    ]
+
+
+def build_comparison_table(runs: Sequence[Audited]) -> Table:
+    """Build the table for a terminal: one row per method and run, in which each attack has a line."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    pairing = (
+        "Minus the first run: the AUC minus that of the first run, where both share data, shadow models and a seed."
+    )
+    notes = [f"{pairing} Below a gap, and beside a difference: its 90 % interval.", *list_notes(runs)]
+    caption = Text(escape_controls("\n".join(notes)))
+    drawn = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), caption=caption, caption_justify="left")
+    for heading in ("Method", "Run", "Verdict, gap in AUC"):
+        drawn.add_column(heading, overflow="fold")
+    drawn.add_column("Test %", justify="right")
+    for heading in ("Attack", "AUC", "Minus the first run"):
+        drawn.add_column(heading, no_wrap=True)
+    for method, title in list_methods(runs).items():
+        differences = {name: [None, *compare_with_first(runs, method, name)] for name in list_attacks(runs)}
+        shown = [(position, run, row) for position, run in enumerate(runs) if (row := _find_row(run, method))]
+        for count, (position, run, row) in enumerate(shown, start=1):
+            outcome, attack, gap, test = _write(row)
+            verdict = Text(outcome, STYLES[style_of_row(row)])
+            verdict.append("" if row.verdict.gap is None else f"\n{gap} by {attack}", "not bold default")
+            found = {name: some[position] for name, some in differences.items() if name in row.attacks}
+            drawn.add_row(
+                Text(escape_controls(title) if count == 1 else ""),
+                Text(escape_controls(run.name)),
+                verdict,
+                test,
+                Text("\n".join(ATTACK_NAMES[name] for name in found)),
+                Text("\n".join(_write_auc(row, name) for name in found)),
+                Text("\n".join(some if isinstance(some, str) else _write_difference(some) for some in found.values())),
+                end_section=count == len(shown),
+            )
+    return drawn
 
 
 def draw_comparison(runs: Sequence[Audited], path: Path) -> bytes:
@@ -113,6 +168,12 @@ def _write(row: Row) -> list[str]:
         "–" if gap is None else f"{format_signed(gap.mean)} {format_gap(gap)}",
         format_percent(row.accuracy.get("test"), bounds=True),
     ]
+
+
+def _write_auc(row: Row, name: str) -> str:
+    if name not in row.attacks:
+        return "–"
+    return " ".join(format_interval(row.attacks[name].auc, 3, bounds=True))
 
 
 def _write_difference(found: Interval | str | None) -> str:

@@ -20,6 +20,7 @@ from ungan_dist.attack.verdicts import VERDICT_LEVEL, list_undecided
 from ungan_dist.config.audit import AuditConfig
 from ungan_dist.config.execution import BudgetConfig
 from ungan_dist.config.identity import appended
+from ungan_dist.config.methods import title_of
 from ungan_dist.errors import ConfigError
 from ungan_dist.runs.finished import Finished, extent_of_report, find_finished
 from ungan_dist.runs.views import REPORT_FILE, Extent, describe_extent, list_views, read_extent
@@ -45,6 +46,15 @@ class LookRequest:
     max_hours: float | None
     began: float
     """``time.monotonic()`` at its start."""
+
+    @property
+    def level(self) -> float:
+        """Level of its intervals."""
+        return self.looks[self.index].level
+
+    @property
+    def is_last(self) -> bool:
+        return self.index == len(self.looks) - 1
 
 
 def list_looks(config: AuditConfig) -> list[Look]:
@@ -205,11 +215,23 @@ def record_look(plan: Plan, report: Report, request: LookRequest) -> Report:
         return report
     undecided = report.stopping.looks[request.index].undecided
     content["made"].append({"undecided": undecided, "seconds": round(time.monotonic() - request.began, 3)})
-    is_last = request.index == len(request.looks) - 1
     is_late = _is_time_up(content["made"], request.max_hours)
-    content["ended"] = "decided" if not undecided else "looks" if is_last else "hours" if is_late else ""
+    content["ended"] = "decided" if not undecided else "looks" if request.is_last else "hours" if is_late else ""
     store.write_record(plan.folder / STOPPING_FILE, content)
     return dataclasses.replace(report, stopping=dataclasses.replace(report.stopping, ended=content["ended"]))
+
+
+def describe_beginning(plan: Plan, request: LookRequest) -> str:
+    """Describe a look that begins in one line: its size, its level, and what the look before left undecided."""
+    look = request.looks[request.index]
+    size = f"{look.num_seeds} seeds, {look.num_shadows} shadow models; intervals at {100 * look.level:.4g} %"
+    text = f"look {request.index + 1} of {len(request.looks)} ({size})"
+    if not request.index:
+        return text
+    content = _read(plan.folder)
+    assert content is not None, "the looks are stated first"
+    methods = [title_of(name) for name in content["made"][request.index - 1]["undecided"]]
+    return f"{text}: because {', '.join(methods)} {'are' if len(methods) > 1 else 'is'} undecided"
 
 
 def check_stopping(folder: Path) -> list[str]:

@@ -7,6 +7,7 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 
 from ungan_dist.attack.evidence import Report
+from ungan_dist.attack.verdicts import VERDICT_LEVEL
 from ungan_dist.config.audit import AuditConfig
 from ungan_dist.errors import STORAGE_FULL, ConfigError, Unfinished
 from ungan_dist.runs import progress
@@ -22,7 +23,7 @@ from ungan_dist.runs.finished import fingerprint_inputs, record_finished
 from ungan_dist.runs.folder import open_run
 from ungan_dist.runs.forecast import engines, outlook
 from ungan_dist.runs.kernel_choice import choice
-from ungan_dist.runs.looks import LookRequest, record_look, state_looks
+from ungan_dist.runs.looks import LookRequest, describe_beginning, record_look, state_looks
 from ungan_dist.runs.operations import units_per_gpu
 from ungan_dist.runs.plan import Plan, split_blocks
 from ungan_dist.runs.pool import LocalPool, num_processes
@@ -92,9 +93,10 @@ def audit(
     ):
         if look is not None:
             state_looks(plan, look)
+            on_progress(progress.remark("until decided", describe_beginning(plan, look)))
         _drop_failures(plan, mirror, outdated_only=not config.execution.retry_failed)
         if sort_out_absent(plan.folder, plan.units)[1]:
-            on_progress = _start(plan, on_progress, mirror)
+            on_progress = _start(plan, on_progress, mirror, look)
         with report_on_interrupt(plan):
             # train, shadow, unlearn
             if share_gpus is not None:
@@ -110,15 +112,20 @@ def audit(
     return report
 
 
-def _start(plan: Plan, on_progress: progress.ProgressCallback, mirror: Mirror | None) -> progress.ProgressCallback:
+def _start(
+    plan: Plan, on_progress: progress.ProgressCallback, mirror: Mirror | None, look: LookRequest | None
+) -> progress.ProgressCallback:
     """Mark the run as running and show what it can conclude at most."""
     write_status(plan.report_folder, RunState.RUNNING)
     on_progress = record_progress(plan.report_folder, on_progress)
-    found = outlook.make_outlook(plan)
-    work, power = outlook.summary_lines(found)
+    found = outlook.make_outlook(plan, level=VERDICT_LEVEL if look is None else look.level)
+    has_more = look is not None and not look.is_last
+    work, power = outlook.summary_lines(found, has_more_looks=has_more)
     on_progress(progress.remark("plan", work))
     is_weak = found.is_quick or found.power.smallest_delta > found.delta
-    on_progress(progress.remark("plan", power, is_warning=is_weak))
+    on_progress(progress.remark("plan", power, is_warning=is_weak and not has_more))
+    for warning in found.warnings if look is None or not look.index else ():
+        on_progress(progress.remark("plan", warning, is_warning=True))
     if mirror is not None:
         publish_status(mirror, plan)
     return on_progress

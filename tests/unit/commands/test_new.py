@@ -11,6 +11,7 @@ from in_process import assert_refused, run_command
 
 from ungan_dist.commands.options import recipe_config
 from ungan_dist.config.audit import method_config
+from ungan_dist.config.identity import identity
 
 
 @pytest.fixture(autouse=True)
@@ -25,9 +26,15 @@ def test_the_skeleton_passes_its_test_and_has_options(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert {path.name for path in folder.iterdir()} == {"brand_new.py", "test_brand_new.py"}
     importlib.import_module("test_brand_new").test_it_keeps_the_contract_of_methods()
-    named = done.stdout.splitlines()[-1].split()
+    assert "the method is called brand_new, because brand-new is no name in Python" in done.stdout
+    [named] = [line.split() for line in done.stdout.splitlines() if line.startswith("audit it:")]
     config = recipe_config(named[named.index("digits") :], command="run")
-    assert method_config(config, "brand_new:brand_new").settings().epochs == 3
+    plain = recipe_config(["digits", "--methods", "original,retrain"], command="run")
+    assert identity(config) == identity(plain), "the suggested command extends the run of the recipe"
+    assert "such as --brand-new.epochs 3, make another run" in done.stdout
+    other = recipe_config([*named[named.index("digits") :], "--brand-new.epochs", "3"], command="run")
+    assert method_config(other, "brand_new:brand_new").settings().epochs == 3
+    assert identity(other) != identity(plain)
     before = {path.name: path.read_bytes() for path in folder.glob("*.py")}
     assert_refused(run_command("new", "method", "brand_new"), "brand_new.py, test_brand_new.py exists")
     assert {path.name: path.read_bytes() for path in folder.glob("*.py")} == before

@@ -10,6 +10,7 @@ import re
 import shutil
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -65,6 +66,41 @@ def test_two_runs_on_one_fleet_are_paired(output: Path, without_figures: None) -
     assert all(name in texts for name in ("run", "second", "UnGAN"))
     latex = run_command("compare", output / "run", output / "second", "--format", "latex").stdout
     assert latex.count("\\toprule") == latex.count("\\bottomrule") == 1
+
+
+class Terminal(io.StringIO):
+    """Standard output that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_quick_audit_keeps_the_columns_and_is_named(
+    finished_run: Path, tmp_path: Path, without_figures: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = small_config(tmp_path, methods=("original", "retrain"))
+    quick = dataclasses.replace(
+        small,
+        attack=dataclasses.replace(small.attack, quick=True),
+        execution=dataclasses.replace(small.execution, run_name="fast"),
+    )
+    audit(quick, run_units=InProcess())
+    pair = ("compare", finished_run / "run", tmp_path / "fast")
+    markdown = run_command(*pair).stdout.splitlines()
+    heads = [head.strip() for head in markdown[0].split("|")]
+    assert heads.index("AUC, LiRA") < heads.index("AUC, RMIA") < heads.index("AUC, loss")
+    assert markdown[-2:][1].startswith("fast is a quick audit, without shadow models")
+    flat = run_command(*pair, "--format", "csv")
+    assert "note: fast is a quick audit" in flat.stderr
+    lines = list(csv.DictReader(io.StringIO(flat.stdout)))
+    assert {line["run"]: bool(line["auc_lira"]) for line in lines} == {"run": True, "fast": False}
+    assert all(line["auc_loss"] for line in lines)
+    monkeypatch.setattr("in_process.io", SimpleNamespace(StringIO=Terminal))
+    shown = re.sub(r"\x1b\[[\d;]*m", "", run_command(*pair).stdout)
+    assert "fast is a quick audit" in " ".join(shown.split())
+    assert "Minus the first run" in shown
+    assert "|" not in shown
+    assert max(map(len, shown.splitlines())) <= 130
 
 
 def test_a_name_of_a_run_is_no_formula(output: Path, without_figures: None) -> None:

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 import torch
 from batch_order import iterate_batches
+from in_process import InProcess, run_command
 from process_groups import in_world
+from small_audit import small_config
 from tiny_request import tiny_request
 from torch import Tensor, nn
 from torch.optim import lr_scheduler
@@ -19,6 +21,8 @@ from ungan_dist.config.recipes import digits
 from ungan_dist.config.training import AugmentConfig, TrainConfig
 from ungan_dist.data.examples import gather
 from ungan_dist.data.seeds import derive_seed
+from ungan_dist.runs.pipeline import audit
+from ungan_dist.runs.progress import Event
 from ungan_dist.training.checkpoint import Checkpoint
 from ungan_dist.training.engines.capture import CapturedSteps
 from ungan_dist.training.engines.slot import Slot
@@ -176,8 +180,23 @@ def test_two_workers_train_by_the_recipe_as_one_does() -> None:
         ({"ema": 1.0}, "train.ema must lie between 0 and 1"),
         ({"gradient_clipping": 0.0}, "train.gradient_clipping must be finite and greater than 0"),
         ({"epochs": 2, "warmup_epochs": 2}, r"train.warmup_epochs must be smaller than train.epochs \(2\)"),
+        ({"schedule": "step", "epochs": 30}, "first fall is after epoch 30, warm-up included, of train.epochs 30"),
+        ({"schedule": "step", "epochs": 30, "warmup_epochs": 5, "step_epochs": 25}, "step_epochs to fewer than 25"),
     ],
 )
 def test_a_recipe_that_means_nothing_is_refused(options: dict[str, Any], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         digits(train=options)
+
+
+def test_a_learning_rate_of_sgd_is_warned_of_with_adam(tmp_path: Path) -> None:
+    words = ["plan", "digits", "--output", tmp_path, "--no-probe", "--train.optimizer", "adamw"]
+    warning = "train.learning_rate 0.05 is one for SGD"
+    assert warning in run_command(*words).stdout
+    assert warning not in run_command(*words, "--train.learning-rate", "0.001").stdout
+    notes: list[Event] = []
+    train = TrainConfig(epochs=1, optimizer="adam", learning_rate=0.05)
+    config = small_config(tmp_path, train=train, methods=("original",))
+    with pytest.raises(KeyboardInterrupt):
+        audit(config, run_units=InProcess(interrupted_after=0), on_progress=notes.append)
+    assert [event.is_warning for event in notes if warning in event.note] == [True]

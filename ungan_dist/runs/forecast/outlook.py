@@ -13,6 +13,7 @@ from ungan_dist.attack.allocation import PRIOR, StageSpread, read_stage_spread
 from ungan_dist.attack.evidence import Remedies
 from ungan_dist.attack.intervals import SEEDS_FOR_T
 from ungan_dist.attack.power import Design, Power, estimate_power, measure_largest_spread
+from ungan_dist.attack.verdicts import VERDICT_LEVEL
 from ungan_dist.report.power import describe_smallest_delta
 from ungan_dist.runs.finished import Finished
 from ungan_dist.runs.given import find_remedies
@@ -66,6 +67,8 @@ class Outlook:
     """Implementation of each operation, and why it was chosen."""
     engine: str = ""
     """How the steps of models are executed, and why."""
+    warnings: tuple[str, ...] = ()
+    """Settings that are allowed and probably not meant."""
 
     @property
     def saved_variance(self) -> float:
@@ -73,14 +76,15 @@ class Outlook:
         return 0.0 if self.stages is PRIOR else self.stages.unlearnings**2 / (2 * self.num_unlearnings)
 
 
-def make_outlook(plan: Plan) -> Outlook:
-    """Count the finished and missing units of a plan, and compute its power."""
+def make_outlook(plan: Plan, *, level: float = VERDICT_LEVEL) -> Outlook:
+    """Count the finished and missing units of a plan, and compute its power with intervals of a level."""
     todo = missing(plan.units)
     models, shadows, unlearned = (
         sum(unit.num_models for unit in todo if isinstance(unit, kind))
         for kind in (Unit, ShadowUnit, UnlearnedShadowUnit)
     )
-    return _make_outlook(plan.record, plan.report_folder, plan.work, todo=(models, shadows, unlearned, len(todo)))
+    counts = (models, shadows, unlearned, len(todo))
+    return _make_outlook(plan.record, plan.report_folder, plan.work, todo=counts, level=level)
 
 
 def read_outlook(finished: Finished) -> Outlook | None:
@@ -94,7 +98,9 @@ def read_outlook(finished: Finished) -> Outlook | None:
         return None
 
 
-def _make_outlook(record: RunRecord, folder: Path, work: Work, *, todo: tuple[int, int, int, int]) -> Outlook:
+def _make_outlook(
+    record: RunRecord, folder: Path, work: Work, *, todo: tuple[int, int, int, int], level: float = VERDICT_LEVEL
+) -> Outlook:
     """Make an outlook; ``todo`` counts the models, shadow models, unlearned ones and units without a result."""
     config = record.config
     num_forget, num_non_members = work.sizes["forget"], work.sizes["non-members"]
@@ -107,6 +113,7 @@ def _make_outlook(record: RunRecord, folder: Path, work: Work, *, todo: tuple[in
         num_seeds=config.num_seeds,
         num_shadows=config.shadows.num_models,
         spread=spread,
+        level=level,
     )
     return Outlook(
         folder=folder,
@@ -129,11 +136,17 @@ def _make_outlook(record: RunRecord, folder: Path, work: Work, *, todo: tuple[in
         remedies=find_remedies(config),
         kernels=describe_kernels(record),
         engine=describe_engine(record),
+        warnings=config.train.list_warnings(),
     )
 
 
-def summary_lines(outlook: Outlook) -> Iterator[str]:
-    """Summarise an outlook in two lines, for the start of a run's log."""
+def summary_lines(outlook: Outlook, *, has_more_looks: bool = False) -> Iterator[str]:
+    """Summarise an outlook in two lines, for the start of a run's log.
+
+    Args:
+        outlook: The outlook.
+        has_more_looks: Whether the run is extended by itself if this is too little to decide.
+    """
     yield (
         f"{outlook.num_models} models ({outlook.design.num_shadows} shadow) in {outlook.num_units} units, "
         f"{outlook.num_units_done} done; {outlook.folder}"
@@ -142,9 +155,14 @@ def summary_lines(outlook: Outlook) -> Iterator[str]:
         yield QUICK_LIMIT
         return
     half_width, smallest = outlook.power.half_width, outlook.power.smallest_delta
+    remedy = (
+        "If rows are undecided, the next look follows"
+        if has_more_looks
+        else f"{_remedy(outlook.remedies)}, or expect inconclusive verdicts"
+    )
     yield (
-        f"expected 90 % interval of a gap: ±{half_width:.3f}. {describe_margin(outlook)}"
-        + ("" if smallest <= outlook.delta else f" {_remedy(outlook.remedies)}, or expect inconclusive verdicts")
+        f"expected {100 * outlook.design.level:.4g} % interval of a gap: ±{half_width:.3f}. {describe_margin(outlook)}"
+        + ("" if smallest <= outlook.delta else f" {remedy}")
     )
 
 

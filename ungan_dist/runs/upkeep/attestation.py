@@ -22,7 +22,7 @@ from ungan_dist.runs.units import root_of
 from ungan_dist.runs.unlearned_shadows import find_kept_weights
 from ungan_dist.runs.upkeep.purge import FEW, may_remove
 from ungan_dist.runs.upkeep.rest import hash_rest, predict_rest
-from ungan_dist.runs.upkeep.signing import is_signature, sign
+from ungan_dist.runs.upkeep.signing import is_signature, read_public_key, sign
 from ungan_dist.runs.upkeep.verify import Verification
 from ungan_dist.runs.views import MEMBERSHIP_FILE, RECORDS_FILE, REPORT_FILE, REQUEST_FILE
 
@@ -122,17 +122,18 @@ def _list_files(plan: Plan) -> Iterator[str]:
                 yield os.path.relpath(root / name, plan.folder)
 
 
-def check_attestation(folder: Path, path: Path, *, public_key: str | None = None) -> Verification:
+def check_attestation(folder: Path, path: Path, *, key: Path | None = None) -> Verification:
     """Compare a run folder with an attestation; neither data nor shadow models need to be there.
 
     Args:
         folder: The run folder.
         path: File of the attestation.
-        public_key: The key that must have signed it, in base64; defaults to the one that the attestation names.
+        key: File of the public key that must have signed it; defaults to the key that the attestation names.
 
     Raises:
-        ConfigError: The attestation cannot be read, or ``cryptography`` is not installed.
+        ConfigError: The attestation or the key cannot be read, or ``cryptography`` is not installed.
     """
+    public_key = None if key is None else read_public_key(key)
     try:
         content = _parse(path)
         _check_signature(content, path, public_key)
@@ -146,8 +147,10 @@ def check_attestation(folder: Path, path: Path, *, public_key: str | None = None
     is_purged = os.path.lexists(folder / PURGED_FILE)
     found = _compare(folder, content, is_purged=is_purged)
     corrupt = [*found.corrupt, *_check_verdicts(folder, content)]
-    signer = f"{path} was signed on {content['date']} by the key {content['public_key']}"
-    notes = [signer if public_key else f"{signer}. No --public-key was given, so this shows integrity, not the author"]
+    signer = f"the key {content['public_key']}" if key is None else f"the key of {key} ({content['public_key']})"
+    by_whom = f"signed on {content['date']} by {signer}"
+    unpinned = "no --public-key was given, so the key is not pinned: this shows integrity, not the author"
+    notes = [] if public_key else [unpinned]
     if is_purged:
         notes.append(
             f"the record of the purge, {PURGED_FILE}, is not signed: anybody could have written it. Trust the verdicts "
@@ -166,7 +169,13 @@ def check_attestation(folder: Path, path: Path, *, public_key: str | None = None
         more = f" and {len(others) - _MOST_OTHERS} more" if len(others) > _MOST_OTHERS else ""
         notes.append(f"the attestation does not cover {', '.join(others[:_MOST_OTHERS])}{more}")
     state = RunState.CORRUPT if corrupt else RunState.PURGED if is_purged else RunState(content["status"])
-    return Verification(state=state, corrupt=corrupt, missing=[], notes=notes, signed=signed)
+    if corrupt:
+        notes.insert(0, f"{path} was {by_whom}")
+        return Verification(state=state, corrupt=corrupt, missing=[], notes=notes, signed=signed)
+    total = len(content["files"])
+    matching = total - len(found.removed) - len(found.rewritten) - len(found.absent)
+    confirmed = f"{matching} of {total} files match the attestation, {by_whom}"
+    return Verification(state=state, corrupt=[], missing=[], notes=notes, signed=signed, confirmed=confirmed)
 
 
 def _parse(path: Path) -> dict[str, Any]:

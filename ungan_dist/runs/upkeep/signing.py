@@ -63,8 +63,6 @@ def read_private_key(path: Path) -> Ed25519PrivateKey:
     """Read a private key; see ``sign`` for what is refused."""
     ed25519, serialization = _import()
     content = _read(path)
-    if (mode := stat.S_IMODE(path.stat().st_mode)) & 0o077:
-        raise ConfigError(f"other users can read or write the private key {path} (mode {mode:04o}): chmod 600 {path}")
     try:
         found = serialization.load_pem_private_key(content, password=None)
     except TypeError as error:
@@ -72,11 +70,18 @@ def read_private_key(path: Path) -> Ed25519PrivateKey:
             f"{path} is encrypted with a password. Write it without one: openssl pkey -in {path} -out KEY.pem"
         ) from error
     except ValueError as error:
+        if b"-----BEGIN PUBLIC KEY-----" in content:
+            raise ConfigError(
+                f"{path} is a public key, which only checks signatures. --key needs the private key: attest --new-key "
+                f"wrote it to the same name without .pub"
+            ) from error
         raise ConfigError(f"{path} is no private key in PEM: make one with ungan-dist attest --new-key FILE") from error
     if not isinstance(found, ed25519.Ed25519PrivateKey):
         raise ConfigError(
             f"{path} is a key of another kind, and Ed25519 is needed: make one with ungan-dist attest --new-key FILE"
         )
+    if (mode := stat.S_IMODE(path.stat().st_mode)) & 0o077:
+        raise ConfigError(f"other users can read or write the private key {path} (mode {mode:04o}): chmod 600 {path}")
     return found
 
 

@@ -49,6 +49,8 @@ class Verification:
     """What was not checked, and what the check cannot show."""
     signed: list[str] = field(default_factory=list)
     """The verdicts of an attestation whose signature is good."""
+    confirmed: str = ""
+    """What was compared with an attestation and matches it."""
 
 
 def verify(
