@@ -110,8 +110,9 @@ def build_comparison_table(runs: Sequence[Audited]) -> Table:
         shown = [(position, run, row) for position, run in enumerate(runs) if (row := _find_row(run, method))]
         for count, (position, run, row) in enumerate(shown, start=1):
             outcome, attack, gap, test = _write(row)
-            verdict = Text(outcome, STYLES[style_of_row(row)])
-            verdict.append("" if row.verdict.gap is None else f"\n{gap} by {attack}", "not bold default")
+            words = outcome.replace(": ", ":\n").replace(", ", ",\n").replace(" (", "\n(")
+            verdict = Text(words, STYLES[style_of_row(row)])
+            verdict.append("" if row.verdict.gap is None else f"\n{gap}\nby {attack}", "not bold default")
             found = {name: some[position] for name, some in differences.items() if name in row.attacks}
             drawn.add_row(
                 Text(escape_controls(title) if count == 1 else ""),

@@ -100,7 +100,7 @@ def test_a_quick_audit_keeps_the_columns_and_is_named(
     assert "fast is a quick audit" in " ".join(shown.split())
     assert "Minus the first run" in shown
     assert "|" not in shown
-    assert max(map(len, shown.splitlines())) <= 130
+    assert max(map(len, shown.splitlines())) <= 150
 
 
 def test_a_name_of_a_run_is_no_formula(output: Path, without_figures: None) -> None:
