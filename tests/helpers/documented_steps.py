@@ -100,7 +100,7 @@ def make_files(home: Path) -> None:
 
     from safetensors.numpy import save_file
 
-    for seed, name in enumerate(("weights", "unlearned")):
+    for seed, name in enumerate(("weights", "unlearned", "retrained")):
         weights = np.random.default_rng(seed).normal(0, 0.01, (2, 768)).astype(np.float32)
         save_file({"1.weight": weights, "1.bias": np.zeros(2, np.float32)}, clone / f"{name}.safetensors")
 
