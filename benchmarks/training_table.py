@@ -58,11 +58,12 @@ def audit_table(results: Mapping[str, Any]) -> str:
     ratios = [pair["after"]["seconds"] / pair["before"]["seconds"] for pair in pairs]
     loads = [value for pair in pairs for row in pair.values() for value in row["load"]]
     hardware, options = results["hardware"], " ".join(results["options"])
+    times = "once" if len(pairs) == 1 else f"{len(pairs)} times"
     lines = [
-        f"`ungan-dist run digits{' ' if options else ''}{options}`, {len(pairs)} times with each version, in turns, on "
+        f"`ungan-dist run digits{' ' if options else ''}{options}`, {times} with each version, in turns, on "
         f"{hardware['cores']} cores ({hardware['cpu']}). Seconds are medians. The load average around an audit was "
-        f"{min(loads):.1f} to {max(loads):.1f}. The later version takes {statistics.median(ratios):.0%} of the time "
-        f"(median of pairs; from {min(ratios):.0%} to {max(ratios):.0%}).",
+        f"{min(loads):.1f} to {max(loads):.1f}. The later version takes {statistics.median(ratios):.0%} of the time"
+        + (f" (median of pairs; from {min(ratios):.0%} to {max(ratios):.0%})." if len(pairs) > 1 else "."),
         "",
         "| version | seconds | CPU seconds | methods | test accuracy of the original | of Retrain |",
         "|---|---:|---:|---:|---:|---:|",
