@@ -120,9 +120,10 @@ def test_two_drivers_on_one_folder_are_refused(tmp_path: Path) -> None:
     assert "another process" in second.stderr
 
 
+@pytest.mark.timeout(300)
 def test_the_environment_does_not_change_results(finished_run: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "2"}
     arguments = ["run", "digits", *SMALL_OPTIONS, "--output", str(tmp_path), "--execution.num-processes", "2"]
     command = [sys.executable, "-m", "ungan_dist", *arguments]
-    subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=True, timeout=110)
+    subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=True, timeout=280)
     assert table(tmp_path) == table(finished_run)
