@@ -26,6 +26,7 @@ def without_numbers(outputs: list[Any]) -> list[tuple[str, list[str], str]]:
     ]
 
 
+@pytest.mark.timeout(400)
 @pytest.mark.filterwarnings("default")  # those of Jupyter are not ours
 def test_the_notebook_runs_and_its_stored_outputs_are_those_of_its_code(tmp_path: Path) -> None:
     import nbformat
