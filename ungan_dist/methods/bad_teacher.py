@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from ungan_dist.config.methods import BadTeacherConfig
 from ungan_dist.data.examples import shuffle_set
 from ungan_dist.methods.request import Request, Unlearned
 from ungan_dist.training.optimizers import make_optimizer
+from ungan_dist.training.teachers import WithTeachers
 
 
 def bad_teacher(request: Request, config: BadTeacherConfig) -> Unlearned:
     """Minimise KL(teacher ‖ student) with Adam: the bad teacher's on D_f, the original's on a part of D_r."""
     student = request.copy_original()
     bad = request.copy_fresh().eval().requires_grad_(False)
-    everyone = _StudentAndTeachers(student, request.original, bad)
+    everyone = WithTeachers(student, request.original, bad)
     optimizer = make_optimizer(torch.optim.Adam, student.parameters(), lr=config.learning_rate)
     is_forgotten = torch.zeros_like(request.data.labels)
     is_forgotten[request.forget] = 1
@@ -55,16 +56,3 @@ def divergence(logits: Float[Tensor, "3 batch classes"], is_forgotten: Tensor, t
     weight = is_forgotten[:, None].to(logits.dtype)
     teacher = weight * bad.softmax(dim=1) + (1 - weight) * good.softmax(dim=1)
     return functional.kl_div(student.log_softmax(dim=1), teacher, reduction="batchmean") / logits.shape[2]
-
-
-class _StudentAndTeachers(nn.Module):
-    """Stack the logits of the student and of both teachers, so that the common training pass can be used."""
-
-    def __init__(self, student: nn.Module, good: nn.Module, bad: nn.Module) -> None:
-        super().__init__()
-        self.student, self.good, self.bad = student, good, bad
-
-    def forward(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "3 batch classes"]:
-        with torch.no_grad():
-            good, bad = self.good(images), self.bad(images)
-        return torch.stack([self.student(images), good, bad])

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from ungan_dist.config.methods import DeleteConfig
 from ungan_dist.methods.request import Request, Unlearned
 from ungan_dist.training.optimizers import make_optimizer
+from ungan_dist.training.teachers import WithTeachers
 
 REMOVED = -1e10
 """Logit of a class that is left out."""
@@ -21,7 +22,7 @@ REMOVED = -1e10
 def delete(request: Request, config: DeleteConfig) -> Unlearned:
     """Minimise KL(original without the true class ‖ student) on D_f with SGD, in training mode."""
     student = request.copy_original()
-    both = _StudentAndTeacher(student, request.original)
+    both = WithTeachers(student, request.original)
     optimizer = make_optimizer(torch.optim.SGD, student.parameters(), lr=config.learning_rate, momentum=config.momentum)
     losses: list[float] = []
     epochs = request.epochs(student=student, optimizer=optimizer, losses=losses)
@@ -38,16 +39,3 @@ def masked_divergence(logits: Float[Tensor, "2 batch classes"], labels: Int[Tens
     student, teacher = logits
     target = teacher.scatter(1, labels[:, None], REMOVED).softmax(dim=1)
     return functional.kl_div(student.log_softmax(dim=1), target, reduction="batchmean")
-
-
-class _StudentAndTeacher(nn.Module):
-    """Stack the logits of student and teacher, so that the common training pass can be used."""
-
-    def __init__(self, student: nn.Module, teacher: nn.Module) -> None:
-        super().__init__()
-        self.student, self.teacher = student, teacher
-
-    def forward(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "2 batch classes"]:
-        with torch.no_grad():
-            teacher_logits = self.teacher(images)
-        return torch.stack([self.student(images), teacher_logits])

@@ -16,6 +16,7 @@ from ungan_dist.config.methods.scrub import SCRUBConfig, SCRUBSettings
 from ungan_dist.methods.request import Request, Unlearned
 from ungan_dist.training.evaluate import accuracy
 from ungan_dist.training.optimizers import make_optimizer
+from ungan_dist.training.teachers import WithTeachers
 
 
 def scrub(request: Request, config: SCRUBConfig) -> Unlearned:
@@ -25,7 +26,7 @@ def scrub(request: Request, config: SCRUBConfig) -> Unlearned:
     """
     settings = config.settings()
     student = request.copy_original()
-    both = _StudentAndTeacher(student, request.original)
+    both = WithTeachers(student, request.original)
     optimizer = _optimizer(student, settings)
     curves: dict[str, list[float]] = {"forget divergence": [], "retain loss": []}
     history: list[tuple[float, dict[str, Tensor]]] = []
@@ -87,19 +88,6 @@ def divergence(
     """Return KD_T = T² · KL(teacher ‖ student) at temperature T, mean over the batch, in nats."""
     soft_student, soft_teacher = ((logits / temperature).log_softmax(dim=1) for logits in (student, teacher))
     return temperature**2 * functional.kl_div(soft_student, soft_teacher, reduction="batchmean", log_target=True)
-
-
-class _StudentAndTeacher(nn.Module):
-    """Stack the logits of student and teacher, so that the common training pass can be used."""
-
-    def __init__(self, student: nn.Module, teacher: nn.Module) -> None:
-        super().__init__()
-        self.student, self.teacher = student, teacher
-
-    def forward(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "2 batch classes"]:
-        with torch.no_grad():
-            teacher_logits = self.teacher(images)
-        return torch.stack([self.student(images), teacher_logits])
 
 
 def _optimizer(student: nn.Module, settings: SCRUBSettings) -> torch.optim.Optimizer:
