@@ -9,7 +9,7 @@ from torch import nn
 
 from ungan_dist.config.methods.own import OwnMethodConfig
 from ungan_dist.config.own.options import NoOptions
-from ungan_dist.config.own.source import hash_source
+from ungan_dist.config.own.source import hash_source, other_source
 from ungan_dist.methods.request import Request, Unlearned
 
 
@@ -22,10 +22,7 @@ def own(request: Request, config: OwnMethodConfig) -> Unlearned:
     """
     function, options = config.find_function(), config.settings()
     if config.source and hash_source(config.path) != config.source:
-        raise ImportError(
-            f"the source of {config.path}, or the version of its package, is not that of the machine that planned the "
-            f"run: install the same on every worker, and run again"
-        )
+        raise other_source(config.path)
     request = dataclasses.replace(request, steps=None)
     result: Any = function(request) if isinstance(options, NoOptions) else function(request, options)
     if not isinstance(result, nn.Module | Unlearned):

@@ -69,6 +69,14 @@ def _hash(path: str, function: Function, *more: str) -> str:
     return hash_json({"files": files, "version": find_version(path)})
 
 
+def other_source(path: str) -> ImportError:
+    """Return the error of a worker that has another source than the plan."""
+    return ImportError(
+        f"the source of {path}, or the version of its package, is not that of the machine that planned the run: "
+        f"install the same on every worker, and run again"
+    )
+
+
 def find_version(path: str) -> str:
     """Return the version of the package that a method is from; empty if it was not installed."""
     try:

@@ -7,7 +7,7 @@ import functools
 from typing import Any
 
 from ungan_dist.config.own.functions import Function, import_function
-from ungan_dist.config.own.source import hash_function, read_sources
+from ungan_dist.config.own.source import hash_function, other_source, read_sources
 from ungan_dist.config.training import AugmentConfig, TrainConfig
 from ungan_dist.config.user_code import run_user_code
 
@@ -50,10 +50,7 @@ def find_training_function(train: TrainConfig) -> Function:
 def _find(path: str, source: str, kind: str) -> Any:
     expected = read_sources([source]).get(path)
     if expected and hash_function(path, kind) != expected:
-        raise ImportError(
-            f"the source of {path}, or the version of its package, is not that of the machine that planned the run: "
-            f"install the same on every worker, and run again"
-        )
+        raise other_source(path)
     return import_function(path, kind)
 
 
