@@ -2,6 +2,7 @@
 
     python benchmarks/notebook.py           # execute, and write the notebook, docs/notebook.md and its figures
     python benchmarks/notebook.py --check   # fail if the page is not the one of the stored notebook
+    python benchmarks/notebook.py --to FILE # execute, and write the notebook to FILE alone
 
 Outputs and figures come from the execution. They are not edited.
 """
@@ -70,11 +71,14 @@ def main(arguments: list[str]) -> None:
             names = ", ".join(str(path.relative_to(ROOT)) for path in stale)
             raise SystemExit(f"out of date: {names}. Run: python benchmarks/notebook.py")
         return
-    if arguments:
+    target = Path(arguments[1]) if len(arguments) == 2 and arguments[0] == "--to" else None
+    if arguments and not target:
         raise SystemExit(__doc__)
     with tempfile.TemporaryDirectory() as folder:
         notebook = execute(notebook, Path(folder))
-    nbformat.write(notebook, NOTEBOOK)
+    nbformat.write(notebook, target or NOTEBOOK)
+    if target:
+        return
     for path, content in render(notebook).items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
