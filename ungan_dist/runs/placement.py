@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from ungan_dist.runs.targets import TargetUnit
-from ungan_dist.runs.units import Unit
 
 One = TypeVar("One")
 """A unit, or what stands for one."""
@@ -36,7 +35,7 @@ def count_units(unit_bytes: int, free_bytes: int, cores_per_gpu: int) -> int:
     return max(1, min(fitting, cores_per_gpu, MAX_UNITS))
 
 
-def is_timed_alone(unit: Unit) -> bool:
+def is_timed_alone(unit: object) -> bool:
     """Whether nothing else may run on the unit's GPU, because its time is reported (T_U)."""
     return isinstance(unit, TargetUnit) and unit.device == "cuda"
 
