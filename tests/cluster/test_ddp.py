@@ -24,6 +24,7 @@ from ungan_dist import launch, store
 from ungan_dist.cluster.ddp import TrainerResources, describe_error, refuse_infeasible, run_with_trainer
 from ungan_dist.config.audit import AuditConfig
 from ungan_dist.config.execution import FleetConfig
+from ungan_dist.config.training import AugmentConfig
 from ungan_dist.errors import ConfigError, Diverged
 from ungan_dist.runs.folder import open_run
 from ungan_dist.runs.plan import Plan
@@ -59,6 +60,11 @@ def test_a_trainer_that_fits_is_accepted() -> None:
 def config_for(output: Path, **changes: Any) -> AuditConfig:
     config = small_config(output, fleet=FleetConfig(gpus_per_worker=0, num_workers=2), **changes)
     return dataclasses.replace(config, train=dataclasses.replace(config.train, num_workers=2, epochs=20))
+
+
+def with_noise(config: AuditConfig) -> AuditConfig:
+    augment = AugmentConfig(factory="user_transforms:noise")
+    return dataclasses.replace(config, train=dataclasses.replace(config.train, augment=augment))
 
 
 def list_train_workers() -> list[int]:
@@ -99,12 +105,12 @@ def read_weights(plan: Plan, method: str) -> dict[str, torch.Tensor]:
 def test_an_audit_with_two_training_workers_survives_the_kill_of_one(
     ray_cluster: Any, tmp_path: Path, without_figures: None
 ) -> None:
-    """Compare with the same targets trained by two processes without Ray."""
+    """Compare with the same targets trained by two processes without Ray; a transform of the user's own augments."""
     methods = ("original", "ungan")
-    expected = config_for(tmp_path / "alone", methods=methods)
+    expected = with_noise(config_for(tmp_path / "alone", methods=methods))
     with open_run(expected) as plan:
         in_world(2, "process_groups:run_together", plan.targets)
-    config = config_for(tmp_path / "ray", cluster="auto", methods=methods)
+    config = with_noise(config_for(tmp_path / "ray", cluster="auto", methods=methods))
     killer = Killer(tmp_path / "ray/run/checkpoints/0/original.json")
     report = launch.audit(config)
     assert report.status == "COMPLETE"

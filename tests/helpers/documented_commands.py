@@ -49,6 +49,10 @@ LEFT_OUT = {
     "make chaos": "takes ten minutes or more",
     "make lock": "changes the lock files by what a package index has today",
     "cluster → ungan_dist → kernels → torch": "a diagram",
+    "ungan-dist run custom --model timm:test_vit --source.path pictures --forget forget.csv --train.function mine:fit "
+    "--train.augment.factory mine:augment --methods original,retrain,mine:blend --blend.share 0.3 --cluster auto": (
+        "runs on two nodes in test_own_code.py"
+    ),
     "ungan-dist audit --unlearned FILE": "a short form of the command in a block of docs/own-model.md, which runs here",
     "ungan-dist plan custom": "takes the options of `ungan-dist run custom`, which runs here",
     "ungan-dist run RECIPE --cluster …": "stands for the commands of its page, which run here",

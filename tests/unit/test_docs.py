@@ -125,9 +125,18 @@ class Parsed(Exception):
 
 @pytest.fixture
 def documented_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file that the page on methods of one's own tells the reader to save."""
-    (tmp_path / "bad_teaching.py").write_text(blocks(ROOT / "docs/own-method.md", "python")[0])
+    """The files that the page on methods of one's own tells the reader to save."""
+    written = blocks(ROOT / "docs/own-method.md", "python")
+    (tmp_path / "bad_teaching.py").write_text(written[0])
+    (tmp_path / "mine.py").write_text(next(text for text in written if "def augment" in text))
     monkeypatch.syspath_prepend(tmp_path)
+
+
+def test_the_lines_of_code_of_a_strangers_file_are_counted() -> None:
+    page = ROOT / "docs/own-method.md"
+    source = next(text for text in blocks(page, "python") if "def augment" in text)
+    num_lines = sum(bool(line.strip()) for line in source.splitlines())
+    assert f"`mine.py` has {num_lines} lines of code" in page.read_text()
 
 
 @pytest.mark.usefixtures("documented_method")
