@@ -28,6 +28,8 @@ from ungan_dist.runs.shadows import ShadowUnit
 from ungan_dist.runs.units import Done, Failed, Unit, execute
 from ungan_dist.training.weights import load_weights
 
+pytestmark = pytest.mark.usefixtures("figures_are_drawn_once")
+
 without_figures = pytest.mark.usefixtures("without_figures")
 
 

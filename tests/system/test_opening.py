@@ -23,6 +23,8 @@ from ungan_dist.runs.storage.mirror import connect
 HARMLESS = """
 from torch import nn
 
+pytestmark = pytest.mark.usefixtures("figures_are_drawn_once")
+
 def build(num_classes, channels):
     return nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(16 * channels, num_classes))
 """

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 from collections.abc import Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from ungan_dist.attack.evidence import Report
 from ungan_dist.attack.forgotten import ForgottenExample
@@ -76,8 +77,9 @@ class SensitivityLine(NamedTuple):
     aucs: list[float]
 
 
-def render_page(report: Report, drawings: list[Drawing]) -> str:
-    """Render the page; Jinja2 escapes every text in it."""
+@functools.cache
+def _load_template() -> Template:
+    """Compile the template, once a process: it takes half the time of a page."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -86,7 +88,12 @@ def render_page(report: Report, drawings: list[Drawing]) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    return environment.get_template("report.html.j2").render(
+    return environment.get_template("report.html.j2")
+
+
+def render_page(report: Report, drawings: list[Drawing]) -> str:
+    """Render the page; Jinja2 escapes every text in it."""
+    return _load_template().render(
         report=report,
         drawings=drawings,
         policy=make_policy(),

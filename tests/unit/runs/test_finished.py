@@ -29,6 +29,8 @@ from ungan_dist.runs.finished import FINISHED_FILE, find_finished, find_report, 
 from ungan_dist.runs.pipeline import audit
 from ungan_dist.runs.units import Done, Failed, Unit
 
+pytestmark = pytest.mark.usefixtures("figures_are_drawn_once")
+
 RUN = ["run", "digits", *SMALL_OPTIONS]
 
 

@@ -23,6 +23,8 @@ from ungan_dist.runs.record import read_run
 from ungan_dist.runs.status import RunState, current_state
 from ungan_dist.runs.upkeep.verify import Verification, verify
 
+pytestmark = pytest.mark.usefixtures("figures_are_drawn_once")
+
 
 def verified(output: Path) -> Verification:
     return verify(read_run(output / "run"), output / "run")
