@@ -59,16 +59,9 @@ def _cpu_seconds() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def describe(code: Path) -> str:
-    """Return the commit of a clone, marked if its files differ from it."""
-    command = ["git", "-C", str(code), "describe", "--always", "--dirty", "--abbrev=12"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-
 def main() -> None:
     """Measure, and write the results file after each audit."""
-    from harness import RESULTS, write
-    from publish import hardware
+    from harness import RESULTS, describe_commit, write
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--before", type=Path, required=True, help="a clone of the earlier version")
@@ -80,7 +73,7 @@ def main() -> None:
     arms = {"before": asked.before.resolve(), "after": asked.after.resolve()}
     for code in arms.values():  # else the first audit alone would compile
         subprocess.run([sys.executable, "-m", "compileall", "-q", str(code / "ungan_dist")], check=True)
-    facts = {"commits": {name: describe(code) for name, code in arms.items()}, "hardware": hardware()}
+    facts = {"commits": {name: describe_commit(code) for name, code in arms.items()}}
     rows: list[dict[str, object]] = []
     for turn in range(asked.turns):
         for name in sorted(arms, reverse=turn % 2 == 0):

@@ -1,6 +1,6 @@
 """Count launches, operations and bytes of the fused operations in Triton's interpreter, without a GPU.
 
-``TRITON_INTERPRET=1 python benchmarks/kernel_counts.py`` prints the rows. ``benchmarks/kernels.py`` calls it.
+``TRITON_INTERPRET=1 python benchmarks/kernel_counts.py`` prints them. ``benchmarks/kernels.py`` makes rows of them.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from typing import Any
 def table(results: Mapping[str, Any]) -> str:
     """Format the counts."""
     measured_on = results["measured_on"]
-    changed = " with changes" if measured_on["commit"].endswith("+changes") else ""
+    changed = " with changes" if measured_on["commit"].endswith("-dirty") else ""
     lines = [
         f"Commit `{measured_on['commit'][:12]}`{changed}, torch {measured_on['torch']}, "
         f"Triton {measured_on['triton']}. Counted in Triton's interpreter. PyTorch: operations in eager mode that are "
@@ -20,13 +20,14 @@ def table(results: Mapping[str, Any]) -> str:
         "| | PyTorch: operations | MB | fused: kernels | MB |",
         "|---|---:|---:|---:|---:|",
     ]
-    for row in results["counts"]:
+    for row in results["rows"]:
+        counts = row["counts"]
         cells = [
             row["subject"],
-            str(row["reference_operations"]),
-            f"{row['reference_bytes'] / 1e6:.2f}",
-            str(row["fused_kernels"]),
-            f"{row['fused_bytes'] / 1e6:.2f}",
+            str(counts["reference_operations"]),
+            f"{counts['reference_bytes'] / 1e6:.2f}",
+            str(counts["fused_kernels"]),
+            f"{counts['fused_bytes'] / 1e6:.2f}",
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, ""])

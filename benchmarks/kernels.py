@@ -1,7 +1,4 @@
-"""Count launches, operations and bytes of the fused operations: ``python benchmarks/kernels.py``, without a GPU.
-
-``benchmarks/gpu.py`` times them on a GPU, and ``benchmarks/publish.py`` publishes the table.
-"""
+"""Count launches, operations and bytes of the fused operations, without a GPU. ``benchmarks/gpu.py`` times them."""
 
 from __future__ import annotations
 
@@ -9,13 +6,15 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-from harness import write
+from harness import count_row
 
 
-def counts() -> list[dict[str, object]]:
+def measure(quick: bool) -> Iterator[dict[str, object]]:
     """Count in another process, because the interpreter must be enabled before Triton is imported."""
+    del quick  # the counts are those of real shapes
     done = subprocess.run(
         [sys.executable, "-W", "ignore", str(Path(__file__).parent / "kernel_counts.py")],
         env=os.environ | {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""},
@@ -23,8 +22,5 @@ def counts() -> list[dict[str, object]]:
         text=True,
         check=True,
     )
-    return json.loads(done.stdout)
-
-
-if __name__ == "__main__":
-    print(f"written to {write('kernels', [], counts=counts())}")
+    for row in json.loads(done.stdout):
+        yield count_row(row.pop("subject"), **row)

@@ -17,7 +17,6 @@ import torch
 from harness import as_row, compare, write
 from loaders import NUM_PAIRS, SUBJECTS, THREADS
 from numba import njit, prange, set_num_threads
-from publish import hardware
 
 from ungan_dist.config.training import AugmentConfig
 from ungan_dist.data.examples import make_normalisation_table
@@ -134,7 +133,7 @@ def main() -> int:
             )
             for ratio in compare(alone, rivals, num_pairs=NUM_PAIRS)
         ]
-    path = write("loader_limits", rows, hardware=hardware())
+    path = write("loader_limits", rows)
     print(f"written to {path}; `python benchmarks/publish.py` publishes it")
     return 0
 

@@ -24,7 +24,6 @@ import pyarrow.parquet as pq
 import torch
 from harness import as_row, compare, write
 from PIL import Image
-from publish import hardware
 from torch import Tensor
 
 from ungan_dist.config.training import AugmentConfig
@@ -265,7 +264,7 @@ def main() -> int:
     for row in rows:
         row["load_average"] = [round(load[0], 2), round(os.getloadavg()[0], 2)]
         row["quick"] = quick
-    path = write("loaders", rows, hardware=hardware())
+    path = write("loaders", rows)
     print(f"written to {path}; `python benchmarks/publish.py` publishes it")
     return 0
 

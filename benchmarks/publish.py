@@ -11,9 +11,7 @@ No figure is typed by hand.
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -23,9 +21,12 @@ import loader_table
 import run_figure
 import run_table
 import sequential_table
+import suite_table
 import training_table
+from bench import SUITES
 from gpu_parts.session import read_rows
 from gpu_parts.table import published_table
+from harness import describe_commit, hardware
 
 from ungan_dist import store
 
@@ -45,25 +46,8 @@ TABLES = {
     "training_accuracy": training_table.accuracy_table,
 }
 """Results other than runs, each with its own table."""
-
-
-def hardware() -> dict[str, object]:
-    """Describe the machine, on which a run's seconds depend."""
-    from ungan_dist.runs.versions import describe_cpu
-
-    facts: dict[str, object] = {"cpu": describe_cpu(), "cores": os.cpu_count()}
-    try:
-        query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
-        facts["gpus"] = subprocess.run(query, capture_output=True, text=True, check=True).stdout.split("\n")[:-1]
-    except (OSError, subprocess.CalledProcessError):
-        facts["gpus"] = []
-    return facts
-
-
-def commit() -> str:
-    """Return the commit that is checked out, marked if the working tree differs from it."""
-    described = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
-    return subprocess.run(described, capture_output=True, text=True, check=True).stdout.strip()
+SUITE_FILES = {name.replace("-", "_"): name for name in SUITES}
+"""Results of ``ungan-dist bench`` → suite."""
 
 
 def store_run(run: Path, name: str) -> None:
@@ -77,7 +61,7 @@ def store_run(run: Path, name: str) -> None:
         "timings": store.read_json(run / "timings.json"),
         "versions": versions(),
         "hardware": hardware(),
-        "commit": commit(),
+        "commit": describe_commit(),
     }
     store.write_json(RESULTS / f"{name}.json", results)
     store.write_file(RESULTS / f"{name}.md", (run / "table.md").read_bytes())
@@ -109,10 +93,30 @@ def _fill(text: str) -> str:
 
     def block(match: re.Match[str]) -> str:
         name, _, part = match[1].partition(":")
-        write = run_table.caption if part == "caption" else TABLES.get(name, run_table.table)
-        return f"<!-- results: {match[1]} -->\n{write(_results(name))}<!-- end -->"
+        if name in SUITE_FILES:
+            text = _format_suite(name)
+        else:
+            write = run_table.caption if part == "caption" else TABLES.get(name, run_table.table)
+            text = write(_results(name))
+        return f"<!-- results: {match[1]} -->\n{text}<!-- end -->"
 
     return re.sub(r"<!-- results: (\S+) -->\n.*?<!-- end -->", block, text, flags=re.S)
+
+
+def _format_suite(name: str) -> str:
+    """Format a suite of ``ungan-dist bench``, which may not have been measured yet.
+
+    Raises:
+        SystemExit: It was measured on a busy machine, or at a size that means nothing.
+    """
+    path = RESULTS / f"{name}.json"
+    if not path.is_file():
+        return suite_table.NOT_MEASURED.format(name=SUITE_FILES[name])
+    results = _results(name)
+    if results["is_marked"] or results["quick"]:
+        why = "at tiny sizes (--quick)" if results["quick"] else "on a busy machine"
+        raise SystemExit(f"{path} was measured {why}: run `ungan-dist bench {SUITE_FILES[name]}` on an idle machine")
+    return TABLES.get(name, suite_table.table)(results)
 
 
 def _results(name: str) -> dict[str, Any]:

@@ -1,16 +1,13 @@
-"""Time of commands that compute nothing; with a finished run as argument, also of those on it.
-
-``python benchmarks/start_up.py [RUN]`` prints the quickest of three calls of each and writes
-``results/start_up.json``.
-"""
+"""Time commands that compute nothing, each the quickest of a few calls."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 
-import harness
+from harness import value_row
 
 NAMES = ("doctor", "plan", "submit", "status", "cancel", "manifest", "purge", "run digits")
 COMMANDS = ("--version", "--help", "recipes", *(f"{name} --help" for name in NAMES))
@@ -23,14 +20,7 @@ def seconds(command: str) -> float:
     return time.monotonic() - start
 
 
-def main() -> None:
-    rows: list[dict[str, object]] = []
-    about_run = [f"{name} {sys.argv[1]}" for name in ("report", "status", "verify --quick")] if sys.argv[1:] else []
-    for command in (*COMMANDS, *about_run):
-        rows.append({"subject": f"ungan-dist {command}", "seconds": min(seconds(command) for _ in range(3))})
-        print(rows[-1])
-    harness.write("start_up", rows)
-
-
-if __name__ == "__main__":
-    main()
+def measure(quick: bool) -> Iterator[dict[str, object]]:
+    """Time each command."""
+    for command in COMMANDS[:1] if quick else COMMANDS:
+        yield value_row(f"ungan-dist {command}", wall_s=round(min(seconds(command) for _ in range(3)), 3))

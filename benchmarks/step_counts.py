@@ -95,6 +95,14 @@ def count() -> dict[str, list[float]]:
     return found
 
 
+def count_in(code: Path = ROOT) -> dict[str, list[float]]:
+    """Count with the version of a clone, in a process of its own."""
+    environment = {**os.environ, "PYTHONPATH": str(code), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-W", "ignore", __file__, "--count"]
+    run = subprocess.run(command, cwd=code, env=environment, capture_output=True, text=True, check=True)
+    return json.loads(run.stdout)
+
+
 def main() -> None:
     if sys.argv[1:] == ["--count"]:
         print(json.dumps(count()))
@@ -107,10 +115,7 @@ def main() -> None:
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=earlier, capture_output=True, text=True, check=True)
     found: dict[str, dict[str, list[float]]] = {}
     for name, code in (("before", earlier), ("after", ROOT)):
-        environment = {**os.environ, "PYTHONPATH": str(code), "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-W", "ignore", __file__, "--count"]
-        run = subprocess.run(command, cwd=code, env=environment, capture_output=True, text=True, check=True)
-        found[name] = json.loads(run.stdout)
+        found[name] = count_in(code)
     rows: list[dict[str, object]] = [
         {
             "subject": kind,

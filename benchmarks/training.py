@@ -175,7 +175,6 @@ def main() -> None:
         work(asked.worker[0], *map(json.loads, asked.worker[1:]))
         return
     from harness import write
-    from publish import hardware
 
     earlier = asked.earlier.resolve()
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=earlier, capture_output=True, text=True, check=True)
@@ -185,7 +184,7 @@ def main() -> None:
     for recipe in recipes:  # what was measured is kept if the next recipe is interrupted
         rows += rows_of(recipe, earlier)
         loads = [load, os.getloadavg()[0]]
-        print(write("training", rows, earlier=commit.stdout.strip(), hardware=hardware(), load=loads), flush=True)
+        print(write("training", rows, earlier=commit.stdout.strip(), load=loads), flush=True)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 from harness import write
-from publish import hardware
 from training import ROOT, Arm
 
 RECIPE = "cifar10-small"
@@ -38,7 +37,7 @@ def main() -> None:
         arm.close()
     rows = [summarise(name, trained[name], trained[BASE]) for name in ARMS]
     facts = {"models": NUM_MODELS, "examples": NUM_EXAMPLES, "epochs": EPOCHS, "recipe": RECIPE}
-    print(write("training_accuracy", rows, earlier=commit.stdout.strip(), hardware=hardware(), **facts))
+    print(write("training_accuracy", rows, earlier=commit.stdout.strip(), **facts))
 
 
 def summarise(name: str, models: list[dict[str, Any]], base: list[dict[str, Any]]) -> dict[str, object]:

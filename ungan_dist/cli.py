@@ -39,6 +39,7 @@ usage:
   ungan-dist prepare RECIPE            write the data as one file for FFCV
 
   ungan-dist doctor                    check that this machine, or a cluster, can do a run
+  ungan-dist bench                     measure this version on this machine, from a checkout
   ungan-dist targets RECIPE [OPTIONS]  train the originals and unlearn, under torchrun by several processes
   ungan-dist submit RECIPE --output DIR [--address URL]   run as a job of a Ray cluster
   ungan-dist status ID                 print the state of a job; --follow prints its log
@@ -117,6 +118,7 @@ COMMANDS = {
     "cancel": "ungan_dist.commands.cancel",
     "manifest": "ungan_dist.commands.manifest",
     "purge": "ungan_dist.commands.purge",
+    "bench": "ungan_dist.commands.bench",
 }
 """Modules of the commands, imported when called. Each has ``USAGE``, its help, and ``main``."""
 _LIST_OPTIONS = ("run", "targets", "prepare", "submit")

@@ -13,7 +13,7 @@ CAPTION = (
     "far training moves them, errors of operations to the largest entry or in norm."
 )
 HIDDEN = (
-    *("part", "subject", "rehearsal", "rival", "rival_ms", "ours_ms", "ratio", "interval", "num_pairs"),
+    *("part", "subject", "rehearsal", "rival", "rival_ms", "ours_ms", "ratio", "interval", "num_pairs", "ratios"),
     *("error", "floor_ms", "arm", "operation", "shapes"),
 )
 """Values with a column of their own, or with none."""

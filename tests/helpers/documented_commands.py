@@ -13,6 +13,7 @@ PAGES = (
     *(
         "docs/notebook.md",
         "docs/performance.md",
+        "docs/benchmarks.md",
         "docs/kernels.md",
         "docs/results.md",
         "docs/findings.md",
@@ -44,6 +45,9 @@ LEFT_OUT = {
     "make test": "a step of .ci/run",
     "make test-all": "the two steps of .ci/run that run tests",
     "make docs": "a part of make check",
+    "make bench": "takes ten minutes and needs an idle machine; test_benchmarks.py runs each suite",
+    "ungan-dist bench scoring counts --output NEW": "needs an idle machine; test_benchmarks.py runs both",
+    "ungan-dist bench compare benchmarks/results NEW": "compares what the line before has measured",
     "make kernels": "a part of make check, and one of make test",
     "make mutants": "takes ten minutes; test_mutants.py applies the mutants",
     "make chaos": "takes ten minutes or more",

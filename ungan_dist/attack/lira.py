@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, NoReturn, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64
 from scipy.special import log_ndtr
 
 from ungan_dist.attack.arrays import Values, describe, to_numpy, to_positions
-from ungan_dist.attack.moments import Moments, compute_in_and_out_moments, compute_moments, merge_moments
+from ungan_dist.attack.moments import Moments, compute_moments, merge_moments, sum_in_and_out
 
 Center = Literal["mean", "median"]
 Mode = Literal["online", "offline", "offline_two_sided"]
@@ -22,6 +23,8 @@ PER_EXAMPLE_FROM = 64
 """Number of shadow models from which each example's own standard deviation is better than the pooled one."""
 CHUNK_BYTES = 2**20
 """Size of the float64 log-odds processed at once, so that a few such arrays fit in the cache."""
+MAX_THREADS = 8
+"""Threads that fit chunks at the same time; each holds a few arrays of that size."""
 
 
 def resolve_variance(variance: Variance, num_models: int) -> ResolvedVariance:
@@ -180,49 +183,65 @@ class _Fit(NamedTuple):
 def _fit(
     shadow_log_odds: np.ndarray, membership: np.ndarray, kept: np.ndarray, groups: tuple[str, ...], center: Center
 ) -> dict[str, _Fit]:
-    parts: dict[str, list[_Fit]] = {group: [] for group in groups}
-    for values, is_in in _chunks(shadow_log_odds, membership, kept):
-        if groups == ("out",):
-            fits = {"out": compute_moments(values, ~is_in)}
-        else:
-            fits = dict(zip(groups, compute_in_and_out_moments(values, is_in), strict=True))
-        for group, fit in fits.items():
-            chosen = is_in if group == "in" else ~is_in
-            parts[group].append(_Fit(fit, _median(values, chosen) if center == "median" else fit.mean))
-    return {
-        group: _Fit(
-            Moments(*(np.concatenate(field) for field in zip(*(fit.moments for fit in fits), strict=True))),
-            np.concatenate([fit.center for fit in fits]),
+    """Fit every column. Threads share the chunks; each chunk has the bits that it has alone."""
+    num_models, num_examples, num_queries = shadow_log_odds.shape
+    rows = slice(None) if len(kept) == num_models else kept
+    step = examples_per_chunk(len(kept), num_queries)
+
+    def fit_chunks(starts: range) -> list[dict[str, _Fit]]:
+        shape = (3, len(kept), min(step, num_examples), num_queries)
+        buffers = np.empty(shape)  # used again and again, because new memory costs more than the sums
+        return [fit_chunk(start, buffers) for start in starts]
+
+    def fit_chunk(start: int, buffers: np.ndarray) -> dict[str, _Fit]:
+        examples = slice(start, min(start + step, num_examples))
+        size = (examples.stop - start) * num_queries
+        values, weights, scratch = (
+            buffer.reshape(-1)[: len(kept) * size].reshape(len(kept), size) for buffer in buffers
         )
-        for group, fits in parts.items()
+        values.reshape(len(kept), -1, num_queries)[:] = shadow_log_odds[rows, examples]
+        weights[:] = np.repeat(membership[rows, examples], num_queries, axis=1)
+        with np.errstate(invalid="ignore", over="ignore"):  # such models are refused below
+            if groups == ("out",):
+                moments = (compute_moments(values, weights == 0),)
+            else:
+                moments = sum_in_and_out(values, weights, scratch)
+            chosen = (weights == (group == "in") for group in groups)
+            centers = [_median(values, c) for c in chosen] if center == "median" else [one.mean for one in moments]
+        fits = (_Fit(*one) for one in zip(moments, centers, strict=True))
+        return dict(zip(groups, fits, strict=True))
+
+    num_threads = min(MAX_THREADS, os.cpu_count() or 1)
+    starts = range(0, num_examples, step)
+    per_thread = -(-len(starts) // num_threads)
+    shares = [starts[first : first + per_thread] for first in range(0, len(starts), per_thread)]
+    with ThreadPoolExecutor(num_threads) as threads:  # NumPy lets other threads run while it computes
+        parts = [part for some in threads.map(fit_chunks, shares) for part in some]
+    fits = {
+        group: _Fit(
+            Moments(*(np.concatenate(field) for field in zip(*(part[group].moments for part in parts), strict=True))),
+            np.concatenate([part[group].center for part in parts]),
+        )
+        for group in groups
     }
+    # squares are finite unless a value is not (or is beyond 1e150)
+    if not all(np.isfinite(fit.moments.squares).all() for fit in fits.values()):
+        _refuse_broken(shadow_log_odds, kept)
+    return fits
+
+
+def _refuse_broken(shadow_log_odds: np.ndarray, kept: np.ndarray) -> NoReturn:
+    with np.errstate(over="ignore"):
+        is_finite = [np.isfinite(np.square(shadow_log_odds[k], dtype=np.float64).sum()) for k in kept]
+    raise ValueError(
+        f"log-odds of shadow models {kept[~np.array(is_finite)].tolist()} are not finite: train them again, "
+        "or list them and their complementary partners in leave_out"
+    )
 
 
 def examples_per_chunk(num_models: int, num_queries: int) -> int:
     """Return how many examples of these models are processed at once: see ``CHUNK_BYTES``."""
     return max(1, CHUNK_BYTES // (8 * num_models * num_queries))
-
-
-def _chunks(
-    shadow_log_odds: np.ndarray, membership: np.ndarray, kept: np.ndarray
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield log-odds and membership of the kept models for some examples at a time, one column per query."""
-    num_models, num_examples, num_queries = shadow_log_odds.shape
-    step = examples_per_chunk(len(kept), num_queries)
-    rows = slice(None) if len(kept) == num_models else kept
-    broken = np.zeros(len(kept), dtype=bool)
-    for start in range(0, num_examples, step):
-        examples = slice(start, start + step)
-        values = np.asarray(shadow_log_odds[rows, examples], dtype=np.float64).reshape(len(kept), -1)
-        # Each model's sum of squares is finite unless a value is not (or is beyond 1e150).
-        broken |= ~np.isfinite(np.einsum("kc,kc->k", values, values))
-        if not broken.any():
-            yield values, np.repeat(membership[rows, examples], num_queries, axis=1)
-    if broken.any():
-        raise ValueError(
-            f"log-odds of shadow models {kept[broken].tolist()} are not finite: train them again, "
-            "or list them and their complementary partners in leave_out"
-        )
 
 
 def _median(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:

@@ -39,13 +39,27 @@ def compute_in_and_out_moments(values: Values, is_in: Values) -> tuple[Moments, 
     are lost, and none is negative.
     """
     values, is_in = _to_pair(values, is_in)
-    weights = is_in.astype(np.float64)
-    num_in = is_in.sum(0)
+    return sum_in_and_out(values, is_in.astype(np.float64), np.empty_like(values))
+
+
+def sum_in_and_out(
+    values: Float64[np.ndarray, "models columns"],
+    weights: Float64[np.ndarray, "models columns"],
+    scratch: Float64[np.ndarray, "models columns"],
+) -> tuple[Moments, Moments]:
+    """Compute the moments of ``compute_in_and_out_moments`` without new memory.
+
+    Args:
+        values: log-odds.
+        weights: 1 for IN, 0 for OUT.
+        scratch: overwritten.
+    """
+    num_in = weights.sum(0).astype(np.int64)  # a sum of bools takes twice as long
     num_out = len(values) - num_in
     sum_in = np.einsum("kc,kc->c", values, weights)
     mean_in = sum_in / np.maximum(num_in, 1)
     mean_out = (values.sum(0) - sum_in) / np.maximum(num_out, 1)
-    deviations = weights * (mean_in - mean_out)
+    deviations = np.multiply(weights, mean_in - mean_out, out=scratch)
     deviations += mean_out
     np.subtract(values, deviations, out=deviations)
     deviations *= deviations

@@ -14,6 +14,8 @@ FEWEST = 8
 """Fewest values of a test, as Stephens recommends."""
 MAX_EXAMPLES = 10_000
 """Examples to test, evenly spaced; more of them would not change the first two digits of the share."""
+CHUNK_BYTES = 2**23
+"""Size of the log-odds that are sorted at once."""
 CRITICAL = 0.752
 """Critical value at 5 % for unknown mean and variance (D'Agostino & Stephens 1986, table 4.7)."""
 
@@ -32,15 +34,20 @@ def measure_normality(
     """
     num_examples = log_odds.shape[1]
     some = np.linspace(0, num_examples - 1, min(num_examples, MAX_EXAMPLES)).round().astype(np.int64)
-    values, is_in = log_odds[:, some].astype(np.float64), membership[:, some]
-    num_in, num_out = is_in.sum(0), (~is_in).sum(0)
-    if min(num_in.min(), num_out.min()) < FEWEST:
+    num_in = membership[:, some].sum(0)
+    if min(num_in.min(), len(membership) - num_in.max()) < FEWEST:
         return None
-    rejected_in, rejected_out = (
-        float(np.mean(np.concatenate([_reject(values, chosen, counts == count) for count in np.unique(counts)])))
-        for chosen, counts in ((is_in, num_in), (~is_in, num_out))
-    )
-    return Normality(rejected_in=rejected_in, rejected_out=rejected_out, num_tested=values[0].size)
+    num_tested = len(some) * log_odds.shape[2]
+    rejected = np.zeros(2)
+    step = max(1, CHUNK_BYTES // log_odds[:, 0].size // 8)
+    for start in range(0, len(some), step):  # the sorted values of all would take several times the log-odds
+        examples = some[start : start + step]
+        values, is_in = log_odds[:, examples].astype(np.float64), membership[:, examples]
+        for group, chosen in enumerate((is_in, ~is_in)):
+            counts = chosen.sum(0)
+            rejected[group] += sum(_reject(values, chosen, counts == count).sum() for count in np.unique(counts))
+    rejected_in, rejected_out = (rejected / num_tested).tolist()
+    return Normality(rejected_in=rejected_in, rejected_out=rejected_out, num_tested=num_tested)
 
 
 def _reject(

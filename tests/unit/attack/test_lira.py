@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
+from ungan_dist.attack import lira
 from ungan_dist.attack.lira import likelihood_ratio, resolve_variance
 from ungan_dist.attack.metrics import auc
 from ungan_dist.attack.moments import Moments, compute_in_and_out_moments, compute_moments, merge_moments
@@ -189,6 +190,17 @@ def test_a_memory_mapped_fleet_is_scored_within_a_fraction_of_its_size(tmp_path:
     # One of 255 models at 1 and the rest at 0 on the side of model 1; all at 0, on the floor, on the other.
     assert (score[membership[1]] > 0).all()
     assert (score[~membership[1]] < 0).all()
+
+
+@pytest.mark.parametrize("options", [{}, {"mode": "offline"}, {"center": "median"}])
+def test_threads_and_chunks_change_no_bit(options, monkeypatch):
+    arguments = fleet(num_models=8)
+    alone = likelihood_ratio(*arguments, **options)
+    for num_threads, num_bytes in ((1, 2**20), (3, 8 * 8 * 2 * 7), (8, 1)):
+        monkeypatch.setattr(lira, "MAX_THREADS", num_threads)
+        monkeypatch.setattr(lira, "CHUNK_BYTES", num_bytes)
+        monkeypatch.setattr(lira.os, "cpu_count", lambda: 8)
+        np.testing.assert_array_equal(likelihood_ratio(*arguments, **options), alone)
 
 
 def test_broken_models_are_named():

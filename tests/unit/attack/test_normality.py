@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -70,3 +71,16 @@ def test_equal_log_odds_are_no_gaussian_and_no_error() -> None:
     found = measure_normality(np.zeros((16, 100, 1)), membership)
     assert found is not None
     assert found.rejected_in == 1.0
+
+
+def test_examples_are_tested_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    membership = draw_membership(64, 2000, 0)
+    log_odds = np.random.default_rng(3).standard_t(5, size=(64, 2000, 2)).astype(np.float32)
+    whole = measure_normality(log_odds, membership)
+    monkeypatch.setattr("ungan_dist.attack.normality.CHUNK_BYTES", 2**16)
+    tracemalloc.start()
+    found = measure_normality(log_odds, membership)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found == whole
+    assert peak_bytes < log_odds.nbytes

@@ -20,7 +20,7 @@ from gpu_parts.table import format_table  # noqa: E402
 from ungan_dist.kernels import critic_loss, energy_distance  # noqa: E402
 
 RESULTS = json.loads((ROOT / "benchmarks/results/kernels.json").read_text())
-COMMITTED = {row["subject"]: row for row in RESULTS["counts"]}
+COMMITTED = {row["subject"]: row["counts"] for row in RESULTS["rows"]}
 SMALL = {
     "critic step, widths 128, batch 256": lambda impl: kernel_counts.critic_step(impl, 8, 5, "cpu"),
     "critic update with SGD, widths 128, batch 256": lambda impl: kernel_counts.critic_update(impl, 8, 5, "cpu"),

@@ -1,0 +1,181 @@
+"""Run the suites of the benchmark, and compare two results. See ``ungan-dist bench --help``.
+
+Each suite runs in a process of its own and leaves one results file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from load import Load, busy_seconds, is_idle, measure_busy_cores
+
+RESULTS = Path(__file__).resolve().parent / "results"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suite:
+    """A module whose function ``measure(quick)`` yields rows."""
+
+    module: str
+    title: str
+    limit_s: float
+    """Seconds after which the suite is ended."""
+    by_default: bool = True
+    is_timed: bool = True
+    """Whether it measures seconds. Counts may be taken on a busy machine."""
+    has_daemons: bool = False
+    """Whether its processes outlive it for a moment, so that their CPU time cannot be told from that of others."""
+
+
+SUITES = {
+    "kernels": Suite(module="kernels", title="launches, operations and bytes of the fused kernels", limit_s=600,
+                     is_timed=False),
+    "counts": Suite(module="counts", title="operations and host waits of a step, imports, bytes shipped to Ray",
+                    limit_s=600, is_timed=False),
+    "start-up": Suite(module="start_up", title="seconds of commands that compute nothing", limit_s=120),
+    "scoring": Suite(module="scoring", title="LiRA at 512 shadow models, against a loop over examples", limit_s=180),
+}  # fmt: skip
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run suites, or compare two results."""
+    if arguments[:1] == ["compare"]:
+        from compare_results import main as compare
+
+        return compare(arguments[1:])
+    if arguments == ["list"]:
+        for name, suite in SUITES.items():
+            print(f"{name:<12} {suite.title}{'' if suite.by_default else ' (only if named)'}")
+        return 0
+    asked = _parse(arguments)
+    if asked.only:
+        return _measure_here(asked.only, asked.rows, quick=asked.quick)
+    names = asked.suites or [name for name, suite in SUITES.items() if suite.by_default]
+    before = measure_busy_cores()
+    if not is_idle(before) and not asked.busy and any(SUITES[name].is_timed for name in names):
+        print(
+            f"{before:.1f} of {os.cpu_count()} cores are busy with other work, beside which no speed is measured. Wait "
+            "until the machine is idle, or add --busy: the results are then marked, and not published.",
+            file=sys.stderr,
+        )
+        return 2
+    failed = [name for name in names if not _run(name, asked.output, before, quick=asked.quick)]
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="ungan-dist bench", description=__doc__)
+    parser.add_argument("suites", nargs="*", metavar="SUITE")
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--busy", action="store_true")
+    parser.add_argument("--only", help=argparse.SUPPRESS)
+    parser.add_argument("--rows", type=Path, help=argparse.SUPPRESS)
+    asked = parser.parse_args(arguments)
+    unknown = [name for name in asked.suites if name not in SUITES]
+    if unknown:
+        parser.error(f"unknown suites {', '.join(unknown)}; there are {', '.join(SUITES)}")
+    if asked.quick and not asked.only and asked.output.resolve() == RESULTS:
+        parser.error(f"--quick measures sizes that mean nothing: name a folder other than {RESULTS} with --output")
+    return asked
+
+
+def _run(name: str, output: Path, before: float, *, quick: bool) -> bool:
+    """Run a suite in a process of its own, write its results file, and return whether all of it was measured."""
+    from harness import write
+
+    suite, command = SUITES[name], [sys.executable, "-W", "ignore", __file__, "--only", name]
+    print(f"{name}: {suite.title}", flush=True)
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        path = Path(folder) / "rows.jsonl"
+        busy, begun = busy_seconds(), time.monotonic()
+        command += ["--rows", str(path), *(["--quick"] if quick else [])]
+        pid = os.posix_spawn(command[0], command, os.environ, setpgroup=0)
+        try:
+            status, own_s, is_late = _wait(pid, suite.limit_s)
+        finally:
+            with contextlib.suppress(ProcessLookupError):  # what it has started, too
+                os.killpg(pid, signal.SIGKILL)
+        wall_s = time.monotonic() - begun
+        rows = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+    beside = None
+    if busy is not None and not suite.has_daemons:
+        beside = max(0.0, ((busy_seconds() or busy) - busy - own_s) / wall_s)
+    load = Load(before=round(before, 2), beside=beside and round(beside, 2), average=os.getloadavg())
+    problems = [f"{row['subject']}: {row['refused']}" for row in rows if "refused" in row]
+    if is_late:
+        problems.append(f"it took more than {suite.limit_s:.0f} s")
+    elif status:
+        problems.append(f"its process ended with exit code {os.waitstatus_to_exitcode(status)}")
+    is_marked = suite.is_timed and not load.is_idle
+    facts = {
+        "quick": quick and suite.is_timed,
+        "suite": name,
+        "title": suite.title,
+        "load": asdict(load),
+        "is_timed": suite.is_timed,
+        "is_marked": is_marked,
+    }
+    written = write(name.replace("-", "_"), rows, output, **facts, wall_s=round(wall_s, 1), problems=problems)
+    for line in ([f"marked: {load.before + (beside or 0):.1f} cores did other work"] if is_marked else []) + problems:
+        print(f"  {line}", file=sys.stderr, flush=True)
+    print(f"  {wall_s:.0f} s, written to {written}", flush=True)
+    return not problems
+
+
+def _wait(pid: int, limit_s: float) -> tuple[int, float, bool]:
+    """Wait for a process, and end it at its limit.
+
+    Returns:
+        Its exit status, the CPU seconds of it and its children, and whether it was ended.
+    """
+    deadline, is_late = time.monotonic() + limit_s, False
+    while True:
+        found, status, usage = os.wait4(pid, 0 if is_late else os.WNOHANG)
+        if found:
+            return status, usage.ru_utime + usage.ru_stime, is_late
+        if time.monotonic() > deadline:
+            os.killpg(pid, signal.SIGKILL)
+            is_late = True
+        time.sleep(0.1)
+
+
+def _measure_here(name: str, path: Path, *, quick: bool) -> int:
+    """Measure a suite in this process, and append each row at once."""
+    try:
+        with path.open("a") as file:
+            for row in importlib.import_module(SUITES[name].module).measure(quick):
+                print(f"  {_describe(row)}", flush=True)
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                file.flush()
+    except Exception:  # a library may raise anything
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def _describe(row: dict[str, Any]) -> str:
+    if "ratio" in row:
+        low, high = row["interval"]
+        return f"{row['subject']}: {row['ratio']:.2f} [{low:.2f}, {high:.2f}] times as fast as {row['rival']}"
+    found = row.get("counts") or row.get("values") or row.get("refused")
+    return f"{row['subject']}: {found}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,85 @@
+"""Format the results of a suite of ``ungan-dist bench``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+NOT_MEASURED = "Not measured yet on an idle machine: `ungan-dist bench {name}` measures it.\n"
+Row = Mapping[str, Any]
+
+
+def table(results: Row) -> str:
+    """Format where it was measured, then a table of speeds, one of values and one of counts."""
+    rows = results["rows"]
+    kinds = (("ratio", _format_ratios), ("values", _format_values), ("counts", _format_counts))
+    parts = [write([row for row in rows if key in row]) for key, write in kinds if any(key in row for row in rows)]
+    refused = [f"- {row['subject']}: {row['refused']}" for row in rows if "refused" in row]
+    return "\n".join([describe_machine(results), "", *parts, *refused, *([""] if refused else [])])
+
+
+def describe_machine(results: Row) -> str:
+    """State commit, hardware, versions and load."""
+    where, hardware, load = results["measured_on"], results["hardware"], results["load"]
+    commit = where["commit"].removesuffix("-dirty")
+    changed = " with changes" if where["commit"].endswith("-dirty") else ""
+    other = "" if not results.get("is_timed", True) else f" Other work before it took {load['before']:.2f} cores."
+    return (
+        f"Commit `{commit}`{changed}; {hardware['cores']} cores ({hardware['cpu']}), "
+        f"{', '.join(hardware['gpus']) or 'no GPU'}; Python {where['python']}, torch {where['torch']}.{other}"
+    )
+
+
+def _format_ratios(rows: Sequence[Row]) -> str:
+    lines = [
+        "| | rival | rival, ms | ours, ms | times as fast | error | target |",
+        "|---|---|---:|---:|---:|---:|---|",
+    ]
+    for row in rows:
+        low, high = row["interval"]
+        cells = [
+            row["subject"],
+            row["rival"],
+            f"{row['rival_ms']:,.3g}",
+            f"{row['ours_ms']:,.3g}",
+            f"{row['ratio']:.2f} [{low:.2f}, {high:.2f}]",
+            f"{row['error']:.1e}" if "error" in row else "",
+            _target(row),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
+def _format_values(rows: Sequence[Row]) -> str:
+    """Format one column for each name; rows of other names form another table."""
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row["values"]), []).append(row)
+    lines: list[str] = []
+    for names, group in groups.items():
+        has_target = any("target" in row for row in group)
+        head = [*(name.replace("_", " ") for name in names), *(["target"] if has_target else [])]
+        lines += [f"| | {' | '.join(head)} |", f"|---|{'---:|' * len(names)}{'---|' * has_target}"]
+        for row in group:
+            cells = [_number(row["values"][name]) for name in names] + ([_target(row)] if has_target else [])
+            lines.append(f"| {' | '.join([row['subject'], *cells])} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _format_counts(rows: Sequence[Row]) -> str:
+    return _format_values([{"subject": row["subject"], "values": row["counts"]} for row in rows])
+
+
+def _target(row: Row) -> str:
+    if "target" not in row:
+        return ""
+    return f"{row['target']}: {'met' if row['met'] else '**missed**'}"
+
+
+def _number(value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, int) or value == int(value):
+        return f"{value:,.0f}"
+    return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"

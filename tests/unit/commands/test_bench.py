@@ -1,0 +1,101 @@
+"""``ungan-dist bench``: what it refuses, what it compares, and what is published."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from in_process import run_command
+
+from ungan_dist.commands import bench as command
+
+pytest.importorskip("triton")
+sys.path.append(str(Path(__file__).parents[3] / "benchmarks"))
+
+import bench
+import harness
+from compare_results import main as compare
+
+
+def write_results(path: Path, rows: list[dict[str, Any]], **facts: Any) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    where = {"commit": "abc", "python": "3", "torch": "2"}
+    hardware = {"cores": 2, "cpu": "x", "gpus": []}
+    found = {"suite": "counts", "rows": rows, "measured_on": where, "hardware": hardware, "load": {"before": 0.0}}
+    path.write_text(json.dumps({**found, "is_marked": False, "quick": False, "is_timed": True, **facts}))
+    return path
+
+
+def timed(ratio: float) -> dict[str, Any]:
+    pairs = np.array([[ratio * (1 + 0.01 * turn), 1.0] for turn in range(20)])
+    return harness.as_row("step", harness.summarise("rival", pairs), error=0.0)
+
+
+def test_a_count_that_grows_is_an_error_and_a_slower_time_is_not(tmp_path: Path, capsys) -> None:
+    before = write_results(tmp_path / "old.json", [harness.count_row("step", launches=5, waits=0), timed(4.0)])
+    same = write_results(tmp_path / "same.json", [harness.count_row("step", launches=4, waits=0), timed(2.0)])
+    assert compare([str(before), str(same)]) == 0
+    assert "launches: 5 → 4" in (printed := capsys.readouterr().out)
+    assert "0.50 [" in printed
+    assert "slower" in printed
+    more = write_results(tmp_path / "more.json", [harness.count_row("step", launches=5, waits=1), timed(4.0)])
+    assert compare([str(before), str(more)]) == 1
+    assert "MORE: counts, step, waits: 0 → 1" in (printed := capsys.readouterr().out)
+    assert "no change shown" in printed
+    less = write_results(tmp_path / "less.json", [harness.count_row("step", launches=5)])
+    assert compare([str(before), str(less)]) == 1
+    assert "waits: 0 → not counted" in capsys.readouterr().out
+
+
+def test_results_of_other_programs_are_not_compared(tmp_path: Path) -> None:
+    (tmp_path / "other.json").write_text("[]")
+    with pytest.raises(SystemExit, match="no results of ungan-dist bench"):
+        compare([str(tmp_path), str(tmp_path)])
+
+
+def test_the_time_of_a_wrong_result_is_left_out() -> None:
+    ratio = harness.summarise("rival", np.full((20, 2), 2.0))
+    assert harness.as_row("step", ratio, error=1e-9, tolerance=1e-6)["ratio"] == 1.0
+    for error in (1e-3, float("nan")):
+        row = harness.as_row("step", ratio, error=error, tolerance=1e-6)
+        assert "wrong" in str(row["refused"])
+        assert not {"ratio", "ours_ms", "ratios"} & set(row)
+
+
+def test_a_busy_machine_is_refused_before_anything_is_measured(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(bench, "measure_busy_cores", lambda: 1.5)
+    monkeypatch.setattr(bench, "is_idle", lambda busy: busy < 1)
+    assert bench.main(["start-up", "--output", str(tmp_path)]) == 2
+    assert "1.5 of" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_results_of_a_busy_machine_are_not_published(tmp_path: Path, monkeypatch) -> None:
+    import publish
+
+    monkeypatch.setattr(publish, "RESULTS", tmp_path)
+    block = "<!-- results: start_up -->\nold\n<!-- end -->"
+    assert "Not measured yet" in publish._fill(block)
+    path = write_results(tmp_path / "start_up.json", [harness.value_row("--help", wall_s=0.25)])
+    assert "| --help | 0.25 |" in publish._fill(block)
+    for facts in ({"is_marked": True}, {"quick": True}):
+        write_results(path, [], **facts)
+        with pytest.raises(SystemExit, match="on an idle machine"):
+            publish._fill(block)
+
+
+def test_without_a_checkout_the_command_names_the_remedy(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(command, "SCRIPT", tmp_path / "absent.py")
+    done = run_command("bench")
+    assert done.returncode == 2
+    assert "clone the repository" in done.stderr
+
+
+def test_quick_sizes_do_not_replace_the_published_results(capsys) -> None:
+    with pytest.raises(SystemExit):
+        bench.main(["scoring", "--quick"])
+    assert "--output" in capsys.readouterr().err

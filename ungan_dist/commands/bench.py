@@ -1,0 +1,46 @@
+"""``ungan-dist bench``: measure this version, with the benchmarks of its checkout."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from ungan_dist.errors import ConfigError
+
+USAGE = """\
+usage: ungan-dist bench [SUITE …] [--output DIR] [--quick] [--busy]
+       ungan-dist bench compare OLD NEW
+       ungan-dist bench list
+
+Measures this version on this machine, in under ten minutes on two idle cores, and writes one JSON file for each suite:
+rows with intervals, errors and counts, and the commit, the hardware, the versions and the load of the machine. Needs a
+checkout of the repository, because the benchmarks are not installed.
+
+Arms take turns in one process. A time whose result is wrong is refused, and the exit code is then 1. A busy machine is
+refused. `ungan-dist bench list` prints the suites; by default all that need no cluster are run.
+
+  --output DIR  folder of the results; defaults to benchmarks/results of the checkout
+  --quick       tiny sizes, to try the suites out; nothing is a measurement
+  --busy        measure beside other work; the results are marked and cannot be published
+
+compare prints what changed between two results files or folders. Times are relative to a rival that was timed in the
+same process, with 95 % intervals; they never fail. Counts do: operations, launches, host waits, bytes and imports.
+
+exit codes: 0 success, and no count has grown; 1 a suite failed, or a count has grown; 2 wrong input, or a busy machine
+
+examples:
+  ungan-dist bench counts scoring
+  ungan-dist bench compare benchmarks/results NEW
+"""
+SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks/bench.py"
+
+
+def main(arguments: list[str]) -> int:
+    """Run the benchmarks of the checkout that this package is imported from."""
+    if not SCRIPT.is_file():
+        raise ConfigError(
+            f"the benchmarks are not installed with the package ({SCRIPT} does not exist): clone the repository, call "
+            "make setup there, then .venv/bin/ungan-dist bench"
+        )
+    return subprocess.run([sys.executable, "-W", "ignore", SCRIPT, *arguments]).returncode
