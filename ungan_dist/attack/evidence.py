@@ -196,6 +196,8 @@ class Row:
     utility: Utility = ""
     caveat: str = ""
     """The same as a sentence with its figures."""
+    class_caveat: str = ""
+    """A sentence if the model knows the forgotten classes otherwise than Retrain; empty if none are forgotten."""
     stages: dict[str, StageSplit] = field(default_factory=dict)
     """``auc``, ``gap`` and each accuracy, split by stage; empty with one unlearning an original."""
     attacks: dict[str, AttackResult] = field(default_factory=dict)

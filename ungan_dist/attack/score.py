@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -21,9 +21,9 @@ from ungan_dist.attack.intervals import (
     draw_resample_counts,
     resample_share_above,
     resample_share_below,
-    share_difference_interval,
     student_t_interval,
 )
+from ungan_dist.attack.losses import measure_losses
 from ungan_dist.attack.mann_whitney import (
     Influence,
     auc_interval,
@@ -34,7 +34,6 @@ from ungan_dist.attack.mann_whitney import (
 from ungan_dist.attack.metrics import examples_needed, operating_point, tnr_rank, tpr_at_fpr, tpr_rank
 from ungan_dist.attack.records import count_low_p_values
 from ungan_dist.attack.stages import split_row
-from ungan_dist.attack.utility import SETS
 from ungan_dist.attack.verdicts import REFERENCE, VERDICT_LEVEL, combine_attacks, trace_level
 from ungan_dist.config.attack import AttackConfig
 from ungan_dist.config.methods import title_of
@@ -65,7 +64,12 @@ Resamples = dict[Cell, ResampledCell]
 
 
 def score_rows(
-    evidence: Sequence[Evidence], attack: AttackConfig, *, num_test: int | None = None, level: float = VERDICT_LEVEL
+    evidence: Sequence[Evidence],
+    attack: AttackConfig,
+    *,
+    num_test: int | Mapping[str, int] | None = None,
+    level: float = VERDICT_LEVEL,
+    from_half: bool = False,
 ) -> list[Row]:
     """Compute the table's rows, one per method, in the order in which the methods first appear.
 
@@ -76,8 +80,11 @@ def score_rows(
     Args:
         evidence: measurements of every finished method, seed and unlearning.
         attack: options of the attack and the verdicts.
-        num_test: number of test examples; required for the interval of test accuracy with fewer than three seeds.
+        num_test: number of test examples, by set if there are several; required for the interval of test accuracy with
+            fewer than three seeds.
         level: level of the gaps' intervals, which is higher in a look of several.
+        from_half: measure all gaps from .5. That is exact where the members of a class were drawn at random, and
+            narrower than from Retrain, whose scores on a class that it never saw say nothing of other models' scores.
 
     Raises:
         ValueError: evidence is missing or repeated, methods of one seed have different sets, scores are not finite,
@@ -93,18 +100,20 @@ def score_rows(
     cells = {key: _average_cells([_cells(item, attack) for item in items]) for key, items in models.items()}
     single = _measure_influences(models)
     influences = {name: {key: average_influences(some) for key, some in of.items()} for name, of in single.items()}
+    tests = num_test if isinstance(num_test, Mapping) else {"test": num_test or 0}
     few = {method for method, seeds in seeds_of.items() if len(seeds) < SEEDS_FOR_T}
-    resamples = _resample([item for item in evidence if item.method in few], cells, attack, num_test)
-    sizes = {"retain": min(len(item.retain) for item in evidence), "test": num_test or 0}
-    rows = [_row(method, seeds_of, cells, resamples, influences, attack, level) for method in seeds_of]
+    resamples = _resample([item for item in evidence if item.method in few], cells, attack, tests)
+    sizes = {name: min(len(getattr(item, name)) for item in evidence) for name in ("retain", "non_members")}
+    reference = "" if from_half else REFERENCE
+    rows = [_row(method, seeds_of, cells, resamples, influences, attack, level, reference) for method in seeds_of]
     distances = measure_distances(evidence)
     of = {row.method: [item for item in evidence if item.method == row.method] for row in rows}
     return [
         replace(
             row,
             distances=distances.get(row.method, {}),
-            loss=_losses(row.method, seeds_of, cells, sizes),
-            stages=split_row(row.method, REFERENCE, models, next(iter(single.values()))),
+            loss=measure_losses(row.method, seeds_of, cells, {**sizes, **tests}),
+            stages=split_row(row.method, reference, models, next(iter(single.values()))),
             low_p_values=count_low_p_values(of[row.method]),
             low_p_values_of_non_members=count_low_p_values(of[row.method], of_non_members=True),
         )
@@ -120,6 +129,7 @@ def _row(
     influences: dict[str, dict[Key, Influence]],
     attack: AttackConfig,
     level: float,
+    reference: str,
 ) -> Row:
     keys = [(method, seed) for seed in seeds_of[method]]
     shared = [cell for cell in cells[keys[0]] if all(cell in cells[key] for key in keys)]
@@ -139,9 +149,9 @@ def _row(
     attacks = {
         name: AttackResult(
             auc=auc_interval([of[key] for key in keys], LEVEL),
-            gap=_gap(method, seeds_of, of, level),
+            gap=_gap(method, reference, seeds_of, of, level),
             corrected_gap=_gap(
-                method, seeds_of, of, trace_level(name, len(influences), with_lira=with_lira, level=level)
+                method, reference, seeds_of, of, trace_level(name, len(influences), with_lira=with_lira, level=level)
             ),
         )
         for name, of in influences.items()
@@ -185,36 +195,17 @@ def _measure_influences(models: dict[Key, list[Evidence]]) -> dict[str, dict[Key
 
 
 def _gap(
-    method: str, seeds_of: dict[str, list[int]], influences: dict[Key, Influence], level: float
+    method: str, reference: str, seeds_of: dict[str, list[int]], influences: dict[Key, Influence], level: float
 ) -> Interval | None:
-    """Compute AUC minus Retrain's, paired by seed and by example; None for Retrain itself."""
+    """Compute AUC minus the reference's, paired by seed and by example, or minus .5; None for Retrain itself."""
     if method == REFERENCE:
         return None
-    common = _common_seeds(seeds_of, method)
+    common = [seed for seed in seeds_of[method] if seed in seeds_of.get(reference, [])]
     gaps = [
-        influences[method, seed].minus(influences[REFERENCE, seed] if common else 0.5)
+        influences[method, seed].minus(influences[reference, seed] if common else 0.5)
         for seed in common or seeds_of[method]
     ]
     return gap_interval(gaps, level, num_models=2 if common else 1)
-
-
-def _losses(
-    method: str, seeds_of: dict[str, list[int]], cells: dict[Key, Cells], sizes: dict[str, int]
-) -> dict[str, Interval]:
-    """Compute the accuracy of Retrain, or of the original without Retrain, minus the method's, paired by seed."""
-    reference = REFERENCE if REFERENCE in seeds_of else "original"
-    seeds = [seed for seed in seeds_of[method] if seed in seeds_of.get(reference, [])]
-    if method in (REFERENCE, "original") or not seeds:
-        return {}
-    losses: dict[str, Interval] = {}
-    for cell in (("accuracy", name) for name in SETS):
-        known = [seed for seed in seeds if cell in cells[reference, seed] and cell in cells[method, seed]]
-        there, here = ([cells[one, seed][cell] for seed in known] for one in (reference, method))
-        if len(known) >= SEEDS_FOR_T:
-            losses[cell[1]] = student_t_interval(np.subtract(there, here), VERDICT_LEVEL)
-        elif known:
-            losses[cell[1]] = share_difference_interval(there, here, sizes[cell[1]], VERDICT_LEVEL)
-    return losses
 
 
 def _interval(estimates: list[float], drawn: list[ResampledCell]) -> Interval:
@@ -248,7 +239,7 @@ def _average_cells(models: Sequence[Cells]) -> Cells:
 
 
 def _resample(
-    evidence: Sequence[Evidence], cells: dict[Key, Cells], attack: AttackConfig, num_test: int | None
+    evidence: Sequence[Evidence], cells: dict[Key, Cells], attack: AttackConfig, tests: Mapping[str, int]
 ) -> dict[Key, Resamples]:
     """Compute cells on resampled examples. All methods of a seed share the draws."""
     resamples: dict[Key, Resamples] = {}
@@ -268,7 +259,7 @@ def _resample(
             resamples[method, seed] = {
                 cell: ResampledCell(drawn, forget) for cell, drawn in zip(of_scores, values, strict=True)
             } | {
-                ("accuracy", name): _resampled_accuracy(unlearned, name, num_test, attack.num_resamples)
+                ("accuracy", name): _resampled_accuracy(unlearned, name, tests, attack.num_resamples)
                 for name in unlearned[0].accuracy
             }
     return resamples
@@ -292,15 +283,16 @@ def _resampled_cells(
 
 
 def _resampled_accuracy(
-    unlearned: Sequence[Evidence], name: str, num_test: int | None, num_resamples: int
+    unlearned: Sequence[Evidence], name: str, tests: Mapping[str, int], num_resamples: int
 ) -> ResampledCell:
     """Resample the mean accuracy of a seed's unlearnings. Resampling right and wrong examples is a binomial draw.
 
     All unlearnings count as one, as if they were right on the same examples, which is conservative.
     """
     item = unlearned[0]
-    sets = {"retain": item.retain.tolist(), "forget": item.forget.tolist(), "unseen": range(len(item.log_odds_unseen))}
-    examples = range(num_test or 0) if name == "test" else sets.get(name, ())
+    sets = {one: getattr(item, one).tolist() for one in ("retain", "forget", "non_members")}
+    numbered = {one: range(number) for one, number in {**tests, "unseen": len(item.log_odds_unseen)}.items()}
+    examples: Sequence[int] = {**sets, **numbered}.get(name, ())
     num_examples = len(examples)
     if not num_examples:
         raise ValueError(
@@ -324,10 +316,6 @@ def _scores(item: Evidence) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _to_float64(scores: np.ndarray) -> Float64[np.ndarray, " pool"]:
     return np.asarray(scores, dtype=np.float64)
-
-
-def _common_seeds(seeds_of: dict[str, list[int]], method: str) -> list[int]:
-    return [seed for seed in seeds_of[method] if seed in seeds_of.get(REFERENCE, [])]
 
 
 def _check(evidence: Sequence[Evidence]) -> None:

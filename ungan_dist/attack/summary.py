@@ -15,9 +15,12 @@ if TYPE_CHECKING:
     from ungan_dist.attack.evidence import Interval, Report, Row
 
 LOST = "equivalent, utility lost"
+CLASS_DIFFERS = "equivalent, class accuracy differs"
+"""Of audits of whole classes: members cannot be told, but the model knows the class otherwise than Retrain."""
 HIDDEN_LEAK = "but U-LiRA finds a leak"
 """Stands behind every verdict of a method whose leak only U-LiRA finds."""
 _HEADINGS = ("Method", "Retain %", "Forget %", "Test %", "Attack AUC", "Gap to the reference", "Verdict")
+"""Of a notebook's table. If whole classes are forgotten, the test accuracy is that of the other classes."""
 
 
 def summarise(report: Report) -> str:
@@ -68,7 +71,7 @@ def format_gap_level(report: Report) -> str:
 def format_outcome(row: Row) -> str:
     """Write the verdict, with a mark if it is that of a model that does not work."""
     outcome = row.verdict.outcome
-    works = not row.utility or outcome.endswith("utility lost")
+    works = not row.utility or outcome == LOST
     return mark_hidden_leak(row, outcome if works else f"{outcome} ({row.utility})")
 
 
@@ -95,7 +98,7 @@ def row_to_html(row: Row) -> str:
 
 def _cells(row: Row) -> Iterator[str]:
     yield f"<th>{escape(row.title)}</th>"
-    for name in ("retain", "forget", "test"):
+    for name in ("retain", "forget", "test_others" if "test_others" in row.accuracy else "test"):
         yield f"<td>{_write(row.accuracy.get(name), scale=100, digits=1)}</td>"
     yield f"<td>{_write(row.auc)}</td>"
     yield f"<td>{_write(row.verdict.gap, sign='+')}</td>"
@@ -106,7 +109,7 @@ def style_of(outcome: str) -> str:
     """Return the style of a verdict: its name, without the reasons that follow it."""
     if outcome.endswith(HIDDEN_LEAK):
         return "hidden-leak"
-    return "utility-lost" if outcome == LOST else "no-power" if not has_power(outcome) else outcome
+    return "utility-lost" if outcome in (LOST, CLASS_DIFFERS) else "no-power" if not has_power(outcome) else outcome
 
 
 def has_power(outcome: str) -> bool:

@@ -5,7 +5,7 @@ A model is compared with Retrain, or with the original if Retrain is absent, on 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from math import sqrt
 from typing import NamedTuple
 
@@ -15,6 +15,17 @@ from ungan_dist.attack.evidence import Evidence, Row, Utility
 
 SETS = ("retain", "test")
 """Sets on which an unlearned model should be as accurate as Retrain."""
+SETS_OF_CLASSES = ("retain", "test_others")
+"""The same if whole classes are forgotten: Retrain is wrong on theirs, and not to be so is no utility."""
+TITLES = {
+    "retain": "retain",
+    "test": "test",
+    "test_others": "the other classes' test",
+    "non_members": "the forgotten classes' never-seen",
+}
+"""Names of the sets before the word examples."""
+FORGOTTEN = "non_members"
+"""Never-seen examples of the forgotten classes, on which a model should be as accurate as Retrain, and not more."""
 SEED_MARGIN = 0.10
 """Loss of accuracy that a model may have under a single seed, beside the margin of the mean."""
 ERRORS = 3
@@ -24,6 +35,17 @@ CAUSES = (
     "Likely causes are another class order, another normalisation of the pixels, or a model that unlearning destroyed."
 )
 """Of accuracies at chance."""
+
+
+def has_classes(accuracies: Container[str]) -> bool:
+    """Return whether accuracies are of an audit of whole classes."""
+    return "test_others" in accuracies
+
+
+def list_compared_sets(accuracies: Iterable[str]) -> tuple[str, ...]:
+    """List the sets on which accuracies are compared with Retrain's, out of those that were measured."""
+    known = set(accuracies)
+    return (*SETS_OF_CLASSES, FORGOTTEN) if has_classes(known) else SETS
 
 
 class Judgement(NamedTuple):
@@ -66,7 +88,8 @@ def judge_utility(
     """
     kind = "unlearnings" if row.stages else "seeds"
     chance = 0.0 if num_classes is None else 1 / num_classes
-    present = [name for name in SETS if name in row.accuracy]
+    wanted = SETS_OF_CLASSES if has_classes(row.accuracy) else SETS
+    present = [name for name in wanted if name in row.accuracy]
 
     def is_chance(name: str, accuracy: float) -> bool:
         error = sqrt(chance * (1 - chance) / max(1, sizes.get(name, 0)))
@@ -97,7 +120,7 @@ def judge_utility(
         return [value for value in accuracy if value in found or there - value > largest]
 
     def list_shares(row: Row, names: Sequence[str], of: str = "") -> str:
-        return " and ".join(f"{100 * row.accuracy[name].mean:.1f} %{of and f' of {name}'}" for name in names)
+        return " and ".join(f"{100 * row.accuracy[name].mean:.1f} %{of and f' of {TITLES[name]}'}" for name in names)
 
     if is_constant:
         return Judgement("constant", f"{row.title} gives every example the same output. {APPLIES} {CAUSES}")
@@ -119,14 +142,34 @@ def judge_utility(
             where = f"{len(collapsed)} of {len(list_accuracies(name))} {kind}"
             return Judgement(
                 "utility lost",
-                f"{row.title} collapsed under {where}: it classifies {100 * min(collapsed):.1f} % of {name} examples "
-                f"correctly there, and {100 * row.accuracy[name].mean:.1f} % on average. {APPLIES}",
+                f"{row.title} collapsed under {where}: it classifies {100 * min(collapsed):.1f} % of {TITLES[name]} "
+                f"examples correctly there, and {100 * row.accuracy[name].mean:.1f} % on average. {APPLIES}",
             )
     if num_diverged:
         finished = sum(map(len, row.stages["auc"].values)) if "auc" in row.stages else len(row.auc.per_seed)
         where = f"{num_diverged} of {num_diverged + finished} {kind}"
         return Judgement("utility lost", f"{row.title} diverged under {where}. {APPLIES}")
     return Judgement("", "")
+
+
+def describe_class_accuracy(row: Row, reference: Row | None, margin: float) -> str:
+    """State by how much a model is right on never-seen examples of the forgotten classes where Retrain is not.
+
+    Returns:
+        A sentence, or an empty text if the difference is within the margin or the half width of its interval, or if no
+        classes are forgotten.
+    """
+    if reference is None or not has_classes(row.accuracy) or FORGOTTEN not in row.loss:
+        return ""
+    gain = row.loss[FORGOTTEN]
+    if abs(gain.mean) <= max(margin, (gain.high - gain.low) / 2):
+        return ""
+    what = "still knows" if gain.mean < 0 else "suppresses"
+    own, other = (f"{100 * one.accuracy[FORGOTTEN].mean:.1f} %" for one in (row, reference))
+    return (
+        f"{row.title} {what} the forgotten classes: it classifies {own} of their never-seen examples correctly, "
+        f"{reference.title} {other}."
+    )
 
 
 def find_constant(evidence: Sequence[Evidence], num_classes: int | None) -> set[str]:

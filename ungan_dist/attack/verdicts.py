@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ungan_dist.attack.evidence import AttackResult, Evidence, Interval, Row, Verdict
+from ungan_dist.attack.summary import CLASS_DIFFERS as CLASS_DIFFERS
 from ungan_dist.attack.summary import LOST as LOST
 from ungan_dist.attack.summary import has_power as has_power
-from ungan_dist.attack.utility import find_constant, judge_utility
+from ungan_dist.attack.utility import describe_class_accuracy, find_constant, judge_utility
 from ungan_dist.config.attack import LARGEST_DELTA, AttackConfig
 
 REFERENCE = "retrain"
@@ -130,7 +131,8 @@ def judge_rows(
     """Return the rows with verdicts that take power and utility into account.
 
     Without a leak in the original there is no power, and no row has another verdict. A model that is equivalent but
-    has lost its utility stands apart. A quick audit has no check of power: only traces are concluded.
+    has lost its utility stands apart, and so does one that knows forgotten classes otherwise than Retrain. A quick
+    audit has no check of power: only traces are concluded.
 
     Args:
         rows: rows of ``score_rows``.
@@ -156,13 +158,18 @@ def judge_rows(
             is_constant=row.method in constant,
             num_diverged=0 if compared is None else (diverged or {}).get(row.method, 0),
         )
+        retrained = by_method.get(REFERENCE) if compared is not None else None
+        class_caveat = describe_class_accuracy(row, retrained, attack.utility_margin)
         outcome = row.verdict.outcome
         if outcome not in ("reference", TOO_WIDE) and not attack.quick:
-            outcome = without_power or (LOST if outcome == "equivalent" and judgement.utility else outcome)
+            withheld = LOST if judgement.utility else CLASS_DIFFERS if class_caveat else outcome
+            outcome = without_power or (withheld if outcome == "equivalent" else outcome)
         verdict = replace(row.verdict, outcome=outcome)
         if attack.quick:
             verdict = _limit_to_traces(verdict, has_reference=REFERENCE in by_method)
-        judged.append(replace(row, verdict=verdict, utility=judgement.utility, caveat=judgement.caveat))
+        judged.append(
+            replace(row, verdict=verdict, utility=judgement.utility, caveat=judgement.caveat, class_caveat=class_caveat)
+        )
     return judged
 
 

@@ -41,8 +41,7 @@ def add_rule(
         except ValueError as error:
             raise RefusedConfig(str(error)) from error
 
-    named = {full.rpartition(".")[2].replace("-", "_"): alias for alias, full in short.items()}
-    owners = {full.removeprefix("--").partition(".")[0] for full in short.values()}
+    aliases = {full.removeprefix("--").replace("-", "_"): alias for alias, full in short.items()}
 
     @registry.struct_rule
     def _(info: tyro.constructors.StructTypeInfo) -> tyro.constructors.StructConstructorSpec | None:
@@ -50,14 +49,14 @@ def add_rule(
         if not dataclasses.is_dataclass(kind) or not isinstance(info.default, kind):
             return None
         hints = typing.get_type_hints(kind, include_extras=True)
-        is_owner = kind.__name__.removesuffix("Config").lower() in owners
+        owner = kind.__name__.removesuffix("Config").lower()
         fields: list[tyro.constructors.StructFieldSpec] = []
         for field in dataclasses.fields(kind):
             if field.metadata.get("derived"):
                 continue
             hint: Any = hints[field.name]
-            if is_owner and field.name in named:
-                hint = Annotated[hint, tyro.conf.arg(aliases=[named[field.name]])]
+            if alias := aliases.get(f"{owner}.{field.name}"):
+                hint = Annotated[hint, tyro.conf.arg(aliases=[alias])]
             fields.append(
                 tyro.constructors.StructFieldSpec(
                     name=field.name,

@@ -63,7 +63,9 @@ QUICK_ATTACKS = {
     "calibrated_loss": "calibrated loss",
 }
 """The same for a quick audit, which has no shadow models. Its calibrated loss is relative to Retrain."""
-ATTACK_NAMES = ATTACKS | QUICK_ATTACKS
+CLASS_ATTACKS = {"retrain_loss": "loss against Retrain"}
+"""Beside the others if whole classes are forgotten: relative to models that never saw the classes."""
+ATTACK_NAMES = ATTACKS | CLASS_ATTACKS | QUICK_ATTACKS
 
 LARGEST_DELTA = 0.5
 """Bound of δ: a margin must be smaller."""

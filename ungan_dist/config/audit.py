@@ -105,6 +105,7 @@ class AuditConfig(ExecutionHalf, MethodConfigs, Experiment):
                 f"--{brought[0]} needs the training set of the model: name it by --members (given.members), or give "
                 f"--original if the model was trained on all of the training data"
             )
+        self._settle_forget()
         if self.split.forget_copies == "also" and self.given.forget is None:
             raise ValueError("--forget-copies also adds copies to a forget list: name the list by --forget")
         for name in ("original", "unlearned", "retrained"):
@@ -129,10 +130,24 @@ class AuditConfig(ExecutionHalf, MethodConfigs, Experiment):
             # the sets follow from the list; the sizes are unused, and hashed as they always were
             object.__setattr__(self, "split", _fill_sizes(self.split))
         num_retain = self.split.train - self.split.num_forget
-        if not self.split.follows_data and num_retain * self.attack.fnr < 1:
+        is_known = not self.split.follows_data and not self.split.rule.is_group
+        if is_known and num_retain * self.attack.fnr < 1:
             raise ValueError(
                 f"attack.fnr {self.attack.fnr} needs at least {round(1 / self.attack.fnr)} retain examples, "
                 f"the split has {num_retain}: raise split.train or attack.fnr, or lower split.forget_fraction"
+            )
+
+    def _settle_forget(self) -> None:
+        """Check that ``split.forget`` and a forget list do not contradict each other."""
+        rule = self.split.rule
+        if rule.kind == "list":
+            if self.given.forget is None:
+                raise ValueError("split.forget list needs the list: name it by --forget (given.forget)")
+            # a list alone means the same, and both are one run
+            object.__setattr__(self, "split", dataclasses.replace(self.split, forget="random"))
+        elif self.split.forget != "random" and self.given.forget is not None:
+            raise ValueError(
+                f"split.forget {self.split.forget} and the list {self.given.forget} both say what to forget: give one"
             )
 
     def _settle_own_functions(self) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ungan_dist.config.checks import ADDED, not_negative, positive, within
+from ungan_dist.config.forget_rule import ForgetRule, parse_forget
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +53,10 @@ class SplitConfig:
     unseen: int = 150
     """Size of D_u, the held-out examples whose outputs UnGAN imitates on the forget set. 0: half of the rest, or the
     whole rest if the data have an official test set."""
+    forget: str = field(default="random", metadata=ADDED)
+    """What to forget. random: forget_fraction of D. random=10: so many examples of D. class=cat, classes=2,5: every
+    training example of these classes, by name or number; the audit then compares with never-seen examples of the same
+    classes. list: the list that --forget (given.forget) names, as by default if there is one."""
     forget_fraction: float = 0.05
     """Fraction of D to forget, drawn at random."""
     seed: int = 42
@@ -69,9 +74,10 @@ class SplitConfig:
                 f"shadow_pool must equal train, so that a shadow model sees as many examples as the original; "
                 f"got train={self.train}, shadow_pool={self.shadow_pool}"
             )
-        if self.train and not 0 < self.num_forget < self.train:
+        if self.train and not self.rule.is_group and not 0 < self.num_forget < self.train:
+            wanted = f"split.forget_fraction {self.forget_fraction}" if self.rule.amount is None else "split.forget"
             raise ValueError(
-                f"split.forget_fraction {self.forget_fraction} of {self.train} examples leaves {self.num_forget} to "
+                f"{wanted} of {self.train} examples leaves {self.num_forget} to "
                 f"forget; between 1 and {self.train - 1} are needed: change it, or use more examples"
             )
 
@@ -81,9 +87,15 @@ class SplitConfig:
         return not (self.train and self.shadow_pool and self.unseen)
 
     @property
+    def rule(self) -> ForgetRule:
+        """What ``forget`` asks for."""
+        return parse_forget(self.forget)
+
+    @property
     def num_forget(self) -> int:
-        """Size of D_f."""
-        return round(self.train * self.forget_fraction)
+        """Size of a random D_f; that of a list or of classes follows from the data."""
+        amount = self.rule.amount
+        return round(self.train * self.forget_fraction) if amount is None else int(amount)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -97,7 +97,7 @@ def find_copies(source: Source, split: Split, draws: Sequence[SeedSplit]) -> For
     examples: dict[int, None] = {}
     for draw in draws:
         forget = split.pool[draw.forget]
-        never = np.concatenate([split.pool[draw.non_members], split.unseen, split.test])
+        never = np.concatenate([split.pool[draw.non_members], split.pool[draw.others], split.unseen, split.test])
         among_retained = np.isin(groups[forget], groups[split.pool[draw.retain]])
         among_never = np.isin(groups[forget], groups[never])
         both = among_retained | among_never

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
 from ungan_dist.config.audit import AuditConfig
 from ungan_dist.data.copies import add_copies
+from ungan_dist.data.group import Group, check_group, make_class_group
 from ungan_dist.data.lists import ExampleList, read_list
 from ungan_dist.data.sources.source import Source
 from ungan_dist.data.split import MEMBER_FRACTION, MEMBER_FRACTION_WITH_TEST, hash_array
@@ -31,6 +33,8 @@ class ListSplit:
     unseen: Int[np.ndarray, " unseen"]
     """D_u."""
     test: Int[np.ndarray, " test"]
+    group: Group | None = None
+    """The classes of the listed examples, if all of their training examples are listed."""
     notes: list[str]
     """Assumptions, for the report."""
     hashes: dict[str, str]
@@ -53,7 +57,8 @@ def split_around_members(config: AuditConfig, source: Source, forget: ExampleLis
         forget, added = add_copies(forget, source, members)
         notes += added
     retain = np.setdiff1d(members, forget.indices)
-    _check_retain(config, source, forget, retain)
+    _check_retain(config, forget, retain)
+    group = _find_classes(source, forget, retain)
     outside = np.setdiff1d(np.arange(len(source.images)), members)
     _check_outside(len(outside))
     official = np.array([], dtype=np.int64) if source.test is None else np.setdiff1d(source.test, members)
@@ -70,6 +75,14 @@ def split_around_members(config: AuditConfig, source: Source, forget: ExampleLis
             f"{len(members):,} examples were trained on and {len(outside):,} were not. {len(non_members):,} of these "
             f"are non-members (D^s), the others are D_u and the test set. Each shadow model is trained on "
             f"{(len(members) + len(non_members)) // 2:,}, fewer than the original, and overfits differently."
+        )
+    if group is not None:
+        compared = np.isin(non_members, group.indices)
+        check_group(
+            group,
+            num_forget=len(forget.indices),
+            num_non_members=int(compared.sum()),
+            remedy="list fewer training examples with --members, or add a test set with these classes",
         )
     hashes: dict[str, str] = {}
     if 0 < len(official) < len(outside):
@@ -89,6 +102,7 @@ def split_around_members(config: AuditConfig, source: Source, forget: ExampleLis
         non_members=np.sort(non_members),
         unseen=np.sort(unseen),
         test=np.sort(test),
+        group=group,
         notes=notes,
         hashes=hashes,
     )
@@ -138,9 +152,14 @@ def split_in_fixed_pool(config: AuditConfig, source: Source, forget: ExampleList
         )
     retain, non_members = np.split(others, [num_members - num_listed])
     retain = np.sort(retain)
-    _check_orphans(source, forget, retain)
+    if group := _find_classes(source, forget, retain):
+        raise ValueError(
+            f"{forget.path} holds every training example of {group.title}, and none would be left that was never seen "
+            f"to compare them with. To forget whole classes, give --split.forget in place of the list, such as "
+            f"--split.forget {_suggest(source, forget)}: it trains on half of their examples, and forgets these"
+        )
     unseen, test = (rest, source.test) if source.test is not None else np.split(rest, [max(2, len(rest) // 2)])
-    sets = {"non_members": np.sort(non_members), "unseen": np.sort(unseen), "test": np.sort(test)}
+    sets: dict[str, Any] = {"non_members": np.sort(non_members), "unseen": np.sort(unseen), "test": np.sort(test)}
     # the keys are hashed into the run's name, so they keep their first spelling
     hashes = {"never_seen" if name == "non_members" else name: hash_array(values) for name, values in sets.items()}
     return ListSplit(forget=forget.indices, retain=retain, notes=notes, hashes=hashes, **sets)
@@ -180,13 +199,12 @@ def _check_outside(num_outside: int) -> None:
         )
 
 
-def _check_retain(config: AuditConfig, source: Source, forget: ExampleList, retain: Int[np.ndarray, " retain"]) -> None:
+def _check_retain(config: AuditConfig, forget: ExampleList, retain: Int[np.ndarray, " retain"]) -> None:
     if len(retain) * config.attack.fnr < 1:
         raise ValueError(
             f"{forget.path} leaves {len(retain)} examples to retain; attack.fnr {config.attack.fnr} needs at least "
             f"{round(1 / config.attack.fnr)}: shorten the list, or raise attack.fnr"
         )
-    _check_orphans(source, forget, retain)
 
 
 def _check_unlearned_shadows(config: AuditConfig, forget: ExampleList, num_pool: int) -> None:
@@ -199,10 +217,27 @@ def _check_unlearned_shadows(config: AuditConfig, forget: ExampleList, num_pool:
         )
 
 
-def _check_orphans(source: Source, forget: ExampleList, retain: Int[np.ndarray, " retain"]) -> None:
-    orphans = np.setdiff1d(source.labels[forget.indices], source.labels[retain])
-    if len(orphans):
+def _find_classes(source: Source, forget: ExampleList, retain: Int[np.ndarray, " retain"]) -> Group | None:
+    """Return the classes of the listed examples, if none of theirs is left to retain; None if every class has some.
+
+    Raises:
+        ValueError: Some listed examples are of such a class, and others are not.
+    """
+    listed = np.unique(source.labels[forget.indices])
+    whole = np.setdiff1d(listed, source.labels[retain])
+    if not len(whole):
+        return None
+    group = replace(make_class_group(whole.tolist(), source), is_drawn=False)
+    others = np.setdiff1d(listed, whole)
+    if len(others):
         raise ValueError(
-            f"{forget.path} holds every training example of class {source.class_names[orphans[0]]!r}, and none is "
-            f"left to retain: leave some out, or remove the class from the data"
+            f"{forget.path} holds every training example of {group.title}, but only some of class "
+            f"{source.class_names[others[0]]!r}. A model that never saw a class is compared by other examples than one "
+            f"that did: list the whole classes in one run, and the other examples in another"
         )
+    return group
+
+
+def _suggest(source: Source, forget: ExampleList) -> str:
+    names = [source.class_names[label] for label in np.unique(source.labels[forget.indices])]
+    return f"class={names[0]}" if len(names) == 1 else f"classes={','.join(names)}"

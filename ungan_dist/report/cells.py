@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,6 +12,7 @@ from ungan_dist.attack.summary import format_outcome
 from ungan_dist.attack.summary import get_gap_level as get_gap_level
 from ungan_dist.attack.summary import style_of as style_of
 from ungan_dist.attack.summary import style_of_row as style_of_row
+from ungan_dist.attack.utility import has_classes
 from ungan_dist.attack.verdicts import has_power
 from ungan_dist.config.attack import ATTACK_NAMES
 from ungan_dist.report.timings import average_seconds
@@ -125,6 +126,30 @@ def name_gap_column(report: Report) -> str:
     return f"Gap in AUC, {format_gap_level(report)} interval"
 
 
+def forgets_classes(report: Report) -> bool:
+    """Return whether whole classes are forgotten."""
+    return any(has_classes(row.accuracy) for row in report.rows)
+
+
+def measures_from_half(report: Report) -> bool:
+    """Return whether gaps are measured from .5 although Retrain is there, as where classes are drawn at random."""
+    identity = report.config.get("identity")
+    split = identity.get("split", {}) if isinstance(identity, Mapping) else {}
+    return forgets_classes(report) and "forget" in split
+
+
+def name_accuracies(report: Report) -> dict[str, str]:
+    """Return the sets whose accuracies have a column, with their headings."""
+    if not forgets_classes(report):
+        return {"retain": "Retain", "forget": "Forget", "test": "Test"}
+    return {
+        "retain": "Retain",
+        "forget": "Forget",
+        "non_members": "Forgotten classes, never seen",
+        "test_others": "Other classes, test",
+    }
+
+
 def build_columns(report: Report) -> list[Column]:
     """Build every column after the method's name."""
 
@@ -138,7 +163,7 @@ def build_columns(report: Report) -> list[Column]:
 
     mean_time = average_seconds(report)
     return [
-        *(shares("Accuracy, %", name.capitalize(), "accuracy", name) for name in ("retain", "forget", "test")),
+        *(shares("Accuracy, %", heading, "accuracy", name) for name, heading in name_accuracies(report).items()),
         *(
             shares(PAPER_GROUP, f"TNR, % @ {format_rate(fnr)} FNR", "tnr_at_fnr", fnr)
             for fnr in list_computed_rates(report, "tnr_at_fnr")

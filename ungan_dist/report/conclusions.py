@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 from ungan_dist.attack.evidence import FailedRow, Report, Row, ULiRA
 from ungan_dist.attack.summary import HIDDEN_LEAK, count_verdicts, mark_hidden_leak
-from ungan_dist.attack.utility import merge_caveats
+from ungan_dist.attack.utility import FORGOTTEN, merge_caveats
 from ungan_dist.attack.verdicts import (
+    CLASS_DIFFERS,
     LOST,
     NO_LEAK,
     NO_ORIGINAL,
@@ -52,10 +53,15 @@ MEANINGS = {
     "equivalent": "The attack separates forget examples from non-members about as well as in the retrained model.",
     LOST: "The attack finds no more than in the retrained model, but the model no longer works as well. "
     "This is not a success.",
+    CLASS_DIFFERS: "The attack separates the forget examples of the classes from never-seen ones about as well as in "
+    "the retrained model. But the model is right on never-seen examples of these classes more or less often than that "
+    "model, which never saw the classes. This is not a success.",
     f"equivalent, {HIDDEN_LEAK}": "The attack separates forget examples from non-members about as well as in the "
     "retrained model, but U-LiRA finds a leak. This is no pass.",
     f"{LOST}, {HIDDEN_LEAK}": "The attack finds no more than in the retrained model, but U-LiRA finds a leak. The "
     "model no longer works as well, too. This is no pass.",
+    f"{CLASS_DIFFERS}, {HIDDEN_LEAK}": "The attack finds no more than in the retrained model, but U-LiRA finds a leak, "
+    "and the model knows the classes otherwise than that model. This is no pass.",
     "under-forgotten": "Forget examples still look like training examples: the model remembers too much of them.",
     "over-forgotten": "Forget examples look less familiar than data the model never saw. That is a trace too.",
     "inconclusive": "The measurement is too uncertain for any of these verdicts. It is not a pass.",
@@ -154,6 +160,11 @@ _COUNTED = {
         "lost utility and hides a leak that U-LiRA finds",
         "lost utility and hide a leak that U-LiRA finds",
     ),
+    CLASS_DIFFERS: ("hides its members but not its class", "hide their members but not their class"),
+    f"{CLASS_DIFFERS}, {HIDDEN_LEAK}": (
+        "hides neither its class nor a leak that U-LiRA finds",
+        "hide neither their class nor a leak that U-LiRA finds",
+    ),
     "under-forgotten": ("still remembers", "still remember"),
     "over-forgotten": ("leaves a trace by forgetting too much", "leave a trace by forgetting too much"),
     "inconclusive": ("is undecided", "are undecided"),
@@ -251,10 +262,24 @@ def list_caveats(report: Report) -> list[str]:
     if report.rows and not any(row.method == "original" for row in report.rows):
         found.append("The original is not in the table, so this run does not show that the attack can detect anything.")
     found = [*(row.hidden_leak for row in report.rows if row.hidden_leak), *found, *merge_caveats(report.rows)]
+    found += _compare_class_accuracies(report)
     found += _warn_of_normality(report)
     if len(list_seeds(report)) == 1:
         found.append("One seed cannot rank methods, because the variation between seeds is not known.")
     return [*found, *([report.copies] if report.copies else []), *report.notes, *explain_failures(report)]
+
+
+def _compare_class_accuracies(report: Report) -> list[str]:
+    """Name the rows that know the forgotten classes otherwise than Retrain, with their accuracies."""
+    rows = [row for row in report.rows if row.class_caveat]
+    retrain = next((row for row in report.rows if row.verdict.gap is None), None)
+    if not rows or retrain is None:
+        return []
+    shares = [f"{row.title} {100 * row.accuracy[FORGOTTEN].mean:.1f} %" for row in (retrain, *rows)]
+    return [
+        f"Accuracy on never-seen examples of the forgotten classes: {shares[0]}. These rows know the classes "
+        f"otherwise, and none is called equivalent: {', '.join(shares[1:])}."
+    ]
 
 
 def _warn_of_normality(report: Report) -> list[str]:

@@ -7,12 +7,14 @@ from ungan_dist.attack.verdicts import trace_level
 from ungan_dist.config.attack import ATTACK_NAMES
 from ungan_dist.report.cells import (
     find_first_attack,
+    forgets_classes,
     format_gap_level,
     format_rate,
     get_gap_level,
     is_quick,
     list_further_attacks,
     list_rates,
+    measures_from_half,
 )
 from ungan_dist.report.conclusions import has_reference
 from ungan_dist.report.power import get_delta, get_utility_margin
@@ -28,6 +30,7 @@ def explain_table(report: Report) -> list[str]:
         *_explain_attacks(report),
         *_explain_utility(report),
         *_explain_ulira(report),
+        *explain_classes(report),
         "Flipped TPR: the same attack with its sign turned. It is high if forget examples look less familiar than "
         "non-members.",
     ]
@@ -40,6 +43,36 @@ def explain_table(report: Report) -> list[str]:
                 f"chance is {format_rate(fnr)}."
             )
     return lines
+
+
+def explain_classes(report: Report) -> list[str]:
+    """Explain an audit of whole classes, and what its verdicts mean; empty without one."""
+    if not forgets_classes(report):
+        return []
+    by_retrain = "retrain_loss" in list_further_attacks(report)
+    lines = [
+        "Forgotten classes: the forget set has every training example of them, and column (b) compares it with "
+        "never-seen examples of the same classes. Retrain saw neither. Which of them were trained on is drawn at "
+        "random, so an AUC of .5 is expected of Retrain by construction."
+        + (" All gaps are measured from it." if measures_from_half(report) else ""),
+        "What a verdict on classes means: a model that predicts nothing of a class is told from one that never saw it "
+        "only by differences between its trained and its never-seen examples of the class. Equivalent also needs an "
+        "accuracy on the never-seen ones like Retrain's. Traces of the class as a whole in weights or in other outputs "
+        "are not tested.",
+    ]
+    if is_quick(report):
+        return lines
+    return [
+        *lines,
+        "Shadow models on classes: LiRA's know the classes from other examples. They are the right measure of the "
+        "original, but their Gaussians do not fit a model without the classes, where LiRA alone may miss a trace."
+        + (
+            " Loss against Retrain is relative to Retrain of the other seeds, which never saw the classes, and a "
+            "verdict needs it too."
+            if by_retrain
+            else " Without Retrain, no attack is relative to a model that never saw the classes."
+        ),
+    ]
 
 
 def _explain_verdict(report: Report) -> list[str]:

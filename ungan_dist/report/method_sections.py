@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from ungan_dist.attack.evidence import Interval, Report, Row
 from ungan_dist.attack.summary import format_outcome
+from ungan_dist.attack.utility import TITLES as SET_TITLES
 from ungan_dist.attack.verdicts import QUICK, has_power
 from ungan_dist.config.attack import ATTACK_NAMES
 from ungan_dist.report.cells import (
@@ -14,6 +15,7 @@ from ungan_dist.report.cells import (
     format_interval,
     format_number,
     format_signed,
+    measures_from_half,
     style_of_row,
 )
 from ungan_dist.report.conclusions import describe_ulira, end_sentence, has_reference, write_failure
@@ -99,8 +101,11 @@ def _conclude(report: Report, row: Row) -> list[str]:
     gap, delta, unlearned = row.verdict.gap, get_delta(report), describe_ulira(row)
     auc = f"The attack's AUC is {format_number(row.auc.mean, 3)}"
     if gap is None:
-        return [f"{auc}. Every other row is compared with this one; .5 is expected of it.", *unlearned]
-    to = "Retrain's" if has_reference(report) else ".5"
+        of_others = (
+            "Gaps are measured from .5" if measures_from_half(report) else "Every other row is compared with this one"
+        )
+        return [f"{auc}. {of_others}; .5 is expected of it.", *unlearned]
+    to = "Retrain's" if has_reference(report) and not measures_from_half(report) else ".5"
     side = "above" if gap.mean >= 0 else "below"
     sentences = [
         f"{auc}, {format_number(abs(gap.mean), 3)} {side} {to}; the {gap.level * 100:.4g} % interval of this gap is "
@@ -109,11 +114,13 @@ def _conclude(report: Report, row: Row) -> list[str]:
     if delta is not None:
         sentences += [_place_interval(row, delta), *_name_deciding_attack(row, delta)]
     if row.loss:
-        losses = [f"{format_signed(-100 * loss.mean, 1)} points on {name}" for name, loss in row.loss.items()]
+        losses = [
+            f"{format_signed(-100 * loss.mean, 1)} points on {SET_TITLES[name]}" for name, loss in row.loss.items()
+        ]
         against = "Retrain" if has_reference(report) else "the original"
         sentences.append(f"Accuracy against {against}: {', '.join(losses)} examples.")
     sentences += describe_low_p_values(row)
-    return [*sentences, *unlearned, *([end_sentence(row.caveat)] if row.caveat else [])]
+    return [*sentences, *unlearned, *(end_sentence(text) for text in (row.caveat, row.class_caveat) if text)]
 
 
 def _place_interval(row: Row, delta: float) -> str:
@@ -149,5 +156,8 @@ def _list_seeds(row: Row) -> list[tuple[str, str]]:
     if len(row.auc.per_seed) < 2:
         return []
     found = [("AUC (b) of each seed", row.auc)]
-    found += [(f"{name.capitalize()} accuracy of each seed", interval) for name, interval in row.accuracy.items()]
+    found += [
+        (f"{name.replace('_', ' ').capitalize()} accuracy of each seed", interval)
+        for name, interval in row.accuracy.items()
+    ]
     return [(name, ", ".join(format_number(value, 3) for value in interval.per_seed)) for name, interval in found]

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from ungan_dist.attack.evidence import Report, Row
 from ungan_dist.attack.plots import INK, TONES, draw_band, draw_gaps, draw_interval, mark_row, name_row
 from ungan_dist.attack.summary import style_of_row
+from ungan_dist.attack.utility import FORGOTTEN
 from ungan_dist.config.attack import ATTACK_NAMES
-from ungan_dist.report.cells import find_first_attack, format_gap_level
+from ungan_dist.report.cells import find_first_attack, forgets_classes, format_gap_level
 from ungan_dist.report.drawing import Drawing, make_drawing, make_figure
 from ungan_dist.report.power import get_delta, get_utility_margin
 
@@ -27,13 +28,14 @@ def draw_forest(report: Report) -> list[Drawing]:
         return []
     figure, left, right = make_figure(8.4, 1.3 + 0.3 * len(rows), panels=(3, 2))
     draw_gaps(report, left)
+    shown, of = ("test_others", " on the other classes") if forgets_classes(report) else ("test", "")
     for height, row in enumerate(rows):
-        draw_interval(right, row.accuracy.get("test"), height, row, scale=100)
+        draw_interval(right, row.accuracy.get(shown), height, row, scale=100)
     reference = next((row for row in report.rows if row.verdict.gap is None), None)
-    if reference is not None and "test" in reference.accuracy:
-        right.axvline(100 * reference.accuracy["test"].mean, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
+    if reference is not None and shown in reference.accuracy:
+        right.axvline(100 * reference.accuracy[shown].mean, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
     right.set_yticks(range(len(rows)), [""] * len(rows))
-    right.set(xlabel="test accuracy, %, 95 % interval", ylim=left.get_ylim())
+    right.set(xlabel=f"test accuracy{of}, %, 95 % interval", ylim=left.get_ylim())
     caption = (
         f"Left: the gap by {ATTACK_NAMES[find_first_attack(report)]}. The band is (−δ, δ), where a method may be "
         "equivalent. The table names the attack that decides. Right: the test accuracy. The dashed line is that of the "
@@ -55,7 +57,8 @@ def draw_utility(report: Report) -> list[Drawing]:
         axes.axhline(100 * margin, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
     points: list[tuple[float, float]] = []
     for row in rows:
-        gap, loss = row.verdict.gap, max(row.loss.values(), key=lambda interval: interval.mean)
+        losses = [loss for name, loss in row.loss.items() if name != FORGOTTEN]
+        gap, loss = row.verdict.gap, max(losses, key=lambda interval: interval.mean)
         assert gap is not None
         colour = TONES[style_of_row(row)]
         axes.plot([gap.low, gap.high], [100 * loss.mean] * 2, color=colour, linewidth=1.2, alpha=0.6)

@@ -11,6 +11,7 @@ STATISTICS = {
     "accuracy_retain": ("retain accuracy, points", 2, 100.0),
     "accuracy_forget": ("forget accuracy, points", 2, 100.0),
     "accuracy_test": ("test accuracy, points", 2, 100.0),
+    "accuracy_non_members": ("accuracy on never-seen examples of the forgotten classes, points", 2, 100.0),
 }
 """Statistic → name, decimals and factor, in the order of the report."""
 

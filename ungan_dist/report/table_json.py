@@ -61,6 +61,7 @@ def build_table(report: Report) -> dict[str, Any]:
 
 def _build_row(row: Row) -> dict[str, Any]:
     without = {"ulira": row.ulira is None, "stages": not row.stages, "distances": not row.distances}
+    without["class_caveat"] = not row.class_caveat
     return {name: value for name, value in asdict(row).items() if not without.get(name)}
 
 

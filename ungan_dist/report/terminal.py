@@ -13,6 +13,7 @@ from ungan_dist.config.attack import ATTACK_NAMES
 from ungan_dist.report.cells import (
     explain_omitted_columns,
     find_first_attack,
+    forgets_classes,
     format_delta,
     format_gap,
     format_gap_level,
@@ -37,6 +38,9 @@ WIDTH = 110
 """Width of the complete table."""
 DROPPED_FIRST = ("TPR", "TNR", "T_U", "Retain")
 """Columns to drop on a narrow terminal, in this order, by words in their headings."""
+_ACCURACIES = ("retain", "forget", "test")
+_SHORT_NAMES = {"retain": "Retain", "forget": "Forget", "non_members": "Unseen,\nclass", "test_others": "Test,\nothers"}
+"""Headings where whole classes are forgotten."""
 METHOD_WIDTH = 18
 """Width to which the names of methods are folded before a column is dropped."""
 STYLES = {
@@ -109,7 +113,12 @@ def _draw(report: Report, width: int, without: Sequence[str]) -> Table:
         caption_justify="left",
     )
     drawn.add_column("Method", overflow="fold")
-    headings = ["Retain %", "Forget %", "Test %", *(f"(a) TNR\n@ {format_rate(key)}" for key in fnr), "(b) AUC"]
+    accuracies = _SHORT_NAMES if forgets_classes(report) else {name: name.capitalize() for name in _ACCURACIES}
+    headings = [
+        *(f"{heading} %" for heading in accuracies.values()),
+        *(f"(a) TNR\n@ {format_rate(key)}" for key in fnr),
+        "(b) AUC",
+    ]
     with_ulira = any(row.ulira for row in report.rows)
     headings += ["U-LiRA\nAUC"] if with_ulira else []
     headings += [*(f"(b) TPR\n@ {format_rate(key)}" for key in fpr), "Verdict, gap in AUC", "T_U s"]
@@ -127,7 +136,7 @@ def _draw(report: Report, width: int, without: Sequence[str]) -> Table:
             if row.verdict.attack != row.first_attack and has_power(row.verdict.outcome):
                 outcome.append(f"\nby {ATTACK_NAMES[row.verdict.attack]}", "not bold default")
         cells = [
-            *(_two_lines(row.accuracy.get(name)) for name in ("retain", "forget", "test")),
+            *(_two_lines(row.accuracy.get(name)) for name in accuracies),
             *(_two_lines(row.tnr_at_fnr.get(key)) for key in fnr),
             _two_lines(row.auc, digits=3, scale=1),
             *([_two_lines(_ulira_auc(row), digits=3, scale=1)] if with_ulira else []),

@@ -93,7 +93,7 @@ def build_records(plan: Plan, report: Report) -> pa.Table:
 
 def _list_columns(item: Evidence, shared: dict[str, Any], out: Moments) -> dict[str, Any]:
     size = len(item.scores)
-    names = np.full(size, "", dtype=object)
+    names = np.full(size, "other non-member", dtype=object)  # of other classes, where whole classes are forgotten
     for name, positions in (("retain", item.retain), ("forget", item.forget), ("non-member", item.non_members)):
         names[positions] = name
     target = item.log_odds.mean(1, dtype=np.float64)

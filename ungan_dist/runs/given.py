@@ -14,6 +14,7 @@ from ungan_dist.data.list_split import split_around_members, split_in_fixed_pool
 from ungan_dist.data.lists import read_entries
 from ungan_dist.data.sources.source import Source
 from ungan_dist.data.split import SeedSplit, Split, hash_array
+from ungan_dist.runs.drawn import DrawnSets
 from ungan_dist.training.given_weights import GivenWeights, locate_given_weights
 from ungan_dist.training.recipe import describe_recipe
 
@@ -33,6 +34,10 @@ class GivenSets:
     notes: list[str]
     """Assumptions, for the report."""
 
+    def drawn(self, num_seeds: int) -> DrawnSets:
+        """Return the sets of each seed, which a list makes the same."""
+        return DrawnSets(self.split, [self.draw] * num_seeds, self.given_hash)
+
 
 def given_sets(config: AuditConfig, source: Source) -> GivenSets:
     """Make the sets from the forget list and the list of members.
@@ -49,11 +54,13 @@ def given_sets(config: AuditConfig, source: Source) -> GivenSets:
     notes = [*sets.notes]
     members = np.union1d(sets.retain, sets.forget)
     pool = np.union1d(members, sets.non_members)
-    split = Split(pool=pool, unseen=sets.unseen, test=sets.test)
+    split = Split(pool=pool, unseen=sets.unseen, test=sets.test, group=sets.group)
+    is_compared = np.isin(sets.non_members, sets.non_members if sets.group is None else sets.group.indices)
     draw = SeedSplit(
         retain=np.searchsorted(pool, sets.retain),
         forget=np.searchsorted(pool, sets.forget),
-        non_members=np.searchsorted(pool, sets.non_members),
+        non_members=np.searchsorted(pool, sets.non_members[is_compared]),
+        others=np.searchsorted(pool, sets.non_members[~is_compared]),
     )
     facts = {"forget": hash_array(sets.forget), "members": hash_array(members)} | sets.hashes
     weights = locate_given_weights(given)

@@ -20,13 +20,15 @@ from ungan_dist.config.identity import RESULTS_VERSION, run_hash
 from ungan_dist.config.methods import OwnMethodConfig, UnlearnedConfig
 from ungan_dist.config.training import CAPTURING, TOGETHER
 from ungan_dist.data.copies import ForgetCopies, find_copies
+from ungan_dist.data.group import describe_group
 from ungan_dist.data.loader_choice import resolve_loader
 from ungan_dist.data.membership import draw_membership
 from ungan_dist.data.prepared import PreparedData
 from ungan_dist.data.sources.source import Source, load_source
-from ungan_dist.data.split import SeedSplit, Split, draw_sets, make_split, settle_sizes
+from ungan_dist.data.split import SeedSplit, Split, settle_sizes
 from ungan_dist.errors import ConfigError
 from ungan_dist.runs.blocks import Blocks
+from ungan_dist.runs.drawn import draw_all_sets
 from ungan_dist.runs.earlier import find_earlier_versions
 from ungan_dist.runs.given import GivenSets, given_sets
 from ungan_dist.runs.operations import fused_for_target, judged_devices, settings_of_target
@@ -157,7 +159,8 @@ def make_plan(
         num_test = 0 if source.test is None else len(source.test)
         config, settled = settle_sizes(config, len(source.images), num_test)
         sets = None if config.given.forget is None else given_sets(config, source)
-        split = sets.split if sets else make_split(config.split, len(source.images), source.test)
+        drawn = sets.drawn(config.num_seeds) if sets else draw_all_sets(config, source)
+        split, draws, given_hash = drawn.split, drawn.draws, drawn.given_hash
         check_image_size(config, source)
     except (ValueError, OSError) as error:
         raise ConfigError(str(error)) from error
@@ -170,9 +173,9 @@ def make_plan(
     is_earlier, earlier_versions, results_version = False, [], RESULTS_VERSION
     if record is None:
         hash_of = functools.partial(run_hash, data_hash=source.content_hash, architecture=architecture)
-        sized = settle_unit_size(config, functools.partial(hash_of, given_hash=sets.given_hash if sets else ""))
+        sized = settle_unit_size(config, functools.partial(hash_of, given_hash=given_hash))
         if config.shadows.engine == "auto":
-            hashes = {sets.given_hash, sets.earlier_hash} if sets else {""}
+            hashes = {given_hash, sets.earlier_hash} if sets else {given_hash}
             earlier = [(one, hash_of(one, given_hash=given)) for one in (sized, config) for given in hashes]
             resolved["engine"] = find_engine(earlier, str(resolved["device"])) or resolved["engine"]
         if resolved["engine"] not in TOGETHER:
@@ -184,7 +187,8 @@ def make_plan(
         is_earlier = record.given_hash == sets.earlier_hash
     if record is not None:
         results_version = record.results_version
-    given_hash = "" if sets is None else sets.earlier_hash if is_earlier else sets.given_hash
+    if sets is not None and is_earlier:
+        given_hash = sets.earlier_hash
     record = RunRecord(
         config=config,
         run_hash=run_hash(config, source.content_hash, given_hash, architecture, results_version),
@@ -207,7 +211,6 @@ def make_plan(
         loader=loader,
         num_threads=config.data.num_threads,
     )
-    draws = [sets.draw if sets else draw_sets(config.split, seed) for seed in range(config.num_seeds)]
     membership = np.zeros((0, len(split.pool)), dtype=bool)
     if config.shadows.num_models:
         membership = draw_membership(config.shadows.num_models, len(split.pool), config.shadows.seed)
@@ -226,8 +229,14 @@ def make_plan(
         shadows=shadows,
         unlearned_shadows=make_unlearned_shadows(config, unlearning, shadows),
         copies=find_copies(source, split, draws),
-        notes=[*source.notes, *(sets.notes if sets else []), *notes],
+        notes=[*source.notes, *(sets.notes if sets else []), *notes, *_describe_group(split, draws[0])],
     )
+
+
+def _describe_group(split: Split, draw: SeedSplit) -> list[str]:
+    if split.group is None:
+        return []
+    return [describe_group(split.group, num_forget=len(draw.forget), num_non_members=len(draw.non_members))]
 
 
 def _resolve(config: AuditConfig, device: str | None) -> dict[str, Any]:

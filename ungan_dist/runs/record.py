@@ -47,7 +47,7 @@ class RunRecord:
     num_classes: int
     resolved: dict[str, Any]
     given_hash: str = ""
-    """Hash of the user's lists and weights; empty if there are none."""
+    """Hash of the user's lists and weights, or of a class to forget; empty if there are none."""
     architecture: str = ""
     """Architecture of the user's own model; empty if there is none."""
     pixels: PixelFacts | None = None
@@ -206,7 +206,8 @@ def _to_plain(record: RunRecord) -> dict[str, Any]:
         **({"pixels": json.loads(json.dumps(dataclasses.asdict(record.pixels)))} if record.pixels else {}),
         **({"architecture": record.architecture} if record.architecture else {}),
         **({"model_notes": list(record.model_notes)} if record.model_notes else {}),
-        **({"given": given | record.config.given.keys, "given_hash": record.given_hash} if given else {}),
+        **({"given": given | record.config.given.keys} if given else {}),
+        **({"given_hash": record.given_hash} if record.given_hash else {}),
     }
 
 

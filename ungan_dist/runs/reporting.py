@@ -21,6 +21,7 @@ from ungan_dist.attack.verdicts import VERDICT_LEVEL, judge_rows
 from ungan_dist.config.attack import ATTACK_NAMES, MIN_SHADOWS
 from ungan_dist.config.identity import appended, identity
 from ungan_dist.config.methods import title_of
+from ungan_dist.data.split import list_evaluated_sets
 from ungan_dist.errors import ConfigError, Unfinished, explain_file_errors
 from ungan_dist.report import render
 from ungan_dist.report.examples import select_forget_examples
@@ -70,7 +71,7 @@ def build_report(plan: Plan, failures: list[Failed], on_progress: progress.Progr
     reasons = {failure.unit.id: f": {failure.error}" for failure in failures}
     absent = [f"{unit.title}{reasons.get(unit.id, '')}" for unit in waiting]
     originals = [item for item in evidence if item.method == "original"]
-    aucs = [auc(np.delete(item.scores, item.non_members), item.scores[item.non_members]) for item in originals]
+    aucs = [_tell_members(item) for item in originals]
     draw = plan.draws[0]
     sizes = {
         "train": len(draw.train),
@@ -79,13 +80,15 @@ def build_report(plan: Plan, failures: list[Failed], on_progress: progress.Progr
         "unseen": len(plan.split.unseen),
         "shadow_pool": len(draw.non_members),
         "test": len(plan.split.test),
+        **({"test_others": len(plan.split.test_of_others)} if plan.split.has_classes else {}),
         "shadows": scorer.num_shadows,
         "seeds": config.num_seeds,
         **({"unlearnings": config.num_unlearnings} if config.num_unlearnings > 1 else {}),
     }
     stopping = read_stopping(plan)
     level = VERDICT_LEVEL if stopping is None else stopping.looks[stopping.index].level
-    rows = score_rows(evidence, attack, num_test=len(plan.split.test), level=level)
+    num_test = {name: len(some) for name, some in list_evaluated_sets(plan.split, draw).items() if "test" in name}
+    rows = score_rows(evidence, attack, num_test=num_test, level=level, from_half=plan.split.is_drawn_class)
     smallest_delta = measure_smallest_delta(rows, sizes)
     diverged = Counter(one.unit.method for one in failed if one.kind == "diverged" and isinstance(one.unit, TargetUnit))
     rows = judge_rows(
@@ -129,6 +132,12 @@ def build_report(plan: Plan, failures: list[Failed], on_progress: progress.Progr
         unlearned_seconds=scorer.unlearned.seconds,
         folder=plan.report_folder,
     )
+
+
+def _tell_members(original: Evidence) -> float:
+    """Return the AUC of the original's D against D^s."""
+    members = np.concatenate([original.retain, original.forget])
+    return auc(original.scores[members], np.delete(original.scores, members))
 
 
 def _refuse_hopeless(plan: Plan, failed: Sequence[Failed], waiting: Sequence[Unit]) -> None:

@@ -16,6 +16,7 @@ from ungan_dist.attack.lira import ShadowFits, examples_per_chunk, fit_shadows
 from ungan_dist.attack.moments import Moments, compute_moments
 from ungan_dist.attack.normality import measure_normality
 from ungan_dist.attack.records import measure_p_values
+from ungan_dist.attack.retrained import RetrainedModels
 from ungan_dist.attack.sensitivity import list_smaller
 from ungan_dist.config.attack import AttackConfig
 from ungan_dist.errors import ConfigError
@@ -67,6 +68,7 @@ class ShadowScorer:
         draws = [unit.draw for unit in targets]
         queried = np.unique(np.concatenate([part for draw in draws for part in (draw.forget, draw.non_members)]))
         self._out = _measure_out_models(queried, log_odds, membership)
+        self._retrained = _read_retrained(plan, targets) if plan.split.has_classes else None
 
     def score(self, unit: TargetUnit) -> Evidence:
         """Score a finished target."""
@@ -76,9 +78,14 @@ class ShadowScorer:
             unit,
             target,
             scores=self._fits.score(target),
-            further=self._references.score(target, unit.draw.non_members),
+            further=self._references.score(target, unit.draw.non_members) | self._score_by_retrained(unit, target),
             p_values=self._out.p_values(self._plan, unit, target),
         )
+
+    def _score_by_retrained(self, unit: TargetUnit, target: np.ndarray) -> dict[str, Float64[np.ndarray, " pool"]]:
+        if self._retrained is None or not self._retrained.log_odds:
+            return {}
+        return {"retrain_loss": self._retrained.score(unit.seed, target.mean(1, dtype=np.float64))}
 
 
 class QuickScorer:
@@ -202,6 +209,16 @@ def _make_evidence(
         attack=attack,
         outputs=_read_outputs(plan, unit),
     )
+
+
+def _read_retrained(plan: Plan, targets: Sequence[TargetUnit]) -> RetrainedModels:
+    """Read the log-odds of the retrained models, mean over the queries and over the retrainings of a seed."""
+    found: dict[int, list[np.ndarray]] = {}
+    for unit in targets:
+        if unit.method == "retrain":
+            values = store.read_array(plan.folder / unit.log_odds_file).mean(1, dtype=np.float64)
+            found.setdefault(unit.seed, []).append(values)
+    return RetrainedModels(log_odds={seed: np.mean(values, axis=0) for seed, values in found.items()})
 
 
 def _read_outputs(plan: Plan, unit: TargetUnit) -> np.ndarray | None:

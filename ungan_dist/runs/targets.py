@@ -23,7 +23,7 @@ from ungan_dist.config.user_code import add_import_path
 from ungan_dist.data.examples import Examples
 from ungan_dist.data.prepared import PreparedData, open_examples
 from ungan_dist.data.seeds import derive_seed, seed_layers
-from ungan_dist.data.split import SeedSplit, Split
+from ungan_dist.data.split import SeedSplit, Split, list_evaluated_sets
 from ungan_dist.methods import Request, Unlearned, guard_request, run_method
 from ungan_dist.training.batch_norm import check_replicas, use_global_statistics
 from ungan_dist.training.checkpoint import Checkpoint
@@ -232,12 +232,8 @@ def evaluate_target(unit: TargetUnit, target: Target) -> tuple[dict[str, bytes],
     """
     request, model, data = target.request, target.model, target.request.data
     with use_threads(unit.train.num_threads), use_precision("fp32"):
-        sets = {
-            "retain": request.retain,
-            "forget": request.forget,
-            "unseen": request.unseen,
-            "test": torch.tensor(unit.split.test, device=data.device),
-        }
+        evaluated = list_evaluated_sets(unit.split, unit.draw)
+        sets = {name: torch.tensor(indices, device=data.device) for name, indices in evaluated.items()}
         pool = torch.tensor(unit.split.pool, device=data.device)
         files = {
             unit.weights_file: weights_bytes(model),

@@ -1,8 +1,9 @@
 """Shadow models that unlearn by a method of the run, for U-LiRA (Hayes et al. 2024).
 
 Shadow model i forgets F_i: the part of the forget set that it was trained on, filled up to the size of the forget set
-with its other training examples. The rest of its training examples is its retain set. It starts from the weights that
-its unit kept, which are read by their hash.
+with its other training examples. Where a group such as a class is forgotten whole, it forgets all of its examples of
+the group. The rest of its training examples is its retain set. It starts from the weights that its unit kept, which are
+read by their hash.
 """
 
 from __future__ import annotations
@@ -112,7 +113,11 @@ class UnlearnedShadowUnit:
         members = draw_membership(
             max(self.shadow.shadows) // PAIR * PAIR + PAIR, len(self.shadow.pool), self.shadow.seed
         )
-        draw = draw_shadow_sets(self.target.draw.forget, members[shadow], self.seed, shadow)
+        split, forget = self.target.split, self.target.draw.forget
+        if split.group is None:
+            draw = draw_shadow_sets(forget, members[shadow], self.seed, shadow)
+        else:
+            draw = forget_group(split.group_in_pool, members[shadow])
         return dataclasses.replace(self.target, draw=draw, seed=derive_seed("unlearned shadow", self.seed, shadow))
 
 
@@ -142,6 +147,18 @@ def draw_shadow_sets(
         retain=np.setdiff1d(others, filled),
         non_members=np.flatnonzero(~members),
     )
+
+
+def forget_group(group: Int[np.ndarray, " group"], members: Bool[np.ndarray, " pool"]) -> SeedSplit:
+    """Return what one shadow model forgets and retains if a group is forgotten whole.
+
+    Args:
+        group: positions of the group in the pool.
+        members: whether the model was trained on an example.
+    """
+    had = np.flatnonzero(members)
+    in_group = np.isin(had, group)
+    return SeedSplit(forget=had[in_group], retain=had[~in_group], non_members=np.flatnonzero(~members))
 
 
 def make_unlearned_shadows(

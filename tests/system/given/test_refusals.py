@@ -87,7 +87,7 @@ BAD = {
     "an id that the data lacks": (_write("forget.csv", "class00/99.png"), ["class00/99.png", "class00/00.png"]),
     "a whole class": (
         _write("forget.csv", "\n".join(map(str, range(PER_CLASS)))),
-        ["every training example of class 'class00'"],
+        ["every training example of class 'class00'", "--split.forget class=class00"],
     ),
     "an example that was not trained on": (
         lambda folder: [*_write("forget.csv", "15")(folder), "--members", str(folder / "members.npy")],

@@ -183,3 +183,33 @@ def test_a_note_names_a_stand_in_for_the_original(tmp_path: Path) -> None:
     assert any("The row Original is a stand-in" in note for note in notes)
     notes = given_sets(config(tmp_path, [0, 1], original=more["unlearned"], **more), source()).notes
     assert not any("stand-in" in note for note in notes)
+
+
+def test_a_list_of_whole_classes_is_compared_with_never_seen_examples_of_them(tmp_path: Path) -> None:
+    trained = list(range(120))
+    whole = [number for number in trained if number % 4 in (1, 2)]
+    chosen = config(tmp_path, whole, members=members(tmp_path, trained))
+    sets = given_sets(chosen, source())
+    check(sets)
+    pool = sets.split.pool
+    assert {number % 4 for number in parts(sets)["non_members"]} == {1, 2}
+    assert {number % 4 for number in pool[sets.draw.others]} == {0, 3}
+    assert {number % 4 for number in parts(sets)["retain"]} == {0, 3}
+    everywhere = np.concatenate([getattr(sets.draw, name) for name in ("retain", "forget", "non_members", "others")])
+    assert sorted(everywhere) == list(range(len(pool)))
+    assert sets.split.has_classes
+    assert not sets.split.is_drawn_class
+    mixed = config(tmp_path, [*whole, 0], members=members(tmp_path, trained))
+    with pytest.raises(ValueError, match=r"classes 'b' and 'c', but only some of class 'a'.*in one run, and the other"):
+        given_sets(mixed, source())
+    few = config(tmp_path, [number for number in range(30) if number % 4 == 1], members=members(tmp_path, trained[:30]))
+    with pytest.raises(
+        ValueError, match=r"class 'b', 8 examples are trained on and .* at least 12 of each: list fewer"
+    ):
+        given_sets(few, source())
+
+
+def test_a_list_of_a_whole_class_without_members_names_the_option_for_classes(tmp_path: Path) -> None:
+    whole = [number for number in range(NUM) if number % 4 == 1]
+    with pytest.raises(ValueError, match=r"every training example of class 'b'.*--split\.forget class=b"):
+        given_sets(config(tmp_path, whole), source())

@@ -97,7 +97,7 @@ def make_rehearsal(plan: Plan) -> Rehearsal:
         "forget": pool[draw.forget],
         "retain": pool[draw.retain],
         "unseen": plan.split.unseen,
-        "non_members": pool[draw.non_members],
+        "non_members": pool[np.concatenate([draw.non_members, draw.others])],
         "test": plan.split.test,
     }
     bytes_each = int(source.images[0].nbytes)

@@ -13,6 +13,7 @@ from torch import nn
 
 from ungan_dist import store
 from ungan_dist.data.examples import Examples, make_normalisation_table
+from ungan_dist.data.split import list_evaluated_sets
 from ungan_dist.errors import ConfigError
 from ungan_dist.runs.plan import Plan
 from ungan_dist.runs.shadows import ShadowUnit
@@ -116,14 +117,7 @@ def _is_close(found: np.ndarray, recorded: np.ndarray) -> bool:
 def _compare_accuracies(
     unit: TargetUnit, recorded: dict[str, float], model: nn.Module, data: Examples
 ) -> Iterator[str]:
-    pool = unit.split.pool
-    sets = {
-        "retain": pool[unit.draw.retain],
-        "forget": pool[unit.draw.forget],
-        "unseen": unit.split.unseen,
-        "test": unit.split.test,
-    }
-    for name, examples in sets.items():
+    for name, examples in list_evaluated_sets(unit.split, unit.draw).items():
         found = accuracy(model, data, torch.tensor(examples, device=data.device))
         if abs(found - recorded[name]) > max(1 / len(examples), ACCURACY_TOLERANCE) + 1e-9:
             yield f"{unit.title}: its accuracy on {name} is {found:.4f}, recorded is {recorded[name]:.4f}"

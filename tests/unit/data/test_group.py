@@ -1,0 +1,149 @@
+"""Sets of an audit that forgets whole classes, counted by brute force."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ungan_dist.config.audit import AuditConfig
+from ungan_dist.config.data import SplitConfig
+from ungan_dist.config.forget_rule import parse_forget
+from ungan_dist.config.identity import identity
+from ungan_dist.config.recipes import custom, digits
+from ungan_dist.data.sources.source import Source
+from ungan_dist.data.split import Split, list_evaluated_sets
+from ungan_dist.runs.drawn import draw_all_sets
+
+NAMES = ("cat", "dog", "emu", "fox", "gnu")
+LABELS = np.arange(250) % 5
+
+
+def make_source(labels: np.ndarray, num_test: int = 0) -> Source:
+    count = len(labels)
+    return Source(
+        images=np.zeros((count, 4, 4, 1), np.uint8),
+        labels=labels,
+        num_classes=len(NAMES),
+        class_names=NAMES,
+        title="nothing",
+        bundled=False,
+        test=np.arange(count - num_test, count) if num_test else None,
+        mean=(0.5,),
+        std=(1.0,),
+    )
+
+
+def forgetting(forget: str, train: int = 100, **more: object) -> AuditConfig:
+    split = SplitConfig(train=train, shadow_pool=train, unseen=20, forget=forget, **more)  # pyright: ignore[reportArgumentType]
+    return replace(digits(num_seeds=3), split=split, attack=replace(digits().attack, fnr=0.1))
+
+
+@given(
+    seed=st.integers(0, 2**32), num_test=st.sampled_from([0, 30]), forget=st.sampled_from(["class=emu", "classes=0,3"])
+)
+def test_the_sets_partition_the_data_and_none_of_the_class_is_retained(seed: int, num_test: int, forget: str) -> None:
+    labels = np.random.default_rng(seed).integers(0, 5, 250)
+    drawn = draw_all_sets(forgetting(forget, seed=seed), make_source(labels, num_test))
+    forgotten = {2} if forget == "class=emu" else {0, 3}
+    pool = drawn.split.pool
+    assert sorted(np.concatenate([pool, drawn.split.unseen, drawn.split.test])) == list(range(250))
+    for draw in drawn.draws:
+        sets = {name: pool[getattr(draw, name)] for name in ("retain", "forget", "non_members", "others")}
+        assert sorted(np.concatenate(list(sets.values()))) == pool.tolist()
+        assert len(draw.train) == 100
+        for name, examples in sets.items():
+            is_forgotten = [labels[example] in forgotten for example in examples]
+            assert all(is_forgotten) if name in ("forget", "non_members") else not any(is_forgotten), name
+        in_pool = sum(labels[example] in forgotten for example in pool)
+        assert (len(draw.forget), len(draw.non_members)) == (in_pool // 2, in_pool - in_pool // 2)
+    assert len({draw.forget.tobytes() for draw in drawn.draws}) == 3
+    evaluated = list_evaluated_sets(drawn.split, drawn.draws[0])
+    by_class = evaluated["test_forgotten"], evaluated["test_others"]
+    assert sorted(np.concatenate(by_class)) == drawn.split.test.tolist()
+    assert {int(label) for label in labels[by_class[0]]} <= forgotten
+    assert not forgotten & {int(label) for label in labels[by_class[1]]}
+
+
+def test_each_example_of_a_class_is_forgotten_in_about_half_of_the_seeds() -> None:
+    source = make_source(LABELS)
+    config = replace(forgetting("class=1"), num_seeds=400)
+    drawn = draw_all_sets(config, source)
+    counts = sum(np.isin(np.arange(200), draw.forget).astype(int) for draw in drawn.draws)
+    in_class = counts[drawn.split.group_in_pool]
+    assert (counts > 0).sum() == len(in_class)
+    # 400 draws of about one half: four standard deviations are 40
+    assert (abs(in_class - 200) < 45).all()
+
+
+def test_forgetting_a_class_leaves_the_pool_and_its_shadow_models_as_they_are() -> None:
+    source = make_source(LABELS)
+    random, by_class = (draw_all_sets(forgetting(forget), source) for forget in ("random", "class=cat"))
+    for name in ("pool", "unseen", "test"):
+        assert np.array_equal(getattr(random.split, name), getattr(by_class.split, name))
+    assert random.given_hash == ""
+    assert list_evaluated_sets(random.split, random.draws[0]).keys() == {"retain", "forget", "unseen", "test"}
+
+
+def test_a_class_goes_by_its_name_or_its_number_and_both_name_the_same_examples() -> None:
+    drawn = [draw_all_sets(forgetting(forget), make_source(LABELS)) for forget in ("class=fox", "classes=3", "class=1")]
+    assert drawn[0].given_hash == drawn[1].given_hash != drawn[2].given_hash
+    # where names are numbers, a number is a name
+    named = replace(make_source(LABELS), class_names=("4", "3", "2", "1", "0"))
+    group = draw_all_sets(forgetting("class=4"), named).split.group
+    assert group is not None
+    assert group.title == "class '4'"
+    assert set(LABELS[group.indices]) == {0}
+
+
+def test_the_hash_of_a_run_is_as_before_by_default() -> None:
+    assert "forget" not in identity(digits())["split"]
+    assert identity(forgetting("class=1"))["split"]["forget"] == "class=1"
+    listed = custom(data="x", forget="f.csv")
+    assert identity(replace(listed, split=replace(listed.split, forget="list"))) == identity(listed)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "class", "class=", "classes=1,1", "classes=1,", "random=0", "random=0.1", "Class=1"]
+)
+def test_a_rule_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"split\.forget"):
+        SplitConfig(forget=text)
+
+
+def test_a_name_may_hold_a_comma_and_rules_are_parsed_once() -> None:
+    assert parse_forget("class=bird, small").names == ("bird, small",)
+    assert SplitConfig(train=100, shadow_pool=100, forget="random=7").num_forget == 7
+
+
+@pytest.mark.parametrize(
+    ("forget", "labels", "message"),
+    [
+        ("class=yak", LABELS, "no class 'yak': name one of cat, dog, emu, fox, gnu, or give a number of 0 … 4"),
+        ("class=5", LABELS, "no class '5'"),
+        ("classes=cat,0", LABELS, "names class 'cat' twice"),
+        ("classes=0,1,2,3", LABELS, "1 class is left"),
+        # 20 examples of a class among 250, 16 or so in the pool
+        ("class=0", np.where(np.arange(250) < 20, 0, 1 + LABELS % 4), "at least 12 of each: raise split.train"),
+        ("classes=0,1", np.where(np.arange(250) < 245, LABELS % 2, 2 + LABELS % 3), "attack.fnr 0.1 needs"),
+    ],
+)
+def test_what_cannot_be_forgotten_is_refused_with_a_remedy(forget: str, labels: np.ndarray, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        draw_all_sets(forgetting(forget), make_source(labels))
+
+
+def test_a_rule_and_a_list_contradict_each_other() -> None:
+    listed = custom(data="x", forget="f.csv")
+    with pytest.raises(ValueError, match=r"both say what to forget: give one"):
+        replace(listed, split=replace(listed.split, forget="class=1"))
+    with pytest.raises(ValueError, match=r"needs the list: name it by --forget"):
+        forgetting("list")
+
+
+def test_the_sets_of_a_split_without_a_group_have_no_classes() -> None:
+    none = np.zeros(0, dtype=np.int64)
+    assert not Split(pool=none, unseen=none, test=none).has_classes
