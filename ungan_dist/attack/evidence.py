@@ -288,6 +288,8 @@ class Remedies:
     """More seeds help, except with given weights, which are the same model under every seed."""
     forget_list: bool = False
     """The forget set is a list, not a fraction of the data."""
+    forgets_classes: bool = False
+    """The forget set follows from classes."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -13,6 +13,7 @@ from ungan_dist.config.attack import ALL, MIN_SHADOWS, NOT_UNLEARNED, UNLEARNED_
 from ungan_dist.config.checks import ADDED, positive
 from ungan_dist.config.data import SourceConfig, SplitConfig
 from ungan_dist.config.execution import BudgetConfig, ExecutionHalf
+from ungan_dist.config.forget_rule import EXTREMES
 from ungan_dist.config.methods import DEFAULT_ROWS, ROWS, MethodConfigs, UnlearnedConfig, check_method
 from ungan_dist.config.methods.own import OwnMethodConfig
 from ungan_dist.config.own.functions import is_own, refuse_same_names
@@ -130,7 +131,7 @@ class AuditConfig(ExecutionHalf, MethodConfigs, Experiment):
             # the sets follow from the list; the sizes are unused, and hashed as they always were
             object.__setattr__(self, "split", _fill_sizes(self.split))
         num_retain = self.split.train - self.split.num_forget
-        is_known = not self.split.follows_data and not self.split.rule.is_group
+        is_known = not self.split.follows_data and not self.split.rule.is_class
         if is_known and num_retain * self.attack.fnr < 1:
             raise ValueError(
                 f"attack.fnr {self.attack.fnr} needs at least {round(1 / self.attack.fnr)} retain examples, "
@@ -149,6 +150,14 @@ class AuditConfig(ExecutionHalf, MethodConfigs, Experiment):
             raise ValueError(
                 f"split.forget {self.split.forget} and the list {self.given.forget} both say what to forget: give one"
             )
+
+        if rule.kind in EXTREMES and self.given.scores is None:
+            raise ValueError(
+                f"split.forget {self.split.forget} goes by the shadow models of an earlier run with the same data and "
+                f"sizes: name its folder by --given.scores, after ungan-dist export RUN --records"
+            )
+        if rule.kind not in EXTREMES and self.given.scores is not None:
+            raise ValueError("given.scores is for split.forget hardest and easiest: leave it out")
 
     def _settle_own_functions(self) -> None:
         """Hash the source of every function of the user's own, unless the hash is known from a record."""

@@ -13,9 +13,10 @@ from ungan_dist.config.forget_rule import ForgetRule, parse_forget
 class SourceConfig:
     """Where examples come from."""
 
-    kind: Literal["digits", "cifar10", "cifar100", "parquet", "image_folder", "auto"] = "digits"
+    kind: Literal["digits", "cifar10", "cifar20", "cifar100", "parquet", "image_folder", "auto"] = "digits"
     """digits: bundled with scikit-learn. cifar10, cifar100: Parquet at the path, else the authors' archive, downloaded
-    once and checked against its checksum. auto: Parquet or an image folder, detected from the path."""
+    once and checked against its checksum. cifar20: CIFAR-100 with its 20 coarse labels as classes, and its 100 fine
+    ones as subclasses, to forget one. auto: Parquet or an image folder, detected from the path."""
     path: str | None = None
     """Folder or file to read. For CIFAR-10, defaults to the environment variable CIFAR10_PARQUET."""
     mean: tuple[float, ...] | None = field(default=None, metadata=ADDED)
@@ -56,7 +57,9 @@ class SplitConfig:
     forget: str = field(default="random", metadata=ADDED)
     """What to forget. random: forget_fraction of D. random=10: so many examples of D. class=cat, classes=2,5: every
     training example of these classes, by name or number; the audit then compares with never-seen examples of the same
-    classes. list: the list that --forget (given.forget) names, as by default if there is one."""
+    classes. subclass=maple_tree: likewise a subclass of source.kind cifar20. hardest=100, easiest=0.1: so many
+    examples, or a fraction, that shadow models of an earlier run memorised most or least (given.scores). list: the list
+    that --forget (given.forget) names, as by default if there is one."""
     forget_fraction: float = 0.05
     """Fraction of D to forget, drawn at random."""
     seed: int = 42
@@ -74,7 +77,7 @@ class SplitConfig:
                 f"shadow_pool must equal train, so that a shadow model sees as many examples as the original; "
                 f"got train={self.train}, shadow_pool={self.shadow_pool}"
             )
-        if self.train and not self.rule.is_group and not 0 < self.num_forget < self.train:
+        if self.train and not self.rule.is_class and not 0 < self.num_forget < self.train:
             wanted = f"split.forget_fraction {self.forget_fraction}" if self.rule.amount is None else "split.forget"
             raise ValueError(
                 f"{wanted} of {self.train} examples leaves {self.num_forget} to "
@@ -95,7 +98,8 @@ class SplitConfig:
     def num_forget(self) -> int:
         """Size of a random D_f; that of a list or of classes follows from the data."""
         amount = self.rule.amount
-        return round(self.train * self.forget_fraction) if amount is None else int(amount)
+        amount = self.forget_fraction if amount is None else amount
+        return round(self.train * amount) if amount < 1 else int(amount)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +116,9 @@ class GivenConfig:
     official test set. Otherwise defaults to a random sample that contains the forget set."""
     unlearned: str | None = None
     """Weights of a model that was unlearned elsewhere, audited as the row ``unlearned``."""
+    scores: str | None = field(default=None, metadata=ADDED)
+    """Records of single examples of an earlier run, by whose shadow models split.forget hardest and easiest go: a run
+    folder or its records.parquet, which ungan-dist export RUN --records writes."""
     retrained: str | None = field(default=None, metadata=ADDED)
     """Weights of a model that was trained without the forget set, as the row ``retrain``; by default it is trained."""
     original_key: str | None = None
@@ -125,7 +132,7 @@ class GivenConfig:
     @property
     def files(self) -> dict[str, str]:
         """The files that are given: field → path."""
-        named = ("original", "forget", "members", "unlearned", "retrained")
+        named = ("original", "forget", "members", "scores", "unlearned", "retrained")
         return {name: path for name in named if (path := getattr(self, name)) is not None}
 
     @property

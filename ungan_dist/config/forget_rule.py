@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["random", "class", "list"]
-KNOWN = "random, random=COUNT, class=NAME, classes=NAME,NAME or list"
-GROUPS = ("class",)
-"""Kinds that forget every training example of a group, and compare with never-seen examples of the same group."""
+Kind = Literal["random", "class", "subclass", "hardest", "easiest", "list"]
+KNOWN = (
+    "random, random=COUNT, class=NAME, classes=NAME,NAME, subclass=NAME, hardest=COUNT, easiest=COUNT (or a fraction) "
+    "and list"
+)
+EXTREMES = ("hardest", "easiest")
+"""Kinds that go by how much shadow models memorise an example."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,12 +22,12 @@ class ForgetRule:
     names: tuple[str, ...] = ()
     """Names or numbers of classes."""
     amount: float | None = None
-    """Number of examples to forget; None if another field sets it."""
+    """Number of examples to forget, or a fraction of D below 1; None if another field sets it."""
 
     @property
-    def is_group(self) -> bool:
-        """Whether a whole group is forgotten."""
-        return self.kind in GROUPS
+    def is_class(self) -> bool:
+        """Whether whole classes are forgotten, whose number of examples follows from the data."""
+        return self.kind in ("class", "subclass")
 
 
 def parse_forget(text: str) -> ForgetRule:
@@ -48,10 +51,27 @@ def parse_forget(text: str) -> ForgetRule:
             f"split.forget {text!r} needs a number of examples, such as random=1: a fraction is set by "
             f"split.forget_fraction"
         )
-    if kind in ("class", "classes"):
+    if kind in EXTREMES:
+        return ForgetRule(kind=kind, amount=_read_amount(text, value))
+    if kind in ("class", "classes", "subclass"):
         # a name may hold a comma
-        names = (value.strip(),) if kind == "class" else names
+        names = names if kind == "classes" else (value.strip(),)
         if not all(names) or len(set(names)) != len(names):
             raise ValueError(f"split.forget {text!r} must name classes, each once: class=3, class=cat or classes=2,5")
-        return ForgetRule(kind="class", names=names)
+        return ForgetRule(kind="subclass" if kind == "subclass" else "class", names=names)
     raise ValueError(f"split.forget {text!r} is unknown; known: {KNOWN}")
+
+
+def _read_amount(text: str, value: str) -> float:
+    """Read a number of examples, or a fraction below 1."""
+    if value.isdecimal() and int(value) > 0:
+        return int(value)
+    try:
+        fraction = float(value)
+    except ValueError:
+        fraction = 0.0
+    if 0 < fraction < 1:
+        return fraction
+    raise ValueError(
+        f"split.forget {text!r} needs a number of examples or a fraction of D, such as hardest=100 or =0.1"
+    )

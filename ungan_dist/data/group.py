@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float64, Int
 
 from ungan_dist.config.forget_rule import ForgetRule
 from ungan_dist.data.sources.source import Source
@@ -35,12 +35,14 @@ class Group:
 
 
 def find_group(rule: ForgetRule, source: Source) -> Group | None:
-    """Find the group that a rule forgets; None if it forgets none.
+    """Find the classes or the subclass that a rule forgets; None if it forgets none.
 
     Raises:
-        ValueError: There is no such class, or no other class is left.
+        ValueError: There is no such class, or too few other classes are left.
     """
-    if not rule.is_group:
+    if rule.kind == "subclass":
+        return _make_subclass_group(rule.names[0], source)
+    if not rule.is_class:
         return None
     labels = [_find(name, source.class_names, "class") for name in rule.names]
     if len(set(labels)) != len(labels):
@@ -65,13 +67,51 @@ def make_class_group(labels: Sequence[int], source: Source) -> Group:
     return Group(indices=np.flatnonzero(np.isin(source.labels, labels)), title=title)
 
 
+def _make_subclass_group(name: str, source: Source) -> Group:
+    if source.sublabels is None:
+        raise ValueError(
+            f"{source.title} has no subclasses: --source.kind cifar20 has the 20 coarse classes of CIFAR-100, and its "
+            f"100 fine ones as subclasses"
+        )
+    label = _find(name, source.subclass_names, "subclass")
+    indices = np.flatnonzero(source.sublabels == label)
+    return Group(indices=indices, title=f"subclass {source.subclass_names[label]!r}")
+
+
+def make_extreme_group(
+    rule: ForgetRule, scores: Float64[np.ndarray, " examples"], pool: Int[np.ndarray, " pool"], num_forget: int
+) -> Group:
+    """Make the group of the examples of the pool that shadow models memorise most or least.
+
+    It has twice as many examples as are to be forgotten, because half of it is in D. The other half is as hard.
+
+    Args:
+        rule: ``hardest`` or ``easiest``.
+        scores: memorisation of each example of the data; NaN where it is not known.
+        pool: indices of the pool.
+        num_forget: number of examples to forget.
+
+    Raises:
+        ValueError: an example of the pool has no score.
+    """
+    if np.isnan(scores[pool]).any():
+        raise ValueError(
+            f"given.scores has no score of {int(np.isnan(scores[pool]).sum()):,} of the {len(pool):,} examples of the "
+            f"pool: name records of a run with the same data, split.train, split.unseen and split.seed"
+        )
+    sign = -1 if rule.kind == "hardest" else 1
+    chosen = pool[np.argsort(sign * scores[pool], kind="stable")[: 2 * num_forget]]
+    title = f"the {len(chosen):,} {rule.kind} examples of the pool"
+    return Group(indices=np.sort(chosen), title=title, has_classes=False)
+
+
 def check_group(group: Group, *, num_forget: int, num_non_members: int, remedy: str) -> None:
     """Refuse a group of which too few examples can be compared.
 
     Raises:
         ValueError: There are too few forget examples, or too few that were never seen.
     """
-    if min(num_forget, num_non_members) < MIN_COMPARED:
+    if group.has_classes and min(num_forget, num_non_members) < MIN_COMPARED:
         raise ValueError(
             f"of {group.title}, {num_forget:,} examples are trained on and {num_non_members:,} are non-members. The "
             f"audit compares the two, and needs at least {MIN_COMPARED} of each: {remedy}"
@@ -80,6 +120,11 @@ def check_group(group: Group, *, num_forget: int, num_non_members: int, remedy: 
 
 def describe_group(group: Group, *, num_forget: int, num_non_members: int) -> str:
     """State what is forgotten, and what it is compared with."""
+    if not group.has_classes:
+        return (
+            f"Forgotten are those of {group.title} that are in D, by the shadow models of an earlier run: "
+            f"{num_forget:,}. The audit compares them with the other {num_non_members:,}, which are as hard."
+        )
     return (
         f"Forgotten is {group.title}: all {num_forget:,} training examples of it, which the audit compares with "
         f"{num_non_members:,} never-seen ones of the same. Retrain has seen none of them."

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 from ungan_dist.config.audit import AuditConfig
 from ungan_dist.config.identity import content_hash
-from ungan_dist.data.group import find_group
+from ungan_dist.data.group import find_group, make_extreme_group
+from ungan_dist.data.memorisation import read_memorisation
 from ungan_dist.data.sources.source import Source
 from ungan_dist.data.split import SeedSplit, Split, draw_group, draw_sets, hash_array, make_split
 
@@ -27,8 +30,12 @@ def draw_all_sets(config: AuditConfig, source: Source) -> DrawnSets:
     Raises:
         ValueError: The source has too few examples, or no such class.
     """
-    group = find_group(config.split.rule, source)
-    split = make_split(config.split, len(source.images), source.test, group)
+    rule = config.split.rule
+    split = make_split(config.split, len(source.images), source.test, find_group(rule, source))
+    if config.given.scores is not None:
+        scores = read_memorisation(Path(config.given.scores), source.labels)
+        split = replace(split, group=make_extreme_group(rule, scores, split.pool, config.split.num_forget))
+    group = split.group
     seeds = range(config.num_seeds)
     if group is None:
         return DrawnSets(split, [draw_sets(config.split, seed) for seed in seeds], "")
@@ -39,5 +46,5 @@ def draw_all_sets(config: AuditConfig, source: Source) -> DrawnSets:
             f"attack.fnr {config.attack.fnr} needs at least {round(1 / config.attack.fnr)} retain examples, and "
             f"without {group.title} there are {num_retain}: raise split.train or attack.fnr"
         )
-    # a name of a class is no part of the data's hash
+    # neither a class's name nor the scores are part of the data's hash
     return DrawnSets(split, draws, content_hash({"group": hash_array(group.indices)}))

@@ -95,7 +95,9 @@ def find_remedies(config: AuditConfig) -> Remedies:
     """Return the ways in which this run could reach a smaller δ."""
     given = config.given
     is_fixed = any((given.original, given.unlearned, given.retrained))
-    return Remedies(more_seeds=not is_fixed, forget_list=given.forget is not None)
+    return Remedies(
+        more_seeds=not is_fixed, forget_list=given.forget is not None, forgets_classes=config.split.rule.is_class
+    )
 
 
 _STAND_IN = (

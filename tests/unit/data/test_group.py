@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ungan_dist.config.audit import AuditConfig
-from ungan_dist.config.data import SplitConfig
+from ungan_dist.config.data import GivenConfig, SplitConfig
 from ungan_dist.config.forget_rule import parse_forget
 from ungan_dist.config.identity import identity
 from ungan_dist.config.recipes import custom, digits
+from ungan_dist.data.memorisation import RECORDS_FILE
 from ungan_dist.data.sources.source import Source
 from ungan_dist.data.split import Split, list_evaluated_sets
 from ungan_dist.runs.drawn import draw_all_sets
 
 NAMES = ("cat", "dog", "emu", "fox", "gnu")
 LABELS = np.arange(250) % 5
+SCORES = np.random.default_rng(3).normal(size=250)
 
 
 def make_source(labels: np.ndarray, num_test: int = 0) -> Source:
@@ -37,9 +42,10 @@ def make_source(labels: np.ndarray, num_test: int = 0) -> Source:
     )
 
 
-def forgetting(forget: str, train: int = 100, **more: object) -> AuditConfig:
-    split = SplitConfig(train=train, shadow_pool=train, unseen=20, forget=forget, **more)  # pyright: ignore[reportArgumentType]
-    return replace(digits(num_seeds=3), split=split, attack=replace(digits().attack, fnr=0.1))
+def forgetting(forget: str, train: int = 100, seed: int = 42, scores: Path | None = None) -> AuditConfig:
+    split = SplitConfig(train=train, shadow_pool=train, unseen=20, forget=forget, seed=seed)
+    given = GivenConfig(scores=None if scores is None else str(scores))
+    return replace(digits(num_seeds=3), split=split, given=given, attack=replace(digits().attack, fnr=0.1))
 
 
 @given(
@@ -107,7 +113,22 @@ def test_the_hash_of_a_run_is_as_before_by_default() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "class", "class=", "classes=1,1", "classes=1,", "random=0", "random=0.1", "Class=1"]
+    "text",
+    [
+        "",
+        "class",
+        "class=",
+        "classes=1,1",
+        "classes=1,",
+        "random=0",
+        "random=0.1",
+        "Class=1",
+        "subclass=",
+        "hardest",
+        "hardest=0",
+        "easiest=1.5",
+        "easiest=nan",
+    ],
 )
 def test_a_rule_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"split\.forget"):
@@ -147,3 +168,69 @@ def test_a_rule_and_a_list_contradict_each_other() -> None:
 def test_the_sets_of_a_split_without_a_group_have_no_classes() -> None:
     none = np.zeros(0, dtype=np.int64)
     assert not Split(pool=none, unseen=none, test=none).has_classes
+
+
+def test_a_subclass_is_forgotten_and_the_rest_of_its_class_is_retained() -> None:
+    sublabels = np.arange(400) % 20
+    source = replace(
+        make_source(sublabels // 4), sublabels=sublabels, subclass_names=tuple(f"sub{n}" for n in range(20))
+    )
+    # 12 of 20 examples of a subclass are too few for either half
+    with pytest.raises(ValueError, match=r"subclass 'sub6', .* at least 12 of each"):
+        draw_all_sets(forgetting("subclass=sub6"), source)
+    for forget in ("subclass=sub6", "subclass=6"):
+        many = replace(source, sublabels=sublabels % 8, labels=sublabels % 8 // 4)
+        with pytest.raises(ValueError, match="1 class is left"):
+            draw_all_sets(forgetting("class=0", train=150), many)
+        drawn = draw_all_sets(forgetting(forget, train=150), many)
+        pool, draw = drawn.split.pool, drawn.draws[0]
+        for name, here in (("forget", True), ("non_members", True), ("retain", False), ("others", False)):
+            assert {example % 20 % 8 == 6 for example in pool[getattr(draw, name)]} == {here}
+        assert 1 in many.labels[pool[draw.retain]]
+    with pytest.raises(ValueError, match=r"nothing has no subclasses: --source\.kind cifar20"):
+        draw_all_sets(forgetting("subclass=6"), make_source(LABELS))
+
+
+def write_records(folder: Path, scores: np.ndarray, examples: np.ndarray) -> Path:
+    """Write records as an export does: every method and seed repeats the examples."""
+    both = np.concatenate([examples, examples])
+    table = pa.table(
+        {"example": both, "label": LABELS[both], "in_mean": scores[both] + 1.5, "out_mean": np.full(len(both), 1.5)}
+    )
+    pq.write_table(table, folder / RECORDS_FILE)
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["hardest", "easiest"])
+@pytest.mark.parametrize("amount", ["15", "0.15"])
+def test_the_hardest_examples_of_d_are_forgotten_and_compared_with_the_hardest_others(
+    tmp_path: Path, kind: str, amount: str
+) -> None:
+    source = make_source(LABELS)
+    config = forgetting(f"{kind}={amount}", scores=write_records(tmp_path, SCORES, np.arange(250)))
+    drawn = draw_all_sets(config, source)
+    pool = drawn.split.pool
+    ranked = sorted(pool, key=lambda example: SCORES[example] if kind == "easiest" else -SCORES[example])
+    for draw in drawn.draws:
+        assert len(draw.forget) == len(draw.non_members) == 15
+        assert set(pool[draw.forget]) | set(pool[draw.non_members]) == set(ranked[:30])
+        assert len(draw.train) == 100
+    assert "test_others" not in list_evaluated_sets(drawn.split, drawn.draws[0])
+    # other scores are another run
+    other = forgetting(f"{kind}={amount}", scores=write_records(tmp_path, SCORES[::-1], np.arange(250)))
+    assert draw_all_sets(other, source).given_hash != drawn.given_hash
+
+
+def test_records_of_another_pool_or_data_are_refused(tmp_path: Path) -> None:
+    config = forgetting("hardest=15", scores=write_records(tmp_path, SCORES, np.arange(100)))
+    with pytest.raises(ValueError, match=r"no score of .* of the 200 examples of the pool: name records"):
+        draw_all_sets(config, make_source(LABELS))
+    with pytest.raises(ValueError, match=r"records of other data than these 250"):
+        draw_all_sets(config, make_source((LABELS + 1) % 5))
+    (tmp_path / RECORDS_FILE).unlink()
+    with pytest.raises(ValueError, match=r"does not exist: write it by ungan-dist export RUN --records"):
+        draw_all_sets(config, make_source(LABELS))
+    with pytest.raises(ValueError, match=r"name its folder by --given\.scores"):
+        forgetting("hardest=15")
+    with pytest.raises(ValueError, match=r"leave it out"):
+        forgetting("class=1", scores=tmp_path)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import tarfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,10 @@ class Archive:
     """Bytes before the pixels. The last of them is the label."""
     names: str | None
     """Member that lists the class names, one per line."""
+    label_at: int = -1
+    """Place of the label among these bytes."""
+    subclass_names: str | None = None
+    """Member that lists the subclasses, whose number is the last of these bytes."""
 
 
 CIFAR10 = Archive(
@@ -52,6 +56,12 @@ CIFAR100 = Archive(
     label_bytes=2,
     names="cifar-100-binary/fine_label_names.txt",
 )
+CIFAR20 = replace(
+    CIFAR100,
+    names="cifar-100-binary/coarse_label_names.txt",
+    label_at=0,
+    subclass_names="cifar-100-binary/fine_label_names.txt",
+)
 
 
 def read_cifar(archive: Archive, folder: Path, *, remedy: str) -> DecodedImages:
@@ -67,15 +77,21 @@ def read_cifar(archive: Archive, folder: Path, *, remedy: str) -> DecodedImages:
     """
     with tarfile.open(_fetch(archive, folder, remedy)) as tar:
         parts = [_records(_member(tar, name), archive.label_bytes) for name in (*archive.train, archive.test)]
-        names = _member(tar, archive.names).decode().split() if archive.names else CIFAR10_CLASSES
+        names, subclasses = (_names(tar, member) for member in (archive.names, archive.subclass_names))
     records = np.concatenate(parts)
     planes = records[:, archive.label_bytes :].reshape(-1, 3, 32, 32)
     return DecodedImages(
         images=np.ascontiguousarray(planes.transpose(0, 2, 3, 1)),
-        labels=records[:, archive.label_bytes - 1].astype(np.int64),
-        class_names=tuple(names),
+        labels=records[:, : archive.label_bytes][:, archive.label_at].astype(np.int64),
+        class_names=names or CIFAR10_CLASSES,
+        sublabels=records[:, archive.label_bytes - 1].astype(np.int64) if subclasses else None,
+        subclass_names=subclasses,
         num_test=len(parts[-1]),
     )
+
+
+def _names(tar: tarfile.TarFile, name: str | None) -> tuple[str, ...]:
+    return tuple(_member(tar, name).decode().split()) if name else ()
 
 
 def _records(content: bytes, label_bytes: int) -> UInt8[np.ndarray, "examples bytes"]:

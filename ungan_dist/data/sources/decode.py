@@ -35,6 +35,9 @@ class DecodedImages:
     class_names: tuple[str, ...]
     num_test: int
     """Number of official test examples, which come last."""
+    sublabels: Int64[np.ndarray, " examples"] | None = None
+    """Number of each example's subclass, a part of its class, if the data have subclasses."""
+    subclass_names: tuple[str, ...] = ()
     ids: tuple[str, ...] | None = None
     """Name of each example, if the data have names."""
     jpegs: tuple[bytes | None, ...] = ()

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from jaxtyping import Int64
 
 from ungan_dist.data.memory import get_memory_limit
 from ungan_dist.data.sources.columns import (
@@ -176,6 +178,18 @@ def read_parquet(
         jpegs=pictures.jpegs,
         notes=(*notes, *pictures.notes),
     )
+
+
+def read_other_labels(
+    train: list[Path], test: list[Path], *, column: str, num_classes: int
+) -> tuple[Int64[np.ndarray, " rows"], tuple[str, ...]]:
+    """Read labels and names of another column, such as finer classes.
+
+    Raises:
+        ValueError: a file is damaged or lacks the column, or a label is missing or out of range.
+    """
+    tables = ([_open(file) for file in train], [_open(file) for file in test])
+    return read_labels(*tables, {"label": column}, num_classes)
 
 
 def _open(file: Path) -> Table:

@@ -13,11 +13,11 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 
 from ungan_dist.config.data import SourceConfig
-from ungan_dist.data.sources.cifar import CIFAR10, CIFAR10_CLASSES, CIFAR100, read_cifar
+from ungan_dist.data.sources.cifar import CIFAR10, CIFAR10_CLASSES, CIFAR20, CIFAR100, read_cifar
 from ungan_dist.data.sources.decode import DecodedImages
 from ungan_dist.data.sources.folder import read_image_folder
 from ungan_dist.data.sources.layout import open_hub_cache
-from ungan_dist.data.sources.parquet import find_parquet, holds_parquet, read_parquet
+from ungan_dist.data.sources.parquet import find_parquet, holds_parquet, read_other_labels, read_parquet
 from ungan_dist.files import cache_folder, hash_file
 
 CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
@@ -52,6 +52,9 @@ class Source:
     mean: tuple[float, ...]
     """Mean of each channel, of pixels divided by 255."""
     std: tuple[float, ...]
+    sublabels: Int64[np.ndarray, " examples"] | None = None
+    """Number of each example's subclass, a part of its class, if the data have subclasses."""
+    subclass_names: tuple[str, ...] = ()
     ids: tuple[str, ...] | None = None
     """Name of each example: an image's path in its folder, or a Parquet file's column ``id``."""
     jpegs: tuple[bytes | None, ...] = ()
@@ -112,6 +115,8 @@ def _read(config: SourceConfig) -> Source:
         case "cifar10":
             from_environment = os.environ.get("CIFAR10_PARQUET")
             return _cifar10(path or (Path(from_environment).expanduser() if from_environment else None))
+        case "cifar20":
+            return _cifar20(path)
         case "cifar100":
             return _cifar100(path)
         case _:
@@ -157,6 +162,19 @@ def _cifar10(path: Path | None) -> Source:
         decoded = read_parquet(sets.train, sets.test, num_classes=10, notes=sets.notes)
         decoded, title = _with_cifar_shape(decoded, path), _parquet_title([*sets.train, *sets.test], "CIFAR-10")
     return _source(decoded, title, (CIFAR10_MEAN, CIFAR10_STD), class_names=CIFAR10_CLASSES)
+
+
+def _cifar20(path: Path | None) -> Source:
+    """Read CIFAR-100 with the coarse labels as classes, and the fine ones as subclasses."""
+    if path is None:
+        remedy = "name a Parquet copy by source.path"
+        return _source(read_cifar(CIFAR20, cache_folder(), remedy=remedy), "CIFAR-20")
+    sets = find_parquet(path)
+    columns, files = ("label=coarse_label",), (sets.train, sets.test)
+    decoded = read_parquet(*files, num_classes=20, columns=columns, notes=sets.notes)
+    sublabels, names = read_other_labels(*files, column="fine_label", num_classes=100)
+    decoded = replace(decoded, sublabels=sublabels, subclass_names=names)
+    return _source(_with_cifar_shape(decoded, path), "CIFAR-20 (Parquet)")
 
 
 def _cifar100(path: Path | None) -> Source:
@@ -206,6 +224,8 @@ def _source(
         test=np.arange(count - decoded.num_test, count) if decoded.num_test else None,
         mean=mean,
         std=std,
+        sublabels=decoded.sublabels,
+        subclass_names=decoded.subclass_names,
         ids=decoded.ids,
         jpegs=decoded.jpegs,
         notes=decoded.notes,

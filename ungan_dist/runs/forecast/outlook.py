@@ -14,6 +14,7 @@ from ungan_dist.attack.evidence import Remedies
 from ungan_dist.attack.intervals import SEEDS_FOR_T
 from ungan_dist.attack.power import Design, Power, estimate_power, measure_largest_spread
 from ungan_dist.attack.verdicts import VERDICT_LEVEL
+from ungan_dist.config.attack import ATTACKS
 from ungan_dist.report.power import describe_smallest_delta
 from ungan_dist.runs.finished import Finished
 from ungan_dist.runs.given import find_remedies
@@ -114,6 +115,7 @@ def _make_outlook(
         num_shadows=config.shadows.num_models,
         spread=spread,
         level=level,
+        num_attacks=len(ATTACKS) + (config.split.rule.is_class and "retrain" in config.methods),
     )
     return Outlook(
         folder=folder,
@@ -173,7 +175,7 @@ def describe_margin(outlook: Outlook) -> str:
 
 def _remedy(remedies: Remedies) -> str:
     if not remedies.forget_list:
-        return "Raise num_seeds or forget_fraction"
+        return f"Raise num_seeds or {'forget more classes' if remedies.forgets_classes else 'forget_fraction'}"
     return "Raise num_seeds or use a longer forget list" if remedies.more_seeds else "Use a longer forget list"
 
 

@@ -236,7 +236,7 @@ class _Kept:
 
 def _count_forgotten(folder: Path, record: RunRecord) -> int:
     """Return the number of forget examples of a seed; 0 if it cannot be known."""
-    if record.config.given.forget is None and not record.config.split.rule.is_group:
+    if record.config.given.forget is None and not record.config.split.rule.is_class:
         return record.config.split.num_forget
     for place in _list_places(folder):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):

@@ -7,11 +7,14 @@ import io
 import os
 import tarfile
 import threading
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from picture_files import encode, raises_with, random_pictures, read_source, write_parquet
@@ -44,6 +47,24 @@ def test_cifar100_reads_fine_labels(tmp_path):
     )
     source = read_source("cifar100", file)
     assert (source.title, source.num_classes, source.labels.tolist()) == ("CIFAR-100 (Parquet)", 100, [0, 99])
+
+
+def test_cifar20_has_coarse_classes_and_fine_subclasses_in_parquet_and_in_the_archive(tmp_path, server):
+    images, coarse, fine = random_pictures(5), np.array([0, 1, 1, 0, 1]), np.array([3, 1, 2, 3, 1])
+    table = pa.table({"img": [{"bytes": encode(image), "path": None} for image in images]})
+    table = table.append_column("fine_label", pa.array(fine)).append_column("coarse_label", pa.array(coarse))
+    pq.write_table(table, tmp_path / "a.parquet")
+    source = read_source("cifar20", tmp_path / "a.parquet")
+    assert (source.title, source.num_classes, len(source.subclass_names)) == ("CIFAR-20 (Parquet)", 20, 100)
+    assert source.labels.tolist() == coarse.tolist()
+    assert source.sublabels.tolist() == fine.tolist()
+
+    archive = make_archive(*server, fine.astype(np.uint8), images, 2, coarse=coarse)
+    found = read_cifar(replace(archive, label_at=0, subclass_names="c/subnames"), tmp_path / "cache", remedy="")
+    assert found.labels.tolist() == coarse.tolist()
+    assert found.sublabels.tolist() == fine.tolist()
+    assert (found.class_names, found.subclass_names) == (("ant", "bee"), ("a", "b", "c", "d"))
+    assert cifar.CIFAR20.url == cifar.CIFAR100.url
 
 
 def test_pictures_of_another_shape_are_refused(tmp_path):
@@ -79,11 +100,15 @@ def server(tmp_path):
         thread.join()
 
 
-def make_archive(folder: Path, url: str, labels: np.ndarray, images: np.ndarray, label_bytes: int) -> Archive:
+def make_archive(
+    folder: Path, url: str, labels: np.ndarray, images: np.ndarray, label_bytes: int, coarse: Any = 7
+) -> Archive:
     """Make a small archive with the published layout; the last two examples are the test set."""
     planes = images.transpose(0, 3, 1, 2).reshape(len(images), -1)
-    records = np.concatenate([np.full((len(images), label_bytes - 1), 7, np.uint8), labels[:, None], planes], axis=1)
+    first = np.zeros((len(images), label_bytes - 1), np.uint8) + np.reshape(coarse, (-1, 1)).astype(np.uint8)
+    records = np.concatenate([first, labels[:, None], planes], axis=1)
     members = {"c/train.bin": records[:-2].tobytes(), "c/test.bin": records[-2:].tobytes(), "c/names": b"ant\nbee\n"}
+    members["c/subnames"] = b"a\nb\nc\nd\n"
     file = folder / "published.tar.gz"
     with tarfile.open(file, "w:gz") as tar:
         for name, content in members.items():
