@@ -11,7 +11,7 @@ export UV_HTTP_TIMEOUT ?= 300
 # every process imports torch: 2 s of CPU with bytecode kept, 4 without
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-all test-rest test-processes test-ray chaos check docs bench bench-cluster kernels mutants lock clean
+.PHONY: help setup demo test test-all test-rest test-processes test-ray chaos check docs bench bench-cluster reproduce kernels mutants lock clean
 
 help:  ## list the targets (the default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,10 @@ bench: $(READY)  ## measure this version on two idle cores, in under ten minutes
 bench-cluster: $(READY)  ## measure the scheduling on the Ray cluster of RAY_ADDRESS
 	.venv/bin/ungan-dist bench cluster
 	.venv/bin/python benchmarks/publish.py
+
+BUDGET ?= 2h
+reproduce: $(READY)  ## run what fits of the paper's Table 1 into BUDGET, such as 2h, and write benchmarks/results/table1.md
+	.venv/bin/python benchmarks/reproduce.py --budget $(BUDGET)
 
 docs: $(READY)  ## build the documentation into site/; a broken link, anchor, reference or stale figure is an error
 	.venv/bin/python benchmarks/publish.py --check

@@ -27,9 +27,10 @@ RESULTS = Path(__file__).resolve().parent / "results"
 
 @dataclass(frozen=True, kw_only=True)
 class Suite:
-    """A module whose function ``measure(quick)`` yields rows."""
+    """A module whose function, called with whether it is quick, yields rows."""
 
     module: str
+    function: str = "measure"
     title: str
     limit_s: float
     """Seconds after which the suite is ended."""
@@ -43,9 +44,19 @@ class Suite:
 SUITES = {
     "kernels": Suite(module="kernels", title="launches, operations and bytes of the fused kernels", limit_s=600,
                      is_timed=False),
-    "counts": Suite(module="counts", title="operations and host waits of a step, imports, bytes shipped to Ray",
+    "counts": Suite(module="counts", title="operations of a step, imports, bytes shipped to Ray, files and requests",
                     limit_s=600, is_timed=False),
     "start-up": Suite(module="start_up", title="seconds of commands that compute nothing", limit_s=120),
+    "methods": Suite(module="methods", title="T_U of every method, on the digits", limit_s=300),
+    "rivals": Suite(module="rivals", title="training of shadow models against a plain script, joblib and Ray tasks",
+                    limit_s=300, has_daemons=True),
+    "audit": Suite(module="audit_profile", title="a whole audit of the digits, and what its time is spent on",
+                   limit_s=300),
+    "storage": Suite(module="storage", title="the driver's work on stored results, with 20,000 units", limit_s=300),
+    "fleet": Suite(module="fleet", title="scheduling of sleeping units on Ray, and simulated fleets", limit_s=300,
+                   has_daemons=True),
+    "cluster": Suite(module="fleet", function="measure_cluster", title="the suite fleet on the cluster of RAY_ADDRESS",
+                     limit_s=600, by_default=False, has_daemons=True),
     "scoring": Suite(module="scoring", title="LiRA at 512 shadow models, against a loop over examples", limit_s=180),
 }  # fmt: skip
 
@@ -157,9 +168,10 @@ def _wait(pid: int, limit_s: float) -> tuple[int, float, bool]:
 
 def _measure_here(name: str, path: Path, *, quick: bool) -> int:
     """Measure a suite in this process, and append each row at once."""
+    suite = SUITES[name]
     try:
         with path.open("a") as file:
-            for row in importlib.import_module(SUITES[name].module).measure(quick):
+            for row in getattr(importlib.import_module(suite.module), suite.function)(quick):
                 print(f"  {_describe(row)}", flush=True)
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
                 file.flush()

@@ -1,4 +1,4 @@
-"""Count what a change must not raise: operations and host waits of a step, imports, and bytes shipped to Ray."""
+"""Count what a change must not raise: operations and host waits of a step, imports, bytes shipped to Ray, requests."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import step_counts
+import storage
 from harness import ROOT, count_row
 
 IMPORTS = {
@@ -44,6 +47,8 @@ def measure(quick: bool) -> Iterator[dict[str, object]]:
     for kind, (operations, waits) in step_counts.count_in().items():
         yield count_row(f"step: {kind}", operations=operations, waits=waits)
     yield from count_shipped_bytes()
+    with tempfile.TemporaryDirectory() as folder:
+        yield from storage.count(Path(folder).resolve())
 
 
 def count_imports(code: str) -> tuple[int, int]:

@@ -45,6 +45,7 @@ LEFT_OUT = {
     "make test": "a step of .ci/run",
     "make test-all": "the two steps of .ci/run that run tests",
     "make docs": "a part of make check",
+    "make reproduce BUDGET=2h": "takes two hours; test_reproduce.py walks its steps",
     "make bench": "takes ten minutes and needs an idle machine; test_benchmarks.py runs each suite",
     "ungan-dist bench scoring counts --output NEW": "needs an idle machine; test_benchmarks.py runs both",
     "ungan-dist bench compare benchmarks/results NEW": "compares what the line before has measured",

@@ -38,6 +38,23 @@ def test_scoring_and_start_up_are_measured(tmp_path: Path) -> None:
     assert scoring["load"]["average"]
 
 
+def test_rivals_train_to_our_accuracy_and_stored_results_are_timed(tmp_path: Path) -> None:
+    rivals, storage = measure(tmp_path, "rivals", "storage")
+    assert {row["rival"] for row in rivals["rows"][:3]} == {"plain PyTorch", "joblib", "Ray tasks"}
+    assert all(row["error"] <= row["tolerance"] and row["ratio"] > 0 for row in rivals["rows"][:3])
+    assert len(storage["rows"]) == 6
+
+
+@pytest.mark.ray
+def test_a_simulated_fleet_takes_as_long_as_a_real_one(tmp_path: Path) -> None:
+    (fleet,) = measure(tmp_path, "fleet")
+    rows = {row["subject"]: row for row in fleet["rows"]}
+    assert rows["a unit on a warm worker"]["met"]
+    real = rows["simulated against real: the fleet above"]
+    assert real["met"], real
+    assert any(subject.startswith("*simulated*") for subject in rows)
+
+
 def test_no_count_has_grown(tmp_path: Path) -> None:
     """CI guards counts: a change that raises one measures anew, so that the growth shows in its diff."""
     measure(tmp_path, "counts")

@@ -1,0 +1,213 @@
+"""Measure the scheduling: units that sleep on a real Ray cluster, and fleets past this machine by simulation.
+
+``fleet`` starts a cluster of this machine, ``cluster`` uses the one that RAY_ADDRESS names. Both measure what the
+simulation takes: the start of a worker, and the driver's time for an answer and for a look at its calls in flight.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import ray
+from harness import ROOT, value_row
+from simulation import FleetSimulation, World
+
+HELPERS = str(ROOT / "tests/helpers")
+sys.path.append(HELPERS)
+
+from sleeping_units import SleepingUnit, always_done, sleep  # noqa: E402
+
+from ungan_dist.cluster.fleet import Fleet  # noqa: E402
+from ungan_dist.config.execution import FleetConfig  # noqa: E402
+
+WITHIN = 0.1
+"""Largest relative error of a simulated wall time."""
+ASSUMED_UNIT_S = 60.0
+"""Length of a unit in the simulated tables. An assumption: no GPU has been measured yet."""
+
+
+ALL_START_S = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What a real fleet costs, in seconds."""
+
+    start_s: float
+    event_s: float
+    wait_s_per_call: float
+    warm_start_s: float
+
+
+@contextmanager
+def local_cluster() -> Iterator[None]:
+    """Start a cluster of this machine for the block."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "include_dashboard": False})
+    environment = {"env_vars": {"PYTHONPATH": HELPERS}}
+    ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR", runtime_env=environment)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+
+
+def measure(quick: bool) -> Iterator[dict[str, object]]:
+    """Measure a fleet on a cluster of this machine."""
+    with local_cluster():
+        yield from measure_here(4 if quick else 8, quick=quick, can_kill=True)
+
+
+def measure_cluster(quick: bool) -> Iterator[dict[str, object]]:
+    """Measure a fleet on the cluster that RAY_ADDRESS names, with a worker for each of its CPUs."""
+    if "RAY_ADDRESS" not in os.environ:
+        raise SystemExit("RAY_ADDRESS names no cluster: set it to host:port, or run the suite fleet")
+    ray.init(log_to_driver=False, logging_level="ERROR", runtime_env={"env_vars": {"PYTHONPATH": HELPERS}})
+    yield from measure_here(2 * int(ray.cluster_resources()["CPU"]), quick=quick, can_kill=False)
+
+
+def measure_here(num_workers: int, *, quick: bool, can_kill: bool) -> Iterator[dict[str, object]]:
+    """Measure a fleet on the cluster that this process is connected to."""
+    unit_s, num_units = (2.0, 3 * num_workers) if quick else (2.0, 13 * num_workers)
+    config = FleetConfig(num_workers=num_workers, cpus_per_worker=0.5, gpus_per_worker=0.0)
+    with Fleet(config, execute=sleep, is_done=always_done) as fleet:
+        measured, killed_s = calibrate(fleet, num_workers, num_units=60 if quick else 600), 0.0
+        wall_s = run(fleet, num_units, unit_s)
+        if can_kill:
+            killed_s = run(fleet, num_units, unit_s, killed_after=unit_s * 1.5)
+    ideal_s = num_units * unit_s / num_workers
+    subject = f"{num_units} sleeping units of {unit_s:g} s on {num_workers} warm workers"
+    efficiency = ideal_s / wall_s
+    yield value_row(
+        subject,
+        wall_s=round(wall_s, 2),
+        efficiency=round(efficiency, 3),
+        target="≥ .95",
+        met=efficiency >= 0.95,
+    )
+    yield value_row(
+        "a unit on a warm worker",
+        start_s=round(measured.warm_start_s, 4),
+        target="< 1 s",
+        met=measured.warm_start_s < 1,
+    )
+    yield value_row(
+        "costs of a fleet",
+        start_of_a_worker_s=round(measured.start_s, 2),
+        driver_ms_per_answer=round(1e3 * measured.event_s, 3),
+        units_per_s=round(0.5 / measured.event_s),
+        look_at_10000_calls_ms=round(1e7 * measured.wait_s_per_call, 2),
+    )
+    if can_kill:
+        yield value_row(
+            "the same, with one worker killed", wall_s=round(killed_s, 2), more_s=round(killed_s - wall_s, 2)
+        )
+    world = World(
+        unit_s=unit_s,
+        start_s=measured.start_s,
+        event_s=measured.event_s,
+        wait_s_per_call=measured.wait_s_per_call,
+        workers_per_node=num_workers,
+    )
+    simulated_s = FleetSimulation(num_units, num_workers, world, num_warm=num_workers).run()
+    error = simulated_s / wall_s - 1
+    yield value_row(
+        "simulated against real: the fleet above",
+        simulated_s=round(simulated_s, 2),
+        real_s=round(wall_s, 2),
+        error=round(error, 3),
+        target="within 10 %",
+        met=abs(error) <= WITHIN,
+    )
+    yield from simulate(replace(world, unit_s=ASSUMED_UNIT_S, spread=0.1, workers_per_node=8), quick=quick)
+
+
+def calibrate(fleet: Any, num_workers: int, num_units: int) -> Measured:
+    """Measure the costs of a fleet, whose workers start here."""
+    # so long that each worker has started before the first unit ends
+    start_s = run(fleet, num_workers, ALL_START_S) - ALL_START_S
+    # two answers for each unit: that it started, and that it ended
+    event_s = run(fleet, num_units, 0.0) / num_units / 2
+    warm_start_s = min(run(fleet, 1, 0.0) for _ in range(3))
+
+    @ray.remote(num_cpus=10**6)
+    def never() -> None:
+        pass
+
+    calls = [never.remote() for _ in range(1000)]
+    begun = time.perf_counter()
+    for _ in range(20):
+        ray.wait(calls, num_returns=1, timeout=0)
+    wait_s = (time.perf_counter() - begun) / 20 / len(calls)
+    return Measured(start_s=start_s, event_s=event_s, wait_s_per_call=wait_s, warm_start_s=warm_start_s)
+
+
+def run(fleet: Any, num_units: int, seconds: float, *, killed_after: float | None = None) -> float:
+    """Return the wall time of sleeping units; one worker is killed after some seconds."""
+    name = time.monotonic_ns()
+    units = [SleepingUnit(id=f"{name}-{number}", seconds=seconds) for number in range(num_units)]
+    if killed_after is not None:
+        threading.Timer(killed_after, _kill_one).start()
+    begun = time.monotonic()
+    outcomes = [outcome.kind for outcome in fleet.run_units(units)]
+    wall_s = time.monotonic() - begun
+    assert outcomes.count("done") == num_units, outcomes
+    return wall_s
+
+
+def _kill_one() -> None:
+    """Kill the process of one worker that is at work on a unit."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            title = (process / "cmdline").read_bytes()
+            parent = _parents(int(process.name))
+        except OSError:
+            continue
+        if title.startswith(b"ray::Worker") and os.getpid() in parent:
+            os.kill(int(process.name), signal.SIGKILL)
+            return
+    raise RuntimeError("no worker of this fleet was found")
+
+
+def _parents(pid: int) -> list[int]:
+    """List the processes above one."""
+    found: list[int] = []
+    while pid > 1:
+        pid = int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+        found.append(pid)
+    return found
+
+
+def simulate(world: World, *, quick: bool) -> Iterator[dict[str, object]]:
+    """Simulate fleets of many sizes, with and without failures."""
+    sizes = ((8, 16),) if quick else ((8, 64), (64, 512), (512, 5000), (1024, 10_000), (4096, 10_000))
+    failures = {
+        "no failures": world,
+        "spot nodes": replace(world, losses_per_hour=0.2),
+        "stragglers": replace(world, straggler_share=0.01),
+    }
+    for num_workers, num_units in sizes:
+        for name, one in failures.items():
+            simulation = FleetSimulation(num_units, num_workers, replace(one, tick_s=5.0))
+            wall_s = simulation.run()
+            assert not simulation.stop_reason, simulation.stop_reason
+            yield value_row(
+                f"*simulated*: {num_units:,} units of {world.unit_s:g} s on {num_workers:,} GPUs, {name}",
+                wall_min=round(wall_s / 60, 1),
+                efficiency=round(simulation.work_s / num_workers / wall_s, 3),
+                lost_nodes=simulation.num_lost_nodes,
+                work_lost_in_GPU_hours=round(simulation.lost_s / 3600, 2),
+                driver_busy=round(simulation.driver_s / wall_s, 3),
+                calls_in_flight=simulation.max_calls,
+            )

@@ -1,0 +1,1 @@
+"""What others would write or use in place of this project, stated once."""

@@ -1,0 +1,133 @@
+"""Time the training of shadow models against rivals: a plain script, joblib, and plain Ray tasks.
+
+All train the same model on the same halves of the digits, for as many epochs with the same batches and learning rate.
+Each is used as its documentation recommends: the plain script has all threads; joblib's and Ray's processes have one
+thread each, as ours have. A run of an arm starts no process that it could keep from the run before.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import torch
+from harness import as_row, summarise, value_row
+from peers import plain
+
+from ungan_dist.config.recipes import digits
+from ungan_dist.data.prepared import prepare
+from ungan_dist.runs.plan import Plan, make_plan
+from ungan_dist.runs.pool import LocalPool
+from ungan_dist.runs.scoring import read_shadows
+from ungan_dist.runs.units import Done, root_of
+from ungan_dist.training.models import build
+
+ACCURACY_WITHIN = 0.003
+"""Largest difference of mean test accuracies, beyond three standard errors, at which speeds are compared."""
+
+
+class Fleet:
+    """The shadow models of a small run, trained by every arm."""
+
+    def __init__(self, output: Path, *, num_models: int, epochs: int) -> None:
+        config = digits(output=str(output), shadows={"num_models": num_models, "queries": ("plain",)})
+        config = replace(config, train=replace(config.train, epochs=epochs))
+        self.plan: Plan = make_plan(config, device="cpu")
+        prepare(self.plan.source, output)
+        train, source = config.train, self.plan.source
+        self.training = plain.Training(
+            epochs=epochs, batch_size=train.batch_size, learning_rate=train.learning_rate, momentum=train.momentum,
+            weight_decay=train.weight_decay, padding=train.augment.padding,
+        )  # fmt: skip
+        pixels = torch.from_numpy(source.images).permute(0, 3, 1, 2).float() / 255
+        mean, std = (torch.tensor(values)[:, None, None] for values in (source.mean, source.std))
+        pool = torch.from_numpy(self.plan.split.pool)
+        self.images, self.labels = ((pixels - mean) / std)[pool], torch.from_numpy(source.labels.astype(np.int64))[pool]
+        self.model, self.num_classes = config.model, source.num_classes
+
+    def arguments(self, shadow: int) -> tuple[Any, ...]:
+        """Return what ``plain.train_shadow`` takes."""
+        return self.make_model, self.images, self.labels, self.plan.membership[shadow], self.training, shadow
+
+    def make_model(self) -> torch.nn.Module:
+        device, seed = torch.device("cpu"), int(torch.randint(0, 2**31, ()))
+        return build(self.model, channels=self.images.shape[1], num_classes=self.num_classes, seed=seed, device=device)
+
+    def clear(self) -> None:
+        """Remove our results, so that the next run trains again."""
+        for unit in self.plan.shadows:
+            for name in (unit.marker, *unit.files):
+                (root_of(unit) / name).unlink(missing_ok=True)
+
+
+def measure(quick: bool) -> Iterator[dict[str, object]]:
+    """Let all arms take turns."""
+    num_models, epochs, num_turns = (4, 1, 2) if quick else (4, 10, 7)
+    with tempfile.TemporaryDirectory() as folder, LocalPool() as pool:
+        fleet = Fleet(Path(folder).resolve(), num_models=num_models, epochs=epochs)
+        arms: dict[str, Callable[[], np.ndarray]] = {
+            "ours": lambda: _ours(fleet, pool),
+            "plain PyTorch": lambda: np.stack([plain.train_shadow(*fleet.arguments(k)) for k in range(num_models)]),
+            "joblib": lambda: _joblib(fleet, num_models),
+            "Ray tasks": lambda: _ray_tasks(fleet, num_models),
+        }
+        seconds: dict[str, list[float]] = {name: [] for name in arms}
+        accuracies: dict[str, list[float]] = {name: [] for name in arms}
+        for turn in range(num_turns + 1):
+            for name, arm in arms.items():
+                begun = time.perf_counter()
+                found = arm()
+                if turn:  # the first starts processes
+                    seconds[name].append(time.perf_counter() - begun)
+                is_out = ~fleet.plan.membership[:num_models]
+                accuracies[name] += [float((row[out] > 0).mean()) for row, out in zip(found, is_out, strict=True)]
+        ours, means = accuracies.pop("ours"), {}
+        for name, found in accuracies.items():
+            spread = np.sqrt((np.var(found) + np.var(ours)) / len(ours))
+            means[name] = round(float(np.mean(found)), 4)
+            pairs = 1e3 * np.array([seconds[name], seconds["ours"]]).T / num_models
+            yield as_row(
+                f"a shadow model of digits, {epochs} epochs",
+                summarise(name, pairs),
+                error=abs(float(np.mean(found) - np.mean(ours))),
+                tolerance=ACCURACY_WITHIN + 3 * float(spread),
+            )
+        yield value_row(
+            "accuracy on examples outside of the training half", ours=round(float(np.mean(ours)), 4), **means
+        )
+
+
+def _ours(fleet: Fleet, pool: LocalPool) -> np.ndarray:
+    fleet.clear()
+    outcomes = [outcome for outcome in pool.run_units(fleet.plan.shadows) if isinstance(outcome, Done)]
+    assert len(outcomes) == len(fleet.plan.shadows)
+    return read_shadows(fleet.plan, fleet.plan.shadows)[0][:, :, 0]
+
+
+def _one_thread(arguments: tuple[Any, ...]) -> np.ndarray:
+    sys.path.append(str(Path(__file__).parent))
+    torch.set_num_threads(1)
+    return plain.train_shadow(*arguments)
+
+
+def _joblib(fleet: Fleet, num_models: int) -> np.ndarray:
+    jobs = (joblib.delayed(_one_thread)(fleet.arguments(k)) for k in range(num_models))
+    return np.stack(joblib.Parallel(n_jobs=os.cpu_count())(jobs))
+
+
+def _ray_tasks(fleet: Fleet, num_models: int) -> np.ndarray:
+    import ray
+
+    if not ray.is_initialized():
+        options = {"env_vars": {"PYTHONPATH": str(Path(__file__).parent)}}
+        ray.init("local", log_to_driver=False, logging_level="ERROR", include_dashboard=False, runtime_env=options)
+    task = ray.remote(num_cpus=1)(_one_thread)
+    return np.stack(ray.get([task.remote(fleet.arguments(k)) for k in range(num_models)]))

@@ -1,0 +1,157 @@
+"""Measure the storage code with as many units as a large fleet has: real plans, markers and files, no training.
+
+Log-odds are tiny here, so that the cost of a unit shows and not that of its bytes. The suite ``counts`` counts.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+from unittest import mock
+
+import numpy as np
+from harness import ROOT, count_row, value_row
+from pyarrow import fs
+
+from ungan_dist import store
+from ungan_dist.config.recipes import digits
+from ungan_dist.runs.failures import sort_out_absent
+from ungan_dist.runs.plan import Plan, make_plan
+from ungan_dist.runs.scoring import read_shadows
+from ungan_dist.runs.storage.mirror import Mirror
+from ungan_dist.runs.storage.remote import push_results
+from ungan_dist.runs.units import Done, missing, root_of
+
+sys.path.append(str(ROOT / "tests/helpers"))
+
+from object_storage import Watched
+
+T = TypeVar("T")
+POOL = 200
+NUM_COUNTED = 50
+"""Units of the counts."""
+
+
+def make_fleet(output: Path, num_units: int) -> Plan:
+    """Plan a run with so many units of shadow models."""
+    return make_plan(
+        digits(
+            output=str(output),
+            shadows={"num_models": 2 * num_units, "queries": ("plain",)},
+            split={"train": POOL, "shadow_pool": POOL, "unseen": 20},
+            num_seeds=1,
+            methods=("original", "retrain"),
+        ),
+        device="cpu",
+    )
+
+
+def write_units(plan: Plan) -> None:
+    """Commit every unit of shadow models, as a worker does, but leave it to the system when the disk is written."""
+    rows = np.zeros((2, 2 * POOL, 1), np.float32)
+    with mock.patch.object(os, "fsync"):
+        for unit in plan.shadows:
+            facts = {"shadows": list(unit.shadows), "data": unit.prepared.data_hash, "versions": {}}
+            files = {unit.log_odds_file: store.array_bytes(rows)}
+            store.commit(root_of(unit), unit.marker, id=unit.id, files=files, facts=facts)
+
+
+def measure(quick: bool) -> Iterator[dict[str, object]]:
+    """Time the steps of a driver."""
+    num_units = 100 if quick else 20_000
+    make_fleet(Path("/no/such/folder"), 2)  # imports
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder).resolve()
+        steps: dict[str, Callable[[Plan], Any]] = {
+            "commit all": write_units,
+            "list the missing": lambda plan: missing(plan.shadows),
+            "list the failed": lambda plan: sort_out_absent(plan.folder, plan.shadows),
+            "plan again, all done": lambda plan: make_fleet(output, num_units),
+            "read all log-odds": lambda plan: read_shadows(plan, plan.shadows),
+        }
+        plan, seconds = _time(lambda: make_fleet(output, num_units))
+        yield _row("plan, nothing done", num_units, seconds)
+        for name, step in steps.items():
+            _, seconds = _time(lambda step=step: step(plan))
+            yield _row(name, num_units, seconds)
+
+
+def count(output: Path) -> Iterator[dict[str, object]]:
+    """Count the files that are opened and the requests to object storage, for each unit."""
+    plan = make_fleet(output / "here", NUM_COUNTED)
+    write_units(plan)
+    opened: list[str] = []
+    is_open = [True]
+    sys.addaudithook(lambda event, facts: opened.append(str(facts[0])) if event == "open" and is_open[0] else None)
+
+    def count_opened(step: Callable[[], object]) -> float:
+        opened.clear()
+        step()
+        return sum("/shadows/" in name for name in opened) / NUM_COUNTED
+
+    yield count_row("files opened: list the missing", files_per_unit=count_opened(lambda: missing(plan.shadows)))
+    again = count_opened(lambda: make_fleet(output / "here", NUM_COUNTED))
+    yield count_row("files opened: plan again, all done", files_per_unit=again)
+    is_open[0] = False
+    requests: list[str] = []
+    storage = Counted(fs.LocalFileSystem(), requests)
+    mirror = Mirror(
+        url="file:///there", filesystem=fs.PyFileSystem(storage), root=str(output / "there"), folder=output / "here"
+    )
+    list(push_results(mirror, lambda units: (Done(unit=unit) for unit in units))(plan.shadows))
+    yield count_row("requests: push a result", requests_per_unit=len(requests) / NUM_COUNTED)
+    requests.clear()
+    sizes = {f"shadows/{name}": size for name, size in mirror.sizes("shadows").items()}
+    num_listings = len(requests)
+    for unit in plan.shadows:
+        assert mirror.pull("", unit.marker, id=unit.id, sizes=sizes) == "intact"
+    found = (len(requests) - num_listings) / NUM_COUNTED
+    yield count_row("requests: see that a result is here", requests_per_unit=found, listings=num_listings)
+
+
+class Counted(Watched):
+    """A filesystem that counts the requests that object storage would get."""
+
+    def __init__(self, inner: fs.FileSystem, requests: list[str]) -> None:
+        super().__init__(inner, lambda act, path: requests.append(act) if act == "open" else None)
+        self._requests = requests
+
+    def get_type_name(self) -> str:
+        return "s3"
+
+    def get_file_info(self, paths: list[str]) -> list[fs.FileInfo]:
+        self._requests += ["get_file_info"] * len(paths)
+        return self.inner.get_file_info(paths)
+
+    def get_file_info_selector(self, selector: fs.FileSelector) -> list[fs.FileInfo]:
+        self._requests.append("list")
+        return self.inner.get_file_info(selector)
+
+    def open_input_stream(self, path: str) -> Any:
+        self._requests.append("open_input_stream")
+        return self.inner.open_input_stream(path)
+
+    def open_output_stream(self, path: str, metadata: dict[str, str]) -> Any:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)  # object storage has no folders
+        return super().open_output_stream(path, metadata)
+
+
+def _time(step: Callable[[], T]) -> tuple[T, float]:
+    begun = time.process_time()
+    return step(), time.process_time() - begun
+
+
+def _row(name: str, num_units: int, cpu_s: float) -> dict[str, object]:
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    return value_row(
+        f"{name}: {num_units:,} units",
+        cpu_s=round(cpu_s, 2),
+        us_per_unit=round(1e6 * cpu_s / num_units),
+        peak_of_the_process_MB=round(peak_mb),
+    )
