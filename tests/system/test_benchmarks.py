@@ -38,21 +38,10 @@ def test_scoring_and_start_up_are_measured(tmp_path: Path) -> None:
     assert scoring["load"]["average"]
 
 
-def test_rivals_train_to_our_accuracy_and_stored_results_are_timed(tmp_path: Path) -> None:
-    rivals, storage = measure(tmp_path, "rivals", "storage")
-    assert {row["rival"] for row in rivals["rows"][:3]} == {"plain PyTorch", "joblib", "Ray tasks"}
-    assert all(row["error"] <= row["tolerance"] and row["ratio"] > 0 for row in rivals["rows"][:3])
+def test_stored_results_are_timed(tmp_path: Path) -> None:
+    (storage,) = measure(tmp_path, "storage")
     assert len(storage["rows"]) == 6
-
-
-@pytest.mark.ray
-def test_a_simulated_fleet_takes_as_long_as_a_real_one(tmp_path: Path) -> None:
-    (fleet,) = measure(tmp_path, "fleet")
-    rows = {row["subject"]: row for row in fleet["rows"]}
-    assert rows["a unit on a warm worker"]["met"]
-    real = rows["simulated against real: the fleet above"]
-    assert real["met"], real
-    assert any(subject.startswith("*simulated*") for subject in rows)
+    assert all(row["values"]["us_per_unit"] > 0 for row in storage["rows"])
 
 
 def test_no_count_has_grown(tmp_path: Path) -> None:
