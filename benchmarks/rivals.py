@@ -127,6 +127,7 @@ def _ray_tasks(fleet: Fleet, num_models: int) -> np.ndarray:
     import ray
 
     if not ray.is_initialized():
+        os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")
         options = {"env_vars": {"PYTHONPATH": str(Path(__file__).parent)}}
         ray.init("local", log_to_driver=False, logging_level="ERROR", include_dashboard=False, runtime_env=options)
     task = ray.remote(num_cpus=1)(_one_thread)
