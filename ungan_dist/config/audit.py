@@ -99,7 +99,8 @@ class AuditConfig(ExecutionHalf, MethodConfigs, Experiment):
             raise ValueError("--retrained gives the weights of the row retrain: add retrain to --methods")
         given = self.given.original or self.given.members or self.given.unlearned or self.given.retrained
         if self.given.forget is None and given:
-            raise ValueError("given weights or members need a forget list: name it by --forget (given.forget)")
+            how = ", with every training example of the class" if self.split.rule.is_class else ""
+            raise ValueError(f"given weights or members need a forget list{how}: name it by --forget (given.forget)")
         brought = [name for name in ("unlearned", "retrained") if getattr(self.given, name)]
         if brought and not (self.given.original or self.given.members):
             raise ValueError(

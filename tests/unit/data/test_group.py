@@ -161,6 +161,8 @@ def test_a_rule_and_a_list_contradict_each_other() -> None:
     listed = custom(data="x", forget="f.csv")
     with pytest.raises(ValueError, match=r"both say what to forget: give one"):
         replace(listed, split=replace(listed.split, forget="class=1"))
+    with pytest.raises(ValueError, match=r"need a forget list, with every training example of the class: name it"):
+        replace(listed, split=replace(listed.split, forget="class=1"), given=GivenConfig(members="m.csv"))
     with pytest.raises(ValueError, match=r"needs the list: name it by --forget"):
         forgetting("list")
 
