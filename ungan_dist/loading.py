@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from ungan_dist import store
 from ungan_dist.config.own.functions import is_own
 from ungan_dist.errors import ConfigError
-from ungan_dist.runs.record import CONFIG_FILE, PixelFacts, RunRecord, read_run
+from ungan_dist.runs.record import CONFIG_FILE, FeatureFacts, PixelFacts, RunRecord, read_run
 from ungan_dist.runs.views import split_place, split_url
 from ungan_dist.urls import is_url, join_url, split_run
 
@@ -74,7 +74,7 @@ def load(
             architecture=record.architecture,
             channels=record.channels,
             num_classes=record.num_classes,
-            size=record.image_size,
+            size=record.input_size,
             given=model,
             trust=trust,
         )
@@ -125,21 +125,23 @@ def load_p_values(run: str | Path, method: str, *, seed: int = 0, unlearning: in
 
 
 def preprocess(run: str | Path, pictures: np.ndarray | Tensor | Image | Sequence[Image]) -> Tensor:
-    """Make the input of a run's models from pictures, as the run itself does for evaluation.
+    """Make the input of a run's models from pictures or features, as the run itself does for evaluation.
 
     Pixels are divided by 255 and normalised by the run's mean and standard deviation. PIL images are also turned as
     their EXIF orientation says, converted to grey or RGB, and resized if the run has ``source.resize``.
 
     Args:
         run: The run folder, or its URL in object storage.
-        pictures: uint8 pixels [pictures, height, width, channels], as an array or a tensor; or PIL images.
+        pictures: uint8 pixels [pictures, height, width, channels], as an array or a tensor; or PIL images. Of a run on
+            features, numbers [examples, …] as in the file, which are standardised as the run's were.
 
     Returns:
-        float32 [pictures, channels, height, width], on the CPU.
+        float32 [pictures, channels, height, width], or [examples, …], on the CPU.
 
     Raises:
         ConfigError: this is not a run folder, or it does not hold the normalisation.
-        ValueError: the pictures are not uint8, or have another size or number of channels than those of the run.
+        ValueError: the pictures are not uint8, or have another size or number of channels than those of the run; or
+            features have another shape, or are not finite.
 
     Examples:
         >>> images = preprocess("runs/digits-0123abcd", pictures)  # doctest: +SKIP
@@ -151,6 +153,8 @@ def preprocess(run: str | Path, pictures: np.ndarray | Tensor | Image | Sequence
 
     folder = _fetch(run) if isinstance(run, str) and is_url(run) else split_place(Path(run))[0]
     record = read_run(folder)
+    if record.features is not None:
+        return _scale_features(record.features, pictures)
     facts = record.pixels or _read_pixel_facts(folder, record)
     pixels = torch.from_numpy(_to_pixels(pictures, record.channels, record.config.source.resize))
     needed = (facts.height, facts.width, record.channels)
@@ -160,6 +164,18 @@ def preprocess(run: str | Path, pictures: np.ndarray | Tensor | Image | Sequence
         )
     table = make_normalisation_table(facts.mean, facts.std)
     return torch.stack([table[pixels[..., c].long(), c] for c in range(record.channels)], dim=1)
+
+
+def _scale_features(facts: FeatureFacts, features: Any) -> Tensor:
+    import torch
+
+    from ungan_dist.attack.arrays import to_numpy
+    from ungan_dist.data.sources.features import standardise, to_exact_floats
+
+    values = to_exact_floats(to_numpy("features", features), "the argument")
+    if values.shape[1:] != facts.shape:
+        raise ValueError(f"the features have shape {values.shape[1:]} for each example; the run has {facts.shape}")
+    return torch.from_numpy(standardise(values, facts.mean, facts.std))
 
 
 def _to_pixels(pictures: Any, channels: int, resize: int | None) -> UInt8[np.ndarray, "pictures _ _ _"]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int, UInt8
+from jaxtyping import Float, Int, Shaped, UInt8
 from torch import Tensor, nn
 
 from ungan_dist.config import recipes
@@ -17,14 +17,15 @@ from ungan_dist.config.audit import AuditConfig, method_config
 from ungan_dist.config.methods import OwnMethodConfig, check_method
 from ungan_dist.config.own.functions import import_method, is_own
 from ungan_dist.config.own.options import find_options, list_options
-from ungan_dist.data.examples import Examples, gather, make_normalisation_table
+from ungan_dist.data.examples import Examples, gather, hold_examples
 from ungan_dist.data.seeds import seed_layers
+from ungan_dist.data.sources.source import shape_of_input
 from ungan_dist.methods import Request, Unlearned, guard_request, run_method
 from ungan_dist.runs.rehearsal.methods import rehearse_methods
 from ungan_dist.training.factories import check_resettable, check_trainable, reset_weights
 from ungan_dist.training.models import frozen_copy, trainable_copy
 from ungan_dist.training.precision import check_precision, use_precision
-from ungan_dist.training.probing import probe, random_images
+from ungan_dist.training.probing import probe, random_inputs
 from ungan_dist.training.rehearsal.building import (
     check_copies,
     check_independent,
@@ -41,14 +42,14 @@ MAX_SAMPLE = 64
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ForgetData:
-    """Images in memory, and the sets as indices into them.
+    """Images or features in memory, and the sets as indices into them.
 
     Examples:
         >>> images = np.zeros((4, 8, 8, 1), dtype=np.uint8)
         >>> data = ForgetData(images=images, labels=[0, 1, 0, 1], forget=[0], retain=[1, 2], unseen=[3])
     """
 
-    images: UInt8[np.ndarray, "examples height width channels"]
+    images: UInt8[np.ndarray, "examples height width channels"] | None = None
     labels: Int[np.ndarray, " examples"] | Int[Tensor, " examples"] | Sequence[int]
     forget: Int[np.ndarray, " forget"] | Int[Tensor, " forget"] | Sequence[int]
     """D_f, the training examples to forget."""
@@ -60,6 +61,8 @@ class ForgetData:
     """Per-channel mean of pixels divided by 255, as used in training; defaults to that of the retain set."""
     std: tuple[float, ...] | None = None
     """Per-channel standard deviation, likewise."""
+    features: Shaped[np.ndarray, "examples ..."] | Shaped[Tensor, "examples ..."] | None = None
+    """In place of images: numbers of any shape, just as the model takes them; nothing is scaled."""
 
 
 def unlearn(
@@ -76,8 +79,9 @@ def unlearn(
     Before the method runs, the model is tried on a few examples, as a run of the command line does.
 
     Args:
-        model: maps normalised images [batch, channels, height, width] to logits [batch, classes]; not modified.
-        data: the images and the sets.
+        model: maps normalised images [batch, channels, height, width], or features, to logits [batch, classes]; not
+            modified.
+        data: the images or features, and the sets.
         method: a row of the table, such as ``"ungan"``, but not ``"unlearned"``; or a function of your own, which takes
             a ``Request``, may take its options, and returns the unlearned model.
         options: options of your own function; defaults to its defaults.
@@ -114,21 +118,19 @@ def unlearn(
     check_trainable(model)
     if method == "retrain":
         check_resettable(model)
-    images, labels, sets = _images(data), _labels(data), _sets(data)
-    mean, std = _normalisation(data, images[sets["retain"]])
+    images = _images(data) if data.features is None else _features(data)
+    labels, sets = _labels(data, len(images)), _sets(data, len(images))
+    mean, std = _normalisation(data, images[sets["retain"]]) if data.features is None else ((), ())
     device = next(model.parameters()).device
     check_parameters(model, device)
     check_independent(model)
     check_precision(config.train.precision, device.type)
-    num_classes = probe(frozen_copy(model), random_images(2, *images.shape[1:]).to(device)).shape[1]
+    num_classes = probe(frozen_copy(model), random_inputs(2, shape_of_input(images)).to(device)).shape[1]
     _check_range("label", labels, num_classes, "the model has outputs for")
-    examples = Examples(
-        images=torch.from_numpy(np.ascontiguousarray(images)).to(device),
-        labels=torch.from_numpy(labels).to(device),
-        table=make_normalisation_table(mean, std).to(device),
-        num_classes=num_classes,
-        channels_last=config.train.memory_format == "channels_last",
+    examples = hold_examples(
+        np.ascontiguousarray(images), labels, mean=mean, std=std, num_classes=num_classes, device=device
     )
+    examples = replace(examples, channels_last=config.train.memory_format == "channels_last")
     fresh = trainable_copy(model)
     reset_weights(fresh, seed)
     retain, forget, unseen = (torch.from_numpy(sets[name]).to(device) for name in ("retain", "forget", "unseen"))
@@ -195,12 +197,25 @@ def _rehearse(
     rehearse_methods(request, methods, num_retain=len(sets["retain"]), num_forget=len(sets["forget"]))
 
 
+def _features(data: ForgetData) -> Float[np.ndarray, "examples ..."]:
+    if data.images is not None or data.mean is not None or data.std is not None:
+        raise ValueError("features go without images, mean and std: scale them as in training, and leave those out")
+    features = _array(data.features)
+    if features.dtype.kind not in "biuf" or features.ndim < 2 or not np.isfinite(features).all():
+        raise ValueError(
+            f"features must be finite numbers of shape [examples, …], got {features.dtype} of shape {features.shape}"
+        )
+    return features.astype(np.float32)
+
+
 def _images(data: ForgetData) -> UInt8[np.ndarray, "examples height width channels"]:
+    if data.images is None:
+        raise ValueError("there are neither images nor features: give one of them")
     images = _array(data.images)
     if images.dtype != np.uint8:
         raise ValueError(
             f"images have type {images.dtype}, uint8 from 0 to 255 is needed: convert floats between 0 and 1 with "
-            f"(images * 255).round().astype(np.uint8)"
+            f"(images * 255).round().astype(np.uint8), or give other numbers as features"
         )
     if images.ndim != 4 or not 1 <= images.shape[3] <= 4:
         first = images.ndim == 4 and 1 <= images.shape[1] <= 4
@@ -214,21 +229,21 @@ def _images(data: ForgetData) -> UInt8[np.ndarray, "examples height width channe
     return images
 
 
-def _labels(data: ForgetData) -> Int[np.ndarray, " examples"]:
+def _labels(data: ForgetData, number: int) -> Int[np.ndarray, " examples"]:
     labels = _integers("labels", data.labels)
-    if len(labels) != len(data.images):
-        raise ValueError(f"there are {len(labels)} labels for {len(data.images)} images: give one per image")
+    if len(labels) != number:
+        raise ValueError(f"there are {len(labels)} labels for {number} images: give one per image")
     return labels
 
 
-def _sets(data: ForgetData) -> dict[str, Int[np.ndarray, " some"]]:
+def _sets(data: ForgetData, number: int) -> dict[str, Int[np.ndarray, " some"]]:
     given = {"forget": data.forget, "retain": data.retain, "unseen": data.unseen}
     sets: dict[str, Int[np.ndarray, " some"]] = {}
     for name, positions in given.items():
         if not len(positions):
             raise ValueError(f"the {name} set is empty: name at least one example")
         sets[name] = _integers(name, positions)
-        _check_range(f"{name} index", sets[name], len(data.images), "must be")
+        _check_range(f"{name} index", sets[name], number, "must be")
     values, counts = np.unique(np.concatenate(list(sets.values())), return_counts=True)
     if (counts > 1).any():
         raise ValueError(f"example {values[counts > 1][0]} is listed twice: forget, retain and unseen must not overlap")

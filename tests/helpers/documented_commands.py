@@ -100,7 +100,7 @@ _TINY = (
 ADDITIONS = (
     Rule(pattern=r"(ungan.dist plan \w+)", replacement=rf"\1 --seconds 0.1 {_TINY}", reason="a probe takes seconds"),
     Rule(
-        pattern=r"(ungan.dist (?:run|targets|submit|prepare) digits)(?! --help)",
+        pattern=r"(ungan.dist (?:run|targets|submit|prepare) digits(?:-table)?)(?! --help)",
         replacement=rf"\1 {_TINY}",
         reason="the recipe takes minutes; documented options come later and win",
     ),

@@ -74,7 +74,7 @@ def make_clone(home: Path) -> None:
 
 
 def make_files(home: Path) -> None:
-    """Write what a reader brings: CIFAR-10, pictures, lists, a model, its weights, and `make_toy.py` of the page."""
+    """Write what a reader brings: CIFAR-10, pictures, lists, a model, its weights, and the scripts of the page."""
     clone, cifar = home / "clone", home / "place/data/cifar10"
     cifar.mkdir(parents=True)
     for name, count in (("train", 500), ("test", 100)):
@@ -93,7 +93,8 @@ def make_files(home: Path) -> None:
     (clone / "mypackage").mkdir()
     (clone / "mypackage/models.py").write_text(MODEL)
     page = (ROOT / "docs/own-model.md").read_text()
-    (clone / "make_toy.py").write_text(next(text for text in re.findall(r"^```python\n(.*?)^```", page, re.S | re.M)))
+    for name, text in re.findall(r"Save it as `(\w+\.py)`:\n\n```python\n(.*?)^```", page, re.S | re.M):
+        (clone / name).write_text(text)
     method = re.search(r"^```python\n(.*?)^```", (ROOT / "docs/own-method.md").read_text(), re.S | re.M)
     assert method is not None
     (clone / "bad_teaching.py").write_text(method[1])

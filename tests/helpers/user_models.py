@@ -89,3 +89,8 @@ def keywords(*, weights: str | None = None, progress: bool = True, **kwargs: int
 def flat(num_classes: int, channels: int) -> nn.Module:
     """A linear model on every pixel of 64 × 64, which memorises its examples."""
     return nn.Sequential(nn.Flatten(), nn.Linear(64 * 64 * channels, num_classes))
+
+
+def perceptron(num_classes: int, features: int, width: int = 8) -> nn.Module:
+    """For rows of a table."""
+    return nn.Sequential(nn.Linear(features, width), nn.ReLU(), nn.Linear(width, num_classes))

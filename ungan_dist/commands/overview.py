@@ -6,7 +6,7 @@ import textwrap
 
 _OWN = {
     "--model MODULE:FUNCTION": "the function that returns your nn.Module, found from the current folder",
-    "--source.path PATH": "your pictures: a folder per class, or Parquet",
+    "--source.path PATH": "your pictures or table: folders, Parquet or .npz",
     "--forget LIST": "the examples to forget, one id or index per line",
     "--original WEIGHTS": "the trained weights; without them, the original is trained here",
     "--members LIST": "the examples that the original was trained on",

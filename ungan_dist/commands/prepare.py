@@ -36,6 +36,10 @@ def main(arguments: list[str]) -> int:
         source = load_source(config.source)
     except (ValueError, OSError) as error:
         raise ConfigError(str(error)) from error
+    if source.has_features:
+        raise ConfigError(
+            f"prepare writes pictures for FFCV, and {source.title} holds features: a run needs no such file"
+        )
     place = BetonLocation(output=Path(config.output).resolve(), data_hash=source.content_hash)
     try:
         facts = prepare_beton(source, place, rebuild=rebuild)

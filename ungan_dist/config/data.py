@@ -8,15 +8,21 @@ from typing import Literal
 from ungan_dist.config.checks import ADDED, not_negative, positive, within
 from ungan_dist.config.forget_rule import ForgetRule, parse_forget
 
+SourceKind = Literal[
+    "digits", "digits_table", "cifar10", "cifar20", "cifar100", "parquet", "image_folder", "arrays", "auto"
+]
+
 
 @dataclass(frozen=True, kw_only=True)
 class SourceConfig:
     """Where examples come from."""
 
-    kind: Literal["digits", "cifar10", "cifar20", "cifar100", "parquet", "image_folder", "auto"] = "digits"
-    """digits: bundled with scikit-learn. cifar10, cifar100: Parquet at the path, else the authors' archive, downloaded
-    once and checked against its checksum. cifar20: CIFAR-100 with its 20 coarse labels as classes, and its 100 fine
-    ones as subclasses, to forget one. auto: Parquet or an image folder, detected from the path."""
+    kind: SourceKind = "digits"
+    """digits, digits_table: bundled with scikit-learn, as pictures or as a table of 64 columns. cifar10, cifar100:
+    Parquet at the path, else the authors' archive, downloaded once and checked against its checksum. cifar20: CIFAR-100
+    with its 20 coarse labels as classes, and its 100 fine ones as subclasses, to forget one. arrays: features and
+    labels from an .npz file or from the columns of Parquet. auto: arrays, pictures in Parquet or an image folder,
+    detected from the path."""
     path: str | None = None
     """Folder or file to read. For CIFAR-10, defaults to the environment variable CIFAR10_PARQUET."""
     mean: tuple[float, ...] | None = field(default=None, metadata=ADDED)
@@ -25,10 +31,15 @@ class SourceConfig:
     """Per-channel standard deviation, likewise; defaults to the data's."""
     columns: tuple[str, ...] = field(default=(), metadata=ADDED)
     """Columns of Parquet files, such as image=photo,label=breed,id=key. By default img or image, label or fine_label,
-    and id."""
+    and id; of a table, every other column is a feature. Of .npz files: features, label, id, and test_features,
+    test_label, test_id."""
     resize: int | None = field(default=None, metadata=ADDED)
-    """Scale each picture's shorter side to so many pixels, and cut a square from its centre, by Pillow (bilinear). By
-    default all pictures must have one size."""
+    """Scale each picture's shorter side to so many pixels, and cut a square from its centre, by Pillow (bilinear), also
+    those of CIFAR and the digits. By default all pictures must have one size."""
+    standardise: bool = field(default=True, metadata=ADDED)
+    """Bring each feature to mean 0 and deviation 1, with statistics of all examples that are not official test
+    examples. They are the same for every model, so they tell members from non-members in none. Off: the values as they
+    are."""
 
     def __post_init__(self) -> None:
         if (self.mean is None) != (self.std is None):

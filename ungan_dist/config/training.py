@@ -14,23 +14,38 @@ from ungan_dist.config.own.functions import check_own
 class ModelConfig:
     """The classifier."""
 
-    name: Literal["small_cnn", "resnet18", "resnet18_cifar", "vit_small"] = "small_cnn"
+    name: Literal["small_cnn", "resnet18", "resnet18_cifar", "vit_small", "mlp"] = "small_cnn"
     """small_cnn: three convolutions. resnet18: torchvision's own. resnet18_cifar: 3×3 stem, no max-pool. vit_small:
-    torchvision's VisionTransformer with patches of 4 × 4 pixels, 6 layers of width 192, for square images."""
+    torchvision's VisionTransformer with patches of 4 × 4 pixels, 6 layers of width 192, for square images. mlp: linear
+    layers with ReLU, for features of any shape."""
     width: int = 16
     """Channels of the small CNN's first stage; other models ignore it."""
+    widths: tuple[int, ...] = field(default=(256, 128), metadata=ADDED)
+    """Widths of the hidden layers of the MLP; other models ignore them."""
     factory: str | None = field(default=None, metadata=ADDED)
-    """``module:function`` of your own, or a model of a library: ``torchvision:NAME``, ``timm:NAME``; overrides the
-    name. It is called with ``num_classes=`` and, if it names one, ``channels=`` or ``in_chans=``. It returns an
-    nn.Module that maps [batch, channels, height, width] to logits [batch, num_classes], alone, named ``logits``, or
-    first in a tuple; the convolution that the images enter is fitted to their channels. A run is identified by this
-    text and by the names and shapes of the model's weights, not by their code."""
+    """``module:function`` of your own, or a model of a library: ``torchvision:NAME``, ``timm:NAME``,
+    ``transformers:CLASS`` or ``transformers:FOLDER`` with a config.json; overrides the name. It is called with
+    ``num_classes=`` and, if it names one, ``channels=`` or ``in_chans=``; for a table also ``features=`` or
+    ``in_features=``, the number of columns. It returns an nn.Module that maps [batch, channels, height, width], or
+    [batch, features], to logits [batch, num_classes], alone, named ``logits``, or first in a tuple; the convolution
+    that the images enter is fitted to their channels. A run is identified by this text and by the names and shapes of
+    the model's weights, not by their code."""
+    options: tuple[str, ...] = field(default=(), metadata=ADDED)
+    """Further arguments of the factory, or values of the config of transformers, such as hidden_size=192,patch_size=4.
+    Values are JSON, or else text."""
     initial_seed: int | None = field(default=None, metadata=ADDED)
     """Seed of the initial weights of every model. Defaults to a seed of its own for each model."""
 
     def __post_init__(self) -> None:
-        positive(width=self.width)
+        positive(width=self.width, **{f"model.widths[{place}]": width for place, width in enumerate(self.widths)})
         not_negative(**{"model.initial_seed": self.initial_seed})
+        if self.options and self.factory is None:
+            raise ValueError("model.options are for --model: name a function, or a model of a library")
+        for entry in self.options:
+            if not entry.partition("=")[0].strip().isidentifier() or "=" not in entry:
+                raise ValueError(
+                    f"model.options must be like hidden_size=192,patch_size=4, got {','.join(self.options)}"
+                )
         if self.factory is not None and not all(self.factory.partition(":")[::2]):
             raise ValueError(f"model.factory must be module:function, got {self.factory!r}")
         if self.factory is not None and self.factory.startswith("__main__:"):

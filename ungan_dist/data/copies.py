@@ -1,4 +1,4 @@
-"""Find copies of forget examples among other examples: pictures with the same pixels.
+"""Find copies of forget examples among other examples: pictures with the same pixels, or rows with the same features.
 
 A picture that was scaled or compressed again has other pixels, and is no copy here.
 """
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Float, Int, UInt8
 
 from ungan_dist.data.lists import Entry, ExampleList
 from ungan_dist.data.sources.source import Source
@@ -29,13 +29,27 @@ class ForgetCopies:
     """Ids or indices of the first examples found, which are personal data."""
 
 
+_HOW = {
+    "pixels": "a picture with its own copy. Copies are found pixel for pixel; a picture that was scaled or compressed "
+    "again is not.",
+    "features": "an example with its own copy. Copies are found feature for feature; an example that differs in a "
+    "rounded digit is not.",
+}
+
+
+def _content(source: Source) -> str:
+    return "features" if source.has_features else "pixels"
+
+
 def digest_pixels(content: bytes | memoryview) -> bytes:
     """Digest a picture, so that equal pixels have equal digests."""
     return hashlib.blake2b(content, digest_size=16).digest()
 
 
-def group_copies(images: UInt8[np.ndarray, "examples height width channels"]) -> Int[np.ndarray, " examples"]:
-    """Number the examples by their pixels: copies have the number of the first of them.
+def group_copies(
+    images: UInt8[np.ndarray, "examples ..."] | Float[np.ndarray, "examples ..."],
+) -> Int[np.ndarray, " examples"]:
+    """Number the examples by their pixels or features: copies have the number of the first of them.
 
     Examples:
         >>> group_copies(np.array([3, 5, 3], np.uint8).reshape(3, 1, 1, 1)).tolist()
@@ -76,8 +90,8 @@ def add_copies(
         path=forget.path, indices=indices[order], entries=[every[at] for at in order], by_id=forget.by_id
     )
     note = (
-        f"{len(copies):,} examples with the same pixels as one of the {len(forget.indices):,} listed were added to the "
-        f"forget set (--forget-copies also)."
+        f"{len(copies):,} examples with the same {_content(source)} as one of the {len(forget.indices):,} listed were "
+        f"added to the forget set (--forget-copies also)."
     )
     return longer, [note]
 
@@ -108,10 +122,10 @@ def find_copies(source: Source, split: Split, draws: Sequence[SeedSplit]) -> For
     count, retained, never_seen, num_forget = max(found)
     where = "" if len(draws) == 1 or len(set(found)) == 1 else f", in the worst of {len(draws)} seeds"
     sentence = (
-        f"{count:,} of {num_forget:,} forget examples have the same pixels as other examples{where}: {retained:,} have "
-        f"copies in the retain set, {never_seen:,} among examples never trained on. They cannot be forgotten: a "
-        f"model learns the retained copies again, and the attack compares a picture with its own copy. Copies "
-        f"are found pixel for pixel; a picture that was scaled or compressed again is not."
+        f"{count:,} of {num_forget:,} forget examples have the same {_content(source)} as other examples{where}: "
+        f"{retained:,} have copies in the retain set, {never_seen:,} among examples never trained on. They cannot be "
+        f"forgotten: a model learns the retained copies again, and the attack compares "
+        f"{_HOW[_content(source)]}"
     )
     if retained:
         sentence += " With a forget list, --forget-copies also adds the copies in the retain set to the forget set."

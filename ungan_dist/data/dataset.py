@@ -48,7 +48,7 @@ class ExampleDataset(Dataset[tuple[Tensor, Tensor]]):
     def __len__(self) -> int:
         return len(self._indices)
 
-    def __getitem__(self, position: int) -> tuple[Float[Tensor, "channels height width"], Int[Tensor, ""]]:
+    def __getitem__(self, position: int) -> tuple[Float[Tensor, "channels ..."], Int[Tensor, ""]]:
         if not -len(self) <= position < len(self):
             raise IndexError(f"position {position} of a set of {len(self)}")
         return self.__getitems__([position])[0]

@@ -1,8 +1,8 @@
-"""Read batches of examples: uint8 pixels, random crops and one normalisation table."""
+"""Read batches of examples: uint8 pixels, random crops and one normalisation table; or standardised features."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
@@ -15,6 +15,7 @@ from ungan_dist.config.training import AugmentConfig
 from ungan_dist.data.crops import normalise, read_pixels
 from ungan_dist.data.rows import ImageTransform, Rows, draw_rows, shuffle, split_pass, upload
 from ungan_dist.data.seeds import derive_seed
+from ungan_dist.data.sources.features import holds_features, standardise
 from ungan_dist.data.transforms import find_pixels, transform_pixels
 from ungan_dist.kernels import gather_augmented
 
@@ -46,10 +47,11 @@ class ImageReader(Protocol):
 class Examples:
     """A data set in memory or in a file. Sets are tensors of indices into it."""
 
-    images: UInt8[Tensor, "examples height width channels"] | ImageReader
+    images: UInt8[Tensor, "examples height width channels"] | Float[Tensor, "examples ..."] | ImageReader
+    """Pixels, or features as the model takes them."""
     labels: Int[Tensor, " examples"]
     table: Float[Tensor, "256 channels"]
-    """Normalisation: pixel value and channel → input of the model."""
+    """Normalisation: pixel value and channel → input of the model. Features have a table of no channels."""
     num_classes: int
     fused: frozenset[str] = frozenset()
     """Operations that run as fused kernels; all others run their reference."""
@@ -61,9 +63,17 @@ class Examples:
         return self.images.device
 
     @property
-    def image_size(self) -> tuple[int, int]:
-        """Height and width of the images."""
-        return self.images.shape[1], self.images.shape[2]
+    def has_features(self) -> bool:
+        """Whether the examples are features and no pictures."""
+        return holds_features(self.images)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of an example as a model takes it: channels, height and width, or the features' own."""
+        if self.has_features:
+            return tuple(self.images.shape[1:])
+        _, height, width, channels = self.images.shape
+        return channels, height, width
 
     def implementation(self, operation: str) -> Literal["reference", "fused"]:
         """Return the implementation of an operation."""
@@ -79,6 +89,28 @@ def make_normalisation_table(
     return torch.from_numpy(table).to(dtype)
 
 
+def hold_examples(
+    images: UInt8[np.ndarray, "examples height width channels"] | Float[np.ndarray, "examples ..."],
+    labels: Int[np.ndarray, " examples"],
+    *,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    num_classes: int,
+    device: torch.device | str,
+    fused: Iterable[str] = (),
+) -> Examples:
+    """Hold a data set in the memory of a device: pixels with their normalisation, or features, standardised once."""
+    if is_table := holds_features(images):
+        images, mean, std = standardise(images, mean, std), (), ()
+    return Examples(
+        images=torch.from_numpy(images).to(device),
+        labels=torch.from_numpy(labels.astype(np.int64, copy=False)).to(device),
+        table=make_normalisation_table(mean, std).to(device),
+        num_classes=num_classes,
+        fused=frozenset(fused) - ({"gather_augmented"} if is_table else set()),
+    )
+
+
 def gather(
     data: Examples,
     indices: Int[Tensor, " batch"],
@@ -88,7 +120,7 @@ def gather(
     epoch: int = 0,
     shift: int = 0,
     flip: bool = False,
-) -> Float[Tensor, "batch channels height width"]:
+) -> Float[Tensor, "batch channels ..."]:
     """Read the normalised images of a batch, randomly augmented, or shifted and mirrored alike.
 
     Waits for the device if there is something to draw. A loop over batches draws all ``Rows`` before, and calls
@@ -104,13 +136,19 @@ def gather(
         flip: Mirror every image.
     """
     view = ImageTransform(augment=augment, seed=seed, epoch=epoch, shift=shift, flip=flip)
-    if isinstance(data.images, Tensor) and not view.is_random:
+    if isinstance(data.images, Tensor) and not view.is_random and not data.has_features:
         return _normalised(read_pixels(data.images, indices, shift=shift, flip=flip), data)
     return gather_rows(data, draw(data, indices.cpu().numpy(), view))
 
 
 def draw(data: Examples, host: Int[np.ndarray, " rows"], view: ImageTransform) -> Rows:
-    """Draw the rows of one or several batches; a fused kernel and a file reader draw crops themselves."""
+    """Draw the rows of one or several batches; a fused kernel and a file reader draw crops themselves.
+
+    Raises:
+        ValueError: The examples are features, and the view would change pictures.
+    """
+    if data.has_features and (view.is_random or view.shift or view.flip):
+        raise ValueError("crops, flips and shifts are for pictures, and the examples are features: leave them out")
     if not isinstance(data.images, Tensor) or _is_fused(data, view):
         return Rows(view=view, host=host, indices=upload(host, data.device))
     return draw_rows(host, view, data.device)
@@ -154,11 +192,13 @@ def draw_batches(
     return [drawn[batch] for batch in split_pass(len(drawn), batch_size)]
 
 
-def gather_rows(data: Examples, rows: Rows) -> Float[Tensor, "rows channels height width"]:
+def gather_rows(data: Examples, rows: Rows) -> Float[Tensor, "rows channels ..."]:
     """Read the normalised images of drawn rows; a pure function of tensors on the device of the data."""
     view = rows.view
     if rows.images is not None:
         return rows.images
+    if isinstance(data.images, Tensor) and data.has_features:
+        return data.images.index_select(0, rows.indices).to(data.table.dtype)
     if not isinstance(data.images, Tensor):
         return _finish_read(data.images.gather(rows.host, view), data, rows)
     if view.augment is not None and _is_fused(data, view):
@@ -191,7 +231,7 @@ def _is_fused(data: Examples, view: ImageTransform) -> bool:
     return not is_plain and data.implementation("gather_augmented") == "fused"
 
 
-def gather_batches(data: Examples, batches: Sequence[Rows]) -> Iterator[Float[Tensor, "_ channels height width"]]:
+def gather_batches(data: Examples, batches: Sequence[Rows]) -> Iterator[Float[Tensor, "_ channels ..."]]:
     """Read batches in order as ``gather_rows`` does, ahead if the images are in a file.
 
     Args:

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from ungan_dist import store
-from ungan_dist.data.examples import Examples, make_normalisation_table
+from ungan_dist.data.examples import Examples, hold_examples
 from ungan_dist.data.ffcv.file import BetonLocation, open_beton, prepare_beton
 from ungan_dist.data.loader_choice import Loader, choose_num_threads
 from ungan_dist.data.manifest import agrees, source_facts
@@ -92,10 +91,12 @@ def open_examples(prepared: PreparedData, device: str, fused: tuple[str, ...] = 
     facts = store.committed(output, prepared.marker, id=prepared.data_hash, files=names)
     if facts is None:
         raise store.CorruptResult(f"{output / prepared.marker} does not match its files: delete it and run again")
-    return Examples(
-        images=torch.from_numpy(store.read_array(output / prepared.images)).to(device),
-        labels=torch.from_numpy(store.read_array(output / prepared.labels)).to(device),
-        table=make_normalisation_table(tuple(facts["mean"]), tuple(facts["std"])).to(device),
+    return hold_examples(
+        store.read_array(output / prepared.images),
+        store.read_array(output / prepared.labels),
+        mean=tuple(facts["mean"]),
+        std=tuple(facts["std"]),
         num_classes=facts["num_classes"],
-        fused=frozenset(fused),
+        device=device,
+        fused=fused,
     )

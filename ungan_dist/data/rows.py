@@ -50,7 +50,7 @@ class Rows:
     """The same indices, on the device of the data."""
     crops: Int[Tensor, "3 rows"] | None = None
     """Corner and flip of each row, see ``draw_augmentation``; None without augmentation."""
-    images: Shaped[Tensor, "rows channels height width"] | None = None
+    images: Shaped[Tensor, "rows channels ..."] | None = None
     """The images, where they were read before; a slice has none."""
 
     def __len__(self) -> int:

@@ -94,17 +94,17 @@ class _State:
         self.noise = request.data.table.new_zeros(_shape(len(self.noise_labels), request))
         """class: the noise, zero until it is learnt."""
 
-    def load_images(self, rows: Rows) -> Float[Tensor, "share channels height width"]:
+    def load_images(self, rows: Rows) -> Float[Tensor, "share channels ..."]:
         return gather_rows(self.request.data, rows)
 
 
 def learn_noise(
-    noise: Float[Tensor, "batch channels height width"],
+    noise: Float[Tensor, "batch channels ..."],
     noise_loss: Callable[[Tensor], Tensor],
     *,
     steps: int,
     learning_rate: float,
-) -> Float[Tensor, "batch channels height width"]:
+) -> Float[Tensor, "batch channels ..."]:
     """Optimise noise with Adam, as ``torch.optim.Adam`` does by default; the model takes no gradient.
 
     Torch's own reads the number of its step on the host, so that a captured step could not contain it.
@@ -268,7 +268,7 @@ def _against_labels(
 
 
 def _against_outputs(
-    model: nn.Module, images: Float[Tensor, "share channels height width"], rows: _GlobalBatch
+    model: nn.Module, images: Float[Tensor, "share channels ..."], rows: _GlobalBatch
 ) -> Callable[[Tensor], Tensor]:
     """Return the loss −MSE(model(noise), model(images))."""
     with torch.no_grad():
@@ -293,15 +293,14 @@ def _sample_each_class(request: Request, config: UNSIRConfig) -> Int[Tensor, " k
 
 def _draw_gaussian(
     num_examples: int, request: Request, generator: torch.Generator
-) -> Float[Tensor, "batch channels height width"]:
+) -> Float[Tensor, "batch channels ..."]:
     """Draw N(0, 1) with the shape, type and device of the model's input."""
     table = request.data.table
     return torch.randn(_shape(num_examples, request), generator=generator, dtype=table.dtype, device=table.device)
 
 
-def _shape(num_examples: int, request: Request) -> tuple[int, int, int, int]:
-    _, height, width, channels = request.data.images.shape
-    return num_examples, channels, height, width
+def _shape(num_examples: int, request: Request) -> tuple[int, ...]:
+    return num_examples, *request.data.input_shape
 
 
 def _optimizer(model: nn.Module, settings: UNSIRSettings, learning_rate: float) -> torch.optim.Optimizer:

@@ -69,7 +69,7 @@ def fingerprint_inputs(config: AuditConfig) -> dict[str, str] | None:
     if (path := data_path(config)) is not None:
         places.append(Path(path))
     try:
-        if path is None and config.source.kind != "digits":
+        if path is None and config.source.kind not in ("digits", "digits_table"):
             places += sorted(cache_folder().glob("cifar*"))
         return {str(place): _fingerprint(place) for place in places}
     except OSError:  # absent or unreadable; the run itself names the reason

@@ -45,12 +45,14 @@ def settings_of_unit(resolved: dict[str, Any], operations: Collection[str]) -> d
 
 def uses_of_training(record: RunRecord) -> list[KernelUse]:
     """List the operations that train and query a shadow model or an original."""
-    augment, (height, width) = record.config.train.augment, record.image_size or (0, 0)
+    augment, has_features = record.config.train.augment, record.features is not None
+    height, width = (0, 0) if has_features or record.input_size is None else record.input_size
     picture = {"height": height, "width": width, "channels": record.channels, "batch": record.config.train.batch_size}
     draws = {"padding": augment.padding, "flip": augment.flip}
     # its epoch is a constant of the call, which a captured step would repeat
     obstacle = "captured steps take crops as tensors" if record.resolved["engine"] in CAPTURING else None
     obstacle = "a transform of your own follows" if augment.factory is not None else obstacle
+    obstacle = "the examples are no pictures" if has_features else obstacle
     return [
         KernelUse(operation="gather_augmented", shapes=picture | draws, obstacle=obstacle),
         KernelUse(operation="log_odds", shapes={"models": 1, "batch": BATCH_SIZE, "classes": record.num_classes}),

@@ -31,8 +31,9 @@ from ungan_dist.runs.blocks import Blocks
 from ungan_dist.runs.drawn import draw_all_sets
 from ungan_dist.runs.earlier import find_earlier_versions
 from ungan_dist.runs.given import GivenSets, given_sets
+from ungan_dist.runs.inputs import check_inputs
 from ungan_dist.runs.operations import fused_for_target, judged_devices, settings_of_target
-from ungan_dist.runs.record import PixelFacts, RunRecord, folder_of
+from ungan_dist.runs.record import FeatureFacts, PixelFacts, RunRecord, folder_of
 from ungan_dist.runs.settled import find_engine, is_made, settle_unit_size
 from ungan_dist.runs.shadows import ShadowUnit
 from ungan_dist.runs.targets import TargetUnit, target_id
@@ -150,6 +151,7 @@ def make_plan(
     """
     try:
         source = source or load_source(config.source)
+        check_inputs(config, source)
         if record is None:
             check_building(config, source)
             architecture, read = check_models(config, source)
@@ -161,7 +163,6 @@ def make_plan(
         sets = None if config.given.forget is None else given_sets(config, source)
         drawn = sets.drawn(config.num_seeds) if sets else draw_all_sets(config, source)
         split, draws, given_hash = drawn.split, drawn.draws, drawn.given_hash
-        check_image_size(config, source)
     except (ValueError, OSError) as error:
         raise ConfigError(str(error)) from error
     resolved = _resolve(config, device) if record is None else record.resolved
@@ -169,7 +170,9 @@ def make_plan(
         check_precision(config.train.precision, str(resolved["device"]))
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    loader, note = resolve_loader(config.data.loader, source.images.nbytes, str(resolved["device"]))
+    loader, note = resolve_loader(
+        "resident" if source.has_features else config.data.loader, source.images.nbytes, str(resolved["device"])
+    )
     is_earlier, earlier_versions, results_version = False, [], RESULTS_VERSION
     if record is None:
         hash_of = functools.partial(run_hash, data_hash=source.content_hash, architecture=architecture)
@@ -194,14 +197,12 @@ def make_plan(
         run_hash=run_hash(config, source.content_hash, given_hash, architecture, results_version),
         results_version=results_version,
         data_hash=source.content_hash,
-        channels=source.images.shape[-1],
+        channels=source.input_shape[0],
         num_classes=source.num_classes,
         resolved=resolved,
         given_hash=given_hash,
         architecture=architecture,
-        pixels=PixelFacts(
-            height=source.images.shape[1], width=source.images.shape[2], mean=source.mean, std=source.std
-        ),
+        **_describe_inputs(source),
         model_notes=notes,
     )
     folder = folder_of(config, record.run_hash)
@@ -266,16 +267,12 @@ def split_blocks(plan: Plan, too_large: Collection[str]) -> Plan:
     return dataclasses.replace(plan, shadows=shadows, unlearned_shadows=unlearned)
 
 
-def check_image_size(config: AuditConfig, source: Source) -> None:
-    """Refuse images that are too small for the classifier."""
-    height, width = source.images.shape[1:3]
-    if min(height, width) < 4:
-        raise ValueError(f"images are {height} × {width} pixels; the classifiers need at least 4 × 4")
-    if config.train.augment.padding >= min(height, width):
-        raise ValueError(
-            f"train.augment.padding must be smaller than the images ({height} × {width}), "
-            f"got {config.train.augment.padding}"
-        )
+def _describe_inputs(source: Source) -> dict[str, Any]:
+    """Describe what the models take, for the record."""
+    if source.has_features:
+        return {"features": FeatureFacts(shape=source.input_shape, mean=source.mean, std=source.std)}
+    _, height, width, _ = source.images.shape
+    return {"pixels": PixelFacts(height=height, width=width, mean=source.mean, std=source.std)}
 
 
 def _targets(

@@ -37,6 +37,16 @@ class PixelFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FeatureFacts:
+    """Shape and statistics of the features of a run, whose examples are no pictures."""
+
+    shape: tuple[int, ...]
+    mean: tuple[float, ...]
+    """Mean along the first axis of the shape; empty if the features are used as they are."""
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunRecord:
     """The content of ``config.json`` in a run folder."""
 
@@ -52,14 +62,18 @@ class RunRecord:
     """Architecture of the user's own model; empty if there is none."""
     pixels: PixelFacts | None = None
     """What a picture becomes before it reaches the model; None in records from before it was kept."""
+    features: FeatureFacts | None = None
+    """What the features are, if the examples are no pictures."""
     results_version: int = identities.RESULTS_VERSION
     """Version of the training that made the run: see ``RESULTS_VERSION``."""
     model_notes: tuple[str, ...] = ()
     """Notes for the report on the user's own model, which only its code can give."""
 
     @property
-    def image_size(self) -> tuple[int, int] | None:
-        """Height and width of the pictures, as far as the record has them."""
+    def input_size(self) -> tuple[int, ...] | None:
+        """Shape of an example behind its channels, as far as the record has it: height and width of a picture."""
+        if self.features is not None:
+            return self.features.shape[1:]
         return None if self.pixels is None else (self.pixels.height, self.pixels.width)
 
 
@@ -204,6 +218,7 @@ def _to_plain(record: RunRecord) -> dict[str, Any]:
         "resolved": record.resolved,
         "results_version": record.results_version,
         **({"pixels": json.loads(json.dumps(dataclasses.asdict(record.pixels)))} if record.pixels else {}),
+        **({"features": json.loads(json.dumps(dataclasses.asdict(record.features)))} if record.features else {}),
         **({"architecture": record.architecture} if record.architecture else {}),
         **({"model_notes": list(record.model_notes)} if record.model_notes else {}),
         **({"given": given | record.config.given.keys} if given else {}),
@@ -297,10 +312,9 @@ def read_run(folder: Path) -> RunRecord:
         names = ("run_hash", "data_hash", "channels", "num_classes", "resolved", "results_version")
         later = {name: plain.get(name, "") for name in ("given_hash", "architecture")}
         notes = tuple(plain.get("model_notes", ()))
-        pixels = _from_plain(PixelFacts, plain["pixels"]) if "pixels" in plain else None
-        record = RunRecord(
-            config=config, model_notes=notes, pixels=pixels, **later, **{name: plain[name] for name in names}
-        )
+        kinds = {"pixels": PixelFacts, "features": FeatureFacts}
+        inputs = {name: _from_plain(kind, plain[name]) for name, kind in kinds.items() if name in plain}
+        record = RunRecord(config=config, model_notes=notes, **inputs, **later, **{name: plain[name] for name in names})
         found = identities.run_hash(
             config, record.data_hash, record.given_hash, record.architecture, record.results_version
         )

@@ -178,7 +178,7 @@ def collect_versions(units: Sequence[Unit]) -> dict[str, str]:
 
 
 def _may_show(plan: Plan) -> bool:
-    return plan.source.bundled or plan.record.config.report.show_examples
+    return not plan.source.has_features and (plan.source.bundled or plan.record.config.report.show_examples)
 
 
 def _forget_files(plan: Plan) -> list[str]:

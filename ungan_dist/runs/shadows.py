@@ -173,11 +173,11 @@ def evaluate_shadows(unit: ShadowUnit, trained: Shadows) -> Float[np.ndarray, "m
 def _fresh(unit: ShadowUnit, data: Examples, seed: int, world: World) -> nn.Module:
     model = build(
         unit.model,
-        channels=data.images.shape[-1],
+        channels=data.input_shape[0],
         num_classes=data.num_classes,
         seed=seed,
         device=data.device,
-        size=data.image_size,
+        size=data.input_shape[1:],
     )
     use_memory_format(model, unit.model, unit.train.memory_format)
     return use_global_statistics(model, world) if world.size > 1 and unit.train.sync_batch_norm else model

@@ -275,11 +275,11 @@ def run_timed(request: Request, config: Any) -> tuple[Unlearned, float]:
 def _fresh(unit: TargetUnit, data: Examples, purpose: str, world: World, *, seed: int | None = None) -> nn.Module:
     model = build(
         unit.model,
-        channels=data.images.shape[-1],
+        channels=data.input_shape[0],
         num_classes=data.num_classes,
         seed=derive_seed(purpose, unit.seed if seed is None else seed),
         device=data.device,
-        size=data.image_size,
+        size=data.input_shape[1:],
     )
     use_memory_format(model, unit.model, unit.train.memory_format)
     return use_global_statistics(model, world) if world.size > 1 and unit.train.sync_batch_norm else model

@@ -21,7 +21,7 @@ BatchNorm = batchnorm._BatchNorm  # pyright: ignore[reportPrivateUsage]
 
 def forward(
     model: nn.Module,
-    images: Float[Tensor, "share channels height width"],
+    images: Float[Tensor, "share channels ..."],
     *,
     num_rows: int | None = None,
     call: Callable[[Tensor], Tensor] | None = None,

@@ -27,7 +27,9 @@ def _logits(
         raise ValueError("the model is in training mode, where batch statistics leak membership: call model.eval()")
     for batch in map(world.share, indices.split(BATCH_SIZE)):
         images = gather(data, batch, flip=view.flip)
-        yield model(move_images(images, view.right, view.down, data.table[0])), data.labels[batch]
+        if view.right or view.down:
+            images = move_images(images, view.right, view.down, data.table[0])
+        yield model(images), data.labels[batch]
 
 
 def move_images(

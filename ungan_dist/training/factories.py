@@ -7,9 +7,10 @@ import enum
 import functools
 import importlib
 import inspect
+import json
 import os
-from collections.abc import Callable, Iterable
-from typing import TypeGuard
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -17,25 +18,45 @@ from torch.nn.parameter import is_lazy
 
 from ungan_dist.config.identity import content_hash
 from ungan_dist.config.user_code import add_import_path, run_user_code
+from ungan_dist.training.from_config import make_from_config
 from ungan_dist.training.outputs import unwrap_logits
 
 CHANNELS = ("channels", "in_chans")
 """Parameters that receive the number of channels."""
+COLUMNS = ("features", "in_features")
+"""Parameters that receive the number of columns, for tables alone: other models may have others of this name."""
 PRETRAINED = ("pretrained", "pretrained_backbone")
 WEIGHTS = ("weights", "weights_backbone", "encoder_weights")
 """Parameters with which libraries choose the weights to load, as flags and as names or members of an enumeration."""
 
 
-def call_factory(factory: str, channels: int, num_classes: int) -> nn.Module:
+def call_factory(
+    factory: str,
+    channels: int,
+    num_classes: int,
+    *,
+    size: tuple[int, ...] | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> nn.Module:
     """Import and call the user's ``module:function``, or make a model by its name, as ``torchvision:NAME``.
 
-    A module that has ``create_model(NAME)``, as timm has, makes models by their names.
+    A module that has ``create_model(NAME)``, as timm has, makes models by their names. Those of transformers are made
+    from their configs.
+
+    Args:
+        factory: The name.
+        channels: Channels of the images, or columns of a table.
+        num_classes: Number of classes.
+        size: Height and width of the images, empty for a table; None if they are not known.
+        options: Further arguments.
 
     Raises:
         ValueError: no such module or function, or it raises, exits, returns no module, or would load weights.
     """
     module, _, name = factory.partition(":")
     add_import_path(os.getcwd())
+    if module == "transformers":
+        return unwrap_logits(make_from_config(name, channels, num_classes, size, options or {}))
     with run_user_code(f"model.factory {factory}: importing {module}"):
         imported = importlib.import_module("torchvision.models" if module == "torchvision" else module)
     function = getattr(imported, name, None)
@@ -44,11 +65,28 @@ def call_factory(factory: str, channels: int, num_classes: int) -> nn.Module:
     if not callable(function):
         place = getattr(imported, "__file__", None) or "Python itself"
         raise ValueError(f"model.factory {factory}: {module}, imported from {place}, has no function {name!r}")
-    return call_function(function, f"model.factory {factory}", channels, num_classes)
+    subject = f"model.factory {factory}"
+    return call_function(function, subject, channels, num_classes, is_table=size == (), options=options)
 
 
-def call_function(function: Callable[..., object], subject: str, channels: int, num_classes: int) -> nn.Module:
+def call_function(
+    function: Callable[..., object],
+    subject: str,
+    channels: int,
+    num_classes: int,
+    *,
+    is_table: bool = False,
+    options: Mapping[str, Any] | None = None,
+) -> nn.Module:
     """Call the user's function; the subject names it in messages.
+
+    Args:
+        function: The function.
+        subject: Names it in messages.
+        channels: Channels of the images, or columns of a table.
+        num_classes: Number of classes.
+        is_table: Whether the examples are rows of a table.
+        options: Further arguments.
 
     Raises:
         ValueError: it raises, exits, returns no module, or would load weights.
@@ -57,7 +95,15 @@ def call_function(function: Callable[..., object], subject: str, channels: int, 
         parameters = inspect.signature(function).parameters
     _refuse_pretrained(parameters.values(), subject)
     # not because of **kwargs, which torchvision's functions pass on to models that take no channels
-    given = {name: channels for name in CHANNELS if name in parameters} | {"num_classes": num_classes}
+    names = (*CHANNELS, *(COLUMNS if is_table else ()))
+    given: dict[str, Any] = {name: channels for name in names if name in parameters} | {"num_classes": num_classes}
+    options = options or {}
+    if refused := [name for name in options if name in (*given, *PRETRAINED, *WEIGHTS)]:
+        raise ValueError(
+            f"model.options cannot set {refused[0]} of {subject}: the run sets classes and channels, and every model "
+            f"begins with new weights"
+        )
+    given |= options
     lacking = [one.name for one in parameters.values() if _is_required(one) and one.name not in given]
     if lacking:
         remedy = (
@@ -66,14 +112,32 @@ def call_function(function: Callable[..., object], subject: str, channels: int, 
             else ("write a function of your own that calls it")
         )
         raise ValueError(
-            f"{subject} needs {', '.join(lacking)}, and is called with num_classes and, if it names it, channels: "
+            f"{subject} needs {', '.join(lacking)}, and is called with num_classes and, if it names it, "
+            f"{'features' if is_table else 'channels'}: "
             f"{remedy}"
         )
-    with run_user_code(f"{subject}, called with num_classes={num_classes}, channels={channels},"):
+    with run_user_code(f"{subject}, called with {', '.join(f'{name}={value!r}' for name, value in given.items())},"):
         model = function(**given)
     if not isinstance(model, nn.Module):
         raise ValueError(f"{subject} must return an nn.Module, got {type(model).__name__}")
     return unwrap_logits(model)
+
+
+def read_model_options(entries: Iterable[str]) -> dict[str, Any]:
+    """Read ``model.options``.
+
+    Examples:
+        >>> read_model_options(("depth=4", "act=gelu", "sizes=[1, 2]"))
+        {'depth': 4, 'act': 'gelu', 'sizes': [1, 2]}
+    """
+    found: dict[str, Any] = {}
+    for entry in entries:
+        name, _, value = entry.partition("=")
+        try:
+            found[name.strip()] = json.loads(value)
+        except ValueError:
+            found[name.strip()] = value
+    return found
 
 
 def _makes_by_name(function: object) -> TypeGuard[Callable[..., object]]:

@@ -14,7 +14,7 @@ class _ReachedConvolution(Exception):
     """Ends a forward pass."""
 
 
-def fit_first_layer(model: nn.Module, channels: int, size: tuple[int, int]) -> str:
+def fit_first_layer(model: nn.Module, channels: int, size: tuple[int, ...]) -> str:
     """Replace the convolution that the images enter, if it takes another number of channels. Its weights are new.
 
     A model that has no such convolution, or brings the images to its number of channels itself, is left as it is.
@@ -22,7 +22,7 @@ def fit_first_layer(model: nn.Module, channels: int, size: tuple[int, int]) -> s
     Args:
         model: The model, changed in place.
         channels: Channels of the images.
-        size: Height and width of the images.
+        size: Height and width of the images; empty for rows of a table.
 
     Returns:
         A note on what was replaced, for the report; empty if nothing was.
@@ -52,7 +52,7 @@ def fit_first_layer(model: nn.Module, channels: int, size: tuple[int, int]) -> s
     )
 
 
-def _find_entered(model: nn.Module, channels: int, size: tuple[int, int]) -> nn.Conv2d | None:
+def _find_entered(model: nn.Module, channels: int, size: tuple[int, ...]) -> nn.Conv2d | None:
     """Return the first convolution of a forward pass if it receives the images' channels; the pass ends there."""
     images = torch.zeros(1, channels, *size)
     entered: list[nn.Conv2d] = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +15,7 @@ from ungan_dist.config.training import MemoryFormat, ModelConfig
 from ungan_dist.config.user_code import run_user_code
 from ungan_dist.data.seeds import derive_seed
 from ungan_dist.training.copying import copy_model
-from ungan_dist.training.factories import call_factory
+from ungan_dist.training.factories import call_factory, read_model_options
 from ungan_dist.training.first_layer import fit_first_layer
 
 
@@ -63,7 +65,7 @@ PATCH = 4
 """Side of a patch of the small ViT in pixels."""
 
 
-def _vit_small(channels: int, num_classes: int, size: tuple[int, int]) -> nn.Module:
+def _vit_small(channels: int, num_classes: int, size: tuple[int, ...]) -> nn.Module:
     """Build torchvision's VisionTransformer for small images.
 
     Raises:
@@ -91,6 +93,13 @@ def _vit_small(channels: int, num_classes: int, size: tuple[int, int]) -> nn.Mod
     return model
 
 
+def _mlp(shape: tuple[int, ...], num_classes: int, widths: tuple[int, ...]) -> nn.Module:
+    """Build linear layers with ReLU between them, which take examples of a shape, flattened."""
+    sizes = (math.prod(shape), *widths)
+    hidden = [layer for pair in itertools.pairwise(sizes) for layer in (nn.Linear(*pair), nn.ReLU())]
+    return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(sizes[-1], num_classes))
+
+
 def build(
     config: ModelConfig,
     *,
@@ -98,26 +107,37 @@ def build(
     num_classes: int,
     seed: int,
     device: torch.device,
-    size: tuple[int, int] | None = None,
+    size: tuple[int, ...] | None = None,
+    fit: bool = True,
 ) -> nn.Module:
     """Build a classifier with the initial weights of a seed; the global random state is unchanged.
 
     Args:
         config: The architecture. Its ``initial_seed`` takes the place of ``seed``.
-        size: Height and width of the images, which a ViT needs. The first layer of a user's model is fitted to their
-            channels; without a size, it is not.
+        channels: Channels of the images; of a table, the number of its columns.
+        num_classes: Number of classes.
+        seed: Seed of the initial weights.
+        device: Device of the model.
+        size: Height and width of the images, which a ViT needs; empty for a table. The first layer of a user's model is
+            fitted to the channels of images; without a size, it is not.
+        fit: Whether it is fitted at all.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed("weights", seed if config.initial_seed is None else config.initial_seed))
         if config.factory is not None:
-            model: nn.Module = call_factory(config.factory, channels, num_classes)
-            if size is not None:
+            model: nn.Module = call_factory(
+                config.factory, channels, num_classes, size=size, options=read_model_options(config.options)
+            )
+            if size is not None and fit:
                 fit_first_layer(model, channels, size)
         elif config.name == "small_cnn":
             model = SmallCNN(channels, num_classes, config.width)
         elif config.name == "vit_small":
             assert size is not None, "a ViT has a position for each patch"
             model = _vit_small(channels, num_classes, size)
+        elif config.name == "mlp":
+            assert size is not None, "the first layer of an MLP has a weight for each feature"
+            model = _mlp((channels, *size), num_classes, config.widths)
         else:
             model = _resnet18(channels, num_classes, cifar_stem=config.name == "resnet18_cifar")
     with run_user_code(f"the model cannot be moved to {device}: that"):

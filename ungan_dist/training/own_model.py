@@ -23,7 +23,7 @@ def make_model(
     architecture: str,
     channels: int,
     num_classes: int,
-    size: tuple[int, int] | None = None,
+    size: tuple[int, ...] | None = None,
     given: GivenModel | None = None,
     trust: bool = False,
 ) -> nn.Module:
@@ -32,9 +32,9 @@ def make_model(
     Args:
         config: The model's config in the record of the run.
         architecture: The architecture in the record; empty for a built-in model.
-        channels: Channels of the images.
+        channels: Channels of the images, or columns of a table.
         num_classes: Number of classes.
-        size: Height and width of the images; without them, no first layer is fitted to the channels.
+        size: Height and width of the images, empty for a table; without it, no first layer is fitted to the channels.
         given: The module itself, the function that makes it, or the function's name ``module:function``.
         trust: Import and call the function that the record names.
 
@@ -55,7 +55,8 @@ def make_model(
         device = torch.device("cpu")
         model = build(config, channels=channels, num_classes=num_classes, seed=0, device=device, size=size)
     else:
-        model = call_function(given, f"model {getattr(given, '__name__', given)}", channels, num_classes)
+        subject = f"model {getattr(given, '__name__', given)}"
+        model = call_function(given, subject, channels, num_classes, is_table=size == ())
         if size is not None:
             fit_first_layer(model, channels, size)
     if architecture and hash_architecture(model) != architecture:

@@ -40,14 +40,14 @@ def check_building(config: AuditConfig, source: Source) -> None:
         ValueError: the code ends the process, or does not return.
     """
     if config.model.factory is not None:
-        _build_elsewhere(config.model, *source.images.shape[1:], source.num_classes, os.getcwd())
+        _build_elsewhere(config.model, source.input_shape, source.num_classes, os.getcwd())
 
 
 @functools.lru_cache(maxsize=4)
-def _build_elsewhere(model: ModelConfig, height: int, width: int, channels: int, num_classes: int, code: str) -> None:
+def _build_elsewhere(model: ModelConfig, shape: tuple[int, ...], num_classes: int, code: str) -> None:
     subject = f"model.factory {model.factory}"
     try:
-        run_in_process(_try_to_build, model, height, width, channels, num_classes, code, timeout_s=BUILD_LIMIT_S)
+        run_in_process(_try_to_build, model, shape, num_classes, code, timeout_s=BUILD_LIMIT_S)
     except WorkerDied as error:
         raise ValueError(
             f"{subject}: {error} when the model was built, and the run would end in the same way. Leave out what ends "
@@ -60,11 +60,11 @@ def _build_elsewhere(model: ModelConfig, height: int, width: int, channels: int,
         ) from error
 
 
-def _try_to_build(model: ModelConfig, height: int, width: int, channels: int, num_classes: int, code: str) -> None:
+def _try_to_build(model: ModelConfig, shape: tuple[int, ...], num_classes: int, code: str) -> None:
     add_import_path(code)
     with contextlib.suppress(ValueError):
         device = torch.device("cpu")
-        build(model, channels=channels, num_classes=num_classes, seed=0, device=device, size=(height, width))
+        build(model, channels=shape[0], num_classes=num_classes, seed=0, device=device, size=shape[1:])
 
 
 def check_models(config: AuditConfig, source: Source) -> tuple[str, list[str]]:
@@ -122,10 +122,10 @@ def check_data_parallel(config: AuditConfig, source: Source) -> list[str]:
     if config.train.num_workers == 1:
         return []
     model, _ = _build(config, source)
-    _check_empty_batch(model, random_images(0, *source.images.shape[1:]))
+    _check_empty_batch(model, random_inputs(0, source.input_shape))
     if config.train.sync_batch_norm:
         use_global_statistics(model, World())
-    if not _is_random(model, random_images(2, *source.images.shape[1:])):
+    if not _is_random(model, random_inputs(2, source.input_shape)):
         return []
     return [
         f"The model draws at random inside its layers, as dropout does: {config.train.num_workers} processes that "
@@ -133,14 +133,14 @@ def check_data_parallel(config: AuditConfig, source: Source) -> list[str]:
     ]
 
 
-def random_images(number: int, height: int, width: int, channels: int) -> Float[Tensor, "batch channels height width"]:
-    """Draw normal images, the same in every call."""
-    return torch.randn(number, channels, height, width, generator=torch.Generator().manual_seed(0))
+def random_inputs(number: int, shape: tuple[int, ...]) -> Float[Tensor, "batch channels ..."]:
+    """Draw normal images, or rows of a table, the same in every call."""
+    return torch.randn(number, *shape, generator=torch.Generator().manual_seed(0))
 
 
 def probe(
     model: nn.Module,
-    images: Float[Tensor, "batch channels height width"],
+    images: Float[Tensor, "batch channels ..."],
     num_classes: int | None = None,
     *,
     weights: str = "its weights",
@@ -156,7 +156,7 @@ def probe(
     """
     shape = tuple(images.shape[1:])
     with (
-        run_user_code(f"the model cannot take images of shape {shape} (channels, height, width): it"),
+        run_user_code(f"the model cannot take {describe_shape(shape)}: it"),
         torch.no_grad(),
         seed_layers("check"),
     ):
@@ -164,9 +164,19 @@ def probe(
     return check_logits(outputs, images, num_classes, model=model, weights=weights)
 
 
+def describe_shape(shape: tuple[int, ...]) -> str:
+    """Describe what a model is given, for messages.
+
+    Examples:
+        >>> describe_shape((3, 8, 8)), describe_shape((30,))
+        ('images of shape (3, 8, 8) (channels, height, width)', 'features of shape (30,)')
+    """
+    return f"images of shape {shape} (channels, height, width)" if len(shape) == 3 else f"features of shape {shape}"
+
+
 def check_logits(
     outputs: object,
-    images: Float[Tensor, "batch channels height width"],
+    images: Float[Tensor, "batch channels ..."],
     num_classes: int | None,
     *,
     model: nn.Module,
@@ -211,15 +221,16 @@ def check_logits(
 
 def _build(config: AuditConfig, source: Source) -> tuple[nn.Module, str]:
     """Build the classifier; also return the note on the first layer of a user's model, empty if it fits the images."""
-    channels, device = source.images.shape[-1], torch.device("cpu")
-    is_own, size = config.model.factory is not None, (source.images.shape[1], source.images.shape[2])
+    (channels, *rest), device = source.input_shape, torch.device("cpu")
+    is_own, size = config.model.factory is not None, tuple(rest)
     model = build(
         config.model,
         channels=channels,
         num_classes=source.num_classes,
         seed=0,
         device=device,
-        size=None if is_own else size,
+        size=size,
+        fit=False,
     )
     if not is_own:
         return model, ""
@@ -227,7 +238,7 @@ def _build(config: AuditConfig, source: Source) -> tuple[nn.Module, str]:
         return model, fit_first_layer(model, channels, size)
 
 
-def _check_empty_batch(model: nn.Module, nothing: Float[Tensor, "0 channels height width"]) -> None:
+def _check_empty_batch(model: nn.Module, nothing: Float[Tensor, "0 channels ..."]) -> None:
     for training in (True, False):
         try:
             with torch.no_grad(), seed_layers("check"):
@@ -240,7 +251,7 @@ def _check_empty_batch(model: nn.Module, nothing: Float[Tensor, "0 channels heig
             ) from error
 
 
-def _is_random(model: nn.Module, images: Float[Tensor, "batch channels height width"]) -> bool:
+def _is_random(model: nn.Module, images: Float[Tensor, "batch channels ..."]) -> bool:
     """Whether the outputs in training mode depend on the random state."""
     outputs: list[Tensor] = []
     model.train()

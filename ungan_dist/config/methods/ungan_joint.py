@@ -35,7 +35,8 @@ class UnGANJointConfig:
     beta: float = 0.5
     """Weight of the distance."""
     pairing: float = 0.5
-    """Weight of the mean absolute difference between each forget example's log-odds and its own target."""
+    """Weight of the mean absolute difference between each forget example's log-odds and its own target. Targets follow
+    the order of the log-odds of moved copies; of features, which have none, that of their own log-odds."""
     alpha: float = 1.0
     """Weight of the cross-entropy on retain examples."""
     gamma: float = 0.5

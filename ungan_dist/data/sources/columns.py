@@ -13,8 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Int64
 
-Role = Literal["image", "label", "id"]
+from ungan_dist.data.sources.labels import number_labels
+
+Role = Literal["image", "features", "label", "id", "test_features", "test_label", "test_id"]
 ROLES: tuple[Role, ...] = ("image", "label", "id")
+"""What the columns of a Parquet file with pictures can be."""
+TABLE_ROLES: tuple[Role, ...] = ("label", "id")
+"""Likewise with features: every other column is one."""
 _KNOWN: dict[Role, tuple[str, ...]] = {"image": ("img", "image"), "label": ("label", "fine_label")}
 
 
@@ -51,7 +56,7 @@ def damage_error(file: Path, error: Exception) -> ValueError:
     return ValueError(f"{file} is no complete Parquet file ({reason}): copy or download it again")
 
 
-def parse_columns(columns: Sequence[str]) -> dict[Role, str]:
+def parse_columns(columns: Sequence[str], roles: Sequence[Role] = ROLES) -> dict[Role, str]:
     """Read ``("image=photo", "label=breed")`` as names of columns by role.
 
     Raises:
@@ -64,14 +69,19 @@ def parse_columns(columns: Sequence[str]) -> dict[Role, str]:
     found: dict[Role, str] = {}
     for entry in columns:
         role, equals, name = entry.partition("=")
-        known: Role | None = next((known for known in ROLES if known == role.strip()), None)
+        known: Role | None = next((known for known in roles if known == role.strip()), None)
         if known is None or not equals or not name or known in found:
             raise ValueError(
-                f"source.columns must be like image=photo,label=breed,id=key, each of {', '.join(ROLES)} at most once; "
+                f"source.columns must be like {_example(roles)}, each of {', '.join(roles)} at most once; "
                 f"got {','.join(columns)}"
             )
         found[known] = name
     return found
+
+
+def _example(roles: Sequence[Role]) -> str:
+    names: dict[Role, str] = {"image": "photo", "features": "x", "label": "breed", "id": "key"}
+    return ",".join(f"{role}={names[role]}" for role in roles if role in names)
 
 
 def find_column(table: Table, role: Role, chosen: dict[Role, str]) -> str:
@@ -95,7 +105,7 @@ def read_ids(tables: list[Table], chosen: dict[Role, str]) -> tuple[str, ...] | 
 
     Only integers and strings are ids: a list would not contain the text of another type ("5.0", "None").
     """
-    found = [(table, _id_column(table, chosen)) for table in tables]
+    found = [(table, find_id_column(table, chosen)) for table in tables]
     if all(name is None for _, name in found):
         return None
     ids: list[str] = []
@@ -120,7 +130,7 @@ def read_ids(tables: list[Table], chosen: dict[Role, str]) -> tuple[str, ...] | 
     return tuple(ids)
 
 
-def _id_column(table: Table, chosen: dict[Role, str]) -> str | None:
+def find_id_column(table: Table, chosen: dict[Role, str]) -> str | None:
     """Find the chosen column of ids, or else the column ``id``, in any case."""
     if "id" in chosen:
         return find_column(table, "id", chosen)
@@ -151,16 +161,9 @@ def read_labels(
     tables = [*train, *test]
     columns = [find_column(table, "label", chosen) for table in tables]
     arrays = [_label_array(table, column) for table, column in zip(tables, columns, strict=True)]
-    kinds = {"text" if array.dtype.kind == "U" else "number" for array in arrays}
-    if len(kinds) > 1:
-        raise ValueError(f"{tables[0].file} and the files beside it hold texts and numbers as labels: cast one of them")
-    if kinds == {"text"}:
-        return _number_texts(tables, arrays, num_train=len(train), num_classes=num_classes)
-    labels = np.concatenate(arrays).astype(np.int64)
-    names = _class_names(tables[0], columns[0])
-    _check_labels(tables, labels, num_classes or len(names) or None)
-    num_classes = num_classes or len(names) or int(labels.max()) + 1
-    return labels, names if len(names) == num_classes else tuple(str(label) for label in range(num_classes))
+    return number_labels(
+        tables, arrays, num_train=len(train), num_classes=num_classes, names=_class_names(tables[0], columns[0])
+    )
 
 
 def _label_array(table: Table, name: str) -> np.ndarray:
@@ -185,48 +188,6 @@ def _label_array(table: Table, name: str) -> np.ndarray:
 
 def _is_text(kind: pa.DataType) -> bool:
     return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-
-
-def _number_texts(
-    tables: list[Table], arrays: list[np.ndarray], *, num_train: int, num_classes: int | None
-) -> tuple[Int64[np.ndarray, " rows"], tuple[str, ...]]:
-    if num_classes is not None:
-        raise ValueError(
-            f"{tables[0].file} holds texts as labels, and this data set has numbers: use source.kind parquet"
-        )
-    names = sorted({str(word) for array in arrays[:num_train] for word in array})
-    numbers = {word: number for number, word in enumerate(names)}
-    for table, array in zip(tables, arrays, strict=True):
-        for row, word in enumerate(array):
-            if word not in numbers:
-                known = ", ".join(names[:10]) + (" …" if len(names) > 10 else "")
-                raise ValueError(
-                    f"{table.file}, row {row}: {str(word)!r} is a class that training lacks: it has {known}"
-                )
-    return np.array([numbers[word] for array in arrays for word in array], np.int64), tuple(names)
-
-
-def _check_labels(tables: list[Table], labels: Int64[np.ndarray, " rows"], num_classes: int | None) -> None:
-    """Check that labels lie in [0, num_classes). If only the labels define the classes, each must occur."""
-    limit = int(labels.max()) + 1 if num_classes is None else num_classes
-    wrong = np.flatnonzero((labels < 0) | (labels >= limit))
-    if len(wrong):
-        row = int(wrong[0])
-        label = labels[row]
-        hint = ". Labels of −1 mark a set without labels: remove that set" if label == -1 else ""
-        for table in tables:
-            if row < table.num_rows:
-                raise ValueError(
-                    f"{table.file}, row {row}: label {label} is out of range, must be 0 … {max(limit - 1, 0)}{hint}"
-                )
-            row -= table.num_rows
-    present = np.unique(labels)
-    if num_classes is None and len(present) < limit:
-        absent = int(np.argmax(present != np.arange(len(present))))
-        raise ValueError(
-            f"{tables[0].file}: no row has label {absent}, though labels go up to {limit - 1}: "
-            "number the classes 0, 1, 2 … without a gap"
-        )
 
 
 def _class_names(table: Table, column: str) -> tuple[str, ...]:

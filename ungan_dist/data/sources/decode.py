@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int64, UInt8
+from jaxtyping import Float, Int64, UInt8
 from PIL import ExifTags, Image, ImageOps
 
 from ungan_dist.data.memory import get_memory_limit
@@ -28,9 +28,10 @@ COLOUR_MODES = ("P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 
 @dataclass(frozen=True, kw_only=True)
 class DecodedImages:
-    """Pictures of a data set, official test examples last."""
+    """Examples of a data set, official test examples last."""
 
-    images: UInt8[np.ndarray, "examples height width channels"]
+    images: UInt8[np.ndarray, "examples height width channels"] | Float[np.ndarray, "examples ..."]
+    """Pixels, or features."""
     labels: Int64[np.ndarray, " examples"]
     class_names: tuple[str, ...]
     num_test: int
@@ -189,6 +190,22 @@ def _turn(picture: Image.Image, remarks: list[str]) -> Image.Image:
         return picture
     remarks.append(TURNED)
     return ImageOps.exif_transpose(picture)
+
+
+def resize_images(
+    images: UInt8[np.ndarray, "examples height width channels"], side: int, title: str
+) -> UInt8[np.ndarray, "examples side side channels"]:
+    """Scale pictures that are already decoded, as ``decode`` does.
+
+    Raises:
+        ValueError: They do not fit in memory.
+    """
+    _check_memory(len(images), side, side, f"those of {title}")
+    resized = np.empty((len(images), side, side, images.shape[3]), np.uint8)
+    for place, pixels in enumerate(images):
+        picture = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+        resized[place] = np.asarray(_resize(picture, side)).reshape(side, side, -1)
+    return resized
 
 
 def _resize(picture: Image.Image, side: int) -> Image.Image:

@@ -162,7 +162,7 @@ def read_parquet(
             be decoded, a label out of range, or a column ``id`` that holds no ids.
     """
     chosen = parse_columns(columns)
-    tables = [_open(file) for file in [*train, *test]]
+    tables = [open_table(file) for file in [*train, *test]]
     counts = [table.num_rows for table in tables]
     if not sum(counts):
         raise ValueError(f"{', '.join(map(str, train))} holds no row: at least one is needed")
@@ -188,11 +188,12 @@ def read_other_labels(
     Raises:
         ValueError: a file is damaged or lacks the column, or a label is missing or out of range.
     """
-    tables = ([_open(file) for file in train], [_open(file) for file in test])
+    tables = ([open_table(file) for file in train], [open_table(file) for file in test])
     return read_labels(*tables, {"label": column}, num_classes)
 
 
-def _open(file: Path) -> Table:
+def open_table(file: Path) -> Table:
+    """Open a Parquet file; its rows are read later."""
     try:
         parquet = pq.ParquetFile(file, page_checksum_verification=True, buffer_size=_BUFFER_BYTES, pre_buffer=False)
         return Table(file=file, parquet=parquet)

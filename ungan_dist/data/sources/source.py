@@ -1,4 +1,4 @@
-"""Load a data set as uint8 arrays: digits, CIFAR, Parquet or image folders."""
+"""Load a data set: digits, CIFAR, Parquet or image folders as uint8 arrays, and tables of features as floats."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int64, UInt8
+from jaxtyping import Float, Int64, UInt8
 
 from ungan_dist.config.data import SourceConfig
+from ungan_dist.data.sources.arrays import is_table, read_arrays
 from ungan_dist.data.sources.cifar import CIFAR10, CIFAR10_CLASSES, CIFAR20, CIFAR100, read_cifar
-from ungan_dist.data.sources.decode import DecodedImages
+from ungan_dist.data.sources.decode import DecodedImages, resize_images
+from ungan_dist.data.sources.features import check_unscaled, holds_features, measure_moments
 from ungan_dist.data.sources.folder import read_image_folder
 from ungan_dist.data.sources.layout import open_hub_cache
 from ungan_dist.data.sources.parquet import find_parquet, holds_parquet, read_other_labels, read_parquet
@@ -38,7 +40,8 @@ CIFAR10_JPEG75_SHA256 = frozenset(
 class Source:
     """A labelled data set in memory."""
 
-    images: UInt8[np.ndarray, "examples height width channels"]
+    images: UInt8[np.ndarray, "examples height width channels"] | Float[np.ndarray, "examples ..."]
+    """Pixels; or features as they were read, of any shape."""
     labels: Int64[np.ndarray, " examples"]
     """In [0, num_classes)."""
     num_classes: int
@@ -50,17 +53,28 @@ class Source:
     test: Int64[np.ndarray, " test"] | None
     """Official test examples, if there are any."""
     mean: tuple[float, ...]
-    """Mean of each channel, of pixels divided by 255."""
+    """Mean of each channel, of pixels divided by 255; or of each feature, see ``measure_moments``, and empty if the
+    features are used as they are."""
     std: tuple[float, ...]
     sublabels: Int64[np.ndarray, " examples"] | None = None
     """Number of each example's subclass, a part of its class, if the data have subclasses."""
     subclass_names: tuple[str, ...] = ()
     ids: tuple[str, ...] | None = None
-    """Name of each example: an image's path in its folder, or a Parquet file's column ``id``."""
+    """Name of each example: an image's path in its folder, a Parquet file's column ``id``, or an array ``id``."""
     jpegs: tuple[bytes | None, ...] = ()
     """JPEG file of each large colour image, by example; empty if there are none."""
     notes: tuple[str, ...] = ()
     """What was decided or dropped while reading, for the report."""
+
+    @property
+    def has_features(self) -> bool:
+        """Whether the examples are features and no pictures."""
+        return holds_features(self.images)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of an example as a model takes it: channels, height and width, or the features' own."""
+        return shape_of_input(self.images)
 
     @cached_property
     def content_hash(self) -> str:
@@ -73,6 +87,8 @@ class Source:
             None if self.test is None else len(self.test),
         )
         digest = hashlib.sha256(repr(facts).encode())
+        if self.has_features:
+            digest.update(self.images.dtype.newbyteorder("<").str.encode())
         digest.update(np.ascontiguousarray(self.images).data)
         digest.update(self.labels.astype("<i8").data)
         if self.test is not None:
@@ -87,13 +103,13 @@ def load_source(config: SourceConfig) -> Source:
         ValueError: the path is missing, unknown or unused, or the download fails. The data is damaged, unlabelled or of
             mixed sizes, or the normalisation is for another number of channels.
     """
-    is_read = config.kind in ("parquet", "image_folder", "auto")
-    if (config.resize or config.columns) and not is_read:
-        name = "source.resize" if config.resize else "source.columns"
-        raise ValueError(
-            f"{name} is for pictures in folders and Parquet, not for source.kind {config.kind}: leave it out"
-        )
+    is_read = config.kind in ("parquet", "image_folder", "arrays", "auto")
+    if config.columns and not is_read:
+        raise ValueError(f"source.columns is for files of your own, not for source.kind {config.kind}: leave it out")
     source = _read(config)
+    _check_options(config, source)
+    if config.resize and not is_read:
+        source = replace(source, images=resize_images(source.images, config.resize, source.title), jpegs=())
     if config.mean is None or config.std is None:
         return source
     channels = source.images.shape[-1]
@@ -105,13 +121,31 @@ def load_source(config: SourceConfig) -> Source:
     return replace(source, mean=config.mean, std=config.std)
 
 
+def _check_options(config: SourceConfig, source: Source) -> None:
+    """Refuse options that would have no effect."""
+    if not source.has_features:
+        if not config.standardise:
+            raise ValueError(
+                f"source.standardise is for features, and {source.title} holds pictures: set their normalisation by "
+                f"source.mean and source.std"
+            )
+        return
+    if config.resize:
+        raise ValueError(f"source.resize is for pictures, and {source.title} holds features: leave it out")
+    if config.mean:
+        raise ValueError(
+            f"source.mean and source.std are for pictures, and {source.title} holds features: scale the features "
+            f"yourself, and use them as they are with --source.no-standardise"
+        )
+
+
 def _read(config: SourceConfig) -> Source:
     path = Path(config.path).expanduser() if config.path else None
     match config.kind:
-        case "digits":
+        case "digits" | "digits_table":
             if path is not None:
                 raise ValueError(f"source.path {path} would be ignored: digits come with scikit-learn; leave it out")
-            return _digits()
+            return _digits() if config.kind == "digits" else _digits_table(config)
         case "cifar10":
             from_environment = os.environ.get("CIFAR10_PARQUET")
             return _cifar10(path or (Path(from_environment).expanduser() if from_environment else None))
@@ -125,6 +159,8 @@ def _read(config: SourceConfig) -> Source:
                     f"source.kind {config.kind} needs source.path: name the data's file or folder with --source.path"
                 )
             name, path = path.resolve().name, open_hub_cache(path)
+            if config.kind == "arrays" or (config.kind == "auto" and _holds_arrays(config, path)):
+                return _arrays(config, path, name)
             if config.kind == "parquet" or (config.kind == "auto" and path.exists() and holds_parquet(path)):
                 return _parquet(config, path, name)
             if config.columns:
@@ -136,6 +172,41 @@ def _parquet(config: SourceConfig, path: Path, name: str) -> Source:
     sets = find_parquet(path)
     decoded = read_parquet(sets.train, sets.test, columns=config.columns, resize=config.resize, notes=sets.notes)
     return _source(decoded, _parquet_title([*sets.train, *sets.test], name))
+
+
+def _holds_arrays(config: SourceConfig, path: Path) -> bool:
+    """Return whether a path is to be read as features rather than as pictures."""
+    if path.suffix == ".npz":
+        return True
+    names_picture = any(entry.startswith("image=") for entry in config.columns)
+    return not names_picture and path.exists() and holds_parquet(path) and is_table(path)
+
+
+def _arrays(config: SourceConfig, path: Path, name: str) -> Source:
+    return _table(config, read_arrays(path, columns=config.columns), f"{name} (arrays)")
+
+
+def _table(config: SourceConfig, decoded: DecodedImages, title: str, *, bundled: bool = False) -> Source:
+    moments = (), ()
+    if config.standardise:
+        moments = measure_moments(decoded.images[: len(decoded.labels) - decoded.num_test])
+    else:
+        check_unscaled(decoded.images, title)
+    return _source(decoded, title, moments, bundled=bundled)
+
+
+def _digits_table(config: SourceConfig) -> Source:
+    """Load the digits as scikit-learn has them: 64 columns of the numbers 0 … 16."""
+    from sklearn.datasets import load_digits
+
+    bunch: Any = load_digits()
+    decoded = DecodedImages(
+        images=bunch.data.astype(np.float32),
+        labels=bunch.target.astype(np.int64),
+        class_names=tuple(map(str, bunch.target_names)),
+        num_test=0,
+    )
+    return _table(config, decoded, "Digits as a table (scikit-learn)", bundled=True)
 
 
 def _digits() -> Source:
@@ -230,6 +301,19 @@ def _source(
         jpegs=decoded.jpegs,
         notes=decoded.notes,
     )
+
+
+def shape_of_input(images: np.ndarray) -> tuple[int, ...]:
+    """Return the shape of an example as a model takes it.
+
+    Examples:
+        >>> shape_of_input(np.zeros((9, 28, 30, 3), np.uint8)), shape_of_input(np.zeros((9, 5), np.float32))
+        ((3, 28, 30), (5,))
+    """
+    if holds_features(images):
+        return images.shape[1:]
+    _, height, width, channels = images.shape
+    return channels, height, width
 
 
 def _channel_moments(

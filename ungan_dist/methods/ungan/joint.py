@@ -153,9 +153,13 @@ class _JointStep:
         return total + rest.to(shares).mean() * distance(forget, unseen, rest, everyone, num_groups=2)[1]
 
     def _make_targets(self) -> Float[Tensor, " examples"]:
-        """Assign each forget example one of the unseen log-odds, in the order of its views' mean log-odds."""
+        """Assign each forget example one of the unseen log-odds, in the order of its views' mean log-odds.
+
+        Features have no moved copies, so that the order is that of their own log-odds.
+        """
         request = self._request
-        estimates = self._log_odds(request.forget, make_views).mean(0)
+        views = as_it_is if request.data.has_features else make_views
+        estimates = self._log_odds(request.forget, views).mean(0)
         return self._by_example(request.forget, assign_quantiles(estimates, self._unseen[0]))
 
     def _by_example(self, indices: Int[Tensor, " set"], values: Float[Tensor, "*of_set"]) -> Float[Tensor, "*of_all"]:

@@ -95,7 +95,7 @@ class Sampler:
                 logits = forward(self._request.original, self._images(rows))
         return self._critic_input(logits, rows)
 
-    def read_retain(self, rows: Rows) -> tuple[Float[Tensor, "batch channels height width"], Int[Tensor, " batch"]]:
+    def read_retain(self, rows: Rows) -> tuple[Float[Tensor, "batch channels ..."], Int[Tensor, " batch"]]:
         """Return x_r, augmented as in the training recipe, and y_r."""
         return self._images(rows), self._request.data.labels[rows.indices]
 
@@ -161,7 +161,7 @@ class Sampler:
         """Whether loss, gradients and SGD step run as one operation, which needs a single process."""
         return self._request.world.size == 1 and self.implementation("critic_sgd_step", critic) == "fused"
 
-    def _images(self, rows: Rows) -> Float[Tensor, "batch channels height width"]:
+    def _images(self, rows: Rows) -> Float[Tensor, "batch channels ..."]:
         return gather_rows(self._request.data, rows)
 
     def _logits_of_unseen(self) -> Float[Tensor, "examples classes"]:

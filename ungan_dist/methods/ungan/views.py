@@ -15,10 +15,10 @@ SHIFT = 1 / 16
 SIDES = ((0, 1), (2, 1), (1, 0), (1, 2))
 """Corners of the shifted image in the padded one, in shifts: down and right."""
 
-MakeViews = Callable[[Float[Tensor, "batch channels height width"]], list[Tensor]]
+MakeViews = Callable[[Float[Tensor, "batch channels ..."]], list[Tensor]]
 
 
-def as_it_is(images: Float[Tensor, "batch channels height width"]) -> list[Tensor]:
+def as_it_is(images: Float[Tensor, "batch channels ..."]) -> list[Tensor]:
     """List the images themselves, as the only view."""
     return [images]
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 from ungan_dist.config.training import CAPTURING, ModelConfig, TrainConfig
 from ungan_dist.config.user_code import add_import_path
-from ungan_dist.data.examples import Examples, gather, make_normalisation_table
+from ungan_dist.data.examples import Examples, gather, hold_examples
 from ungan_dist.methods import Request
 from ungan_dist.runs.rehearsal.methods import rehearse_methods
 from ungan_dist.training.engines.capture import CapturedSteps
@@ -53,7 +53,7 @@ class Rehearsal:
     methods: Mapping[str, Any]
     """Chosen methods, with their options."""
     given: tuple[GivenWeights, ...]
-    images: UInt8[np.ndarray, "examples height width channels"]
+    images: UInt8[np.ndarray, "examples height width channels"] | Float[np.ndarray, "examples ..."]
     labels: Int[np.ndarray, " examples"]
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -122,11 +122,11 @@ def _check(rehearsal: Rehearsal, begin: Callable[[str], None]) -> tuple[list[str
     add_import_path(rehearsal.code)
     device, train = torch.device(rehearsal.device), rehearsal.train
     data = _examples(rehearsal, device)
-    (_, height, width, channels), num_classes = rehearsal.images.shape, rehearsal.num_classes
+    (channels, *size), num_classes = data.input_shape, rehearsal.num_classes
 
     def new_model(seed: int) -> nn.Module:
         model = build(
-            rehearsal.model, channels=channels, num_classes=num_classes, seed=seed, device=device, size=(height, width)
+            rehearsal.model, channels=channels, num_classes=num_classes, seed=seed, device=device, size=tuple(size)
         )
         return use_memory_format(model, rehearsal.model, train.memory_format)
 
@@ -204,10 +204,12 @@ def _batch_sizes(set_sizes: Iterable[int]) -> set[int]:
 
 
 def _examples(rehearsal: Rehearsal, device: torch.device) -> Examples:
-    return Examples(
-        images=torch.from_numpy(rehearsal.images).to(device),
-        labels=torch.from_numpy(rehearsal.labels).to(device),
-        table=make_normalisation_table(rehearsal.mean, rehearsal.std).to(device),
+    return hold_examples(
+        rehearsal.images,
+        rehearsal.labels,
+        mean=rehearsal.mean,
+        std=rehearsal.std,
         num_classes=rehearsal.num_classes,
-        fused=frozenset(rehearsal.fused),
+        device=device,
+        fused=rehearsal.fused,
     )

@@ -21,7 +21,8 @@ class ForgetPictures:
     """The forget sets of all audit seeds, as digests."""
 
     shape: tuple[int, ...]
-    """Height, width, channels."""
+    """Height, width, channels; or the features' own."""
+    dtype: str
     pixels: frozenset[bytes]
     jpegs: frozenset[bytes]
     """Of the JPEG files that the pictures came from."""
@@ -36,6 +37,7 @@ def collect_forget_pictures(plan: Plan) -> ForgetPictures:
     jpegs = [source.jpegs[example] if source.jpegs else None for example in examples]
     return ForgetPictures(
         shape=source.images.shape[1:],
+        dtype=source.images.dtype.str,
         pixels=frozenset(digest_pixels(source.images[example].tobytes()) for example in examples),
         jpegs=frozenset(digest_pixels(jpeg) for jpeg in jpegs if jpeg is not None),
         all_from_jpegs=None not in jpegs,
@@ -57,7 +59,7 @@ def holds_pictures(folder: Path, wanted: ForgetPictures) -> bool:
 
 def _array_holds(path: Path, wanted: ForgetPictures) -> bool:
     images = store.read_array(path, mapped=True)
-    if images.shape[1:] != wanted.shape or images.dtype != np.uint8:
+    if images.shape[1:] != wanted.shape or images.dtype.str != wanted.dtype:
         return False
     return any(digest_pixels(image.tobytes()) in wanted.pixels for image in images)
 

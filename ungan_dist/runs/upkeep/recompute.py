@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import nn
 
 from ungan_dist import store
-from ungan_dist.data.examples import Examples, make_normalisation_table
+from ungan_dist.data.examples import Examples, hold_examples
 from ungan_dist.data.split import list_evaluated_sets
 from ungan_dist.errors import ConfigError
 from ungan_dist.runs.plan import Plan
@@ -81,7 +81,7 @@ class Recomputation:
                 architecture=record.architecture,
                 channels=record.channels,
                 num_classes=record.num_classes,
-                size=record.image_size,
+                size=record.input_size,
                 given=self.factory,
                 trust=self.trust,
             )
@@ -97,11 +97,13 @@ def _device() -> torch.device:
 def _examples(plan: Plan) -> Examples:
     """Read the data from their source, not from the output folder, with the reference of every kernel."""
     source, device = plan.source, _device()
-    return Examples(
-        images=torch.from_numpy(source.images).to(device),
-        labels=torch.from_numpy(source.labels.astype(np.int64)).to(device),
-        table=make_normalisation_table(source.mean, source.std).to(device),
+    return hold_examples(
+        source.images,
+        source.labels,
+        mean=source.mean,
+        std=source.std,
         num_classes=source.num_classes,
+        device=device,
     )
 
 

@@ -235,11 +235,11 @@ def open_slot(
     models = [
         build(
             model,
-            channels=data.images.shape[-1],
+            channels=data.input_shape[0],
             num_classes=data.num_classes,
             seed=0,
             device=data.device,
-            size=data.image_size,
+            size=data.input_shape[1:],
         )
         for _ in range(num_places)
     ]

@@ -59,7 +59,7 @@ def check_build(build: Build, device: torch.device) -> tuple[nn.Module, list[str
     return model, notes
 
 
-def find_unseeded_draws(build: Build, images: Float[Tensor, "batch channels height width"]) -> list[str]:
+def find_unseeded_draws(build: Build, images: Float[Tensor, "batch channels ..."]) -> list[str]:
     """Return a note if outputs in training mode are random otherwise than by torch's seed, which a run sets."""
     outputs: list[object] = []
     for others in (0, 1):
@@ -125,7 +125,7 @@ def check_independent(model: nn.Module, rebuild: Callable[[], nn.Module] | None 
 
 def check_copies(
     model: nn.Module,
-    images: Float[Tensor, "batch channels height width"],
+    images: Float[Tensor, "batch channels ..."],
     rebuild: Callable[[], nn.Module] | None = None,
 ) -> None:
     """Copy a model that was evaluated, and check that the copy is equal and independent.
@@ -143,7 +143,7 @@ def check_copies(
             raise ValueError(f"a copy of the model has other outputs than the model: {_reason(model)}")
 
 
-def check_saved(model: nn.Module, build: Build, images: Float[Tensor, "batch channels height width"]) -> None:
+def check_saved(model: nn.Module, build: Build, images: Float[Tensor, "batch channels ..."]) -> None:
     """Save a trained model's weights and load them into a model built anew.
 
     Raises:
@@ -159,7 +159,7 @@ def check_saved(model: nn.Module, build: Build, images: Float[Tensor, "batch cha
         raise ValueError(f"a model built anew with the saved weights has other outputs: {_reason(model)}")
 
 
-def check_own_layers(model: nn.Module, images: Float[Tensor, "batch channels height width"]) -> None:
+def check_own_layers(model: nn.Module, images: Float[Tensor, "batch channels ..."]) -> None:
     """Check that a deep copy of a model computes with no layer of the model itself.
 
     Raises:

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ungan_dist.config.user_code import run_user_code
 from ungan_dist.training.batch_norm import BatchNorm
-from ungan_dist.training.probing import check_logits
+from ungan_dist.training.probing import check_logits, describe_shape
 from ungan_dist.training.rehearsal.side_effects import (
     changed_names,
     seed_everything,
@@ -52,7 +52,7 @@ class Evaluated:
 @torch.inference_mode()
 def check_evaluation(
     model: nn.Module,
-    images: Float[Tensor, "sample channels height width"],
+    images: Float[Tensor, "sample channels ..."],
     *,
     batch_sizes: Iterable[int] = (),
     num_classes: int | None = None,
@@ -110,10 +110,12 @@ class _Evaluation:
 
     def __call__(self, images: Tensor, *, seed: int = 0) -> Tensor:
         shape = tuple(images.shape[1:])
-        subject = f"the model cannot take images of shape {shape} (channels, height, width), {len(images)} at once: it"
+        subject = f"the model cannot take {describe_shape(shape)}, {len(images)} at once: it"
         remedy = (
             ". If the model is made for other images: a factory that names channels receives their number, and "
             "--source.resize N resizes them"
+            if len(shape) == 3
+            else ". A factory that names features receives the number of the columns of a table"
         )
         with (
             watch_settings("forward of the model"),

@@ -14,7 +14,7 @@ from ungan_dist.data.examples import Examples, gather
 from ungan_dist.data.seeds import seed_layers
 from ungan_dist.training.engines.slot import Slot
 from ungan_dist.training.engines.stacked import train_stacked
-from ungan_dist.training.probing import check_logits
+from ungan_dist.training.probing import check_logits, describe_shape
 from ungan_dist.training.rehearsal.building import Build
 from ungan_dist.training.rehearsal.side_effects import seed_everything, watch_input, watch_settings
 from ungan_dist.training.train import train
@@ -51,7 +51,7 @@ def check_training(
     """
     # two, since a batch norm in training mode cannot normalise one, which ``train`` allows for
     images = gather(data, indices[torch.arange(max(batch_size, 2), device=indices.device) % len(indices)])
-    subject = f"the model cannot take images of shape {tuple(images.shape[1:])} in training mode: it"
+    subject = f"the model cannot take {describe_shape(tuple(images.shape[1:]))} in training mode: it"
     states: list[Tensor] = []
     for seed in (0, 1):
         with (

@@ -123,7 +123,7 @@ def test_a_large_row_group_is_read_in_parts(tmp_path):
     assert pq.ParquetFile(file).num_row_groups == 1
     del contents
     before, largest = pa.total_allocated_bytes(), 0
-    for _ in parquet._encoded(parquet._open(file), {}):
+    for _ in parquet._encoded(parquet.open_table(file), {}):
         largest = max(largest, pa.total_allocated_bytes() - before)
     assert largest < file.stat().st_size / 2
 

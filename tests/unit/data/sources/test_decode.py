@@ -172,9 +172,29 @@ def test_pictures_of_different_sizes_are_refused_with_the_option(tmp_path):
         read_both(tmp_path, contents)
 
 
+def test_the_digits_and_cifar_are_scaled_as_pictures_in_files_are(tmp_path):
+    digits = load_source(SourceConfig(kind="digits"))
+    for place in (3, 14):
+        (tmp_path / f"{digits.labels[place]}").mkdir()
+        (tmp_path / f"{digits.labels[place]}/1.png").write_bytes(encode(digits.images[place, ..., 0]))
+    expected = load_source(SourceConfig(kind="image_folder", path=str(tmp_path), resize=28)).images
+    scaled = load_source(SourceConfig(kind="digits", resize=28))
+    assert scaled.images.shape == (1797, 28, 28, 1)
+    order = np.argsort(digits.labels[[3, 14]])
+    np.testing.assert_array_equal(scaled.images[[3, 14]][order], expected)
+    assert (scaled.mean, scaled.labels.tolist()) == (digits.mean, digits.labels.tolist())
+    colours = random_pictures(20)
+    write_parquet(tmp_path / "train.parquet", [encode(image) for image in colours], [*range(10)] * 2)
+    cifar = load_source(SourceConfig(kind="cifar10", path=str(tmp_path / "train.parquet"), resize=48))
+    by_pillow = [np.asarray(Image.fromarray(one).resize((48, 48), Image.Resampling.BILINEAR)) for one in colours]
+    np.testing.assert_array_equal(cifar.images, by_pillow)
+
+
 def test_resize_and_columns_are_refused_where_they_would_do_nothing(tmp_path):
-    with raises_with("source.resize is for pictures", "digits"):
-        load_source(SourceConfig(kind="digits", resize=8))
+    with raises_with("source.resize is for pictures", "Digits as a table"):
+        load_source(SourceConfig(kind="digits_table", resize=8))
+    with raises_with("source.columns is for files of your own", "digits"):
+        load_source(SourceConfig(kind="digits", columns=("label=y",)))
     with raises_with("source.resize must be", "greater than 0"):
         SourceConfig(kind="auto", resize=0)
     for name in ("cat", "dog"):
