@@ -49,12 +49,12 @@ class Measured:
 
 
 @contextmanager
-def local_cluster() -> Iterator[None]:
-    """Start a cluster of this machine for the block."""
+def local_cluster(num_cpus: int = 4, path: str = HELPERS) -> Iterator[None]:
+    """Start a cluster of this machine for the block, whose workers import from a folder."""
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "include_dashboard": False})
-    environment = {"env_vars": {"PYTHONPATH": HELPERS}}
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": num_cpus, "include_dashboard": False})
+    environment = {"env_vars": {"PYTHONPATH": path}}
     ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR", runtime_env=environment)
     try:
         yield

@@ -18,7 +18,9 @@ from typing import Any
 
 import joblib
 import numpy as np
+import ray
 import torch
+from fleet import local_cluster
 from harness import as_row, summarise, value_row
 from peers import plain
 
@@ -71,7 +73,8 @@ class Fleet:
 def measure(quick: bool) -> Iterator[dict[str, object]]:
     """Let all arms take turns."""
     num_models, epochs, num_turns = (4, 1, 2) if quick else (4, 10, 7)
-    with tempfile.TemporaryDirectory() as folder, LocalPool() as pool:
+    cluster = local_cluster(os.cpu_count() or 1, str(Path(__file__).parent))
+    with tempfile.TemporaryDirectory() as folder, cluster, LocalPool() as pool:
         fleet = Fleet(Path(folder).resolve(), num_models=num_models, epochs=epochs)
         arms: dict[str, Callable[[], np.ndarray]] = {
             "ours": lambda: _ours(fleet, pool),
@@ -124,11 +127,5 @@ def _joblib(fleet: Fleet, num_models: int) -> np.ndarray:
 
 
 def _ray_tasks(fleet: Fleet, num_models: int) -> np.ndarray:
-    import ray
-
-    if not ray.is_initialized():
-        os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")
-        options = {"env_vars": {"PYTHONPATH": str(Path(__file__).parent)}}
-        ray.init("local", log_to_driver=False, logging_level="ERROR", include_dashboard=False, runtime_env=options)
     task = ray.remote(num_cpus=1)(_one_thread)
     return np.stack(ray.get([task.remote(fleet.arguments(k)) for k in range(num_models)]))
