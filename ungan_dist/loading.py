@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from jaxtyping import UInt8
 
 from ungan_dist import store
-from ungan_dist.config.own.functions import is_own
 from ungan_dist.errors import ConfigError
 from ungan_dist.runs.record import CONFIG_FILE, FeatureFacts, PixelFacts, RunRecord, read_run
 from ungan_dist.runs.views import split_place, split_url
@@ -55,20 +54,21 @@ def load(
         >>> model = load("runs/digits-0123abcd", "ungan")  # doctest: +SKIP
         >>> model = load("runs/custom-0123abcd", "ungan", model=make_model)  # doctest: +SKIP
     """
-    from ungan_dist.runs.targets import name_target, target_marker
+    from ungan_dist.runs.kept_models import check_kept_model, place_weights
+    from ungan_dist.runs.targets import target_marker
     from ungan_dist.training.own_model import make_model
     from ungan_dist.training.weights import load_weights
 
     url = run if isinstance(run, str) and is_url(run) else None
-    marker, name = target_marker(seed, method, unlearning), name_target(method, unlearning)
+    marker = target_marker(seed, method, unlearning)
     folder = split_place(Path(run))[0] if url is None else _fetch(url, marker=marker)
     record = read_run(folder)
-    path = folder / f"models/{seed}/{name}.safetensors"
+    path = folder / place_weights(method, seed, unlearning)
     if not path.is_file():
         there = sorted(str(p.relative_to(folder / "models"))[: -len(p.suffix)] for p in folder.glob("models/*/*"))
-        raise ConfigError(f"{folder} has no model of {name!r} for seed {seed}; it has (seed/method): {there}")
+        raise ConfigError(f"{folder} has no model of {path.stem!r} for seed {seed}; it has (seed/method): {there}")
     try:
-        _check(record, folder, method, seed, unlearning)
+        check_kept_model(record, folder, method, seed, unlearning)
         made = make_model(
             record.config.model,
             architecture=record.architecture,
@@ -223,34 +223,6 @@ def _read_pixel_facts(folder: Path, record: RunRecord) -> PixelFacts:
         )
     _, height, width, _ = store.read_array(output / prepared.images, mapped=True).shape
     return PixelFacts(height=height, width=width, mean=tuple(facts["mean"]), std=tuple(facts["std"]))
-
-
-def _check(record: RunRecord, folder: Path, method: str, seed: int, unlearning: int) -> None:
-    """Check that a model is intact and is the one of this run, seed and method."""
-    from ungan_dist.runs.operations import settings_of_target
-    from ungan_dist.runs.targets import name_target, target_id, target_marker
-    from ungan_dist.training.given_weights import locate_weights
-
-    marker, weights = (
-        target_marker(seed, method, unlearning),
-        f"models/{seed}/{name_target(method, unlearning)}.safetensors",
-    )
-    altered = f"{folder / weights} differs from the committed file"
-    try:
-        content = store.read_marker(folder / marker)
-    except (OSError, store.CorruptResult) as error:
-        raise store.CorruptResult(f"{altered} ({error}): run the audit again to restore it") from error
-    if store.committed(folder, marker, id=content["id"], files=[weights]) is None:
-        raise store.CorruptResult(f"{altered}: run the audit again to restore it")
-    sha256 = ""
-    if method in ("unlearned", "retrain"):  # a retrained model may be given too
-        sha256 = content["facts"].get("weights", "")
-    if method == "unlearned" and not sha256:
-        sha256 = locate_weights(record.config.given.unlearned or "").sha256
-    source = content["facts"].get("source", "") if is_own(method) else ""
-    settings = settings_of_target(record, method)
-    if content["id"] != target_id(record.run_hash, settings, method, seed, sha256, source, unlearning):
-        raise store.CorruptResult(f"{folder / weights} is of another run, seed or method: run the audit again")
 
 
 def _fetch(url: str, *, marker: str | None = None) -> Path:

@@ -10,6 +10,9 @@ import numpy as np
 from jaxtyping import Float, Float64, Int
 
 from ungan_dist.attack.arrays import to_numpy
+from ungan_dist.attack.estimates import AttackResult as AttackResult
+from ungan_dist.attack.estimates import Deviation as Deviation
+from ungan_dist.attack.estimates import EarlierRequest, Interval, StageSplit, Verdict
 from ungan_dist.attack.looks import Stopping
 from ungan_dist.attack.notebook import Notebook
 from ungan_dist.attack.summary import row_to_html, summarise
@@ -87,72 +90,6 @@ class Evidence:
     def __post_init__(self) -> None:
         for name in ("log_odds", "log_odds_unseen", "scores", "retain", "forget", "non_members"):
             object.__setattr__(self, name, to_numpy(name, getattr(self, name)))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Interval:
-    """An estimate over the seeds with its two-sided interval."""
-
-    mean: float
-    low: float
-    high: float
-    level: float
-    """Nominal coverage, 0.95 or 0.90."""
-    kind: str
-    """``student_t`` with three seeds or more. With fewer, ``examples`` for AUCs, gaps and losses and ``bootstrap`` for
-    other shares; they hold for these models only. ``shadows`` for U-LiRA's AUC, over shadow models and examples."""
-    per_seed: list[float]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """The conclusion about one method, from column (b) alone."""
-
-    outcome: str
-    """``reference``, ``equivalent``, ``equivalent, utility lost``, ``under-forgotten``, ``over-forgotten``,
-    ``inconclusive``, or ``no power: …`` or ``no verdict: …`` with the reason."""
-    gap: Interval | None
-    """90 % interval of the AUC (b) of LiRA, or in a quick audit of loss, minus Retrain's (minus .5 without Retrain);
-    None for the reference."""
-    smallest_delta: float | None
-    """Smallest δ that the intervals of all attacks would have passed: the largest |low| or |high|."""
-    attack: str = "lira"
-    """The attack that decided: the one with the clearest trace, or the least certain one."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class AttackResult:
-    """What one attack finds in a method's models."""
-
-    auc: Interval
-    """D_f against D^s."""
-    gap: Interval | None
-    """90 % interval of the gap to Retrain, which must lie inside (−δ, δ) for "equivalent"; None for the reference."""
-    corrected_gap: Interval | None
-    """Interval of the gap at a level corrected for the number of attacks, from which a trace is concluded."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Deviation:
-    """A standard deviation with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class StageSplit:
-    """The variation of one statistic, split by stage; see :mod:`ungan_dist.attack.stages`."""
-
-    originals: Deviation | None
-    """Between originals, beyond the forget sets where these are known; None with one seed."""
-    unlearnings: Deviation
-    """Between unlearnings of one original."""
-    forget_sets: Deviation | None
-    """Between draws of the examples, for the same models; None where it is not known."""
-    values: list[list[float]]
-    """The statistic of each seed's unlearnings."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -354,6 +291,8 @@ class Report(Notebook):
     """Seconds in which the shadow models unlearned for U-LiRA, by method."""
     stopping: Stopping | None = None
     """The looks so far, if the run is extended until it is decided."""
+    earlier: list[EarlierRequest] = field(default_factory=list)
+    """Audits of the earlier requests of a sequence, repeated with this run's models."""
     folder: Path | None = None
     """Folder of report.html: the run folder, or ``reports/NAME`` in it for a report on fewer methods, seeds or shadow
     models. With object storage, it is in the working folder of this machine."""

@@ -12,7 +12,8 @@ import numpy as np
 from jaxtyping import Float64
 
 from ungan_dist.attack.distances import measure_distances
-from ungan_dist.attack.evidence import AttackResult, Evidence, Interval, Row
+from ungan_dist.attack.evidence import Evidence, Interval, Row
+from ungan_dist.attack.gaps import LEVEL, Key, compare_attacks, measure_influences
 from ungan_dist.attack.intervals import (
     SEEDS_FOR_T,
     ResampledScores,
@@ -24,27 +25,17 @@ from ungan_dist.attack.intervals import (
     student_t_interval,
 )
 from ungan_dist.attack.losses import measure_losses
-from ungan_dist.attack.mann_whitney import (
-    Influence,
-    auc_interval,
-    average_influences,
-    gap_interval,
-    measure_influence,
-)
+from ungan_dist.attack.mann_whitney import Influence, average_influences
 from ungan_dist.attack.metrics import examples_needed, operating_point, tnr_rank, tpr_at_fpr, tpr_rank
 from ungan_dist.attack.records import count_low_p_values
 from ungan_dist.attack.stages import split_row
-from ungan_dist.attack.verdicts import REFERENCE, VERDICT_LEVEL, combine_attacks, trace_level
+from ungan_dist.attack.verdicts import REFERENCE, VERDICT_LEVEL, combine_attacks
 from ungan_dist.config.attack import AttackConfig
 from ungan_dist.config.methods import title_of
 from ungan_dist.data.seeds import derive_seed
 
 FURTHER_FNR = 0.001
 """Reported in addition to the headline false negative rate if there are enough retain examples."""
-LEVEL = 0.95
-"""Confidence level of each cell's interval."""
-Key = tuple[str, int]
-"""Method and seed."""
 Cell = tuple[str, str]
 """Statistic and its argument: an error rate as written, or for accuracy a set."""
 Cells = dict[Cell, float]
@@ -98,7 +89,7 @@ def score_rows(
     for method in dict.fromkeys(item.method for item in evidence):
         seeds_of[method] = sorted(seed for one, seed in models if one == method)
     cells = {key: _average_cells([_cells(item, attack) for item in items]) for key, items in models.items()}
-    single = _measure_influences(models)
+    single = measure_influences(models)
     influences = {name: {key: average_influences(some) for key, some in of.items()} for name, of in single.items()}
     tests = num_test if isinstance(num_test, Mapping) else {"test": num_test or 0}
     few = {method for method, seeds in seeds_of.items() if len(seeds) < SEEDS_FOR_T}
@@ -145,17 +136,7 @@ def _row(
             for rate in rates
         }
 
-    with_lira = "lira" in influences
-    attacks = {
-        name: AttackResult(
-            auc=auc_interval([of[key] for key in keys], LEVEL),
-            gap=_gap(method, reference, seeds_of, of, level),
-            corrected_gap=_gap(
-                method, reference, seeds_of, of, trace_level(name, len(influences), with_lira=with_lira, level=level)
-            ),
-        )
-        for name, of in influences.items()
-    }
+    attacks = compare_attacks(method, seeds_of, influences, level, reference=reference)
     return Row(
         method=method,
         title=title_of(method),
@@ -171,41 +152,6 @@ def _row(
         verdict=combine_attacks(attacks, attack.delta),
         attacks=attacks,
     )
-
-
-def _measure_influences(models: dict[Key, list[Evidence]]) -> dict[str, dict[Key, list[Influence]]]:
-    """Measure the influences on every attack that all of the evidence has, that of its scores first."""
-    evidence = [item for items in models.values() for item in items]
-    first = evidence[0].attack
-    names = [name for name in evidence[0].further_scores if all(name in item.further_scores for item in evidence)]
-    return {
-        name: {
-            key: [
-                measure_influence(
-                    _to_float64(item.scores if name == first else item.further_scores[name]),
-                    item.forget,
-                    item.non_members,
-                )
-                for item in items
-            ]
-            for key, items in models.items()
-        }
-        for name in (first, *names)
-    }
-
-
-def _gap(
-    method: str, reference: str, seeds_of: dict[str, list[int]], influences: dict[Key, Influence], level: float
-) -> Interval | None:
-    """Compute AUC minus the reference's, paired by seed and by example, or minus .5; None for Retrain itself."""
-    if method == REFERENCE:
-        return None
-    common = [seed for seed in seeds_of[method] if seed in seeds_of.get(reference, [])]
-    gaps = [
-        influences[method, seed].minus(influences[reference, seed] if common else 0.5)
-        for seed in common or seeds_of[method]
-    ]
-    return gap_interval(gaps, level, num_models=2 if common else 1)
 
 
 def _interval(estimates: list[float], drawn: list[ResampledCell]) -> Interval:

@@ -20,6 +20,7 @@ from ungan_dist.config.own.functions import is_own, refuse_same_names
 from ungan_dist.config.own.options import read_options
 from ungan_dist.config.own.source import read_sources, settle_sources
 from ungan_dist.config.own.training import settle_training_sources
+from ungan_dist.config.run_model import find_run_model
 from ungan_dist.config.training import ModelConfig, ShadowConfig, TrainConfig
 
 LEAST_SEEDS = 3
@@ -97,7 +98,10 @@ class AuditConfig(ExecutionHalf, MethodConfigs, Experiment):
             raise ValueError("the row unlearned needs its weights: name them by --unlearned (given.unlearned)")
         if self.given.retrained and "retrain" not in self.methods:
             raise ValueError("--retrained gives the weights of the row retrain: add retrain to --methods")
-        given = self.given.original or self.given.members or self.given.unlearned or self.given.retrained
+        is_file = find_run_model(self.given.original) is None and self.given.original is not None
+        if self.given.original is not None and not is_file:
+            self._check_sequence()
+        given = is_file or self.given.members or self.given.unlearned or self.given.retrained
         if self.given.forget is None and given:
             how = ", with every training example of the class" if self.split.rule.is_class else ""
             raise ValueError(f"given weights or members need a forget list{how}: name it by --forget (given.forget)")
@@ -113,7 +117,7 @@ class AuditConfig(ExecutionHalf, MethodConfigs, Experiment):
         for name in ("original", "unlearned", "retrained"):
             if getattr(self.given, f"{name}_key") is not None and getattr(self.given, name) is None:
                 raise ValueError(f"--{name}-key chooses among the weights of a file: name the file by --{name}")
-        if self.num_seeds > 1 and (self.given.original or brought):
+        if self.num_seeds > 1 and (is_file or brought):
             raise ValueError(
                 f"given weights are one model, the same under every seed, so an interval over {self.num_seeds} seeds "
                 f"would have no width: leave num_seeds at 1"
@@ -170,6 +174,18 @@ class AuditConfig(ExecutionHalf, MethodConfigs, Experiment):
         object.__setattr__(self, "train", settle_training_sources(self.train))
         refuse_same_names(self.methods, [entry.name for entry in dataclasses.fields(AuditConfig)])
         object.__setattr__(self, "own_methods", settle_sources(self.methods, self.own_methods))
+
+    def _check_sequence(self) -> None:
+        """Refuse what a model of an earlier run as the original excludes."""
+        if self.given.members:
+            raise ValueError("--members follows from the run that --original names: leave it out")
+        if self.given.original_key:
+            raise ValueError("--original-key chooses among the weights of a file, and --original names a run's model")
+        if self.attack.unlearned_shadows:
+            raise ValueError(
+                "attack.unlearned_shadows needs shadow models that forgot the earlier request first, and there are "
+                "none: leave it out where --original names a run's model"
+            )
 
     def _check_budget(self) -> None:
         if self.until != "decided":

@@ -118,7 +118,9 @@ class GivenConfig:
     """Your own files. A run identifies them by content, not by path."""
 
     original: str | None = None
-    """Weights of the original (safetensors, or a checkpoint of plain tensors). By default the original is trained."""
+    """Weights of the original (safetensors, or a checkpoint of plain tensors). RUN:METHOD is the unlearned model of an
+    earlier run, for the next forget request: the run's folder and a method of it. By default the original is trained.
+    """
     forget: str | None = None
     """List of the examples to forget, by id or index: text with one per line, CSV with a column id or index, or .npy.
     The sets follow from the lists, and of split only the seed is used. By default the forget set is drawn at random."""

@@ -40,6 +40,7 @@ from ungan_dist.report.conclusions import (
     write_failure,
 )
 from ungan_dist.report.drawing import Drawing, inline_svg
+from ungan_dist.report.earlier import EXPLANATION, build_earlier_tables
 from ungan_dist.report.explanations import explain_table
 from ungan_dist.report.forget_files import describe_forget_file
 from ungan_dist.report.looks import describe_looks
@@ -116,6 +117,8 @@ def render_page(report: Report, drawings: list[Drawing]) -> str:
         limits=list_limits(report),
         not_tested=list_not_tested(report),
         looks=describe_looks(report),
+        earlier=build_earlier_tables(report),
+        earlier_note=EXPLANATION,
         stages=build_stage_table(report),
         stages_note=explain_stages(report),
         times=_list_times(report),

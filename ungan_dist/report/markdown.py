@@ -20,6 +20,7 @@ from ungan_dist.report.conclusions import (
     write_conclusions,
     write_failure,
 )
+from ungan_dist.report.earlier import EXPLANATION, describe_earlier
 from ungan_dist.report.explanations import explain_table
 from ungan_dist.report.looks import describe_looks
 from ungan_dist.report.power import describe_power
@@ -57,6 +58,8 @@ def render_markdown(report: Report) -> str:
         "\n".join(_list([*explain_table(report), *list_limits(report)])),
         "\n".join(["Not tested:", "", *_list(list_not_tested(report))]),
     ]
+    if earlier := describe_earlier(report):
+        blocks.insert(-1, "\n".join(_list([*earlier, EXPLANATION])))
     if stages := describe_stages(report):
         blocks.insert(-1, "\n".join(_list(stages)))
     if report.shadow_quality:

@@ -54,6 +54,7 @@ def build_table(report: Report) -> dict[str, Any]:
         "sensitivity": report.sensitivity,
         "rows": [*map(_build_row, report.rows), *map(_build_failed_row, report.failed_rows)],
         "not_tested": list_not_tested(report),
+        **({"earlier_requests": [asdict(one) for one in report.earlier]} if report.earlier else {}),
         **({"failures": failures} if failures else {}),
         **({"stopping": asdict(report.stopping)} if report.stopping else {}),
     }

@@ -26,6 +26,7 @@ from ungan_dist.report.cells import (
     style_of_row,
 )
 from ungan_dist.report.conclusions import has_reference, list_caveats, write_failure
+from ungan_dist.report.earlier import describe_earlier
 from ungan_dist.report.looks import describe_looks
 from ungan_dist.report.power import describe_power
 from ungan_dist.report.stages import describe_stages
@@ -157,6 +158,7 @@ def _explain_rows(report: Report) -> list[str]:
         *filter(None, [describe_power(report)]),
         *describe_looks(report),
         *(f"Caveat: {line}" for line in list_caveats(report)),
+        *describe_earlier(report),
         *describe_stages(report),
         *(f"{row.title}: {write_failure(row)}" for row in report.failed_rows),
     ]

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 from ungan_dist import store
 from ungan_dist.config.audit import AuditConfig
 from ungan_dist.config.identity import RESULTS_VERSION, appended, identity, plain
+from ungan_dist.config.run_model import find_run_model
 from ungan_dist.config.training import TOGETHER
 from ungan_dist.data.sources.layout import is_output
 from ungan_dist.errors import ConfigError
 from ungan_dist.files import cache_folder, hash_bytes
-from ungan_dist.runs.record import data_path, folder_of, given_paths, read_plain, read_run
+from ungan_dist.runs.record import CONFIG_FILE, data_path, folder_of, given_paths, read_plain, read_run
 from ungan_dist.runs.snapshot import from_plain, to_plain
 from ungan_dist.runs.status import RunState, current_state
 from ungan_dist.runs.views import MEMBERSHIP_FILE, REPORT_FILE, Extent, find_place, read_extent, split_place
@@ -65,7 +66,11 @@ def fingerprint_inputs(config: AuditConfig) -> dict[str, str] | None:
     """
     if config.model.factory is not None:
         return None
-    places = [Path(path).expanduser() for path in given_paths(config).values()]
+    models = [find_run_model(path) for path in given_paths(config).values()]
+    places = [
+        Path(path if model is None else f"{model.folder}/{CONFIG_FILE}").expanduser()
+        for path, model in zip(given_paths(config).values(), models, strict=True)
+    ]
     if (path := data_path(config)) is not None:
         places.append(Path(path))
     try:

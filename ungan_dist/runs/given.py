@@ -6,25 +6,39 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Int
 
 from ungan_dist.attack.evidence import Remedies
 from ungan_dist.config.audit import AuditConfig
 from ungan_dist.config.identity import content_hash
+from ungan_dist.config.run_model import find_run_model
 from ungan_dist.data.list_split import split_around_members, split_in_fixed_pool
 from ungan_dist.data.lists import read_entries
 from ungan_dist.data.sources.source import Source
 from ungan_dist.data.split import SeedSplit, Split, hash_array
-from ungan_dist.runs.drawn import DrawnSets
 from ungan_dist.training.given_weights import GivenWeights, locate_given_weights
 from ungan_dist.training.recipe import describe_recipe
 
 
 @dataclass(frozen=True, kw_only=True)
+class EarlierSets:
+    """The forget sets of an earlier request, whose unlearned models are the originals."""
+
+    run: str
+    """Name of the run's folder."""
+    method: str
+    """The method that forgot them."""
+    forget: list[Int[np.ndarray, " forget"]]
+    """Positions in the pool, for each audit seed."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class GivenSets:
-    """The sets of a run with a forget list."""
+    """The sets of a run with a forget list, or with models of an earlier run."""
 
     split: Split
-    draw: SeedSplit
+    draws: list[SeedSplit]
+    """The sets of each audit seed."""
     given_hash: str
     """Hash of the given lists (by indices) and weights (by names and values)."""
     earlier_hash: str
@@ -33,10 +47,10 @@ class GivenSets:
     """The given files: ``original``, ``unlearned`` and ``retrained``, as far as there are any."""
     notes: list[str]
     """Assumptions, for the report."""
-
-    def drawn(self, num_seeds: int) -> DrawnSets:
-        """Return the sets of each seed, which a list makes the same."""
-        return DrawnSets(self.split, [self.draw] * num_seeds, self.given_hash)
+    originals: tuple[GivenWeights, ...] = ()
+    """Models of an earlier run, one for each audit seed, in place of a file."""
+    earlier: tuple[EarlierSets, ...] = ()
+    """What earlier runs have forgotten already, the first request first."""
 
 
 def given_sets(config: AuditConfig, source: Source) -> GivenSets:
@@ -83,7 +97,7 @@ def given_sets(config: AuditConfig, source: Source) -> GivenSets:
         )
     return GivenSets(
         split=split,
-        draw=draw,
+        draws=[draw] * config.num_seeds,
         given_hash=content_hash(facts | brought),
         earlier_hash=content_hash(facts | earlier),
         weights=weights,
@@ -94,7 +108,8 @@ def given_sets(config: AuditConfig, source: Source) -> GivenSets:
 def find_remedies(config: AuditConfig) -> Remedies:
     """Return the ways in which this run could reach a smaller δ."""
     given = config.given
-    is_fixed = any((given.original, given.unlearned, given.retrained))
+    is_file = given.original is not None and find_run_model(given.original) is None
+    is_fixed = is_file or any((given.unlearned, given.retrained))
     return Remedies(
         more_seeds=not is_fixed, forget_list=given.forget is not None, forgets_classes=config.split.rule.is_class
     )

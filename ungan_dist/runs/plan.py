@@ -28,12 +28,13 @@ from ungan_dist.data.sources.source import Source, load_source
 from ungan_dist.data.split import SeedSplit, Split, settle_sizes
 from ungan_dist.errors import ConfigError
 from ungan_dist.runs.blocks import Blocks
-from ungan_dist.runs.drawn import draw_all_sets
+from ungan_dist.runs.drawn import DrawnSets, draw_all_sets
 from ungan_dist.runs.earlier import find_earlier_versions
-from ungan_dist.runs.given import GivenSets, given_sets
+from ungan_dist.runs.given import EarlierSets, GivenSets
 from ungan_dist.runs.inputs import check_inputs
 from ungan_dist.runs.operations import fused_for_target, judged_devices, settings_of_target
 from ungan_dist.runs.record import FeatureFacts, PixelFacts, RunRecord, folder_of
+from ungan_dist.runs.sequence import find_sets
 from ungan_dist.runs.settled import find_engine, is_made, settle_unit_size
 from ungan_dist.runs.shadows import ShadowUnit
 from ungan_dist.runs.targets import TargetUnit, target_id
@@ -79,6 +80,8 @@ class Plan:
     """Forget examples whose pixels stand in other sets too."""
     notes: list[str]
     """Remarks on the data and assumptions about the user's input, for the report."""
+    earlier: tuple[EarlierSets, ...] = ()
+    """Requests that the originals have forgotten already."""
     place: str = ""
     """Place of the report: the folder of a view, relative to the run folder, or empty for the run folder itself."""
 
@@ -160,8 +163,8 @@ def make_plan(
             architecture, notes = record.architecture, record.model_notes
         num_test = 0 if source.test is None else len(source.test)
         config, settled = settle_sizes(config, len(source.images), num_test)
-        sets = None if config.given.forget is None else given_sets(config, source)
-        drawn = sets.drawn(config.num_seeds) if sets else draw_all_sets(config, source)
+        sets = find_sets(config, source, architecture, is_new=record is None)
+        drawn = DrawnSets(sets.split, sets.draws, sets.given_hash) if sets else draw_all_sets(config, source)
         split, draws, given_hash = drawn.split, drawn.draws, drawn.given_hash
     except (ValueError, OSError) as error:
         raise ConfigError(str(error)) from error
@@ -231,6 +234,7 @@ def make_plan(
         unlearned_shadows=make_unlearned_shadows(config, unlearning, shadows),
         copies=find_copies(source, split, draws),
         notes=[*source.notes, *(sets.notes if sets else []), *notes, *_describe_group(split, draws[0])],
+        earlier=sets.earlier if sets else (),
     )
 
 
@@ -325,7 +329,7 @@ def _targets(
                     fused=fused_for_target(record, method),
                     judged_on=judged_devices(record),
                     engine="graph" if record.resolved["engine"] in CAPTURING else "serial",
-                    given_original=given.get("original"),
+                    given_original=sets.originals[seed] if sets and sets.originals else given.get("original"),
                     with_entropies=config.attack.quick,
                     with_outputs=config.report.distances,
                     code=_code(config),

@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from ungan_dist import store
+from ungan_dist.attack.earlier import audit_earlier
+from ungan_dist.attack.estimates import EarlierRequest
 from ungan_dist.attack.evidence import Evidence, Failure, Report
 from ungan_dist.attack.lira import resolve_variance
 from ungan_dist.attack.metrics import auc
@@ -71,7 +73,7 @@ def build_report(plan: Plan, failures: list[Failed], on_progress: progress.Progr
     reasons = {failure.unit.id: f": {failure.error}" for failure in failures}
     absent = [f"{unit.title}{reasons.get(unit.id, '')}" for unit in waiting]
     originals = [item for item in evidence if item.method == "original"]
-    aucs = [_tell_members(item) for item in originals]
+    aucs = [_tell_members(plan, item) for item in originals]
     draw = plan.draws[0]
     sizes = {
         "train": len(draw.train),
@@ -127,6 +129,7 @@ def build_report(plan: Plan, failures: list[Failed], on_progress: progress.Progr
         normality=scorer.normality,
         sensitivity=measure_sensitivity(evidence, scorer.smaller, scorer.num_shadows),
         records_file=str((plan.report_folder / RECORDS_FILE).relative_to(plan.folder.parent)),
+        earlier=_audit_earlier(plan, evidence),
         data_hash=plan.record.data_hash,
         num_classes=plan.source.num_classes,
         unlearned_seconds=scorer.unlearned.seconds,
@@ -134,10 +137,25 @@ def build_report(plan: Plan, failures: list[Failed], on_progress: progress.Progr
     )
 
 
-def _tell_members(original: Evidence) -> float:
-    """Return the AUC of the original's D against D^s."""
+def _tell_members(plan: Plan, original: Evidence) -> float:
+    """Return the AUC of the original's D against D^s, without what earlier requests have forgotten."""
     members = np.concatenate([original.retain, original.forget])
-    return auc(original.scores[members], np.delete(original.scores, members))
+    earlier = [request.forget[original.seed] for request in plan.earlier]
+    return auc(original.scores[members], np.delete(original.scores, np.concatenate([members, *earlier])))
+
+
+def _audit_earlier(plan: Plan, evidence: Sequence[Evidence]) -> list[EarlierRequest]:
+    """Repeat the audits of the requests that the originals had forgotten already."""
+    delta = plan.record.config.attack.delta
+    return [
+        EarlierRequest(
+            run=request.run,
+            method=request.method,
+            num_forget=len(request.forget[0]),
+            rows=audit_earlier(evidence, dict(enumerate(request.forget)), delta),
+        )
+        for request in plan.earlier
+    ]
 
 
 def _refuse_hopeless(plan: Plan, failed: Sequence[Failed], waiting: Sequence[Unit]) -> None:

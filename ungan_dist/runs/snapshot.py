@@ -23,6 +23,7 @@ def to_plain(report: Report) -> dict[str, Any]:
         **({} if report.normality is None else {"normality": dataclasses.asdict(report.normality)}),
         **({"copies": report.copies, "copied": list(report.copied)} if report.copies else {}),
         **({"stopping": dataclasses.asdict(report.stopping)} if report.stopping else {}),
+        **({"earlier": [dataclasses.asdict(one) for one in report.earlier]} if report.earlier else {}),
         "rows": [dataclasses.asdict(row) for row in report.rows],
         "seconds": [[item.method, item.seed, item.unlearning_seconds] for item in report.evidence],
     }
@@ -36,6 +37,7 @@ def from_plain(shown: dict[str, Any]) -> Report:
     """
     import numpy as np
 
+    from ungan_dist.attack.estimates import EarlierRequest, EarlierRow
     from ungan_dist.attack.evidence import (
         AttackResult,
         Deviation,
@@ -93,6 +95,11 @@ def from_plain(shown: dict[str, Any]) -> Report:
     def stopping(values: dict[str, Any] | None) -> Stopping | None:
         return None if values is None else Stopping(**{**values, "looks": [Look(**look) for look in values["looks"]]})
 
+    def earlier(values: dict[str, Any]) -> EarlierRequest:
+        measured = ("auc", "gap", "change")
+        rows = [EarlierRow(**{**one, **{name: cell(one[name]) for name in measured}}) for one in values["rows"]]
+        return EarlierRequest(**{**values, "rows": rows})
+
     return Report(
         title=shown["title"],
         recipe=shown["recipe"],
@@ -108,6 +115,7 @@ def from_plain(shown: dict[str, Any]) -> Report:
         copies=shown.get("copies", ""),
         copied=tuple(shown.get("copied", ())),
         rows=[row(values) for values in shown["rows"]],
+        earlier=[earlier(values) for values in shown.get("earlier", [])],
         stopping=stopping(shown.get("stopping")),
         evidence=[evidence(*timed) for timed in shown["seconds"]],
         shadow_quality={},

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ungan_dist.config.data import GivenConfig
+from ungan_dist.config.run_model import find_run_model
 from ungan_dist.files import hash_bytes
 from ungan_dist.training.weights import load_state, read_safetensors
 
@@ -91,13 +92,15 @@ def locate_weights(path: str | Path, key: str | None = None) -> GivenWeights:
 def locate_given_weights(given: GivenConfig) -> dict[str, GivenWeights]:
     """Return the given files of weights: ``original``, ``unlearned`` and ``retrained``, as far as there are any.
 
+    Models of an earlier run are no file: see ``runs.sequence``.
+
     Raises:
         ValueError: A file does not exist.
     """
     return {
         name: locate_weights(path, getattr(given, f"{name}_key"))
         for name in ("original", "unlearned", "retrained")
-        if (path := getattr(given, name)) is not None
+        if (path := getattr(given, name)) is not None and find_run_model(path) is None
     }
 
 

@@ -14,6 +14,7 @@ from jaxtyping import Int
 
 from ungan_dist.config.audit import method_config
 from ungan_dist.config.methods import UnlearnedConfig
+from ungan_dist.config.run_model import find_run_model
 from ungan_dist.errors import ConfigError, Unfinished
 from ungan_dist.runs.failures import sort_out_absent
 from ungan_dist.runs.operations import fused_operations
@@ -47,7 +48,8 @@ def needs_rehearsal(plan: Plan) -> bool:
     config = plan.record.config
     given = config.given
     own = (config.model.factory, config.own_methods, config.train.has_own_code)
-    brought = (*own, given.original, given.unlearned, given.retrained)
+    file = given.original if find_run_model(given.original) is None else None  # a model of a run works
+    brought = (*own, file, given.unlearned, given.retrained)
     return any(brought) and bool(sort_out_absent(plan.folder, plan.units)[1])
 
 
