@@ -24,7 +24,9 @@ from small_audit import SMALL_OPTIONS, small_config
 from timed_model import TIMING
 
 from ungan_dist import store
+from ungan_dist.attack.estimates import KLOM
 from ungan_dist.attack.evidence import Report, ULiRA
+from ungan_dist.attack.klom import measure_klom
 from ungan_dist.attack.metrics import auc
 from ungan_dist.attack.ulira import score_left_out
 from ungan_dist.config.attack import AttackConfig
@@ -34,11 +36,15 @@ from ungan_dist.config.identity import run_hash
 from ungan_dist.config.training import ModelConfig, ShadowConfig, TrainConfig
 from ungan_dist.methods import fine_tuning
 from ungan_dist.report import render
+from ungan_dist.report.export import export_table
 from ungan_dist.runs.forecast import probe
 from ungan_dist.runs.forecast.probe import Measurement
 from ungan_dist.runs.pipeline import audit
-from ungan_dist.runs.plan import Plan, make_plan
+from ungan_dist.runs.plan import Plan, make_plan, reopen_plan
+from ungan_dist.runs.progress import silent
+from ungan_dist.runs.record import read_run
 from ungan_dist.runs.rehearsal import process
+from ungan_dist.runs.reporting import build_report
 from ungan_dist.runs.shadows import ShadowUnit
 from ungan_dist.runs.storage.mirror import connect
 from ungan_dist.runs.storage.remote import ArrivedFrom, ExecuteThere
@@ -373,3 +379,28 @@ def test_a_killed_attack_is_continued_to_the_same_bits(attacked: Path, finished_
     assert again.returncode == 0, again.stderr
     assert read_unlearned(output) == read_unlearned(attacked)
     assert (output / "run/table.json").read_bytes() == (attacked / "run/table.json").read_bytes()
+
+
+def test_klom_is_measured_on_the_stored_log_odds(attacked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = reopen_plan(read_run(attacked / "run"))
+    before = {row.method: row.klom for row in build_report(plan, [], silent).rows}
+    assert before == {"original": before["ungan"], "retrain": None, "ungan": "n/a (needs ≥ 32 unlearned shadow models)"}
+    monkeypatch.setattr("ungan_dist.attack.klom.MIN_MODELS", 3)
+    report = build_report(plan, [], silent)
+    rows = {row.method: row for row in report.rows}
+    log_odds = {
+        name: np.concatenate([np.load(attacked / f"run/{UNLEARNED}/{name}/{first}.npy") for first in (0, 2, 4)])
+        for name in METHODS
+    }
+    had = plan.membership[:, plan.draws[0].forget]
+    values = [
+        measure_klom(*(log_odds[name][of, example, 0] for name in ("ungan", "retrain")))
+        for example, of in enumerate(had.T)
+    ]
+    klom = rows["ungan"].klom
+    assert isinstance(klom, KLOM)
+    assert (klom.mean, klom.percentile_95) == ([np.mean(values)], [np.percentile(values, 95)])
+    assert klom.num_models == 3
+    assert "KLOM, 95th percentile over the forget set" in render(report)["report.html"].decode()
+    assert "klom_percentile_95" in export_table(report, "csv").decode()
+    assert b"klom" not in render(report)["table.json"], "tables of finished runs stay as they are"

@@ -72,6 +72,29 @@ class StageSplit:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Relearning:
+    """How fast a method's models learn the forget set again from a tenth of it."""
+
+    curve: list[float]
+    """Accuracy on the other nine tenths before the first step and after each, mean over the seeds."""
+    area: list[float]
+    """Area under each seed's curve, divided by the number of steps."""
+    gap: Interval | None
+    """95 % interval of the area minus Retrain's, paired by seed. None for Retrain, and with fewer than three seeds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KLOM:
+    """KL divergences of margins on D_f between a method's shadow models and retrained ones, in nats, per seed."""
+
+    mean: list[float]
+    percentile_95: list[float]
+    """95th percentile over the examples."""
+    num_models: int
+    """Fewest models behind the margins of an example, of either kind."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class EarlierRow:
     """What one method's models still show of the examples of an earlier request, which none of them was asked about.
 

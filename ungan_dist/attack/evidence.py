@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Float, Float64, Int
 
 from ungan_dist.attack.arrays import to_numpy
+from ungan_dist.attack.estimates import KLOM, EarlierRequest, Interval, Relearning, StageSplit, Verdict
 from ungan_dist.attack.estimates import AttackResult as AttackResult
 from ungan_dist.attack.estimates import Deviation as Deviation
-from ungan_dist.attack.estimates import EarlierRequest, Interval, StageSplit, Verdict
 from ungan_dist.attack.looks import Stopping
 from ungan_dist.attack.notebook import Notebook
 from ungan_dist.attack.summary import row_to_html, summarise
@@ -86,6 +86,8 @@ class Evidence:
     """The attack of ``scores``: ``lira``, or ``loss`` in a quick audit."""
     outputs: Float[np.ndarray, "2 forget classes"] | None = None
     """Probabilities on D_f of the model, and of a model with initial weights; None unless they were asked for."""
+    relearning: Float64[np.ndarray, " steps"] | None = None
+    """Accuracy on nine tenths of D_f before and after each step on the tenth; None unless it was asked for."""
 
     def __post_init__(self) -> None:
         for name in ("log_odds", "log_odds_unseen", "scores", "retain", "forget", "non_members"):
@@ -141,6 +143,10 @@ class Row:
     """Attack → its result; the first one's, LiRA's unless the audit is quick, is ``auc`` and ``verdict.gap`` too."""
     distances: dict[str, list[float]] = field(default_factory=dict)
     """Distances of the outputs on D_f, by the names in ``attack.distances``, per seed; empty unless asked for."""
+    relearning: Relearning | None = None
+    """How fast the model learns D_f again; None unless it was asked for."""
+    klom: KLOM | str | None = None
+    """Against retrained shadow models; None where none unlearned, a sentence where it cannot be computed."""
     ulira: ULiRA | str | None = None
     """None where the shadow models did not unlearn; a sentence where it cannot be computed."""
 

@@ -56,8 +56,31 @@ def _flatten(row: Row, seconds: float | None) -> dict[str, Value]:
             for stage, found in (("originals", split.originals), ("unlearnings", split.unlearnings))
         },
         **{name: sum(found) / len(found) for name, found in row.distances.items()},
+        **_flatten_relearning(row),
+        **_flatten_klom(row),
         **({} if row.ulira is None else spread("ulira_auc", row.ulira.auc if isinstance(row.ulira, ULiRA) else None)),
         "seconds": seconds,
+    }
+
+
+def _flatten_relearning(row: Row) -> dict[str, Value]:
+    found = row.relearning
+    if found is None:
+        return {}
+    bounds = (None, None, None) if found.gap is None else (found.gap.mean, found.gap.low, found.gap.high)
+    names = ("relearning_gap", "relearning_gap_low", "relearning_gap_high")
+    return {"relearning_area": sum(found.area) / len(found.area), **dict(zip(names, bounds, strict=True))}
+
+
+def _flatten_klom(row: Row) -> dict[str, Value]:
+    if row.klom is None:
+        return {}
+    if isinstance(row.klom, str):
+        return {"klom_mean": None, "klom_percentile_95": None}
+    seeds = len(row.klom.mean)
+    return {
+        "klom_mean": sum(row.klom.mean) / seeds,
+        "klom_percentile_95": sum(row.klom.percentile_95) / seeds,
     }
 
 

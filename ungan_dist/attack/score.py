@@ -28,6 +28,7 @@ from ungan_dist.attack.losses import measure_losses
 from ungan_dist.attack.mann_whitney import Influence, average_influences
 from ungan_dist.attack.metrics import examples_needed, operating_point, tnr_rank, tpr_at_fpr, tpr_rank
 from ungan_dist.attack.records import count_low_p_values
+from ungan_dist.attack.relearning import measure_relearning
 from ungan_dist.attack.stages import split_row
 from ungan_dist.attack.verdicts import REFERENCE, VERDICT_LEVEL, combine_attacks
 from ungan_dist.config.attack import AttackConfig
@@ -97,12 +98,13 @@ def score_rows(
     sizes = {name: min(len(getattr(item, name)) for item in evidence) for name in ("retain", "non_members")}
     reference = "" if from_half else REFERENCE
     rows = [_row(method, seeds_of, cells, resamples, influences, attack, level, reference) for method in seeds_of]
-    distances = measure_distances(evidence)
+    distances, relearning = measure_distances(evidence), measure_relearning(evidence)
     of = {row.method: [item for item in evidence if item.method == row.method] for row in rows}
     return [
         replace(
             row,
             distances=distances.get(row.method, {}),
+            relearning=relearning.get(row.method),
             loss=measure_losses(row.method, seeds_of, cells, {**sizes, **tests}),
             stages=split_row(row.method, reference, models, next(iter(single.values()))),
             low_p_values=count_low_p_values(of[row.method]),

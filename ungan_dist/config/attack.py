@@ -133,6 +133,10 @@ class ReportConfig:
     """Also compare the outputs on the forget set with those of Retrain (JS divergence, activation distance) and of
     initial weights (ZRF), in table.json and export. No verdict uses them. Finished originals and methods are computed
     again, to the same weights."""
+    relearning: bool = field(default=False, metadata=ADDED)
+    """Also fine-tune every model on a tenth of the forget set, and compare how fast its accuracy on the other nine
+    tenths grows with Retrain's. No verdict uses it. Finished originals and methods are computed again, to the same
+    weights."""
 
     def __post_init__(self) -> None:
         if unknown := sorted(set(self.figures) - set(PAPER_FORMATS)):

@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from ungan_dist.attack.evidence import Report
 from ungan_dist.attack.forgotten import ForgottenExample
 from ungan_dist.attack.summary import format_outcome
+from ungan_dist.report import earlier, relearning
 from ungan_dist.report.cells import (
     PAPER_GROUP,
     PAPER_NOTE,
@@ -40,7 +41,6 @@ from ungan_dist.report.conclusions import (
     write_failure,
 )
 from ungan_dist.report.drawing import Drawing, inline_svg
-from ungan_dist.report.earlier import EXPLANATION, build_earlier_tables
 from ungan_dist.report.explanations import explain_table
 from ungan_dist.report.forget_files import describe_forget_file
 from ungan_dist.report.looks import describe_looks
@@ -117,8 +117,10 @@ def render_page(report: Report, drawings: list[Drawing]) -> str:
         limits=list_limits(report),
         not_tested=list_not_tested(report),
         looks=describe_looks(report),
-        earlier=build_earlier_tables(report),
-        earlier_note=EXPLANATION,
+        earlier=earlier.build_earlier_tables(report),
+        earlier_note=earlier.EXPLANATION,
+        relearning=relearning.build_relearning_table(report),
+        relearning_note=relearning.EXPLANATION,
         stages=build_stage_table(report),
         stages_note=explain_stages(report),
         times=_list_times(report),

@@ -24,6 +24,7 @@ from ungan_dist.report.earlier import EXPLANATION, describe_earlier
 from ungan_dist.report.explanations import explain_table
 from ungan_dist.report.looks import describe_looks
 from ungan_dist.report.power import describe_power
+from ungan_dist.report.relearning import describe_relearning
 from ungan_dist.report.stages import describe_stages
 
 
@@ -60,6 +61,8 @@ def render_markdown(report: Report) -> str:
     ]
     if earlier := describe_earlier(report):
         blocks.insert(-1, "\n".join(_list([*earlier, EXPLANATION])))
+    if relearning := describe_relearning(report):
+        blocks.insert(-1, "\n".join(_list(relearning)))
     if stages := describe_stages(report):
         blocks.insert(-1, "\n".join(_list(stages)))
     if report.shadow_quality:

@@ -60,7 +60,11 @@ def build_sections(report: Report, drawings: list[Drawing]) -> list[MethodSectio
             outcome=format_outcome(row),
             style=style_of_row(row),
             sentences=_conclude(report, row),
-            values=[(f"{column.group}: {column.heading}", column.cell(row)) for column in columns] + _list_seeds(row),
+            values=[
+                *((f"{column.group}: {column.heading}", column.cell(row)) for column in columns),
+                *_list_klom(row),
+                *_list_seeds(row),
+            ],
             drawings=[drawing for drawing in drawings if drawing.method == row.method],
             attacks=_list_attacks(row),
         )
@@ -150,6 +154,15 @@ def _name_deciding_attack(row: Row, delta: float) -> list[str]:
         f"{ATTACK_NAMES[row.verdict.attack]} decides among {len(row.attacks)} attacks. The interval of its gap is "
         f"{format_gap(decided.gap)} at {100 * gap.level:.4g} %{level}, the level corrected for their number."
     ]
+
+
+def _list_klom(row: Row) -> list[tuple[str, str]]:
+    if row.klom is None:
+        return []
+    if isinstance(row.klom, str):
+        return [("KLOM", row.klom)]
+    high, mean = (format_number(sum(one) / len(one), 2) for one in (row.klom.percentile_95, row.klom.mean))
+    return [("KLOM, 95th percentile over the forget set", f"{high} nats, mean {mean}, {row.klom.num_models} models")]
 
 
 def _list_seeds(row: Row) -> list[tuple[str, str]]:

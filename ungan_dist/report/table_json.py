@@ -61,8 +61,14 @@ def build_table(report: Report) -> dict[str, Any]:
 
 
 def _build_row(row: Row) -> dict[str, Any]:
-    without = {"ulira": row.ulira is None, "stages": not row.stages, "distances": not row.distances}
-    without["class_caveat"] = not row.class_caveat
+    without = {
+        "ulira": row.ulira is None,
+        "stages": not row.stages,
+        "distances": not row.distances,
+        "relearning": row.relearning is None,
+        "class_caveat": not row.class_caveat,
+        "klom": True,  # tables of finished runs with retrained shadow models stay as they are
+    }
     return {name: value for name, value in asdict(row).items() if not without.get(name)}
 
 

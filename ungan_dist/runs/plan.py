@@ -215,6 +215,8 @@ def make_plan(
         loader=loader,
         num_threads=config.data.num_threads,
     )
+    if config.report.relearning and min(len(draw.forget) for draw in draws) < 2:
+        raise ConfigError("report.relearning needs at least 2 forget examples: one is shown again, and one tested")
     membership = np.zeros((0, len(split.pool)), dtype=bool)
     if config.shadows.num_models:
         membership = draw_membership(config.shadows.num_models, len(split.pool), config.shadows.seed)
@@ -332,6 +334,7 @@ def _targets(
                     given_original=sets.originals[seed] if sets and sets.originals else given.get("original"),
                     with_entropies=config.attack.quick,
                     with_outputs=config.report.distances,
+                    with_relearning=config.report.relearning,
                     code=_code(config),
                 )
                 for number in range(num_unlearnings)

@@ -207,7 +207,8 @@ def _make_evidence(
         p_values=p_values,
         further_scores=dict(further),
         attack=attack,
-        outputs=_read_outputs(plan, unit),
+        outputs=_read_kept(plan, unit, unit.outputs_file),
+        relearning=_read_kept(plan, unit, unit.relearning_file),
     )
 
 
@@ -221,7 +222,7 @@ def _read_retrained(plan: Plan, targets: Sequence[TargetUnit]) -> RetrainedModel
     return RetrainedModels(log_odds={seed: np.mean(values, axis=0) for seed, values in found.items()})
 
 
-def _read_outputs(plan: Plan, unit: TargetUnit) -> np.ndarray | None:
-    """Read the outputs on the forget set, if the result has them, also where this report did not ask for them."""
-    is_kept = unit.outputs_file in store.read_marker(plan.folder / unit.marker)["files"]
-    return store.read_array(plan.folder / unit.outputs_file) if is_kept else None
+def _read_kept(plan: Plan, unit: TargetUnit, name: str) -> np.ndarray | None:
+    """Read a file that reports ask for, if the result has it, also where this report did not ask for it."""
+    is_kept = name in store.read_marker(plan.folder / unit.marker)["files"]
+    return store.read_array(plan.folder / name) if is_kept else None

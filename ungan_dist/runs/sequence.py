@@ -60,8 +60,8 @@ def _follow(config: AuditConfig, source: Source, model: RunModel, architecture: 
     split, before, chain = drawn.split, drawn.draws[: config.num_seeds], first.earlier if first else ()
     if split.group is not None or config.split.rule.is_group:
         raise ValueError(
-            f"a sequence of requests forgets single examples, and {folder if split.group else 'this run'} forgets whole "
-            f"classes: leave split.forget out, or audit that request by a run of its own"
+            f"a sequence of requests forgets single examples, and {folder if split.group else 'this run'} forgets "
+            f"whole classes: leave split.forget out, or audit that request by a run of its own"
         )
     notes: list[str] = []
     if config.given.forget is None:
@@ -127,8 +127,8 @@ def _draw(config: AuditConfig, before: SeedSplit, seed: int, number: int) -> See
     num_forget = round(len(before.retain) * config.split.forget_fraction) if amount is None else int(amount)
     if not 0 < num_forget < len(before.retain):
         raise ValueError(
-            f"of the {len(before.retain)} examples that the earlier run retained, {num_forget} would be forgotten: change "
-            f"split.forget or split.forget_fraction"
+            f"of the {len(before.retain)} examples that the earlier run retained, {num_forget} would be forgotten: "
+            f"change split.forget or split.forget_fraction"
         )
     order = seeded_generator(config.split.seed, 2 + number, seed).permutation(before.retain)
     forget, retain = np.split(order, [num_forget])

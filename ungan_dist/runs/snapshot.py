@@ -37,7 +37,7 @@ def from_plain(shown: dict[str, Any]) -> Report:
     """
     import numpy as np
 
-    from ungan_dist.attack.estimates import EarlierRequest, EarlierRow
+    from ungan_dist.attack.estimates import KLOM, EarlierRequest, EarlierRow, Relearning
     from ungan_dist.attack.evidence import (
         AttackResult,
         Deviation,
@@ -71,10 +71,15 @@ def from_plain(shown: dict[str, Any]) -> Report:
         if isinstance(ulira, dict):
             measured = {"auc": cell(ulira["auc"]), "tpr_at_fpr": cells(ulira["tpr_at_fpr"])}
             ulira = ULiRA(**{**ulira, **measured})
+        relearning = values.get("relearning")
+        if relearning is not None:
+            relearning = Relearning(**{**relearning, "gap": cell(relearning["gap"])})
+        klom = values.get("klom")
+        klom = KLOM(**klom) if isinstance(klom, dict) else klom
         attacks = {name: AttackResult(**cells(found)) for name, found in values.get("attacks", {}).items()}
         stages = {name: split(found) for name, found in values.get("stages", {}).items()}
         parts = {"auc": cell(values["auc"]), "verdict": verdict, "attacks": attacks, "ulira": ulira, "stages": stages}
-        return Row(**{**values, **fields, **parts})
+        return Row(**{**values, **fields, **parts, "relearning": relearning, "klom": klom})
 
     def evidence(method: str, seed: int, seconds: float) -> Evidence:
         none, table = np.zeros(0, dtype=np.int64), np.zeros((0, 0), dtype=np.float32)

@@ -17,25 +17,22 @@ from torch import Tensor, nn
 from ungan_dist import store
 from ungan_dist.config.attack import QueryView
 from ungan_dist.config.identity import content_hash
-from ungan_dist.config.methods import OwnMethodConfig, UnlearnedConfig
 from ungan_dist.config.training import ModelConfig, TrainConfig
 from ungan_dist.config.user_code import add_import_path
 from ungan_dist.data.examples import Examples
 from ungan_dist.data.prepared import PreparedData, open_examples
 from ungan_dist.data.seeds import derive_seed, seed_layers
-from ungan_dist.data.split import SeedSplit, Split, list_evaluated_sets
+from ungan_dist.data.split import SeedSplit, Split
 from ungan_dist.methods import Request, Unlearned, guard_request, run_method
 from ungan_dist.training.batch_norm import check_replicas, use_global_statistics
 from ungan_dist.training.checkpoint import Checkpoint
-from ungan_dist.training.copying import copy_model
 from ungan_dist.training.engines.capture import CapturedSteps
 from ungan_dist.training.engines.passes import without_fused_crops
-from ungan_dist.training.evaluate import accuracy, query, query_entropies, query_probabilities
 from ungan_dist.training.given_weights import GivenWeights, load_given_weights
 from ungan_dist.training.models import build, frozen_copy, is_channels_last, use_memory_format
 from ungan_dist.training.precision import use_precision
 from ungan_dist.training.train import train, use_threads
-from ungan_dist.training.weights import load_weights, weights_bytes
+from ungan_dist.training.weights import load_weights
 from ungan_dist.training.world import SINGLE_PROCESS, World
 
 
@@ -75,6 +72,8 @@ class TargetUnit:
     """Also compute the entropies of the predictions, for a quick audit."""
     with_outputs: bool = False
     """Also keep the outputs on the forget set, for distances. No part of the id."""
+    with_relearning: bool = False
+    """Also fine-tune the model on a few forget examples, and keep the accuracies. No part of the id."""
 
     @property
     def title(self) -> str:
@@ -123,6 +122,10 @@ class TargetUnit:
         return f"log_odds/{self.seed}/{self.name}-outputs.npy"
 
     @property
+    def relearning_file(self) -> str:
+        return f"log_odds/{self.seed}/{self.name}-relearning.npy"
+
+    @property
     def entropies_file(self) -> str:
         return f"log_odds/{self.seed}/{self.name}-entropies.npy"
 
@@ -131,7 +134,8 @@ class TargetUnit:
         """Names of the files of a result, relative to the run folder."""
         files = [self.weights_file, self.log_odds_file, self.unseen_file]
         files += [self.entropies_file] if self.with_entropies else []
-        return [*files, self.outputs_file] if self.with_outputs else files
+        files += [self.outputs_file] if self.with_outputs else []
+        return [*files, self.relearning_file] if self.with_relearning else files
 
 
 def target_id(
@@ -222,39 +226,6 @@ def train_target(
             unlearned, seconds = run_timed(request, unit.method_config)
         check_replicas(unlearned.model, world, unit.title)
     return Target(request=request, model=unlearned.model, curves=curves | unlearned.curves, seconds=seconds)
-
-
-def evaluate_target(unit: TargetUnit, target: Target) -> tuple[dict[str, bytes], dict[str, Any]]:
-    """Evaluate a target for the audit, in one process.
-
-    Returns:
-        The files to commit, by name in the run folder, and the facts for their marker.
-    """
-    request, model, data = target.request, target.model, target.request.data
-    with use_threads(unit.train.num_threads), use_precision("fp32"):
-        evaluated = list_evaluated_sets(unit.split, unit.draw)
-        sets = {name: torch.tensor(indices, device=data.device) for name, indices in evaluated.items()}
-        pool = torch.tensor(unit.split.pool, device=data.device)
-        files = {
-            unit.weights_file: weights_bytes(model),
-            unit.log_odds_file: store.array_bytes(query(model, data, pool, unit.queries)),
-            unit.unseen_file: store.array_bytes(query(model, data, request.unseen, unit.queries)),
-        }
-        if unit.with_entropies:
-            files[unit.entropies_file] = store.array_bytes(query_entropies(model, data, pool, unit.queries))
-        if unit.with_outputs:
-            both = (model, copy_model(request.fresh, request.rebuild).eval())
-            outputs = np.stack([query_probabilities(one, data, request.forget) for one in both])
-            files[unit.outputs_file] = store.array_bytes(outputs)
-        facts = {
-            "accuracy": {name: accuracy(model, data, indices) for name, indices in sets.items()},
-            "curves": target.curves,
-            "num_workers": request.world.size,
-            **({"weights": unit.method_config.identity} if isinstance(unit.method_config, UnlearnedConfig) else {}),
-            **({"source": unit.method_config.source} if isinstance(unit.method_config, OwnMethodConfig) else {}),
-            "unlearning_seconds": target.seconds,
-        }
-    return files, facts
 
 
 def run_timed(request: Request, config: Any) -> tuple[Unlearned, float]:

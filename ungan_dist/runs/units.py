@@ -17,10 +17,11 @@ import torch
 from ungan_dist import store
 from ungan_dist.data.prepared import open_examples
 from ungan_dist.errors import Diverged, OtherGPU
+from ungan_dist.runs.evaluation import evaluate_target
 from ungan_dist.runs.operations import describe_gpu
 from ungan_dist.runs.progress import Kind
 from ungan_dist.runs.shadows import Shadows, ShadowUnit, evaluate_shadows, train_shadows
-from ungan_dist.runs.targets import SETS, Target, TargetUnit, evaluate_target, train_target
+from ungan_dist.runs.targets import SETS, Target, TargetUnit, train_target
 from ungan_dist.runs.unlearned_shadows import UnlearnedShadows, UnlearnedShadowUnit, unlearn_shadows
 from ungan_dist.runs.versions import describe_cpu, find_commit, versions
 from ungan_dist.training.checkpoint import Checkpoint

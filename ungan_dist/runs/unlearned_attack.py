@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from ungan_dist import store
+from ungan_dist.attack.estimates import KLOM
 from ungan_dist.attack.evidence import Row, ULiRA
+from ungan_dist.attack.klom import compare_fleets
 from ungan_dist.attack.ulira import UnlearnedFleet, add_to_rows, measure_ulira
+from ungan_dist.config.attack import View, list_views
 from ungan_dist.runs.plan import Plan
 from ungan_dist.runs.targets import TargetUnit
 from ungan_dist.runs.units import read_facts
@@ -25,10 +28,12 @@ class UnlearnedAttack:
     """Measurements by method, or the reason for their absence."""
     seconds: dict[str, float]
     """T_U of all shadow models, by method."""
+    klom: Mapping[str, KLOM | str] = field(default_factory=dict)
+    """KLOM by method, or the reason for its absence."""
 
     def add_to(self, rows: Sequence[Row], delta: float) -> list[Row]:
         """Add the measurements to the rows, with warnings of hidden leaks."""
-        return add_to_rows(rows, self.found, delta)
+        return [replace(row, klom=self.klom.get(row.method)) for row in add_to_rows(rows, self.found, delta)]
 
 
 def attack_unlearned(
@@ -46,7 +51,7 @@ def attack_unlearned(
     if not asked.unlearned_shadows:
         return UnlearnedAttack(found={}, seconds={})
     facts = {unit.id: found for unit in plan.unlearned_shadows if (found := read_facts(unit)) is not None}
-    fleets: dict[str, list[UnlearnedFleet]] = {}
+    fleets: dict[str, dict[int, UnlearnedFleet]] = {}
     seconds: dict[str, float] = {}
     for target in targets:
         attacked = target.method in ("original", *asked.unlearned_shadows) and not target.unlearning
@@ -60,9 +65,13 @@ def attack_unlearned(
             ids = [shadow for unit in units for shadow in unit.shadows]
             arrays = [store.read_array(plan.folder / unit.log_odds_file) for unit in units]
             fleet = _make_fleet(plan, target, ids, np.concatenate([log_odds[:0, target.draw.forget], *arrays]))
-        fleets.setdefault(target.method, []).append(fleet)
-    found = {method: measure_ulira(some, asked) for method, some in fleets.items()}
-    return UnlearnedAttack(found=found, seconds={method: value for method, value in seconds.items() if value})
+        fleets.setdefault(target.method, {})[target.seed] = fleet
+    views = list_views(plan.record.config.shadows.queries)
+    return UnlearnedAttack(
+        found={method: measure_ulira(list(some.values()), asked) for method, some in fleets.items()},
+        seconds={method: value for method, value in seconds.items() if value},
+        klom=compare_fleets(fleets, views.index(View()) if View() in views else None),
+    )
 
 
 def _make_fleet(plan: Plan, target: TargetUnit, shadows: Sequence[int], log_odds: np.ndarray) -> UnlearnedFleet:
