@@ -215,6 +215,10 @@ def sets_of_first() -> dict[str, list[int]]:
         (["--split.seed", "7"], ["settings differ: split.seed: 42 → 7"]),
         (["--model.initial-seed", "1"], ["settings differ: model.initial_seed: None → 1"]),
         (["--source.path", "other.parquet"], ["was made from other data"]),
+        (
+            ["--split.forget", "class=1"],
+            ["a sequence forgets random or listed examples, and split.forget names others"],
+        ),
         (["--members", "list.csv"], ["--members follows from the run"]),
         (["--original-key", "ema"], ["--original-key chooses among the weights of a file"]),
         (["--attack.unlearned-shadows", "retrain"], ["shadow models that forgot the earlier request first"]),

@@ -58,10 +58,10 @@ def _follow(config: AuditConfig, source: Source, model: RunModel, architecture: 
     first = find_sets(record.config, source, record.architecture)
     drawn = draw_all_sets(record.config, source) if first is None else first
     split, before, chain = drawn.split, drawn.draws[: config.num_seeds], first.earlier if first else ()
-    if split.group is not None or config.split.rule.is_group:
+    if split.group is not None or config.split.rule.kind not in ("random", "list"):
         raise ValueError(
-            f"a sequence of requests forgets single examples, and {folder if split.group else 'this run'} forgets "
-            f"whole classes: leave split.forget out, or audit that request by a run of its own"
+            f"a sequence forgets random or listed examples, and {folder if split.group else 'split.forget'} names "
+            f"others: audit such a request by a run of its own"
         )
     notes: list[str] = []
     if config.given.forget is None:
