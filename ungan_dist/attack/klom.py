@@ -35,7 +35,7 @@ def measure_klom(unlearned: Float[np.ndarray, " models"], retrained: Float[np.nd
         >>> margins = np.arange(40.0)
         >>> abs(round(measure_klom(margins, margins), 6))
         0.0
-        >>> round(measure_klom(margins, margins - 80), 2)
+        >>> round(measure_klom(np.full(40, 3.0), np.full(40, -3.0)), 2)
         11.51
     """
     samples = [np.clip(np.asarray(one, np.float64), -LARGEST_MARGIN, LARGEST_MARGIN) for one in (unlearned, retrained)]
