@@ -20,10 +20,11 @@ import numpy as np
 from ungan_dist.attack.lira import ShadowFits
 from ungan_dist.attack.metrics import auc
 from ungan_dist.config.audit import method_config
+from ungan_dist.runs.evaluation import evaluate_target
 from ungan_dist.runs.plan import reopen_plan
 from ungan_dist.runs.record import read_run
 from ungan_dist.runs.scoring import fit, read_shadows
-from ungan_dist.runs.targets import TargetUnit, evaluate_target, train_target
+from ungan_dist.runs.targets import TargetUnit, train_target
 
 
 def measure(unit: TargetUnit, fits: ShadowFits) -> dict[str, Any]:
