@@ -11,9 +11,11 @@ from typing import Any, Literal
 import ray
 from ray.exceptions import RayError, RayTaskError
 
+from ungan_dist.cluster.contact import Contact
 from ungan_dist.cluster.events import (
     Action,
     CompleteUnit,
+    DriverLost,
     Event,
     KillWorker,
     Kind,
@@ -80,6 +82,7 @@ class Dispatcher:
         self._tracebacks: dict[str, str] = {}
         """Of the latest failure of each unit."""
         self._last_progress = self._last_poll = time.monotonic()
+        self._contact = Contact()
         self._received: list[UnitProgress] = []
         self._progress: dict[str, UnitProgress] = {}
         """Latest progress within each unit."""
@@ -94,7 +97,8 @@ class Dispatcher:
         while not self._policy.finished:
             for event in self._receive_events():
                 yield from self._handle(event)
-            yield from self._handle(Tick())
+            lost = self._contact.describe_loss(is_idle=not self._policy.num_ready)
+            yield from self._handle(DriverLost(reason=lost) if lost else Tick())
             yield from self._take_progress()
             self._report_progress()
         if self._policy.stopped:

@@ -46,11 +46,18 @@ class WorkerDied:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DriverLost:
+    """The head is lost, or it has given up the driver's node: no worker will start for this driver again."""
+
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Tick:
     """Time has passed."""
 
 
-Event = WorkerReady | UnitStarted | UnitEnded | WorkerDied | Tick
+Event = WorkerReady | UnitStarted | UnitEnded | WorkerDied | DriverLost | Tick
 
 
 @dataclass(frozen=True, kw_only=True)

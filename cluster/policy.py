@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from ungan_dist.cluster.events import (
     Action,
     CompleteUnit,
+    DriverLost,
     Event,
     KillWorker,
     QuarantineUnit,
@@ -146,6 +147,8 @@ class Policy:
                 return self._handle_unit_end(event, now)
             case WorkerDied():
                 return self._handle_death(event)
+            case DriverLost(reason=reason):
+                return self._stop(reason)
             case Tick():
                 return self._check_workers(now) or self._check_deadlines(now)
 
@@ -283,8 +286,11 @@ class Policy:
         seconds = now - self._without_workers_since
         if seconds < self._limits.wait_for_workers_seconds:
             return []
+        return self._stop(f"no worker started within {seconds:.0f} s: the cluster has no room for one")
+
+    def _stop(self, reason: str) -> list[Action]:
         self.stopped = True
-        return [StopFleet(reason=f"no worker started within {seconds:.0f} s: the cluster has no room for one")]
+        return [StopFleet(reason=reason)]
 
     def _check_deadlines(self, now: float) -> list[Action]:
         """Kill the workers of units that ran for too long."""

@@ -12,6 +12,7 @@ from policy_simulation import Simulation
 from ungan_dist.cluster.events import (
     Action,
     CompleteUnit,
+    DriverLost,
     KillWorker,
     Kind,
     QuarantineUnit,
@@ -270,6 +271,13 @@ def test_a_fleet_without_workers_waits_and_stops() -> None:
     policy.start()
     assert policy.handle(Tick(), 0.0) == policy.handle(Tick(), 59.0) == []
     assert isinstance(policy.handle(Tick(), 61.0)[0], StopFleet)
+
+
+def test_a_lost_cluster_stops_the_fleet_with_the_reason() -> None:
+    policy = Policy("ab", 1, Limits())
+    policy.start()
+    assert policy.handle(DriverLost(reason="the head is gone"), 1.0) == [StopFleet(reason="the head is gone")]
+    assert policy.finished
 
 
 def test_idle_workers_get_units_at_once() -> None:

@@ -1,0 +1,102 @@
+"""A Ray cluster with tokens on hosts of its own: a head, a driver's host, and workers of one CPU each."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+from types import TracebackType
+
+from hosts import SHARED, Host, Network
+
+HEAD, DRIVER = "head", "driver"
+PORT = 6379
+TOKEN = "0123456789abcdef0123456789abcdef"
+# Ray's own limits are five times as long
+HEALTH = {
+    "RAY_health_check_initial_delay_ms": "2000",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "2000",
+    "RAY_health_check_failure_threshold": "3",
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "20",
+}
+AUDIT = (
+    "ungan-dist run digits --split.train 200 --split.shadow-pool 200 --split.unseen 50 --model.width 4 "
+    "--train.epochs 100 --shadows.num-models 24 --shadows.unit-size 2 --attack.num-resamples 100 "
+    "--methods original,retrain --num-seeds 2 --execution.run-name run"
+)
+"""An audit of 16 units, about 3 s each."""
+
+
+class HostCluster:
+    """The hosts, and Ray on them."""
+
+    def __init__(self, folder: Path, workers: tuple[str, ...] = ("left", "right")) -> None:
+        self.folder, self.workers = folder, workers
+        self.network = Network(folder, [HEAD, DRIVER, *workers])
+        self.address = ""
+
+    def __enter__(self) -> HostCluster:
+        self.network.__enter__()
+        try:
+            self.address = f"{self.network[HEAD].address}:{PORT}"
+            self.start()
+        except BaseException:
+            self.network.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.network.__exit__(kind, error, traceback)
+
+    def start(self) -> None:
+        """Start Ray on every host; where it runs, it is stopped first."""
+        for name in (HEAD, DRIVER, *self.workers):
+            self.start_ray(name)
+
+    def start_ray(self, name: str) -> None:
+        """Start Ray on one host, with the cluster's token in the user's home folder."""
+        host = self.network[name]
+        write_token(host, TOKEN)
+        head = f"--head --port={PORT} --include-dashboard=false" if name == HEAD else f"--address={self.address}"
+        cpus = int(name in self.workers)
+        host.run(
+            f"ray stop --force > /dev/null; ray start {head} --node-ip-address={host.address} --num-cpus={cpus} "
+            "--object-store-memory=100000000 --disable-usage-stats",
+            RAY_AUTH_MODE="token",
+            **HEALTH,
+        )
+
+    def command(self, output: str) -> str:
+        """Return the command of the audit, on the driver's host."""
+        return f"{AUDIT} --cluster {self.address} --output {SHARED / output}"
+
+    def start_audit(self, output: str) -> subprocess.Popen[bytes]:
+        """Start the audit; its messages are in ``log_of(output)``."""
+        return self.network[DRIVER].start(self.command(output), self.log_of(output))
+
+    def log_of(self, output: str) -> Path:
+        """Return the file with an audit's messages."""
+        return self.folder / f"{output}.log"
+
+    def list_results(self, output: str) -> dict[str, bytes]:
+        """Read every array of a run's output: log-odds of shadow models and targets, and membership."""
+        folder = self.network.shared / output
+        return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*.npy"))}
+
+    def wait_for_shadows(
+        self, output: str, count: int, audit: subprocess.Popen[bytes], *, timeout: float = 180
+    ) -> None:
+        """Wait until results of shadow models are committed."""
+        deadline = time.monotonic() + timeout
+        while len(list((self.network.shared / output / "shadows").glob("*.json"))) < count:
+            assert audit.poll() is None, self.log_of(output).read_text()
+            assert time.monotonic() < deadline, self.log_of(output).read_text()
+            time.sleep(0.05)
+
+
+def write_token(host: Host, token: str) -> None:
+    """Write the token into the user's home folder of a host."""
+    host.run(f"umask 077; mkdir -p .ray; printf %s {token} > .ray/auth_token")

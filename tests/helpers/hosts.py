@@ -1,0 +1,226 @@
+"""Hosts on one machine: each has its own address, name, processes, home and temporary folders, and a cable.
+
+    with Network(tmp_path, ["head", "left"]) as network:
+        network["head"].run("hostname -i")
+        network.unplug("left")
+
+Everything runs in namespaces, so that nothing of the machine changes, and the kernel ends all of it with the test.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import shutil
+import subprocess
+import sysconfig
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import pytest
+
+SUBNET = "10.77.0."
+HOME, TEMPORARY, SHARED = Path("/mnt/home"), Path("/mnt/tmp"), Path("/mnt/shared")
+"""Folders of every host; only the last one is the same on all of them."""
+_WITH_THE_TEST = ["setpriv", "--pdeathsig", "KILL"]
+_SWITCH = "ip link add name switch type bridge && ip link set switch up && touch {ready}; exec sleep infinity"
+_HOST = """
+set -e
+hostname {name}
+ip link set lo up
+mount -t tmpfs tmpfs /mnt
+mkdir /mnt/home /mnt/tmp /mnt/shared
+mount --bind {home} /mnt/home
+mount --bind {shared} /mnt/shared
+mount -t tmpfs -o size={disk} tmpfs /mnt/tmp
+mount -t tmpfs -o size=512m tmpfs /dev/shm
+mount --bind {names} /etc/hosts
+touch {ready}
+# process 1 adopts and reaps orphans
+while :; do sleep 3600 & wait; done
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Host:
+    """A host; its commands run as root of its own namespaces."""
+
+    name: str
+    address: str
+    init: subprocess.Popen[bytes]
+    home: Path
+    """Its home folder, as the test sees it."""
+
+    def start(self, script: str, log: Path, **variables: str) -> subprocess.Popen[bytes]:
+        """Start a bash script in the home folder, in a session of its own."""
+        with log.open("ab") as written:
+            return subprocess.Popen(
+                self._command(script),
+                env=_environment(variables),
+                stdin=subprocess.DEVNULL,
+                stdout=written,
+                stderr=written,
+                start_new_session=True,
+            )
+
+    def run(
+        self, script: str, *, timeout: float = 120, check: bool = True, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a bash script in the home folder to its end.
+
+        Raises:
+            AssertionError: It failed, with its output, unless ``check`` is false.
+        """
+        done = subprocess.run(
+            self._command(script),
+            env=_environment(variables),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        assert not (check and done.returncode), f"{self.name}: {script}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def cut_power(self) -> None:
+        """Kill every process of the host at once."""
+        self.init.kill()
+        self.init.wait()
+
+    def _command(self, script: str) -> list[str]:
+        inner = Path(f"/proc/{self.init.pid}/task/{self.init.pid}/children").read_text().split()[0]
+        enter = ["nsenter", "-t", inner, "--mount", "--uts", "--ipc", "--net", "--pid", f"--wdns={HOME}"]
+        return [*_WITH_THE_TEST, *enter, "bash", "-c", script]
+
+
+class Network:
+    """A switch and the hosts on it."""
+
+    def __init__(self, folder: Path, names: Sequence[str], *, disk: str = "2g") -> None:
+        """Describe a network.
+
+        Args:
+            folder: Home folders and the shared disk.
+            names: Names of the hosts; the first one has the address 10.77.0.1.
+            disk: Size of each host's temporary folder.
+        """
+        self._folder, self._disk = folder, disk
+        self._addresses = {name: f"{SUBNET}{number}" for number, name in enumerate(names, start=1)}
+        self._hosts: dict[str, Host] = {}
+        self.shared = folder / "shared"
+
+    def __getitem__(self, name: str) -> Host:
+        return self._hosts[name]
+
+    def __enter__(self) -> Network:
+        require_hosts()
+        self.shared.mkdir(parents=True)
+        lines = [f"127.0.0.1 localhost\n{address} {name}" for name, address in self._addresses.items()]
+        (self._folder / "names").write_text("\n".join([*lines, ""]))
+        ready = self._folder / "switch.ready"
+        command = [*_WITH_THE_TEST, "unshare", "--net", "sh", "-c", _SWITCH.format(ready=shlex.quote(str(ready)))]
+        self._switch = subprocess.Popen(command)
+        _wait_for(ready, self._switch)
+        for name in self._addresses:
+            self.boot(name)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for host in self._hosts.values():
+            host.cut_power()
+        self._switch.kill()
+        self._switch.wait()
+
+    def boot(self, name: str) -> Host:
+        """Start a host, or start it again: with its address and home folder, without processes and temporary files."""
+        home, ready = self._folder / name, self._folder / f"{name}.ready"
+        home.mkdir(exist_ok=True)
+        ready.unlink(missing_ok=True)
+        script = _HOST.format(
+            name=name,
+            home=shlex.quote(str(home)),
+            shared=shlex.quote(str(self.shared)),
+            names=shlex.quote(str(self._folder / "names")),
+            ready=shlex.quote(str(ready)),
+            disk=self._disk,
+        )
+        spaces = ["--net", "--mount", "--uts", "--ipc", "--pid", "--fork", "--mount-proc", "--kill-child"]
+        init = subprocess.Popen([*_WITH_THE_TEST, "unshare", *spaces, "bash", "-c", script])
+        _wait_for(ready, init)
+        host = self._hosts[name] = Host(name=name, address=self._addresses[name], init=init, home=home)
+        inner = Path(f"/proc/{init.pid}/task/{init.pid}/children").read_text().split()[0]
+        self._on_switch(
+            f"ip link add {name} type veth peer name eth0 netns {inner} && ip link set {name} master switch up"
+        )
+        host.run(f"ip address add {host.address}/24 dev eth0 && ip link set eth0 up")
+        return host
+
+    def unplug(self, name: str) -> None:
+        """Pull a host's cable: packets are lost in both directions, connections stay."""
+        self._on_switch(f"ip link set {name} down")
+
+    def plug_in(self, name: str) -> None:
+        """Connect a host again."""
+        self._on_switch(f"ip link set {name} up")
+
+    def separate(self, one: str, other: str) -> None:
+        """Lose every packet between two hosts, which both still reach all others."""
+        for here, there in ((one, other), (other, one)):
+            self[here].run(f"ip route add blackhole {self[there].address}/32")
+
+    def join(self, one: str, other: str) -> None:
+        """Connect two separated hosts again."""
+        for here, there in ((one, other), (other, one)):
+            self[here].run(f"ip route delete blackhole {self[there].address}/32")
+
+    @contextlib.contextmanager
+    def losing_packets(self, name: str, share: float) -> Iterator[None]:
+        """Lose a share of the packets that reach a host, within the context."""
+        rule = f"INPUT -i eth0 -m statistic --mode random --probability {share} -j DROP"
+        self[name].run(f"iptables -A {rule}")
+        try:
+            yield
+        finally:
+            self[name].run(f"iptables -D {rule}")
+
+    def _on_switch(self, script: str) -> None:
+        subprocess.run(["nsenter", "-t", str(self._switch.pid), "--net", "sh", "-c", script], check=True)
+
+
+def require_hosts() -> None:
+    """Skip the test, with the reason, where namespaces or the programs for them are missing."""
+    if missing := [name for name in ("ip", "nsenter", "setpriv", "unshare") if not shutil.which(name)]:
+        pytest.skip(f"missing programs: {', '.join(missing)} (packages iproute2 and util-linux)")
+    tried = subprocess.run(["unshare", "--net", "ip", "link", "add", "type", "veth"], capture_output=True, text=True)
+    if tried.returncode:
+        pytest.skip(f"this user cannot create a network between namespaces: {tried.stderr.strip()}")
+
+
+def _environment(variables: dict[str, str]) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "PYTEST", "PYTHON"))}
+    return kept | {
+        "HOME": str(HOME),
+        "TMPDIR": str(TEMPORARY),
+        "RAY_TMPDIR": str(TEMPORARY),
+        "PATH": f"{sysconfig.get_path('scripts')}:{os.environ['PATH']}",
+        "OMP_NUM_THREADS": "1",
+        "COLUMNS": "200",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+        **variables,
+    }
+
+
+def _wait_for(ready: Path, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 30
+    while not ready.exists():
+        assert process.poll() is None, f"ended with {process.returncode} before {ready}"
+        assert time.monotonic() < deadline, f"not ready within 30 s: {ready}"
+        time.sleep(0.02)
