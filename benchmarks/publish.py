@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import fault_table
 import kernel_table
 import loader_table
 import run_figure
@@ -40,6 +41,7 @@ TABLES = {
     "gpu": published_table,
     "kernels": kernel_table.table,
     "loaders": loader_table.table,
+    "network_faults": fault_table.table,
     "sequential": sequential_table.table,
     "step_counts": training_table.count_table,
     "training": training_table.time_table,

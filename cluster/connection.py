@@ -30,6 +30,8 @@ def connect_to_ray(address: str) -> Iterator[str]:
     """
     import ray
 
+    from ungan_dist.cluster.contact import exit_if_head_is_lost
+
     if ray.is_initialized():
         yield f"{ray.get_runtime_context().gcs_address}, already connected"
         return
@@ -44,7 +46,8 @@ def connect_to_ray(address: str) -> Iterator[str]:
         # Ray's own handler would end the run without a partial report
         signal.signal(signal.SIGTERM, handler)
         try:
-            yield f"{ray.get_runtime_context().gcs_address}, {reason}"
+            with exit_if_head_is_lost():
+                yield f"{ray.get_runtime_context().gcs_address}, {reason}"
         finally:
             ray.shutdown()
 

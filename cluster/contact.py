@@ -1,17 +1,28 @@
-"""Notice that the cluster's head is lost, or has given up this driver, before Ray ends the process without a word."""
+"""Notice that the cluster's head is lost, or has given up this driver, before Ray ends the process.
+
+Ray's calls block while the head is gone, and after 60 s Ray ends the process with exit code 1 and no report.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import socket
+import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import ray
 
-CHECK_SECONDS = 5.0
-"""Least seconds between two checks."""
-HEAD_LOST_SECONDS = 30.0
-"""Seconds without an answer of the head after which it is lost; after 60 Ray ends the driver with exit code 1."""
+CHECK_SECONDS = 1.0
+"""Least seconds between two checks of the head."""
+LOST_SECONDS = 30.0
+"""Seconds without an answer of the head after which a fleet stops."""
+EXIT_SECONDS = 50.0
+"""Seconds without an answer after which the process ends, because a call to Ray blocks it."""
+KNOWN_SECONDS = 5.0
+"""Least seconds between two questions about the driver's node."""
 
 
 class Contact:
@@ -26,36 +37,62 @@ class Contact:
             is_answering: Whether the head accepts connections; defaults to one by TCP.
             is_known: Whether the cluster counts the driver's node as alive; defaults to Ray's answer.
         """
-        self._is_answering = is_answering or _is_head_answering
+        self._is_answering = is_answering or _make_query()
         self._is_known = is_known or _is_node_alive
-        self._last_check = self._last_answer = time.monotonic()
+        self._last_check = self._last_answer = self._last_question = time.monotonic()
 
-    def describe_loss(self, *, is_idle: bool) -> str:
-        """Return why the cluster is lost to this driver; empty while it is not.
-
-        Args:
-            is_idle: Whether no worker is ready: only then Ray is asked about the driver's node.
-        """
+    def measure_silence(self) -> float:
+        """Return the seconds since the head's last answer; 0 if it answers."""
         now = time.monotonic()
-        if now - self._last_check < CHECK_SECONDS:
-            return ""
-        self._last_check = now
-        if not self._is_answering():
-            silent = now - self._last_answer
-            return f"the cluster's head has not answered for {silent:.0f} s" if silent >= HEAD_LOST_SECONDS else ""
-        self._last_answer = now
-        if is_idle and not self._is_known():
-            return "the cluster has lost contact with this machine and gave up its work"
-        return ""
+        if now - self._last_check >= CHECK_SECONDS:
+            self._last_check = now
+            if self._is_answering():
+                self._last_answer = now
+        return self._last_check - self._last_answer
+
+    def is_given_up(self) -> bool:
+        """Whether the cluster counts the driver's node as dead; it then starts no worker for it again."""
+        now = time.monotonic()
+        if now - self._last_question < KNOWN_SECONDS:
+            return False
+        self._last_question = now
+        return not self._is_known()
 
 
-def _is_head_answering() -> bool:
-    host, port = ray.get_runtime_context().gcs_address.rsplit(":", 1)
+@contextlib.contextmanager
+def exit_if_head_is_lost() -> Iterator[None]:
+    """End this process with exit code 3 if the head does not answer for long, within the context."""
+    contact, left = Contact(), threading.Event()
+
+    def watch() -> None:
+        while not left.wait(CHECK_SECONDS):
+            if contact.measure_silence() >= EXIT_SECONDS:
+                print(
+                    f"error: the cluster's head has not answered for {EXIT_SECONDS:.0f} s, and Ray waits. Run the "
+                    "same command again once the cluster answers.",
+                    file=sys.stderr,
+                    flush=True,
+                )
+                os._exit(3)
+
+    threading.Thread(target=watch, name="contact with the head", daemon=True).start()
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=2).close()
-    except OSError:
-        return False
-    return True
+        yield
+    finally:
+        left.set()
+
+
+def _make_query() -> Callable[[], bool]:
+    host, port = ray.get_runtime_context().gcs_address.rsplit(":", 1)
+
+    def is_answering() -> bool:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=2).close()
+        except OSError:
+            return False
+        return True
+
+    return is_answering
 
 
 def _is_node_alive() -> bool:

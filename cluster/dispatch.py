@@ -11,7 +11,7 @@ from typing import Any, Literal
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from ungan_dist.cluster.contact import Contact
+from ungan_dist.cluster.contact import LOST_SECONDS, Contact
 from ungan_dist.cluster.events import (
     Action,
     CompleteUnit,
@@ -95,10 +95,12 @@ class Dispatcher:
             self._calls[actor.describe.remote()] = _Call(kind="describe", worker=number)
         yield from self._execute(self._policy.start(len(self._actors)))
         while not self._policy.finished:
+            if lost := self._wait_for_head():
+                yield from self._handle(DriverLost(reason=lost))
+                break
             for event in self._receive_events():
                 yield from self._handle(event)
-            lost = self._contact.describe_loss(is_idle=not self._policy.num_ready)
-            yield from self._handle(DriverLost(reason=lost) if lost else Tick())
+            yield from self._handle(Tick())
             yield from self._take_progress()
             self._report_progress()
         if self._policy.stopped:
@@ -111,6 +113,16 @@ class Dispatcher:
             ray.kill(self._actors.pop(number))
         self._calls.clear()
         return list(self._actors.values())
+
+    def _wait_for_head(self) -> str:
+        """Wait while the head does not answer, because other calls to Ray would block; return why it is lost."""
+        while (silence := self._contact.measure_silence()) > 0:
+            if silence >= LOST_SECONDS:
+                return f"the cluster's head has not answered for {silence:.0f} s"
+            time.sleep(TICK_SECONDS)
+        if not self._policy.num_ready and self._contact.is_given_up():
+            return "the cluster has lost contact with this machine and gave up its work"
+        return ""
 
     def _handle(self, event: Event) -> Iterator[Done | Failed]:
         before = self._policy.num_retries

@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 
 from ungan_dist.cluster import contact
-from ungan_dist.cluster.contact import CHECK_SECONDS, HEAD_LOST_SECONDS, Contact
+from ungan_dist.cluster.contact import CHECK_SECONDS, EXIT_SECONDS, KNOWN_SECONDS, LOST_SECONDS, Contact
+
+RAYS_LIMIT = 60
+"""Seconds without the head after which Ray ends a driver."""
 
 
 class Clock:
@@ -16,46 +19,39 @@ class Clock:
         monkeypatch.setattr(contact.time, "monotonic", lambda: self.now)
 
 
-def test_a_silent_head_is_lost_after_a_while_and_before_ray_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, answers = Clock(monkeypatch), True
-    found = Contact(is_answering=lambda: answers, is_known=lambda: True)
-    lost = {}
-    for second in range(200):
-        clock.now, answers = float(second), second < 100
-        lost[second] = found.describe_loss(is_idle=False)
-    first = next(second for second, reason in lost.items() if reason)
-    assert 100 + HEAD_LOST_SECONDS - CHECK_SECONDS <= first <= 100 + HEAD_LOST_SECONDS + CHECK_SECONDS < 160
-    assert "head has not answered" in lost[first]
-
-
-def test_a_short_silence_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, answers = Clock(monkeypatch), True
-    found = Contact(is_answering=lambda: answers, is_known=lambda: True)
-    for second in range(300):
-        clock.now, answers = float(second), second % 40 > 20
-        assert not found.describe_loss(is_idle=False)
-
-
-def test_the_head_is_asked_about_the_drivers_node_only_while_no_worker_is_ready(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_silence_of_a_head_is_measured_from_its_last_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
-    found = Contact(is_answering=lambda: True, is_known=lambda: False)
-    for is_idle in (False, True):
-        clock.now += CHECK_SECONDS
-        assert bool(found.describe_loss(is_idle=is_idle)) is is_idle
+    found = Contact(is_answering=lambda: clock.now < 100 or clock.now > 140, is_known=lambda: True)
+    silences = []
+    for second in range(1, 200):
+        clock.now = float(second)
+        silences.append(found.measure_silence())
+    assert silences == [0.0] * 99 + [float(second - 99) for second in range(100, 141)] + [0.0] * 59
 
 
-def test_a_check_is_cheap(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, checks = Clock(monkeypatch), 0
+def test_a_process_that_ray_blocks_ends_before_ray_ends_it() -> None:
+    assert LOST_SECONDS + 2 * CHECK_SECONDS < EXIT_SECONDS < RAYS_LIMIT - 2 * CHECK_SECONDS - 2
 
-    def answer() -> bool:
-        nonlocal checks
-        checks += 1
+
+def test_a_head_is_not_asked_more_often_than_necessary(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, checks, questions = Clock(monkeypatch), [0], [0]
+
+    def count(counts: list[int]) -> bool:
+        counts[0] += 1
         return True
 
-    found = Contact(is_answering=answer, is_known=lambda: True)
-    for second in range(100):
-        clock.now = second / 10
-        found.describe_loss(is_idle=True)
-    assert checks <= 100 / 10 / CHECK_SECONDS
+    found = Contact(is_answering=lambda: count(checks), is_known=lambda: count(questions))
+    for tenth in range(100):
+        clock.now = tenth / 10
+        found.measure_silence()
+        assert not found.is_given_up()
+    assert 1 <= checks[0] <= 10 / CHECK_SECONDS
+    assert 1 <= questions[0] <= 10 / KNOWN_SECONDS
+
+
+def test_a_driver_that_the_cluster_does_not_know_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    found = Contact(is_answering=lambda: True, is_known=lambda: False)
+    assert not found.is_given_up()
+    clock.now = KNOWN_SECONDS
+    assert found.is_given_up()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from host_cluster import DRIVER, HEAD, HostCluster, write_token
-from network_faults import FAULTS, run_under
+from host_faults import FAULTS, run_under
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 QUICK = (
