@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 
 import ray
+
+from ungan_dist.cluster.authentication import find_token
+from ungan_dist.cluster.local_clusters import query_head
+from ungan_dist.errors import ConfigError
 
 CHECK_SECONDS = 1.0
 """Least seconds between two checks of the head."""
@@ -29,25 +32,29 @@ class Contact:
     """The driver's contact with the head."""
 
     def __init__(
-        self, is_answering: Callable[[], bool] | None = None, is_known: Callable[[], bool] | None = None
+        self, identify: Callable[[], bytes | None] | None = None, is_known: Callable[[], bool] | None = None
     ) -> None:
         """Begin with a head that answers.
 
         Args:
-            is_answering: Whether the head accepts connections; defaults to one by TCP.
+            identify: Returns the cluster's id, or None while its head does not answer; defaults to a query of the head.
             is_known: Whether the cluster counts the driver's node as alive; defaults to Ray's answer.
         """
-        self._is_answering = is_answering or _make_query()
+        self._identify = identify or _make_query()
         self._is_known = is_known or _is_node_alive
+        self._cluster = self._identify()
         self._last_check = self._last_answer = self._last_question = time.monotonic()
+        self.is_restarted = False
+        """Whether another cluster answers, since the head was started again: any call to Ray then ends the process."""
 
     def measure_silence(self) -> float:
         """Return the seconds since the head's last answer; 0 if it answers."""
         now = time.monotonic()
         if now - self._last_check >= CHECK_SECONDS:
             self._last_check = now
-            if self._is_answering():
+            if cluster := self._identify():
                 self._last_answer = now
+                self.is_restarted = cluster != self._cluster
         return self._last_check - self._last_answer
 
     def is_given_up(self) -> bool:
@@ -82,17 +89,16 @@ def exit_if_head_is_lost() -> Iterator[None]:
         left.set()
 
 
-def _make_query() -> Callable[[], bool]:
-    host, port = ray.get_runtime_context().gcs_address.rsplit(":", 1)
+def _make_query() -> Callable[[], bytes | None]:
+    address, token = ray.get_runtime_context().gcs_address, find_token()
 
-    def is_answering() -> bool:
+    def identify() -> bytes | None:
         try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=2).close()
-        except OSError:
-            return False
-        return True
+            return query_head(address, "GetClusterId", token.value if token else None, timeout_s=2.0)
+        except ConfigError:
+            return None
 
-    return is_answering
+    return identify
 
 
 def _is_node_alive() -> bool:

@@ -62,6 +62,7 @@ class FleetContext:
     is_done: Callable[[Any], bool]
     on_progress: ProgressCallback
     metrics: Metrics
+    contact: Contact
 
 
 class Dispatcher:
@@ -82,7 +83,8 @@ class Dispatcher:
         self._tracebacks: dict[str, str] = {}
         """Of the latest failure of each unit."""
         self._last_progress = self._last_poll = time.monotonic()
-        self._contact = Contact()
+        self.loss = ""
+        """Why the cluster is lost to this driver; empty while it is not."""
         self._received: list[UnitProgress] = []
         self._progress: dict[str, UnitProgress] = {}
         """Latest progress within each unit."""
@@ -95,8 +97,8 @@ class Dispatcher:
             self._calls[actor.describe.remote()] = _Call(kind="describe", worker=number)
         yield from self._execute(self._policy.start(len(self._actors)))
         while not self._policy.finished:
-            if lost := self._wait_for_head():
-                yield from self._handle(DriverLost(reason=lost))
+            if self._wait_for_head():
+                yield from self._handle(DriverLost(reason=self.loss))
                 break
             for event in self._receive_events():
                 yield from self._handle(event)
@@ -116,13 +118,16 @@ class Dispatcher:
 
     def _wait_for_head(self) -> str:
         """Wait while the head does not answer, because other calls to Ray would block; return why it is lost."""
-        while (silence := self._contact.measure_silence()) > 0:
-            if silence >= LOST_SECONDS:
-                return f"the cluster's head has not answered for {silence:.0f} s"
+        contact = self._fleet.contact
+        while 0 < contact.measure_silence() < LOST_SECONDS:
             time.sleep(TICK_SECONDS)
-        if not self._policy.num_ready and self._contact.is_given_up():
-            return "the cluster has lost contact with this machine and gave up its work"
-        return ""
+        if silence := contact.measure_silence():
+            self.loss = f"the cluster's head has not answered for {silence:.0f} s"
+        elif contact.is_restarted:
+            self.loss = "the cluster's head was started again"
+        elif not self._policy.num_ready and contact.is_given_up():
+            self.loss = "the cluster has lost contact with this machine and gave up its work"
+        return self.loss
 
     def _handle(self, event: Event) -> Iterator[Done | Failed]:
         before = self._policy.num_retries

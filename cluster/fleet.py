@@ -11,6 +11,7 @@ from typing import Any
 import ray
 
 from ungan_dist.cluster.connection import connect_to_ray
+from ungan_dist.cluster.contact import Contact
 from ungan_dist.cluster.dispatch import Dispatcher, FleetContext
 from ungan_dist.cluster.metrics import Metrics
 from ungan_dist.cluster.policy import Limits
@@ -72,13 +73,15 @@ class Fleet:
         self._actors: list[Any] = []
         self._share = 0.0
         """GPUs of each living worker."""
+        self._loss = ""
+        """Why the cluster is lost; no call to Ray is possible then."""
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Fleet:
         with contextlib.ExitStack() as stack:
             stack.enter_context(connect_to_ray(self._address))
             self.allocation = allocate_workers(self._config, _list_nodes())
-            self._metrics = Metrics()
+            self._metrics, self._contact = Metrics(), Contact()
             self._stack = stack.pop_all()
         return self
 
@@ -88,7 +91,7 @@ class Fleet:
 
     def release_workers(self) -> None:
         """End every worker, so that its resources are free; the next units start new ones."""
-        for actor in self._actors:
+        for actor in self._actors if not self._loss else ():
             ray.kill(actor)
         self._actors.clear()
 
@@ -107,6 +110,9 @@ class Fleet:
 
     def run_units(self, units: Sequence[Any]) -> Iterator[Done | Failed | Working]:
         """Run units and yield their outcomes in the order in which they end."""
+        if self._loss:
+            yield from self._give_up(units)
+            return
         together = [unit for unit in units if not self._is_alone(unit)]
         shared, whole = self.allocate(len(together)), take_whole_gpus(self.allocation)
         if shared == whole:
@@ -114,7 +120,11 @@ class Fleet:
             return
         for some, allocation in (([unit for unit in units if self._is_alone(unit)], whole), (together, shared)):
             if some:
-                yield from self._run(some, allocation)
+                yield from self._give_up(some) if self._loss else self._run(some, allocation)
+
+    def _give_up(self, units: Sequence[Any]) -> Iterator[Failed]:
+        """Leave the units for another run, because the cluster is lost."""
+        return (Failed(unit=unit, error=self._loss) for unit in units)
 
     def _run(self, units: Sequence[Any], allocation: Allocation) -> Iterator[Done | Failed | Working]:
         config = self._config
@@ -133,13 +143,15 @@ class Fleet:
             is_done=self._is_done,
             on_progress=self._on_progress,
             metrics=self._metrics,
+            contact=self._contact,
         )
         dispatcher = Dispatcher(context, units, self._actors)
         self._actors = []
         try:
             yield from dispatcher.run()
         finally:
-            self._actors = dispatcher.release()
+            self._loss = dispatcher.loss
+            self._actors = [] if self._loss else dispatcher.release()
 
     def run_once(self, function: Callable[[Any], Any], argument: Any, *, timeout_s: float = 300.0) -> Any:
         """Run a function once on the cluster, with the resources of a worker.

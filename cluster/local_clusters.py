@@ -106,13 +106,26 @@ def accepts_token(address: str, token: str | None) -> bool:
     Raises:
         ConfigError: the address is malformed, or no Ray head answers there.
     """
-    import grpc
-
     host, _, port = address.rpartition(":")
     if not host or "/" in host or not port.isdecimal():
         raise ConfigError(
             f"no Ray cluster at {address!r}: the address must be host:port, with the head's port (6379 by default)"
         )
+    # an empty message queries no node
+    return query_head(address, "CheckAlive", token) is not None
+
+
+def query_head(address: str, name: str, token: str | None, *, timeout_s: float = TIMEOUT_SECONDS) -> bytes | None:
+    """Call a method of the head's node service once, with an empty message and without any file of Ray's.
+
+    Returns:
+        The answer's bytes, or None if the token is missing or wrong.
+
+    Raises:
+        ConfigError: no Ray head answers there.
+    """
+    import grpc
+
     credentials = _tls_credentials()
     # as in Ray: never through the environment's proxies
     options = [("grpc.enable_http_proxy", 0)]
@@ -120,17 +133,15 @@ def accepts_token(address: str, token: str | None) -> bool:
         grpc.secure_channel(address, credentials, options) if credentials else grpc.insecure_channel(address, options)
     )
     with channel:
-        query = channel.unary_unary("/ray.rpc.NodeInfoGcsService/CheckAlive")
+        query = channel.unary_unary(f"/ray.rpc.NodeInfoGcsService/{name}")
         try:
-            # an empty message queries no node; without serializers no file of Ray's is needed
-            query(b"", timeout=TIMEOUT_SECONDS, metadata=(("authorization", f"Bearer {token}"),) if token else None)
+            return query(b"", timeout=timeout_s, metadata=(("authorization", f"Bearer {token}"),) if token else None)
         except grpc.RpcError as error:
             call = cast("grpc.Call", error)
             if call.code() is grpc.StatusCode.UNAUTHENTICATED:
-                return False
+                return None
             reason = str(call.details()).rpartition(": ")[2]
             raise ConfigError(f"no Ray cluster at {address!r}: {reason}") from error
-    return True
 
 
 def _tls_credentials() -> grpc.ChannelCredentials | None:

@@ -21,11 +21,12 @@ class Clock:
 
 def test_the_silence_of_a_head_is_measured_from_its_last_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
-    found = Contact(is_answering=lambda: clock.now < 100 or clock.now > 140, is_known=lambda: True)
+    found = Contact(identify=lambda: b"" if 100 <= clock.now <= 140 else b"id", is_known=lambda: True)
     silences = []
     for second in range(1, 200):
         clock.now = float(second)
         silences.append(found.measure_silence())
+    assert not found.is_restarted
     assert silences == [0.0] * 99 + [float(second - 99) for second in range(100, 141)] + [0.0] * 59
 
 
@@ -36,22 +37,35 @@ def test_a_process_that_ray_blocks_ends_before_ray_ends_it() -> None:
 def test_a_head_is_not_asked_more_often_than_necessary(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, checks, questions = Clock(monkeypatch), [0], [0]
 
-    def count(counts: list[int]) -> bool:
-        counts[0] += 1
+    def identify() -> bytes:
+        checks[0] += 1
+        return b"id"
+
+    def is_known() -> bool:
+        questions[0] += 1
         return True
 
-    found = Contact(is_answering=lambda: count(checks), is_known=lambda: count(questions))
+    found = Contact(identify=identify, is_known=is_known)
     for tenth in range(100):
         clock.now = tenth / 10
         found.measure_silence()
         assert not found.is_given_up()
-    assert 1 <= checks[0] <= 10 / CHECK_SECONDS
+    assert 1 <= checks[0] <= 1 + 10 / CHECK_SECONDS
     assert 1 <= questions[0] <= 10 / KNOWN_SECONDS
 
 
 def test_a_driver_that_the_cluster_does_not_know_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
-    found = Contact(is_answering=lambda: True, is_known=lambda: False)
+    found = Contact(identify=lambda: b"id", is_known=lambda: False)
     assert not found.is_given_up()
     clock.now = KNOWN_SECONDS
     assert found.is_given_up()
+
+
+def test_a_head_that_was_started_again_has_another_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    found = Contact(identify=lambda: {0: b"first", 1: None}.get(int(clock.now), b"second"), is_known=lambda: True)
+    for clock.now in (1.0, 2.0):
+        assert found.is_restarted is False
+        found.measure_silence()
+    assert found.is_restarted
