@@ -31,6 +31,9 @@ def table(results: Mapping[str, Any]) -> str:
     if any(row.get("ulira") for row in run["rows"]):
         header = (f"{header[0]} U-LiRA's AUC, 95 % |", f"{header[1]}---:|")
         rows = [[*cells, _ulira(row)] for row, cells in zip(run["rows"], rows, strict=True)]
+    if all("test_forgotten" in row["accuracy"] for row in run["rows"]):
+        header = (f"{header[0]} never seen, same class % |", f"{header[1]}---:|")
+        rows = [[*cells, _percent(row, "non_members")] for row, cells in zip(run["rows"], rows, strict=True)]
     lines = [caption(results), *header, *(f"| {' | '.join(cells)} |" for cells in rows)]
     return "\n".join([*lines, "", _power(run), *_controls(run), ""])
 
@@ -67,7 +70,7 @@ def _cells(row: Mapping[str, Any], seconds: Mapping[str, Any]) -> list[str]:
     gap = verdict["gap"]
     return [
         row["title"],
-        *(f"{100 * row['accuracy'][name]['mean']:.1f}" for name in ("retain", "forget", "test")),
+        *(_percent(row, name) for name in ("retain", "forget", "test")),
         f"{100 * tnr['mean']:.1f}" if isinstance(tnr, dict) else tnr,
         f"{auc['mean']:.3f} [{auc['low']:.3f}, {auc['high']:.3f}]",
         _verdict(row),
@@ -75,6 +78,10 @@ def _cells(row: Mapping[str, Any], seconds: Mapping[str, Any]) -> list[str]:
         f"{verdict['smallest_delta']:.3f}" if gap else "",
         f"{seconds[row['method']]['mean']:.2f}",
     ]
+
+
+def _percent(row: Mapping[str, Any], name: str) -> str:
+    return f"{100 * row['accuracy'][name]['mean']:.1f}"
 
 
 def _verdict(row: Mapping[str, Any]) -> str:
