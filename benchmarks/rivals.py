@@ -35,6 +35,9 @@ from ungan_dist.training.models import build
 ACCURACY_WITHIN = 0.003
 """Largest difference of mean test accuracies, beyond three standard errors, at which speeds are compared."""
 
+LEARNED = 0.5
+"""Least accuracy of models whose trainings are compared."""
+
 
 class Fleet:
     """The shadow models of a small run, trained by every arm."""
@@ -93,6 +96,8 @@ def measure(quick: bool) -> Iterator[dict[str, object]]:
                 is_out = ~fleet.plan.membership[:num_models]
                 accuracies[name] += [float((row[out] > 0).mean()) for row, out in zip(found, is_out, strict=True)]
         ours, means = accuracies.pop("ours"), {}
+        if not quick and np.mean(ours) < LEARNED:
+            raise RuntimeError(f"the models have learned too little to be compared: accuracy {np.mean(ours):.2f}")
         for name, found in accuracies.items():
             spread = np.sqrt((np.var(found) + np.var(ours)) / len(ours))
             means[name] = round(float(np.mean(found)), 4)
