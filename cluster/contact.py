@@ -43,19 +43,24 @@ class Contact:
         self._identify = identify or _make_query()
         self._is_known = is_known or _is_node_alive
         self._cluster = self._identify()
-        self._last_check = self._last_answer = self._last_question = time.monotonic()
+        self._last_check = self._last_question = time.monotonic()
+        self._silent_since: float | None = None
+        """When the head first did not answer, since its last answer. Time in which nobody asked is no silence."""
         self.is_restarted = False
         """Whether another cluster answers, since the head was started again: any call to Ray then ends the process."""
 
     def measure_silence(self) -> float:
-        """Return the seconds since the head's last answer; 0 if it answers."""
+        """Return the seconds since the head first did not answer; 0 if it answers."""
         now = time.monotonic()
         if now - self._last_check >= CHECK_SECONDS:
             self._last_check = now
             if cluster := self._identify():
-                self._last_answer = now
+                self._silent_since = None
+                self._cluster = self._cluster or cluster
                 self.is_restarted = cluster != self._cluster
-        return self._last_check - self._last_answer
+            elif self._silent_since is None:
+                self._silent_since = now
+        return 0.0 if self._silent_since is None else max(now - self._silent_since, CHECK_SECONDS)
 
     def is_given_up(self) -> bool:
         """Whether the cluster counts the driver's node as dead; it then starts no worker for it again."""

@@ -19,7 +19,7 @@ class Clock:
         monkeypatch.setattr(contact.time, "monotonic", lambda: self.now)
 
 
-def test_the_silence_of_a_head_is_measured_from_its_last_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_silence_of_a_head_begins_with_its_first_missing_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
     found = Contact(identify=lambda: b"" if 100 <= clock.now <= 140 else b"id", is_known=lambda: True)
     silences = []
@@ -27,7 +27,24 @@ def test_the_silence_of_a_head_is_measured_from_its_last_answer(monkeypatch: pyt
         clock.now = float(second)
         silences.append(found.measure_silence())
     assert not found.is_restarted
-    assert silences == [0.0] * 99 + [float(second - 99) for second in range(100, 141)] + [0.0] * 59
+    assert silences == [0.0] * 99 + [max(second - 100.0, CHECK_SECONDS) for second in range(100, 141)] + [0.0] * 59
+
+
+def test_time_in_which_nobody_asked_is_no_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, answers = Clock(monkeypatch), iter([b"id", None, b"id"])
+    found = Contact(identify=lambda: next(answers), is_known=lambda: True)
+    clock.now = 1000.0
+    assert found.measure_silence() == CHECK_SECONDS
+    clock.now = 1001.0
+    assert found.measure_silence() == 0
+
+
+def test_a_head_that_answers_late_at_first_was_not_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, answers = Clock(monkeypatch), iter([None, b"id", b"id"])
+    found = Contact(identify=lambda: next(answers), is_known=lambda: True)
+    for clock.now in (1.0, 2.0):
+        found.measure_silence()
+        assert not found.is_restarted
 
 
 def test_a_process_that_ray_blocks_ends_before_ray_ends_it() -> None:
