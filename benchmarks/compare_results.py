@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,10 +34,26 @@ def read_results(path: Path) -> Results:
         except (OSError, ValueError) as error:
             raise SystemExit(f"{file} is no results file: {error}") from error
         if isinstance(results, dict) and "suite" in results:
-            rows = results["rows"]
-            found[results["suite"]] = {(row["subject"], row.get("rival", "")): row for row in rows}
+            found[results["suite"]] = _index_rows(file, results)
     if not found:
         raise SystemExit(f"{path} has no results of ungan-dist bench")
+    return found
+
+
+def _index_rows(file: Path, results: Mapping[str, Any]) -> dict[tuple[str, str], Mapping[str, Any]]:
+    """Return a file's rows by subject and rival.
+
+    Raises:
+        SystemExit: A row stands twice, or a count is no finite number.
+    """
+    rows = results.get("rows") or []
+    found = {(row["subject"], row.get("rival", "")): row for row in rows}
+    if len(found) < len(rows):
+        raise SystemExit(f"{file} has two rows of one subject and rival: measure it again")
+    for (subject, _), row in found.items():
+        for name, count in row.get("counts", {}).items():
+            if not isinstance(count, int | float) or not math.isfinite(count):
+                raise SystemExit(f"{file}: {subject}, {name} is {count!r}, no count: measure it again")
     return found
 
 
@@ -83,6 +100,8 @@ def main(arguments: Sequence[str]) -> int:
     old, new = read_results(asked.old), read_results(asked.new)
     if not set(old) & set(new):
         raise SystemExit(f"no suite is in both: {', '.join(old)}; {', '.join(new)}")
+    for name in sorted(set(old) - set(new)):
+        print(f"not compared: {name}, which {asked.new} does not have")
     worse, better = compare_counts(old, new)
     for title, lines in (("times, relative", compare_times(old, new)), ("fewer", better), ("MORE", worse)):
         for line in lines:
