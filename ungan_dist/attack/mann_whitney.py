@@ -147,15 +147,14 @@ def _interval(seeds: Sequence[Influence], level: float, *, num_models: int, boun
     mean = float(estimates.mean())
     of_seeds = len(seeds) >= SEEDS_FOR_T
     spread = [_Term(float(estimates.var(ddof=1)) / len(seeds), len(seeds) - 1)] if of_seeds else []
-    forget = _shared_term([seed.forget for seed in seeds], [seed.is_forget for seed in seeds])
-    rest = _shared_term([seed.non_members for seed in seeds], [seed.is_non_member for seed in seeds])
+    forget, *rest = _shared_terms(seeds)
     # never narrower than Student's t, although more terms have more degrees of freedom
-    half_width = max(_half_width([*spread, forget, rest], level), _half_width(spread, level))
+    half_width = max(_half_width([*spread, forget, *rest], level), _half_width(spread, level))
     num_forget = int(seeds[0].is_forget.sum())
     if num_forget < FEW:
         part = _shared_part(seeds) if of_seeds else _variance_left_by_seeds(seeds)
         least = _Term(num_models * part / (12 * num_forget), inf)
-        half_width = max(half_width, _half_width([*spread, max(forget, least), rest], level))
+        half_width = max(half_width, _half_width([*spread, max(forget, least), *rest], level))
     low, high = bounds
     return Interval(
         mean=mean,
@@ -177,6 +176,22 @@ def _half_width(terms: Sequence[_Term], level: float) -> float:
     return float(quantile) * sqrt(variance)
 
 
+def _shared_terms(seeds: Sequence[Influence]) -> list[_Term]:
+    """Compute the variances that the examples of several seeds cause: of forget examples, and of non-members.
+
+    Where an example is forgotten under one seed and a non-member under another, its score moves the two in opposite
+    directions. One term then holds both sets, so that these cancel.
+    """
+    forgotten, others = ([seed.is_forget for seed in seeds], [seed.is_non_member for seed in seeds])
+    if (np.logical_or.reduce(forgotten) & np.logical_or.reduce(others)).any():
+        chosen = [one | other for one, other in zip(forgotten, others, strict=True)]
+        return [_shared_term([seed.forget + seed.non_members for seed in seeds], chosen)]
+    return [
+        _shared_term([seed.forget for seed in seeds], forgotten),
+        _shared_term([seed.non_members for seed in seeds], others),
+    ]
+
+
 def _shared_term(influences: Sequence[np.ndarray], chosen: Sequence[np.ndarray]) -> _Term:
     """Compute the variance of the mean over seeds that one set of examples causes.
 
@@ -195,12 +210,13 @@ def _shared_term(influences: Sequence[np.ndarray], chosen: Sequence[np.ndarray])
 
 
 def _shared_part(seeds: Sequence[Influence]) -> float:
-    """Return the part of a seed's forget examples that another seed has too, on average."""
+    """Return the part of a seed's forget examples that another seed has too, less those that it has as non-members."""
     num_seeds = len(seeds)
     if num_seeds < 2:
         return 1.0
     counts = np.sum([seed.is_forget for seed in seeds], axis=0)
-    return float((counts * (counts - 1)).sum()) / (num_seeds - 1) / float(counts.sum())
+    opposite = counts * np.sum([seed.is_non_member for seed in seeds], axis=0)
+    return max(0.0, float((counts * (counts - 1) - opposite).sum()) / (num_seeds - 1) / float(counts.sum()))
 
 
 def _variance_left_by_seeds(seeds: Sequence[Influence]) -> float:

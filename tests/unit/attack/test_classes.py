@@ -9,6 +9,7 @@ import pytest
 from synthetic_report import evidence_of
 
 from ungan_dist.attack.evidence import Evidence, Row
+from ungan_dist.attack.mann_whitney import gap_interval, measure_influence
 from ungan_dist.attack.retrained import RetrainedModels
 from ungan_dist.attack.score import score_rows
 from ungan_dist.attack.utility import FORGOTTEN, describe_class_accuracy
@@ -83,3 +84,21 @@ def test_a_shadow_model_forgets_all_of_its_examples_of_the_class() -> None:
     had = [position for position in range(60) if members[position]]
     assert draw.forget.tolist() == [position for position in had if position in set(group.tolist())]
     assert draw.retain.tolist() == [position for position in had if position not in set(group.tolist())]
+
+
+def test_intervals_of_redrawn_halves_are_as_wide_as_their_spread() -> None:
+    rng = np.random.default_rng(0)
+    num_half, num_seeds, found = 70, 10, []
+    for _ in range(150):
+        scores_of_examples = rng.normal(size=2 * num_half)
+        seeds = []
+        for _ in range(num_seeds):
+            drawn = rng.permutation(2 * num_half)
+            scores = scores_of_examples + 0.3 * rng.normal(size=2 * num_half)
+            seeds.append(measure_influence(scores, np.sort(drawn[:num_half]), np.sort(drawn[num_half:])).minus(0.5))
+        found.append(gap_interval(seeds, 0.9, num_models=1))
+    true_half = 1.645 * float(np.std([one.mean for one in found]))
+    half = float(np.mean([one.high - one.low for one in found])) / 2
+    missed = sum(not one.low <= 0 <= one.high for one in found)
+    assert true_half < half < 1.3 * true_half
+    assert 4 <= missed <= 26  # 15 are expected
