@@ -191,13 +191,28 @@ def check_trainable(model: nn.Module) -> None:
 
 
 def hash_architecture(model: nn.Module) -> str:
-    """Hash the names, shapes and types of a model's state, and the names of its frozen parameters."""
+    """Hash the names, shapes and types of a model's state, the names of its frozen parameters, and its config.
+
+    A model of the library transformers has a config, whose values, such as dropout rates, change no shape.
+    """
     state = {
         name: [list(value.shape), str(value.dtype)] if isinstance(value, Tensor) else "extra state"
         for name, value in model.state_dict().items()
     }
     frozen = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
-    return content_hash({"state": state, "frozen": frozen})
+    facts: dict[str, Any] = {"state": state, "frozen": frozen}
+    if config := next(filter(None, map(_get_config, model.modules())), None):
+        facts["config"] = {
+            name: repr(value)
+            for name, value in sorted(config.to_dict().items())
+            if name != "transformers_version" and not name.startswith("_")
+        }
+    return content_hash(facts)
+
+
+def _get_config(module: nn.Module) -> Any:
+    config = getattr(module, "config", None)
+    return config if callable(getattr(config, "to_dict", None)) else None
 
 
 def check_resettable(model: nn.Module) -> None:

@@ -21,7 +21,7 @@ from ungan_dist.runs.folder import open_run
 from ungan_dist.runs.plan import Plan, make_plan
 from ungan_dist.runs.record import read_run
 from ungan_dist.runs.rehearsal import process
-from ungan_dist.training.factories import call_factory
+from ungan_dist.training.factories import call_factory, hash_architecture
 
 
 @pytest.fixture(autouse=True)
@@ -152,3 +152,32 @@ def test_a_factory_is_given_what_it_names() -> None:
     images = torch.zeros(2, 3, 8, 8)
     assert call_factory("user_models:keywords", 3, 5)(images).shape == (2, 5)
     assert call_factory("user_models:linear", 3, 5)(images).shape == (2, 5)
+
+
+class Settings(dict[str, object]):
+    """The config of a model of transformers."""
+
+    def to_dict(self) -> dict[str, object]:
+        return dict(self)
+
+
+class Described(torch.nn.Linear):
+    """A layer with a config, as the models of transformers have one."""
+
+    def __init__(self, **settings: object) -> None:
+        super().__init__(2, 2)
+        self.config = Settings(settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_same"),
+    [
+        ({"dropout": 0.5}, False),
+        ({"dropout": 0.1, "activation": "relu"}, False),
+        ({"dropout": 0.1, "transformers_version": "6"}, True),
+        ({"dropout": 0.1, "_name_or_path": "elsewhere"}, True),
+    ],
+)
+def test_values_of_a_models_config_are_part_of_its_architecture(settings: dict[str, object], is_same: bool) -> None:
+    ours = hash_architecture(torch.nn.Sequential(Described(dropout=0.1)))
+    assert (hash_architecture(torch.nn.Sequential(Described(**settings))) == ours) is is_same
