@@ -1,6 +1,7 @@
 """Find a run's forget pictures in prepared data under another hash, for example data normalised differently.
 
-Pictures are compared by their pixels; a picture that was scaled or encoded again is a different picture here.
+Pictures are compared by their pixels, and features by their values as float64. Pictures of another size and examples
+of other features cannot be compared: they are a doubt, unless they are known to be of another source.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 from ungan_dist import store
 from ungan_dist.data.copies import digest_pixels
 from ungan_dist.data.ffcv.format import DamagedBeton, read_tables
+from ungan_dist.data.sources.features import holds_features
 from ungan_dist.runs.plan import Plan
 
 
@@ -22,7 +24,8 @@ class ForgetPictures:
 
     shape: tuple[int, ...]
     """Height, width, channels; or the features' own."""
-    dtype: str
+    has_features: bool = False
+    """Whether they are features and no pictures."""
     pixels: frozenset[bytes]
     jpegs: frozenset[bytes]
     """Of the JPEG files that the pictures came from."""
@@ -37,37 +40,56 @@ def collect_forget_pictures(plan: Plan) -> ForgetPictures:
     jpegs = [source.jpegs[example] if source.jpegs else None for example in examples]
     return ForgetPictures(
         shape=source.images.shape[1:],
-        dtype=source.images.dtype.str,
-        pixels=frozenset(digest_pixels(source.images[example].tobytes()) for example in examples),
+        has_features=source.has_features,
+        pixels=frozenset(_digest(source.images[example]) for example in examples),
         jpegs=frozenset(digest_pixels(jpeg) for jpeg in jpegs if jpeg is not None),
         all_from_jpegs=None not in jpegs,
     )
 
 
-def holds_pictures(folder: Path, wanted: ForgetPictures) -> bool:
+def _digest(example: np.ndarray) -> bytes:
+    """Digest pixels; or features, so that float32 and float64 of equal values have equal digests."""
+    return digest_pixels((example.astype("<f8") + 0.0 if holds_features(example) else example).tobytes())
+
+
+def holds_pictures(folder: Path, wanted: ForgetPictures, *, is_other_source: bool = False) -> bool:
     """Return whether a folder of prepared data holds any of the pictures.
+
+    Args:
+        folder: The folder.
+        wanted: The pictures.
+        is_other_source: Whether the data are known to be of another source, so that another shape raises no doubt.
 
     Raises:
         ValueError: this cannot be decided; the message has the reason.
     """
     images, beton = folder / "images.npy", folder / "data.beton"
     try:
-        return (images.exists() and _array_holds(images, wanted)) or (beton.exists() and _beton_holds(beton, wanted))
+        found = [
+            holds(path, wanted) for path, holds in ((images, _array_holds), (beton, _beton_holds)) if path.exists()
+        ]
     except (store.CorruptResult, DamagedBeton, OSError) as error:
         raise ValueError(str(error)) from error
+    if None in found and not any(found) and not is_other_source:
+        raise ValueError(
+            "its examples have another shape than this run's, as after another --source.resize or with another column, "
+            "and may be of the same people"
+        )
+    return any(found)
 
 
-def _array_holds(path: Path, wanted: ForgetPictures) -> bool:
+def _array_holds(path: Path, wanted: ForgetPictures) -> bool | None:
+    """Return whether an array holds any of the pictures; None if it holds what cannot be compared with them."""
     images = store.read_array(path, mapped=True)
-    if images.shape[1:] != wanted.shape or images.dtype.str != wanted.dtype:
-        return False
-    return any(digest_pixels(image.tobytes()) in wanted.pixels for image in images)
+    if images.shape[1:] != wanted.shape or holds_features(images) != wanted.has_features:
+        return None
+    return any(_digest(image) in wanted.pixels for image in images)
 
 
-def _beton_holds(path: Path, wanted: ForgetPictures) -> bool:
+def _beton_holds(path: Path, wanted: ForgetPictures) -> bool | None:
     beton = read_tables(path)
-    if beton.shape[1:] != wanted.shape:
-        return False
+    if beton.shape[1:] != wanted.shape or wanted.has_features:
+        return None
     content = np.memmap(path, np.uint8, "r")
     for pointer, size, is_jpeg in zip(beton.pointers, beton.sizes, beton.is_jpeg, strict=True):
         record = content[int(pointer) : int(pointer) + int(size)]

@@ -23,6 +23,10 @@ _OURS = re.compile(
     r"|shadows/[^/.]+(\.json|\.npy|/.*)|.*/\.[^/]+\.tmp"
 )
 """Names that this software gives to files beside the runs."""
+_PUBLIC = {"digits": "digits", "digits_table": "digits", "cifar10": "CIFAR-10", "cifar20": "CIFAR-100"} | {
+    "cifar100": "CIFAR-100"
+}
+"""The people of each kind of source whose examples are known; a file of a user's own may hold any."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +52,9 @@ def find_shared_files(folder: Path, record: RunRecord) -> SharedFiles:
     prepared = {path.name for path in output.glob("data/*") if path.is_dir()}
     for name in sorted({own, *prepared, *units}):
         users = {run for run, other in runs.items() if other is None or other.data_hash.startswith(name)}
+        is_other = _are_other_people(record, [runs[run] for run in users])
         try:
-            if name in ("", own) or _holds_forget_data(folder, name, wanted, reason):
+            if name in ("", own) or _holds_forget_data(folder, name, wanted, reason, is_other=is_other):
                 files = [*(list_files(output, f"data/{name}") if name else ()), *_files_of_units(output, units[name])]
                 found.users.update(dict.fromkeys(files, users))
         except ValueError as error:
@@ -112,7 +117,13 @@ def _make_plan(record: RunRecord) -> tuple[Plan | None, str]:
     return plan, ""
 
 
-def _holds_forget_data(folder: Path, name: str, wanted: ForgetPictures | None, reason: str) -> bool:
+def _are_other_people(record: RunRecord, users: list[RunRecord | None]) -> bool:
+    """Return whether the runs that use some data certainly have other examples than this run."""
+    own, *others = (None if run is None else _PUBLIC.get(run.config.source.kind) for run in (record, *users))
+    return own is not None and bool(others) and None not in others and own not in others
+
+
+def _holds_forget_data(folder: Path, name: str, wanted: ForgetPictures | None, reason: str, *, is_other: bool) -> bool:
     data = folder.parent / "data" / name
     if (folder / PURGED_FILE).exists():  # an earlier purge may have found the pictures while the source existed
         left = read_purge(folder).get("remaining", ())
@@ -122,7 +133,7 @@ def _holds_forget_data(folder: Path, name: str, wanted: ForgetPictures | None, r
         raise ValueError("the data do not exist any more")
     if wanted is None:
         raise ValueError(f"this run's forget pictures are unknown ({reason})")
-    return holds_pictures(data, wanted)
+    return holds_pictures(data, wanted, is_other_source=is_other)
 
 
 def _shadow_units(output: Path) -> defaultdict[str, list[str]]:

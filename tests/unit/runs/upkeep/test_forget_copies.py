@@ -6,6 +6,8 @@ import io
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -18,8 +20,10 @@ from ungan_dist.config.audit import AuditConfig
 from ungan_dist.data.copies import digest_pixels
 from ungan_dist.data.ffcv.write import encode_beton_parts
 from ungan_dist.data.prepared import prepare
+from ungan_dist.data.sources.source import Source
 from ungan_dist.runs.plan import Plan, make_plan
 from ungan_dist.runs.record import write_record
+from ungan_dist.runs.upkeep import shared_files
 from ungan_dist.runs.upkeep.forget_copies import ForgetPictures, collect_forget_pictures, holds_pictures
 from ungan_dist.runs.upkeep.purge import plan_purge, purge
 
@@ -126,6 +130,45 @@ def test_without_the_source_the_forget_pictures_are_unknown_unless_found_before(
     assert any(other.record.data_hash[:16] in name for name in known.remaining)
 
 
+def test_examples_of_another_shape_are_a_doubt(
+    two: tuple[Path, Plan], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    output, other = two
+    shutil.rmtree(output / f"data/{other.record.data_hash[:16]}")
+    shutil.rmtree(output / "shadows")
+    scaled = begun(small_config(output), "scaled", resize=16)
+    place = output / f"data/{scaled.record.data_hash[:16]}"
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["purge", str(output / "run"), "--dry-run"])
+    assert ended.value.code == 3
+    assert f"{place} (used by scaled) could not be checked: its examples have another" in capfd.readouterr().err
+    monkeypatch.setitem(shared_files._PUBLIC, "digits", "others")
+    assert not plan_purge(output / "run").complete  # the same kind is of the same people, whatever its name
+    record = store.read_json(output / "scaled/config.json")
+    record["identity"]["source"]["kind"] = "cifar10"
+    rewrite_run(output / "scaled/config.json", identity=record["identity"])
+    assert plan_purge(output / "run").complete
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_features_are_compared_as_values_and_in_part_not_at_all(tmp_path: Path, dtype: type) -> None:
+    rows = np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32)
+    source = Source(
+        images=rows, labels=np.arange(6), num_classes=6, class_names=(), title="", bundled=False, test=None,
+        mean=(), std=(),
+    )  # fmt: skip
+    split, draw = SimpleNamespace(pool=np.arange(6)), SimpleNamespace(forget=np.array([4]))
+    wanted = collect_forget_pictures(cast("Plan", SimpleNamespace(source=source, split=split, draws=[draw])))
+    (tmp_path / "images.npy").write_bytes(store.array_bytes(rows.astype(dtype)))
+    assert holds_pictures(tmp_path, wanted)
+    (tmp_path / "images.npy").write_bytes(store.array_bytes(rows[:4].astype(dtype)))
+    assert not holds_pictures(tmp_path, wanted)
+    (tmp_path / "images.npy").write_bytes(store.array_bytes(np.insert(rows, 0, 7, 1).astype(dtype)))
+    with pytest.raises(ValueError, match="another shape"):
+        holds_pictures(tmp_path, wanted)
+    assert not holds_pictures(tmp_path, wanted, is_other_source=True)
+
+
 def jpeg_of(picture: np.ndarray) -> tuple[bytes, np.ndarray]:
     """A picture as a JPEG file, and the pixels that it gives back."""
     file = io.BytesIO()
@@ -149,7 +192,6 @@ def test_records_of_ffcvs_file(tmp_path: Path, channels: int) -> None:
 
 
 def pictures_of(picture: np.ndarray, jpeg: bytes | None = None) -> ForgetPictures:
-
     return ForgetPictures(
         shape=picture.shape,
         pixels=frozenset({digest_pixels(picture.tobytes())}),
