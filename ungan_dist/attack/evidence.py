@@ -233,6 +233,8 @@ class Remedies:
     """The forget set is a list, not a fraction of the data."""
     forgets_classes: bool = False
     """The forget set follows from classes."""
+    amount_option: str = "split.forget_fraction"
+    """The option that sets how many examples are forgotten at random, or by how hard they are."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ungan_dist.errors import ConfigError, suggest
@@ -24,6 +25,7 @@ def recipe_config(arguments: list[str], *, command: str) -> AuditConfig:
         ConfigError: There is no such recipe, or a value is out of range.
     """
     from ungan_dist.config.recipes import RECIPES
+    from ungan_dist.data.memorisation import find_records
 
     name = arguments[0] if arguments else ""
     if not name or name.startswith("-"):
@@ -34,7 +36,18 @@ def recipe_config(arguments: list[str], *, command: str) -> AuditConfig:
     if name == "custom":
         options = [_in_full(option) for option in options]
         _refuse_repeats(options)
-    return parse_config(RECIPES[name](), options, program=f"ungan-dist {command} {name}")
+    named = [option.partition("=")[0].replace("_", "-") for option in options]
+    if short := next((option for option in named if option in SHORT), None):
+        raise ConfigError(f"{name} has no option {short}: here it is {SHORT[short]}")
+    config = parse_config(RECIPES[name](), options, program=f"ungan-dist {command} {name}")
+    try:
+        if "--split.forget-fraction" in named:
+            config.split.refuse_unused_fraction()
+        if config.given.scores is not None and command != "submit":
+            find_records(Path(config.given.scores))
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    return config
 
 
 SHORT = {

@@ -140,7 +140,7 @@ class AuditConfig(ExecutionHalf, MethodConfigs, Experiment):
         if is_known and num_retain * self.attack.fnr < 1:
             raise ValueError(
                 f"attack.fnr {self.attack.fnr} needs at least {round(1 / self.attack.fnr)} retain examples, "
-                f"the split has {num_retain}: raise split.train or attack.fnr, or lower split.forget_fraction"
+                f"the split has {num_retain}: raise split.train or attack.fnr, or lower {self.split.rule.amount_option}"
             )
 
     def _settle_forget(self) -> None:
@@ -148,7 +148,7 @@ class AuditConfig(ExecutionHalf, MethodConfigs, Experiment):
         rule = self.split.rule
         if rule.kind == "list":
             if self.given.forget is None:
-                raise ValueError("split.forget list needs the list: name it by --forget (given.forget)")
+                raise ValueError("split.forget list needs the list: name it by --given.forget (custom: also --forget)")
             # a list alone means the same, and both are one run
             object.__setattr__(self, "split", dataclasses.replace(self.split, forget="random"))
         elif self.split.forget != "random" and self.given.forget is not None:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 from typeguard import TypeCheckError, check_type
 
+from ungan_dist.config.data import SplitConfig
 from ungan_dist.config.own.functions import name_function
 from ungan_dist.config.own.options import to_texts
 from ungan_dist.errors import suggest
@@ -49,7 +50,10 @@ def _change(config: Any, changes: dict[str, Any], prefix: str) -> Any:
         if dataclasses.is_dataclass(before) and not isinstance(value, type(before)):
             raise TypeError(f"{prefix}{name} must be a {type(before).__name__} or a dict of its fields, got {value!r}")
         values[name] = _fit(value, hints[name], prefix + name)
-    return dataclasses.replace(config, **values)
+    changed = dataclasses.replace(config, **values)
+    if isinstance(changed, SplitConfig) and "forget_fraction" in changes:
+        changed.refuse_unused_fraction()
+    return changed
 
 
 def _fit(value: Any, hint: Any, name: str) -> Any:

@@ -72,7 +72,7 @@ class SplitConfig:
     examples, or a fraction, that shadow models of an earlier run memorised most or least (given.scores). list: the list
     that --forget (given.forget) names, as by default if there is one."""
     forget_fraction: float = 0.05
-    """Fraction of D to forget, drawn at random."""
+    """Fraction of D to forget, drawn at random; for split.forget random alone."""
     seed: int = 42
     """Seed of D_u and of the pool D ∪ D^s. Each audit seed redraws D and D_f from the pool."""
     forget_copies: Literal["report", "also"] = field(default="report", metadata=ADDED)
@@ -83,10 +83,11 @@ class SplitConfig:
         not_negative(train=self.train, shadow_pool=self.shadow_pool, unseen=self.unseen)
         not_negative(**{"split.seed": self.seed})
         within(0, 1, forget_fraction=self.forget_fraction)
+        object.__setattr__(self, "forget", self.rule.text)
         if self.train and self.shadow_pool and self.train != self.shadow_pool:
             raise ValueError(
                 f"shadow_pool must equal train, so that a shadow model sees as many examples as the original; "
-                f"got train={self.train}, shadow_pool={self.shadow_pool}"
+                f"got train={self.train}, shadow_pool={self.shadow_pool}: add --split.shadow-pool {self.train}"
             )
         if self.train and not self.rule.is_class and not 0 < self.num_forget < self.train:
             wanted = f"split.forget_fraction {self.forget_fraction}" if self.rule.amount is None else "split.forget"
@@ -104,6 +105,18 @@ class SplitConfig:
     def rule(self) -> ForgetRule:
         """What ``forget`` asks for."""
         return parse_forget(self.forget)
+
+    def refuse_unused_fraction(self) -> None:
+        """Refuse a ``forget_fraction`` that somebody set, if ``forget`` leaves it unused.
+
+        Raises:
+            ValueError: It is unused.
+        """
+        if self.forget not in ("random", "list"):
+            raise ValueError(
+                f"split.forget {self.forget} leaves split.forget_fraction unused: leave it out, or forget a fraction "
+                f"at random by split.forget random"
+            )
 
     @property
     def num_forget(self) -> int:

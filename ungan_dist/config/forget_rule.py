@@ -29,6 +29,24 @@ class ForgetRule:
         """Whether whole classes are forgotten, whose number of examples follows from the data."""
         return self.kind in ("class", "subclass")
 
+    @property
+    def amount_option(self) -> str:
+        """The option that sets how many examples are forgotten."""
+        return "split.forget_fraction" if self.amount is None else f"--split.forget {self.kind}=N"
+
+    @property
+    def text(self) -> str:
+        """The one spelling of the rule, by which runs are identified.
+
+        Examples:
+            >>> parse_forget("classes= 3").text, parse_forget("classes=10,2").text, parse_forget("hardest=0.10").text
+            ('class=3', 'classes=2,10', 'hardest=0.1')
+        """
+        if self.is_class:
+            names = sorted(self.names, key=lambda name: (len(name), name))
+            return f"{'classes' if len(names) > 1 else self.kind}={','.join(names)}"
+        return self.kind if self.amount is None else f"{self.kind}={self.amount!r}"
+
 
 def parse_forget(text: str) -> ForgetRule:
     """Parse ``split.forget``.
@@ -40,7 +58,7 @@ def parse_forget(text: str) -> ForgetRule:
         >>> parse_forget("classes=2,5").names, parse_forget("random=1").amount
         (('2', '5'), 1)
     """
-    kind, equals, value = text.partition("=")
+    kind, equals, value = (part.strip() for part in text.partition("="))
     names = tuple(name.strip() for name in value.split(","))
     if kind in ("random", "list") and not equals:
         return ForgetRule(kind=kind)
@@ -55,7 +73,7 @@ def parse_forget(text: str) -> ForgetRule:
         return ForgetRule(kind=kind, amount=_read_amount(text, value))
     if kind in ("class", "classes", "subclass"):
         # a name may hold a comma
-        names = names if kind == "classes" else (value.strip(),)
+        names = names if kind == "classes" else (value,)
         if not all(names) or len(set(names)) != len(names):
             raise ValueError(f"split.forget {text!r} must name classes, each once: class=3, class=cat or classes=2,5")
         return ForgetRule(kind="subclass" if kind == "subclass" else "class", names=names)

@@ -44,6 +44,7 @@ def find_group(rule: ForgetRule, source: Source) -> Group | None:
         return _make_subclass_group(rule.names[0], source)
     if not rule.is_class:
         return None
+    _refuse_several(rule, source.class_names)
     labels = [_find(name, source.class_names, "class") for name in rule.names]
     if len(set(labels)) != len(labels):
         raise ValueError(f"split.forget names class {source.class_names[max(labels, key=labels.count)]!r} twice")
@@ -129,6 +130,14 @@ def describe_group(group: Group, *, num_forget: int, num_non_members: int) -> st
         f"Forgotten is {group.title}: all {num_forget:,} training examples of it, which the audit compares with "
         f"{num_non_members:,} never-seen ones of the same. Retrain has seen none of them."
     )
+
+
+def _refuse_several(rule: ForgetRule, known: Sequence[str]) -> None:
+    """Refuse one name that is none but holds several names."""
+    for name in rule.names:
+        if "," in name and name not in known:
+            several = ",".join(part.strip() for part in name.split(","))
+            raise ValueError(f"the data has no class {name!r}: for several classes write classes={several}")
 
 
 def _find(name: str, known: Sequence[str], what: str) -> int:

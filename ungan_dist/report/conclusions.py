@@ -277,8 +277,8 @@ def _compare_class_accuracies(report: Report) -> list[str]:
         return []
     shares = [f"{row.title} {100 * row.accuracy[FORGOTTEN].mean:.1f} %" for row in (retrain, *rows)]
     return [
-        f"Accuracy on never-seen examples of the forgotten classes: {shares[0]}. These rows know the classes "
-        f"otherwise, and none is called equivalent: {', '.join(shares[1:])}."
+        f"Accuracy on never-seen examples of the forgotten classes: {shares[0]}. These rows differ from Retrain, "
+        f"and none is called equivalent: {', '.join(shares[1:])}."
     ]
 
 

@@ -111,7 +111,10 @@ def find_remedies(config: AuditConfig) -> Remedies:
     is_file = given.original is not None and find_run_model(given.original) is None
     is_fixed = is_file or any((given.unlearned, given.retrained))
     return Remedies(
-        more_seeds=not is_fixed, forget_list=given.forget is not None, forgets_classes=config.split.rule.is_class
+        more_seeds=not is_fixed,
+        forget_list=given.forget is not None,
+        forgets_classes=config.split.rule.kind == "class",
+        amount_option="" if config.split.rule.kind == "subclass" else config.split.rule.amount_option,
     )
 
 

@@ -23,6 +23,7 @@ from ungan_dist.data.copies import ForgetCopies, find_copies
 from ungan_dist.data.group import describe_group
 from ungan_dist.data.loader_choice import resolve_loader
 from ungan_dist.data.membership import draw_membership
+from ungan_dist.data.memorisation import find_records
 from ungan_dist.data.prepared import PreparedData
 from ungan_dist.data.sources.source import Source, load_source
 from ungan_dist.data.split import SeedSplit, Split, settle_sizes
@@ -153,6 +154,8 @@ def make_plan(
         ConfigError: The data cannot be read or does not suffice, or FFCV is asked for and not installed.
     """
     try:
+        if config.given.scores is not None:
+            find_records(Path(config.given.scores))
         source = source or load_source(config.source)
         check_inputs(config, source)
         if record is None:

@@ -128,7 +128,7 @@ def _draw(config: AuditConfig, before: SeedSplit, seed: int, number: int) -> See
     if not 0 < num_forget < len(before.retain):
         raise ValueError(
             f"of the {len(before.retain)} examples that the earlier run retained, {num_forget} would be forgotten: "
-            f"change split.forget or split.forget_fraction"
+            f"change {config.split.rule.amount_option}"
         )
     order = seeded_generator(config.split.seed, 2 + number, seed).permutation(before.retain)
     forget, retain = np.split(order, [num_forget])

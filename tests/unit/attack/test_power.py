@@ -30,7 +30,7 @@ from ungan_dist.attack.power import (
 from ungan_dist.attack.verdicts import combine_attacks, decide_verdict
 from ungan_dist.commands.plan import _power
 from ungan_dist.config.attack import ATTACKS
-from ungan_dist.config.recipes import custom
+from ungan_dist.config.recipes import custom, digits
 from ungan_dist.data.membership import draw_membership
 from ungan_dist.report.power import describe_power
 from ungan_dist.runs.forecast.outlook import Outlook, compare_designs, summary_lines
@@ -181,7 +181,12 @@ def outlook_of(design: Design, delta: float, remedies: Remedies) -> Outlook:
 @pytest.mark.parametrize(
     ("remedies", "advice", "rows"),
     [
-        (Remedies(), "Raise num_seeds or forget_fraction,", ["seeds × 2", "shadow models × 2", "forget set × 2"]),
+        (Remedies(), "Raise num_seeds or split.forget_fraction,", ["seeds × 2", "shadow models × 2", "forget set × 2"]),
+        (
+            find_remedies(digits(split={"forget": "random=9"})),
+            "Raise num_seeds or --split.forget random=N,",
+            ["seeds × 2", "shadow models × 2", "forget set × 2"],
+        ),
         (
             Remedies(forget_list=True),
             "Raise num_seeds or use a longer forget list,",

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ungan_dist.commands.options import recipe_config
+from ungan_dist.config.recipes import digits
 from ungan_dist.errors import ConfigError
 
 ROOT = Path(__file__).parents[3]
@@ -26,6 +27,36 @@ def test_an_option_given_twice_is_refused(name: str, again: str) -> None:
 def test_missing_options_are_named_as_typed() -> None:
     with pytest.raises(ConfigError, match=r"--members \(given.members\), or give --original if"):
         recipe_config(["custom", "--unlearned", "w", "--forget", "f"], command="run")
+
+
+def test_a_short_option_of_custom_is_named_in_full_elsewhere() -> None:
+    with pytest.raises(ConfigError, match=r"digits has no option --forget: here it is --given\.forget$"):
+        recipe_config(["digits", "--forget", "f3.txt"], command="plan")
+    assert recipe_config(["digits", "--given.forget", "f3.txt"], command="plan").given.forget == "f3.txt"
+
+
+@pytest.mark.parametrize("forget", ["random=1", "hardest=9", "class=3"])
+@pytest.mark.parametrize("option", ["--split.forget-fraction=0.5", "--split.forget_fraction=0.5"])
+def test_a_fraction_that_nothing_uses_is_refused(forget: str, option: str, tmp_path: Path) -> None:
+    (tmp_path / "records.parquet").touch()
+    scores = ["--given.scores", str(tmp_path)] if forget.startswith("hardest") else []
+    assert recipe_config(["digits", "--split.forget", forget, *scores], command="run").split.forget_fraction == 0.2
+    with pytest.raises(ConfigError, match=f"{forget} leaves split.forget_fraction unused: leave it out"):
+        recipe_config(["digits", "--split.forget", forget, option, *scores], command="run")
+    with pytest.raises(ValueError, match=r"leaves split\.forget_fraction unused"):
+        digits(split={"forget": forget, "forget_fraction": 0.5})
+
+
+def test_missing_records_are_missed_before_the_data_are_read() -> None:
+    with pytest.raises(ConfigError, match=r"write it by ungan-dist export 'runs/my digits' --records"):
+        recipe_config(
+            ["digits", "--split.forget", "hardest=9", "--given.scores", "runs/my digits"], command="plan"
+        )  # fmt: skip
+
+
+def test_a_smaller_training_set_names_the_option_that_it_needs() -> None:
+    with pytest.raises(ValueError, match=r"shadow_pool=675: add --split\.shadow-pool 300$"):
+        digits(split={"train": 300})
 
 
 @pytest.mark.parametrize("arguments", [[], ["--output", "runs"]])

@@ -175,7 +175,8 @@ def describe_margin(outlook: Outlook) -> str:
 
 def _remedy(remedies: Remedies) -> str:
     if not remedies.forget_list:
-        return f"Raise num_seeds or {'forget more classes' if remedies.forgets_classes else 'forget_fraction'}"
+        more = "forget more classes" if remedies.forgets_classes else remedies.amount_option
+        return f"Raise num_seeds or {more}" if more else "Raise num_seeds"
     return "Raise num_seeds or use a longer forget list" if remedies.more_seeds else "Use a longer forget list"
 
 
