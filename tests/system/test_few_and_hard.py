@@ -36,7 +36,7 @@ def test_one_example_has_no_power_and_is_called_neither_forgotten_nor_not(output
 @pytest.mark.process
 def test_the_hardest_examples_are_those_of_an_earlier_runs_shadow_models(output: Path) -> None:
     asked = options(output, "hard", "--split.forget", "hardest=20", "--given.scores", output / "run")
-    assert_refused(run_command(*asked), "records.parquet does not exist", "ungan-dist export RUN --records")
+    assert_refused(run_command(*asked), "records.parquet does not exist", "ungan-dist export", "--records")
     assert run_command("export", output / "run", "--records").returncode == 0
     done = run_command(*asked)
     assert done.returncode == 0, done.stderr

@@ -25,7 +25,6 @@ def recipe_config(arguments: list[str], *, command: str) -> AuditConfig:
         ConfigError: There is no such recipe, or a value is out of range.
     """
     from ungan_dist.config.recipes import RECIPES
-    from ungan_dist.data.memorisation import find_records
 
     name = arguments[0] if arguments else ""
     if not name or name.startswith("-"):
@@ -43,11 +42,25 @@ def recipe_config(arguments: list[str], *, command: str) -> AuditConfig:
     try:
         if "--split.forget-fraction" in named:
             config.split.refuse_unused_fraction()
-        if config.given.scores is not None and command != "submit":
-            find_records(Path(config.given.scores))
     except ValueError as error:
         raise ConfigError(str(error)) from error
     return config
+
+
+def check_records(config: AuditConfig) -> None:
+    """Refuse missing records of single examples before anything is imported or read.
+
+    Raises:
+        ConfigError: ``given.scores`` names none.
+    """
+    if config.given.scores is None:
+        return
+    from ungan_dist.data.memorisation import find_records
+
+    try:
+        find_records(Path(config.given.scores))
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 SHORT = {

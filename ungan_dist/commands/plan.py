@@ -7,7 +7,7 @@ import json
 import time
 from typing import TYPE_CHECKING
 
-from ungan_dist.commands.options import recipe_config
+from ungan_dist.commands.options import check_records, recipe_config
 from ungan_dist.commands.parser import Parser
 from ungan_dist.errors import ConfigError
 from ungan_dist.files import format_bytes
@@ -51,6 +51,7 @@ def main(arguments: list[str]) -> int:
     if not 0 < own.seconds < 3600:
         raise ConfigError(f"--seconds must lie between 0 and 3600, got {own.seconds:g}")
     config = recipe_config([recipe, *options], command="plan")
+    check_records(config)
 
     from ungan_dist.runs.progress import progress
 

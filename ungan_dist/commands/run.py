@@ -6,7 +6,7 @@ import signal
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
-from ungan_dist.commands.options import recipe_config
+from ungan_dist.commands.options import check_records, recipe_config
 from ungan_dist.config.recipes import RECIPES
 from ungan_dist.errors import Terminated
 
@@ -30,6 +30,7 @@ options: ungan-dist run RECIPE --help
 def main(arguments: list[str]) -> int:
     """Run a recipe, continue it, or print its finished report."""
     config = recipe_config(arguments, command="run")
+    check_records(config)
 
     from ungan_dist.commands.show import show
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+from ungan_dist.commands import plan, run
 from ungan_dist.commands.options import recipe_config
 from ungan_dist.config.recipes import digits
 from ungan_dist.errors import ConfigError
@@ -47,11 +49,13 @@ def test_a_fraction_that_nothing_uses_is_refused(forget: str, option: str, tmp_p
         digits(split={"forget": forget, "forget_fraction": 0.5})
 
 
-def test_missing_records_are_missed_before_the_data_are_read() -> None:
+@pytest.mark.parametrize("command", [run, plan])
+def test_missing_records_are_missed_before_the_data_are_read(
+    command: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ungan_dist.data.sources.source.load_source", pytest.fail)
     with pytest.raises(ConfigError, match=r"write it by ungan-dist export 'runs/my digits' --records"):
-        recipe_config(
-            ["digits", "--split.forget", "hardest=9", "--given.scores", "runs/my digits"], command="plan"
-        )  # fmt: skip
+        command.main(["digits", "--split.forget", "hardest=9", "--given.scores", "runs/my digits"])
 
 
 def test_a_smaller_training_set_names_the_option_that_it_needs() -> None:
