@@ -81,7 +81,7 @@ def given_sets(config: AuditConfig, source: Source) -> GivenSets:
     brought = {name: file.identity for name, file in weights.items()}
     earlier = {name: file.sha256 for name, file in weights.items()}
     if brought:
-        notes += [_recipe_note(config, list(brought)), _pixels_note(source)]
+        notes += [_recipe_note(config, list(brought)), _scaling_note(source)]
     if given.unlearned is not None and given.original is None:
         notes.append(_STAND_IN)
     if config.num_seeds > 1:
@@ -134,7 +134,16 @@ def _recipe_note(config: AuditConfig, brought: list[str]) -> str:
     )
 
 
-def _pixels_note(source: Source) -> str:
+def _scaling_note(source: Source) -> str:
+    if source.has_features:
+        scaled = (
+            "standardised by the mean and standard deviation of each, as measured here" if source.mean else "as read"
+        )
+        remedy = "scale them as those models need" + (", and set --source.no-standardise" if source.mean else "")
+        return (
+            f"The given models were evaluated on features {scaled}. If they were trained on features that were scaled "
+            f"otherwise, nothing in this table holds: {remedy}."
+        )
     mean, std = (", ".join(f"{value:.4g}" for value in values) for values in (source.mean, source.std))
     return (
         f"The given models were evaluated on pixels normalised by mean ({mean}) and standard deviation ({std}) per "

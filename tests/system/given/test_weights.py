@@ -6,11 +6,12 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
 import user_models
-from custom_audit import NUM_CLASSES, custom_arguments, parse_config, run_command, write_noise_parquet
+from custom_audit import NUM_CLASSES, PER_CLASS, custom_arguments, parse_config, run_command, write_noise_parquet
 
 from ungan_dist.config.data import SourceConfig
 from ungan_dist.config.identity import identity
@@ -63,6 +64,22 @@ def test_the_hash_of_a_run_includes_the_content_of_given_weights(pictures: Path,
 
     same, other = weights.read_bytes(), safetensors.torch.save(user_models.linear(NUM_CLASSES, 3).state_dict())
     assert given_hash(same) == given_hash(same) != given_hash(other)
+
+
+def test_the_note_about_given_weights_speaks_of_features_where_there_are_no_pixels(lists: Path, weights: Path) -> None:
+    labels = np.repeat(np.arange(NUM_CLASSES), PER_CLASS)
+    np.savez(lists / "t.npz", x=np.random.default_rng(0).normal(size=(len(labels), 4)), y=labels)
+    given = ("--original", str(weights), "--members", f"{lists}/members.npy")
+    for option, words in (
+        ("", "standardised by the mean"),
+        ("--source.no-standardise", "evaluated on features as read"),
+    ):
+        config = parse_config(*custom_arguments(lists / "t.npz", lists, *given, *filter(None, [option])))
+        (note,) = [
+            n for n in given_sets(config, load_source(config.source)).notes if "nothing in this table holds" in n
+        ]
+        assert words in note
+        assert not any(word in note for word in ("pixels", "--source.mean", "--source.std"))
 
 
 def test_given_moments_replace_the_computed_ones(project: Path) -> None:

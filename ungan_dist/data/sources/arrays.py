@@ -20,13 +20,17 @@ from ungan_dist.data.sources.columns import (
     read_labels,
 )
 from ungan_dist.data.sources.decode import DecodedImages
-from ungan_dist.data.sources.features import check_memory, concatenate, to_exact_floats
+from ungan_dist.data.sources.features import check_memory, concatenate, find_label_copy, to_exact_floats
 from ungan_dist.data.sources.layout import identify_file
 from ungan_dist.data.sources.npz import read_npz
-from ungan_dist.data.sources.parquet import find_parquet, open_table
+from ungan_dist.data.sources.parquet import find_parquet, open_table, refuse_other_format
 
 ROW_NUMBERS = ("__index_level_0__", "Unnamed: 0")
 """Columns that pandas writes for the number of a row, which is no property of the example."""
+
+
+LABEL_NAMES = ("label", "labels", "fine_label", "coarse_label")
+"""Columns that hold labels; beside the labels that are read, such a column is no feature."""
 
 
 def read_arrays(path: Path, *, columns: Sequence[str] = ()) -> DecodedImages:
@@ -49,10 +53,8 @@ def read_arrays(path: Path, *, columns: Sequence[str] = ()) -> DecodedImages:
         return read_npz(path, columns=columns)
     if head == b"PAR1" or identify_file(path) == "a Git LFS pointer":
         return read_table(path, columns=columns)
-    raise ValueError(
-        f"{path} is neither an .npz file nor Parquet: write it with numpy.savez(FILE, x=features, y=labels), or with "
-        f"to_parquet of pandas"
-    )
+    refuse_other_format(path)
+    raise ValueError(f"{path} is neither an .npz file nor Parquet, though its name says so: write it again")
 
 
 def read_table(path: Path, *, columns: Sequence[str] = ()) -> DecodedImages:
@@ -74,8 +76,13 @@ def read_table(path: Path, *, columns: Sequence[str] = ()) -> DecodedImages:
             raise ValueError(f"{table.file} and {tables[0].file} differ in the columns {own}: give both the same")
     check_memory(str(path), sum(counts) * len(features[0]))
     labels, class_names = read_labels(tables[: len(sets.train)], tables[len(sets.train) :], chosen, None)
+    values = concatenate([_read_features(table, features[0]) for table in tables])
+    if (copy := find_label_copy(values, labels)) is not None:
+        raise ValueError(
+            f"{tables[0].file}: column {features[0][copy]} equals the labels, which a model must not see: drop it"
+        )
     return DecodedImages(
-        images=concatenate([_read_features(table, features[0]) for table in tables]),
+        images=values,
         labels=labels,
         class_names=class_names,
         num_test=sum(counts[len(sets.train) :]),
@@ -97,14 +104,17 @@ def is_table(path: Path) -> bool:
 def _feature_columns(table: Table, chosen: dict[Role, str]) -> list[str]:
     others = (find_column(table, "label", chosen), find_id_column(table, chosen))
     names = [name for name in table.names if name not in others]
-    if len(set(names)) < len(names):
-        raise ValueError(f"{table.file} has two columns of one name: rename one of them")
     if not names:
         raise ValueError(f"{table.file} has no column beside {others[0]}: at least one feature is needed")
     if numbers := [name for name in names if name in ROW_NUMBERS]:
         raise ValueError(
             f"{table.file}: column {numbers[0]} holds the numbers of the rows, which a model must not learn: write the "
             f"file with to_parquet(FILE, index=False), or drop the column"
+        )
+    if like := [name for name in names if name.lower() in LABEL_NAMES]:
+        raise ValueError(
+            f"{table.file}: column {like[0]} is named as labels, beside the labels {others[0]}: drop it, rename it if "
+            f"it is a feature, or choose it with --source.columns label={like[0]} and drop {others[0]}"
         )
     return names
 

@@ -170,6 +170,11 @@ def _label_array(table: Table, name: str) -> np.ndarray:
     kind = table.type_of(name)
     values = kind.value_type if pa.types.is_dictionary(kind) else kind
     is_number = pa.types.is_integer(values) or pa.types.is_boolean(values)
+    if pa.types.is_floating(values):
+        column = table.read(name)
+        missing = column.is_null(nan_is_null=not pa.types.is_dictionary(kind)).to_pylist()
+        if any(missing):
+            raise _missing_label(table, missing.index(True))
     if not is_number and not _is_text(values):
         remedy = "cast it to integers" if pa.types.is_floating(values) else "name another with --source.columns label="
         raise ValueError(
@@ -177,13 +182,16 @@ def _label_array(table: Table, name: str) -> np.ndarray:
         )
     column = table.read(name)
     if column.null_count:
-        row = column.is_null().to_pylist().index(True)
-        raise ValueError(f"{table.file}, row {row}: the label is missing: give it one, or drop the row")
+        raise _missing_label(table, column.is_null().to_pylist().index(True))
     if _is_text(values):
         return np.array(column.to_pylist(), dtype=np.str_)
     if pa.types.is_dictionary(kind):
         column = column.dictionary_decode()
     return column.to_numpy(zero_copy_only=False).astype(np.int64)
+
+
+def _missing_label(table: Table, row: int) -> ValueError:
+    return ValueError(f"{table.file}, row {row}: the label is missing: give it one, or drop the row")
 
 
 def _is_text(kind: pa.DataType) -> bool:

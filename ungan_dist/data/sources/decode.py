@@ -23,6 +23,9 @@ GREY_MODES = ("1", "L", "LA")
 LARGE_PIXELS = 128 * 128
 """Pictures with more pixels keep their JPEG files, which are smaller than their pixels."""
 
+_MAX_SCALED_PIXELS = 1 << 28
+"""Pixels of a scaled picture before it is cut, 768 MiB in RGB."""
+
 COLOUR_MODES = ("P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 
 
@@ -82,6 +85,8 @@ def decode(encoded: Iterable[tuple[str, bytes]], count: int, *, resize: int | No
             first = where
             sides = (resize, resize) if resize else picture.size
             _check_memory(count, *sides, where)
+        if resize:
+            _check_scaled(where, picture.size, resize)
         # before the pixels take memory; a turned picture may have the sides in the other order
         if position and not resize and sorted(picture.size) != sorted(images.shape[1:3]):
             raise _size_error(where, picture.size, first, images)
@@ -122,6 +127,16 @@ def _check_memory(count: int, width: int, height: int, where: str) -> None:
         raise ValueError(
             f"{count:,} pictures of {width}×{height} pixels, as {where}, take {format_bytes(needed)} of memory, and "
             f"this process may use {format_bytes(limit)}: make them smaller with --source.resize N"
+        )
+
+
+def _check_scaled(where: str, size: tuple[int, int], side: int) -> None:
+    """Refuse a picture so narrow that it becomes huge before the square is cut from its centre."""
+    longer = side * max(size) // min(size)
+    if side * longer > _MAX_SCALED_PIXELS:
+        raise ValueError(
+            f"{where} is {size[0]}×{size[1]} pixels, and {side}×{longer} when its shorter side is scaled: cut "
+            f"it to a part that is less narrow, or remove it"
         )
 
 
@@ -170,6 +185,8 @@ def _pixels(
             remarks.append(_ALPHA)
         picture = _turn(picture, remarks).convert("RGB")
         return np.asarray(picture if resize is None else _resize(picture, resize)), remarks
+    except MemoryError:
+        raise  # says nothing about the picture
     except Exception as error:  # broken bytes make Pillow's readers raise half a dozen unrelated types
         raise ValueError(f"{where} cannot be decoded ({error}): replace it by a whole picture") from error
 

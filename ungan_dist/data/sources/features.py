@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int64, Shaped
 
 from ungan_dist.data.memory import get_memory_limit
 from ungan_dist.files import format_bytes
@@ -15,16 +15,23 @@ _COPIES = 3
 """Copies of the values while they are read, each of at most eight bytes."""
 _BATCH = 1 << 22
 """Values to standardise at a time."""
+_COARSE = 2.0**-10
+"""Distance of neighbouring float32 numbers, in standard deviations, from which a mean is no longer rounded to one."""
 _REMEDY = "encode categories as columns of 0 and 1 (pandas.get_dummies), and dates as numbers"
 
 
-def check_memory(place: str, num_values: int) -> None:
+def check_memory(place: str, num_values: int, num_bytes: int = 0) -> None:
     """Refuse values that do not fit in memory, before they are read.
+
+    Args:
+        place: Where they are from, for messages.
+        num_values: Number of features.
+        num_bytes: Bytes of everything that is read, labels and ids included.
 
     Raises:
         ValueError: They do not.
     """
-    needed, limit = _COPIES * 8 * num_values, get_memory_limit("cpu")
+    needed, limit = _COPIES * max(8 * num_values, num_bytes), get_memory_limit("cpu")
     if needed > limit:
         raise ValueError(
             f"{place}: reading {num_values:,} values takes {format_bytes(needed)} of memory, and this process may use "
@@ -69,6 +76,19 @@ def concatenate(parts: Sequence[Float[np.ndarray, "_ ..."]]) -> Float[np.ndarray
     return np.ascontiguousarray(np.concatenate(parts)) if len(parts) > 1 else np.ascontiguousarray(parts[0])
 
 
+def find_label_copy(values: Float[np.ndarray, "rows ..."], labels: Int64[np.ndarray, " rows"]) -> int | None:
+    """Find a column of a table that equals the labels.
+
+    Examples:
+        >>> find_label_copy(np.array([[5.0, 0.0], [7.0, 1.0]]), np.array([0, 1]))
+        1
+    """
+    if values.ndim != 2:
+        return None
+    candidates = np.flatnonzero((values[:100] == labels[:100, None]).all(0))
+    return next((int(place) for place in candidates if np.array_equal(values[:, place], labels)), None)
+
+
 def check_unscaled(values: Float[np.ndarray, "rows ..."], place: str) -> None:
     """Refuse integers that would lose digits in a model's float32.
 
@@ -87,8 +107,9 @@ def check_unscaled(values: Float[np.ndarray, "rows ..."], place: str) -> None:
 def measure_moments(values: Float[np.ndarray, "rows ..."]) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Measure mean and standard deviation along the second axis: of each column of a table, or of each channel.
 
-    Both are rounded to float32, so that they do not depend on the order in which a machine adds. A constant has
-    deviation 1, so that it becomes 0.
+    Both are rounded to float32, so that they do not depend on the order in which a machine adds. Where this is coarse
+    beside the deviation, the distance of the mean from the first value is rounded instead. A constant has deviation 1,
+    so that it becomes 0.
 
     Examples:
         >>> measure_moments(np.array([[1.0, 5.0], [3.0, 5.0]]))
@@ -99,8 +120,16 @@ def measure_moments(values: Float[np.ndarray, "rows ..."]) -> tuple[tuple[float,
     for place in range(values.shape[1]):
         own = values[:, place].astype(np.float64)
         is_constant = own.min() == own.max()
-        means.append(float(own.flat[0] if is_constant else np.float32(own.mean())))
-        deviations.append(1.0 if is_constant else float(np.float32(own.std())) or 1.0)
+        start = float(own.flat[0])
+        mean = np.float32(own.mean())
+        deviation = 1.0 if is_constant else float(np.float32(own.std())) or 1.0
+        if is_constant:
+            means.append(start)
+        elif np.spacing(abs(mean)) > deviation * _COARSE:
+            means.append(start + float(np.float32((own - start).mean())))
+        else:
+            means.append(float(mean))
+        deviations.append(deviation)
     return tuple(means), tuple(deviations)
 
 

@@ -78,11 +78,15 @@ def _check_range(parts: Sequence[Part], labels: Int64[np.ndarray, " rows"], num_
     if len(wrong):
         row = int(wrong[0])
         label = labels[row]
-        hint = ". Labels of −1 mark a set without labels: remove that set" if label == -1 else ""
+        hint = "number the classes 0, 1, 2 …, for example with numpy.unique(labels, return_inverse=True)"
+        if num_classes is not None:
+            hint = "correct it, drop the row, or name its class too"
+        if label == -1:
+            hint += ". If labels of −1 mark a set without labels, remove that set"
         for part in parts:
             if row < part.num_rows:
                 raise ValueError(
-                    f"{part.file}, row {row}: label {label} is out of range, must be 0 … {max(limit - 1, 0)}{hint}"
+                    f"{part.file}, row {row}: label {label} is out of range, must be 0 … {max(limit - 1, 0)}: {hint}"
                 )
             row -= part.num_rows
     present = np.unique(labels)

@@ -16,8 +16,9 @@ from jaxtyping import Shaped
 
 from ungan_dist.data.sources.columns import Role, parse_columns
 from ungan_dist.data.sources.decode import DecodedImages
-from ungan_dist.data.sources.features import check_memory, concatenate, to_exact_floats
+from ungan_dist.data.sources.features import check_memory, concatenate, find_label_copy, to_exact_floats
 from ungan_dist.data.sources.labels import number_labels
+from ungan_dist.files import format_bytes
 
 ROLES: tuple[Role, ...] = ("features", "label", "id", "test_features", "test_label", "test_id")
 _KNOWN: dict[Role, tuple[str, ...]] = {
@@ -30,6 +31,8 @@ _KNOWN: dict[Role, tuple[str, ...]] = {
 }
 """Names of each array, unless ``source.columns`` names it."""
 _KIND_OF_ID = "iuU"
+_MAX_TEXT_BYTES = 1 << 14
+"""Longest label or id: 4,096 characters, the longest path of Linux."""
 _UNREADABLE = (
     *(zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError, RuntimeError, NotImplementedError),
     *(SyntaxError, tokenize.TokenError, TypeError),
@@ -87,11 +90,22 @@ def read_npz(path: Path, *, columns: Sequence[str] = ()) -> DecodedImages:
         raise ValueError(
             f"{path} holds {train[0].words} and {test[0].words}: give training and test examples the same features"
         )
-    check_memory(str(path), sum(math.prod(array.shape) for array in features))
+    for array in [*labels, *(array for array in (found["id"], found["test_id"]) if array)]:
+        if array.dtype.itemsize > _MAX_TEXT_BYTES:
+            raise ValueError(
+                f"{path} holds {array.words}, of {format_bytes(array.dtype.itemsize)} each: save shorter texts, or "
+                f"numbers"
+            )
+    num_bytes = sum(math.prod(array.shape) * max(8, array.dtype.itemsize) for array in found.values() if array)
+    check_memory(str(path), sum(math.prod(array.shape) for array in features), num_bytes)
     values = concatenate([to_exact_floats(array.read(), array.file) for array in features])
     names = ("False", "True") if all(label.dtype.kind == "b" for label in labels) else ()
     read = [_read_labels(label) for label in labels]
     numbers, class_names = number_labels(labels, read, num_train=1, names=names)
+    if (copy := find_label_copy(values, numbers)) is not None:
+        raise ValueError(
+            f"{features[0].file}: feature {copy} equals the labels, which a model must not see: leave it out"
+        )
     ids = _read_ids(path, [found["id"], *([found["test_id"]] if test else [])], features)
     num_test = test[0].num_rows if test else 0
     return DecodedImages(images=values, labels=numbers, class_names=class_names, num_test=num_test, ids=ids)
@@ -176,7 +190,13 @@ def _check_shapes(features: _Array, label: _Array) -> None:
 
 def _read_labels(array: _Array) -> np.ndarray:
     if array.dtype.kind not in "biuU":
-        remedy = ".astype(int)" if array.dtype.kind == "f" else ".astype(str)"
+        is_float = array.dtype.kind == "f"
+        if is_float and len(missing := np.flatnonzero(~np.isfinite(array.read()))):
+            raise ValueError(
+                f"{array.file}, row {missing[0]}: the label is missing: give it one, or drop the row "
+                f"({len(missing):,} labels are missing)"
+            )
+        remedy = ".astype(int)" if is_float else ".astype(str)"
         raise ValueError(
             f"{array.file} holds {array.dtype}, labels must be integers from 0 on or text: save {array.name}{remedy}"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -196,11 +197,38 @@ def open_table(file: Path) -> Table:
     """Open a Parquet file; its rows are read later."""
     try:
         parquet = pq.ParquetFile(file, page_checksum_verification=True, buffer_size=_BUFFER_BYTES, pre_buffer=False)
-        return Table(file=file, parquet=parquet)
     except (pa.ArrowException, OSError) as error:
+        refuse_other_format(file)
         if file.is_file() and identify_file(file) == "a Git LFS pointer":
             raise ValueError(f"{file} is a Git LFS pointer, not the file: fetch it with `git lfs pull`") from error
         raise damage_error(file, error) from error
+    table = Table(file=file, parquet=parquet)
+    if twice := [name for name, number in Counter(table.names).items() if number > 1]:
+        raise ValueError(f"{file} has two columns of one name ({twice[0]}): rename or drop one of them")
+    return table
+
+
+def refuse_other_format(file: Path) -> None:
+    """Refuse a table in a format that is not read, and name the way to convert it.
+
+    Raises:
+        ValueError: The file is an array of NumPy, or neither begins nor is named as one of our formats.
+    """
+    if not file.is_file() or identify_file(file) == "a Git LFS pointer":
+        return
+    with file.open("rb") as stream:
+        head = stream.read(6)
+    if head == b"\x93NUMPY":
+        raise ValueError(
+            f"{file} is one array of NumPy without labels: write both to one file with "
+            f"numpy.savez(FILE, x=features, y=labels)"
+        )
+    if not head.startswith((b"PAR1", b"PK")) and file.suffix.lower() not in SUFFIXES:
+        raise ValueError(
+            f"{file} is neither an .npz file nor Parquet, and CSV is not read: convert it with "
+            f"pandas.read_csv({file.name!r}).to_parquet('{file.stem}.parquet', index=False), or write arrays with "
+            f"numpy.savez(FILE, x=features, y=labels)"
+        )
 
 
 def _encoded(table: Table, chosen: dict[Role, str]) -> Iterator[tuple[str, bytes]]:

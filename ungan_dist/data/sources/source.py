@@ -106,7 +106,13 @@ def load_source(config: SourceConfig) -> Source:
     is_read = config.kind in ("parquet", "image_folder", "arrays", "auto")
     if config.columns and not is_read:
         raise ValueError(f"source.columns is for files of your own, not for source.kind {config.kind}: leave it out")
-    source = _read(config)
+    try:
+        source = _read(config)
+    except MemoryError as error:
+        raise ValueError(
+            f"{config.path or config.kind} does not fit in memory ({error}): keep fewer examples or features, smaller "
+            f"pictures, or use a machine with more memory"
+        ) from error
     _check_options(config, source)
     if config.resize and not is_read:
         source = replace(source, images=resize_images(source.images, config.resize, source.title), jpegs=())

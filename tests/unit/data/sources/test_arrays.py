@@ -13,7 +13,7 @@ import pytest
 from picture_files import raises_with
 
 from ungan_dist.commands.options import recipe_config
-from ungan_dist.data.sources import features
+from ungan_dist.data.sources import arrays, features
 from ungan_dist.data.sources.source import Source, load_source
 
 RNG = np.random.default_rng(0)
@@ -70,7 +70,7 @@ def test_official_test_examples_come_last_and_take_no_part_in_the_statistics(tmp
 
 
 def test_parquet_columns_are_features_in_order_but_for_the_label_and_the_id(tmp_path):
-    columns = {"age": [20, 30, 40], "income": [1.5, 2.5, 0.5], "owner": [True, False, True]}
+    columns = {"age": [20, 30, 40], "income": [1.5, 2.5, 0.5], "owner": [True, True, False]}
     table = pa.table({"id": ["p", "q", "r"], **columns, "bought": ["yes", "no", "yes"]})
     pq.write_table(table, tmp_path / "train.parquet")
     pq.write_table(table.select(["bought", "owner", "income", "age", "id"]), tmp_path / "test.parquet")
@@ -80,7 +80,8 @@ def test_parquet_columns_are_features_in_order_but_for_the_label_and_the_id(tmp_
     assert source.class_names == ("no", "yes")
     assert source.labels.tolist() == [1, 0, 1] * 2
     assert source.ids == ("p", "q", "r") * 2
-    np.savez(tmp_path / "same.npz", x=frame, y=frame[:, 2].astype(int), x_test=frame, y_test=frame[:, 2].astype(int))
+    bought = np.array([1, 0, 1])
+    np.savez(tmp_path / "same.npz", x=frame, y=bought, x_test=frame, y_test=bought)
     assert source.content_hash == read_file(tmp_path / "same.npz").content_hash
 
 
@@ -99,7 +100,12 @@ def test_parquet_columns_are_features_in_order_but_for_the_label_and_the_id(tmp_
         ({"x": X.astype(str), "y": Y}, ["array x holds <U", "get_dummies"]),
         ({"x": X.astype(complex), "y": Y}, ["array x holds complex128", "integers, floats or booleans"]),
         ({"x": X.astype("M8[s]"), "y": Y}, ["array x holds datetime64", "dates as numbers"]),
-        ({"x": X, "y": Y - 1}, ["array y, row 0: label -1", "without labels"]),
+        ({"x": X, "y": Y - 1}, ["array y, row 0: label -1", "number the classes 0, 1, 2", "without labels"]),
+        ({"x": X, "y": Y - 5}, ["array y, row 0: label -5 is out of range", "number the classes 0, 1, 2"]),
+        ({"x": X, "y": np.where(np.arange(12) == 7, np.nan, Y)}, ["array y, row 7: the label is missing", "drop the"]),
+        ({"x": np.c_[X, Y], "y": Y}, ["array x: feature 4 equals the labels", "leave it out"]),
+        ({"x": X, "y": Y.astype("<U5000")}, [r"y \(<U5000, 12\), of 19.5 KiB each", "shorter texts"]),
+        ({"x": X, "y": Y, "id": Y.astype("<U5000")}, [r"id \(<U5000, 12\), of 19.5 KiB each", "shorter texts"]),
         ({"x": X, "y": Y * 2}, ["array y: no row has label 1", "without a gap"]),
         ({"x": X, "y": Y.astype(float)}, ["array y holds float64", r"save y.astype\(int\)"]),
         ({"x": X, "y": np.full(12, 2**64 - 1, np.uint64)}, ["array y: label 18446744073709551615"]),
@@ -138,6 +144,11 @@ def test_arrays_without_a_clear_meaning_are_refused(tmp_path, arrays, words):
         ({"a": [1, 2], "__index_level_0__": [0, 1], "label": [0, 1]}, ["__index_level_0__", "index=False"]),
         ({"a": pa.array([1, 2], pa.timestamp("s")), "label": [0, 1]}, ["column a holds timestamp", "dates as numbers"]),
         ({"a": [1, 2], "label": [0.0, 1.0]}, ["column label holds double", "cast it to integers"]),
+        ({"a": [1, 2], "label": [0.0, None]}, ["row 1: the label is missing", "drop the row"]),
+        ({"a": [1, 2], "label": [0.0, float("nan")]}, ["row 1: the label is missing", "drop the row"]),
+        ({"a": [1, 2], "coarse_label": [1, 1], "label": [0, 1]}, ["column coarse_label is named as labels", "drop it"]),
+        ({"a": [1, 2], "fine_label": [0, 1], "label": [0, 1]}, ["column fine_label is named as labels", "label=fine"]),
+        ({"a": [1, 2], "b": [0, 1], "label": ["x", "y"]}, ["column b equals the labels", "drop it"]),
         ({"a": pa.array([], pa.int64()), "label": pa.array([], pa.int64())}, ["holds no row"]),
     ],
 )
@@ -174,6 +185,7 @@ def test_files_of_other_formats_and_damaged_ones_are_refused_and_nothing_is_unpi
         "objects.npz": "Python objects",
         "other.npz": "x.txt, which is no array",
         "link.npz": "does not exist",
+        "objects.npy": "one array of NumPy without labels.*numpy.savez",
     }.items():
         with raises_with(word):
             read_file(tmp_path / name, "--source.kind", "arrays")
@@ -198,6 +210,9 @@ def test_sizes_that_a_header_declares_are_checked_before_memory_is_taken(tmp_pat
             read_file(write("lie.npz", shape, bytes(8 * 48)))
     monkeypatch.setattr(features, "get_memory_limit", lambda device: 1 << 20)
     bomb = write("bomb.npz", (12, 1 << 15), bytes(12 * 8 << 15))
+    np.savez_compressed(tmp_path / "texts.npz", x=X[:, :1].repeat(200, 0), y=np.zeros(2400, "<U4000"))
+    with raises_with("texts.npz: reading 2,400 values takes 109.9 MiB of memory"):
+        read_file(tmp_path / "texts.npz")
     with raises_with("bomb.npz: reading 393,216 values takes 9.0 MiB of memory", "1.0 MiB", "fewer"):
         read_file(bomb)
 
@@ -225,3 +240,44 @@ def test_unscaled_features_stay_as_they_are_and_large_integers_are_refused(tmp_p
         read_file(save(tmp_path / "b.npz", x=values, y=Y), "--source.no-standardise")
     with raises_with("source.standardise is for features"):
         load_source(recipe_config(["digits", "--source.no-standardise"], command="run").source)
+
+
+@pytest.mark.parametrize("kind", ["auto", "arrays", "parquet"])
+@pytest.mark.parametrize("twice", ["label", "id", "a"])
+def test_two_columns_of_one_name_are_refused(tmp_path, kind, twice):
+    names = ["a", "label", "id", twice]
+    pq.write_table(pa.Table.from_arrays([pa.array([0, 1])] * 4, names=names), tmp_path / "a.parquet")
+    with raises_with(rf"a.parquet has two columns of one name \({twice}\)", "rename or drop"):
+        read_file(tmp_path / "a.parquet", "--source.kind", kind)
+
+
+@pytest.mark.parametrize("kind", ["auto", "arrays", "parquet"])
+def test_tables_of_other_formats_are_refused_with_the_way_to_convert_them(tmp_path, kind):
+    (tmp_path / "t.csv").write_text("a,label\n1,0\n")
+    with raises_with("CSV is not read", r"pandas.read_csv\('t.csv'\).to_parquet\('t.parquet', index=False\)"):
+        read_file(tmp_path / "t.csv", "--source.kind", kind)
+    np.save(tmp_path / "t.npy", X)
+    with raises_with("one array of NumPy without labels", r"numpy.savez\(FILE, x=features, y=labels\)"):
+        read_file(tmp_path / "t.npy", "--source.kind", kind)
+
+
+def test_columns_far_from_zero_are_standardised_and_others_as_before():
+    own = np.random.default_rng(1).normal(0, 5, 1000).round(2)
+    far = np.stack([own + 8.6e9, own + 2000, -own - 8.6e9], 1)
+    mean, std = features.measure_moments(far)
+    scaled = features.standardise(far, mean, std)
+    assert np.abs(scaled.mean(0)).max() < 1e-3
+    np.testing.assert_allclose(scaled.std(0), 1, atol=1e-3)
+    assert mean[1] == np.float32(far[:, 1].mean())
+    # the order of adding, which differs between machines, changes nothing
+    shuffled = far[np.r_[0, 1 + np.random.default_rng(2).permutation(999)]]
+    assert features.measure_moments(shuffled) == (mean, std)
+
+
+def test_too_little_memory_is_no_damage(tmp_path, monkeypatch):
+    def fail(path, columns):
+        raise MemoryError("Unable to allocate 9 GiB")
+
+    monkeypatch.setattr(arrays, "read_npz", fail)
+    with raises_with("a.npz does not fit in memory .Unable to allocate 9 GiB.: keep fewer"):
+        read_file(save(tmp_path / "a.npz", x=X, y=Y))

@@ -15,6 +15,7 @@ from ungan_dist.config.data import SourceConfig
 from ungan_dist.data.ffcv.availability import find_import_error
 from ungan_dist.data.ffcv.format import read_tables
 from ungan_dist.data.prepared import open_examples, prepare
+from ungan_dist.data.sources import decode as decoding
 from ungan_dist.data.sources.decode import decode
 from ungan_dist.data.sources.source import Source, load_source
 
@@ -208,6 +209,19 @@ def test_pictures_that_do_not_fit_in_memory_are_refused_before_they_are_decoded(
     content = save(Image.new("L", (9000, 9000)), "PNG")
     with raises_with("100,000 pictures of 9000×9000 pixels", "TiB", "--source.resize"):
         decode((("this", content) for _ in range(100_000)), 100_000)
+
+
+def test_a_picture_too_narrow_to_scale_is_refused_and_memory_is_no_damage(monkeypatch):
+    content = save(Image.new("L", (1, 60000)), "PNG")
+    with raises_with("this is 1×60000 pixels, and 224×13440000 when its shorter side is scaled", "cut it"):
+        decode([("this", content)], 1, resize=224)
+
+    def fail(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(decoding, "_turn", fail)
+    with pytest.raises(MemoryError):
+        decode([("this", save(Image.new("L", (4, 4)), "PNG"))], 1)
 
 
 @pytest.mark.skipif(find_import_error() is not None, reason="FFCV is not installed")
