@@ -190,7 +190,7 @@ def test_runs_without_it_keep_their_hash_and_ids(project: Path) -> None:
     ("named", "words"),
     [
         ("shrinking_methods:shrnk", ["has no function 'shrnk'", "did you mean shrink?"]),
-        ("absent_methods:shrink", ["absent_methods, which cannot be imported", "run from the folder that holds it"]),
+        ("absent_methods:shrink", ["there is no module absent_methods", "Run from the folder that holds it"]),
         ("shrinking_methods:Options", ["has no function 'Options'"]),
         ("shrinking methods:shrink", ["a method of your own is named module:function"]),
         ("__main__:shrink", ["names the script or notebook itself", "write own:shrink"]),

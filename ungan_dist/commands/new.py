@@ -83,7 +83,9 @@ def main(arguments: list[str]) -> int:
     words = {"NAME": name, "CLASS": "".join(map(str.capitalize, name.split("_"))), "OPTION": name.replace("_", "-")}
     files = {Path(f"{name}.py"): _METHOD, Path(f"test_{name}.py"): _TEST}
     if present := [str(path) for path in files if path.exists() or path.is_symlink()]:
-        raise ConfigError(f"{', '.join(present)} exists and is not overwritten: choose another name or folder")
+        renamed = "" if name == own.name else f" (the method is called {name}: Python's names have no hyphen)"
+        are = "exist and are" if len(present) > 1 else "exists and is"
+        raise ConfigError(f"{', '.join(present)} {are} not overwritten{renamed}: choose another name or folder")
     for path, text in files.items():
         for word, value in words.items():
             text = text.replace(f"@{word}@", value)

@@ -92,7 +92,12 @@ def format_rate(as_written: str) -> str:
 
 def name_sizes(report: Report) -> dict[str, int]:
     """Return the sizes of the sets under the names of the glossary; ``table.json`` keeps its first names."""
-    names = {"shadow_pool": "non-members", "shadows": "shadow models"}
+    names = {
+        "shadow_pool": "non-members",
+        "shadows": "shadow models",
+        "unseen": "D_u",
+        "test_others": "other classes, test",
+    }
     return {names.get(name, name.replace("_", " ")): size for name, size in report.sizes.items()}
 
 

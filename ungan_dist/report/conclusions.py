@@ -23,9 +23,13 @@ from ungan_dist.report.cells import (
     format_number,
     format_signed,
     is_quick,
+    measures_from_half,
 )
 from ungan_dist.report.cells import format_gap as shown_gap
 from ungan_dist.report.power import describe_normality, get_delta
+
+MIN_COMPARED = 12
+"""Fewest forget examples for which an AUC is the better question than a p value of each."""
 
 NOT_TESTED = (
     "U-LiRA (Hayes et al. 2024), whose shadow models unlearn too",
@@ -146,6 +150,8 @@ def write_conclusions(report: Report) -> list[Conclusion]:
 def _complete(report: Report, outcome: str, meaning: str) -> str:
     if outcome == "reference":
         aucs = [format_number(row.auc.mean, 3) for row in report.rows if row.verdict.gap is None]
+        if measures_from_half(report):
+            meaning = "The model retrained without the forget set. All gaps are measured from .5, not from its AUC."
         return f"{meaning} Its AUC is {', '.join(aucs)}; .5 is expected by construction."
     if outcome in ("inconclusive", TOO_WIDE):
         return f"{meaning} {_write_remedy(report)}."
@@ -258,7 +264,11 @@ def list_caveats(report: Report) -> list[str]:
             f"easier to see."
         )
     if TOO_WIDE in outcomes:
-        found.append(f"No power: with intervals this wide, no size of leak could be told. {_write_remedy(report)}.")
+        few = " Or ask for the membership p value of each example: load_p_values, or export --records."
+        found.append(
+            f"No power: with intervals this wide, no size of leak could be told. {_write_remedy(report)}."
+            f"{few if report.sizes.get('forget', MIN_COMPARED) < MIN_COMPARED else ''}"
+        )
     if report.rows and not any(row.method == "original" for row in report.rows):
         found.append("The original is not in the table, so this run does not show that the attack can detect anything.")
     found = [*(row.hidden_leak for row in report.rows if row.hidden_leak), *found, *merge_caveats(report.rows)]

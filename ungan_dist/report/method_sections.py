@@ -16,6 +16,7 @@ from ungan_dist.report.cells import (
     format_number,
     format_signed,
     measures_from_half,
+    name_accuracies,
     style_of_row,
 )
 from ungan_dist.report.conclusions import describe_ulira, end_sentence, has_reference, write_failure
@@ -63,7 +64,7 @@ def build_sections(report: Report, drawings: list[Drawing]) -> list[MethodSectio
             values=[
                 *((f"{column.group}: {column.heading}", column.cell(row)) for column in columns),
                 *_list_klom(row),
-                *_list_seeds(row),
+                *_list_seeds(report, row),
             ],
             drawings=[drawing for drawing in drawings if drawing.method == row.method],
             attacks=_list_attacks(row),
@@ -165,12 +166,13 @@ def _list_klom(row: Row) -> list[tuple[str, str]]:
     return [("KLOM, 95th percentile over the forget set", f"{high} nats, mean {mean}, {row.klom.num_models} models")]
 
 
-def _list_seeds(row: Row) -> list[tuple[str, str]]:
+def _list_seeds(report: Report, row: Row) -> list[tuple[str, str]]:
     if len(row.auc.per_seed) < 2:
         return []
+    names = {"unseen": "D_u", "test_forgotten": "Forgotten classes, test", **name_accuracies(report)}
     found = [("AUC (b) of each seed", row.auc)]
     found += [
-        (f"{name.replace('_', ' ').capitalize()} accuracy of each seed", interval)
+        (f"{names.get(name, name.replace('_', ' ').capitalize())}: accuracy of each seed", interval)
         for name, interval in row.accuracy.items()
     ]
     return [(name, ", ".join(format_number(value, 3) for value in interval.per_seed)) for name, interval in found]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ungan_dist.attack.evidence import Interval, Report, Row, ULiRA
 from ungan_dist.attack.summary import format_outcome
 from ungan_dist.attack.verdicts import has_power
-from ungan_dist.config.attack import ATTACK_NAMES
+from ungan_dist.config.attack import ATTACK_NAMES, LARGEST_DELTA
 from ungan_dist.report.cells import (
     explain_omitted_columns,
     find_first_attack,
@@ -23,6 +23,7 @@ from ungan_dist.report.cells import (
     format_seconds,
     is_quick,
     list_computed_rates,
+    measures_from_half,
     style_of_row,
 )
 from ungan_dist.report.conclusions import has_reference, list_caveats, write_failure
@@ -40,7 +41,7 @@ WIDTH = 110
 DROPPED_FIRST = ("TPR", "TNR", "T_U", "Retain")
 """Columns to drop on a narrow terminal, in this order, by words in their headings."""
 _ACCURACIES = ("retain", "forget", "test")
-_SHORT_NAMES = {"retain": "Retain", "forget": "Forget", "non_members": "Unseen,\nclass", "test_others": "Test,\nothers"}
+_SHORT_NAMES = {"retain": "Retain", "forget": "Forget", "non_members": "Never\nseen", "test_others": "Test,\nothers"}
 """Headings where whole classes are forgotten."""
 METHOD_WIDTH = 18
 """Width to which the names of methods are folded before a column is dropped."""
@@ -102,7 +103,7 @@ def _draw(report: Report, width: int, without: Sequence[str]) -> Table:
             f"{ATTACK_NAMES[find_first_attack(report)]}. "
             + ("" if is_quick(report) else "δ ≥: the smallest margin that every attack would pass. ")
             + "T_U: seconds of unlearning."
-            + ("" if has_reference(report) else " Retrain is not in this report: gaps are measured from .5.")
+            + _explain_origin(report)
             + "".join(f" {line}" for line in ([] if fnr and fpr else explain_omitted_columns(report)))
             + (" The report has more columns." if without else "")
             + "".join(f"\n{line}" for line in _explain_rows(report))
@@ -133,7 +134,7 @@ def _draw(report: Report, width: int, without: Sequence[str]) -> Table:
         if row.verdict.gap is not None:
             outcome.append(f"\n{format_gap(row.verdict.gap)}", "not bold default")
             if row.verdict.smallest_delta is not None:
-                outcome.append(f"\nδ ≥ {format_delta(row.verdict.smallest_delta)}", "not bold default")
+                outcome.append(f"\n{_describe_delta(row.verdict.smallest_delta)}", "not bold default")
             if row.verdict.attack != row.first_attack and has_power(row.verdict.outcome):
                 outcome.append(f"\nby {ATTACK_NAMES[row.verdict.attack]}", "not bold default")
         cells = [
@@ -162,6 +163,17 @@ def _explain_rows(report: Report) -> list[str]:
         *describe_stages(report),
         *(f"{row.title}: {write_failure(row)}" for row in report.failed_rows),
     ]
+
+
+def _explain_origin(report: Report) -> str:
+    """Say from where gaps are measured, unless it is Retrain."""
+    if not has_reference(report):
+        return " Retrain is not in this report: gaps are measured from .5."
+    return " Gaps are measured from .5, which Retrain has by construction." if measures_from_half(report) else ""
+
+
+def _describe_delta(smallest: float) -> str:
+    return f"no δ below {LARGEST_DELTA:g}" if smallest >= LARGEST_DELTA else f"δ ≥ {format_delta(smallest)}"
 
 
 def _ulira_auc(row: Row) -> Interval | str | None:

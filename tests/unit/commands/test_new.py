@@ -36,7 +36,8 @@ def test_the_skeleton_passes_its_test_and_has_options(folder: Path) -> None:
     assert method_config(other, "brand_new:brand_new").settings().epochs == 3
     assert identity(other) != identity(plain)
     before = {path.name: path.read_bytes() for path in folder.glob("*.py")}
-    assert_refused(run_command("new", "method", "brand_new"), "brand_new.py, test_brand_new.py exists")
+    assert_refused(run_command("new", "method", "brand_new"), "brand_new.py, test_brand_new.py exist and are not")
+    assert_refused(run_command("new", "method", "brand-new"), "the method is called brand_new: Python's names have no")
     assert {path.name: path.read_bytes() for path in folder.glob("*.py")} == before
     (folder / "brand_new.py").unlink()
     assert_refused(run_command("new", "method", "brand_new"), "test_brand_new.py exists and is not overwritten")

@@ -12,6 +12,7 @@ from torch import nn
 
 from ungan_dist.config.audit import AuditConfig, method_config
 from ungan_dist.config.identity import identity, run_hash
+from ungan_dist.config.own.functions import import_method
 from ungan_dist.config.own.options import find_options
 from ungan_dist.config.own.source import hash_function, hash_source
 from ungan_dist.config.recipes import digits
@@ -186,3 +187,11 @@ def test_a_record_gives_the_hash_without_importing_anything() -> None:
     assert "absent" not in sys.modules
     narrowed = dataclasses.replace(config, methods=("original",))
     assert narrowed.own_methods == ()
+
+
+def test_a_missing_module_is_named_once_with_the_nearest_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_method.py").touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"there is no module my_methd \(did you mean my_method\?\)") as caught:
+        import_method("my_methd:my_method")
+    assert str(caught.value).count("my_methd") == 2

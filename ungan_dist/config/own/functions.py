@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 import os
+import sys
 from collections.abc import Callable, Collection, Iterable
+from pathlib import Path
 from typing import Any
 
 from ungan_dist.config.user_code import add_import_path, run_user_code
@@ -111,6 +114,13 @@ def import_function(path: str, kind: str) -> Function:
     check_own(path, kind)
     module, _, name = path.partition(":")
     add_import_path(os.getcwd())
+    top = module.partition(".")[0]
+    if top not in sys.modules and importlib.util.find_spec(top) is None:
+        near = suggest(top, [file.stem for file in Path.cwd().glob("*.py")])
+        raise ValueError(
+            f"{kind} {path}: there is no module {top}{near}. Run from the folder that holds it, or install it, on "
+            f"every worker"
+        )
     with run_user_code(f"{kind} {path}: importing {module}"):
         imported = importlib.import_module(module)
     function = getattr(imported, name, None)
