@@ -40,7 +40,14 @@ def show(report: Report, folder: Path, *, url: str | None = None) -> int:
             where = f" (traceback: {run / failure.traceback})" if failure.traceback else ""
             print(f"  {escape_controls(failure.sentence + where)}", file=sys.stderr)
     if report.status == "PARTIAL":
-        print("partial: run the same command again. Missing:", *report.missing, sep="\n  ", file=sys.stderr)
+        from ungan_dist.commands.again import describe_continuing
+
+        print(
+            f"partial: {escape_controls(describe_continuing(folder))}\nMissing:",
+            *report.missing,
+            sep="\n  ",
+            file=sys.stderr,
+        )
     return RunState(report.status).exit_code
 
 

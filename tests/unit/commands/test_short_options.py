@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from types import ModuleType
 import pytest
 
 from ungan_dist.commands import plan, run
+from ungan_dist.commands.again import write_command
 from ungan_dist.commands.options import recipe_config
 from ungan_dist.config.recipes import digits
 from ungan_dist.errors import ConfigError
@@ -61,6 +63,21 @@ def test_missing_records_are_missed_before_the_data_are_read(
 def test_a_smaller_training_set_names_the_option_that_it_needs() -> None:
     with pytest.raises(ValueError, match=r"shadow_pool=675: add --split\.shadow-pool 300$"):
         digits(split={"train": 300})
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["digits", "--split.forget", "class=3", "--num-seeds", "2", "--methods", "original,retrain"],
+        ["digits-table", "--attack.quick", "--attack.fprs", "0.1", "0.05", "--output", "my runs"],
+        ["custom", "--forget", "f.txt", "--source.path", "a b", "--train.learning-rate", "0.3"],
+    ],
+)
+def test_the_command_that_continues_a_run_gives_its_config(arguments: list[str]) -> None:
+    config = recipe_config(arguments, command="run")
+    words = shlex.split(write_command(config))
+    assert words[:3] == ["ungan-dist", "run", arguments[0]]
+    assert recipe_config(words[2:], command="run") == config
 
 
 @pytest.mark.parametrize("arguments", [[], ["--output", "runs"]])

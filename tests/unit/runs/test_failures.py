@@ -185,7 +185,8 @@ def test_a_failure_that_a_rerun_may_change_leaves_the_run_partial(tmp_path: Path
     assert [failure.method for failure in report.failures] == ["neg_grads"]
     shown = run_command("report", tmp_path / "run")
     assert shown.returncode == 3
-    assert "run the same command again. Missing:" in shown.stderr
+    assert "partial: continue it with ungan-dist run digits " in shown.stderr
+    assert f"--output {tmp_path}" in shown.stderr
 
 
 @pytest.mark.parametrize(
