@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from publish import commit, hardware
+from harness import describe_commit, hardware
 
 from ungan_dist import store
 
@@ -37,7 +37,7 @@ def main(names: list[str]) -> None:
             outcome = run_under(cluster, fault, undisturbed)
             print(outcome, flush=True)
             rows.append(as_row(outcome))
-            results = {"rows": rows, "ray_settings": HEALTH, "hardware": hardware(), "commit": commit()}
+            results = {"rows": rows, "ray_settings": HEALTH, "hardware": hardware(), "commit": describe_commit()}
             store.write_json(RESULTS, results)
 
 

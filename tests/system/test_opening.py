@@ -20,10 +20,10 @@ from ungan_dist.errors import ConfigError
 from ungan_dist.runs.pipeline import audit
 from ungan_dist.runs.storage.mirror import connect
 
+pytestmark = pytest.mark.usefixtures("figures_are_drawn_once")
+
 HARMLESS = """
 from torch import nn
-
-pytestmark = pytest.mark.usefixtures("figures_are_drawn_once")
 
 def build(num_classes, channels):
     return nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(16 * channels, num_classes))

@@ -25,7 +25,7 @@ def test_members_default_to_all_but_the_official_test_examples(project: Path) ->
     config = custom(data="data", forget="forget.csv", original="weights.safetensors")
     source = load_source(config.source)
     sets = given_sets(config, source)
-    pool, draw = sets.split.pool, sets.draw
+    pool, draw = sets.split.pool, sets.draws[0]
     assert pool[draw.train].tolist() == list(range(120))
     assert pool[draw.forget].tolist() == [3, 4]
     outside = np.concatenate([pool[draw.non_members], sets.split.unseen, sets.split.test])
@@ -43,7 +43,7 @@ def test_a_list_as_long_as_a_shadow_models_half_cannot_be_unlearned_by_it(projec
     source = load_source(config.source)
     for number, attack in ((79, unlearned), (80, replace(unlearned, unlearned_shadows=()))):  # each is trained on 80
         Path("forget.csv").write_text("\n".join(f"train-{example}" for example in range(number)))
-        draw = given_sets(replace(config, attack=attack), source).draw
+        draw = given_sets(replace(config, attack=attack), source).draws[0]
         assert len(draw.forget) == number
     with pytest.raises(ValueError, match=r"lists 80 examples, and each shadow model is trained on 80"):
         given_sets(replace(config, attack=unlearned), source)
@@ -54,7 +54,7 @@ def test_the_sets_follow_the_lists(pictures: Path, lists: Path, weights: Path) -
     config = parse_config(*custom_arguments(pictures, lists, *more))
     source = load_source(config.source)
     sets = given_sets(config, source)
-    pool, draw = sets.split.pool, sets.draw
+    pool, draw = sets.split.pool, sets.draws[0]
     assert (pool[draw.forget] % PER_CLASS < 2).all()
     assert sorted(pool[draw.train]) == np.load(lists / "members.npy").tolist()
     parts = [pool[draw.retain], pool[draw.forget], pool[draw.non_members], sets.split.unseen, sets.split.test]

@@ -49,9 +49,9 @@ def members(folder: Path, indices: list[int]) -> str:
 def parts(sets: GivenSets) -> dict[str, set[int]]:
     pool = sets.split.pool
     return {
-        "retain": set(pool[sets.draw.retain]),
-        "forget": set(pool[sets.draw.forget]),
-        "non_members": set(pool[sets.draw.non_members]),
+        "retain": set(pool[sets.draws[0].retain]),
+        "forget": set(pool[sets.draws[0].forget]),
+        "non_members": set(pool[sets.draws[0].non_members]),
         "unseen": set(sets.split.unseen),
         "test": set(sets.split.test),
     }
@@ -84,7 +84,7 @@ def test_lists_inside_of_the_pool_share_it(tmp_path: Path, num_test: int) -> Non
         assert np.array_equal(sets.split.pool, found[0].split.pool)
         assert np.array_equal(sets.split.unseen, found[0].split.unseen)
         assert np.array_equal(sets.split.test, found[0].split.test)
-        assert len(sets.draw.train) == len(sets.draw.non_members) == round(share * NUM)
+        assert len(sets.draws[0].train) == len(sets.draws[0].non_members) == round(share * NUM)
         assert not any("outside of the fixed pool" in note for note in sets.notes)
     assert len({sets.given_hash for sets in found}) == 3
 
@@ -193,9 +193,11 @@ def test_a_list_of_whole_classes_is_compared_with_never_seen_examples_of_them(tm
     check(sets)
     pool = sets.split.pool
     assert {number % 4 for number in parts(sets)["non_members"]} == {1, 2}
-    assert {number % 4 for number in pool[sets.draw.others]} == {0, 3}
+    assert {number % 4 for number in pool[sets.draws[0].others]} == {0, 3}
     assert {number % 4 for number in parts(sets)["retain"]} == {0, 3}
-    everywhere = np.concatenate([getattr(sets.draw, name) for name in ("retain", "forget", "non_members", "others")])
+    everywhere = np.concatenate(
+        [getattr(sets.draws[0], name) for name in ("retain", "forget", "non_members", "others")]
+    )
     assert sorted(everywhere) == list(range(len(pool)))
     assert sets.split.has_classes
     assert not sets.split.is_drawn_class

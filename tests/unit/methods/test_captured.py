@@ -16,6 +16,7 @@ from ungan_dist.data.prepared import prepare
 from ungan_dist.data.seeds import seed_layers
 from ungan_dist.methods import Request, Unlearned, run_method
 from ungan_dist.runs import targets
+from ungan_dist.runs.evaluation import evaluate_target
 from ungan_dist.runs.plan import make_plan
 from ungan_dist.runs.targets import TargetUnit, train_target
 from ungan_dist.training.checkpoint import Checkpoint
@@ -97,10 +98,10 @@ def test_the_time_of_capture_is_part_of_the_unlearning_time(tmp_path: Path, monk
 
     def train(unit: TargetUnit) -> None:
         assert unit.engine == "graph"
-        targets.evaluate_target(unit, train_target(unit))
+        evaluate_target(unit, train_target(unit))
 
     for unit in plan.originals:
-        files, facts = targets.evaluate_target(unit, train_target(unit))
+        files, facts = evaluate_target(unit, train_target(unit))
         targets.store.commit(Path(unit.run), unit.marker, id=unit.id, files=files, facts=facts)
     for unit in plan.unlearning:
         train(unit)
