@@ -217,7 +217,7 @@ def sets_of_first() -> dict[str, list[int]]:
         (["--source.path", "other.parquet"], ["was made from other data"]),
         (
             ["--split.forget", "class=1"],
-            ["a sequence forgets random or listed examples, and split.forget names others"],
+            ["split.forget_fraction"],  # which the project sets, and classes have none,
         ),
         (["--members", "list.csv"], ["--members follows from the run"]),
         (["--original-key", "ema"], ["--original-key chooses among the weights of a file"]),
