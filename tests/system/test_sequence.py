@@ -82,9 +82,11 @@ def project(first: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ite
 
 
 def run(*more: str, source: str = "noise.parquet") -> Any:
+    # a forget set of another rule has no fraction
+    fraction = () if "--split.forget" in more else ("--split.forget-fraction", "0.15")
     options = [
         *("--model", "user_models:for_eight_pixels", "--source.path", source, "--num-seeds", "3"),
-        *("--split.forget-fraction", "0.15", "--train.epochs", "20", "--train.learning-rate", "0.5"),
+        *(*fraction, "--train.epochs", "20", "--train.learning-rate", "0.5"),
         *("--shadows.num-models", "8", "--attack.num-resamples", "100", "--attack.fnr", "0.1", "--output", "out"),
         *("--execution.num-processes", "1", "--execution.progress", "none"),
     ]
@@ -217,7 +219,7 @@ def sets_of_first() -> dict[str, list[int]]:
         (["--source.path", "other.parquet"], ["was made from other data"]),
         (
             ["--split.forget", "class=1"],
-            ["split.forget_fraction"],  # which the project sets, and classes have none,
+            ["a sequence forgets random or listed examples, and split.forget names others"],
         ),
         (["--members", "list.csv"], ["--members follows from the run"]),
         (["--original-key", "ema"], ["--original-key chooses among the weights of a file"]),
