@@ -33,9 +33,8 @@ WITHIN = 0.1
 """Largest relative error of a simulated wall time."""
 ASSUMED_UNIT_S = 60.0
 """Length of a unit in the simulated tables. An assumption: no GPU has been measured yet."""
-
-
 ALL_START_S = 5.0
+"""Length of a unit in which every worker of a fleet starts."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,12 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from harness import describe_commit, hardware
-
-from ungan_dist import store
-
-ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "benchmarks/results/network_faults.json"
+from harness import ROOT, write
 
 
 def main(names: list[str]) -> None:
@@ -37,8 +32,7 @@ def main(names: list[str]) -> None:
             outcome = run_under(cluster, fault, undisturbed)
             print(outcome, flush=True)
             rows.append(as_row(outcome))
-            results = {"rows": rows, "ray_settings": HEALTH, "hardware": hardware(), "commit": describe_commit()}
-            store.write_json(RESULTS, results)
+            write("network_faults", rows, ray_settings=HEALTH)
 
 
 if __name__ == "__main__":

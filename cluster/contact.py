@@ -41,7 +41,7 @@ class Contact:
             is_known: Whether the cluster counts the driver's node as alive; defaults to Ray's answer.
         """
         self._identify = identify or _make_query()
-        self._is_known = is_known or _is_node_alive
+        self._is_known = is_known or _is_own_node_alive
         self._cluster = self._identify()
         self._last_check = self._last_question = time.monotonic()
         self._silent_since: float | None = None
@@ -106,6 +106,10 @@ def _make_query() -> Callable[[], bytes | None]:
     return identify
 
 
-def _is_node_alive() -> bool:
-    node = ray.get_runtime_context().get_node_id()
+def is_node_alive(node: str) -> bool:
+    """Whether the cluster counts a node as alive; blocks while the head does not answer."""
     return any(other["NodeID"] == node and other["Alive"] for other in ray.nodes())
+
+
+def _is_own_node_alive() -> bool:
+    return is_node_alive(ray.get_runtime_context().get_node_id())

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from ungan_dist.cluster.contact import LOST_SECONDS, Contact
+from ungan_dist.cluster.contact import LOST_SECONDS, Contact, is_node_alive
 from ungan_dist.cluster.events import (
     Action,
     CompleteUnit,
@@ -246,7 +246,7 @@ class Dispatcher:
         return WorkerDied(
             worker=call.worker,
             reason=reason,
-            node_lost=worker is not None and not _is_alive(worker.node),
+            node_lost=worker is not None and not is_node_alive(worker.node),
             # a call may have completed although it raised
             committed=frozenset(unit for unit in units if self._fleet.is_done(self._units[unit])),
         )
@@ -308,7 +308,3 @@ class Dispatcher:
 def _get_group(unit: Any) -> str:
     """Name the group of units that take about equally long: one method, or equally large blocks of shadow models."""
     return f"{type(unit).__name__} {unit.num_models} {getattr(unit, 'method', '')}"
-
-
-def _is_alive(node: str) -> bool:
-    return any(other["NodeID"] == node and other["Alive"] for other in ray.nodes())

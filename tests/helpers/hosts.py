@@ -10,11 +10,9 @@ Everything runs in namespaces, so that nothing of the machine changes, and the k
 from __future__ import annotations
 
 import contextlib
-import os
 import shlex
 import shutil
 import subprocess
-import sysconfig
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 
 import pytest
+from own_machine import make_environment
 
 SUBNET = "10.77.0."
 HOME, TEMPORARY, SHARED = Path("/mnt/home"), Path("/mnt/tmp"), Path("/mnt/shared")
@@ -54,6 +53,11 @@ class Host:
     init: subprocess.Popen[bytes]
     home: Path
     """Its home folder, as the test sees it."""
+
+    @property
+    def pid(self) -> int:
+        """The host's process 1, as the machine numbers it."""
+        return int(Path(f"/proc/{self.init.pid}/task/{self.init.pid}/children").read_text().split()[0])
 
     def start(self, script: str, log: Path, **variables: str) -> subprocess.Popen[bytes]:
         """Start a bash script in the home folder, in a session of its own."""
@@ -93,8 +97,7 @@ class Host:
         self.init.wait()
 
     def _command(self, script: str) -> list[str]:
-        inner = Path(f"/proc/{self.init.pid}/task/{self.init.pid}/children").read_text().split()[0]
-        enter = ["nsenter", "-t", inner, "--mount", "--uts", "--ipc", "--net", "--pid", f"--wdns={HOME}"]
+        enter = ["nsenter", "-t", str(self.pid), "--mount", "--uts", "--ipc", "--net", "--pid", f"--wdns={HOME}"]
         return [*_WITH_THE_TEST, *enter, "bash", "-c", script]
 
 
@@ -155,9 +158,8 @@ class Network:
         init = subprocess.Popen([*_WITH_THE_TEST, "unshare", *spaces, "bash", "-c", script])
         _wait_for(ready, init)
         host = self._hosts[name] = Host(name=name, address=self._addresses[name], init=init, home=home)
-        inner = Path(f"/proc/{init.pid}/task/{init.pid}/children").read_text().split()[0]
         self._on_switch(
-            f"ip link add {name} type veth peer name eth0 netns {inner} && ip link set {name} master switch up"
+            f"ip link add {name} type veth peer name eth0 netns {host.pid} && ip link set {name} master switch up"
         )
         host.run(f"ip address add {host.address}/24 dev eth0 && ip link set eth0 up")
         return host
@@ -204,18 +206,7 @@ def require_hosts() -> None:
 
 
 def _environment(variables: dict[str, str]) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "PYTEST", "PYTHON"))}
-    return kept | {
-        "HOME": str(HOME),
-        "TMPDIR": str(TEMPORARY),
-        "RAY_TMPDIR": str(TEMPORARY),
-        "PATH": f"{sysconfig.get_path('scripts')}:{os.environ['PATH']}",
-        "OMP_NUM_THREADS": "1",
-        "COLUMNS": "200",
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-        **variables,
-    }
+    return make_environment(HOME, TMPDIR=str(TEMPORARY), RAY_TMPDIR=str(TEMPORARY), **variables)
 
 
 def _wait_for(ready: Path, process: subprocess.Popen[bytes]) -> None:

@@ -32,6 +32,20 @@ def require_namespaces() -> None:
     pytest.skip(reason)
 
 
+def make_environment(home: Path, **variables: str) -> dict[str, str]:
+    """Make the environment of a user with a home folder: this one's programs, and none of its Ray, token or tests."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "PYTEST", "PYTHON"))}
+    return kept | {
+        "HOME": str(home),
+        "PATH": f"{sysconfig.get_path('scripts')}:{os.environ['PATH']}",
+        "OMP_NUM_THREADS": "1",
+        "COLUMNS": "200",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+        **variables,
+    }
+
+
 def run_on_own_machine(
     script: str, home: Path, *, timeout: float, **variables: str
 ) -> subprocess.CompletedProcess[str]:
@@ -43,24 +57,12 @@ def run_on_own_machine(
         timeout: in seconds.
         variables: of the environment, which else has none of Ray's and no token.
     """
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "PYTEST", "PYTHON"))
-    }
-    environment |= {
-        "HOME": str(home),
-        "PATH": f"{sysconfig.get_path('scripts')}:{os.environ['PATH']}",
-        "OMP_NUM_THREADS": "1",
-        "COLUMNS": "200",
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-        **variables,
-    }
     with tempfile.NamedTemporaryFile("w", suffix=".sh") as file:
         file.write(script)
         file.flush()
         return subprocess.run(
             [*ISOLATED, "bash", "-ec", _ENTER, file.name],
-            env=environment,
+            env=make_environment(home, **variables),
             capture_output=True,
             text=True,
             timeout=timeout,

@@ -23,8 +23,12 @@ _OURS = re.compile(
     r"|shadows/[^/.]+(\.json|\.npy|/.*)|.*/\.[^/]+\.tmp"
 )
 """Names that this software gives to files beside the runs."""
-_PUBLIC = {"digits": "digits", "digits_table": "digits", "cifar10": "CIFAR-10", "cifar20": "CIFAR-100"} | {
-    "cifar100": "CIFAR-100"
+_PUBLIC = {
+    "digits": "digits",
+    "digits_table": "digits",
+    "cifar10": "CIFAR-10",
+    "cifar20": "CIFAR-100",
+    "cifar100": "CIFAR-100",
 }
 """The people of each kind of source whose examples are known; a file of a user's own may hold any."""
 
