@@ -44,7 +44,7 @@ check: $(READY) docs  ## run ruff, basedpyright and import contracts, build the 
 	.venv/bin/lint-imports
 	.venv/bin/python -m ungan_dist.kernels.compile_check
 
-bench: $(READY)  ## measure this version on two idle cores, in under ten minutes, and refresh the published tables
+bench: $(READY)  ## measure this version on an idle machine, and refresh the published tables
 	.venv/bin/ungan-dist bench
 	.venv/bin/python benchmarks/publish.py
 
