@@ -47,14 +47,14 @@ LEFT_OUT = {
     "make test-all": "the two steps of .ci/run that run tests",
     "make docs": "a part of make check",
     "make reproduce BUDGET=2h": "takes two hours; test_reproduce.py walks its steps",
-    "make bench": "takes ten minutes and needs an idle machine; test_benchmarks.py runs each suite",
+    "make bench": "takes minutes and needs an idle machine; test_benchmarks.py runs four of the suites",
     "ungan-dist bench scoring counts --output NEW": "needs an idle machine; test_benchmarks.py runs both",
     "ungan-dist bench compare benchmarks/results NEW": "compares what the line before has measured",
     "ungan-dist run digits --split.forget hardest=50 --given.scores runs/digits-…": (
         "runs in test_few_and_hard.py: the run that it names has been purged here"
     ),
     **{
-        f"ungan-dist bench {suite}": "needs an idle machine; test_benchmarks.py runs each suite"
+        f"ungan-dist bench {suite}": "needs an idle machine; test_benchmarks.py runs four of the suites"
         for suite in ("scoring", "start-up", "rivals", "methods", "audit", "fleet", "storage")
     },
     "ungan-dist run cifar100 --source.kind cifar20 --split.forget subclass=maple_tree": "downloads CIFAR-100",
