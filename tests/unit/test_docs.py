@@ -6,6 +6,7 @@ import doctest
 import importlib
 import re
 import shlex
+import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -124,12 +125,15 @@ class Parsed(Exception):
 
 
 @pytest.fixture
-def documented_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def documented_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The files that the page on methods of one's own tells the reader to save."""
     written = blocks(ROOT / "docs/own-method.md", "python")
     (tmp_path / "bad_teaching.py").write_text(written[0])
     (tmp_path / "mine.py").write_text(next(text for text in written if "def augment" in text))
     monkeypatch.syspath_prepend(tmp_path)
+    yield
+    for name in ("bad_teaching", "mine"):  # other tests of this process have modules of these names
+        sys.modules.pop(name, None)
 
 
 def test_the_lines_of_code_of_a_strangers_file_are_counted() -> None:
