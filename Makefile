@@ -21,7 +21,7 @@ setup: $(READY)  ## create .venv with every package at its locked version
 demo: $(READY)  ## run the recipe digits from data to report: a few minutes on two cores
 	.venv/bin/ungan-dist run digits
 
-test: $(READY)  ## run the tests that need one process each: ten minutes or more on two cores
+test: $(READY)  ## run the tests that need one process each: about eight minutes on two cores
 	$(PYTEST) $(SIDE_BY_SIDE) -m "not (process or ray or bench or chaos)"
 
 test-all: test test-rest  ## run those, then the tests with Ray, several processes, storage, faults and forecasts
