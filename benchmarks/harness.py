@@ -144,9 +144,14 @@ def hardware() -> dict[str, object]:
 
 
 def describe_commit(code: Path = ROOT) -> str:
-    """Return the commit that is checked out, marked if the working tree differs from it."""
-    described = ["git", "-C", str(code), "describe", "--always", "--dirty", "--abbrev=12"]
-    return subprocess.run(described, capture_output=True, text=True, check=True).stdout.strip()
+    """Return the commit that is checked out, marked if code of the working tree differs from it."""
+    git = ["git", "-C", str(code)]
+    short = [*git, "rev-parse", "--short=12", "HEAD"]
+    commit = subprocess.run(short, capture_output=True, text=True, check=True).stdout.strip()
+    # suites write results while they run, and pages are made from those
+    written = [":(exclude)benchmarks/results", ":(exclude)docs"]
+    changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", ".", *written], check=False).returncode
+    return f"{commit}-dirty" if changed else commit
 
 
 def write(name: str, rows: list[dict[str, object]], folder: Path = RESULTS, **more: object) -> Path:

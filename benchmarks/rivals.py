@@ -29,7 +29,7 @@ from ungan_dist.data.prepared import prepare
 from ungan_dist.runs.plan import Plan, make_plan
 from ungan_dist.runs.pool import LocalPool
 from ungan_dist.runs.scoring import read_shadows
-from ungan_dist.runs.units import Done, root_of
+from ungan_dist.runs.units import Done, ShadowUnit, root_of
 from ungan_dist.training.models import build
 
 ACCURACY_WITHIN = 0.003
@@ -66,34 +66,40 @@ class Fleet:
         device, seed = torch.device("cpu"), int(torch.randint(0, 2**31, ()))
         return build(self.model, channels=self.images.shape[1], num_classes=self.num_classes, seed=seed, device=device)
 
-    def clear(self) -> None:
-        """Remove our results, so that the next run trains again."""
-        for unit in self.plan.shadows:
+    def units_of(self, shadows: range) -> list[ShadowUnit]:
+        """Return our units of some shadow models, with their results removed."""
+        units = [unit for unit in self.plan.shadows if unit.shadows[0] in shadows]
+        for unit in units:
             for name in (unit.marker, *unit.files):
                 (root_of(unit) / name).unlink(missing_ok=True)
+        return units
 
 
 def measure(quick: bool) -> Iterator[dict[str, object]]:
-    """Let all arms take turns."""
+    """Let all arms take turns.
+
+    Each turn trains shadow models of its own, so that the accuracies are those of independent models.
+    """
     num_models, epochs, num_turns = (4, 1, 2) if quick else (4, 10, 7)
     cluster = local_cluster(os.cpu_count() or 1, str(Path(__file__).parent))
     with tempfile.TemporaryDirectory() as folder, cluster, LocalPool() as pool:
-        fleet = Fleet(Path(folder).resolve(), num_models=num_models, epochs=epochs)
-        arms: dict[str, Callable[[], np.ndarray]] = {
-            "ours": lambda: _ours(fleet, pool),
-            "plain PyTorch": lambda: np.stack([plain.train_shadow(*fleet.arguments(k)) for k in range(num_models)]),
-            "joblib": lambda: _joblib(fleet, num_models),
-            "Ray tasks": lambda: _ray_tasks(fleet, num_models),
+        fleet = Fleet(Path(folder).resolve(), num_models=num_models * (num_turns + 1), epochs=epochs)
+        arms: dict[str, Callable[[range], np.ndarray]] = {
+            "ours": lambda shadows: _ours(fleet, pool, shadows),
+            "plain PyTorch": lambda shadows: np.stack([plain.train_shadow(*fleet.arguments(k)) for k in shadows]),
+            "joblib": lambda shadows: _joblib(fleet, shadows),
+            "Ray tasks": lambda shadows: _ray_tasks(fleet, shadows),
         }
         seconds: dict[str, list[float]] = {name: [] for name in arms}
         accuracies: dict[str, list[float]] = {name: [] for name in arms}
         for turn in range(num_turns + 1):
+            shadows = range(turn * num_models, (turn + 1) * num_models)
             for name, arm in arms.items():
                 begun = time.perf_counter()
-                found = arm()
+                found = arm(shadows)
                 if turn:  # the first starts processes
                     seconds[name].append(time.perf_counter() - begun)
-                is_out = ~fleet.plan.membership[:num_models]
+                is_out = ~fleet.plan.membership[shadows]
                 accuracies[name] += [float((row[out] > 0).mean()) for row, out in zip(found, is_out, strict=True)]
         ours, means = accuracies.pop("ours"), {}
         if not quick and np.mean(ours) < LEARNED:
@@ -113,11 +119,11 @@ def measure(quick: bool) -> Iterator[dict[str, object]]:
         )
 
 
-def _ours(fleet: Fleet, pool: LocalPool) -> np.ndarray:
-    fleet.clear()
-    outcomes = [outcome for outcome in pool.run_units(fleet.plan.shadows) if isinstance(outcome, Done)]
-    assert len(outcomes) == len(fleet.plan.shadows)
-    return read_shadows(fleet.plan, fleet.plan.shadows)[0][:, :, 0]
+def _ours(fleet: Fleet, pool: LocalPool, shadows: range) -> np.ndarray:
+    units = fleet.units_of(shadows)
+    outcomes = [outcome for outcome in pool.run_units(units) if isinstance(outcome, Done)]
+    assert len(outcomes) == len(units)
+    return read_shadows(fleet.plan, units)[0][:, :, 0]
 
 
 def _one_thread(arguments: tuple[Any, ...]) -> np.ndarray:
@@ -126,11 +132,11 @@ def _one_thread(arguments: tuple[Any, ...]) -> np.ndarray:
     return plain.train_shadow(*arguments)
 
 
-def _joblib(fleet: Fleet, num_models: int) -> np.ndarray:
-    jobs = (joblib.delayed(_one_thread)(fleet.arguments(k)) for k in range(num_models))
+def _joblib(fleet: Fleet, shadows: range) -> np.ndarray:
+    jobs = (joblib.delayed(_one_thread)(fleet.arguments(k)) for k in shadows)
     return np.stack(joblib.Parallel(n_jobs=os.cpu_count())(jobs))
 
 
-def _ray_tasks(fleet: Fleet, num_models: int) -> np.ndarray:
+def _ray_tasks(fleet: Fleet, shadows: range) -> np.ndarray:
     task = ray.remote(num_cpus=1)(_one_thread)
-    return np.stack(ray.get([task.remote(fleet.arguments(k)) for k in range(num_models)]))
+    return np.stack(ray.get([task.remote(fleet.arguments(k)) for k in shadows]))
