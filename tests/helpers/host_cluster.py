@@ -35,6 +35,9 @@ class HostCluster:
         self.folder, self.workers = folder, workers
         self.network = Network(folder, [HEAD, DRIVER, *workers])
         self.address = ""
+        self.token = TOKEN
+        self.audit_variables: dict[str, str] = {}
+        """Of the environment of audits."""
 
     def __enter__(self) -> HostCluster:
         self.network.__enter__()
@@ -56,10 +59,15 @@ class HostCluster:
         for name in (HEAD, DRIVER, *self.workers):
             self.start_ray(name)
 
-    def start_ray(self, name: str) -> None:
-        """Start Ray on one host, with the cluster's token in the user's home folder."""
+    def start_ray(self, name: str, **variables: str) -> None:
+        """Start Ray on one host, with the cluster's token in the user's home folder, and stop it first where it runs.
+
+        Args:
+            name: The host.
+            variables: Of Ray's environment there.
+        """
         host = self.network[name]
-        write_token(host, TOKEN)
+        write_token(host, self.token)
         head = f"--head --port={PORT} --include-dashboard=false" if name == HEAD else f"--address={self.address}"
         cpus = int(name in self.workers)
         host.run(
@@ -67,6 +75,7 @@ class HostCluster:
             "--object-store-memory=100000000 --disable-usage-stats",
             RAY_AUTH_MODE="token",
             **HEALTH,
+            **variables,
         )
 
     def command(self, output: str) -> str:
@@ -75,7 +84,7 @@ class HostCluster:
 
     def start_audit(self, output: str) -> subprocess.Popen[bytes]:
         """Start the audit; its messages are in ``log_of(output)``."""
-        return self.network[DRIVER].start(self.command(output), self.log_of(output))
+        return self.network[DRIVER].start(self.command(output), self.log_of(output), **self.audit_variables)
 
     def log_of(self, output: str) -> Path:
         """Return the file with an audit's messages."""

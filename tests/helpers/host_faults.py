@@ -73,9 +73,9 @@ def _restart_head(cluster: HostCluster) -> Iterator[None]:
 
 def _lose_packets(cluster: HostCluster) -> Iterator[None]:
     with (
-        cluster.network.losing_packets("left", 0.05),
-        cluster.network.losing_packets("right", 0.05),
-        cluster.network.losing_packets(DRIVER, 0.05),
+        cluster.network.disturbing_cable("left", loss=0.05),
+        cluster.network.disturbing_cable("right", loss=0.05),
+        cluster.network.disturbing_cable(DRIVER, loss=0.05),
     ):
         yield
 

@@ -13,6 +13,7 @@ import contextlib
 import shlex
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -183,17 +184,27 @@ class Network:
             self[here].run(f"ip route delete blackhole {self[there].address}/32")
 
     @contextlib.contextmanager
-    def losing_packets(self, name: str, share: float) -> Iterator[None]:
-        """Lose a share of the packets that reach a host, within the context."""
-        rule = f"INPUT -i eth0 -m statistic --mode random --probability {share} -j DROP"
-        self[name].run(f"iptables -A {rule}")
+    def disturbing_cable(self, name: str, *, delay_ms: float = 0.0, loss: float = 0.0) -> Iterator[None]:
+        """Delay every packet to and from a host, and lose a share of them in each direction, within the context."""
+        near, far, ready = f"{name}-near", f"{name}-far", self._folder / f"{name}.cable"
+        ready.unlink(missing_ok=True)
+        pair = f"ip link add {near} type veth peer name {far} && ip link set {near} master switch up"
+        self._on_switch(f"{pair} && ip link set {far} up && ip link set {name} nomaster")
+        command = [sys.executable, Path(__file__).with_name("slow_cable.py"), name, far, delay_ms, loss, ready]
+        carrier = subprocess.Popen([*_WITH_THE_TEST, *self._inside_switch(), *map(str, command)])
         try:
+            _wait_for(ready, carrier)
             yield
         finally:
-            self[name].run(f"iptables -D {rule}")
+            carrier.kill()
+            carrier.wait()
+            self._on_switch(f"ip link delete {near}; ip link set {name} master switch")
 
     def _on_switch(self, script: str) -> None:
-        subprocess.run(["nsenter", "-t", str(self._switch.pid), "--net", "sh", "-c", script], check=True)
+        subprocess.run([*self._inside_switch(), "sh", "-c", script], check=True)
+
+    def _inside_switch(self) -> list[str]:
+        return ["nsenter", "-t", str(self._switch.pid), "--net"]
 
 
 def require_hosts() -> None:

@@ -1,0 +1,139 @@
+"""One round of a soak: an audit of 2,000 units, its command run again until it ends, and what its lives counted."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from host_cluster import DRIVER, HostCluster
+from hosts import SHARED
+
+AUDIT = (
+    "ungan-dist run digits --split.train 200 --split.shadow-pool 200 --split.unseen 50 --model.width 4 "
+    "--train.epochs 10 --shadows.num-models {num_models} --shadows.unit-size 2 --attack.num-resamples 100 "
+    "--methods original,retrain --num-seeds 2 --execution.run-name run --execution.progress json"
+)
+
+EXPECTED_CODES = (0, 3, -signal.SIGKILL, 128 + signal.SIGKILL)
+"""Exit codes of the command: done, to be continued, or killed by a fault."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Life:
+    """What one run of the command counted, from its JSON lines."""
+
+    done: Counter[str]
+    """Stage and title of a unit → how often it was counted."""
+    failed: list[str]
+    excesses: list[str]
+    """Counts above their total."""
+
+
+def read_life(lines: Iterable[str]) -> Life:
+    """Read the JSON lines of one run; the last one may be cut, and other lines are skipped."""
+    done: Counter[str] = Counter()
+    failed: list[str] = []
+    excesses: list[str] = []
+    for line in lines:
+        try:
+            event: dict[str, Any] = json.loads(line)
+        except ValueError:
+            continue
+        # a unit has a kind, and progress within it counts no unit
+        if not event.get("total") or event["within"] or not event["kind"]:
+            continue
+        if event["done"] > event["total"]:
+            excesses.append(f"{event['stage']} counted {event['done']} of {event['total']}")
+        if event["note"].startswith(("failed: ", "diverged: ")):
+            failed.append(event["note"])
+        else:
+            done[f"{event['stage']}: {event['note']}"] += 1
+    return Life(done=done, failed=failed, excesses=excesses)
+
+
+def find_miscounts(lives: Iterable[Life]) -> list[str]:
+    """Describe each unit that was counted twice, also in two runs of the command, and each count above its total.
+
+    A committed result that was lost would be computed, and so counted, again.
+    """
+    counts: Counter[str] = Counter()
+    found: list[str] = []
+    for life in lives:
+        counts += life.done
+        found += life.excesses
+    return found + [f"{title} was counted {count} times" for title, count in counts.items() if count > 1]
+
+
+@dataclass
+class Round:
+    """An audit on the cluster, with its own output folder."""
+
+    cluster: HostCluster
+    name: str
+    num_units: int
+    """Units of shadow models."""
+    exit_codes: list[int] = field(default_factory=list)
+    logs: list[Path] = field(default_factory=list)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Its output folder."""
+        return self.cluster.network.shared / self.name
+
+    def start(self) -> None:
+        """Start the command, or start it again."""
+        log = self.cluster.folder / f"{self.name}-{len(self.logs)}.log"
+        where = f"--cluster {self.cluster.address} --output {SHARED / self.name}"
+        command = f"{AUDIT.format(num_models=2 * self.num_units)} {where}"
+        self.process = self.cluster.network[DRIVER].start(command, log)
+        self.logs.append(log)
+
+    def poll(self) -> int | None:
+        """Return the exit code if the command has ended, once."""
+        if self.process is None or (code := self.process.poll()) is None:
+            return None
+        self.process = None
+        self.exit_codes.append(code)
+        return code
+
+    def read_lives(self) -> list[Life]:
+        """Read what every run of the command counted."""
+        return [read_life(log.read_text(errors="replace").splitlines()) for log in self.logs]
+
+    def list_times(self) -> dict[str, int]:
+        """Return when each unit's marker was written, in nanoseconds."""
+        return {path.name: path.stat().st_mtime_ns for path in (self.folder / "shadows").glob("*.json")}
+
+    def check(self, reference: dict[str, bytes], *, is_whole: bool) -> list[str]:
+        """Describe everything that is wrong with the results.
+
+        Args:
+            reference: Arrays of the undisturbed audit, by name.
+            is_whole: Whether every unit must be there; otherwise some may be missing.
+        """
+        found = find_miscounts(self.read_lives())
+        found += [f"the command ended with {code}" for code in self.exit_codes if code not in EXPECTED_CODES]
+        arrays = self.cluster.list_results(self.name)
+        found += [
+            f"{name} has other bits" for name in arrays.keys() & reference.keys() if arrays[name] != reference[name]
+        ]
+        found += [f"{name} is not in the undisturbed audit" for name in arrays.keys() - reference.keys()]
+        if is_whole:
+            found += [f"{name} is missing" for name in reference.keys() - arrays.keys()]
+            if (number := len(self.list_times())) != self.num_units:
+                found.append(f"there are {number} results of shadow models, not {self.num_units}")
+        return found
+
+
+def compute_reference(cluster: HostCluster, num_units: int) -> dict[str, bytes]:
+    """Compute the same audit undisturbed, without Ray, by two processes of the driver's host."""
+    command = f"{AUDIT.format(num_models=2 * num_units)} --execution.num-processes 2 --output {SHARED / 'reference'}"
+    cluster.network[DRIVER].run(command, timeout=3600)
+    return cluster.list_results("reference")

@@ -1,0 +1,58 @@
+"""The tables of benchmarks/soak.py's results."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+NAMES = {"rss_mb": "memory, MB", "fds": "file descriptors", "threads": "threads"}
+
+
+def table(results: dict[str, Any]) -> str:
+    """Write what was run, the faults, what was wrong, and the growth of the processes."""
+    rows = results["rows"]
+    rounds = [row for row in rows if row["kind"] == "round"]
+    faults = Counter(row["fault"] for row in rows if row["kind"] == "fault")
+    runs = sum(row["runs_of_the_command"] for row in rounds)
+    codes = Counter(code for row in rounds for code in row["exit_codes"])
+    ended = ", ".join(f"{_name_code(code)} {count} times" for code, count in sorted(codes.items()))
+    wrong = [text for row in rounds for text in row["wrong"]]
+    cores = results["hardware"]["cores"]
+    again = sum(row["written_again"] for row in rounds)
+    lines = [
+        f"{results['seconds'] / 60:.0f} minutes, seed {results['seed']}, {results['hosts']} workers' hosts, {cores} "
+        f"cores, beside other work; commit `{results['measured_on']['commit'][:12]}`. {sum(faults.values())} faults "
+        f"hit {len(rounds)} audits of {results['num_units']:,} units of shadow models each, the last one unfinished.",
+        "",
+        "| fault | times |",
+        "|---|---:|",
+        *(f"| {fault} | {count} |" for fault, count in sorted(faults.items())),
+        "",
+        "| | found |",
+        "|---|---|",
+        f"| units with a result, in {len(rounds)} audits | {sum(row['units'] for row in rounds):,} |",
+        f"| results that a late worker wrote again, with the same bits | {again} |",
+        f"| units given up | {sum(len(row['failed']) for row in rounds)} |",
+        f"| runs of the command | {runs}: {ended} |",
+        f"| units lost, counted twice or with other bits | {'; '.join(wrong) or 'none'} |",
+        "",
+        "| process | value | median | most | growth an hour, 95 % interval | lives | hours | |",
+        "|---|---|---:|---:|---:|---:|---:|---|",
+        *map(_growth_line, results["growth"]),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _name_code(code: int) -> str:
+    return f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def _growth_line(one: dict[str, Any]) -> str:
+    """Write a line of the growth of one kind of process."""
+    interval = "not measured"
+    if one["interval"]:
+        low, high = one["interval"]
+        interval = f"{one['per_hour']:.2f} [{low:.2f}, {high:.2f}]"
+    cells = [one["process"], NAMES[one["value"]], f"{one['median']:.0f}", f"{one['most']:.0f}", interval]
+    cells += [str(one["lives"]), f"{one['hours']:.1f}", f"{one['verdict']} (limit {one['limit_per_hour']:g})"]
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,103 @@
+"""The soak finds a unit that is counted twice, lost or changed, and a process that grows."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
+from soak_parts.processes import Process, fit_slope, judge, list_processes, measure
+from soak_parts.rounds import find_miscounts, read_life
+
+
+def make_lines(titles: list[str], *, total: int = 10) -> list[str]:
+    """Write a run's JSON lines, with progress within units and remarks between them."""
+    events = [{"stage": "plan", "note": "10 models"}]
+    for done, title in enumerate(titles, start=1):
+        stage = {"stage": "original, shadows", "done": done, "total": total, "kind": "shadow models"}
+        events += [stage | {"note": "epoch 1", "within": True}, stage | {"note": title, "within": False}]
+    return ["a warning", *map(json.dumps, events), '{"stage": "orig']
+
+
+def test_units_are_counted_once_however_often_the_command_runs() -> None:
+    lives = [read_life(make_lines(["a", "b"])), read_life(make_lines(["c"]))]
+    assert not find_miscounts(lives)
+    assert sum(sum(life.done.values()) for life in lives) == 3
+
+
+@pytest.mark.parametrize("runs", [[["a", "b", "a"]], [["a", "b"], ["c", "a"]]])
+def test_a_unit_counted_twice_is_found(runs: list[list[str]]) -> None:
+    assert find_miscounts([read_life(make_lines(titles)) for titles in runs]) == [
+        "original, shadows: a was counted 2 times"
+    ]
+
+
+def test_a_count_above_its_total_is_found() -> None:
+    assert find_miscounts([read_life(make_lines(["a", "b"], total=1))]) == ["original, shadows counted 2 of 1"]
+
+
+def test_failures_are_no_results() -> None:
+    life = read_life(make_lines(["a", "failed: b", "diverged: c"]))
+    assert life.failed == ["failed: b", "diverged: c"]
+    assert list(life.done) == ["original, shadows: a"]
+
+
+def make_lives(per_hour: float, *, seconds: float = 600, count: int = 12) -> list[np.ndarray]:
+    """Draw series of processes of different size that grow alike, after a start of 60 s."""
+    draw = np.random.default_rng(0)
+    times = np.arange(0.0, seconds, 5.0)
+    levels = draw.uniform(300, 900, count)
+    start = 100 * np.minimum(times / 60, 1)
+    return [
+        np.stack([times, level + start + per_hour * times / 3600 + draw.normal(0, 0.5, len(times))], axis=1)
+        for level in levels
+    ]
+
+
+@pytest.mark.parametrize(("per_hour", "verdict"), [(0, "flat"), (10, "flat"), (40, "grows"), (-40, "flat")])
+def test_growth_is_found_within_lives(per_hour: float, verdict: str) -> None:
+    slope = fit_slope(make_lives(per_hour))
+    assert slope is not None
+    assert slope.interval is not None
+    assert slope.interval[0] <= per_hour <= slope.interval[1]
+    assert judge(slope, 20) == verdict
+
+
+def test_few_or_short_lives_settle_nothing() -> None:
+    assert fit_slope(make_lives(0, seconds=100)) is None
+    assert judge(fit_slope(make_lives(0, count=3)), 20) == "not settled"
+    assert judge(None, 20) == "not settled"
+
+
+def test_a_process_is_measured_until_it_ends() -> None:
+    with subprocess.Popen(["sleep", "60"]) as sleeping:
+        found = {process.pid: process for process in list_processes({"here": os.getpid()})}
+        process = found[sleeping.pid]
+        before = measure(process)
+        sleeping.kill()
+    assert before is not None
+    assert before["threads"] == 1
+    assert before["rss_mb"] > 0
+    assert measure(process) is None
+
+
+@pytest.mark.parametrize(
+    ("command", "kind"),
+    [
+        (b"ray::Worker.run_unit\0", "worker"),
+        (b"/venv/bin/python\0/venv/bin/ungan-dist\0run\0digits\0", "driver"),
+        (b"bash\0-c\0ungan-dist run digits\0", ""),
+        (b"/ray/raylet/raylet\0--port\0", "raylet"),
+        (b"/ray/gcs/gcs_server\0", "head"),
+        (b"ray::IDLE\0", ""),
+        (b"", ""),
+    ],
+)
+def test_a_process_is_known_by_its_command(command: bytes, kind: str) -> None:
+    assert Process(host="north", pid=1, started=1, command=command).kind == kind
