@@ -17,8 +17,9 @@ from harness import ROOT, write
 def main(names: list[str]) -> None:
     """Run the faults, all by default, and write the results file after each."""
     sys.path.append(str(ROOT / "tests/helpers"))
+    from faulty_audit import as_row, run_under
     from host_cluster import HEALTH, HostCluster
-    from host_faults import FAULTS, as_row, run_under
+    from host_faults import FAULTS
 
     if unknown := [name for name in names if name not in FAULTS]:
         raise SystemExit(f"unknown: {', '.join(unknown)}. Known: {'; '.join(FAULTS)}")

@@ -22,6 +22,7 @@ import loader_table
 import run_figure
 import run_table
 import sequential_table
+import soak_table
 import suite_table
 import training_table
 from bench import SUITES
@@ -43,6 +44,7 @@ TABLES = {
     "loaders": loader_table.table,
     "network_faults": fault_table.table,
     "sequential": sequential_table.table,
+    "soak": soak_table.table,
     "step_counts": training_table.count_table,
     "training": training_table.time_table,
     "training_accuracy": training_table.accuracy_table,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from faulty_audit import run_under
 from host_cluster import DRIVER, HEAD, HostCluster, write_token
-from host_faults import FAULTS, run_under
+from host_faults import FAULTS
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 QUICK = (

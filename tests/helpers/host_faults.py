@@ -2,35 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
-import subprocess
+import contextlib
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
 
 from host_cluster import DRIVER, HEAD, HostCluster
+from host_limits import filling_disk, limiting_cpu, make_wrong_clock
 
-Inject = Callable[[HostCluster], Iterator[None]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What an audit did under a fault."""
-
-    fault: str
-    exit_code: int
-    """Of the audit that the fault hit."""
-    continued: bool
-    """Whether the same command was run again."""
-    seconds: float
-    """From the fault to the complete table."""
-    equal_bits: bool
-    """Whether every array equals that of the undisturbed run, and there are no others."""
+Inject = Callable[[HostCluster, str], Iterator[None]]
+"""Inject a fault during the audit of that output folder, yield until the audit has ended, and repair the cluster."""
 
 
-def _cut_power(cluster: HostCluster) -> Iterator[None]:
+def _cut_power(cluster: HostCluster, output: str) -> Iterator[None]:
     cluster.network["left"].cut_power()
     yield
     cluster.network.boot("left")
@@ -38,7 +21,7 @@ def _cut_power(cluster: HostCluster) -> Iterator[None]:
 
 
 def _unplug(name: str, seconds: float) -> Inject:
-    def inject(cluster: HostCluster) -> Iterator[None]:
+    def inject(cluster: HostCluster, output: str) -> Iterator[None]:
         cluster.network.unplug(name)
         time.sleep(seconds)
         cluster.network.plug_in(name)
@@ -48,7 +31,7 @@ def _unplug(name: str, seconds: float) -> Inject:
     return inject
 
 
-def _separate_driver(cluster: HostCluster) -> Iterator[None]:
+def _separate_driver(cluster: HostCluster, output: str) -> Iterator[None]:
     cluster.network.separate(DRIVER, HEAD)
     time.sleep(20)
     cluster.network.join(DRIVER, HEAD)
@@ -56,14 +39,14 @@ def _separate_driver(cluster: HostCluster) -> Iterator[None]:
     cluster.start_ray(DRIVER)
 
 
-def _lose_head(cluster: HostCluster) -> Iterator[None]:
+def _lose_head(cluster: HostCluster, output: str) -> Iterator[None]:
     cluster.network[HEAD].cut_power()
     cluster.network.boot(HEAD)
     yield
     cluster.start()
 
 
-def _restart_head(cluster: HostCluster) -> Iterator[None]:
+def _restart_head(cluster: HostCluster, output: str) -> Iterator[None]:
     cluster.network[HEAD].cut_power()
     cluster.network.boot(HEAD)
     cluster.start_ray(HEAD)
@@ -71,20 +54,60 @@ def _restart_head(cluster: HostCluster) -> Iterator[None]:
     cluster.start()
 
 
-def _lose_packets(cluster: HostCluster) -> Iterator[None]:
-    with (
-        cluster.network.disturbing_cable("left", loss=0.05),
-        cluster.network.disturbing_cable("right", loss=0.05),
-        cluster.network.disturbing_cable(DRIVER, loss=0.05),
-    ):
-        yield
-
-
-def _freeze(cluster: HostCluster) -> Iterator[None]:
+def _freeze(cluster: HostCluster, output: str) -> Iterator[None]:
     left = cluster.network["left"]
     left.run("kill -STOP -1; sleep 15; kill -CONT -1", check=False)
     yield
     cluster.start_ray("left")
+
+
+def _limit_cpu(cluster: HostCluster, output: str) -> Iterator[None]:
+    with limiting_cpu(cluster.network["left"], 0.2):
+        yield
+    cluster.start_ray("left")
+
+
+def _fill_disk(cluster: HostCluster, output: str) -> Iterator[None]:
+    """Fill the disk, and kill the workers there, so that others start on it."""
+    left = cluster.network["left"]
+    with filling_disk(left):
+        left.run("pkill -KILL -f ^ray::Worker", check=False)
+        yield
+    cluster.start_ray("left")
+
+
+def _set_wrong_clocks(cluster: HostCluster, output: str) -> Iterator[None]:
+    cluster.start_ray("left", **make_wrong_clock("+3h"))
+    cluster.audit_variables = make_wrong_clock("-2d")
+    yield
+    cluster.audit_variables = {}
+    cluster.start_ray("left")
+
+
+def _start_second_driver(cluster: HostCluster, output: str) -> Iterator[None]:
+    second = cluster.network["left"].run(cluster.command(output), check=False)
+    assert second.returncode == 2, second.stderr
+    assert "another process is at work" in second.stderr
+    yield
+
+
+def _revoke_token(cluster: HostCluster, output: str) -> Iterator[None]:
+    cluster.network[HEAD].cut_power()
+    cluster.network.boot(HEAD)
+    cluster.token = cluster.token[::-1]
+    cluster.start_ray(HEAD)
+    yield
+    cluster.start()
+
+
+def _disturb_cables(*, delay_ms: float, loss: float) -> Inject:
+    def inject(cluster: HostCluster, output: str) -> Iterator[None]:
+        with contextlib.ExitStack() as stack:
+            for name in (DRIVER, *cluster.workers):
+                stack.enter_context(cluster.network.disturbing_cable(name, delay_ms=delay_ms, loss=loss))
+            yield
+
+    return inject
 
 
 FAULTS: dict[str, Inject] = {
@@ -94,48 +117,16 @@ FAULTS: dict[str, Inject] = {
     "the driver and the head cannot reach each other for 20 s": _separate_driver,
     "the power of the head's host is cut until the audit has ended": _lose_head,
     "the power of the head's host is cut, and it starts again at once with the same address": _restart_head,
-    "5 % of the packets to workers and driver are lost": _lose_packets,
+    "5 % of the packets from and to workers and driver are lost": _disturb_cables(delay_ms=0, loss=0.05),
+    "workers and driver are 200 ms away from the others, and 5 % of the packets are lost": _disturb_cables(
+        delay_ms=100, loss=0.05
+    ),
     "a worker's host stands still for 15 s": _freeze,
+    "a worker's host has a fifth of a CPU": _limit_cpu,
+    "a worker's host has a full disk, and its workers start again": _fill_disk,
+    "a worker's clock is 3 h ahead, and the driver's 2 d behind": _set_wrong_clocks,
+    "a second driver on another host starts the same run": _start_second_driver,
+    "the head starts again with another token": _revoke_token,
 }
-
-
-def _wait(audit: subprocess.Popen[bytes], timeout: float) -> tuple[int, float]:
-    """Wait for an audit; return its exit code and when it ended."""
-    return audit.wait(timeout), time.monotonic()
-
-
-def run_under(cluster: HostCluster, fault: str, undisturbed: dict[str, bytes], *, timeout: float = 240) -> Outcome:
-    """Run the audit, inject a fault after two results, and run the same command again if it asks for that.
-
-    Args:
-        cluster: The cluster, which is whole again afterwards.
-        fault: A name of ``FAULTS``.
-        undisturbed: Results of the audit without a fault.
-        timeout: Seconds for each run of the command.
-
-    Raises:
-        AssertionError: The audit ended with neither 0 nor 3, or the second one did not end with 0.
-    """
-    output = f"fault-{list(FAULTS).index(fault)}"
-    audit = cluster.start_audit(output)
-    cluster.wait_for_shadows(output, 2, audit)
-    begun = time.monotonic()
-    with ThreadPoolExecutor(1) as waiting:
-        ended = waiting.submit(_wait, audit, timeout)
-        with contextmanager(FAULTS[fault])(cluster):
-            code, end = ended.result()
-    took = end - begun
-    log = cluster.log_of(output)
-    assert code in (0, 3), f"{fault}: exit code {code}\n{log.read_text()}"
-    if code:
-        again = time.monotonic()
-        second = cluster.start_audit(output).wait(timeout)
-        took += time.monotonic() - again
-        assert not second, f"{fault}, second run: exit code {second}\n{log.read_text()}"
-    found = cluster.list_results(output)
-    return Outcome(fault=fault, exit_code=code, continued=bool(code), seconds=took, equal_bits=found == undisturbed)
-
-
-def as_row(outcome: Outcome) -> dict[str, object]:
-    """Return an outcome for a results file."""
-    return dataclasses.asdict(outcome) | {"seconds": round(outcome.seconds, 1)}
+EARLY = ("a worker's clock is 3 h ahead, and the driver's 2 d behind",)
+"""Faults that are there before the audit begins."""

@@ -1,0 +1,74 @@
+"""Run an audit under a fault of hosts or network, and compare its results with those of an undisturbed one."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from host_cluster import HostCluster
+from host_faults import EARLY, FAULTS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What an audit did under a fault."""
+
+    fault: str
+    exit_code: int
+    """Of the audit that the fault hit."""
+    continued: bool
+    """Whether the same command was run again."""
+    seconds: float
+    """From the fault to the complete table."""
+    equal_bits: bool
+    """Whether every array equals that of the undisturbed run, and there are no others."""
+
+
+def _wait(audit: subprocess.Popen[bytes], timeout: float) -> tuple[int, float]:
+    """Wait for an audit; return its exit code and when it ended."""
+    return audit.wait(timeout), time.monotonic()
+
+
+def run_under(cluster: HostCluster, fault: str, undisturbed: dict[str, bytes], *, timeout: float = 240) -> Outcome:
+    """Run the audit, inject a fault after two results, and run the same command again if it asks for that.
+
+    Args:
+        cluster: The cluster, which is whole again afterwards.
+        fault: A name of ``FAULTS``.
+        undisturbed: Results of the audit without a fault.
+        timeout: Seconds for each run of the command.
+
+    Raises:
+        AssertionError: The audit ended with neither 0 nor 3, or the second one did not end with 0.
+    """
+    output = f"fault-{list(FAULTS).index(fault)}"
+    with contextlib.ExitStack() as stack, ThreadPoolExecutor(1) as waiting:
+        injected = contextlib.contextmanager(FAULTS[fault])(cluster, output)
+        if fault in EARLY:
+            stack.enter_context(injected)
+        audit = cluster.start_audit(output)
+        cluster.wait_for_shadows(output, 2, audit)
+        begun = time.monotonic()
+        ended = waiting.submit(_wait, audit, timeout)
+        if fault not in EARLY:
+            stack.enter_context(injected)
+        code, end = ended.result()
+    took = end - begun
+    log = cluster.log_of(output)
+    assert code in (0, 3), f"{fault}: exit code {code}\n{log.read_text()}"
+    if code:
+        again = time.monotonic()
+        second = cluster.start_audit(output).wait(timeout)
+        took += time.monotonic() - again
+        assert not second, f"{fault}, second run: exit code {second}\n{log.read_text()}"
+    found = cluster.list_results(output)
+    return Outcome(fault=fault, exit_code=code, continued=bool(code), seconds=took, equal_bits=found == undisturbed)
+
+
+def as_row(outcome: Outcome) -> dict[str, object]:
+    """Return an outcome for a results file."""
+    return dataclasses.asdict(outcome) | {"seconds": round(outcome.seconds, 1)}
