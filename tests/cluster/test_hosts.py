@@ -12,9 +12,12 @@ from host_faults import FAULTS
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 QUICK = (
     "the power of a worker's host is cut",
+    "a worker's cable is pulled for 3 s",
     "the power of the head's host is cut until the audit has ended",
+    "a worker's host has a full disk, and its workers start again",
+    "a second driver on another host starts the same run",
 )
-"""Faults that run without `make chaos`; each takes a minute."""
+"""Faults that run without `make chaos`."""
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 
@@ -22,10 +23,10 @@ HEALTH = {
 }
 AUDIT = (
     "ungan-dist run digits --split.train 200 --split.shadow-pool 200 --split.unseen 50 --model.width 4 "
-    "--train.epochs 100 --shadows.num-models 24 --shadows.unit-size 2 --attack.num-resamples 100 "
+    "--train.epochs 50 --shadows.num-models 24 --shadows.unit-size 2 --attack.num-resamples 100 "
     "--methods original,retrain --num-seeds 2 --execution.run-name run"
 )
-"""An audit of 16 units, about 3 s each."""
+"""An audit of 16 units, about 1.5 s each."""
 
 
 class HostCluster:
@@ -56,8 +57,9 @@ class HostCluster:
 
     def start(self) -> None:
         """Start Ray on every host; where it runs, it is stopped first."""
-        for name in (HEAD, DRIVER, *self.workers):
-            self.start_ray(name)
+        self.start_ray(HEAD)
+        with ThreadPoolExecutor() as starting:
+            list(starting.map(self.start_ray, (DRIVER, *self.workers)))
 
     def start_ray(self, name: str, **variables: str) -> None:
         """Start Ray on one host, with the cluster's token in the user's home folder, and stop it first where it runs.

@@ -85,7 +85,11 @@ def _set_wrong_clocks(cluster: HostCluster, output: str) -> Iterator[None]:
 
 
 def _start_second_driver(cluster: HostCluster, output: str) -> Iterator[None]:
+    for name in cluster.workers:  # or the first one may end before the second one is there
+        cluster.network[name].run("pkill -STOP -f ^ray::Worker")
     second = cluster.network["left"].run(cluster.command(output), check=False)
+    for name in cluster.workers:
+        cluster.network[name].run("pkill -CONT -f ^ray::Worker")
     assert second.returncode == 2, second.stderr
     assert "another process is at work" in second.stderr
     yield
