@@ -21,16 +21,18 @@ from pyarrow import fs
 
 from ungan_dist import store
 from ungan_dist.config.recipes import digits
+from ungan_dist.data.prepared import prepare
 from ungan_dist.runs.failures import sort_out_absent
 from ungan_dist.runs.plan import Plan, make_plan
 from ungan_dist.runs.scoring import read_shadows
+from ungan_dist.runs.storage.fetch import fetch
 from ungan_dist.runs.storage.mirror import Mirror
-from ungan_dist.runs.storage.remote import push_results
+from ungan_dist.runs.storage.remote import ArrivedFrom, push_results
 from ungan_dist.runs.units import Done, missing, root_of
 
 sys.path.append(str(ROOT / "tests/helpers"))
 
-from object_storage import Watched
+from object_storage import CountedRequests
 
 T = TypeVar("T")
 POOL = 200
@@ -99,47 +101,39 @@ def count(output: Path) -> Iterator[dict[str, object]]:
     again = count_opened(lambda: make_fleet(output / "here", NUM_COUNTED))
     yield count_row("files opened: plan again, all done", files_per_unit=again)
     is_open[0] = False
+    yield from _count_requests(plan, output)
+
+
+def _count_requests(plan: Plan, output: Path) -> Iterator[dict[str, object]]:
+    """Count the requests to object storage: for each unit, and to continue a run whose units are all finished."""
     requests: list[str] = []
-    storage = Counted(fs.LocalFileSystem(), requests)
-    mirror = Mirror(
-        url="file:///there", filesystem=fs.PyFileSystem(storage), root=str(output / "there"), folder=output / "here"
-    )
-    list(push_results(mirror, lambda units: (Done(unit=unit) for unit in units))(plan.shadows))
-    yield count_row("requests: push a result", requests_per_unit=len(requests) / NUM_COUNTED)
-    requests.clear()
-    sizes = {f"shadows/{name}": size for name, size in mirror.sizes("shadows").items()}
-    num_listings = len(requests)
-    for unit in plan.shadows:
-        assert mirror.pull("", unit.marker, id=unit.id, sizes=sizes) == "intact"
-    found = (len(requests) - num_listings) / NUM_COUNTED
-    yield count_row("requests: see that a result is here", requests_per_unit=found, listings=num_listings)
+    storage = fs.PyFileSystem(CountedRequests(fs.LocalFileSystem(), requests))
 
+    def mirror_of(machine: str) -> Mirror:
+        return Mirror(url="file:///there", filesystem=storage, root=str(output / "there"), folder=output / machine)
 
-class Counted(Watched):
-    """A filesystem that counts the requests that object storage would get."""
+    def count_requests(step: Callable[[], object]) -> int:
+        requests.clear()
+        step()
+        return len(requests)
 
-    def __init__(self, inner: fs.FileSystem, requests: list[str]) -> None:
-        super().__init__(inner, lambda act, path: requests.append(act) if act == "open" else None)
-        self._requests = requests
-
-    def get_type_name(self) -> str:
-        return "s3"
-
-    def get_file_info(self, paths: list[str]) -> list[fs.FileInfo]:
-        self._requests += ["get_file_info"] * len(paths)
-        return self.inner.get_file_info(paths)
-
-    def get_file_info_selector(self, selector: fs.FileSelector) -> list[fs.FileInfo]:
-        self._requests.append("list")
-        return self.inner.get_file_info(selector)
-
-    def open_input_stream(self, path: str) -> Any:
-        self._requests.append("open_input_stream")
-        return self.inner.open_input_stream(path)
-
-    def open_output_stream(self, path: str, metadata: dict[str, str]) -> Any:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)  # object storage has no folders
-        return super().open_output_stream(path, metadata)
+    prepare(plan.source, output / "here")
+    here, units = mirror_of("here"), plan.shadows
+    here.known.update({unit.marker: None for unit in units})  # as after a listing
+    one_by_one = mirror_of("here")
+    one_by_one.known.update(here.known)
+    num = count_requests(lambda: [one_by_one.push("", unit.marker) for unit in units])
+    yield count_row("requests: push a result", requests_per_unit=num / NUM_COUNTED)
+    run = push_results(here, lambda units: (Done(unit=unit) for unit in units))
+    yield count_row("requests: push 50 results and summarise them", requests=count_requests(lambda: list(run(units))))
+    arrived = ArrivedFrom(mirror=mirror_of("driver"))
+    num = count_requests(lambda: [arrived(unit) for unit in units])
+    yield count_row("requests: see that a result has arrived", requests_per_unit=num / NUM_COUNTED)
+    for machine, subject in {"here": "the same machine", "another": "another machine"}.items():
+        moved = make_fleet(output / machine, NUM_COUNTED)
+        num = count_requests(lambda machine=machine, moved=moved: fetch(mirror_of(machine), moved))
+        yield count_row(f"requests: continue a run of {NUM_COUNTED} finished units on {subject}", requests=num)
+        assert not missing(moved.shadows)
 
 
 def _time(step: Callable[[], T]) -> tuple[T, float]:

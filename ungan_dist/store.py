@@ -85,8 +85,13 @@ def _encode(value: Any) -> bytes:
 
 def write_record(path: Path, content: Mapping[str, Any]) -> None:
     """Write plain data with a hash over it, which ``read_record`` compares."""
+    write_file(path, encode_record(content))
+
+
+def encode_record(content: Mapping[str, Any]) -> bytes:
+    """Encode plain data with a hash over it, as ``parse_record`` decodes it."""
     plain = json.loads(_encode(content))
-    write_json(path, plain | {_HASH: hash_json(plain)})
+    return _encode(plain | {_HASH: hash_json(plain)})
 
 
 def read_record(

@@ -68,6 +68,38 @@ class Watched(fs.FileSystemHandler):
     open_input_file = open_append_stream = _unused
 
 
+class CountedRequests(Watched):
+    """Object storage that notes the requests that S3 would get."""
+
+    def __init__(self, inner: fs.FileSystem, requests: list[str]) -> None:
+        super().__init__(inner, lambda act, path: requests.append("write") if act == "open" else None)
+        self._requests = requests
+
+    def get_type_name(self) -> str:
+        return "s3"
+
+    def get_file_info(self, paths: list[str]) -> list[fs.FileInfo]:
+        self._requests += ["examine"] * len(paths)
+        return self.inner.get_file_info(paths)
+
+    def get_file_info_selector(self, selector: fs.FileSelector) -> list[fs.FileInfo]:
+        found = self.inner.get_file_info(selector)
+        self._requests += ["list"] * max(1, -(-sum(info.is_file for info in found) // PAGE))
+        return found
+
+    def open_input_stream(self, path: str) -> Any:
+        self._requests.append("read")
+        return self.inner.open_input_stream(path)
+
+    def open_output_stream(self, path: str, metadata: dict[str, str]) -> Any:
+        self.inner.create_dir(path.rpartition("/")[0], recursive=True)  # object storage has no folders
+        return super().open_output_stream(path, metadata)
+
+
+PAGE = 1000
+"""Objects that S3 lists with one request."""
+
+
 class Stream:
     """Stream of a watched filesystem, written in two halves."""
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from in_process import InProcess
+from in_process import InProcess, run_command
 from object_storage import S3Server, Watched, mirror_of, open_storage
 from pyarrow import fs
 from small_audit import SMALL_OPTIONS, small_config
@@ -20,8 +20,9 @@ from ungan_dist import cli, launch, store
 from ungan_dist.errors import ConfigError, Unfinished
 from ungan_dist.runs.pipeline import audit
 from ungan_dist.runs.plan import make_plan
-from ungan_dist.runs.storage.mirror import connect
+from ungan_dist.runs.storage.mirror import Mirror, connect
 from ungan_dist.runs.storage.remote import ExecuteThere
+from ungan_dist.runs.storage.summaries import FOLDER
 from ungan_dist.runs.units import Done, Failed, Unit, execute
 from ungan_dist.urls import join_url
 
@@ -78,12 +79,22 @@ def test_a_flipped_bit_in_the_storage_is_repaired_by_a_run(finished_run: Path, t
     whole = victim.read_bytes()
     victim.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     second, nothing = InProcess(), InProcess()
+    # the copy in the summary is intact, so nothing is trained; verify reads each file and finds the damage
+    assert audit(small_config(tmp_path / "aside"), run_units=nothing, mirror=aside(root)).status == "COMPLETE"
+    assert not nothing.units
+    assert run_command("verify", f"file://{root}/run").returncode == 1
+    for summary in root.glob(f"**/{FOLDER}/*"):
+        summary.unlink()
     assert audit(small_config(machine[1].folder), run_units=second, mirror=machine[1]).status == "COMPLETE"
     assert [unit.marker for unit in second.units] == [f"shadows/{victim.stem}.json"]
     assert victim.read_bytes() == whole
     audit(small_config(machine[2].folder), run_units=nothing, mirror=machine[2])
     assert not nothing.units
     assert (machine[2].folder / "run/table.json").read_bytes() == table
+
+
+def aside(root: Path) -> Mirror:
+    return mirror_of(fs.LocalFileSystem(), str(root), root.parent / "aside")
 
 
 def test_a_full_working_folder_of_a_worker_does_not_end_the_driver(finished_run: Path, tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def main(arguments: list[str]) -> int:
     url, place = split_url(own.run)
     # the working folder may hold intact copies of damaged files
     with tempfile.TemporaryDirectory(prefix="ungan_dist-verify-") as aside:
-        _, here, damaged = fetch_run(url, folder=Path(aside))
+        _, here, damaged = fetch_run(url, folder=Path(aside), one_by_one=True)
         return _verify(here / place, damaged, own)
 
 

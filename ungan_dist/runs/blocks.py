@@ -16,7 +16,7 @@ from jaxtyping import Bool
 from ungan_dist import store
 from ungan_dist.config.identity import content_hash, plain
 from ungan_dist.config.training import TOGETHER
-from ungan_dist.data.membership import draw_membership
+from ungan_dist.data.membership import draw_members
 from ungan_dist.data.prepared import PreparedData
 from ungan_dist.data.split import Split, hash_array
 from ungan_dist.runs.operations import fused_for_shadows, judged_devices, settings_of_shadows
@@ -91,10 +91,12 @@ class Blocks:
     def make_unit(self, first: int, size: int) -> ShadowUnit:
         """Make the unit of consecutive shadow models; those that the run does not use are counted as surplus."""
         shadows = tuple(range(first, first + size))
-        if shadows[-1] >= len(self._membership):
-            self._membership = draw_membership(shadows[-1] + 1, len(self._split.pool), self._record.config.shadows.seed)
-        members = hash_array(self._membership[list(shadows)])
         config, resolved = self._record.config, self._record.resolved
+        if shadows[-1] >= len(self._membership):
+            rows = draw_members(shadows, len(self._split.pool), config.shadows.seed)
+        else:
+            rows = self._membership[first : first + size]
+        members = hash_array(rows)
         return ShadowUnit(
             id=content_hash({**self._identity, "shadows": list(shadows), "membership": members})[:32],
             shadows=shadows,

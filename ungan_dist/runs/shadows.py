@@ -18,7 +18,7 @@ from ungan_dist.config.attack import QueryView
 from ungan_dist.config.training import CAPTURING, TOGETHER, ModelConfig, TrainConfig
 from ungan_dist.config.user_code import add_import_path
 from ungan_dist.data.examples import Examples
-from ungan_dist.data.membership import draw_membership
+from ungan_dist.data.membership import draw_members
 from ungan_dist.data.prepared import PreparedData, open_examples
 from ungan_dist.data.seeds import derive_seed, seed_layers
 from ungan_dist.training.batch_norm import check_replicas, use_global_statistics
@@ -121,8 +121,8 @@ def train_shadows(unit: ShadowUnit, world: World = SINGLE_PROCESS, checkpoints: 
     data = open_examples(unit.prepared, unit.device if world.size == 1 else str(world.device), unit.fused)
     world = dataclasses.replace(world, device=data.device)
     pool = torch.from_numpy(unit.pool).to(data.device)
-    membership = draw_membership(max(unit.shadows) // 2 * 2 + 2, len(pool), unit.seed)
-    sets = [pool[torch.from_numpy(membership[shadow]).to(data.device)] for shadow in unit.shadows]
+    membership = draw_members(unit.shadows, len(pool), unit.seed)
+    sets = [pool[torch.from_numpy(members).to(data.device)] for members in membership]
     seeds = [derive_seed("shadow", unit.seed, shadow) for shadow in unit.shadows]
     models = [_fresh(unit, data, seed, world) for seed in seeds]
     channels_last = is_channels_last(models[0], unit.model, unit.train.memory_format)

@@ -22,7 +22,7 @@ from torch import nn
 from ungan_dist import store
 from ungan_dist.config.audit import AuditConfig
 from ungan_dist.config.identity import content_hash
-from ungan_dist.data.membership import draw_membership
+from ungan_dist.data.membership import draw_members
 from ungan_dist.data.prepared import PreparedData
 from ungan_dist.data.seeds import derive_seed
 from ungan_dist.data.split import SeedSplit
@@ -110,14 +110,12 @@ class UnlearnedShadowUnit:
 
     def as_target(self, shadow: int) -> TargetUnit:
         """Return the unlearning of one shadow model as that of a target, with its own sets and draws."""
-        members = draw_membership(
-            max(self.shadow.shadows) // PAIR * PAIR + PAIR, len(self.shadow.pool), self.shadow.seed
-        )
+        (members,) = draw_members([shadow], len(self.shadow.pool), self.shadow.seed)
         split, forget = self.target.split, self.target.draw.forget
         if split.group is None:
-            draw = draw_shadow_sets(forget, members[shadow], self.seed, shadow)
+            draw = draw_shadow_sets(forget, members, self.seed, shadow)
         else:
-            draw = forget_group(split.group_in_pool, members[shadow])
+            draw = forget_group(split.group_in_pool, members)
         return dataclasses.replace(self.target, draw=draw, seed=derive_seed("unlearned shadow", self.seed, shadow))
 
 

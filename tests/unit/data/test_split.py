@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ungan_dist.config.data import SplitConfig
 from ungan_dist.config.recipes import custom, digits
-from ungan_dist.data.membership import draw_membership
+from ungan_dist.data.membership import draw_members, draw_membership
 from ungan_dist.data.split import draw_sets, hash_array, make_split, settle_sizes
 
 EVEN = st.integers(1, 20).map(lambda half: 2 * half)
@@ -29,6 +29,12 @@ def test_membership_is_balanced_both_ways(num_models: int, num_examples: int, se
 def test_more_models_extend_the_matrix(fewer: int, more: int, num_examples: int, seed: int) -> None:
     small, large = (draw_membership(number, num_examples, seed) for number in sorted((fewer, more)))
     assert (large[: len(small)] == small).all()
+
+
+def test_single_rows_are_those_of_the_whole_matrix() -> None:
+    whole = draw_membership(12, 100, 3)
+    for models in ([0], [11], [4, 5], [7, 6, 2, 3, 3], range(12), []):
+        assert (draw_members(models, 100, 3) == whole[list(models)]).all()
 
 
 def test_pairs_and_seeds_are_drawn_independently() -> None:

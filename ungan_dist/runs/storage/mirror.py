@@ -14,7 +14,7 @@ import json
 import os
 import secrets
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit, urlunsplit
@@ -54,9 +54,13 @@ class Mirror:
     root: str
     """Path of the copy in its filesystem."""
     folder: Path
+    known: dict[str, str | None] = field(default_factory=dict, compare=False, repr=False)
+    """Markers as this process last saw them in the storage: name → SHA-256, or None if absent."""
 
     def push(self, place: str, marker: str) -> None:
         """Copy a committed result to the storage, unless it is there already.
+
+        The storage is asked only about a marker that this process has not seen yet.
 
         Args:
             place: Folder of the marker and its names; empty for the root.
@@ -69,14 +73,22 @@ class Mirror:
         here = self.folder / place
         content = (here / marker).read_bytes()
         hashes: dict[str, str] = store.parse_marker(content, here / marker)["files"]
-        if self._read(_join(place, marker)) == content and self._sizes_agree(place, hashes):
+        known_as, own_hash = join_names(place, marker), hash_bytes(content)
+        if known_as not in self.known:
+            is_there = self.read(known_as) == content and self._sizes_agree(place, hashes)
+        else:
+            is_there = self.known[known_as] == own_hash
+        if is_there:
+            self.known[known_as] = own_hash
             return
+        self.known.pop(known_as, None)
         for name, expected in hashes.items():
             data = (here / name).read_bytes()
             if hash_bytes(data) != expected:
                 raise store.CorruptResult(f"{here / name} differs from its marker {here / marker}: run the audit again")
-            self._write(_join(place, name), data)
-        self._write(_join(place, marker), content)
+            self.write(join_names(place, name), data)
+        self.write(known_as, content)
+        self.known[known_as] = own_hash
 
     def pull(
         self, place: str, marker: str, *, id: str | None = None, sizes: Mapping[str, int] | None = None
@@ -92,8 +104,11 @@ class Mirror:
         Raises:
             Unfinished: The storage cannot be read.
         """
-        content = self._read(_join(place, marker))
+        known_as = join_names(place, marker)
+        self.known.pop(known_as, None)
+        content = self.read(known_as)
         if content is None:
+            self.known[known_as] = None
             return "absent"
         here = self.folder / place
         try:
@@ -103,11 +118,11 @@ class Mirror:
         hashes: dict[str, str] = record["files"]
         if id is not None and record["id"] != id:
             return "absent"
-        if _holds(here, hashes):
+        if holds(here, hashes):
             if not self._sizes_agree(place, hashes, sizes):
                 return "damaged"
         else:
-            files = {name: self._read(_join(place, name)) for name in hashes}
+            files = {name: self.read(join_names(place, name)) for name in hashes}
             # check everything before writing anything
             for name, data in files.items():
                 if data is None or hash_bytes(data) != hashes[name]:
@@ -117,6 +132,7 @@ class Mirror:
                 store.write_file(here / name, data)
         if not (here / marker).is_file() or (here / marker).read_bytes() != content:
             store.write_file(here / marker, content)
+        self.known[known_as] = hash_bytes(content)
         return "intact"
 
     def discard(self, place: str, marker: str) -> None:
@@ -125,19 +141,20 @@ class Mirror:
         Raises:
             Unfinished: The storage refuses it.
         """
-        name = _join(place, marker)
+        name = join_names(place, marker)
         with self._explain_errors("delete", name), contextlib.suppress(FileNotFoundError):
-            self.filesystem.delete_file(_join(self.root, name))
+            self.filesystem.delete_file(join_names(self.root, name))
+        self.known[name] = None
 
     def push_file(self, name: str) -> None:
         """Copy one file that changes during a run, if it exists here."""
         path = self.folder / name
         if path.is_file():
-            self._write(name, path.read_bytes())
+            self.write(name, path.read_bytes())
 
     def pull_json(self, name: str) -> bool:
         """Fetch one JSON file and return whether it exists and is valid."""
-        content = self._read(name)
+        content = self.read(name)
         try:
             json.loads(content or b"")
         except ValueError:
@@ -148,7 +165,7 @@ class Mirror:
 
     def sizes(self, place: str) -> dict[str, int]:
         """List the files below a folder in storage: name → size in bytes."""
-        base = _join(self.root, place)
+        base = join_names(self.root, place)
         with self._explain_errors("list", place):
             found = self.filesystem.get_file_info(fs.FileSelector(base, recursive=True, allow_not_found=True))
         prefix = f"{base}/" if base else ""
@@ -163,10 +180,10 @@ class Mirror:
         name, content = f".doctor.{secrets.token_hex(8)}", secrets.token_bytes(64)
         made = self._absent_folder()
         try:
-            self._write(name, content)
-            if self._read(name) != content:
+            self.write(name, content)
+            if self.read(name) != content:
                 raise OSError("the object that was written cannot be read back")
-            self.filesystem.delete_file(_join(self.root, name))
+            self.filesystem.delete_file(join_names(self.root, name))
         except Unfinished as error:
             raise (error.__cause__ or error) from None
         finally:
@@ -190,20 +207,22 @@ class Mirror:
         here = self.folder / place
         if sizes is None:
             with self._explain_errors("examine", place):
-                found = self.filesystem.get_file_info([_join(self.root, place, name) for name in hashes])
+                found = self.filesystem.get_file_info([join_names(self.root, place, name) for name in hashes])
             sizes = {name: info.size for name, info in zip(hashes, found, strict=True) if info.size is not None}
         return all(sizes.get(name) == (here / name).stat().st_size for name in hashes)
 
-    def _read(self, name: str) -> bytes | None:
+    def read(self, name: str) -> bytes | None:
+        """Return the content of a file in storage, or None if it is absent."""
         with self._explain_errors("read", name):
             try:
-                with self.filesystem.open_input_stream(_join(self.root, name), compression=None) as stream:
+                with self.filesystem.open_input_stream(join_names(self.root, name), compression=None) as stream:
                     return stream.read()
             except FileNotFoundError:
                 return None
 
-    def _write(self, name: str, content: bytes) -> None:
-        path = _join(self.root, name)
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file in storage: whole, or not at all."""
+        path = join_names(self.root, name)
         with self._explain_errors("write", name):
             kind = self.filesystem.type_name.removeprefix("py::")
             if kind == "local":
@@ -279,11 +298,12 @@ def _limit_retries(url: str) -> str:
     return urlunsplit(parts._replace(query=f"{query}retry_limit_seconds=20"))
 
 
-def _join(*parts: str) -> str:
+def join_names(*parts: str) -> str:
+    """Join names below a folder; empty ones are left out."""
     return "/".join(part for part in parts if part)
 
 
-def _holds(folder: Path, hashes: Mapping[str, str]) -> bool:
+def holds(folder: Path, hashes: Mapping[str, str]) -> bool:
     try:
         return all(hash_file(folder / name) == expected for name, expected in hashes.items())
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):

@@ -10,21 +10,21 @@ import dataclasses
 import functools
 import socket
 from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from ungan_dist import store
-from ungan_dist.data.prepared import PreparedData
 from ungan_dist.errors import ConfigError, Unfinished
 from ungan_dist.runs import units
 from ungan_dist.runs.failures import failure_marker
 from ungan_dist.runs.looks import STOPPING_FILE
-from ungan_dist.runs.plan import Plan, blocks_of, reopen_plan, split_blocks
+from ungan_dist.runs.plan import Plan, reopen_plan
 from ungan_dist.runs.record import PURGED_FILE, PURGING_FILE, read_run
 from ungan_dist.runs.shadows import ShadowUnit
 from ungan_dist.runs.status import STATUS_FILE
-from ungan_dist.runs.storage.mirror import Mirror, connect
+from ungan_dist.runs.storage.fetch import data_of, fetch, place_of
+from ungan_dist.runs.storage.mirror import Mirror, connect, join_names
+from ungan_dist.runs.storage.summaries import Summaries
 from ungan_dist.runs.targets import TargetUnit, target_marker
 from ungan_dist.runs.units import (
     Done,
@@ -42,8 +42,6 @@ from ungan_dist.runs.views import MEMBERSHIP_FILE, REPORT_FILE, REQUEST_FILE, VI
 from ungan_dist.urls import split_run
 
 _CONFIG = "config.json"
-NUM_REQUESTS = 8
-"""Concurrent requests: a request takes tens of milliseconds, and a run has hundreds of results."""
 
 
 def fetch_record(mirror: Mirror, name: str) -> bool:
@@ -74,10 +72,14 @@ def synchronised_run(mirror: Mirror, plan: Plan, *, kept: str = "") -> Iterator[
         mirror.push_file(f"{plan.folder.name}/{_CONFIG}")
     except Unfinished as error:
         raise ConfigError(f"{error} (nothing was computed)") from error
+    mirror.known.clear()
     plan, found = fetch(mirror, plan)
     for place, marker in found.damaged_markers:
         mirror.discard(place, marker)
-    _push_all(mirror, plan, found.intact)
+    summaries = Summaries(mirror)
+    for place, marker in [*found.without_summary, *_push_all(mirror, plan, found.intact)]:
+        summaries.add(place, marker)
+    summaries.flush()
     if kept:
         push_report(mirror, plan.folder, kept)
     try:
@@ -106,13 +108,22 @@ def push_report(mirror: Mirror, folder: Path, place: str) -> None:
 
 
 def push_results(mirror: Mirror, run_units: RunUnits) -> RunUnits:
-    """Wrap an executor so that each result is pushed at once."""
+    """Wrap an executor so that each result is pushed at once, and summarised in time."""
 
     def run(todo: Sequence[Unit]) -> Iterator[Done | Failed | Working]:
-        for outcome in run_units(todo):
-            if isinstance(outcome, Done):
-                mirror.push(*place_of(outcome.unit))
-            yield outcome
+        summaries = Summaries(mirror)
+        try:
+            for outcome in run_units(todo):
+                if isinstance(outcome, Done):
+                    place, marker = place_of(outcome.unit)
+                    mirror.push(place, marker)
+                    summaries.add(place, marker)
+                yield outcome
+        except BaseException:
+            with contextlib.suppress(Unfinished, store.CorruptResult, OSError):
+                summaries.flush()
+            raise
+        summaries.flush()
 
     return run
 
@@ -122,72 +133,8 @@ def withdraw_failure(mirror: Mirror, folder: Path, unit: Unit) -> None:
     mirror.discard(folder.name, failure_marker(unit))
 
 
-def place_of(unit: Unit) -> tuple[str, str]:
-    """Return where a unit's result is: the folder below the output, and the marker's name in it."""
-    return ("" if isinstance(unit, ShadowUnit) else Path(unit.run).name), unit.marker
-
-
-def data_of(prepared: PreparedData) -> tuple[str, str]:
-    """Return marker and id of the prepared data that the run's loader reads."""
-    if prepared.loader == "ffcv":
-        return prepared.beton.marker, prepared.beton.id
-    return prepared.marker, prepared.data_hash
-
-
-@dataclass(frozen=True, kw_only=True)
-class Found:
-    """Results of a plan in the storage."""
-
-    intact: Collection[str]
-    """Ids of units with an intact result."""
-    damaged: list[str]
-    """Descriptions for messages."""
-    damaged_markers: list[tuple[str, str]]
-    """Folder and marker of each damaged result."""
-
-
-def fetch(mirror: Mirror, plan: Plan) -> tuple[Plan, Found]:
-    """Fetch the results of a plan's units.
-
-    Returns:
-        The plan, with shadow models in the blocks that the storage has, and what was found.
-    """
-    name = plan.folder.name
-    sizes = {"": {f"shadows/{file}": size for file, size in mirror.sizes("shadows").items()}, name: mirror.sizes(name)}
-
-    def pull(unit: Unit) -> tuple[Unit, str]:
-        place, marker = place_of(unit)
-        there = marker in sizes[place]
-        return unit, mirror.pull(place, marker, id=unit.id, sizes=sizes[place]) if there else "absent"
-
-    def pull_all(wanted: Sequence[Unit]) -> list[tuple[Unit, str]]:
-        with ThreadPoolExecutor(NUM_REQUESTS) as pool:
-            states = list(pool.map(pull, wanted))
-        for unit in wanted:
-            if (marker := failure_marker(unit)) in sizes[name]:
-                mirror.pull(name, marker, id=unit.id, sizes=sizes[name])
-        return states
-
-    wanted: dict[str, Unit] = {unit.id: unit for unit in (*plan.targets, *blocks_of(plan).candidates())}
-    states = pull_all([*wanted.values()])
-    plan = split_blocks(plan, ())
-    pull_all(find_missing_weights(plan.unlearned_shadows))
-    states += pull_all(plan.unlearned_shadows)
-    damaged = [
-        f"{unit.title}: {mirror.url}, {'/'.join(filter(None, place_of(unit)))} or one of its files is damaged"
-        for unit, state in states
-        if state == "damaged"
-    ]
-    found = Found(
-        intact={unit.id for unit, state in states if state == "intact"},
-        damaged=damaged,
-        damaged_markers=[place_of(unit) for unit, state in states if state == "damaged"],
-    )
-    return plan, found
-
-
-def _push_all(mirror: Mirror, plan: Plan, there: Collection[str]) -> None:
-    """Push the shared files, and results that are absent or damaged in storage."""
+def _push_all(mirror: Mirror, plan: Plan, there: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Push the shared files, and results that are absent or damaged in storage; yield the places of these."""
     here = str(Path(plan.folder.name) / plan.place)
     mirror.push_file(f"{here}/{REQUEST_FILE}")
     mirror.push(here, MEMBERSHIP_FILE)
@@ -195,17 +142,19 @@ def _push_all(mirror: Mirror, plan: Plan, there: Collection[str]) -> None:
     for unit in plan.units:
         if unit.id not in there and is_done(unit):
             mirror.push(*place_of(unit))
+            yield place_of(unit)
     for unit in find_kept_weights(plan.unlearned_shadows):
         if is_done(unit):
             mirror.push(*place_of(unit))
 
 
-def fetch_run(url: str, *, folder: Path | None = None) -> tuple[Mirror, Path, list[str]]:
+def fetch_run(url: str, *, folder: Path | None = None, one_by_one: bool = False) -> tuple[Mirror, Path, list[str]]:
     """Fetch a whole run.
 
     Args:
         url: The URL of the run.
         folder: The destination; defaults to this machine's working folder.
+        one_by_one: Read each file of each result, and no summary.
 
     Returns:
         The storage, the run folder here, and descriptions of damaged results.
@@ -233,7 +182,7 @@ def fetch_run(url: str, *, folder: Path | None = None) -> tuple[Mirror, Path, li
         for place, marker in markers
         if mirror.pull(place, marker) == "damaged"
     ]
-    return mirror, here, damaged + fetch(mirror, plan)[1].damaged
+    return mirror, here, damaged + fetch(mirror, plan, one_by_one=one_by_one)[1].damaged
 
 
 def fetch_requests(mirror: Mirror, name: str) -> None:
@@ -261,6 +210,7 @@ class ExecuteThere:
             mirror = _connect(self.url, self.cache)
             here = _move(unit, mirror.folder)
             place, marker = place_of(here)
+            mirror.known.pop(join_names(place, marker), None)
             state = "here" if is_done(here) else mirror.pull(place, marker, id=here.id)
             if state == "damaged":
                 mirror.discard(place, marker)

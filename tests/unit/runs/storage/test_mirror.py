@@ -7,11 +7,11 @@ import json
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from object_storage import Watched, mirror_of, open_storage
+from object_storage import CountedRequests, Watched, mirror_of, open_storage
 from pyarrow import fs
 
 from ungan_dist import store
@@ -142,10 +142,46 @@ def test_damaged_remote_results_are_not_pulled_and_a_push_repairs_them(tmp_path:
     other = mirror_of(fs.LocalFileSystem(), str(root), tmp_path / "other")
     assert other.pull("run", "result.json", id="a") == "damaged"
     assert not [path for path in tmp_path.glob("other/**/*") if path.is_file()]
+    again = mirror_of(fs.LocalFileSystem(), str(root), tmp_path / "here")  # the next driver; this one has seen it whole
     if damage == "flipped":
-        here.discard("run", "result.json")  # a remote file of the same size would count as equal
-    here.push("run", "result.json")
+        again.discard("run", "result.json")  # a remote file of the same size would count as equal
+    again.push("run", "result.json")
     assert other.pull("run", "result.json", id="a") == "intact"
+
+
+def test_a_push_looks_only_for_what_the_process_has_not_seen(tmp_path: Path) -> None:
+    inner, root = open_storage("in memory", tmp_path)
+    requests: list[str] = []
+    here = mirror_of(fs.PyFileSystem(CountedRequests(inner, requests)), root, tmp_path / "here")
+
+    def take(act: Callable[[], object]) -> list[str]:
+        requests.clear()
+        act()
+        return list(requests)
+
+    def push() -> None:
+        here.push("run", "result.json")
+
+    commit(here.folder)
+    assert take(push) == ["read", "write", "write", "write"]  # the marker, which nobody has seen
+    assert take(push) == []
+    commit(here.folder, id="b")
+    assert take(push) == ["write", "write", "write"]
+    here.discard("run", "result.json")
+    assert take(push) == ["write", "write", "write"]
+    other = mirror_of(here.filesystem, root, tmp_path / "other")
+    assert take(lambda: other.pull("run", "result.json", id="b")) == ["read", "read", "read"]
+    assert take(lambda: other.push("run", "result.json")) == []
+    commit(other.folder, id="c")
+    fails = mirror_of(fs.PyFileSystem(Watched(inner, refuse)), root, other.folder)
+    fails.known["run/result.json"] = None
+    with pytest.raises(Unfinished):
+        fails.push("run", "result.json")
+    assert "run/result.json" not in fails.known  # some of its files may be there
+
+
+def refuse(act: str, path: str) -> None:
+    raise OSError(f"no route to host at {act} {path}")
 
 
 def test_a_locally_altered_result_is_not_pushed(tmp_path: Path) -> None:
