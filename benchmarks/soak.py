@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import random
+import subprocess
 import sys
 import tempfile
 import time
@@ -190,7 +191,7 @@ class Soak:
         """Record a failure of the surroundings, such as Ray that does not start, and go on."""
         try:
             yield
-        except (AssertionError, OSError, IndexError) as error:
+        except (AssertionError, OSError, IndexError, subprocess.SubprocessError) as error:
             self.add("surroundings", what=what, error=str(error)[-2000:])
 
 

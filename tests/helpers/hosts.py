@@ -162,6 +162,8 @@ class Network:
         _wait_for(ready, init)
         host = self._hosts[name] = Host(name=name, address=self._addresses[name], init=init, home=home)
         self._on_switch(
+            # the kernel removes the network of a host that lost its power later
+            f"ip link delete {name} 2> /dev/null; "
             f"ip link add {name} type veth peer name eth0 netns {host.pid} && ip link set {name} master switch up"
         )
         host.run(f"ip address add {host.address}/24 dev eth0 && ip link set eth0 up")
