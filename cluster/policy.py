@@ -45,7 +45,10 @@ class Limits:
     wait_for_workers_seconds: float = 900.0
     """Seconds without any worker after which the fleet stops."""
     max_failed_starts: int = 3
-    """Workers per slot that may die in a row before one starts or ends a unit."""
+    """Workers per slot that may die in a row before one starts or ends a unit. Then the fleet stops; while it has other
+    workers, it waits instead."""
+    failed_starts_pause_seconds: float = 30.0
+    """Seconds without new workers then: a host may be broken, such as one with a full disk."""
 
 
 @dataclass
@@ -79,6 +82,8 @@ class Policy:
         self._max_workers = num_workers
         self._num_submitted = 0
         self._num_failed_starts = 0
+        self._paused_until = float("-inf")
+        """No worker is started before this time."""
         self._longest: dict[str, float] = {}
         self._without_workers_since: float | None = None
         self._system_failures: dict[str, int] = {}
@@ -117,7 +122,7 @@ class Policy:
         """Return the first actions; workers 0 … ``num_idle`` − 1 are ready already."""
         self._next_worker = num_idle
         self._workers = {number: _Worker(ready=True) for number in range(num_idle)}
-        actions: list[Action] = self._start_workers()
+        actions: list[Action] = self._start_workers(0.0)
         for number in range(num_idle):
             actions += self._submit_units(number)
         return actions
@@ -146,11 +151,11 @@ class Policy:
             case UnitEnded():
                 return self._handle_unit_end(event, now)
             case WorkerDied():
-                return self._handle_death(event)
+                return self._handle_death(event, now)
             case DriverLost(reason=reason):
                 return self._stop(reason)
             case Tick():
-                return self._check_workers(now) or self._check_deadlines(now)
+                return self._check_workers(now) or [*self._check_deadlines(now), *self._start_workers(now)]
 
     def get_deadline(self, unit: str) -> float | None:
         """Return the seconds that a unit may take, or None before the first of its group is done."""
@@ -159,9 +164,11 @@ class Policy:
         longest = self._longest.get(self._group_of(unit))
         return None if longest is None else max(self._limits.min_deadline_seconds, self._limits.slowness * longest)
 
-    def _start_workers(self) -> list[Action]:
+    def _start_workers(self, now: float) -> list[Action]:
         """Start one worker per unit, up to the limit."""
         actions: list[Action] = []
+        if now < self._paused_until:
+            return actions
         while len(self._workers) < min(self._max_workers, len(self._waiting) + self._num_submitted):
             self._workers[self._next_worker] = _Worker()
             actions.append(StartWorker(worker=self._next_worker))
@@ -189,9 +196,9 @@ class Policy:
             actions.append(SubmitUnit(worker=number, unit=unit))
         return actions
 
-    def _fill_idle_workers(self) -> list[Action]:
+    def _fill_idle_workers(self, now: float) -> list[Action]:
         idle = [number for number, worker in self._workers.items() if worker.ready and not worker.units]
-        return [*self._start_workers(), *(action for number in idle for action in self._submit_units(number))]
+        return [*self._start_workers(now), *(action for number in idle for action in self._submit_units(number))]
 
     def _handle_unit_end(self, event: UnitEnded, now: float) -> list[Action]:
         worker = self._workers.get(event.worker)
@@ -210,7 +217,7 @@ class Policy:
         actions = [*self._settle_unit(event), *self._retire_worker(event, worker)]
         # a returned unit may find other workers idle; otherwise they already have units
         if event.worker not in self._workers or len(self._waiting) > num_waiting:
-            return [*actions, *self._fill_idle_workers()]
+            return [*actions, *self._fill_idle_workers(now)]
         return [*actions, *self._submit_units(event.worker)]
 
     def _retire_worker(self, event: UnitEnded, worker: _Worker) -> list[Action]:
@@ -243,7 +250,7 @@ class Policy:
                 self._forget_unit(unit)
                 return [QuarantineUnit(unit=unit, error=event.error)]
 
-    def _handle_death(self, event: WorkerDied) -> list[Action]:
+    def _handle_death(self, event: WorkerDied, now: float) -> list[Action]:
         worker = self._workers.pop(event.worker, None)
         if worker is None:
             return []
@@ -270,11 +277,15 @@ class Policy:
             self._waiting.appendleft(unit)  # first, because it has waited already
         if not worker.ready:
             self._num_failed_starts += 1
-            if self._num_failed_starts >= self._limits.max_failed_starts * self._max_workers:
+            has_failed = self._num_failed_starts >= self._limits.max_failed_starts * self._max_workers
+            if has_failed and self.num_ready:
+                self._num_failed_starts = 0
+                self._paused_until = now + self._limits.failed_starts_pause_seconds
+            elif has_failed:
                 self.stopped = True
                 reason = f"{self._num_failed_starts} workers in a row died at their start: {event.reason}"
                 return [*actions, StopFleet(reason=reason)]
-        return [*actions, *self._fill_idle_workers()]
+        return [*actions, *self._fill_idle_workers(now)]
 
     def _check_workers(self, now: float) -> list[Action]:
         """Stop if there was no worker for too long."""

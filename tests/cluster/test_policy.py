@@ -266,6 +266,25 @@ def test_a_fleet_whose_workers_die_at_their_start_stops() -> None:
     assert policy.finished
 
 
+def test_a_host_on_which_no_worker_starts_does_not_stop_the_others() -> None:
+    limits = Limits(max_failed_starts=2, failed_starts_pause_seconds=30.0)
+    policy = Policy("abcdefgh", 2, limits)
+    policy.start()
+    policy.handle(WorkerReady(worker=0), 0.0)
+    for worker in (1, 2, 3):
+        actions = policy.handle(WorkerDied(worker=worker, reason="No space left on device"), 1.0)
+        assert actions == [StartWorker(worker=worker + 1)]
+    assert policy.handle(WorkerDied(worker=4, reason="No space left on device"), 1.0) == []
+    assert policy.handle(Tick(), 30.0) == []
+    assert submitted(policy.handle(UnitEnded(worker=0, unit="a", kind="done"), 30.0)) == [(0, "c")]
+    assert policy.handle(Tick(), 32.0) == [StartWorker(worker=5)]
+    # the last worker dies, and with it the reason to wait
+    assert policy.handle(WorkerDied(worker=0, reason="lost"), 33.0)[0] == StartWorker(worker=6)
+    for worker in (5, 6, 7):
+        policy.handle(WorkerDied(worker=worker, reason="No space left on device"), 34.0)
+    assert isinstance(policy.handle(WorkerDied(worker=8, reason="No space left on device"), 34.0)[-1], StopFleet)
+
+
 def test_a_fleet_without_workers_waits_and_stops() -> None:
     policy = Policy("ab", 1, Limits(wait_for_workers_seconds=60.0))
     policy.start()
