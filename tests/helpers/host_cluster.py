@@ -61,6 +61,15 @@ class HostCluster:
         with ThreadPoolExecutor() as starting:
             list(starting.map(self.start_ray, (DRIVER, *self.workers)))
 
+    def boot(self) -> None:
+        """Cut the power of every host, boot it, and start Ray."""
+        names = (HEAD, DRIVER, *self.workers)
+        for name in names:
+            self.network[name].cut_power()
+        for name in names:
+            self.network.boot(name)
+        self.start()
+
     def start_ray(self, name: str, **variables: str) -> None:
         """Start Ray on one host, with the cluster's token in the user's home folder, and stop it first where it runs.
 
