@@ -49,7 +49,7 @@ class KillSelf:
             case "before commit":
                 store.commit = kill
             case "in commit":
-                store.write_json = kill  # the files are written, the marker is not
+                store.write_record = kill  # the files are written, the marker is not
             case _:
                 units.execute(unit)
                 kill()

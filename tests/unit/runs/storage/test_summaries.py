@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -137,6 +138,7 @@ def test_no_result_is_lost_or_believed_after_a_kill_and_damage(
     """A driver is killed at any write, another adds results, files of the storage are damaged, and a third reads."""
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "MAX_RESULTS", 4)
+        patch.setattr(os, "fsync", lambda _: None)  # a disk that others use waits for each
         home, root = Path(folder), Path(folder) / "there"
         steps = iter(range(killed_at))
 
@@ -149,7 +151,7 @@ def test_no_result_is_lost_or_believed_after_a_kill_and_damage(
             push(first, range(more))
         push(mirror_of(fs.LocalFileSystem(), str(root), home / "second"), range(more, NUM_RESULTS))
         files = sorted(path for path in root.rglob("*") if path.is_file())
-        for act, place, what in damage:
+        for act, place, what in damage if files else ():
             _damage(files, act, files[place % len(files)], what)
         reader = mirror_of(fs.LocalFileSystem(), str(root), home / "reader")
         summarised = pull(reader)
@@ -184,6 +186,32 @@ def _damage(files: Sequence[Path], act: str, path: Path, what: int) -> None:
             other = files[what % len(files)]
             if other.is_file():
                 path.write_bytes(other.read_bytes())
+
+
+@pytest.mark.parametrize("act", ["cut", "flip", "delete", "empty"])
+@pytest.mark.parametrize("kind", ["json", "pack"])
+def test_a_damaged_summary_is_not_believed(tmp_path: Path, kind: str, act: str) -> None:
+    root = tmp_path / "there"
+    push(mirror_of(fs.LocalFileSystem(), str(root), tmp_path / "here"), [0, 1])
+    (damaged,) = root.glob(f"shadows/{FOLDER}/*.{kind}")
+    _damage([], act, damaged, len(damaged.read_bytes()) - 1)  # in the last file of the last result
+    reader = mirror_of(fs.LocalFileSystem(), str(root), tmp_path / "reader")
+    found = pull(reader)
+    assert f"{name(1)}.json" not in found
+    assert_whole(reader.folder, found)
+    assert not (reader.folder / f"{name(1)}.json").exists()
+    assert pull_one_by_one(reader) == {f"{name(0)}.json", f"{name(1)}.json"}
+
+
+@pytest.mark.parametrize("act", ["cut", "delete", "empty"])
+@pytest.mark.parametrize("file", ["1.json", "1.npy", "1/large"])
+def test_a_result_that_the_storage_lost_does_not_count(tmp_path: Path, file: str, act: str) -> None:
+    root = tmp_path / "there"
+    here = mirror_of(fs.LocalFileSystem(), str(root), tmp_path / "here")
+    push(here, [0, 1])
+    _damage([], act, root / "shadows" / file, 3)
+    for machine in ("here", "reader"):
+        assert pull(mirror_of(fs.LocalFileSystem(), str(root), tmp_path / machine)) == {f"{name(0)}.json"}
 
 
 @pytest.mark.parametrize(
