@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import shlex
+import shutil
+import subprocess
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -271,9 +273,28 @@ def test_every_manifest_of_a_cluster_is_checked() -> None:
         "rayjob-audit.yaml": "RayJob",
         "raycluster-dev.yaml": "RayCluster",
         "network-policy.yaml": "NetworkPolicy",
+        "kustomization.yaml": "Kustomization",
     }
     folders = {path.parent.name for path in FOLDER.parent.rglob("*") if path.is_file()}
     assert folders == {"kuberay", "launcher", "slurm", "image", "monitoring"}
     launched = {path.stem for path in (FOLDER.parent / "launcher").iterdir()}
     assert launched == {"aws", "gcp", "onprem"}, "test_launcher.py checks these"
-    assert [path.name for path in (FOLDER.parent / "slurm").iterdir()] == ["audit.sbatch"]
+    batch_files = {path.name for path in (FOLDER.parent / "slurm").iterdir()}
+    assert batch_files == {"audit.sbatch"}, "test_slurm.py checks these"
+
+
+def test_a_kustomization_of_a_user_sets_the_registry_of_every_pod(tmp_path: Path) -> None:
+    if not shutil.which("kubectl"):
+        pytest.skip("kubectl is not installed")
+    shutil.copytree(FOLDER, tmp_path / "base")
+    (tmp_path / "kustomization.yaml").write_text(
+        "resources: [base]\nimages:\n  - {name: ungan-dist, newName: registry.example.com/ungan-dist}\n"
+    )
+    done = subprocess.run(["kubectl", "kustomize", tmp_path], capture_output=True, text=True, timeout=60, check=True)
+    policy, cluster = sorted(yaml.safe_load_all(done.stdout), key=lambda document: document["kind"])
+    assert (policy["kind"], cluster["kind"]) == ("NetworkPolicy", "RayCluster")
+    assert policy == load("network-policy.yaml")
+    expected = load("raycluster-dev.yaml")
+    for group in (expected["spec"]["headGroupSpec"], *expected["spec"]["workerGroupSpecs"]):
+        group["template"]["spec"]["containers"][0]["image"] = f"registry.example.com/ungan-dist:{RAY}"
+    assert cluster == expected
