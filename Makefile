@@ -11,12 +11,21 @@ export UV_HTTP_TIMEOUT ?= 300
 # every process imports torch: 2 s of CPU with bytecode kept, 4 without
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-all test-rest test-processes test-ray chaos soak check docs bench bench-cluster reproduce kernels mutants lock clean
+.PHONY: help setup services demo test test-all test-rest test-processes test-ray chaos check docs bench bench-cluster reproduce kernels mutants lock clean
 
 help:  ## list the targets (the default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY)  ## create .venv with every package at its locked version
+
+SERVICES := slurm-wlm munge prometheus debootstrap
+services:  ## install Slurm, Prometheus and debootstrap for their tests: packages of Debian, as root
+	@if dpkg-query -W -f '$${Status}\n' $(SERVICES) 2> /dev/null | grep -c 'ok installed' | grep -qx $(words $(SERVICES)); then exit 0; fi; \
+	if [ "$$(id -u)" != 0 ] || ! command -v apt-get > /dev/null; then \
+	  echo "Install these packages of Debian: $(SERVICES)"; exit 0; \
+	fi; \
+	echo "apt-get install $(SERVICES)"; apt-get -qq update; \
+	DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get -qq install -y --no-install-recommends $(SERVICES) < /dev/null > /dev/null
 
 demo: $(READY)  ## run the recipe digits from data to report: a few minutes on two cores
 	.venv/bin/ungan-dist run digits
@@ -36,12 +45,6 @@ test-ray: $(READY)
 
 chaos: $(READY)  ## run faults at full size: ten minutes or more
 	$(PYTEST) -m chaos
-
-DURATION ?= 2h
-SEED ?= 0
-soak: $(READY)  ## run audits of 2,000 units on four hosts under random faults for DURATION, such as 2h, and publish what was found
-	.venv/bin/python benchmarks/soak.py --duration $(DURATION) --seed $(SEED); code=$$?; \
-	  .venv/bin/python benchmarks/publish.py && exit $$code
 
 check: $(READY) docs  ## run ruff, basedpyright and import contracts, build the documentation, compile every kernel for sm_80, sm_90 and sm_100
 	.venv/bin/ruff check

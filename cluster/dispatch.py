@@ -82,7 +82,7 @@ class Dispatcher:
         self._units_per_host: Counter[str] = Counter()
         self._tracebacks: dict[str, str] = {}
         """Of the latest failure of each unit."""
-        self._last_progress = self._last_poll = time.monotonic()
+        self._last_progress = self._last_poll = self._last_reason = time.monotonic()
         self.loss = ""
         """Why the cluster is lost to this driver; empty while it is not."""
         self._received: list[UnitProgress] = []
@@ -266,11 +266,12 @@ class Dispatcher:
     def _report_progress(self) -> None:
         """Report changes of workers and retries, and after a long silence its reason."""
         now = time.monotonic()
+        self._fleet.metrics.record_silence(now - self._last_progress)
         notes = [", ".join(f"{host}: {count} units" for host, count in sorted(self._units_per_host.items()))]
         if self._policy.num_retries:
             notes.append(f"{self._policy.num_retries} retries")
-        if now - self._last_progress > SILENCE_SECONDS:
-            self._last_progress = now
+        if now - max(self._last_progress, self._last_reason) > SILENCE_SECONDS:
+            self._last_reason = now
             notes.append(self._explain_silence(now))
         notes = [note for note in notes if note]
         state = f"{self._policy.num_ready} {self._policy.num_retries} {len(notes)}"

@@ -20,12 +20,14 @@ class Metrics:
         self._quarantined = Gauge("ungan_quarantined", "Units given up in this run.")
         self._workers = Gauge("ungan_workers", "Workers that are ready.")
         self._models_per_hour = Gauge("ungan_models_per_hour", "Models per hour since the start of the fleet.")
+        self._silence = Gauge("ungan_seconds_without_progress", "Seconds since a unit ended or progressed.")
         self._gpu_memory = Gauge("ungan_gpu_memory_bytes", "Peak GPU memory of a worker.", ("node",))
         self._unit_seconds = Histogram(
             "ungan_unit_seconds", "Seconds from a unit's start to its commit.", [1, 3, 10, 30, 100, 300, 1000, 3000]
         )
         self._retries.set(0)
         self._quarantined.set(0)
+        self._silence.set(0)
 
     def record_unit(self, num_models: int, seconds: float) -> None:
         self._num_models += num_models
@@ -45,6 +47,9 @@ class Metrics:
 
     def record_workers(self, num_ready: int) -> None:
         self._workers.set(num_ready)
+
+    def record_silence(self, seconds: float) -> None:
+        self._silence.set(seconds)
 
     def record_gpu_memory(self, node: str, num_bytes: int) -> None:
         if num_bytes:

@@ -51,7 +51,7 @@ def test_every_metric_of_a_fleet_is_shown() -> None:
 
 def find_faults(config: dict[str, Any]) -> list[str]:
     """List faults that Prometheus would refuse: unknown keys, jobs without targets, invalid patterns."""
-    found = [f"unknown {key}" for key in set(config) - {"global", "scrape_configs"}]
+    found = [f"unknown {key}" for key in set(config) - {"global", "rule_files", "scrape_configs"}]
     found += [f"unknown {key}" for key in set(config.get("global", {})) - {"scrape_interval", "evaluation_interval"}]
     for job in config["scrape_configs"]:
         found += [f"unknown {key}" for key in set(job) - {

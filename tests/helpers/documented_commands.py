@@ -40,6 +40,7 @@ class Rule:
 
 LEFT_OUT = {
     "make setup": "made the environment of these tests",
+    "make services": "a step of .ci/run",
     "make demo": "is `ungan-dist run digits`, which runs here",
     "make check": "a step of .ci/run",
     "make check-old-triton": "makes a second environment of several GB",
@@ -76,8 +77,9 @@ LEFT_OUT = {
     "ray attach cluster/manifests/launcher/aws.yaml --port-forward 8265": "needs rented machines",
     "ray down cluster/manifests/launcher/aws.yaml": "needs rented machines",
     "prometheus --config.file=cluster/manifests/monitoring/prometheus.yaml --web.listen-address=127.0.0.1:9090": (
-        "Prometheus is not installed; test_monitoring.py checks the file"
+        "a server that does not end; test_prometheus.py runs it"
     ),
+    "promtool check rules cluster/manifests/monitoring/alerts.yaml": "test_prometheus.py runs promtool, if it is there",
 }
 """Every line that does not run here, with the reason."""
 STUBS = {
@@ -85,7 +87,7 @@ STUBS = {
     "kubectl": "needs Kubernetes",
     "scp": "needs a second machine",
     "ssh": "needs a second machine",
-    "sbatch": "needs Slurm",
+    "sbatch": "needs Slurm, which test_real_slurm.py has",
 }
 """Programs without a service here. A stub prints the input of a pipe; that of sbatch runs the batch file."""
 SUBSTITUTIONS = (
@@ -143,7 +145,10 @@ ADDITIONS = (
         reason="in one folder, a run that is finished would only be printed",
     ),
 )
-PROGRAMS = r"ungan-dist|ray|torchrun|python|ssh|scp|rm|docker|kubectl|sbatch|prometheus|export|\(umask|\.|RAY_\w+=\w+"
+PROGRAMS = (
+    r"ungan-dist|ray|torchrun|python|ssh|scp|rm|docker|kubectl|sbatch|prometheus|promtool|export|\(umask|\.|"
+    r"RAY_\w+=\w+"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
