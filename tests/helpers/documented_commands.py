@@ -54,10 +54,7 @@ LEFT_OUT = {
     "ungan-dist run digits --split.forget hardest=50 --given.scores runs/digits-…": (
         "runs in test_few_and_hard.py: the run that it names has been purged here"
     ),
-    **{
-        f"ungan-dist bench {suite}": "needs an idle machine; test_benchmarks.py runs four of the suites"
-        for suite in ("scoring", "start-up", "rivals", "methods", "audit", "fleet", "storage")
-    },
+    "ungan-dist bench rivals": "needs an idle machine; test_benchmarks.py runs four of the suites",
     "ungan-dist run cifar100 --source.kind cifar20 --split.forget subclass=maple_tree": "downloads CIFAR-100",
     "make kernels": "a part of make check, and one of make test",
     "make mutants": "takes ten minutes; test_mutants.py applies the mutants",
