@@ -280,7 +280,7 @@ def test_every_manifest_of_a_cluster_is_checked() -> None:
     launched = {path.stem for path in (FOLDER.parent / "launcher").iterdir()}
     assert launched == {"aws", "gcp", "onprem"}, "test_launcher.py checks these"
     batch_files = {path.name for path in (FOLDER.parent / "slurm").iterdir()}
-    assert batch_files == {"audit.sbatch"}, "test_slurm.py checks these"
+    assert batch_files == {"audit.sbatch", "array.sbatch"}, "test_slurm.py checks these"
 
 
 def test_a_kustomization_of_a_user_sets_the_registry_of_every_pod(tmp_path: Path) -> None:

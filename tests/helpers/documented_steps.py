@@ -14,7 +14,7 @@ from documented_commands import ROOT, STUBS, Command
 from own_machine import require_namespaces, run_on_own_machine
 from picture_files import encode, random_pictures, write_parquet
 from PIL import Image
-from slurm_stubs import DRIVER, HOSTNAME, RAY, SCONTROL, SRUN, write_program
+from slurm_stubs import DRIVER, RAY, SCONTROL, SRUN, write_program
 
 from ungan_dist.data.sources.cifar import CIFAR10_CLASSES
 
@@ -48,9 +48,10 @@ for word in "$@"; do [[ $word != - ]] || cat; done
 """
 SBATCH = """\
 #!/bin/bash
-# run the batch file as the first node of four does, with stubs of Slurm's and Ray's own programs
+# run the batch file as the first of four nodes does, or as an array's first task, with stubs of Slurm and Ray
 while [[ $1 == --* ]]; do shift; done
 SLURM_JOB_ID=4217 SLURM_JOB_NODELIST='node[1-4]' SLURM_JOB_NUM_NODES=4 SLURM_CPUS_ON_NODE=16 SLURM_GPUS_ON_NODE=8 \
+SLURMD_NODENAME=node1 SLURM_ARRAY_TASK_ID=1 \
 VENV=$STUBS/venv PATH=$STUBS/slurm:$PATH bash "$@" && cat "$STUBS/driver.log"
 """
 MODEL = """
@@ -90,6 +91,7 @@ def make_files(home: Path) -> None:
         Image.fromarray(pixels).save(path)
     (clone / "forget.csv").write_text("\n".join(["id", *ids[:12]]))
     (clone / "trained_on.csv").write_text("\n".join(["id", *ids[:75], *ids[150:225]]))
+    (clone / "audits.txt").write_text("digits\n")
     (clone / "mypackage").mkdir()
     (clone / "mypackage/models.py").write_text(MODEL)
     page = (ROOT / "docs/own-model.md").read_text()
@@ -112,7 +114,7 @@ def make_stubs(home: Path) -> None:
         (home / folder).mkdir(parents=True)
     for name in STUBS:
         write_program(home / "stubs", name, SBATCH if name == "sbatch" else SERVICE)
-    for name, text in {"srun": SRUN, "scontrol": SCONTROL, "hostname": HOSTNAME}.items():
+    for name, text in {"srun": SRUN, "scontrol": SCONTROL}.items():
         write_program(home / "stubs/slurm", name, text)
     write_program(home / "stubs/venv/bin", "ray", RAY)
     write_program(home / "stubs/venv/bin", "ungan-dist", DRIVER)

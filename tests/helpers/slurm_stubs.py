@@ -1,4 +1,4 @@
-"""Programs that stand for Slurm, Ray and the driver when the batch file runs without Slurm."""
+"""Programs that stand for Slurm, Ray and the driver: in the documented commands, and for what needs no Ray."""
 
 from __future__ import annotations
 
@@ -15,15 +15,12 @@ exec "$@"
 SCONTROL = """\
 #!/bin/bash
 [[ $1 == show && $2 == hostnames && -n $3 ]] || exit 64
-printf '%s\\n' node1 node2
-"""
-HOSTNAME = """\
-#!/bin/bash
-echo "127.0.0.1 192.0.2.1"
+printf '%s\\n' localhost localhost
 """
 RAY = """\
 #!/bin/bash
-# like `ray symmetric-run` on the head: run the command after --, and exit with 0 if Ray itself failed
+# like `ray symmetric-run`: run the command after -- on the head alone, and exit with 0 if Ray itself failed
+[[ ${SLURM_PROCID:-0} == 0 ]] || exec sleep 600
 printf '%s\\n' "$@" > "$STUBS/ray.log"
 env > "$STUBS/ray.env"
 stat -c %a "$RAY_AUTH_TOKEN_PATH" "$(dirname "$RAY_AUTH_TOKEN_PATH")" > "$STUBS/modes"
@@ -36,6 +33,13 @@ exec "$@"
 DRIVER = """\
 #!/bin/bash
 printf '%s\\n' "$@" > "$STUBS/driver.log"
+# in its first start it may work until it is stopped
+if [[ -n ${DRIVER_WORKS:-} && ${SLURM_RESTART_COUNT:-0} == 0 ]]; then
+  trap 'exit 3' TERM
+  touch "$STUBS/works"
+  sleep 600 &
+  wait $!
+fi
 exit "${DRIVER_CODE:-0}"
 """
 
