@@ -22,6 +22,7 @@ import loader_table
 import run_figure
 import run_table
 import sequential_table
+import slurm_table
 import soak_table
 import suite_table
 import training_table
@@ -44,6 +45,7 @@ TABLES = {
     "loaders": loader_table.table,
     "network_faults": fault_table.table,
     "sequential": sequential_table.table,
+    "slurm": slurm_table.table,
     "soak": soak_table.table,
     "step_counts": training_table.count_table,
     "training": training_table.time_table,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 import subprocess
@@ -13,9 +14,9 @@ from types import TracebackType
 from typing import Any
 
 import pytest
-from host_cluster import HEAD, HEALTH, PORT, TOKEN, HostCluster, write_token
+from host_cluster import DRIVER, HEAD, HEALTH, PORT, TOKEN, HostCluster, write_token
 
-METRICS = {"RAY_metrics_report_interval_ms": "1000", "RAY_TMPDIR": "/tmp"}
+METRICS = {"RAY_metrics_report_interval_ms": "1000", "RAY_TMPDIR": "/tmp", "PAUSE": "6"}
 _QUERY = """
 import sys, urllib.parse, urllib.request
 words = urllib.parse.urlencode({"query": sys.argv[2]})
@@ -37,10 +38,20 @@ class MonitoredCluster(HostCluster):
         for server in self._servers:
             server.wait()
 
-    def start_ray(self, name: str) -> None:
+    def command(self, output: str) -> str:
+        """Return the command of an audit that takes minutes, because Prometheus' rates need several scrapes."""
+        return re.sub(r"--train.epochs \d+", "--train.function slow_training:fit", super().command(output))
+
+    def start(self) -> None:
+        """Start Ray on one host after another: on a busy machine Ray gives up a host that takes 30 s."""
+        for name in (HEAD, DRIVER, *self.workers):
+            self.start_ray(name)
+
+    def start_ray(self, name: str, **variables: str) -> None:
         """Start Ray on one host, with its files in the default folder, which is the host's own."""
         host = self.network[name]
         write_token(host, TOKEN)
+        shutil.copy(Path(__file__).with_name("slow_training.py"), host.home)
         head = f"--head --port={PORT}" if name == HEAD else f"--address={self.address}"
         cpus = int(name in self.workers)
         host.run(
@@ -50,6 +61,7 @@ class MonitoredCluster(HostCluster):
             RAY_AUTH_MODE="token",
             **HEALTH,
             **METRICS,
+            **variables,
         )
 
     def start_prometheus(self, config: str, port: int) -> None:

@@ -1,0 +1,20 @@
+"""The table of benchmarks/slurm_runs.py's results."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def table(results: dict[str, Any]) -> str:
+    """Write one line per job, as Slurm has recorded it."""
+    lines = ["| the job | state | exit code | nodes | seconds | bits equal |", "|---|---|---:|---|---:|---|"]
+    for row in results["rows"]:
+        for job in row["jobs"]:
+            is_last = job is row["jobs"][-1]
+            title = row["situation"] if job is row["jobs"][0] else "then"
+            equal = "yes" if row["equal_bits"] else "no"
+            lines.append(
+                f"| {title} | {job['state']} | {job['exit_code']} | {job['nodes']} | {job['elapsed_s']} "
+                f"| {equal if is_last else ''} |"
+            )
+    return "\n".join([f"Slurm's own records, by {results['slurm']}.", "", *lines, ""])
