@@ -35,7 +35,7 @@ DRIVER = """\
 printf '%s\\n' "$@" > "$STUBS/driver.log"
 # in its first start it may work until it is stopped
 if [[ -n ${DRIVER_WORKS:-} && ${SLURM_RESTART_COUNT:-0} == 0 ]]; then
-  trap 'exit 3' TERM
+  trap 'kill %1; exit 3' TERM
   touch "$STUBS/works"
   sleep 600 &
   wait $!
