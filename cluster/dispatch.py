@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -32,6 +33,7 @@ from ungan_dist.cluster.events import (
 )
 from ungan_dist.cluster.metrics import Metrics
 from ungan_dist.cluster.policy import Limits, Policy
+from ungan_dist.cluster.shipping import Packing
 from ungan_dist.cluster.worker import PROGRESS_GROUP, UnitProgress, UnitResult, WorkerInfo
 from ungan_dist.runs.progress import Event as Progress
 from ungan_dist.runs.progress import ProgressCallback
@@ -41,6 +43,8 @@ TICK_SECONDS = 1.0
 """Longest wait for an answer, after which deadlines and the silence are checked."""
 POLL_SECONDS = 2.0
 """Least seconds between two queries of the progress within units."""
+NUM_CHECKS = 16
+"""Results that are looked for at once: in object storage, each takes tens of milliseconds."""
 SILENCE_SECONDS = 30.0
 """Seconds without a finished unit or progress within one after which the reason is reported."""
 
@@ -63,6 +67,7 @@ class FleetContext:
     on_progress: ProgressCallback
     metrics: Metrics
     contact: Contact
+    packing: Packing
 
 
 class Dispatcher:
@@ -75,6 +80,7 @@ class Dispatcher:
             self._units, fleet.num_workers, fleet.limits, group_of=lambda unit: _get_group(self._units[unit])
         )
         self._actors: dict[int, Any] = dict(enumerate(actors))
+        self._num_warm = len(actors)
         self._workers: dict[int, WorkerInfo] = {}
         self._calls: dict[Any, _Call] = {}
         self._start_times: dict[str, float] = {}
@@ -86,6 +92,9 @@ class Dispatcher:
         self.loss = ""
         """Why the cluster is lost to this driver; empty while it is not."""
         self._received: list[UnitProgress] = []
+        self._threads = ThreadPoolExecutor(NUM_CHECKS)
+        self._is_there: dict[str, bool] = {}
+        """Whether there is a result, for the units whose calls have just returned."""
         self._progress: dict[str, UnitProgress] = {}
         """Latest progress within each unit."""
         self._stop_reason = ""
@@ -110,8 +119,12 @@ class Dispatcher:
                 yield self._fail(unit, self._stop_reason)
 
     def release(self) -> list[Any]:
-        """Return the idle workers for the next list of units; kill the others."""
-        for number in {call.worker for call in self._calls.values() if call.kind != "get_progress"}:
+        """Return the idle workers for the next list of units; kill those that have a unit or are starting."""
+        self._threads.shutdown(wait=False)
+        idle = ("get_progress", "describe")
+        busy = {call.worker for call in self._calls.values() if call.kind not in idle}
+        starting = {number for number in self._actors if number >= self._num_warm and number not in self._workers}
+        for number in busy | starting:
             ray.kill(self._actors.pop(number))
         self._calls.clear()
         return list(self._actors.values())
@@ -145,7 +158,7 @@ class Dispatcher:
                     actor = self._actors[number]
                     start = actor.report_start.remote(unit)
                     self._calls[start] = _Call(kind="report_start", worker=number, unit=unit)
-                    result = actor.run_unit.remote(self._units[unit])
+                    result = actor.run_unit.remote(self._fleet.packing.pack(self._units[unit]))
                     self._calls[result] = _Call(kind="run_unit", worker=number, unit=unit)
                 case KillWorker(worker=number, reason=reason):
                     self._kill_reasons[number] = reason
@@ -194,8 +207,10 @@ class Dispatcher:
         ready, _ = ray.wait(list(self._calls), num_returns=1, timeout=TICK_SECONDS)
         if ready:
             ready, _ = ray.wait(list(self._calls), num_returns=len(self._calls), timeout=0)
-        received = set(ready)
-        for reference in [reference for reference in self._calls if reference in received]:
+        answered = set(ready)
+        received = [reference for reference in self._calls if reference in answered]
+        self._look_for_results([self._calls[one].unit for one in received if self._calls[one].kind == "run_unit"])
+        for reference in received:
             call = self._calls.pop(reference, None)
             if call is None:
                 continue  # an earlier event removed the call with its dead worker
@@ -214,6 +229,17 @@ class Dispatcher:
                 else:
                     yield self._receive_answer(call, answer)
 
+    def _look_for_results(self, units: Sequence[str]) -> None:
+        """Look for the results of units whose calls have returned, all at once."""
+        self._is_there = {}
+        if len(units) > 1:
+            found = self._threads.map(lambda unit: self._fleet.is_done(self._units[unit]), units)
+            self._is_there = dict(zip(units, found, strict=True))
+
+    def _is_done(self, unit: str) -> bool:
+        found = self._is_there.pop(unit, None)
+        return self._fleet.is_done(self._units[unit]) if found is None else found
+
     def _receive_answer(self, call: _Call, answer: Any) -> Event:
         match answer:
             case WorkerInfo():
@@ -226,7 +252,7 @@ class Dispatcher:
                 if worker:
                     self._units_per_host[worker.host] += 1
                     self._fleet.metrics.record_gpu_memory(worker.host, answer.gpu_memory_bytes)
-                if kind == "done" and not self._fleet.is_done(self._units[call.unit]):
+                if kind == "done" and not self._is_done(call.unit):
                     kind = "error"
                     error = (
                         f"a worker on {worker.host if worker else 'a node'} committed {self._units[call.unit].title}, "

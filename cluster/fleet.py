@@ -23,6 +23,7 @@ from ungan_dist.cluster.resources import (
     take_whole_gpus,
     without_cpus,
 )
+from ungan_dist.cluster.shipping import Packing
 from ungan_dist.cluster.worker import PROGRESS_GROUP, OnProgress, UnitOutcome, Worker
 from ungan_dist.config.execution import FleetConfig
 from ungan_dist.runs import units as local_units
@@ -81,7 +82,7 @@ class Fleet:
         with contextlib.ExitStack() as stack:
             stack.enter_context(connect_to_ray(self._address))
             self.allocation = allocate_workers(self._config, _list_nodes())
-            self._metrics, self._contact = Metrics(), Contact()
+            self._metrics, self._contact, self._packing = Metrics(), Contact(), Packing()
             self._stack = stack.pop_all()
         return self
 
@@ -144,6 +145,7 @@ class Fleet:
             on_progress=self._on_progress,
             metrics=self._metrics,
             contact=self._contact,
+            packing=self._packing,
         )
         dispatcher = Dispatcher(context, units, self._actors)
         self._actors = []

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import ray
 
 from ungan_dist.cluster.events import Kind
+from ungan_dist.cluster.parcels import Parcel, Unpacking
 
 OnProgress = Callable[[float, str], None]
 """Called within a unit with the number of models trained so far and a note."""
@@ -66,6 +67,7 @@ class Worker:
     def __init__(self, execute: Callable[[Any, OnProgress], UnitOutcome], gpu_share: float) -> None:
         self._execute = execute
         self._progress = UnitProgress()
+        self._unpacking = Unpacking()
         self._has_gpu = gpu_share > 0
         if 0 < gpu_share < 1:
             import torch
@@ -82,8 +84,9 @@ class Worker:
         """Return at once: the call is queued ahead of each unit and reports the unit's start."""
         del unit
 
-    def run_unit(self, unit: Any) -> UnitResult:
+    def run_unit(self, parcel: Parcel) -> UnitResult:
         """Execute a unit, which commits its result."""
+        unit = self._unpacking.unpack(parcel)
 
         def note_progress(models: float, note: str) -> None:
             self._progress = UnitProgress(unit=unit.id, models=models, note=note)

@@ -63,6 +63,21 @@ def test_killed_workers_change_no_bit(tmp_path: Path, local_log_odds: np.ndarray
     assert (read_log_odds(plan) == local_log_odds).all()
 
 
+def test_warm_workers_are_kept_by_a_list_with_fewer_units() -> None:
+    def list_pids(fleet: Fleet) -> set[int]:
+        return {info.pid for info in ray.get([actor.describe.remote() for actor in fleet._actors])}
+
+    with Fleet(FleetConfig(num_workers=2, gpus_per_worker=0.0), execute=sleep, is_done=always_done) as fleet:
+        for number, seconds in enumerate((3.0, 0.0, 0.0, 0.0)):
+            units = [SleepingUnit(id=f"{number}-{one}", seconds=seconds) for one in range(2 if seconds else 1)]
+            assert all(isinstance(outcome, Done) for outcome in fleet.run_units(units))
+            pids = list_pids(fleet)
+            assert len(pids) == 2
+            if seconds:
+                first = pids
+            assert pids == first, "a warm worker was killed, and another one has to start"
+
+
 def test_progress_moves_within_a_unit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without_figures: None) -> None:
     monkeypatch.setattr(dispatch, "POLL_SECONDS", 0.3)
     monkeypatch.setattr(progress, "EVIDENCE_S", 0.5)

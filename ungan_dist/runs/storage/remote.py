@@ -215,7 +215,10 @@ class ExecuteThere:
             if state == "damaged":
                 mirror.discard(place, marker)
             if state in ("absent", "damaged"):
-                _require(mirror, "", *data_of(here.prepared))
+                data = data_of(here.prepared)
+                if (mirror.folder, *data) not in _DATA_HERE:
+                    _require(mirror, "", *data)
+                    _DATA_HERE.add((mirror.folder, *data))
                 if isinstance(here, TargetUnit) and here.method != "original":
                     _require(mirror, place, target_marker(here.seed, "original"), here.original_id)
                 if isinstance(here, UnlearnedShadowUnit):
@@ -244,6 +247,10 @@ class ArrivedFrom:
     def __call__(self, unit: Unit) -> bool:
         place, marker = place_of(unit)
         return self.mirror.pull(place, marker, id=unit.id) == "intact"
+
+
+_DATA_HERE: set[tuple[Path, str, str]] = set()
+"""Data that this process has hashed. It opens them once, so no unit hashes them again."""
 
 
 @functools.lru_cache(maxsize=1)
