@@ -48,7 +48,7 @@ SUITES = {
                     limit_s=600, is_timed=False),
     "start-up": Suite(module="start_up", title="seconds of commands that compute nothing", limit_s=120),
     "methods": Suite(module="methods", title="T_U of every method, on the digits", limit_s=300),
-    "rivals": Suite(module="rivals", title="training of shadow models against a plain script, joblib and Ray tasks",
+    "rivals": Suite(module="rivals", title="training of shadow models and scheduling, against scripts, joblib and Ray",
                     limit_s=300, has_daemons=True),
     "audit": Suite(module="audit_profile", title="a whole audit of the digits, and what its time is spent on",
                    limit_s=300),

@@ -64,10 +64,17 @@ def count_shipped_bytes() -> Iterator[dict[str, object]]:
     """Count the bytes that a fleet ships to Ray for a unit, and for a worker, with the recipe digits."""
     import cloudpickle
 
+    from ungan_dist.cluster.shipping import Packing
     from ungan_dist.config.recipes import digits
     from ungan_dist.runs import units
     from ungan_dist.runs.plan import make_plan
 
     plan = make_plan(digits(output=OUTPUT), device="cpu")
-    for name, shipped in {"shadow unit": plan.shadows[0], "target": plan.originals[0], "worker": units.execute}.items():
-        yield count_row(f"shipped to Ray: {name} of digits", bytes=len(cloudpickle.dumps(shipped)))
+    shared: list[int] = []
+    packing = Packing(lambda array: shared.append(array.nbytes))
+    for name, unit in {"shadow unit": plan.shadows[0], "target": plan.originals[0]}.items():
+        yield count_row(f"shipped to Ray: {name} of digits", bytes=len(cloudpickle.dumps(packing.pack(unit))))
+    for unit in plan.units:
+        packing.pack(unit)
+    yield count_row("shipped to Ray: worker of digits", bytes=len(cloudpickle.dumps(units.execute)))
+    yield count_row("shipped to Ray: arrays of all units of digits, once to a node", bytes=sum(shared))

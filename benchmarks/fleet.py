@@ -1,4 +1,4 @@
-"""Measure the scheduling: units that sleep on a real Ray cluster, and fleets past this machine by simulation.
+"""Measure the scheduling: units that sleep on real Ray clusters, and fleets past this machine by simulation.
 
 ``fleet`` starts a cluster of this machine, ``cluster`` uses the one that RAY_ADDRESS names. Both measure what the
 simulation takes: the start of a worker, and the driver's time for an answer and for a look at its calls in flight.
@@ -11,9 +11,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,6 @@ from ungan_dist.config.execution import FleetConfig  # noqa: E402
 
 WITHIN = 0.1
 """Largest relative error of a simulated wall time."""
-ASSUMED_UNIT_S = 60.0
-"""Length of a unit in the simulated tables. An assumption: no GPU has been measured yet."""
 ALL_START_S = 5.0
 """Length of a unit in which every worker of a fleet starts."""
 
@@ -64,8 +62,13 @@ def local_cluster(num_cpus: int = 4, path: str = HELPERS) -> Iterator[None]:
 
 def measure(quick: bool) -> Iterator[dict[str, object]]:
     """Measure a fleet on a cluster of this machine."""
+    from scaling import measure_scaling
+    from simulated_fleets import simulate
+
     with local_cluster():
-        yield from measure_here(4 if quick else 8, quick=quick, can_kill=True)
+        world = yield from measure_here(4 if quick else 8, quick=quick, can_kill=not quick)
+    yield from measure_scaling(world, quick=quick)
+    yield from simulate(world, quick=quick)
 
 
 def measure_cluster(quick: bool) -> Iterator[dict[str, object]]:
@@ -73,18 +76,23 @@ def measure_cluster(quick: bool) -> Iterator[dict[str, object]]:
     if "RAY_ADDRESS" not in os.environ:
         raise SystemExit("RAY_ADDRESS names no cluster: set it to host:port, or run the suite fleet")
     ray.init(log_to_driver=False, logging_level="ERROR", runtime_env={"env_vars": {"PYTHONPATH": HELPERS}})
-    yield from measure_here(2 * int(ray.cluster_resources()["CPU"]), quick=quick, can_kill=False)
+    from simulated_fleets import simulate
+
+    world = yield from measure_here(2 * int(ray.cluster_resources()["CPU"]), quick=quick, can_kill=False)
+    yield from simulate(world, quick=quick)
 
 
-def measure_here(num_workers: int, *, quick: bool, can_kill: bool) -> Iterator[dict[str, object]]:
-    """Measure a fleet on the cluster that this process is connected to."""
+def measure_here(num_workers: int, *, quick: bool, can_kill: bool) -> Generator[dict[str, object], None, World]:
+    """Measure a fleet on the cluster that this process is connected to, and return what its simulation takes."""
     unit_s, num_units = (2.0, 3 * num_workers) if quick else (2.0, 13 * num_workers)
     config = FleetConfig(num_workers=num_workers, cpus_per_worker=0.5, gpus_per_worker=0.0)
     with Fleet(config, execute=sleep, is_done=always_done) as fleet:
-        measured, killed_s = calibrate(fleet, num_workers, num_units=60 if quick else 600), 0.0
+        measured = calibrate(fleet, num_workers, num_units=60 if quick else 600)
+        undisturbed_s = killed_s = 0.0
         wall_s = run(fleet, num_units, unit_s)
         if can_kill:
-            killed_s = run(fleet, num_units, unit_s, killed_after=unit_s * 1.5)
+            undisturbed_s = run(fleet, 5 * num_workers, unit_s)
+            killed_s = run(fleet, 5 * num_workers, unit_s, killed_after=unit_s * 1.5)
     ideal_s = num_units * unit_s / num_workers
     subject = f"{num_units} sleeping units of {unit_s:g} s on {num_workers} warm workers"
     efficiency = ideal_s / wall_s
@@ -110,7 +118,9 @@ def measure_here(num_workers: int, *, quick: bool, can_kill: bool) -> Iterator[d
     )
     if can_kill:
         yield value_row(
-            "the same, with one worker killed", wall_s=round(killed_s, 2), more_s=round(killed_s - wall_s, 2)
+            f"{5 * num_workers} units, and the same with one worker killed",
+            wall_s=round(undisturbed_s, 2),
+            with_a_kill_s=round(killed_s, 2),
         )
     world = World(
         unit_s=unit_s,
@@ -120,22 +130,29 @@ def measure_here(num_workers: int, *, quick: bool, can_kill: bool) -> Iterator[d
         workers_per_node=num_workers,
     )
     simulated_s = FleetSimulation(num_units, num_workers, world, num_warm=num_workers).run()
-    error = simulated_s / wall_s - 1
-    yield value_row(
-        "simulated against real: the fleet above",
+    yield compare_row("simulated against real: the fleet above", simulated_s, wall_s, ideal_s)
+    return world
+
+
+def compare_row(subject: str, simulated_s: float, real_s: float, ideal_s: float) -> dict[str, object]:
+    """Make a row of a simulated fleet beside the real one."""
+    error = simulated_s / real_s - 1
+    return value_row(
+        subject,
         simulated_s=round(simulated_s, 2),
-        real_s=round(wall_s, 2),
+        real_s=round(real_s, 2),
         error=round(error, 3),
+        simulated_efficiency=round(ideal_s / simulated_s, 3),
+        real_efficiency=round(ideal_s / real_s, 3),
         target="within 10 %",
         met=abs(error) <= WITHIN,
     )
-    yield from simulate(replace(world, unit_s=ASSUMED_UNIT_S, spread=0.1, workers_per_node=8), quick=quick)
 
 
 def calibrate(fleet: Any, num_workers: int, num_units: int) -> Measured:
     """Measure the costs of a fleet, whose workers start here."""
     # so long that each worker has started before the first unit ends
-    start_s = run(fleet, num_workers, ALL_START_S) - ALL_START_S
+    start_s = start_workers(fleet, num_workers)
     # two answers for each unit: that it started, and that it ended
     event_s = run(fleet, num_units, 0.0) / num_units / 2
     warm_start_s = min(run(fleet, 1, 0.0) for _ in range(3))
@@ -152,10 +169,20 @@ def calibrate(fleet: Any, num_workers: int, num_units: int) -> Measured:
     return Measured(start_s=start_s, event_s=event_s, wait_s_per_call=wait_s, warm_start_s=warm_start_s)
 
 
+def start_workers(fleet: Any, num_workers: int) -> float:
+    """Start all workers of a fleet, and return the seconds until the last has started."""
+    return run(fleet, num_workers, ALL_START_S) - ALL_START_S
+
+
 def run(fleet: Any, num_units: int, seconds: float, *, killed_after: float | None = None) -> float:
-    """Return the wall time of sleeping units; one worker is killed after some seconds."""
-    name = time.monotonic_ns()
-    units = [SleepingUnit(id=f"{name}-{number}", seconds=seconds) for number in range(num_units)]
+    """Return the wall time of sleeping units of one length; one worker is killed after some seconds."""
+    return run_lengths(fleet, [seconds] * num_units, killed_after=killed_after)
+
+
+def run_lengths(fleet: Any, lengths: Sequence[float], *, killed_after: float | None = None) -> float:
+    """Return the wall time of sleeping units of some lengths; one worker is killed after some seconds."""
+    name, num_units = time.monotonic_ns(), len(lengths)
+    units = [SleepingUnit(id=f"{name}-{number}", seconds=seconds) for number, seconds in enumerate(lengths)]
     if killed_after is not None:
         threading.Timer(killed_after, _kill_one).start()
     begun = time.monotonic()
@@ -186,27 +213,3 @@ def _parents(pid: int) -> list[int]:
         pid = int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
         found.append(pid)
     return found
-
-
-def simulate(world: World, *, quick: bool) -> Iterator[dict[str, object]]:
-    """Simulate fleets of many sizes, with and without failures."""
-    sizes = ((8, 16),) if quick else ((8, 64), (64, 512), (512, 5000), (1024, 10_000), (4096, 10_000))
-    failures = {
-        "no failures": world,
-        "spot nodes": replace(world, losses_per_hour=0.2),
-        "stragglers": replace(world, straggler_share=0.01),
-    }
-    for num_workers, num_units in sizes:
-        for name, one in failures.items():
-            simulation = FleetSimulation(num_units, num_workers, replace(one, tick_s=5.0))
-            wall_s = simulation.run()
-            assert not simulation.stop_reason, simulation.stop_reason
-            yield value_row(
-                f"*simulated*: {num_units:,} units of {world.unit_s:g} s on {num_workers:,} GPUs, {name}",
-                wall_min=round(wall_s / 60, 1),
-                efficiency=round(simulation.work_s / num_workers / wall_s, 3),
-                lost_nodes=simulation.num_lost_nodes,
-                work_lost_in_GPU_hours=round(simulation.lost_s / 3600, 2),
-                driver_busy=round(simulation.driver_s / wall_s, 3),
-                calls_in_flight=simulation.max_calls,
-            )

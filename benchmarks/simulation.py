@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ungan_dist.cluster.events import (
@@ -79,8 +80,17 @@ class _Slot:
 class FleetSimulation:
     """One fleet, from its first worker to its last unit."""
 
-    def __init__(self, num_units: int, num_workers: int, world: World, *, num_warm: int = 0, seed: int = 0) -> None:
-        """Create a fleet whose first workers may be warm."""
+    def __init__(
+        self,
+        num_units: int,
+        num_workers: int,
+        world: World,
+        *,
+        num_warm: int = 0,
+        seed: int = 0,
+        lengths: Sequence[float] = (),
+    ) -> None:
+        """Create a fleet whose first workers may be warm; the lengths of its units are drawn unless they are given."""
         self._random = random.Random(seed)
         self._world = world
         self._policy = Policy((f"{unit}" for unit in range(num_units)), num_workers, Limits())
@@ -91,7 +101,8 @@ class FleetSimulation:
         """Workers that wait for a place on a node."""
         self._events: list[tuple[float, int, str, object]] = []
         self._order = itertools.count()
-        self._left = {f"{unit}": self._draw_length() for unit in range(num_units)}
+        drawn = lengths or [self._draw_length() for _ in range(num_units)]
+        self._left = {f"{unit}": drawn[unit] for unit in range(num_units)}
         self.work_s = sum(self._left.values())
         """Length of all units."""
         self.lost_s = 0.0

@@ -10,7 +10,7 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 from unittest import mock
@@ -18,6 +18,7 @@ from unittest import mock
 import numpy as np
 from harness import ROOT, count_row, value_row
 from pyarrow import fs
+from simulated_fleets import FLEET_UNIT
 
 from ungan_dist import store
 from ungan_dist.config.recipes import digits
@@ -25,9 +26,10 @@ from ungan_dist.data.prepared import prepare
 from ungan_dist.runs.failures import sort_out_absent
 from ungan_dist.runs.plan import Plan, make_plan
 from ungan_dist.runs.scoring import read_shadows
-from ungan_dist.runs.storage.fetch import fetch
+from ungan_dist.runs.storage import remote
+from ungan_dist.runs.storage.fetch import data_of, fetch
 from ungan_dist.runs.storage.mirror import Mirror
-from ungan_dist.runs.storage.remote import ArrivedFrom, push_results
+from ungan_dist.runs.storage.remote import ArrivedFrom, ExecuteThere, push_results
 from ungan_dist.runs.units import Done, missing, root_of
 
 sys.path.append(str(ROOT / "tests/helpers"))
@@ -56,12 +58,17 @@ def make_fleet(output: Path, num_units: int) -> Plan:
 
 def write_units(plan: Plan) -> None:
     """Commit every unit of shadow models, as a worker does, but leave it to the system when the disk is written."""
-    rows = np.zeros((2, 2 * POOL, 1), np.float32)
     with mock.patch.object(os, "fsync"):
         for unit in plan.shadows:
-            facts = {"shadows": list(unit.shadows), "data": unit.prepared.data_hash, "versions": {}}
-            files = {unit.log_odds_file: store.array_bytes(rows)}
-            store.commit(root_of(unit), unit.marker, id=unit.id, files=files, facts=facts)
+            write_unit(unit)
+
+
+def write_unit(unit: Any, on_progress: object = None) -> Done:
+    """Commit a unit of shadow models without training."""
+    facts = {"shadows": list(unit.shadows), "data": unit.prepared.data_hash, "versions": {}}
+    files = {unit.log_odds_file: store.array_bytes(np.zeros((2, 2 * POOL, 1), np.float32))}
+    store.commit(root_of(unit), unit.marker, id=unit.id, files=files, facts=facts)
+    return Done(unit=unit)
 
 
 def measure(quick: bool) -> Iterator[dict[str, object]]:
@@ -129,11 +136,34 @@ def _count_requests(plan: Plan, output: Path) -> Iterator[dict[str, object]]:
     arrived = ArrivedFrom(mirror=mirror_of("driver"))
     num = count_requests(lambda: [arrived(unit) for unit in units])
     yield count_row("requests: see that a result has arrived", requests_per_unit=num / NUM_COUNTED)
+    yield count_row(FLEET_UNIT, requests_per_unit=_count_fleet(mirror_of, plan, count_requests) / NUM_COUNTED)
     for machine, subject in {"here": "the same machine", "another": "another machine"}.items():
         moved = make_fleet(output / machine, NUM_COUNTED)
         num = count_requests(lambda machine=machine, moved=moved: fetch(mirror_of(machine), moved))
         yield count_row(f"requests: continue a run of {NUM_COUNTED} finished units on {subject}", requests=num)
         assert not missing(moved.shadows)
+
+
+def _count_fleet(
+    mirror_of: Callable[[str], Mirror], plan: Plan, count_requests: Callable[[Callable[[], object]], int]
+) -> int:
+    """Count the requests of the units of a fleet, whose workers share no folder with the driver."""
+    here, worker, driver = mirror_of("here"), mirror_of("worker"), mirror_of("remote driver")
+    here.push("", data_of(plan.originals[0].prepared)[0])
+    for unit in plan.shadows:
+        here.discard("", unit.marker)
+    there, arrived = ExecuteThere(url="", cache=None, execute=write_unit), ArrivedFrom(mirror=driver)
+
+    def run(units: Sequence[Any]) -> Iterator[Any]:
+        for unit in units:
+            outcome = there(unit)
+            assert outcome.kind == "done", outcome
+            assert arrived(unit)
+            yield outcome
+
+    with mock.patch.object(remote, "_connect", return_value=worker):
+        worker.pull("", data_of(plan.originals[0].prepared)[0])  # once a worker
+        return count_requests(lambda: list(push_results(driver, run)(plan.shadows)))
 
 
 def _time(step: Callable[[], T]) -> tuple[T, float]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,13 +26,15 @@ class Training:
     momentum: float
     weight_decay: float
     padding: int
+    border: Tensor
+    """Normalised values of a black pixel, [channels, 1, 1], with which images are padded."""
 
 
 class Shifted(Dataset[tuple[Tensor, Tensor]]):
     """Normalised images in memory, each shifted at random when it is read."""
 
-    def __init__(self, images: Tensor, labels: Tensor, padding: int) -> None:
-        self._images = functional.pad(images, (padding,) * 4)
+    def __init__(self, images: Tensor, labels: Tensor, padding: int, border: Tensor) -> None:
+        self._images = functional.pad(images - border, (padding,) * 4) + border
         self._labels, self._padding, self._size = labels, padding, images.shape[-1]
 
     def __len__(self) -> int:
@@ -44,7 +47,9 @@ class Shifted(Dataset[tuple[Tensor, Tensor]]):
 
 def train(model: nn.Module, images: Tensor, labels: Tensor, training: Training) -> nn.Module:
     """Train a model on float images [examples, channels, height, width]."""
-    loader = DataLoader(Shifted(images, labels, training.padding), batch_size=training.batch_size, shuffle=True)
+    loader = DataLoader(
+        Shifted(images, labels, training.padding, training.border), batch_size=training.batch_size, shuffle=True
+    )
     optimizer = torch.optim.SGD(
         model.parameters(), training.learning_rate, momentum=training.momentum, weight_decay=training.weight_decay
     )
@@ -80,3 +85,9 @@ def train_shadow(
     torch.manual_seed(seed)
     chosen = torch.from_numpy(members)
     return log_odds(train(make_model(), images[chosen], labels[chosen], training), images, labels)
+
+
+def train_shadow_alone(*job: Any) -> np.ndarray:
+    """Train as ``train_shadow`` does, with one thread, because other processes train beside this one."""
+    torch.set_num_threads(1)
+    return train_shadow(*job)

@@ -44,6 +44,33 @@ def test_stored_results_are_timed(tmp_path: Path) -> None:
     assert all(row["values"]["us_per_unit"] > 0 for row in storage["rows"])
 
 
+def test_rivals_train_as_well_as_ours_and_are_timed(tmp_path: Path) -> None:
+    (rivals,) = measure(tmp_path, "rivals")
+    trained = [row for row in rivals["rows"] if row["subject"].startswith("a shadow model")]
+    libraries = ["joblib", "Ray tasks", "Ray Tune", "Ray Data"]
+    assert [row["rival"] for row in trained] == ["plain PyTorch", "a public LiRA code", *libraries]
+    assert all(row["ratio"] > 0 and row["error"] <= row["tolerance"] for row in trained)
+    slept = [row for row in rivals["rows"] if "sleeps" in row["subject"]]
+    assert [row["rival"] for row in slept] == libraries[1:]
+    assert all(row["rival_ms"] >= 25 and row["ours_ms"] >= 25 for row in slept)  # 4 workers, 0.1 s a unit
+    (accuracy,) = (row["values"] for row in rivals["rows"] if row["subject"].startswith("accuracy"))
+    assert accuracy["ours"] > 0.5
+    assert len(accuracy) == 7
+
+
+def test_simulated_fleets_agree_with_real_ones_on_1_2_and_4_nodes(tmp_path: Path) -> None:
+    (fleet,) = measure(tmp_path, "fleet")
+    compared = {row["subject"]: row for row in fleet["rows"] if row.get("target") == "within 10 %"}
+    nodes = [f"{num} nodes" for num in (1, 2, 4)]
+    assert [sum(kind in subject for subject in compared) for kind in ("strong", "weak", *nodes)] == [3, 3, 2, 2, 2]
+    assert all(row["met"] for row in compared.values()), compared
+    wall = {subject: row["values"]["real_s"] for subject, row in compared.items()}
+    assert all(seconds >= 6.0 for seconds in wall.values()), "a unit takes 2 s at least"
+    simulated = [row["values"] for row in fleet["rows"] if row["subject"].startswith("*simulated*")]
+    assert len(simulated) == 3
+    assert all(0 < row["efficiency"] < 1 and row["object_store_requests"] > 64 for row in simulated)
+
+
 def test_no_count_has_grown(tmp_path: Path) -> None:
     """CI guards counts: a change that raises one measures anew, so that the growth shows in its diff."""
     measure(tmp_path, "counts")
