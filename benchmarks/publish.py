@@ -25,6 +25,7 @@ import sequential_table
 import slurm_table
 import soak_table
 import suite_table
+import target_table
 import training_table
 from bench import SUITES
 from gpu_parts.session import read_rows
@@ -99,7 +100,9 @@ def _fill(text: str) -> str:
 
     def block(match: re.Match[str]) -> str:
         name, _, part = match[1].partition(":")
-        if name in SUITE_FILES:
+        if name == "targets":
+            text = target_table.table(_read_rows)
+        elif name in SUITE_FILES:
             text = _format_suite(name)
         else:
             write = run_table.caption if part == "caption" else TABLES.get(name, run_table.table)
@@ -123,6 +126,12 @@ def _format_suite(name: str) -> str:
         why = "at tiny sizes (--quick)" if results["quick"] else "on a busy machine"
         raise SystemExit(f"{path} was measured {why}: run `ungan-dist bench {SUITE_FILES[name]}` on an idle machine")
     return TABLES.get(name, suite_table.table)(results)
+
+
+def _read_rows(name: str) -> list[dict[str, Any]]:
+    """Return the rows of a results file; none if there is no file, or it is no measurement."""
+    results = _results(name) if (RESULTS / f"{name}.json").is_file() else {}
+    return [] if results.get("is_marked") or results.get("quick") else results.get("rows", [])
 
 
 def _results(name: str) -> dict[str, Any]:
