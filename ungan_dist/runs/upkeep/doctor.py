@@ -20,6 +20,7 @@ from ungan_dist.errors import ConfigError
 from ungan_dist.files import format_bytes
 from ungan_dist.runs.kernel_choice import verdict_folder
 from ungan_dist.runs.upkeep.library_probes import NOT_INSTALLED
+from ungan_dist.runs.upkeep.rights import find_open_entries
 
 MINIMUM_PYTHON = (3, 11)
 GIB = 1 << 30
@@ -108,6 +109,18 @@ def check_output(folder: Path) -> str:
     return f"{parent} is writable" + ("" if parent == folder else f" ({folder} will be created)")
 
 
+def check_rights(folder: Path) -> str:
+    """Look for runs and data in the output folder that other users of this machine can read."""
+    try:
+        found = find_open_entries(folder)
+    except OSError as error:
+        raise Problem(f"{folder}: {error.strerror or error}", "warning") from error
+    if found:
+        others = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        raise Problem(f"other users can read files of {found[0]}{others}", "warning")
+    return "no file of a run is open to other users"
+
+
 def check_disk(folder: Path, *, needed: int = GIB, wanted: int = 10 * GIB) -> str:
     """Compare the free disk space with the needs of a small run and of a large one."""
     parent = _nearest_existing(folder)
@@ -188,6 +201,11 @@ def _storage_check(url: str) -> Check:
 CHECKS = (
     Check(name="python", run=check_python, remedy="install Python 3.11 or newer, then make setup PYTHON=python3.11"),
     Check(name="output folder", run=check_output, remedy="choose a folder that you may write to with --output"),
+    Check(
+        name="rights",
+        run=check_rights,
+        remedy="close it with chmod -R go= FOLDER; SECURITY.md has the commands that share it with a group",
+    ),
     Check(
         name="disk",
         run=check_disk,
