@@ -25,6 +25,11 @@ def _ignore(done: int, total: int) -> None:
     del done, total
 
 
+def name_files(name: str) -> tuple[str, str, str]:
+    """Return the names of a checkpoint's marker and of its two states."""
+    return f"{name}.json", f"{name}-0.pt", f"{name}-1.pt"
+
+
 class Checkpoint:
     """Store one training's state; rank 0 writes it, and reads it for all processes.
 
@@ -63,7 +68,7 @@ class Checkpoint:
     @property
     def marker(self) -> str:
         """Path of the marker, relative to the root."""
-        return f"{self._name}.json"
+        return name_files(self._name)[0]
 
     def load(self) -> dict[str, Any] | None:
         """Return the last saved state, or None if no intact state has this id."""
@@ -109,7 +114,7 @@ class Checkpoint:
     def remove(self) -> None:
         """Delete the saved states, once the result is committed."""
         if self._world.rank == 0:
-            for name in (self.marker, self._file(0), self._file(1)):
+            for name in name_files(self._name):
                 (self._root / name).unlink(missing_ok=True)
             folder = (self._root / self._name).parent
             with contextlib.suppress(OSError):  # the folder also holds other states
@@ -117,7 +122,7 @@ class Checkpoint:
                     folder.rmdir()
 
     def _file(self, turn: int) -> str:
-        return f"{self._name}-{turn}.pt"
+        return name_files(self._name)[1 + turn]
 
 
 class Epochs:

@@ -25,6 +25,7 @@ from ungan_dist.runs.status import STATUS_FILE
 from ungan_dist.runs.storage.fetch import data_of, fetch, place_of
 from ungan_dist.runs.storage.mirror import Mirror, connect, join_names
 from ungan_dist.runs.storage.summaries import Summaries
+from ungan_dist.runs.storage.training_state import keeping_state
 from ungan_dist.runs.targets import TargetUnit, target_marker
 from ungan_dist.runs.units import (
     Done,
@@ -225,7 +226,8 @@ class ExecuteThere:
                     _require(mirror, "", here.shadow.marker, here.shadow.id)
                     for weights in find_missing_weights([here]):
                         _require(mirror, "", weights.marker, weights.id)
-                outcome = self.execute(here, on_progress)
+                with keeping_state(mirror, place, here):
+                    outcome = self.execute(here, on_progress)
                 if outcome.kind == "storage_full":
                     # only this machine's folder is full: another worker may have room
                     where = f"{socket.gethostname()}: its working folder {mirror.folder} is full (--execution.cache)"

@@ -1,0 +1,78 @@
+"""A killed worker's training continues on another machine, from the state in object storage."""
+
+from __future__ import annotations
+
+import multiprocessing
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+from in_process import InProcess
+from killed_training import train_until_killed
+from object_storage import mirror_of
+from pyarrow import fs
+from small_audit import small_config
+
+from ungan_dist.runs import units
+from ungan_dist.runs.pipeline import audit
+from ungan_dist.runs.plan import make_plan
+from ungan_dist.runs.storage import training_state
+from ungan_dist.runs.storage.remote import ExecuteThere, place_of
+from ungan_dist.runs.units import Done
+
+pytestmark = [pytest.mark.process, pytest.mark.usefixtures("without_figures")]
+
+
+@pytest.mark.parametrize("kind", ["originals", "shadows"])
+def test_another_machine_continues_a_killed_training(
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    for module, name in (
+        (units, "CHECKPOINT_INTERVAL_S"),
+        (units, "PROGRESS_INTERVAL_S"),
+        (training_state, "POLL_SECONDS"),
+    ):
+        monkeypatch.setattr(module, name, 0.0)
+    storage = tmp_path / "there"
+    machine = mirror_of(fs.LocalFileSystem(), str(storage), tmp_path / "driver")
+    shutil.copytree(finished_run, machine.folder)
+    audit(small_config(machine.folder), run_units=InProcess(0), mirror=machine)
+    unit = getattr(make_plan(small_config(machine.folder)), kind)[0]
+    place, marker = place_of(unit)
+    machine.discard(place, marker)
+    first, second = (ExecuteThere(url=f"file://{storage}", cache=str(tmp_path / name)) for name in ("one", "two"))
+
+    worker = multiprocessing.get_context("spawn").Process(target=train_until_killed, args=(first, unit, storage))
+    worker.start()
+    worker.join(100)
+    assert worker.exitcode == -signal.SIGKILL
+    assert len(list(storage.rglob("*.pt"))) == 2
+
+    notes: list[str] = []
+    outcome = second(unit, lambda _, note: notes.append(note))
+    assert isinstance(outcome, Done), outcome
+    assert next(note.partition(": ")[2] for note in notes) == "epoch 3 of 3"
+    results = [path for path in finished_run.rglob("*.npy") if path.is_relative_to(finished_run / place)]
+    assert {path: (storage / path.relative_to(finished_run)).read_bytes() for path in results} == {
+        path: path.read_bytes() for path in results
+    }
+    assert not list(storage.rglob("*.pt"))
+    assert not list(storage.rglob("*checkpoint*.json"))
+
+
+def test_a_storage_that_fails_costs_the_state_and_not_the_training(
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(units, "CHECKPOINT_INTERVAL_S", 0.0)
+    monkeypatch.setattr(training_state, "POLL_SECONDS", 0.0)
+    storage = tmp_path / "there"
+    machine = mirror_of(fs.LocalFileSystem(), str(storage), tmp_path / "driver")
+    shutil.copytree(finished_run, machine.folder)
+    audit(small_config(machine.folder), run_units=InProcess(0), mirror=machine)
+    unit = make_plan(small_config(machine.folder)).shadows[0]
+    machine.discard("", unit.marker)
+    (storage / "shadows" / unit.id).write_text("a file where the states' folder would be")
+    outcome = ExecuteThere(url=f"file://{storage}", cache=str(tmp_path / "one"))(unit)
+    assert isinstance(outcome, Done), outcome
+    assert (storage / unit.marker).exists()
