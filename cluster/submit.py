@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import shlex
-import shutil
-import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -76,18 +72,6 @@ def prepare_submission(config: AuditConfig, recipe: str, options: list[str]) -> 
         raise ConfigError(f"the command contains {', '.join(secrets)}, which every user of the cluster could read")
     run = join_url(config.output, name) if is_url(config.output) else f"{place['output']}/{name}"
     return Submission(hash=digest, run=run, entrypoint=entrypoint)
-
-
-@contextlib.contextmanager
-def copy_package() -> Iterator[Path]:
-    """Copy the package alone into a temporary folder: no data, no runs, no caches."""
-    import ungan_dist
-
-    package = Path(str(ungan_dist.__file__)).parent
-    with tempfile.TemporaryDirectory(prefix="ungan-submit-") as folder:
-        # the copy replaces the links to kernels/ and cluster/ by folders
-        shutil.copytree(package, Path(folder) / package.name, ignore=shutil.ignore_patterns("__pycache__", ".*"))
-        yield Path(folder)
 
 
 def submit_job(client: JobSubmissionClient, submission: Submission, code: Path) -> str:

@@ -18,7 +18,8 @@ from ray.job_submission import JobDetails, JobStatus, JobType
 from ungan_dist import store
 from ungan_dist.cluster.jobs import judge_job
 from ungan_dist.cluster.secret_lint import find_secrets
-from ungan_dist.cluster.submit import copy_package, prepare_submission, submit_job
+from ungan_dist.cluster.shipped import copy_code, list_own_files, list_package_files
+from ungan_dist.cluster.submit import prepare_submission, submit_job
 from ungan_dist.commands.options import recipe_config
 from ungan_dist.commands.status import main as status_command
 from ungan_dist.errors import ConfigError
@@ -172,7 +173,7 @@ def test_a_job_carries_nothing_of_the_users_environment(tmp_path: Path, monkeypa
 
 
 def test_the_copied_package_is_complete_and_runs() -> None:
-    with copy_package() as code:
+    with copy_code({}) as code:
         assert [path.name for path in code.iterdir()] == ["ungan_dist"]
         files = [path for path in code.rglob("*") if path.is_file()]
         assert {"cluster", "kernels", "methods", "cli.py"} <= {path.relative_to(code).parts[1] for path in files}
@@ -186,6 +187,75 @@ def test_the_copied_package_is_complete_and_runs() -> None:
         )
         assert done.stdout.startswith(str(code))
     assert not code.exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(".git/config", ".env", ".secret.py", "__pycache__/a.py", "runs/table.json", "data/images.npy", "id_rsa"),
+        *("digits-01/mine.py", ".venv/a.py", "report/.hidden.json", "report/old/table.json.bak", "cluster/key.pem"),
+        "cluster/manifests/kuberay/mine.yaml",
+    ],
+)
+def test_what_is_not_on_the_allowlist_is_not_sent(tmp_path: Path, name: str) -> None:
+    package = tmp_path / "ungan_dist"
+    for inner in ("cli.py", "report/table.schema.json", name):
+        (package / inner).parent.mkdir(parents=True, exist_ok=True)
+        (package / inner).write_text("")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/data.py").write_text("")
+    (package / "link").symlink_to(tmp_path / "elsewhere")
+    assert set(list_package_files(package)) == {"ungan_dist/cli.py", "ungan_dist/report/table.schema.json"}
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    for name in list(sys.modules):
+        if name.startswith("sent_"):
+            monkeypatch.delitem(sys.modules, name)
+    return tmp_path
+
+
+def list_sent(*options: str) -> set[str]:
+    config = recipe_config(["digits", *options, "--output", "/shared"], command="submit")
+    return set(list_own_files(config))
+
+
+def test_every_function_that_an_option_names_is_sent_with_what_it_imports(project: Path) -> None:
+    for name, text in (
+        ("sent_method.py", "def forget(request):\n    import sent_late\n"),
+        ("sent_late.py", ""),
+        ("sent_train.py", "def fit(): ..."),
+        ("sent_augment.py", "import json, torch\ndef make(): ..."),
+        ("sent_model.py", "import torch\nclass Net(torch.nn.Module): ..."),
+        ("sent_never.py", ""),
+    ):
+        (project / name).write_text(text)
+    found = list_sent(
+        *("--methods", "original,retrain,sent_method:forget", "--train.function", "sent_train:fit"),
+        *("--train.augment.factory", "sent_augment:make", "--model.factory", "sent_model:Net"),
+    )
+    assert found == {f"sent_{name}.py" for name in ("method", "late", "train", "augment", "model")}
+
+
+@pytest.mark.parametrize("factory", ["timm:test_vit", "torchvision:resnet18", "json:loads", "sent_nowhere:make"])
+def test_installed_and_absent_modules_are_not_sent(project: Path, factory: str) -> None:
+    assert list_sent("--model.factory", factory) == set()
+
+
+def test_a_module_with_a_secret_is_refused_by_its_name(project: Path) -> None:
+    (project / "sent_leak.py").write_text(f"KEY = '{'AKIA' + 'ABCDEFGH12345678'}'\ndef fit(): ...")
+    with pytest.raises(ConfigError, match=r"sent_leak.py contains a cloud access key") as refused:
+        list_sent("--train.function", "sent_leak:fit")
+    assert "ABCDEFGH" not in str(refused.value)
+
+
+def test_a_module_that_raises_is_refused(project: Path) -> None:
+    (project / "sent_broken.py").write_text("1 / 0")
+    with pytest.raises(ConfigError, match="importing sent_broken:fit raised ZeroDivisionError"):
+        list_sent("--model.factory", "sent_broken:fit")
 
 
 @pytest.mark.parametrize(("state", "code"), [("COMPLETE", 0), ("PARTIAL", 3), ("FAILED", 1), ("RUNNING", 3)])

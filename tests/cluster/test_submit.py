@@ -62,9 +62,9 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
     log = home / "head.log"
     with contextlib.ExitStack() as stack:
         try:
-            ports = stack.enter_context(start_ray(environment, log, token))
+            ports, sessions = stack.enter_context(start_ray(environment, log, token))
         except NotStarted:  # retry with other ports
-            ports = stack.enter_context(start_ray(environment, log, token))
+            ports, sessions = stack.enter_context(start_ray(environment, log, token))
         yield Head(
             address=f"http://127.0.0.1:{ports['dashboard-port']}",
             port=ports["port"],
@@ -73,6 +73,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
             environment=environment,
             token=token,
             output=tmp_path_factory.mktemp("shared"),
+            sessions=sessions,
         )
 
 
@@ -93,12 +94,12 @@ def submit(head: Head, output: Path, *options: str) -> subprocess.CompletedProce
     return call(head, *submit_words(output, *options))
 
 
-def start_process(head: Head, *words: str, **environment: str | None) -> subprocess.Popen[str]:
-    """Start a command as a user would; a variable set to None is removed."""
+def start_process(head: Head, *words: str, folder: Path = ROOT, **environment: str | None) -> subprocess.Popen[str]:
+    """Start a command as a user would in a folder; a variable set to None is removed."""
     whole = {**head.environment, **environment}
     return subprocess.Popen(
         [sys.executable, "-m", "ungan_dist", *words, "--address", head.address],
-        cwd=ROOT,
+        cwd=folder,
         env={name: value for name, value in whole.items() if value is not None},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -217,6 +218,123 @@ def test_a_stopped_run_is_continued_to_its_table(head: Head, stopped: Stopped, c
     assert str(stopped.output / "run") in status.stdout
     assert call(head, "status", first).returncode == 3, "the first attempt stays what it was"
     assert head.token not in continued.stdout + continued.stderr + status.stdout + status.stderr
+
+
+DECOYS = (".git/config", ".env", "data/images.npy", "runs/old/config.json", ".venv/lib/late.py", "other.py", "key.pem")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Own:
+    """A submission of a user's own method from a folder with much else."""
+
+    done: subprocess.CompletedProcess[str]
+    output: Path
+    arrived: set[str]
+    """Names of the files in the job's working folder on the cluster."""
+    arguments: set[bytes]
+    """The command lines of all processes that were seen during the job."""
+
+
+@pytest.fixture(scope="module")
+def own(head: Head, tmp_path_factory: pytest.TempPathFactory) -> Own:
+    project, output = tmp_path_factory.mktemp("project"), head.output / "own"
+    for name in DECOYS:
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).write_text("a decoy")
+    (project / "mypackage/deep").mkdir(parents=True)
+    (project / "mypackage/__init__.py").write_text("from mypackage.rates import RATE\n")
+    (project / "mypackage/rates.py").write_text("RATE = 0.5\n")
+    (project / "mypackage/unused.py").write_text("")
+    (project / "mypackage/deep/__init__.py").write_text("")
+    (project / "mypackage/deep/forget.py").write_text(METHOD)
+    (project / "beside.py").write_text("")
+    arguments, arrived, ended = set[bytes](), set[str](), threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.2):
+            for file in head.sessions.glob("ray/session_2*/runtime_resources/working_dir_files/*/beside.py"):
+                files = [path for path in file.parent.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+                arrived.update(str(path.relative_to(file.parent)) for path in files)
+            for file in Path("/proc").glob("[0-9]*/cmdline"):
+                with contextlib.suppress(OSError):
+                    arguments.add(file.read_bytes())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        words = submit_words(output, "--follow", "--methods", "original,retrain,mypackage.deep.forget:blend")
+        process = start_process(head, *words, "--shadows.num-models", "4", "--train.epochs", "2", folder=project)
+        stdout, stderr = process.communicate(timeout=200)
+    finally:
+        ended.set()
+        watcher.join()
+    done = subprocess.CompletedProcess(words, process.returncode, stdout, stderr)
+    assert done.returncode == 0, stdout[-3000:] + stderr[-3000:]
+    return Own(done=done, output=output, arrived=arrived, arguments=arguments)
+
+
+METHOD = """
+import dataclasses
+
+import torch
+
+import beside
+from mypackage import RATE
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    share: float = RATE
+
+
+def blend(request, options: Options):
+    model = request.copy_original()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(options.share)
+    return model
+"""
+
+
+def test_a_module_of_the_users_own_runs_on_the_cluster(own: Own) -> None:
+    rows = store.read_json(own.output / "run/table.json")["rows"]
+    assert [row["method"] for row in rows] == ["original", "retrain", "mypackage.deep.forget:blend"]
+
+
+OWN_FILES = {"beside.py", "mypackage/__init__.py", "mypackage/rates.py", "mypackage/deep/__init__.py"}
+OWN_FILES |= {"mypackage/deep/forget.py"}
+
+
+def test_nothing_else_of_the_users_folder_arrives(own: Own) -> None:
+    ours = {name for name in own.arrived if name.startswith("ungan_dist/")}
+    assert own.arrived - ours == OWN_FILES
+    tracked = subprocess.run(
+        ["git", "ls-files", "ungan_dist", "kernels", "cluster"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout.split()
+    known = {name if name.startswith("ungan_dist/") else f"ungan_dist/{name}" for name in tracked}
+    sent = {name for name in known if name.endswith(".py") or name.startswith("ungan_dist/report/")}
+    assert sent - {"ungan_dist/kernels", "ungan_dist/cluster"} <= ours
+    assert {Path(name).suffix for name in ours} == {".py", ".json", ".j2", ".js", ".css"}
+    assert f"sent along: {', '.join(sorted(OWN_FILES))}" in own.done.stdout
+
+
+def test_the_token_is_in_no_argument_log_report_or_job(head: Head, own: Own) -> None:
+    token = head.token.encode()
+    seen = {"arguments": b"\n".join(own.arguments), "output": (own.done.stdout + own.done.stderr).encode()}
+    for name, url in (("jobs", "/api/jobs/"), ("nodes", "/nodes?view=summary"), ("actors", "/logical/actors")):
+        request = urllib.request.Request(f"{head.address}{url}", headers={"Authorization": f"Bearer {head.token}"})
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            seen[name] = answer.read()
+    assert job_id(own.done.stdout).encode() in seen["jobs"]
+    assert b"ungan_dist" in seen["arguments"]
+    for folder in (head.output, head.sessions):
+        files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+        seen |= {str(path): path.read_bytes() for path in files}
+    assert len([name for name in seen if "/logs/" in name]) > 10
+    assert len([name for name in seen if "/own/run/" in name]) > 10
+    assert [name for name, content in seen.items() if token in content] == []
+    # the search finds what is there
+    assert token in (Path(head.environment["HOME"]) / ".ray/auth_token").read_bytes()
 
 
 @pytest.mark.parametrize("panel", panels(), ids=lambda panel: panel["title"])

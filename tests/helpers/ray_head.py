@@ -20,7 +20,7 @@ SCRIPTS = Path(sysconfig.get_path("scripts"))
 
 @dataclass(frozen=True, kw_only=True)
 class Head:
-    """A Ray head and its addresses."""
+    """A Ray head, its addresses and its folder of sessions."""
 
     address: str
     port: int
@@ -29,6 +29,7 @@ class Head:
     environment: dict[str, str]
     token: str
     output: Path
+    sessions: Path
 
 
 def free_ports(count: int) -> list[int]:
@@ -46,8 +47,8 @@ class NotStarted(Exception):
 
 
 @contextlib.contextmanager
-def start_ray(environment: dict[str, str], log: Path, token: str) -> Iterator[dict[str, int]]:
-    """Start a head, wait until it serves jobs, and yield its ports by name."""
+def start_ray(environment: dict[str, str], log: Path, token: str) -> Iterator[tuple[dict[str, int], Path]]:
+    """Start a head, wait until it serves jobs, and yield its ports by name, and its folder of sessions."""
     names = ("port", "dashboard-port", "dashboard-agent-listen-port", "dashboard-agent-grpc-port")
     names += ("metrics-export-port", "ray-client-server-port")
     ports = dict(zip(names, free_ports(len(names)), strict=True))
@@ -60,7 +61,7 @@ def start_ray(environment: dict[str, str], log: Path, token: str) -> Iterator[di
         )
         try:
             wait_for_jobs_api(f"http://127.0.0.1:{ports['dashboard-port']}", token, process, log)
-            yield ports
+            yield ports, Path(sockets)
         finally:
             process.send_signal(signal.SIGTERM)
             try:

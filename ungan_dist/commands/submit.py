@@ -6,12 +6,14 @@ import sys
 
 from ungan_dist.commands.jobs import JobParser, open_jobs_api, print_job, write_log
 from ungan_dist.commands.options import recipe_config
+from ungan_dist.files import escape_controls
 
 USAGE = """\
 usage: ungan-dist submit RECIPE --output PLACE [--address URL] [--follow] [OPTIONS of run]
 
-Submit a recipe to a Ray cluster's Jobs API. The package is sent along. Data, weights, lists and your own module must
-already be on every node.
+Submit a recipe to a Ray cluster's Jobs API. This package's source is sent along, and the modules of your own that the
+options name, with the modules beside them that they import. Nothing else is sent: data, weights, lists and installed
+packages must already be on every node.
 
   --address URL      the Jobs API (default http://127.0.0.1:8265)
   --output PLACE     an absolute folder that all nodes share, or object storage (s3://bucket/prefix)
@@ -38,13 +40,17 @@ def main(arguments: list[str]) -> int:
     config = recipe_config([recipe, *options, *output], command="submit")
 
     from ungan_dist.cluster.jobs import follow_job
-    from ungan_dist.cluster.submit import copy_package, prepare_submission, submit_job
+    from ungan_dist.cluster.shipped import copy_code, list_own_files
+    from ungan_dist.cluster.submit import prepare_submission, submit_job
 
     submission = prepare_submission(config, recipe, options)
+    files = list_own_files(config)
     client = open_jobs_api(own)
-    with copy_package() as code:
+    with copy_code(files) as code:
         id = submit_job(client, submission, code)
     print(f"job {id}\n  run folder: {submission.run}")
+    if files:
+        print(f"  sent along: {escape_controls(', '.join(sorted(files)))}")
     address = f" --address {own.address}" if own.address else ""
     commands = f"  ungan-dist status {id}{address}\n  ungan-dist cancel {id}{address}"
     if not own.follow:

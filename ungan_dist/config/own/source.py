@@ -69,6 +69,31 @@ def _hash(path: str, function: Function, *more: str) -> str:
     return hash_json({"files": files, "version": find_version(path)})
 
 
+def find_own_files(paths: Iterable[str]) -> dict[str, Path]:
+    """Find the files of the user's own code, by their names below the folder from which Python imports it.
+
+    As in ``hash_source``, a file counts as used if another imports it; those of the packages around it do too. Code of
+    installed packages, and of this one, is left out.
+
+    Args:
+        paths: ``module:function`` of methods, training functions and others, whose modules are imported already.
+    """
+    found: dict[str, Path] = {}
+    for path in paths:
+        parts = path.partition(":")[0].split(".")
+        names = [".".join(parts[: end + 1]) for end in range(len(parts))]
+        first = sys.modules.get(names[-1])
+        file = None if first is None else _file_of(first)
+        if first is not None and file is not None and not is_installed(file):
+            found |= _find_files(names, first)
+    return found
+
+
+def is_installed(file: Path) -> bool:
+    """Whether a module's file belongs to an installed package."""
+    return not _INSTALLED.isdisjoint(file.parts)
+
+
 def other_source(path: str) -> ImportError:
     """Return the error of a worker that has another source than the plan."""
     return ImportError(
@@ -156,5 +181,4 @@ def _file_of(module: ModuleType) -> Path | None:
 
 def _is_beside(name: str, file: Path, root: Path) -> bool:
     """Whether a module is the user's own, in the folder of the method's: not installed, and not of this package."""
-    is_installed = not _INSTALLED.isdisjoint((*root.parts, *file.relative_to(root).parts))
-    return not is_installed and name.partition(".")[0] != "ungan_dist"
+    return not is_installed(root / file.relative_to(root)) and name.partition(".")[0] != "ungan_dist"
