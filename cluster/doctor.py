@@ -23,6 +23,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from ungan_dist import __version__
 from ungan_dist.cluster.authentication import MODE, TOKEN, explain_missing_token, find_token, token_file
 from ungan_dist.cluster.connection import connect_to_ray
+from ungan_dist.cluster.encryption_check import check_encryption
 from ungan_dist.cluster.jobs_api import is_loopback
 from ungan_dist.errors import ConfigError
 from ungan_dist.runs.upkeep.doctor import Finding, State
@@ -75,6 +76,7 @@ def check_cluster(address: str, output: Path, *, runtime_env: dict[str, Any] | N
                 yield Finding(name="nodes' folder", state="failure", detail=detail, remedy="see the output folder")
                 return
             yield check_authentication(dashboard_addresses(nodes), reports)
+            yield check_encryption([node["NodeManagerAddress"] for node in nodes])
             yield from check_nodes(reports, output)
     except ConfigError as error:
         remedy = f"start it (ray start --head), or use its host:port, with its token in {token_file()}"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from ungan_dist.cluster.tls import TLSMismatch, explain_handshake, find_credentials
 from ungan_dist.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -88,6 +89,8 @@ def is_listening(address: str) -> bool:
     """Return whether a Ray head answers; the nodes of a killed head live on for a minute."""
     try:
         accepts_token(address, None)
+    except TLSMismatch:
+        return True
     except ConfigError:
         return False
     return True
@@ -104,6 +107,7 @@ def accepts_token(address: str, token: str | None) -> bool:
         False if the head answers that the token is missing or wrong.
 
     Raises:
+        TLSMismatch: a head answers, and only one of both sides uses TLS, or one refuses the other's certificate.
         ConfigError: the address is malformed, or no Ray head answers there.
     """
     host, _, port = address.rpartition(":")
@@ -111,8 +115,13 @@ def accepts_token(address: str, token: str | None) -> bool:
         raise ConfigError(
             f"no Ray cluster at {address!r}: the address must be host:port, with the head's port (6379 by default)"
         )
-    # an empty message queries no node
-    return query_head(address, "CheckAlive", token) is not None
+    try:
+        # an empty message queries no node
+        return query_head(address, "CheckAlive", token) is not None
+    except ConfigError as error:
+        if reason := explain_handshake(address):
+            raise TLSMismatch(reason) from error
+        raise
 
 
 def query_head(address: str, name: str, token: str | None, *, timeout_s: float = TIMEOUT_SECONDS) -> bytes | None:
@@ -126,7 +135,7 @@ def query_head(address: str, name: str, token: str | None, *, timeout_s: float =
     """
     import grpc
 
-    credentials = _tls_credentials()
+    credentials = find_credentials()
     # as in Ray: never through the environment's proxies
     options = [("grpc.enable_http_proxy", 0)]
     channel = (
@@ -142,16 +151,3 @@ def query_head(address: str, name: str, token: str | None, *, timeout_s: float =
                 return None
             reason = str(call.details()).rpartition(": ")[2]
             raise ConfigError(f"no Ray cluster at {address!r}: {reason}") from error
-
-
-def _tls_credentials() -> grpc.ChannelCredentials | None:
-    """Return the credentials that Ray would use, or None without RAY_USE_TLS."""
-    if os.environ.get("RAY_USE_TLS", "0").lower() not in ("1", "true"):
-        return None
-    import grpc
-
-    names = ("RAY_TLS_CA_CERT", "RAY_TLS_SERVER_KEY", "RAY_TLS_SERVER_CERT")
-    try:
-        return grpc.ssl_channel_credentials(*(Path(os.environ[name]).read_bytes() for name in names))
-    except (KeyError, OSError) as error:
-        raise ConfigError(f"RAY_USE_TLS is set, so {', '.join(names)} must name readable files: {error}") from error

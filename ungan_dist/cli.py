@@ -45,6 +45,7 @@ usage:
   ungan-dist status ID                 print the state of a job; --follow prints its log
   ungan-dist cancel ID                 stop a job; submit again to continue its run
   ungan-dist manifest kuberay RECIPE --gpus N --image NAME:TAG   print a Kubernetes manifest
+  ungan-dist tls FOLDER --host NAME=ADDRESS   make the certificates for Ray's TLS between hosts
 
   ungan-dist COMMAND --help            explain a command
 
@@ -117,6 +118,7 @@ COMMANDS = {
     "status": "ungan_dist.commands.status",
     "cancel": "ungan_dist.commands.cancel",
     "manifest": "ungan_dist.commands.manifest",
+    "tls": "ungan_dist.commands.tls",
     "purge": "ungan_dist.commands.purge",
     "bench": "ungan_dist.commands.bench",
 }

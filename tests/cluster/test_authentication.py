@@ -211,7 +211,7 @@ def test_a_malformed_address_is_refused(address: str) -> None:
 
 def test_tls_variables_must_name_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_USE_TLS", "1")
-    with pytest.raises(ConfigError, match="RAY_TLS_CA_CERT, RAY_TLS_SERVER_KEY, RAY_TLS_SERVER_CERT must name"):
+    with pytest.raises(ConfigError, match="RAY_TLS_SERVER_CERT, RAY_TLS_SERVER_KEY, RAY_TLS_CA_CERT must name"):
         accepts_token("127.0.0.1:1", None)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from faulty_audit import run_under
-from host_cluster import DRIVER, HEAD, HostCluster, write_token
+from host_cluster import DRIVER, HEAD, OBJECT, HostCluster, write_token
 from host_faults import FAULTS
+from wire import WORDS, read_streams, recording
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 QUICK = (
@@ -27,9 +29,17 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostCluster]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(cluster: HostCluster) -> dict[str, bytes]:
-    audit = cluster.start_audit("undisturbed")
-    assert audit.wait(240) == 0, cluster.log_of("undisturbed").read_text()
+def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What crosses the network during the undisturbed audit."""
+    return tmp_path_factory.mktemp("frames") / "frames"
+
+
+@pytest.fixture(scope="module")
+def undisturbed(cluster: HostCluster, frames: Path) -> dict[str, bytes]:
+    with recording(cluster.network, frames):
+        audit = cluster.start_audit("undisturbed")
+        assert audit.wait(240) == 0, cluster.log_of("undisturbed").read_text()
+        cluster.send_object()
     return cluster.list_results("undisturbed")
 
 
@@ -48,6 +58,12 @@ def test_the_cluster_gives_the_bits_of_one_machine(cluster: HostCluster, undistu
     cluster.network[DRIVER].run(local, timeout=240)
     assert cluster.list_results("local") == undisturbed
     assert len([name for name in undisturbed if name.startswith("shadows/")]) == 12
+
+
+@pytest.mark.usefixtures("undisturbed")
+@pytest.mark.parametrize("word", [*WORDS, OBJECT])
+def test_without_tls_units_can_be_read_on_the_network(frames: Path, word: str) -> None:
+    assert any(word.encode() in content for content in read_streams(frames).values())
 
 
 @pytest.mark.parametrize(

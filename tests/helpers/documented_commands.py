@@ -70,6 +70,14 @@ LEFT_OUT = {
     "ungan-dist run RECIPE --cluster …": "stands for the commands of its page, which run here",
     "ungan-dist run digits --tracking mlflow": "MLflow is not installed; test_libraries.py runs it where it is",
     "ungan-dist run digits --tracking wandb": "W&B is not installed; test_libraries.py runs it where it is",
+    **{
+        f". ~/.ray/tls/environment && {command}": "needs the address 10.0.0.1; test_tls.py runs it on hosts"
+        for command in (
+            "RAY_AUTH_MODE=token ray start --head",
+            "RAY_AUTH_MODE=token ray start --address=10.0.0.1:6379",
+            "ungan-dist run digits --cluster 10.0.0.1:6379 --output /shared/runs",
+        )
+    },
     "ray up cluster/manifests/launcher/aws.yaml": "rents machines; test_launcher.py checks the file",
     "ray attach cluster/manifests/launcher/aws.yaml --port-forward 8265": "needs rented machines",
     "ray down cluster/manifests/launcher/aws.yaml": "needs rented machines",

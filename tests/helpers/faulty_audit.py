@@ -6,12 +6,11 @@ import contextlib
 import dataclasses
 import subprocess
 import time
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from host_cluster import HostCluster
-from host_faults import EARLY, FAULTS, Inject
+from host_faults import EARLY, FAULTS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,29 +33,21 @@ def _wait(audit: subprocess.Popen[bytes], timeout: float) -> tuple[int, float]:
     return audit.wait(timeout), time.monotonic()
 
 
-def run_under(
-    cluster: HostCluster,
-    fault: str,
-    undisturbed: dict[str, bytes],
-    *,
-    faults: Mapping[str, Inject] = FAULTS,
-    timeout: float = 240,
-) -> Outcome:
+def run_under(cluster: HostCluster, fault: str, undisturbed: dict[str, bytes], *, timeout: float = 240) -> Outcome:
     """Run the audit, inject a fault after two results, and run the same command again if it asks for that.
 
     Args:
         cluster: The cluster, which is whole again afterwards.
-        fault: A name of ``faults``.
+        fault: A name of ``FAULTS``.
         undisturbed: Results of the audit without a fault.
-        faults: How each is injected.
         timeout: Seconds for each run of the command.
 
     Raises:
         AssertionError: The audit ended with neither 0 nor 3, or the second one did not end with 0.
     """
-    output = f"fault-{list(faults).index(fault)}"
+    output = f"fault-{list(FAULTS).index(fault)}"
     with contextlib.ExitStack() as stack, ThreadPoolExecutor(1) as waiting:
-        injected = contextlib.contextmanager(faults[fault])(cluster, output)
+        injected = contextlib.contextmanager(FAULTS[fault])(cluster, output)
         if fault in EARLY:
             stack.enter_context(injected)
         audit = cluster.start_audit(output)

@@ -29,12 +29,37 @@ AUDIT = (
 """An audit of 16 units, about 1.5 s each."""
 
 
+USE_TLS = "[ ! -f ~/.ray/tls/environment ] || . ~/.ray/tls/environment; "
+"""What a shell does first where the host may have certificates."""
+
+OBJECT = "an object of the store"
+_SEND_OBJECT = f"""
+import ray, sys
+ray.init(address=sys.argv[1], log_to_driver=False)
+make = ray.remote(num_cpus=1)(lambda: b"{OBJECT}" * 400_000)
+assert len(ray.get(make.remote())) == {len(OBJECT)} * 400_000
+"""
+
+
 class HostCluster:
     """The hosts, and Ray on them."""
 
-    def __init__(self, folder: Path, workers: tuple[str, ...] = ("left", "right")) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        workers: tuple[str, ...] = ("left", "right"),
+        *,
+        others: tuple[str, ...] = (),
+    ) -> None:
+        """Describe a cluster.
+
+        Args:
+            folder: Home folders, the shared disk and messages.
+            workers: Hosts with a CPU for units.
+            others: Hosts without Ray.
+        """
         self.folder, self.workers = folder, workers
-        self.network = Network(folder, [HEAD, DRIVER, *workers])
+        self.network = Network(folder, [HEAD, DRIVER, *workers, *others])
         self.address = ""
         self.token = TOKEN
         self.audit_variables: dict[str, str] = {}
@@ -82,20 +107,25 @@ class HostCluster:
         head = f"--head --port={PORT} --include-dashboard=false" if name == HEAD else f"--address={self.address}"
         cpus = int(name in self.workers)
         host.run(
-            f"ray stop --force > /dev/null; ray start {head} --node-ip-address={host.address} --num-cpus={cpus} "
-            "--object-store-memory=100000000 --disable-usage-stats",
+            f"{USE_TLS}ray stop --force > /dev/null; ray start {head} --node-ip-address={host.address} "
+            f"--num-cpus={cpus} --object-store-memory=100000000 --disable-usage-stats",
             RAY_AUTH_MODE="token",
+            RAY_raylet_start_wait_time_s="120",  # on a busy machine, 30 s are too few
             **HEALTH,
             **variables,
         )
 
     def command(self, output: str) -> str:
         """Return the command of the audit, on the driver's host."""
-        return f"{AUDIT} --cluster {self.address} --output {SHARED / output}"
+        return f"{USE_TLS}{AUDIT} --cluster {self.address} --output {SHARED / output}"
 
     def start_audit(self, output: str) -> subprocess.Popen[bytes]:
         """Start the audit; its messages are in ``log_of(output)``."""
         return self.network[DRIVER].start(self.command(output), self.log_of(output), **self.audit_variables)
+
+    def send_object(self) -> None:
+        """Send an object of Ray's store from a worker's host to the driver's."""
+        self.network[DRIVER].run(f"{USE_TLS}python -c '{_SEND_OBJECT}' {self.address}", RAY_AUTH_MODE="token")
 
     def log_of(self, output: str) -> Path:
         """Return the file with an audit's messages."""

@@ -144,6 +144,11 @@ class Network:
         self._switch.kill()
         self._switch.wait()
 
+    @property
+    def switch_pid(self) -> int:
+        """The process that keeps the switch's namespace."""
+        return self._switch.pid
+
     def boot(self, name: str) -> Host:
         """Start a host, or start it again: with its address and home folder, without processes and temporary files."""
         home, ready = self._folder / name, self._folder / f"{name}.ready"

@@ -48,6 +48,7 @@ NO_PROMISE = {
     "a lead-in or a heading": (
         "reach a tracker.",
         *("This page describes", "Therefore:", "protection | how", "What a token grants.", "What a token does not"),
+        *("`ungan-dist tls` sets up Ray's TLS:", "Ray's TLS leaves out", "what crosses the network in plain text |"),
         *("Ray keeps an existing file:", "An output folder contains:", "where | what it reveals", "These stay:"),
         *("the aggregates:", "It is also 3 if", "`purge` cannot", "clean other runs.", "recognise a person"),
         *(
@@ -72,11 +73,14 @@ NO_PROMISE = {
         *("Its holder may run any code", "*Secrecy.*", "They find accidents.", "Recipes and models of other people"),
         *("`data/` | their images", "`RUN/models/<seed>/original", "`RUN/log_odds/`", "`RUN/membership.npy`"),
         *("`RUN/models/<seed>/<method>", "An original that another run trained", "Images are compared pixel by pixel"),
+        *("the dashboard and its Jobs API:", "the metrics of Prometheus:", "`--train.num-workers` and `torchrun`:"),
+        *("object storage with `scheme=http` |", "the shared folder:"),
         *("It deletes files.", "Disk blocks, snapshots", "reach the source of the data", "Messages about lists"),
     ),
     "advises the reader": (
         *("The date is that of the signer's clock", "What MLflow and W&B keep"),
         *("Between machines, use a tunnel", "For traffic between nodes", "People who must not see"),
+        *("Whoever has `authority.key`", "After a renewal, restart Ray", "There is no list of revoked certificates"),
         *("When somebody leaves", "Never put it into a repository", "Python itself does", "An author who changes"),
         *("An output folder therefore", "The reliable way is", "With an `s3://` output", "Its session folder ("),
         *("Accuracies and rates over", "Use the repository's private advisories"),

@@ -1,4 +1,4 @@
-"""A run on object storage whose server fails now and then; faults of minutes are in ``test_no_shared_disk.py``."""
+"""A run on object storage whose server fails now and then."""
 
 from __future__ import annotations
 

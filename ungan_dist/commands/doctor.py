@@ -24,8 +24,8 @@ Check what a run needs. Print one line per check: ok, warning or failure, with a
                    working folder behind it (~/.cache/ungan_dist)
   --cluster local  this machine: python, output folder, disk, memory, torch, triton, kernels, ffcv
   --cluster auto   also the cluster of RAY_ADDRESS, or yours on this machine; one is started if there is none
-  --cluster HOST:PORT   also the cluster there: your token and who can read it, authentication, and from every node
-                   the output folder, the shared memory and the versions
+  --cluster HOST:PORT   also the cluster there: your token and who can read it, authentication, encryption, and from
+                   every node the output folder, the shared memory and the versions
 
 exit codes: 0 no failure, warnings allowed; 1 a failure; 2 wrong options
 """
