@@ -244,7 +244,7 @@ def test_a_plan_without_probe_shows_models_and_power(tmp_path: Path) -> None:
 
 def test_the_log_starts_with_the_amount_of_work_and_the_power(tmp_path: Path) -> None:
     work, power = summary_lines(make_outlook(make_plan(small_config(tmp_path))))
-    assert work.startswith("7 models (4 shadow) in 5 units, 0 done; ")
+    assert work.startswith("7 models (4 shadow), 0 done; ")
     assert "recognises even a perfect method as equivalent only within ±" in power
 
 

@@ -124,7 +124,7 @@ def test_only_what_a_request_needs_is_trained(tmp_path: Path, without_figures: N
     assert (count(stopped), count(smaller)) == (2, 7)
     assert report.status == "COMPLETE"
     plan = next(event.note for event in plans if event.stage == "plan")
-    assert plan == f"8 models (6 shadow) in 5 units, 1 done; {view_of(config)}"
+    assert plan == f"8 models (6 shadow), 1 done; {view_of(config)}"
     assert current_state(tmp_path / "run") is RunState.PARTIAL
     assert audit(larger(tmp_path), run_units=again).status == "COMPLETE"
     ids = [unit.id for unit in (*stopped.units, *smaller.units, *again.units)]

@@ -105,7 +105,7 @@ def print_status(run: str, folder: Path, status: Status | None) -> int:
         print("  it is being prepared" if state is RunState.RUNNING else "  nothing was computed yet")
         return state.exit_code
     if state is RunState.PARTIAL and status.state is RunState.RUNNING:
-        from ungan_dist.commands.again import describe_continuing
+        from ungan_dist.runs.again import describe_continuing
 
         print(f"  its driver is gone: {escape_controls(describe_continuing(folder))}")
     if state is RunState.RUNNING and status.state is not RunState.RUNNING:

@@ -124,7 +124,6 @@ def _counts(outlook: Outlook) -> list[str]:
         f"{outlook.num_models_done} done; {outlook.design.num_shadows} of them shadow models, "
         f"{outlook.num_shadows_done} done",
         *_unlearned_shadows(outlook),
-        f"  units        {outlook.num_units - outlook.num_units_done} to compute, {outlook.num_units_done} done",
         f"  engine       {outlook.engine}",
         *_kernels(outlook.kernels),
     ]
@@ -197,27 +196,31 @@ def _stages(found: Forecast) -> list[str]:
 
 def _power(outlook: Outlook, found: Forecast | None = None) -> list[str]:
     from ungan_dist.config.attack import LARGEST_DELTA
+    from ungan_dist.report.cells import format_delta
     from ungan_dist.runs.forecast.outlook import QUICK_LIMIT, compare_designs, describe_margin
 
     if outlook.is_quick:
         return [f"  limits       {QUICK_LIMIT}"]
     design, delta = outlook.design, outlook.delta
     more = found.more if found else {}
-    head = f"  {'power, for δ = ' + format(delta, 'g'):<24} {'90 % gap':>9} {'δ passed':>9} {'leak seen':>10}"
+    head = f"  {'power, for δ = ' + format(delta, 'g'):<24} {'90 % gap':>9} {'smallest δ':>11} {'leak seen':>10}"
     lines = [head + ("  more device-hours" if more else "")]
     designs = compare_designs(design, delta, outlook.remedies, saved=outlook.saved_variance)
     powers = {name: power for name, (_, power) in designs.items()}
     for name, power in {"as requested": outlook.power, **powers}.items():
         width, leak = f"±{power.half_width:.3f}", power.observable_leak
-        passed = f"{power.smallest_delta:.3f}" if power.smallest_delta < LARGEST_DELTA else "none"
-        line = f"  {'  ' + name:<24} {width:>9} {passed:>9} {leak:>10.3f}"
+        passed = format_delta(power.smallest_delta) if power.smallest_delta < LARGEST_DELTA else "none"
+        line = f"  {'  ' + name:<24} {width:>9} {passed:>11} {leak:>10.3f}"
         lines.append(line + (f"  {more[name].device_hours:>17.2f}" if name in more else ""))
     return [
         *lines,
-        f"  |D_f| {design.num_forget}, |D^s| {design.num_non_members}, {design.num_seeds} seed(s), "
-        f"K {design.num_shadows}; spread between seeds beyond the examples: {outlook.spread_from}",
-        f"  δ passed: the smallest margin < .5. {describe_margin(outlook)}",
-        "  leak seen: how far LiRA's AUC exceeds .5 if the best possible attack reaches .5 + δ.",
+        "    90 % gap     half width of the interval of a method's gap to Retrain",
+        "    smallest δ   the margin within which a method equal to Retrain is found equivalent, in four of five runs",
+        "    leak seen    how far LiRA's AUC exceeds .5, if the best possible attack reaches .5 + δ",
+        f"  in short     {describe_margin(outlook)}",
+        f"  assumed      {design.num_forget} forget examples, {design.num_non_members} non-members, "
+        f"{design.num_seeds} seed(s), {design.num_shadows} shadow models; spread between seeds beyond the examples: "
+        f"{outlook.spread_from}",
     ]
 
 

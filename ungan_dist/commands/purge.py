@@ -11,7 +11,7 @@ from ungan_dist.files import escape_controls
 from ungan_dist.urls import is_url
 
 USAGE = """\
-usage: ungan-dist purge RUN [--shared] [--models] [--dry-run]
+usage: ungan-dist purge RUN [--shared] [--models] [--unrelated NAME,…] [--dry-run]
 
 Remove the forget data, the pictures, the scores and log-odds of single examples, and the original models, which were
 trained on the forget data. Keep the aggregates (table.json, table.md, report.html without pictures), the unlearned
@@ -25,8 +25,14 @@ Symbolic links are not followed. What they lead to, and further hard links of a 
 Prepared data in the output folder that hold a forget picture, pixel for pixel, are removed too, with the results of
 shadow models trained on them, unless other runs use them. Folders of other runs are never touched: purge each.
 
+Data of another shape cannot be compared with the forget pictures. If your own data or those lie beside data of another
+shape, the purge names them and exits with 3. Where you know that they are of other people, state it with --unrelated.
+
   --shared    remove prepared data and shadow models' results even if other runs use them
   --models    remove the unlearned models too, which may still hold what they did not forget
+  --unrelated NAME,…
+              names of folders in data/ whose examples are of other people, as you know. Forget pictures found in them
+              are removed all the same. The statement is part of purged.json
   --dry-run   only list what would be removed
 
 exit codes: 0 no forget data remain in the run, data/ and shadows/; 3 some remain, or could not be checked, and are
@@ -40,6 +46,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("run", metavar="RUN")
     for option in ("--shared", "--models", "--dry-run"):
         parser.add_argument(option, action="store_true")
+    parser.add_argument("--unrelated", metavar="NAME,…", default="")
     own = parser.parse(arguments)
     if is_url(own.run):
         raise ConfigError(
@@ -57,8 +64,9 @@ def main(arguments: list[str]) -> int:
         raise ConfigError(f"{own.run} is one report of a run, and its forget data are those of the run: purge {run}")
 
     action, verb = (plan_purge, "would be removed") if own.dry_run else (purge, "removed")
+    unrelated = {name.strip().removeprefix("data/") for name in own.unrelated.split(",")} - {""}
     try:
-        done = action(Path(own.run), shared=own.shared, models=own.models)
+        done = action(Path(own.run), shared=own.shared, models=own.models, unrelated=unrelated)
     except OSError as error:
         raise Unfinished(
             f"the purge stopped at {error.filename or own.run} ({error.strerror}). Forget data remain: make the files "

@@ -40,7 +40,7 @@ def show(report: Report, folder: Path, *, url: str | None = None) -> int:
             where = f" (traceback: {run / failure.traceback})" if failure.traceback else ""
             print(f"  {escape_controls(failure.sentence + where)}", file=sys.stderr)
     if report.status == "PARTIAL":
-        from ungan_dist.commands.again import describe_continuing
+        from ungan_dist.runs.again import describe_continuing
 
         print(
             f"partial: {escape_controls(describe_continuing(folder))}\nMissing:",

@@ -28,6 +28,7 @@ from ungan_dist.errors import ConfigError, Unfinished, explain_file_errors
 from ungan_dist.report import render
 from ungan_dist.report.examples import select_forget_examples
 from ungan_dist.runs import progress
+from ungan_dist.runs.again import describe_continuing
 from ungan_dist.runs.equal_models import describe_equal_models
 from ungan_dist.runs.failures import describe, sort_out_absent, traceback_file
 from ungan_dist.runs.finished import fingerprint_inputs, record_finished
@@ -61,8 +62,9 @@ def build_report(plan: Plan, failures: list[Failed], on_progress: progress.Progr
     too_few = not config.attack.quick and sum(unit.num_models for unit in present) < MIN_SHADOWS
     if too_few or not any(unit.method == "original" for unit in targets):
         _refuse_hopeless(plan, failed, waiting)
-        errors = "; ".join(f"{failure.unit.title}: {failure.error}" for failure in failures[:3])
-        raise Unfinished(f"nothing can be scored yet in {plan.folder}; run the same command again. {errors}".rstrip())
+        errors = "".join(f"; {failure.unit.title}: {failure.error}" for failure in failures[:3])
+        again = describe_continuing(plan.report_folder)
+        raise Unfinished(f"nothing can be scored yet in {plan.folder}{errors}; {again}")
     attack = config.attack
     scorer: Scorer = QuickScorer(plan, targets) if attack.quick else ShadowScorer(plan, present, targets)
     stage = progress.Stage("scoring", len(targets), on_progress)

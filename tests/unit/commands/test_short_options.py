@@ -11,10 +11,10 @@ from types import ModuleType
 import pytest
 
 from ungan_dist.commands import plan, run
-from ungan_dist.commands.again import write_command
 from ungan_dist.commands.options import recipe_config
 from ungan_dist.config.recipes import digits
 from ungan_dist.errors import ConfigError
+from ungan_dist.runs.again import write_command
 
 ROOT = Path(__file__).parents[3]
 

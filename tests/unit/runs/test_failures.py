@@ -169,6 +169,16 @@ def test_a_run_of_which_nothing_can_be_scored_is_refused_in_one_sentence_and_at_
     assert (status.returncode, status.stdout.split()[1]) == (2, "REFUSED"), status.stdout
 
 
+def test_what_needs_scores_names_the_run_that_computes_them(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        audit(small_config(tmp_path), run_units=InProcess(interrupted_after=1))
+    for command in ("report", "export"):
+        done = run_command(command, tmp_path / "run")
+        assert done.returncode == 3, done.stdout
+        assert f"nothing can be scored yet in {tmp_path}/run; continue it with ungan-dist run digits " in done.stderr
+        assert "same command" not in done.stderr
+
+
 def test_a_failure_that_a_rerun_may_change_leaves_the_run_partial(tmp_path: Path) -> None:
     config = diverging(tmp_path)
 

@@ -150,8 +150,8 @@ def summary_lines(outlook: Outlook, *, has_more_looks: bool = False) -> Iterator
         has_more_looks: Whether the run is extended by itself if this is too little to decide.
     """
     yield (
-        f"{outlook.num_models} models ({outlook.design.num_shadows} shadow) in {outlook.num_units} units, "
-        f"{outlook.num_units_done} done; {outlook.folder}"
+        f"{outlook.num_models} models ({outlook.design.num_shadows} shadow), {outlook.num_models_done} done; "
+        f"{outlook.folder}"
     )
     if outlook.is_quick:
         yield QUICK_LIMIT

@@ -11,7 +11,7 @@ import dataclasses
 import datetime
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -80,22 +80,23 @@ class Purge:
         return not self.in_use and not self.doubts
 
 
-def plan_purge(folder: Path, *, shared: bool = False, models: bool = False) -> Purge:
+def plan_purge(folder: Path, *, shared: bool = False, models: bool = False, unrelated: Collection[str] = ()) -> Purge:
     """Compute the effects of a purge; change nothing.
 
     Args:
         folder: The run folder.
         shared: Remove prepared data and shadow models' log-odds even if other runs use them.
         models: Remove the unlearned models too.
+        unrelated: Names of data sets beside the run that hold no forget data, as the user states.
 
     Raises:
-        ConfigError: not a run folder.
+        ConfigError: not a run folder, or a name is no data set beside it.
     """
     folder = locate(folder)
     record = read_run(folder)
     few = _count_forgotten(folder, record) < FEW
     kept = _Kept(folder, models=models, few=few)
-    found = find_shared_files(folder, widen(record, folder))
+    found = find_shared_files(folder, widen(record, folder), unrelated=unrelated)
     in_use = {} if shared else {file: sorted(users) for file, users in found.users.items() if users}
     removed = {f"{folder.name}/{path}" for path in list_files(folder) if not kept.holds(path)}
     removed |= {f"{folder.name}/{path}" for path in list_files(folder) if not (folder / path).exists()}  # broken links
@@ -103,7 +104,7 @@ def plan_purge(folder: Path, *, shared: bool = False, models: bool = False) -> P
     pages = {str(Path(folder.name) / place / "report.html") for place in _list_places(folder)}
     linked = find_linked(folder, removed | pages)
     affected = sorted({user for file, users in found.users.items() if file not in in_use for user in users})
-    notes = []
+    notes = [*found.stated]
     if others := sorted({*affected, *(user for users in in_use.values() for user in users)}):
         notes.append(
             f"the folders of other runs on the same pictures were not touched: {', '.join(others)}. Their models were "
@@ -122,7 +123,7 @@ def plan_purge(folder: Path, *, shared: bool = False, models: bool = False) -> P
     )
 
 
-def purge(folder: Path, *, shared: bool = False, models: bool = False) -> Purge:
+def purge(folder: Path, *, shared: bool = False, models: bool = False, unrelated: Collection[str] = ()) -> Purge:
     """Purge a run, or finish an interrupted purge. Until it is finished, the run can neither continue nor report.
 
     Raises:
@@ -130,7 +131,7 @@ def purge(folder: Path, *, shared: bool = False, models: bool = False) -> Purge:
     """
     with contextlib.ExitStack() as stack:
         _lock(stack, folder)
-        done = plan_purge(folder, shared=shared, models=models)
+        done = plan_purge(folder, shared=shared, models=models, unrelated=unrelated)
         folder, output = done.folder, done.folder.parent
         for name in done.affected:
             _lock(stack, output / name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,19 +41,34 @@ class SharedFiles:
     """File → the other runs that use it."""
     doubts: list[str] = field(default_factory=list)
     """Sentences about what may hold forget data and could not be checked."""
+    stated: list[str] = field(default_factory=list)
+    """Sentences about what could not be checked, and of which the user states that it holds no forget data."""
 
 
-def find_shared_files(folder: Path, record: RunRecord) -> SharedFiles:
+def find_shared_files(folder: Path, record: RunRecord, *, unrelated: Collection[str] = ()) -> SharedFiles:
     """Walk through all data sets beside a run, and collect those that hold its forget pictures, with their users.
 
     A data set consists of its prepared data and the files of all shadow models trained on it. The run's own data set
     holds forget pictures by definition, the others are searched. Shadow models of unknown data go with the last run.
+
+    Args:
+        folder: The run folder.
+        record: The run's record.
+        unrelated: Names of data sets that hold no forget data, as the user states. What is found counts more.
+
+    Raises:
+        ConfigError: One of the names is no data set beside the run.
     """
     output, own = folder.parent, record.data_hash[:NAME_LENGTH]
     plan, reason = _make_plan(record)
     wanted = None if plan is None else collect_forget_pictures(plan)
     runs, units, found = _unpurged_runs(folder), _shadow_units(output), SharedFiles()
     prepared = {path.name for path in output.glob("data/*") if path.is_dir()}
+    if unknown := sorted(set(unrelated) - {*prepared, *units} - {own, ""}):
+        raise ConfigError(
+            f"--unrelated: there are no other data {', '.join(unknown)} in {output / 'data'}. A purge names the data "
+            f"that it could not check"
+        )
     for name in sorted({own, *prepared, *units}):
         users = {run for run, other in runs.items() if other is None or other.data_hash.startswith(name)}
         is_other = _are_other_people(record, [runs[run] for run in users])
@@ -63,9 +78,13 @@ def find_shared_files(folder: Path, record: RunRecord) -> SharedFiles:
                 found.users.update(dict.fromkeys(files, users))
         except ValueError as error:
             what = "" if name in prepared else "shadow models trained on "
+            doubt = f"{what}{output}/data/{name} (used by {', '.join(sorted(users)) or 'no run'}) could not be checked"
+            if name in unrelated:
+                found.stated.append(f"{doubt}. You stated that it holds no forget data (--unrelated)")
+                continue
             found.doubts.append(
-                f"{what}{output}/data/{name} (used by {', '.join(sorted(users)) or 'no run'}) could not be checked: "
-                f"{error}. It may hold forget data: delete it by hand when no run needs it"
+                f"{doubt}: {error}. It may hold forget data: delete it by hand when no run needs it, or add "
+                f"--unrelated {name} if you know that its examples are of other people"
             )
     if plan is not None:  # only runs with the same training use this run's shadow models
         fleet = fleet_identity(record)

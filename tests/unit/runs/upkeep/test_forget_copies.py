@@ -21,6 +21,7 @@ from ungan_dist.data.copies import digest_pixels
 from ungan_dist.data.ffcv.write import encode_beton_parts
 from ungan_dist.data.prepared import prepare
 from ungan_dist.data.sources.source import Source
+from ungan_dist.errors import ConfigError
 from ungan_dist.runs.plan import Plan, make_plan
 from ungan_dist.runs.record import write_record
 from ungan_dist.runs.upkeep import shared_files
@@ -130,6 +131,17 @@ def test_without_the_source_the_forget_pictures_are_unknown_unless_found_before(
     assert any(other.record.data_hash[:16] in name for name in known.remaining)
 
 
+def test_a_statement_does_not_hide_what_is_found(two: tuple[Path, Plan], capfd: pytest.CaptureFixture[str]) -> None:
+    output, other = two
+    name = other.record.data_hash[:16]
+    found = plan_purge(output / "run", unrelated={name})
+    assert [file for file in (*found.removed, *found.remaining) if name in file]
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["purge", str(output / "run"), "--dry-run", "--unrelated", f"data/{name}, elsewhere"])
+    assert ended.value.code == 2
+    assert "no other data elsewhere" in capfd.readouterr().err
+
+
 def test_examples_of_another_shape_are_a_doubt(
     two: tuple[Path, Plan], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -142,12 +154,20 @@ def test_examples_of_another_shape_are_a_doubt(
         cli.main(["purge", str(output / "run"), "--dry-run"])
     assert ended.value.code == 3
     assert f"{place} (used by scaled) could not be checked: its examples have another" in capfd.readouterr().err
+    stated = plan_purge(output / "run", unrelated={place.name})
+    assert stated.complete
+    assert [note for note in stated.notes if place.name in note and "You stated" in note]
+    assert not [name for name in stated.removed if place.name in name]
+    with pytest.raises(ConfigError, match="no other data absent"):
+        plan_purge(output / "run", unrelated={place.name, "absent"})
     monkeypatch.setitem(shared_files._PUBLIC, "digits", "others")
     assert not plan_purge(output / "run").complete  # the same kind is of the same people, whatever its name
     record = store.read_json(output / "scaled/config.json")
     record["identity"]["source"]["kind"] = "cifar10"
     rewrite_run(output / "scaled/config.json", identity=record["identity"])
     assert plan_purge(output / "run").complete
+    purge(output / "run", unrelated={place.name})
+    assert place.is_dir()
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
