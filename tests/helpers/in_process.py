@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ungan_dist import cli
+from ungan_dist.runs import pipeline
 from ungan_dist.runs.rehearsal import process
 from ungan_dist.runs.rehearsal.perform import Findings, Rehearsal, perform
 from ungan_dist.runs.units import Done, Failed, Unit, Working, execute
@@ -39,6 +40,19 @@ class InProcess:
             yield execute(unit)
 
 
+class PoolInProcess:
+    """Stands for the pool of local processes."""
+
+    def __init__(self, size: object) -> None:
+        self.run_units = InProcess()
+
+    def __enter__(self) -> PoolInProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing was started."""
+
+
 def rehearse_here(rehearsal: Rehearsal) -> Findings:
     """Perform a rehearsal in the test's own process."""
     with tempfile.TemporaryDirectory() as folder:
@@ -46,12 +60,13 @@ def rehearse_here(rehearsal: Rehearsal) -> Findings:
 
 
 def run_command(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run the command line and its rehearsal, and restore the signal handlers afterwards."""
+    """Run the command line, its rehearsal and its units, and restore the signal handlers afterwards."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     stdout, stderr = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(stdout), redirect_stderr(stderr):
         patch.setenv("COLUMNS", "200")
         patch.setattr(process, "rehearse_in_process", rehearse_here)
+        patch.setattr(pipeline, "LocalPool", PoolInProcess)
         try:
             with pytest.raises(SystemExit) as ended:
                 cli.main([str(word) for word in words])
