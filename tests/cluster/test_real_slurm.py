@@ -20,6 +20,8 @@ AUDIT = str(FOLDER / "audit.sbatch")
 ARRAY = str(FOLDER / "array.sbatch")
 RESOLVE_TO_LOOPBACK = 'sed "s/.* $HOSTNAME$/127.0.1.1 $HOSTNAME/" /etc/hosts > /mnt/tmp/names'
 """As Debian's installer writes the name of a machine."""
+NO_RAY = "for i in $(seq 60); do pgrep -f '[r]aylet|[g]cs_server|[r]ay::' || exit 0; sleep 0.5; done; exit 1"
+"""Fails if a process of Ray is still there after 30 s."""
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +56,7 @@ def test_an_audit_on_two_nodes_has_the_bits_of_one_process(cluster: SlurmCluster
     (record,) = [record for record in cluster.records() if record["JobId"] == job]
     assert (record["JobState"], record["NodeList"], record["ExitCode"]) == ("COMPLETED", "n[1-2]", "0:0")
     for node in cluster.nodes:
-        assert "ray" not in cluster.network[node].run("ps -eo comm,args").stdout
+        cluster.network[node].run(NO_RAY)
     assert list_states(cluster) == []
 
 
