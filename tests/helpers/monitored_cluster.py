@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from host_cluster import DRIVER, HEAD, HEALTH, PORT, TOKEN, HostCluster, write_token
 
-METRICS = {"RAY_metrics_report_interval_ms": "1000", "RAY_TMPDIR": "/tmp", "PAUSE": "6"}
+METRICS = {"RAY_TMPDIR": "/tmp", "PAUSE": "6"}
 _QUERY = """
 import sys, urllib.parse, urllib.request
 words = urllib.parse.urlencode({"query": sys.argv[2]})
