@@ -1,6 +1,7 @@
 """Notice that the cluster's head is lost, or has given up this driver, before Ray ends the process.
 
-Ray's calls block while the head is gone, and after 60 s Ray ends the process with exit code 1 and no report.
+Ray's calls block while the head is gone. After 60 s Ray ends the process with exit code 1 and no report, and it does so
+at once if the head starts again during a call.
 """
 
 from __future__ import annotations
@@ -49,10 +50,24 @@ class Contact:
         self.is_restarted = False
         """Whether another cluster answers, since the head was started again: any call to Ray then ends the process."""
 
-    def measure_silence(self) -> float:
+    def wait_for_answer(self, *, at_once: bool = False) -> str:
+        """Wait while the head does not answer, because calls to Ray would block; return why it is lost, or nothing.
+
+        Args:
+            at_once: Ask the head now, however short the last answer is ago.
+        """
+        silence = self.measure_silence(at_once=at_once)
+        while 0 < silence < LOST_SECONDS:
+            time.sleep(CHECK_SECONDS)
+            silence = self.measure_silence()
+        if silence:
+            return f"the cluster's head has not answered for {silence:.0f} s"
+        return "the cluster's head was started again" if self.is_restarted else ""
+
+    def measure_silence(self, *, at_once: bool = False) -> float:
         """Return the seconds since the head first did not answer; 0 if it answers."""
         now = time.monotonic()
-        if now - self._last_check >= CHECK_SECONDS:
+        if at_once or now - self._last_check >= CHECK_SECONDS:
             self._last_check = now
             if cluster := self._identify():
                 self._silent_since = None
@@ -94,21 +109,26 @@ def exit_if_head_is_lost() -> Iterator[None]:
         left.set()
 
 
-def _make_query() -> Callable[[], bytes | None]:
+def _make_query(name: str = "GetClusterId", message: bytes = b"") -> Callable[[], bytes | None]:
+    """Make a query of the head, which returns nothing where it does not answer or refuses the token."""
     address, token = ray.get_runtime_context().gcs_address, find_token()
 
-    def identify() -> bytes | None:
+    def query() -> bytes | None:
         try:
-            return query_head(address, "GetClusterId", token.value if token else None, timeout_s=2.0)
+            return query_head(address, name, token.value if token else None, message=message, timeout_s=2.0)
         except ConfigError:
             return None
 
-    return identify
+    return query
 
 
 def is_node_alive(node: str) -> bool:
-    """Whether the cluster counts a node as alive; blocks while the head does not answer."""
-    return any(other["NodeID"] == node and other["Alive"] for other in ray.nodes())
+    """Whether the cluster counts a node as alive, or does not answer. Ray's own list of nodes would wait for it."""
+    from ray.core.generated import gcs_service_pb2
+
+    message = gcs_service_pb2.CheckAliveRequest(node_ids=[bytes.fromhex(node)]).SerializeToString()
+    answer = _make_query("CheckAlive", message)()
+    return answer is None or any(gcs_service_pb2.CheckAliveReply.FromString(answer).raylet_alive)
 
 
 def _is_own_node_alive() -> bool:

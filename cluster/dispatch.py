@@ -12,7 +12,7 @@ from typing import Any, Literal
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from ungan_dist.cluster.contact import LOST_SECONDS, Contact, is_node_alive
+from ungan_dist.cluster.contact import Contact, is_node_alive
 from ungan_dist.cluster.events import (
     Action,
     CompleteUnit,
@@ -132,12 +132,8 @@ class Dispatcher:
     def _wait_for_head(self) -> str:
         """Wait while the head does not answer, because other calls to Ray would block; return why it is lost."""
         contact = self._fleet.contact
-        while 0 < contact.measure_silence() < LOST_SECONDS:
-            time.sleep(TICK_SECONDS)
-        if silence := contact.measure_silence():
-            self.loss = f"the cluster's head has not answered for {silence:.0f} s"
-        elif contact.is_restarted:
-            self.loss = "the cluster's head was started again"
+        if loss := contact.wait_for_answer():
+            self.loss = loss
         elif not self._policy.num_ready and contact.is_given_up():
             self.loss = "the cluster has lost contact with this machine and gave up its work"
         return self.loss
@@ -318,6 +314,9 @@ class Dispatcher:
     def _explain_silence(self, now: float) -> str:
         running = self._policy.list_running(now)
         if not self._policy.num_ready:
+            contact = self._fleet.contact
+            if contact.measure_silence(at_once=True) or contact.is_restarted:
+                return "waiting for the cluster's head"
             free = ray.available_resources()
             return (
                 f"waiting for a worker: {self._policy.num_workers} requested, the cluster has "

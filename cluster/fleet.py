@@ -26,6 +26,7 @@ from ungan_dist.cluster.resources import (
 from ungan_dist.cluster.shipping import Packing
 from ungan_dist.cluster.worker import PROGRESS_GROUP, OnProgress, UnitOutcome, Worker
 from ungan_dist.config.execution import FleetConfig
+from ungan_dist.errors import Unfinished
 from ungan_dist.runs import units as local_units
 from ungan_dist.runs.placement import is_timed_alone
 from ungan_dist.runs.progress import ProgressCallback, silent
@@ -81,8 +82,8 @@ class Fleet:
     def __enter__(self) -> Fleet:
         with contextlib.ExitStack() as stack:
             stack.enter_context(connect_to_ray(self._address))
-            self.allocation = allocate_workers(self._config, _list_nodes())
             self._metrics, self._contact, self._packing = Metrics(), Contact(), Packing()
+            self.allocation = allocate_workers(self._config, self._list_nodes())
             self._stack = stack.pop_all()
         return self
 
@@ -103,11 +104,11 @@ class Fleet:
             units_per_gpu: Most units on a GPU; one is measured to fit on one type of GPU only.
         """
         is_open = self._config.num_workers is None and self._config.gpus_per_worker is None
-        self._units_per_gpu = units_per_gpu if is_open and len(_list_gpu_types()) <= 1 else 1
+        self._units_per_gpu = units_per_gpu if is_open and len(self._list_gpu_types()) <= 1 else 1
 
     def allocate(self, num_units: int) -> Allocation:
         """Return the workers for units that may share GPUs."""
-        return share_gpus(self.allocation, _list_nodes(), units_per_gpu=self._units_per_gpu, num_units=num_units)
+        return share_gpus(self.allocation, self._list_nodes(), units_per_gpu=self._units_per_gpu, num_units=num_units)
 
     def run_units(self, units: Sequence[Any]) -> Iterator[Done | Failed | Working]:
         """Run units and yield their outcomes in the order in which they end."""
@@ -180,7 +181,7 @@ class Fleet:
         labels: list[str] = []
         if self.allocation.gpus_per_worker:
             options["num_gpus"] = max(1.0, self.allocation.gpus_per_worker)
-            labels = _list_gpu_types()
+            labels = self._list_gpu_types()
         calls = [
             ray.remote(function).options(**options, resources=resources).remote(argument)
             for resources in ([{label: 0.001} for label in labels] or [{}])
@@ -199,14 +200,19 @@ class Fleet:
         }
         return ray.remote(**options)(Worker).remote(self._execute, allocation.gpus_per_worker)
 
+    def _list_nodes(self) -> list[dict[str, Any]]:
+        """Return the cluster's nodes without the CPUs that Ray reserves for this driver.
 
-def _list_nodes() -> list[dict[str, Any]]:
-    """Return the cluster's nodes without the CPUs that Ray reserves for this driver."""
-    reserved, here = float(os.environ.get(DRIVER_CPUS_VARIABLE, "0")), ray.get_runtime_context().get_node_id()
-    return [without_cpus(node, reserved) if node["NodeID"] == here else node for node in ray.nodes()]
+        Raises:
+            Unfinished: The head is lost, or was started again.
+        """
+        if loss := self._contact.wait_for_answer(at_once=True):
+            self._loss = loss
+            raise Unfinished(f"{loss}: run the same command again once the cluster answers")
+        reserved, here = float(os.environ.get(DRIVER_CPUS_VARIABLE, "0")), ray.get_runtime_context().get_node_id()
+        return [without_cpus(node, reserved) if node["NodeID"] == here else node for node in ray.nodes()]
 
-
-def _list_gpu_types() -> list[str]:
-    """Return the resources by which Ray names the types of the cluster's GPUs; empty if it names none."""
-    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return sorted({name for node in alive for name in node if name.startswith(ACCELERATOR)})
+    def _list_gpu_types(self) -> list[str]:
+        """Return the resources by which Ray names the types of the cluster's GPUs; empty if it names none."""
+        alive = [node["Resources"] for node in self._list_nodes() if node["Alive"]]
+        return sorted({name for node in alive for name in node if name.startswith(ACCELERATOR)})

@@ -124,8 +124,10 @@ def accepts_token(address: str, token: str | None) -> bool:
         raise
 
 
-def query_head(address: str, name: str, token: str | None, *, timeout_s: float = TIMEOUT_SECONDS) -> bytes | None:
-    """Call a method of the head's node service once, with an empty message and without any file of Ray's.
+def query_head(
+    address: str, name: str, token: str | None, *, message: bytes = b"", timeout_s: float = TIMEOUT_SECONDS
+) -> bytes | None:
+    """Call a method of the head's node service once, without any file of Ray's.
 
     Returns:
         The answer's bytes, or None if the token is missing or wrong.
@@ -144,7 +146,9 @@ def query_head(address: str, name: str, token: str | None, *, timeout_s: float =
     with channel:
         query = channel.unary_unary(f"/ray.rpc.NodeInfoGcsService/{name}")
         try:
-            return query(b"", timeout=timeout_s, metadata=(("authorization", f"Bearer {token}"),) if token else None)
+            return query(
+                message, timeout=timeout_s, metadata=(("authorization", f"Bearer {token}"),) if token else None
+            )
         except grpc.RpcError as error:
             call = cast("grpc.Call", error)
             if call.code() is grpc.StatusCode.UNAUTHENTICATED:

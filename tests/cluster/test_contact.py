@@ -39,6 +39,24 @@ def test_time_in_which_nobody_asked_is_no_silence(monkeypatch: pytest.MonkeyPatc
     assert found.measure_silence() == 0
 
 
+@pytest.mark.parametrize(
+    ("answers", "loss"),
+    [([b"id"], ""), ([None, b"id"], ""), ([None] * 99, "has not answered for 30 s"), ([None, b"new"], "started again")],
+)
+def test_a_call_to_ray_waits_for_the_head(
+    monkeypatch: pytest.MonkeyPatch, answers: list[bytes | None], loss: str
+) -> None:
+    clock, following = Clock(monkeypatch), iter([b"id", *answers])
+
+    def sleep(seconds: float) -> None:
+        clock.now += seconds
+
+    monkeypatch.setattr(contact.time, "sleep", sleep)
+    found = Contact(identify=lambda: next(following), is_known=lambda: True)
+    assert loss in found.wait_for_answer(at_once=True)
+    assert bool(loss) == bool(found.wait_for_answer())
+
+
 def test_a_head_that_answers_late_at_first_was_not_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, answers = Clock(monkeypatch), iter([None, b"id", b"id"])
     found = Contact(identify=lambda: next(answers), is_known=lambda: True)
