@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from host_cluster import HostCluster
-from host_faults import EARLY, FAULTS
+from host_faults import FAULTS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,17 +46,13 @@ def run_under(cluster: HostCluster, fault: str, undisturbed: dict[str, bytes], *
         AssertionError: The audit ended with neither 0 nor 3, or the second one did not end with 0.
     """
     output = f"fault-{list(FAULTS).index(fault)}"
-    with contextlib.ExitStack() as stack, ThreadPoolExecutor(1) as waiting:
-        injected = contextlib.contextmanager(FAULTS[fault])(cluster, output)
-        if fault in EARLY:
-            stack.enter_context(injected)
-        audit = cluster.start_audit(output)
-        cluster.wait_for_shadows(output, 2, audit)
-        begun = time.monotonic()
+    audit = cluster.start_audit(output)
+    cluster.wait_for_shadows(output, 2, audit)
+    begun = time.monotonic()
+    with ThreadPoolExecutor(1) as waiting:
         ended = waiting.submit(_wait, audit, timeout)
-        if fault not in EARLY:
-            stack.enter_context(injected)
-        code, end = ended.result()
+        with contextmanager(FAULTS[fault])(cluster, output):
+            code, end = ended.result()
     took = end - begun
     log = cluster.log_of(output)
     assert code in (0, 3), f"{fault}: exit code {code}\n{log.read_text()}"

@@ -62,8 +62,6 @@ class HostCluster:
         self.network = Network(folder, [HEAD, DRIVER, *workers, *others])
         self.address = ""
         self.token = TOKEN
-        self.audit_variables: dict[str, str] = {}
-        """Of the environment of audits."""
 
     def __enter__(self) -> HostCluster:
         self.network.__enter__()
@@ -95,13 +93,8 @@ class HostCluster:
             self.network.boot(name)
         self.start()
 
-    def start_ray(self, name: str, **variables: str) -> None:
-        """Start Ray on one host, with the cluster's token in the user's home folder, and stop it first where it runs.
-
-        Args:
-            name: The host.
-            variables: Of Ray's environment there.
-        """
+    def start_ray(self, name: str) -> None:
+        """Start Ray on one host, or start it again, with the cluster's token in the user's home folder."""
         host = self.network[name]
         write_token(host, self.token)
         head = f"--head --port={PORT} --include-dashboard=false" if name == HEAD else f"--address={self.address}"
@@ -111,8 +104,8 @@ class HostCluster:
             f"--num-cpus={cpus} --object-store-memory=100000000 --disable-usage-stats",
             RAY_AUTH_MODE="token",
             RAY_raylet_start_wait_time_s="120",  # on a busy machine, 30 s are too few
+            RAY_worker_niceness="0",  # beside other work, Ray's 15 leaves a worker no CPU
             **HEALTH,
-            **variables,
         )
 
     def command(self, output: str) -> str:
@@ -121,7 +114,7 @@ class HostCluster:
 
     def start_audit(self, output: str) -> subprocess.Popen[bytes]:
         """Start the audit; its messages are in ``log_of(output)``."""
-        return self.network[DRIVER].start(self.command(output), self.log_of(output), **self.audit_variables)
+        return self.network[DRIVER].start(self.command(output), self.log_of(output))
 
     def send_object(self) -> None:
         """Send an object of Ray's store from a worker's host to the driver's."""

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from host_cluster import DRIVER, HEAD, HostCluster
-from host_limits import filling_disk, limiting_cpu, make_wrong_clock
+from host_limits import filling_disk, limiting_cpu
 
 Inject = Callable[[HostCluster, str], Iterator[None]]
 """Inject a fault during the audit of that output folder, yield until the audit has ended, and repair the cluster."""
@@ -76,14 +76,6 @@ def _fill_disk(cluster: HostCluster, output: str) -> Iterator[None]:
     cluster.start_ray("left")
 
 
-def _set_wrong_clocks(cluster: HostCluster, output: str) -> Iterator[None]:
-    cluster.start_ray("left", **make_wrong_clock("+3h"))
-    cluster.audit_variables = make_wrong_clock("-2d")
-    yield
-    cluster.audit_variables = {}
-    cluster.start_ray("left")
-
-
 def _start_second_driver(cluster: HostCluster, output: str) -> Iterator[None]:
     for name in cluster.workers:  # or the first one may end before the second one is there
         cluster.network[name].run("pkill -STOP -f ^ray::Worker")
@@ -128,9 +120,6 @@ FAULTS: dict[str, Inject] = {
     "a worker's host stands still for 15 s": _freeze,
     "a worker's host has a fifth of a CPU": _limit_cpu,
     "a worker's host has a full disk, and its workers start again": _fill_disk,
-    "a worker's clock is 3 h ahead, and the driver's 2 d behind": _set_wrong_clocks,
     "a second driver on another host starts the same run": _start_second_driver,
     "the head starts again with another token": _revoke_token,
 }
-EARLY = ("a worker's clock is 3 h ahead, and the driver's 2 d behind",)
-"""Faults that are there before the audit begins."""

@@ -1,4 +1,4 @@
-"""Limits of one host: its share of a CPU, its disk, and its clock."""
+"""Limits of one host: its share of a CPU, and its disk."""
 
 from __future__ import annotations
 
@@ -66,14 +66,3 @@ def filling_disk(host: Host) -> Iterator[None]:
         yield
     finally:
         host.run(f"rm -f {full} {TEMPORARY}/more; mount -o remount,size={size} {TEMPORARY}")
-
-
-def make_wrong_clock(offset: str) -> dict[str, str]:
-    """Return variables by which a process has a clock that is wrong by ``+3h`` or ``-2d``.
-
-    Namespaces of time have no wall clock. Skips the test, with the reason, where Debian's libfaketime is missing.
-    """
-    found = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
-    if not found:
-        pytest.skip("the library libfaketime is missing (package libfaketime)")
-    return {"LD_PRELOAD": str(found[0]), "FAKETIME": offset, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}

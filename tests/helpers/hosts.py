@@ -64,8 +64,8 @@ class Host:
         """Start a bash script in the home folder, in a session of its own."""
         with log.open("ab") as written:
             return subprocess.Popen(
-                self._command(script, variables),
-                env=_environment(),
+                self._command(script),
+                env=_environment(variables),
                 stdin=subprocess.DEVNULL,
                 stdout=written,
                 stderr=written,
@@ -81,8 +81,8 @@ class Host:
             AssertionError: It failed, with its output, unless ``check`` is false.
         """
         done = subprocess.run(
-            self._command(script, variables),
-            env=_environment(),
+            self._command(script),
+            env=_environment(variables),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -97,11 +97,9 @@ class Host:
         self.init.kill()
         self.init.wait()
 
-    def _command(self, script: str, variables: dict[str, str]) -> list[str]:
+    def _command(self, script: str) -> list[str]:
         enter = ["nsenter", "-t", str(self.pid), "--mount", "--uts", "--ipc", "--net", "--pid", f"--wdns={HOME}"]
-        # set on the host itself: LD_PRELOAD works outside too
-        inside = ["env", *(f"{name}={value}" for name, value in variables.items())]
-        return [*_WITH_THE_TEST, *enter, *inside, "bash", "-c", script]
+        return [*_WITH_THE_TEST, *enter, "bash", "-c", script]
 
 
 class Network:
@@ -225,8 +223,8 @@ def require_hosts() -> None:
         pytest.skip(f"this user cannot create a network between namespaces: {tried.stderr.strip()}")
 
 
-def _environment() -> dict[str, str]:
-    return make_environment(HOME, TMPDIR=str(TEMPORARY), RAY_TMPDIR=str(TEMPORARY))
+def _environment(variables: dict[str, str]) -> dict[str, str]:
+    return make_environment(HOME, TMPDIR=str(TEMPORARY), RAY_TMPDIR=str(TEMPORARY), **variables)
 
 
 def _wait_for(ready: Path, process: subprocess.Popen[bytes]) -> None:

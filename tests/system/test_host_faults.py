@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from host_limits import filling_disk, limiting_cpu, make_wrong_clock
+from host_limits import filling_disk, limiting_cpu
 from hosts import Network
 
 pytestmark = pytest.mark.process
@@ -104,10 +104,3 @@ def test_a_disk_is_full_and_is_empty_again(network: Network) -> None:
         host.run("echo more > /mnt/home/one")
         network["other"].run("echo more > /mnt/tmp/one")
     host.run("head -c 10000000 /dev/zero > /mnt/tmp/one")
-
-
-def test_a_clock_is_wrong_for_one_process(network: Network) -> None:
-    right, wrong = (
-        int(network["one"].run("date +%s", **variables).stdout) for variables in ({}, make_wrong_clock("+3h"))
-    )
-    assert 3 * 3600 - 60 < wrong - right < 3 * 3600 + 60
