@@ -147,7 +147,8 @@ class Soak:
             whole=is_whole,
             units=len(self.round.list_times()),
             counted=sum(sum(life.done.values()) for life in lives),
-            failed=[note for life in lives for note in life.failed],
+            # a run that ended early left units for the next one
+            failed=lives[-1].failed if is_whole else [],
             runs_of_the_command=len(self.round.logs),
             exit_codes=self.round.exit_codes,
             written_again=self.num_late,

@@ -18,11 +18,12 @@ def table(results: dict[str, Any]) -> str:
     ended = ", ".join(f"{_name_code(code)} {count} times" for code, count in sorted(codes.items()))
     wrong = [text for row in rounds for text in row["wrong"]]
     cores = results["hardware"]["cores"]
-    again = sum(row["written_again"] for row in rounds)
+    again = sum(row["written_again"] or 0 for row in rounds)
     lines = [
         f"{results['seconds'] / 60:.0f} minutes, seed {results['seed']}, {results['hosts']} workers' hosts, {cores} "
         f"cores, beside other work; commit `{results['measured_on']['commit'][:12]}`. {sum(faults.values())} faults "
-        f"hit {len(rounds)} audits of {results['num_units']:,} units of shadow models each, the last one unfinished.",
+        f"hit {len(rounds)} {'audit' if len(rounds) == 1 else 'audits'} of {results['num_units']:,} units of shadow "
+        f"models, {sum(row['whole'] for row in rounds)} of them complete.",
         "",
         "| fault | times |",
         "|---|---:|",
@@ -30,11 +31,11 @@ def table(results: dict[str, Any]) -> str:
         "",
         "| | found |",
         "|---|---|",
-        f"| units with a result, in {len(rounds)} audits | {sum(row['units'] for row in rounds):,} |",
+        f"| units with a result | {sum(row['units'] for row in rounds):,} |",
         f"| results that a late worker wrote again, with the same bits | {again} |",
         f"| units given up | {sum(len(row['failed']) for row in rounds)} |",
         f"| runs of the command | {runs}: {ended} |",
-        f"| units lost, counted twice or with other bits | {'; '.join(wrong) or 'none'} |",
+        f"| units lost, counted twice or with other bits, and wrong exit codes | {'; '.join(wrong) or 'none'} |",
         "",
         "| process | value | median | most | growth an hour, 95 % interval | lives | hours | |",
         "|---|---|---:|---:|---:|---:|---:|---|",

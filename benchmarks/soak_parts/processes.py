@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-WARM_UP_S = 60.0
-"""Seconds of a process's life that do not count: it imports packages and fills caches."""
+WARM_UP_S = 90.0
+"""Seconds of a process's life that do not count: it imports packages and fills caches, slowly on a busy machine."""
 LEAST_S = 120.0
 """Seconds that a life must be watched afterwards to count."""
 

@@ -49,11 +49,11 @@ def test_failures_are_no_results() -> None:
 
 
 def make_lives(per_hour: float, *, seconds: float = 600, count: int = 12) -> list[np.ndarray]:
-    """Draw series of processes of different size that grow alike, after a start of 60 s."""
+    """Draw series of processes of different size that grow alike, after a start of 90 s."""
     draw = np.random.default_rng(0)
     times = np.arange(0.0, seconds, 5.0)
     levels = draw.uniform(300, 900, count)
-    start = 100 * np.minimum(times / 60, 1)
+    start = 100 * np.minimum(times / 90, 1)
     return [
         np.stack([times, level + start + per_hour * times / 3600 + draw.normal(0, 0.5, len(times))], axis=1)
         for level in levels
