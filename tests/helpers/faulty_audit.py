@@ -47,7 +47,7 @@ def run_under(cluster: HostCluster, fault: str, undisturbed: dict[str, bytes], *
     """
     output = f"fault-{list(FAULTS).index(fault)}"
     audit = cluster.start_audit(output)
-    cluster.wait_for_shadows(output, 2, audit)
+    cluster.wait_for_shadows(output, 2, audit, timeout=timeout)
     begun = time.monotonic()
     with ThreadPoolExecutor(1) as waiting:
         ended = waiting.submit(_wait, audit, timeout)
