@@ -18,7 +18,10 @@ def table(results: dict[str, Any]) -> str:
     ended = ", ".join(f"{_name_code(code)} {count} times" for code, count in sorted(codes.items()))
     wrong = [text for row in rounds for text in row["wrong"]]
     cores = results["hardware"]["cores"]
-    again = sum(row["written_again"] or 0 for row in rounds)
+    again = [row["written_again"] for row in rounds]
+    given_up = (
+        sum(len(row["failed"]) for row in rounds) if any(row["whole"] for row in rounds) else "no audit is complete"
+    )
     lines = [
         f"{results['seconds'] / 60:.0f} minutes, seed {results['seed']}, {results['hosts']} workers' hosts, {cores} "
         f"cores, beside other work; commit `{results['measured_on']['commit'][:12]}`. {sum(faults.values())} faults "
@@ -32,8 +35,8 @@ def table(results: dict[str, Any]) -> str:
         "| | found |",
         "|---|---|",
         f"| units with a result | {sum(row['units'] for row in rounds):,} |",
-        f"| results that a late worker wrote again, with the same bits | {again} |",
-        f"| units given up | {sum(len(row['failed']) for row in rounds)} |",
+        f"| results that a late worker wrote again, with the same bits | {'not counted' if None in again else sum(again)} |",
+        f"| units given up | {given_up} |",
         f"| runs of the command | {runs}: {ended} |",
         f"| units lost, counted twice or with other bits, and wrong exit codes | {'; '.join(wrong) or 'none'} |",
         "",
