@@ -18,10 +18,9 @@ def table(results: dict[str, Any]) -> str:
     ended = ", ".join(f"{_name_code(code)} {count} times" for code, count in sorted(codes.items()))
     wrong = [text for row in rounds for text in row["wrong"]]
     cores = results["hardware"]["cores"]
-    again = [row["written_again"] for row in rounds]
-    given_up = (
-        sum(len(row["failed"]) for row in rounds) if any(row["whole"] for row in rounds) else "no audit is complete"
-    )
+    counts = [row["written_again"] for row in rounds]
+    again = "not counted" if None in counts else sum(counts)
+    failed = [note for row in rounds if row["whole"] for note in row["failed"]]
     lines = [
         f"{results['seconds'] / 60:.0f} minutes, seed {results['seed']}, {results['hosts']} workers' hosts, {cores} "
         f"cores, beside other work; commit `{results['measured_on']['commit'][:12]}`. {sum(faults.values())} faults "
