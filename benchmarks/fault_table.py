@@ -25,6 +25,6 @@ def _write_line(row: dict[str, Any]) -> str:
     if "skipped" in row:
         return f"| {row['fault']} | not run: {row['skipped']} | | |"
     if "failed" in row:
-        return f"| {row['fault']} | did not continue | | |"
+        return f"| {row['fault']} | ended with another exit code than 0 and 3 | | |"
     did = "ended with 3, and the same command continued" if row["continued"] else "went on to its end"
     return f"| {row['fault']} | {did} | {row['seconds']:.0f} | {'yes' if row['equal_bits'] else 'no'} |"
