@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import ray
 
@@ -126,9 +127,10 @@ def is_node_alive(node: str) -> bool:
     """Whether the cluster counts a node as alive, or does not answer. Ray's own list of nodes would wait for it."""
     from ray.core.generated import gcs_service_pb2
 
-    message = gcs_service_pb2.CheckAliveRequest(node_ids=[bytes.fromhex(node)]).SerializeToString()
+    messages: Any = gcs_service_pb2  # its classes are made at the import
+    message = messages.CheckAliveRequest(node_ids=[bytes.fromhex(node)]).SerializeToString()
     answer = _make_query("CheckAlive", message)()
-    return answer is None or any(gcs_service_pb2.CheckAliveReply.FromString(answer).raylet_alive)
+    return answer is None or any(messages.CheckAliveReply.FromString(answer).raylet_alive)
 
 
 def _is_own_node_alive() -> bool:
