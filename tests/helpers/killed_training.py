@@ -17,6 +17,7 @@ def save_at_once() -> None:
     """Save and push the state of a training after every epoch, in this process."""
     units.CHECKPOINT_INTERVAL_S = units.PROGRESS_INTERVAL_S = 0.0
     training_state.POLL_SECONDS = 0.01
+    training_state.UPLOAD_SHARE = 1.0
 
 
 def train_until_killed(there: ExecuteThere, unit: Unit, storage: Path) -> None:

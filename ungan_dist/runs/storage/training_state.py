@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
@@ -15,6 +16,8 @@ from ungan_dist.training.checkpoint import name_files
 
 POLL_SECONDS = 5.0
 """Interval in which new states are looked for; a training saves one every 30 s."""
+UPLOAD_SHARE = 0.05
+"""Largest share of the time that the uploads of a unit's states take."""
 
 
 @contextlib.contextmanager
@@ -33,8 +36,11 @@ def keeping_state(mirror: Mirror, place: str, unit: Unit) -> Iterator[None]:
     ended = threading.Event()
 
     def watch() -> None:
-        while not ended.wait(POLL_SECONDS):
+        pause = POLL_SECONDS
+        while not ended.wait(pause):
+            begun = time.monotonic()
             kept.push()
+            pause = max(POLL_SECONDS, (time.monotonic() - begun) / UPLOAD_SHARE)
 
     # not in the training's thread, whose time is measured
     watcher = threading.Thread(target=watch, name="training state", daemon=True)
@@ -71,10 +77,10 @@ class _KeptState:
     def push(self) -> None:
         for name in self._unit.checkpoints:
             with contextlib.suppress(Unfinished, CorruptResult, OSError):  # the training is writing the next state
-                time = self._read_time(name)
-                if time and self._there.setdefault(name, 0) != time:
+                written = self._read_time(name)
+                if written and self._there.setdefault(name, 0) != written:
                     self._mirror.push(self._place, name_files(name)[0])
-                    self._there[name] = time
+                    self._there[name] = written
 
     def remove_unused(self) -> None:
         for name in self._there:
