@@ -82,6 +82,9 @@ class Policy:
         self._max_workers = num_workers
         self._num_submitted = 0
         self._num_failed_starts = 0
+        """Starts that failed since a worker was ready or ended a unit."""
+        self._num_failed_beside = 0
+        """Starts that failed since the last pause. Other workers go on, so their success does not count."""
         self._paused_until = float("-inf")
         """No worker is started before this time."""
         self._longest: dict[str, float] = {}
@@ -277,11 +280,12 @@ class Policy:
             self._waiting.appendleft(unit)  # first, because it has waited already
         if not worker.ready:
             self._num_failed_starts += 1
-            has_failed = self._num_failed_starts >= self._limits.max_failed_starts * self._max_workers
-            if has_failed and self.num_ready:
-                self._num_failed_starts = 0
+            self._num_failed_beside += 1
+            limit = self._limits.max_failed_starts * self._max_workers
+            if self.num_ready and self._num_failed_beside >= limit:
+                self._num_failed_starts = self._num_failed_beside = 0
                 self._paused_until = now + self._limits.failed_starts_pause_seconds
-            elif has_failed:
+            elif not self.num_ready and self._num_failed_starts >= limit:
                 self.stopped = True
                 reason = f"{self._num_failed_starts} workers in a row died at their start: {event.reason}"
                 return [*actions, StopFleet(reason=reason)]

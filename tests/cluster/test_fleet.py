@@ -68,7 +68,7 @@ def test_warm_workers_are_kept_by_a_list_with_fewer_units() -> None:
         return {info.pid for info in ray.get([actor.describe.remote() for actor in fleet._actors])}
 
     with Fleet(FleetConfig(num_workers=2, gpus_per_worker=0.0), execute=sleep, is_done=always_done) as fleet:
-        for number, seconds in enumerate((3.0, 0.0, 0.0, 0.0)):
+        for number, seconds in enumerate((10.0, 0.0, 0.0, 0.0)):
             units = [SleepingUnit(id=f"{number}-{one}", seconds=seconds) for one in range(2 if seconds else 1)]
             assert all(isinstance(outcome, Done) for outcome in fleet.run_units(units))
             pids = list_pids(fleet)

@@ -285,6 +285,25 @@ def test_a_host_on_which_no_worker_starts_does_not_stop_the_others() -> None:
     assert isinstance(policy.handle(WorkerDied(worker=8, reason="No space left on device"), 34.0)[-1], StopFleet)
 
 
+def test_starts_that_fail_are_paused_although_other_workers_end_units() -> None:
+    limits = Limits(max_failed_starts=3, failed_starts_pause_seconds=30.0)
+    policy = Policy((f"{unit}" for unit in range(1000)), 2, limits)
+    policy.start()
+    units = [unit for _, unit in submitted(policy.handle(WorkerReady(worker=0), 0.0))]
+    starting, num_starts = 1, 0
+    for second in range(300):
+        units += [
+            unit for _, unit in submitted(policy.handle(UnitEnded(worker=0, unit=units.pop(0), kind="done"), second))
+        ]
+        if starting is not None:
+            actions = policy.handle(WorkerDied(worker=starting, reason="No space left on device"), second)
+        else:
+            actions = policy.handle(Tick(), second)
+        starting = next((action.worker for action in actions if isinstance(action, StartWorker)), None)
+        num_starts += starting is not None
+    assert 20 < num_starts < 60  # six in a row, then none for 30 s
+
+
 def test_a_fleet_without_workers_waits_and_stops() -> None:
     policy = Policy("ab", 1, Limits(wait_for_workers_seconds=60.0))
     policy.start()

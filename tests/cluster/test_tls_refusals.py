@@ -163,6 +163,7 @@ def test_doctor_warns_before_a_certificate_expires(use) -> None:
     assert check_encryption(["10.0.0.1", "10.0.0.2"]).state == "warning"
 
 
+@pytest.mark.skipif(not shutil.which("openssl"), reason="needs the program openssl")
 def test_openssl_finds_every_certificate_good_and_only_the_owner_can_read_it(tmp_path: Path) -> None:
     folder = tmp_path / "tls"
     folder.mkdir(mode=0o755)

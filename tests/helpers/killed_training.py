@@ -34,7 +34,7 @@ def train_until_killed(there: ExecuteThere, unit: Unit, storage: Path) -> None:
             if any(path.stat().st_mtime_ns > begun for path in storage.rglob("*checkpoint*-1.pt")) or any(
                 storage.rglob("checkpoints/*/*-1.pt")
             ):
-                time.sleep(0.2)  # its marker comes after it
+                time.sleep(2.0)  # its marker comes after it
                 os.kill(os.getpid(), signal.SIGKILL)
             time.sleep(0.01)
 

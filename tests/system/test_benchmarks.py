@@ -58,6 +58,7 @@ def test_rivals_train_as_well_as_ours_and_are_timed(tmp_path: Path) -> None:
     assert len(accuracy) == 7
 
 
+@pytest.mark.chaos
 def test_simulated_fleets_agree_with_real_ones_on_1_2_and_4_nodes(tmp_path: Path) -> None:
     (fleet,) = measure(tmp_path, "fleet")
     compared = {row["subject"]: row for row in fleet["rows"] if row.get("target") == "within 10 %"}

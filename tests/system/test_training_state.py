@@ -14,12 +14,14 @@ from object_storage import mirror_of
 from pyarrow import fs
 from small_audit import small_config
 
+from ungan_dist.errors import Unfinished
 from ungan_dist.runs import units
 from ungan_dist.runs.pipeline import audit
 from ungan_dist.runs.plan import make_plan
 from ungan_dist.runs.storage import training_state
+from ungan_dist.runs.storage.mirror import Mirror
 from ungan_dist.runs.storage.remote import ExecuteThere, place_of
-from ungan_dist.runs.units import Done
+from ungan_dist.runs.units import Done, Failed
 
 pytestmark = [pytest.mark.process, pytest.mark.usefixtures("without_figures")]
 
@@ -76,3 +78,36 @@ def test_a_storage_that_fails_costs_the_state_and_not_the_training(
     outcome = ExecuteThere(url=f"file://{storage}", cache=str(tmp_path / "one"))(unit)
     assert isinstance(outcome, Done), outcome
     assert (storage / unit.marker).exists()
+
+
+def test_a_state_stays_until_the_result_is_in_the_storage(
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the push of the result fails, another machine still continues the training."""
+    monkeypatch.setattr(units, "CHECKPOINT_INTERVAL_S", 0.0)
+    monkeypatch.setattr(training_state, "POLL_SECONDS", 0.01)
+    storage = tmp_path / "there"
+    machine = mirror_of(fs.LocalFileSystem(), str(storage), tmp_path / "driver")
+    shutil.copytree(finished_run, machine.folder)
+    audit(small_config(machine.folder), run_units=InProcess(0), mirror=machine)
+    unit = make_plan(small_config(machine.folder)).originals[0]
+    place, marker = place_of(unit)
+    machine.discard(place, marker)
+    state = storage / place / training_state.name_files(unit.checkpoints[0])[0]
+    state.parent.mkdir(parents=True, exist_ok=True)
+    push = Mirror.push
+
+    def refuse(mirror: Mirror, where: str, name: str) -> None:
+        if name == marker:
+            state.write_text("a state")  # as the last push of the training left it
+            raise Unfinished("503")
+        push(mirror, where, name)
+
+    there = ExecuteThere(url=f"file://{storage}", cache=str(tmp_path / "one"))
+    with monkeypatch.context() as patch:
+        patch.setattr(Mirror, "push", refuse)
+        outcome = there(unit)
+    assert isinstance(outcome, Failed)
+    assert state.exists()
+    assert isinstance(there(unit), Done)
+    assert (storage / place / marker).exists()

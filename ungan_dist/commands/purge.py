@@ -50,9 +50,9 @@ def main(arguments: list[str]) -> int:
     own = parser.parse(arguments)
     if is_url(own.run):
         raise ConfigError(
-            f"purge needs a folder. In {own.run} delete models/, log_odds/, summaries/, unlearned_shadows/, failures/, "
-            f"reports/, report.html, records.parquet and membership.npy, and data/ and shadows/ beside it, with the "
-            f"storage's own tools, older versions too. "
+            f"purge needs a folder. In {own.run} delete models/, checkpoints/, log_odds/, summaries/, "
+            f"unlearned_shadows/, failures/, reports/, report.html, records.parquet and membership.npy, and data/ and "
+            f"shadows/ beside it, with the storage's own tools, older versions too. "
             f"Over fewer than 10 forget examples, delete all of it. On every machine that worked on the run, "
             f"delete the working folder (~/.cache/ungan_dist, or --execution.cache)"
         )

@@ -24,7 +24,7 @@ from ungan_dist.runs.shadows import ShadowUnit
 from ungan_dist.runs.status import STATUS_FILE
 from ungan_dist.runs.storage.fetch import data_of, fetch, place_of
 from ungan_dist.runs.storage.mirror import Mirror, connect, join_names
-from ungan_dist.runs.storage.summaries import Summaries
+from ungan_dist.runs.storage.summaries import Summaries, discard_damaged
 from ungan_dist.runs.storage.training_state import keeping_state
 from ungan_dist.runs.targets import TargetUnit, target_marker
 from ungan_dist.runs.units import (
@@ -76,7 +76,7 @@ def synchronised_run(mirror: Mirror, plan: Plan, *, kept: str = "") -> Iterator[
     mirror.known.clear()
     plan, found = fetch(mirror, plan)
     for place, marker in found.damaged_markers:
-        mirror.discard(place, marker)
+        discard_damaged(mirror, place, marker)
     summaries = Summaries(mirror)
     for place, marker in [*found.without_summary, *_push_all(mirror, plan, found.intact)]:
         summaries.add(place, marker)
@@ -214,7 +214,7 @@ class ExecuteThere:
             mirror.known.pop(join_names(place, marker), None)
             state = "here" if is_done(here) else mirror.pull(place, marker, id=here.id)
             if state == "damaged":
-                mirror.discard(place, marker)
+                discard_damaged(mirror, place, marker)
             if state in ("absent", "damaged"):
                 data = data_of(here.prepared)
                 if (mirror.folder, *data) not in _DATA_HERE:
@@ -226,8 +226,11 @@ class ExecuteThere:
                     _require(mirror, "", here.shadow.marker, here.shadow.id)
                     for weights in find_missing_weights([here]):
                         _require(mirror, "", weights.marker, weights.id)
-                with keeping_state(mirror, place, here):
+                with keeping_state(mirror, place, here) as training:
                     outcome = self.execute(here, on_progress)
+                    if outcome.kind == "done":
+                        mirror.push(place, marker)
+                    training.is_over = outcome.kind == "done" or outcome.is_final
                 if outcome.kind == "storage_full":
                     # only this machine's folder is full: another worker may have room
                     where = f"{socket.gethostname()}: its working folder {mirror.folder} is full (--execution.cache)"

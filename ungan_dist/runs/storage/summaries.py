@@ -4,8 +4,9 @@ A summary is an index of up to 1,000 markers, and a pack with the small files of
 stays in the storage as its files and its marker.
 
 A summary is a copy, and decides nothing. A result counts only if a listing of the storage has all its files in their
-sizes, and if each of its files has the hash in its marker. A lost, damaged or outdated summary costs requests, and no
-result. A driver that is killed leaves results without a summary, which the next one reads one by one.
+sizes, and if each of its files has the hash in its marker. A lost or damaged summary costs requests, and no result.
+Whoever removes a damaged result removes the summaries of its place too, so that none outlives a result. A driver that
+is killed leaves results without a summary, which the next one reads one by one.
 """
 
 from __future__ import annotations
@@ -166,6 +167,23 @@ class _Summary:
         if self._pack is None:
             self._pack = self._mirror.read(join_names(self._place, f"{self._name}.pack")) or b""
         return self._pack[start : start + size]
+
+
+def discard_damaged(mirror: Mirror, place: str, marker: str) -> None:
+    """Remove the marker of a damaged result, and all summaries of its place, of which one may hold another copy.
+
+    Args:
+        mirror: The storage.
+        place: Folder of the marker and its names; empty for the root.
+        marker: Name of the marker file.
+
+    Raises:
+        Unfinished: The storage refuses it.
+    """
+    mirror.discard(place, marker)
+    folder = _folder_of(place)
+    for name in sorted(mirror.sizes(folder), key=lambda name: not name.endswith(".json")):  # an index before its pack
+        mirror.discard(folder, name)
 
 
 def _folder_of(place: str) -> str:

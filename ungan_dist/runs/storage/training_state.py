@@ -21,17 +21,18 @@ UPLOAD_SHARE = 0.05
 
 
 @contextlib.contextmanager
-def keeping_state(mirror: Mirror, place: str, unit: Unit) -> Iterator[None]:
-    """Fetch a unit's state, push each new one while the context lasts, and remove it once the training needs none.
+def keeping_state(mirror: Mirror, place: str, unit: Unit) -> Iterator[KeptState]:
+    """Fetch a unit's state, and push each new one while the context lasts.
 
-    A failure of the storage costs only the state: the training goes on.
+    The states are removed at the end of the context if their ``is_over`` was set: the result is in the storage, or the
+    unit fails every time. A failure of the storage costs only the state, and the training goes on.
 
     Args:
         mirror: The storage.
         place: Folder of the unit's files.
         unit: The unit, in this machine's folder.
     """
-    kept = _KeptState(mirror, place, unit)
+    kept = KeptState(mirror, place, unit)
     kept.fetch()
     ended = threading.Event()
 
@@ -46,14 +47,15 @@ def keeping_state(mirror: Mirror, place: str, unit: Unit) -> Iterator[None]:
     watcher = threading.Thread(target=watch, name="training state", daemon=True)
     watcher.start()
     try:
-        yield
+        yield kept
     finally:
         ended.set()
         watcher.join()
-        kept.remove_unused()
+        if kept.is_over:
+            kept.remove()
 
 
-class _KeptState:
+class KeptState:
     """The states of a unit's checkpoints, here and in the storage."""
 
     def __init__(self, mirror: Mirror, place: str, unit: Unit) -> None:
@@ -61,6 +63,8 @@ class _KeptState:
         self._folder = mirror.folder / place
         self._there: dict[str, int] = {}
         """Checkpoints with a state in the storage → time of the marker here."""
+        self.is_over = False
+        """Whether no machine will continue the training."""
 
     def fetch(self) -> None:
         with contextlib.suppress(Unfinished, OSError):
@@ -71,7 +75,7 @@ class _KeptState:
                 if marker not in stored:
                     continue
                 self._there[name] = self._read_time(name)
-                if not self._there[name]:  # a state of this machine is the newer one
+                if not self._there[name]:  # this machine's own state stays, even if another machine came further
                     self._mirror.pull(self._place, marker, id=self._unit.id)
 
     def push(self) -> None:
@@ -82,12 +86,11 @@ class _KeptState:
                     self._mirror.push(self._place, name_files(name)[0])
                     self._there[name] = written
 
-    def remove_unused(self) -> None:
+    def remove(self) -> None:
         for name in self._there:
-            if not self._read_time(name):
-                with contextlib.suppress(Unfinished):
-                    for file in name_files(name):
-                        self._mirror.discard(self._place, file)
+            with contextlib.suppress(Unfinished):
+                for file in name_files(name):
+                    self._mirror.discard(self._place, file)
 
     def _read_time(self, name: str) -> int:
         """Return when the marker here was written, or 0."""

@@ -18,7 +18,7 @@ from ungan_dist import store
 from ungan_dist.errors import Unfinished
 from ungan_dist.runs.storage import summaries as module
 from ungan_dist.runs.storage.mirror import Mirror
-from ungan_dist.runs.storage.summaries import FOLDER, Summaries, pull_summarised
+from ungan_dist.runs.storage.summaries import FOLDER, Summaries, discard_damaged, pull_summarised
 
 NUM_RESULTS = 12
 
@@ -232,3 +232,21 @@ def test_an_index_of_another_form_is_passed_over(tmp_path: Path, results: object
     here.write(f"shadows/{FOLDER}/wrong.json", store.encode_record({"results": results}))
     here.write(f"shadows/{FOLDER}/other.json", b"[1]")
     assert pull(mirror_of(*there, tmp_path / "other")) == set()
+
+
+def test_no_summary_outlives_a_damaged_result(tmp_path: Path) -> None:
+    """Otherwise a third machine would take the old result, of which the storage has another one now."""
+    filesystem, root = open_storage("in memory", tmp_path)
+    push(mirror_of(filesystem, root, tmp_path / "here"), range(NUM_RESULTS))
+    other = mirror_of(filesystem, root, tmp_path / "other")
+    discard_damaged(other, "", f"{name(3)}.json")
+    assert not other.sizes(f"shadows/{FOLDER}")
+    store.commit(
+        other.folder, f"{name(3)}.json", id="id 3",
+        files={f"{name(3)}.npy": content_of(3)[::-1], f"{name(3)}/large": b"w" * 200}, facts={"number": 3},
+    )  # fmt: skip
+    other.push("", f"{name(3)}.json")
+    third = mirror_of(filesystem, root, tmp_path / "third")
+    assert f"{name(3)}.json" not in pull(third)
+    assert third.pull("", f"{name(3)}.json", id="id 3") == "intact"
+    assert (third.folder / f"{name(3)}.npy").read_bytes() == content_of(3)[::-1]
