@@ -153,9 +153,9 @@ def _sleep(*, quick: bool) -> Iterator[dict[str, object]]:
         run(ours, num_workers, 5.0)  # every worker starts
         arms: dict[str, Callable[[], object]] = {
             "ours": lambda: run(ours, num_units, unit_s),
-            "Ray tasks": lambda: ray_libraries.run_tasks(time.sleep, jobs, 0.5),
-            "Ray Tune": lambda: ray_libraries.run_tune(time.sleep, jobs, 0.5),
-            "Ray Data": lambda: ray_libraries.run_data(time.sleep, jobs, 0.5, num_workers),
+            "Ray tasks": lambda: ray_libraries.run_tasks(ray_libraries.sleep, jobs, 0.5),
+            "Ray Tune": lambda: ray_libraries.run_tune(ray_libraries.sleep, jobs, 0.5),
+            "Ray Data": lambda: ray_libraries.run_data(ray_libraries.sleep, jobs, 0.5, num_workers),
         }
         turns = [{name: _time(arm) for name, arm in arms.items()} for _ in range(num_turns + 1)][1:]
     for name in list(arms)[1:]:

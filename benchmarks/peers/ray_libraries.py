@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pickle
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,11 @@ from typing import Any
 import ray
 
 Job = tuple[Any, ...]
+
+
+def sleep(seconds: float) -> None:
+    """Sleep; Ray takes no function of C, as ``time.sleep`` is."""
+    time.sleep(seconds)
 
 
 def run_tasks(function: Callable[..., Any], jobs: Sequence[Job], num_cpus: float) -> list[Any]:
