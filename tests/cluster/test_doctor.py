@@ -34,7 +34,7 @@ def states(found: dict[str, Finding]) -> dict[str, str]:
 GOOD = dict.fromkeys(
     (
         *("token", "cluster", "authentication", "nodes", "nodes' tokens", "nodes' folder", "nodes' shared memory"),
-        "nodes' versions",
+        *("nodes' versions", "encryption"),
     ),
     "ok",
 )
