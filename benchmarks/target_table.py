@@ -30,7 +30,7 @@ def _of_values(subject: str, name: str, unit: str = "") -> Callable[[list[Row]],
 
     def measure(rows: list[Row]) -> tuple[str, bool] | None:
         found = [row for row in rows if row["subject"].startswith(subject) and name in row.get("values", {})]
-        return (f"{found[0]['values'][name]:,.3g}{unit}", bool(found[0].get("met"))) if found else None
+        return (f"{_format(found[0]['values'][name])}{unit}", bool(found[0].get("met"))) if found else None
 
     return measure
 
@@ -68,7 +68,10 @@ def _largest_share(rows: list[Row]) -> tuple[str, bool] | None:
 def _largest_error(rows: list[Row]) -> tuple[str, bool] | None:
     """Return the largest error of a simulated wall time."""
     errors = [row["values"]["error"] for row in rows if row.get("target") == "within 10 %"]
-    return (f"{max(errors, key=abs):+.1%}, of {len(errors)} fleets", max(map(abs, errors)) <= 0.1) if errors else None
+    if not errors:
+        return None
+    worst = max(errors, key=abs)
+    return f"{worst:+.1%}, the largest of {len(errors)}", abs(worst) <= 0.1
 
 
 def _on_a_gpu(rows: list[Row]) -> tuple[str, bool] | None:
@@ -127,3 +130,7 @@ def table(read_rows: ReadRows) -> str:
             raise SystemExit(f"{target.subject} misses its target: state in benchmarks/target_table.py what limits it")
         lines.append(f"| {target.subject} | {target.target} | {figure} | {verdict} | {limit} |")
     return "\n".join([*lines, ""])
+
+
+def _format(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"

@@ -61,7 +61,7 @@ def find_files() -> TLSFiles | None:
             f"{SWITCH} is set, so {', '.join(names)} must name this host's certificate, its key and the authority's "
             f"certificate: {error}"
         ) from error
-    if mode.st_uid == os.geteuid() and mode.st_mode & 0o077:
+    if mode.st_mode & 0o077:
         raise ConfigError(
             f"the key {key} has mode {stat.S_IMODE(mode.st_mode):04o}, but only its owner may read it: whoever has it "
             f"passes as this host. Run: chmod 600 {shlex.quote(str(key))}"
