@@ -58,6 +58,7 @@ LEFT_OUT = {
     "ungan-dist run cifar100 --source.kind cifar20 --split.forget subclass=maple_tree": "downloads CIFAR-100",
     "make kernels": "a part of make check, and one of make test",
     "make mutants": "takes ten minutes; test_mutants.py applies the mutants",
+    "make soak": "takes two hours; test_soak.py runs its parts",
     "make chaos": "takes ten minutes or more",
     "make lock": "changes the lock files by what a package index has today",
     "cluster → ungan_dist → kernels → torch": "a diagram",

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ungan_dist import cli
-from ungan_dist.runs import pipeline
+from ungan_dist.runs.pool import LocalPool
 from ungan_dist.runs.rehearsal import process
 from ungan_dist.runs.rehearsal.perform import Findings, Rehearsal, perform
 from ungan_dist.runs.units import Done, Failed, Unit, Working, execute
@@ -40,17 +40,7 @@ class InProcess:
             yield execute(unit)
 
 
-class PoolInProcess:
-    """Stands for the pool of local processes."""
-
-    def __init__(self, size: object) -> None:
-        self.run_units = InProcess()
-
-    def __enter__(self) -> PoolInProcess:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Nothing was started."""
+_run_in_pool = LocalPool.run_units
 
 
 def rehearse_here(rehearsal: Rehearsal) -> Findings:
@@ -66,7 +56,8 @@ def run_command(*words: str | Path) -> subprocess.CompletedProcess[str]:
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(stdout), redirect_stderr(stderr):
         patch.setenv("COLUMNS", "200")
         patch.setattr(process, "rehearse_in_process", rehearse_here)
-        patch.setattr(pipeline, "LocalPool", PoolInProcess)
+        if LocalPool.run_units is _run_in_pool:  # a test may have replaced it
+            patch.setattr(LocalPool, "run_units", lambda pool, units: InProcess()(units))
         try:
             with pytest.raises(SystemExit) as ended:
                 cli.main([str(word) for word in words])
