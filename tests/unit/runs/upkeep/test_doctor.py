@@ -46,7 +46,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", folder], check=True)
 
 
-NAMES = ["python", "output folder", "disk", "memory", "torch", "triton", "kernels", "ffcv"]
+NAMES = ["python", "output folder", "rights", "disk", "memory", "torch", "triton", "kernels", "ffcv"]
 
 
 @pytest.mark.process
