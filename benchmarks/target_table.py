@@ -19,8 +19,9 @@ class Target:
     target: str
     results: str
     """Results file that has the measured figure."""
-    measure: Callable[[list[Row]], tuple[str, bool] | None]
-    """Returns the figure of the file's rows, and whether it meets the target; None if they do not have it."""
+    measure: Callable[[list[Row]], tuple[str, bool | None] | None]
+    """Returns the figure of the file's rows, and whether it meets the target if it decides that; None if they do not
+    have it."""
     limit: str = ""
     """What limits the figure, for as long as it misses the target."""
 
@@ -74,10 +75,9 @@ def _largest_error(rows: list[Row]) -> tuple[str, bool] | None:
     return f"{worst:+.1%}, the largest of {len(errors)}", abs(worst) <= 0.1
 
 
-def _on_a_gpu(rows: list[Row]) -> tuple[str, bool] | None:
-    """Return nothing: ``gpu.json`` has its own table as soon as a GPU has been measured."""
-    del rows
-    return None
+def _on_a_gpu(rows: list[Row]) -> tuple[str, bool | None] | None:
+    """Point to the table of ``gpu.json`` once a GPU has been measured; it has its own verdicts."""
+    return ("see [On a GPU](#on-a-gpu)", None) if rows else None
 
 
 TARGETS = (
@@ -123,11 +123,11 @@ def table(read_rows: ReadRows) -> str:
     """Format all targets."""
     lines = ["| | target | measured | | limited by |", "|---|---|---|---|---|"]
     for target in TARGETS:
-        found = target.measure(read_rows(target.results))
-        figure, verdict = ("not measured yet", "") if found is None else (found[0], "met" if found[1] else "**missed**")
-        limit = target.limit if found is not None and not found[1] else ""
-        if verdict == "**missed**" and not limit:
+        figure, is_met = target.measure(read_rows(target.results)) or ("not measured yet", None)
+        if is_met is False and not target.limit:
             raise SystemExit(f"{target.subject} misses its target: state in benchmarks/target_table.py what limits it")
+        verdict = {True: "met", False: "**missed**", None: ""}[is_met]
+        limit = target.limit if is_met is False else ""
         lines.append(f"| {target.subject} | {target.target} | {figure} | {verdict} | {limit} |")
     return "\n".join([*lines, ""])
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ungan_dist.cluster.tls import AUTHORITY, CERTIFICATE, KEY, SWITCH, refuse_open_key
 from ungan_dist.errors import ConfigError, explain_file_errors
 from ungan_dist.store import write_file
 
@@ -20,10 +21,10 @@ if TYPE_CHECKING:
 PLACE = "~/.ray/tls"
 """Folder of a host's files on that host."""
 VARIABLES = {
-    "RAY_USE_TLS": "1",
-    "RAY_TLS_SERVER_CERT": f"{PLACE}/host.crt",
-    "RAY_TLS_SERVER_KEY": f"{PLACE}/host.key",
-    "RAY_TLS_CA_CERT": f"{PLACE}/authority.crt",
+    SWITCH: "1",
+    CERTIFICATE: f"{PLACE}/host.crt",
+    KEY: f"{PLACE}/host.key",
+    AUTHORITY: f"{PLACE}/authority.crt",
 }
 """What Ray reads, and what ``environment`` exports."""
 INSTALL = "pip install 'ungan-dist[tls]'"
@@ -125,6 +126,7 @@ def _open_authority(folder: Path) -> tuple[Certificate, Any]:
 
     secret, public = folder / "authority.key", folder / "authority.crt"
     if secret.exists() or public.exists():
+        refuse_open_key(secret, "admits hosts to the cluster")
         try:
             key = serialization.load_pem_private_key(secret.read_bytes(), password=None)
             return x509.load_pem_x509_certificate(public.read_bytes()), key

@@ -53,7 +53,6 @@ def find_files() -> TLSFiles | None:
     names = (CERTIFICATE, KEY, AUTHORITY)
     try:
         certificate, key, authority = (Path(os.environ[name]) for name in names)
-        mode = key.stat()
         files = TLSFiles(certificate=certificate, key=key, authority=authority)
         _make_context(files)
     except (KeyError, OSError) as error:  # errors of OpenSSL are errors of the system
@@ -61,12 +60,26 @@ def find_files() -> TLSFiles | None:
             f"{SWITCH} is set, so {', '.join(names)} must name this host's certificate, its key and the authority's "
             f"certificate: {error}"
         ) from error
-    if mode.st_mode & 0o077:
-        raise ConfigError(
-            f"the key {key} has mode {stat.S_IMODE(mode.st_mode):04o}, but only its owner may read it: whoever has it "
-            f"passes as this host. Run: chmod 600 {shlex.quote(str(key))}"
-        )
+    refuse_open_key(key, "passes as this host")
     return files
+
+
+def refuse_open_key(key: Path, power: str) -> None:
+    """Refuse a private key that other users can read; an absent one passes.
+
+    Args:
+        key: The file.
+        power: What whoever has it does, for the message.
+
+    Raises:
+        ConfigError: Its group or others have a right to it.
+    """
+    mode = stat.S_IMODE(key.stat().st_mode) if key.exists() else 0
+    if mode & 0o077:
+        raise ConfigError(
+            f"the key {key} has mode {mode:04o}, but only its owner may read it: whoever has it {power}. Run: chmod "
+            f"600 {shlex.quote(str(key))}"
+        )
 
 
 def find_credentials() -> grpc.ChannelCredentials | None:

@@ -137,6 +137,17 @@ def test_a_key_that_others_can_read_is_refused_with_the_command(use, made: dict[
     assert find_files()
 
 
+def test_an_authority_that_others_can_read_issues_nothing(tmp_path: Path) -> None:
+    hosts = read_hosts(["head=10.0.0.1"])
+    make_certificates(tmp_path / "tls", hosts, days=1)
+    key = tmp_path / "tls/authority.key"
+    key.chmod(0o644)
+    with pytest.raises(ConfigError, match="mode 0644.*admits hosts to the cluster") as refused:
+        make_certificates(tmp_path / "tls", hosts, days=1)
+    subprocess.run(["bash", "-ec", str(refused.value).partition("Run: ")[2]], check=True)
+    assert make_certificates(tmp_path / "tls", hosts, days=1)
+
+
 @pytest.mark.parametrize("variable", NAMES)
 def test_missing_files_are_named(use, monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
     use("ours")

@@ -26,6 +26,15 @@ from ungan_dist.runs.units import Done, Failed
 pytestmark = [pytest.mark.process, pytest.mark.usefixtures("without_figures")]
 
 
+def store_run(finished_run: Path, folder: Path) -> tuple[Path, Mirror]:
+    """Copy a finished run to a driver's machine and to a storage; return the storage's folder and the mirror."""
+    storage = folder / "there"
+    machine = mirror_of(fs.LocalFileSystem(), str(storage), folder / "driver")
+    shutil.copytree(finished_run, machine.folder)
+    audit(small_config(machine.folder), run_units=InProcess(0), mirror=machine)
+    return storage, machine
+
+
 @pytest.mark.parametrize("kind", ["originals", "shadows"])
 def test_another_machine_continues_a_killed_training(
     finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
@@ -36,10 +45,7 @@ def test_another_machine_continues_a_killed_training(
         (training_state, "POLL_SECONDS"),
     ):
         monkeypatch.setattr(module, name, 0.0)
-    storage = tmp_path / "there"
-    machine = mirror_of(fs.LocalFileSystem(), str(storage), tmp_path / "driver")
-    shutil.copytree(finished_run, machine.folder)
-    audit(small_config(machine.folder), run_units=InProcess(0), mirror=machine)
+    storage, machine = store_run(finished_run, tmp_path)
     unit = getattr(make_plan(small_config(machine.folder)), kind)[0]
     place, marker = place_of(unit)
     machine.discard(place, marker)
@@ -68,10 +74,7 @@ def test_a_storage_that_fails_costs_the_state_and_not_the_training(
 ) -> None:
     monkeypatch.setattr(units, "CHECKPOINT_INTERVAL_S", 0.0)
     monkeypatch.setattr(training_state, "POLL_SECONDS", 0.0)
-    storage = tmp_path / "there"
-    machine = mirror_of(fs.LocalFileSystem(), str(storage), tmp_path / "driver")
-    shutil.copytree(finished_run, machine.folder)
-    audit(small_config(machine.folder), run_units=InProcess(0), mirror=machine)
+    storage, machine = store_run(finished_run, tmp_path)
     unit = make_plan(small_config(machine.folder)).shadows[0]
     machine.discard("", unit.marker)
     (storage / "shadows" / unit.id).write_text("a file where the states' folder would be")
@@ -86,20 +89,17 @@ def test_a_state_stays_until_the_result_is_in_the_storage(
     """If the push of the result fails, another machine still continues the training."""
     monkeypatch.setattr(units, "CHECKPOINT_INTERVAL_S", 0.0)
     monkeypatch.setattr(training_state, "POLL_SECONDS", 0.01)
-    storage = tmp_path / "there"
-    machine = mirror_of(fs.LocalFileSystem(), str(storage), tmp_path / "driver")
-    shutil.copytree(finished_run, machine.folder)
-    audit(small_config(machine.folder), run_units=InProcess(0), mirror=machine)
+    storage, machine = store_run(finished_run, tmp_path)
     unit = make_plan(small_config(machine.folder)).originals[0]
     place, marker = place_of(unit)
     machine.discard(place, marker)
     state = storage / place / training_state.name_files(unit.checkpoints[0])[0]
     state.parent.mkdir(parents=True, exist_ok=True)
+    state.write_text("a state of another machine")
     push = Mirror.push
 
     def refuse(mirror: Mirror, where: str, name: str) -> None:
         if name == marker:
-            state.write_text("a state")  # as the last push of the training left it
             raise Unfinished("503")
         push(mirror, where, name)
 
@@ -111,3 +111,4 @@ def test_a_state_stays_until_the_result_is_in_the_storage(
     assert state.exists()
     assert isinstance(there(unit), Done)
     assert (storage / place / marker).exists()
+    assert not state.exists()

@@ -22,7 +22,8 @@ Check what a run needs. Print one line per check: ok, warning or failure, with a
   --output DIR     folder for runs and prepared data (default runs)
   --output URL     object storage (s3://, gs://, file://): write, read and delete a small object there, and check the
                    working folder behind it (~/.cache/ungan_dist)
-  --cluster local  this machine: python, output folder, disk, memory, torch, triton, kernels, ffcv
+  --cluster local  this machine: python, output folder, rights, disk, memory, torch, triton, kernels,
+                   ffcv
   --cluster auto   also the cluster of RAY_ADDRESS, or yours on this machine; one is started if there is none
   --cluster HOST:PORT   also the cluster there: your token and who can read it, authentication, encryption, and from
                    every node the output folder, the shared memory and the versions

@@ -125,7 +125,7 @@ def _find_files(names: list[str], first: ModuleType) -> Iterator[tuple[str, Path
         file = _file_below(root, name) if module is None else _file_of(module)
         if file is None or not file.is_relative_to(root):
             continue
-        if name.partition(".")[0] != top and not _is_beside(name, file, root):
+        if name.partition(".")[0] != top and not _is_own(name, file):
             continue
         yield str(file.relative_to(root)), file
         waiting += [*_list_imports(name, file), *([] if module is None else _list_held(module))]
@@ -179,6 +179,6 @@ def _file_of(module: ModuleType) -> Path | None:
     return None if file is None else Path(file).resolve()
 
 
-def _is_beside(name: str, file: Path, root: Path) -> bool:
-    """Whether a module is the user's own, in the folder of the method's: not installed, and not of this package."""
-    return not is_installed(root / file.relative_to(root)) and name.partition(".")[0] != "ungan_dist"
+def _is_own(name: str, file: Path) -> bool:
+    """Whether a module is the user's own: not installed, and not of this package."""
+    return not is_installed(file) and name.partition(".")[0] != "ungan_dist"

@@ -226,8 +226,9 @@ class ExecuteThere:
                     _require(mirror, "", here.shadow.marker, here.shadow.id)
                     for weights in find_missing_weights([here]):
                         _require(mirror, "", weights.marker, weights.id)
+            if state != "intact":
                 with keeping_state(mirror, place, here) as training:
-                    outcome = self.execute(here, on_progress)
+                    outcome = Done(unit=here) if state == "here" else self.execute(here, on_progress)
                     if outcome.kind == "done":
                         mirror.push(place, marker)
                     training.is_over = outcome.kind == "done" or outcome.is_final
@@ -237,7 +238,6 @@ class ExecuteThere:
                     return Failed(unit=unit, error=f"{where}: {outcome.error}")
                 if outcome.kind != "done":
                     return dataclasses.replace(outcome, unit=unit)
-            mirror.push(place, marker)
         except Exception as error:  # a failure of the storage is an outcome too: another worker may succeed
             return dataclasses.replace(units.failure_of(unit, error), kind="error")
         return Done(unit=unit)
