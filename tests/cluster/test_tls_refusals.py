@@ -142,7 +142,7 @@ def test_an_authority_that_others_can_read_issues_nothing(tmp_path: Path) -> Non
     make_certificates(tmp_path / "tls", hosts, days=1)
     key = tmp_path / "tls/authority.key"
     key.chmod(0o644)
-    with pytest.raises(ConfigError, match="mode 0644.*admits hosts to the cluster") as refused:
+    with pytest.raises(ConfigError, match=r"mode 0644.*admits hosts to the cluster") as refused:
         make_certificates(tmp_path / "tls", hosts, days=1)
     subprocess.run(["bash", "-ec", str(refused.value).partition("Run: ")[2]], check=True)
     assert make_certificates(tmp_path / "tls", hosts, days=1)
