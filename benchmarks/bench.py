@@ -53,6 +53,8 @@ SUITES = {
     "audit": Suite(module="audit_profile", title="a whole audit of the digits, and what its time is spent on",
                    limit_s=300),
     "storage": Suite(module="storage", title="the driver's work on stored results, with 20,000 units", limit_s=300),
+    "storage-large": Suite(module="storage", function="measure_large", title="the suite storage with 100,000 units",
+                           limit_s=900, by_default=False),
     "fleet": Suite(module="fleet", title="scheduling of sleeping units on Ray, and simulated fleets", limit_s=300,
                    has_daemons=True),
     "cluster": Suite(module="fleet", function="measure_cluster", title="the suite fleet on the cluster of RAY_ADDRESS",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
@@ -24,7 +25,7 @@ from simulation import FleetSimulation, World
 HELPERS = str(ROOT / "tests/helpers")
 sys.path.append(HELPERS)
 
-from sleeping_units import SleepingUnit, always_done, sleep  # noqa: E402
+from sleeping_units import SleepAndMark, SleepingUnit, always_done, sleep  # noqa: E402
 
 from ungan_dist.cluster.fleet import Fleet  # noqa: E402
 from ungan_dist.config.execution import FleetConfig  # noqa: E402
@@ -86,7 +87,7 @@ def measure_here(num_workers: int, *, quick: bool, can_kill: bool) -> Generator[
     """Measure a fleet on the cluster that this process is connected to, and return what its simulation takes."""
     unit_s, num_units = (2.0, 3 * num_workers) if quick else (2.0, 13 * num_workers)
     config = FleetConfig(num_workers=num_workers, cpus_per_worker=0.5, gpus_per_worker=0.0)
-    with Fleet(config, execute=sleep, is_done=always_done) as fleet:
+    with tempfile.TemporaryDirectory() as folder, _make_fleet(config, Path(folder) if can_kill else None) as fleet:
         measured = calibrate(fleet, num_workers, num_units=60 if quick else 600)
         undisturbed_s = killed_s = 0.0
         wall_s = run(fleet, num_units, unit_s)
@@ -132,6 +133,17 @@ def measure_here(num_workers: int, *, quick: bool, can_kill: bool) -> Generator[
     simulated_s = FleetSimulation(num_units, num_workers, world, num_warm=num_workers).run()
     yield compare_row("simulated against real: the fleet above", simulated_s, wall_s, ideal_s)
     return world
+
+
+def _make_fleet(config: FleetConfig, folder: Path | None) -> Fleet:
+    """Make a fleet of sleeping units, which leave their results in the folder if one is given.
+
+    A killed unit without a result is computed again.
+    """
+    if folder is None:
+        return Fleet(config, execute=sleep, is_done=always_done)
+    marking = SleepAndMark(notes=folder)
+    return Fleet(config, execute=marking, is_done=marking.is_done)
 
 
 def compare_row(subject: str, simulated_s: float, real_s: float, ideal_s: float) -> dict[str, object]:

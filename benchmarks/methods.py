@@ -23,7 +23,7 @@ def measure(quick: bool) -> Iterator[dict[str, object]]:
             digits(
                 output=folder,
                 methods=names,
-                num_seeds=1 if quick else 3,
+                num_seeds=1 if quick else 2,
                 train={"epochs": 2 if quick else 50},
                 attack={"quick": True},
                 execution={"num_processes": 1, "progress": "none"},

@@ -18,9 +18,9 @@ QUICK = (3.0, 2.0, 4.0, 3.0)
 
 
 def read_lengths() -> list[float]:
-    """Return the seconds that every method took to unlearn, as the suite ``methods`` has measured them here."""
+    """Return the seconds that every second method took to unlearn, as the suite ``methods`` has measured them here."""
     rows = json.loads((RESULTS / "methods.json").read_text())["rows"]
-    return [row["values"]["T_U_s"] for row in rows]
+    return [row["values"]["T_U_s"] for row in rows[::2]]
 
 
 def measure_scaling(costs: World, *, quick: bool) -> Iterator[dict[str, object]]:

@@ -72,8 +72,16 @@ def write_unit(unit: Any, on_progress: object = None) -> Done:
 
 
 def measure(quick: bool) -> Iterator[dict[str, object]]:
-    """Time the steps of a driver."""
-    num_units = 100 if quick else 20_000
+    """Time the steps of a driver with 20,000 units."""
+    return _measure_steps(100 if quick else 20_000)
+
+
+def measure_large(quick: bool) -> Iterator[dict[str, object]]:
+    """Time the steps of a driver with 100,000 units, more than the largest fleet that is simulated."""
+    return _measure_steps(200 if quick else 100_000)
+
+
+def _measure_steps(num_units: int) -> Iterator[dict[str, object]]:
     make_fleet(Path("/no/such/folder"), 2)  # imports
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder).resolve()

@@ -26,12 +26,15 @@ def connect_to_ray(address: str) -> Iterator[str]:
         Which cluster it is, and the reason of this choice.
 
     Raises:
-        ConfigError: no cluster at the address, or it refuses this user's token.
+        ConfigError: no cluster at the address, or it refuses this user's token, or this process has lost the head of
+            an earlier one.
     """
     import ray
 
-    from ungan_dist.cluster.contact import exit_if_head_is_lost
+    from ungan_dist.cluster.contact import exit_if_head_is_lost, is_head_lost
 
+    if is_head_lost():
+        raise ConfigError("this process has lost the head of its Ray cluster: run again in a new process")
     if ray.is_initialized():
         yield f"{ray.get_runtime_context().gcs_address}, already connected"
         return
@@ -45,11 +48,8 @@ def connect_to_ray(address: str) -> Iterator[str]:
             raise ConfigError(f"no Ray cluster at {address!r}: {error}") from error
         # Ray's own handler would end the run without a partial report
         signal.signal(signal.SIGTERM, handler)
-        try:
-            with exit_if_head_is_lost():
-                yield f"{ray.get_runtime_context().gcs_address}, {reason}"
-        finally:
-            ray.shutdown()
+        with exit_if_head_is_lost():
+            yield f"{ray.get_runtime_context().gcs_address}, {reason}"
 
 
 def choose_address(address: str) -> tuple[str, str]:

@@ -78,6 +78,10 @@ class Contact:
                 self._silent_since = now
         return 0.0 if self._silent_since is None else max(now - self._silent_since, CHECK_SECONDS)
 
+    def is_lost(self) -> bool:
+        """Ask the head now: whether it does not answer, or was started again."""
+        return bool(self.measure_silence(at_once=True)) or self.is_restarted
+
     def is_given_up(self) -> bool:
         """Whether the cluster counts the driver's node as dead; it then starts no worker for it again."""
         now = time.monotonic()
@@ -87,9 +91,17 @@ class Contact:
         return not self._is_known()
 
 
+_head_lost = threading.Event()
+"""Set when a connection of this process ended without its head."""
+
+
 @contextlib.contextmanager
 def exit_if_head_is_lost() -> Iterator[None]:
-    """End this process with exit code 3 if the head does not answer for long, within the context."""
+    """End this process with exit code 3 if the head does not answer for long, within the context.
+
+    At the end of the context, disconnect from a head that answers. Without the head, or with another one, Ray may abort
+    the process while it disconnects; the connection then stays until :func:`end_without_ray`.
+    """
     contact, left = Contact(), threading.Event()
 
     def watch() -> None:
@@ -108,6 +120,28 @@ def exit_if_head_is_lost() -> Iterator[None]:
         yield
     finally:
         left.set()
+        if contact.is_lost():
+            _head_lost.set()
+        else:
+            ray.shutdown()
+
+
+def is_head_lost() -> bool:
+    """Whether this process has lost the head of a cluster, so that it can use Ray no more."""
+    return _head_lost.is_set()
+
+
+def end_without_ray(code: int) -> None:
+    """End this process at once if it has lost a head, because Ray may abort it when Python ends.
+
+    Args:
+        code: Exit code of the process.
+    """
+    if is_head_lost():
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):  # closed
+                stream.flush()
+        os._exit(code)
 
 
 def _make_query(name: str = "GetClusterId", message: bytes = b"") -> Callable[[], bytes | None]:

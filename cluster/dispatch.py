@@ -314,8 +314,7 @@ class Dispatcher:
     def _explain_silence(self, now: float) -> str:
         running = self._policy.list_running(now)
         if not self._policy.num_ready:
-            contact = self._fleet.contact
-            if contact.measure_silence(at_once=True) or contact.is_restarted:
+            if self._fleet.contact.is_lost():
                 return "waiting for the cluster's head"
             free = ray.available_resources()
             return (

@@ -69,6 +69,10 @@ def script() -> NoReturn:
     prepare_streams()
     try:
         main()
+    except SystemExit as ended:
+        if (contact := sys.modules.get("ungan_dist.cluster.contact")) and isinstance(ended.code, int):
+            contact.end_without_ray(ended.code)
+        raise
     finally:
         # garbage collection at exit takes a second and frees nothing
         gc.freeze()

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import threading
+
 import pytest
 
 from ungan_dist.cluster import contact
+from ungan_dist.cluster.connection import connect_to_ray
 from ungan_dist.cluster.contact import CHECK_SECONDS, EXIT_SECONDS, KNOWN_SECONDS, LOST_SECONDS, Contact
+from ungan_dist.errors import ConfigError
 
 RAYS_LIMIT = 60
 """Seconds without the head after which Ray ends a driver."""
@@ -104,3 +111,48 @@ def test_a_head_that_was_started_again_has_another_id(monkeypatch: pytest.Monkey
         assert found.is_restarted is False
         found.measure_silence()
     assert found.is_restarted
+
+
+ABORTED = """
+import atexit, os, sys
+from ungan_dist.cluster import contact
+from ungan_dist.cli import script
+atexit.register(os.abort)  # as Ray does at times after the loss of a head
+if sys.argv.pop() == "lost":
+    contact._head_lost.set()
+script()
+"""
+
+
+@pytest.mark.parametrize(("state", "words", "code"), [("lost", "--version", 0), ("lost", "nothing", 2)])
+def test_a_process_that_lost_its_head_ends_with_its_own_code(state: str, words: str, code: int) -> None:
+    done = subprocess.run([sys.executable, "-c", ABORTED, words, state], capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert done.stdout + done.stderr
+
+
+def test_a_process_with_its_head_ends_as_python_ends() -> None:
+    done = subprocess.run([sys.executable, "-c", ABORTED, "--version", "here"], capture_output=True, check=False)
+    assert done.returncode == -signal.SIGABRT
+
+
+def test_a_process_that_lost_its_head_cannot_connect_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = threading.Event()
+    lost.set()
+    monkeypatch.setattr(contact, "_head_lost", lost)
+    with pytest.raises(ConfigError, match="run again in a new process"), connect_to_ray("auto"):
+        pass
+
+
+@pytest.mark.parametrize(("answer", "is_shut_down"), [(b"id", True), (b"another", False), (None, False)])
+def test_ray_is_disconnected_only_from_a_head_that_answers(
+    monkeypatch: pytest.MonkeyPatch, answer: bytes | None, is_shut_down: bool
+) -> None:
+    answers, calls = iter([b"id"]), list[str]()
+    monkeypatch.setattr(contact, "_head_lost", threading.Event())
+    monkeypatch.setattr(contact, "_make_query", lambda: lambda: next(answers, answer))
+    monkeypatch.setattr(contact.ray, "shutdown", lambda: calls.append("shutdown"))
+    with contact.exit_if_head_is_lost():
+        pass
+    assert bool(calls) is is_shut_down
+    assert contact.is_head_lost() is not is_shut_down

@@ -240,6 +240,26 @@ def test_every_function_that_an_option_names_is_sent_with_what_it_imports(projec
     assert found == {f"sent_{name}.py" for name in ("method", "late", "train", "augment", "model")}
 
 
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_a_linked_module_is_sent_under_the_name_by_which_it_is_imported(
+    project: Path, tmp_path_factory: pytest.TempPathFactory, is_folder: bool
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "fit_v3.py").write_text("import sent_used\ndef fit(): ...")
+    (elsewhere / "__init__.py").write_text("")
+    (project / "sent_used.py").write_text("")
+    if is_folder:
+        (project / "sent_folder").symlink_to(elsewhere)
+        assert list_sent("--train.function", "sent_folder.fit_v3:fit") == {
+            "sent_folder/__init__.py",
+            "sent_folder/fit_v3.py",
+            "sent_used.py",
+        }
+    else:
+        (project / "sent_link.py").symlink_to(elsewhere / "fit_v3.py")
+        assert list_sent("--train.function", "sent_link:fit") == {"sent_link.py", "sent_used.py"}
+
+
 @pytest.mark.parametrize("factory", ["timm:test_vit", "torchvision:resnet18", "json:loads", "sent_nowhere:make"])
 def test_installed_and_absent_modules_are_not_sent(project: Path, factory: str) -> None:
     assert list_sent("--model.factory", factory) == set()

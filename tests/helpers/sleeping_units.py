@@ -47,6 +47,21 @@ def never_done(unit: Any) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SleepAndMark:
+    """Sleep, then leave a file, as a unit leaves its result: a unit whose process was killed is not done."""
+
+    notes: Path
+
+    def __call__(self, unit: SleepingUnit, on_progress: Any = None) -> Slept:
+        slept = sleep(unit)
+        (self.notes / f"{unit.id}.done").touch()
+        return slept
+
+    def is_done(self, unit: SleepingUnit) -> bool:
+        return (self.notes / f"{unit.id}.done").exists()
+
+
+@dataclass(frozen=True, kw_only=True)
 class HangOnce:
     """Sleep, except that one unit hangs on its first attempt."""
 
@@ -79,22 +94,18 @@ class BreakOnce:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FailInThreeWays:
+class FailInThreeWays(SleepAndMark):
     """Sleep, except that one unit returns an error, one ends its process, and one hangs on its first attempt."""
 
     failing: str
     exiting: str
     hanging: str
-    notes: Path
 
     def __call__(self, unit: SleepingUnit, on_progress: Any = None) -> Slept:
         if unit.id == self.failing:
             return Slept(kind="error", error="FloatingPointError: log-odds of shadow models [3] are not finite")
         if unit.id == self.exiting:
             os._exit(17)
-        slept = HangOnce(unit=self.hanging, notes=self.notes)(unit)
-        (self.notes / f"{unit.id}.done").touch()
-        return slept
-
-    def is_done(self, unit: SleepingUnit) -> bool:
-        return (self.notes / f"{unit.id}.done").exists()
+        if unit.id == self.hanging:
+            HangOnce(unit=unit.id, notes=self.notes)(unit)
+        return super().__call__(unit)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from importlib import metadata
@@ -171,12 +172,13 @@ def _file_below(root: Path, name: str) -> Path | None:
     """Find the file of a module that is not imported yet."""
     place = root.joinpath(*name.split("."))
     files = (place / "__init__.py", place.with_name(f"{place.name}.py"))
-    return next((file.resolve() for file in files if file.is_file()), None)
+    return next((file for file in files if file.is_file()), None)
 
 
 def _file_of(module: ModuleType) -> Path | None:
+    """Return a module's absolute path as Python imports it: a link keeps its own name, by which others import it."""
     file = getattr(module, "__file__", None)
-    return None if file is None else Path(file).resolve()
+    return None if file is None else Path(os.path.abspath(file))
 
 
 def _is_own(name: str, file: Path) -> bool:
