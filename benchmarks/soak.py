@@ -3,13 +3,15 @@
     python benchmarks/soak.py [--duration 2h] [--seed 0] [--units 2000] [--results FOLDER] [--work FOLDER]
 
 It writes benchmarks/results/soak.json after each fault. Hosts are namespaces of this machine, so this needs root and
-Linux: see tests/helpers/hosts.py. An audit that is complete is followed by the next.
+Linux: see tests/helpers/hosts.py. An audit that is complete is followed by the next. In the second half no fault ends
+the command or hits the last host, so that memory is watched over long lives of processes.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import random
 import subprocess
 import sys
@@ -27,7 +29,7 @@ sys.path.append(str(ROOT / "tests/helpers"))
 from host_cluster import HEAD, HostCluster
 from soak_parts.faults import FAULTS, Draw, draw_fault, kill_process
 from soak_parts.processes import fit_slope, judge, list_processes, measure
-from soak_parts.rounds import Round, compute_reference
+from soak_parts.rounds import IMPORTS, PAUSE_S, Round, compute_reference
 
 TICK_S = 5.0
 LIMITS_PER_HOUR = {"rss_mb": 20.0, "fds": 10.0, "threads": 10.0}
@@ -70,7 +72,7 @@ class Soak:
         self.reference = compute_reference(self.cluster, self.num_units)
         self.begun = time.monotonic()
         self.round.start()
-        self.next_fault = draw_fault(self.draw, WORKERS)
+        self.next_fault = self.draw_next(duration_s)
         due = self.next_fault.wait_s
         while self.seconds < duration_s:
             time.sleep(TICK_S)
@@ -79,12 +81,18 @@ class Soak:
             self.follow()
             if self.seconds >= due:
                 self.inject(self.next_fault)
-                self.next_fault = draw_fault(self.draw, WORKERS)
+                self.next_fault = self.draw_next(duration_s)
                 due = self.seconds + self.next_fault.wait_s
         kill_process(self.cluster, "driver", "driver")
         if self.round.process is not None:
             self.round.exit_codes.append(self.round.process.wait(60))
         self.close_round(is_whole=False)
+
+    def draw_next(self, duration_s: float) -> Draw:
+        """Draw the next fault; in the second half of the time, one that leaves the command and the last host alone."""
+        if self.seconds < duration_s / 2:
+            return draw_fault(self.draw, WORKERS)
+        return draw_fault(self.draw, WORKERS[:-1], spares_command=True)
 
     def inject(self, drawn: Draw) -> None:
         """Inject a fault, and record how far the round was."""
@@ -99,6 +107,7 @@ class Soak:
             seconds=round(time.monotonic() - begun, 1),
             round=self.round.name,
             units_before=before,
+            load=round(os.getloadavg()[0], 1),
         )
 
     def sample(self) -> None:
@@ -207,7 +216,8 @@ def main(arguments: list[str]) -> None:
     asked = parser.parse_args(arguments)
     with contextlib.ExitStack() as stack:
         folder = asked.work or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        cluster = stack.enter_context(HostCluster(folder, WORKERS))
+        variables = {**IMPORTS, "PAUSE": str(PAUSE_S)}
+        cluster = stack.enter_context(HostCluster(folder, WORKERS, ray_variables=variables))
         soak = Soak(cluster, seed=asked.seed, num_units=asked.units, results=asked.results)
         soak.run(asked.duration)
     if any(row.get("num_wrong") for row in soak.rows) or any(row["verdict"] == "grows" for row in soak.summarise()):

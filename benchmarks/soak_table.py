@@ -23,9 +23,9 @@ def table(results: dict[str, Any]) -> str:
     failed = [note for row in rounds if row["whole"] for note in row["failed"]]
     lines = [
         f"{results['seconds'] / 60:.0f} minutes, seed {results['seed']}, {results['hosts']} workers' hosts, {cores} "
-        f"cores, beside other work; commit `{results['measured_on']['commit'][:12]}`. {sum(faults.values())} faults "
-        f"hit {len(rounds)} {'audit' if len(rounds) == 1 else 'audits'} of {results['num_units']:,} units of shadow "
-        f"models, {sum(row['whole'] for row in rounds)} of them complete.",
+        f"cores, load {_describe_loads(rows)}; commit `{results['measured_on']['commit'][:12]}`. "
+        f"{sum(faults.values())} faults hit {len(rounds)} {'audit' if len(rounds) == 1 else 'audits'} of "
+        f"{results['num_units']:,} units of shadow models, {sum(row['whole'] for row in rounds)} of them complete.",
         "",
         "| fault | times |",
         "|---|---:|",
@@ -44,6 +44,12 @@ def table(results: dict[str, Any]) -> str:
         *map(_growth_line, results["growth"]),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _describe_loads(rows: list[dict[str, Any]]) -> str:
+    """Write the range of the load averages before the faults."""
+    loads = [row["load"] for row in rows if "load" in row]
+    return f"{min(loads)} to {max(loads)}" if loads else "not recorded"
 
 
 def _name_code(code: int) -> str:

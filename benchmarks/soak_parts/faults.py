@@ -97,6 +97,13 @@ FAULTS: dict[str, tuple[Inject, int]] = {
     "the power of the head's host is cut, and the whole cluster starts again": (_lose_head, 1),
 }
 """Name → how it is injected, and how often it is drawn beside the others."""
+ENDING = (
+    "the command is killed",
+    "the command receives SIGTERM",
+    "the driver and the head cannot reach each other for 15 s",
+    "the power of the head's host is cut, and the whole cluster starts again",
+)
+"""Faults that end the command."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,8 +115,14 @@ class Draw:
     host: str
 
 
-def draw_fault(draw: random.Random, workers: tuple[str, ...]) -> Draw:
-    """Draw a fault, its host, and the seconds until it comes."""
-    names = list(FAULTS)
+def draw_fault(draw: random.Random, workers: tuple[str, ...], *, spares_command: bool = False) -> Draw:
+    """Draw a fault, its host, and the seconds until it comes.
+
+    Args:
+        draw: The generator.
+        workers: Hosts that it may hit.
+        spares_command: Whether the faults that end the command are left out.
+    """
+    names = [name for name in FAULTS if not (spares_command and name in ENDING)]
     fault = draw.choices(names, [FAULTS[name][1] for name in names])[0]
     return Draw(wait_s=draw.uniform(20, 60), fault=fault, host=draw.choice(workers))

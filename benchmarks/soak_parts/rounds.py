@@ -11,14 +11,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness import ROOT
 from host_cluster import DRIVER, HostCluster
 from hosts import SHARED
 
 AUDIT = (
     "ungan-dist run digits --split.train 200 --split.shadow-pool 200 --split.unseen 50 --model.width 4 "
-    "--train.epochs 10 --shadows.num-models {num_models} --shadows.unit-size 2 --attack.num-resamples 100 "
-    "--methods original,retrain --num-seeds 2 --execution.run-name run --execution.progress json"
+    "--train.function slow_training:fit --shadows.num-models {num_models} --shadows.unit-size 2 "
+    "--attack.num-resamples 100 --methods original,retrain --num-seeds 2 --execution.run-name run "
+    "--execution.progress json"
 )
+"""An audit whose models train for PAUSE seconds on a worker and need little of a processor, as on a GPU."""
+PAUSE_S = 1
+IMPORTS = {"PYTHONPATH": str(ROOT / "tests/helpers")}
+"""Environment in which the training function is found."""
 
 EXPECTED_CODES = (0, 3, -signal.SIGKILL, 128 + signal.SIGKILL)
 """Exit codes of the command: done, to be continued, or killed by a fault."""
@@ -92,7 +98,7 @@ class Round:
         log = self.cluster.folder / f"{self.name}-{len(self.logs)}.log"
         where = f"--cluster {self.cluster.address} --output {SHARED / self.name}"
         command = f"{AUDIT.format(num_models=2 * self.num_units)} {where}"
-        self.process = self.cluster.network[DRIVER].start(command, log)
+        self.process = self.cluster.network[DRIVER].start(command, log, **IMPORTS)
         self.logs.append(log)
 
     def poll(self) -> int | None:
@@ -135,5 +141,5 @@ class Round:
 def compute_reference(cluster: HostCluster, num_units: int) -> dict[str, bytes]:
     """Compute the same audit undisturbed, without Ray, by two processes of the driver's host."""
     command = f"{AUDIT.format(num_models=2 * num_units)} --execution.num-processes 2 --output {SHARED / 'reference'}"
-    cluster.network[DRIVER].run(command, timeout=3600)
+    cluster.network[DRIVER].run(command, timeout=3600, **IMPORTS)
     return cluster.list_results("reference")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 
 from hosts import SHARED, Host, Network
 
@@ -50,6 +51,7 @@ class HostCluster:
         workers: tuple[str, ...] = ("left", "right"),
         *,
         others: tuple[str, ...] = (),
+        ray_variables: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """Describe a cluster.
 
@@ -57,7 +59,9 @@ class HostCluster:
             folder: Home folders, the shared disk and messages.
             workers: Hosts with a CPU for units.
             others: Hosts without Ray.
+            ray_variables: Environment of Ray's processes, beside the cluster's own.
         """
+        self._variables = {**HEALTH, **ray_variables}
         self.folder, self.workers = folder, workers
         self.network = Network(folder, [HEAD, DRIVER, *workers, *others])
         self.address = ""
@@ -105,7 +109,7 @@ class HostCluster:
             RAY_AUTH_MODE="token",
             RAY_raylet_start_wait_time_s="120",  # on a busy machine, 30 s are too few
             RAY_worker_niceness="0",  # beside other work, Ray's 15 leaves a worker no CPU
-            **HEALTH,
+            **self._variables,
         )
 
     def command(self, output: str) -> str:

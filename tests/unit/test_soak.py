@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
+from soak_parts.faults import ENDING, FAULTS, draw_fault
 from soak_parts.processes import Process, fit_slope, judge, list_processes, measure
 from soak_parts.rounds import find_miscounts, read_life
 
@@ -101,3 +103,18 @@ def test_a_process_is_measured_until_it_ends() -> None:
 )
 def test_a_process_is_known_by_its_command(command: bytes, kind: str) -> None:
     assert Process(host="north", pid=1, started=1, command=command).kind == kind
+
+
+def test_faults_are_drawn_from_the_seed_and_spare_what_they_shall_spare() -> None:
+    workers = ("north", "east", "south")
+
+    def draw_many(spares_command: bool) -> list[str]:
+        draw = random.Random(1)
+        drawn = [draw_fault(draw, workers, spares_command=spares_command) for _ in range(500)]
+        assert {one.host for one in drawn} == set(workers)
+        assert all(20 <= one.wait_s <= 60 for one in drawn)
+        return [one.fault for one in drawn]
+
+    assert set(draw_many(False)) == set(FAULTS)
+    assert set(draw_many(True)) == set(FAULTS) - set(ENDING)
+    assert draw_many(True) == draw_many(True)
