@@ -49,7 +49,7 @@ SUITES = {
     "start-up": Suite(module="start_up", title="seconds of commands that compute nothing", limit_s=120),
     "methods": Suite(module="methods", title="T_U of every method, on the digits", limit_s=300),
     "rivals": Suite(module="rivals", title="training of shadow models and scheduling, against scripts, joblib and Ray",
-                    limit_s=300, has_daemons=True),
+                    limit_s=900, by_default=False, has_daemons=True),
     "audit": Suite(module="audit_profile", title="a whole audit of the digits, and what its time is spent on",
                    limit_s=300),
     "storage": Suite(module="storage", title="the driver's work on stored results, with 20,000 units", limit_s=300),

@@ -51,7 +51,10 @@ def local_cluster(num_cpus: int = 4, path: str = HELPERS) -> Iterator[None]:
     """Start a cluster of this machine for the block, whose workers import from a folder."""
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": num_cpus, "include_dashboard": False})
+    # or Ray ends idle processes after a second, and the next list of jobs starts them again
+    keep = {"kill_idle_workers_interval_ms": 0}
+    head = {"num_cpus": num_cpus, "include_dashboard": False, "_system_config": keep}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
     environment = {"env_vars": {"PYTHONPATH": path}}
     ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR", runtime_env=environment)
     try:

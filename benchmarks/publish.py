@@ -40,6 +40,7 @@ ASSETS = ROOT / "docs/assets"
 FIGURES = ("digits", "cifar10-small")
 """Runs whose verdicts are drawn, as docs/assets/NAME.svg."""
 TABLES = {
+    "audit_before": suite_table.before_table,
     "audit_time": training_table.audit_table,
     "gpu": published_table,
     "kernels": kernel_table.table,

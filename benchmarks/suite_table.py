@@ -18,6 +18,11 @@ def table(results: Row) -> str:
     return "\n".join([describe_machine(results), "", *parts, *refused, *([""] if refused else [])])
 
 
+def before_table(results: Row) -> str:
+    """Format the profile of an earlier version."""
+    return f"The same for commit `{results['profiled']}`, before the benchmarks. {table(results)}"
+
+
 def describe_machine(results: Row) -> str:
     """State commit, hardware, versions and load."""
     where, hardware, load = results["measured_on"], results["hardware"], results["load"]

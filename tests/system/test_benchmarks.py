@@ -30,9 +30,11 @@ def measure(output: Path, *suites: str) -> list[dict[str, Any]]:
 
 def test_scoring_and_start_up_are_measured(tmp_path: Path) -> None:
     scoring, start_up = measure(tmp_path, "scoring", "start-up")
-    ratio, memory = scoring["rows"]
-    assert ratio["ratio"] > 0
-    assert 0 < ratio["error"] <= ratio["tolerance"]
+    ratio, memory, whole = scoring["rows"]
+    assert ratio["rival"] != whole["rival"]
+    for row in (ratio, whole):
+        assert row["ratio"] > 0
+        assert 0 < row["error"] <= row["tolerance"]
     assert memory["values"]["peak_of_the_process_MB"] > memory["values"]["log_odds_MB"]
     assert start_up["rows"][0]["values"]["wall_s"] > 0
     assert scoring["load"]["average"]
