@@ -41,9 +41,10 @@ def test_scoring_and_start_up_are_measured(tmp_path: Path) -> None:
 
 
 def test_stored_results_are_timed(tmp_path: Path) -> None:
-    (storage,) = measure(tmp_path, "storage")
-    assert len(storage["rows"]) == 6
-    assert all(row["values"]["us_per_unit"] > 0 for row in storage["rows"])
+    small, large = measure(tmp_path, "storage", "storage-large")
+    for storage, size in ((small, "100 units"), (large, "200 units")):
+        assert len(storage["rows"]) == 6
+        assert all(row["values"]["us_per_unit"] > 0 and size in row["subject"] for row in storage["rows"])
 
 
 def test_rivals_train_as_well_as_ours_and_are_timed(tmp_path: Path) -> None:
