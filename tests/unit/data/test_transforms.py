@@ -11,7 +11,6 @@ import torch
 from in_process import assert_refused, run_command
 from small_audit import SMALL_OPTIONS
 from torch import Tensor
-from torchvision.transforms import v2
 from world_training import make
 
 from ungan_dist.config.recipes import digits
@@ -39,6 +38,8 @@ def pixels_of(data: Examples, indices: Tensor, augment: AugmentConfig, *, seed: 
 
 
 def test_torchvisions_transform_is_applied_to_pixels_after_crop_and_flip() -> None:
+    from torchvision.transforms import v2  # 3 s, also where this file is only collected
+
     data, some = examples(), torch.tensor([7, 3, 30, 3])
     crop = AugmentConfig(padding=2, flip=True)
     state = torch.get_rng_state()

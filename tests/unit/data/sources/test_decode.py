@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import io
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 import torch
 from picture_files import encode, raises_with, random_pictures, read_source, write_parquet
 from PIL import Image
-from torchvision.transforms import v2
 
 from ungan_dist.config.data import SourceConfig
-from ungan_dist.data.ffcv.availability import find_import_error
 from ungan_dist.data.ffcv.format import read_tables
 from ungan_dist.data.prepared import open_examples, prepare
 from ungan_dist.data.sources import decode as decoding
@@ -160,6 +159,8 @@ def read_one(root, content: bytes, *, as_table: bool) -> Source:
     "sizes", [[(40, 60), (60, 40), (33, 47), (16, 16), (5, 9)], [(16, 16), (16, 16)], [(200, 30), (31, 199)]]
 )
 def test_resizing_is_torchvisions_resize_and_centre_crop(tmp_path, sizes):
+    from torchvision.transforms import v2  # 3 s, also where this file is only collected
+
     images = [random_pictures(1, (*size, 3), seed=number)[0] for number, size in enumerate(sizes)]
     source = read_both(tmp_path, [encode(image) for image in images], resize=16)
     reference = v2.Compose([v2.Resize(16), v2.CenterCrop(16)])
@@ -224,7 +225,7 @@ def test_a_picture_too_narrow_to_scale_is_refused_and_memory_is_no_damage(monkey
         decode([("this", save(Image.new("L", (4, 4)), "PNG"))], 1)
 
 
-@pytest.mark.skipif(find_import_error() is not None, reason="FFCV is not installed")
+@pytest.mark.skipif(not find_spec("ffcv"), reason="FFCV is not installed")
 @pytest.mark.parametrize("resize", [None, 140])
 def test_every_loader_gives_the_pixels_of_turned_and_resized_jpegs(tmp_path, resize):
     """FFCV reads no EXIF data, so only files whose pixels it decodes exactly may be stored."""
