@@ -63,7 +63,7 @@ def numbers(*shape: int) -> st.SearchStrategy[np.ndarray]:
 
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
-@settings(max_examples=8)
+@settings(max_examples=4)
 @given(shadow=numbers(6, 3, 2), target=numbers(3, 2), flips=st.lists(st.booleans(), min_size=9, max_size=9))
 def test_lira_is_the_same_for_every_form(
     form: Callable[[np.ndarray], Any], shadow: np.ndarray, target: np.ndarray, flips: list[bool]
@@ -88,7 +88,7 @@ def test_lira_is_the_same_for_every_form(
 
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
-@settings(max_examples=8)
+@settings(max_examples=4)
 @given(positive=numbers(12), negative=numbers(10))
 def test_metrics_and_intervals_are_the_same_for_every_form(
     form: Callable[[np.ndarray], Any], positive: np.ndarray, negative: np.ndarray
