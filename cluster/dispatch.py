@@ -288,7 +288,7 @@ class Dispatcher:
     def _report_progress(self) -> None:
         """Report changes of workers and retries, and after a long silence its reason."""
         now = time.monotonic()
-        self._fleet.metrics.record_silence(now - self._last_progress)
+        self._fleet.metrics.export_gauges(now - self._last_progress)
         notes = [", ".join(f"{host}: {count} units" for host, count in sorted(self._units_per_host.items()))]
         if self._policy.num_retries:
             notes.append(f"{self._policy.num_retries} retries")
