@@ -22,6 +22,12 @@ HEALTH = {
     "RAY_health_check_failure_threshold": "3",
     "RAY_gcs_rpc_server_reconnect_timeout_s": "20",
 }
+STARTING = {
+    "RAY_raylet_start_wait_time_s": "120",  # on a busy machine, 30 s are too few
+    "RAY_worker_niceness": "0",  # beside other work, Ray's 15 leaves a worker no CPU
+    **HEALTH,
+}
+"""Settings of `ray start` on every host."""
 AUDIT = (
     "ungan-dist run digits --split.train 200 --split.shadow-pool 200 --split.unseen 50 --model.width 4 "
     "--train.epochs 50 --shadows.num-models 24 --shadows.unit-size 2 --attack.num-resamples 100 "
@@ -61,7 +67,7 @@ class HostCluster:
             others: Hosts without Ray.
             ray_variables: Environment of Ray's processes, beside the cluster's own.
         """
-        self._variables = {**HEALTH, **ray_variables}
+        self._variables = {**STARTING, **ray_variables}
         self.folder, self.workers = folder, workers
         self.network = Network(folder, [HEAD, DRIVER, *workers, *others])
         self.address = ""
@@ -107,8 +113,6 @@ class HostCluster:
             f"{USE_TLS}ray stop --force > /dev/null; ray start {head} --node-ip-address={host.address} "
             f"--num-cpus={cpus} --object-store-memory=100000000 --disable-usage-stats",
             RAY_AUTH_MODE="token",
-            RAY_raylet_start_wait_time_s="120",  # on a busy machine, 30 s are too few
-            RAY_worker_niceness="0",  # beside other work, Ray's 15 leaves a worker no CPU
             **self._variables,
         )
 
@@ -119,6 +123,11 @@ class HostCluster:
     def start_audit(self, output: str) -> subprocess.Popen[bytes]:
         """Start the audit; its messages are in ``log_of(output)``."""
         return self.network[DRIVER].start(self.command(output), self.log_of(output))
+
+    def signal_workers(self, signal: str) -> None:
+        """Send a signal to every process that computes units."""
+        for name in self.workers:
+            self.network[name].run(f"kill -{signal} $(pgrep -f ^ray::Worker)")
 
     def send_object(self) -> None:
         """Send an object of Ray's store from a worker's host to the driver's."""

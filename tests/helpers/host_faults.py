@@ -77,11 +77,9 @@ def _fill_disk(cluster: HostCluster, output: str) -> Iterator[None]:
 
 
 def _start_second_driver(cluster: HostCluster, output: str) -> Iterator[None]:
-    for name in cluster.workers:  # or the first one may end before the second one is there
-        cluster.network[name].run("pkill -STOP -f ^ray::Worker")
+    cluster.signal_workers("STOP")  # or the first one may end before the second one is there
     second = cluster.network["left"].run(cluster.command(output), check=False)
-    for name in cluster.workers:
-        cluster.network[name].run("pkill -CONT -f ^ray::Worker")
+    cluster.signal_workers("CONT")
     assert second.returncode == 2, second.stderr
     assert "another process is at work" in second.stderr
     yield

@@ -224,7 +224,7 @@ def require_hosts() -> None:
 
 
 def _environment(variables: dict[str, str]) -> dict[str, str]:
-    return make_environment(HOME, TMPDIR=str(TEMPORARY), RAY_TMPDIR=str(TEMPORARY), **variables)
+    return make_environment(HOME, **{"TMPDIR": str(TEMPORARY), "RAY_TMPDIR": str(TEMPORARY), **variables})
 
 
 def _wait_for(ready: Path, process: subprocess.Popen[bytes]) -> None:
