@@ -19,6 +19,7 @@ from typing import Any
 import fault_table
 import kernel_table
 import loader_table
+import monitoring_table
 import run_figure
 import run_table
 import sequential_table
@@ -45,6 +46,7 @@ TABLES = {
     "gpu": published_table,
     "kernels": kernel_table.table,
     "loaders": loader_table.table,
+    "monitoring": monitoring_table.table,
     "network_faults": fault_table.table,
     "sequential": sequential_table.table,
     "slurm": slurm_table.table,
