@@ -52,6 +52,7 @@ class ImageRoot:
         packages = "ca-certificates,python3,python3-venv"
         command = ["debootstrap", "--variant=minbase", f"--include={packages}", "bookworm", str(self.folder)]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        self.folder.chmod(0o755)  # it may be a temporary folder, which only its owner enters
         for name in ("etc/resolv.conf", "etc/ssl/certs/ca-certificates.crt"):
             shutil.copy(f"/{name}", self.folder / name)
         self.run(_BASE.format(ray=found[1]))
