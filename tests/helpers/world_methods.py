@@ -129,12 +129,16 @@ class FrozenBatchNorm(nn.BatchNorm2d):
 
 
 def _settle(model: nn.Module, given: Request) -> None:
-    """Set running statistics of the data; with the initial ones all outputs are nearly equal."""
-    training = model.training
+    """Set running statistics to those of the data; with the initial ones all outputs are nearly equal."""
+    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    momenta, training = [norm.momentum for norm in norms], model.training
     model.train()
+    for norm in norms:
+        norm.momentum = 1.0
     with torch.no_grad():
-        for _ in range(50):
-            model(gather(given.data, given.retain))
+        model(gather(given.data, given.retain))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
     model.train(training)
 
 
