@@ -31,7 +31,7 @@ services:  ## install Slurm, Prometheus and debootstrap for their tests: package
 demo: $(READY)  ## run the recipe digits from data to report: a few minutes on two cores
 	.venv/bin/ungan-dist run digits
 
-test: $(READY)  ## run the tests that need one process each: about eight minutes on two cores
+test: $(READY)  ## run the tests that need one process each
 	$(PYTEST) $(SIDE_BY_SIDE) -m "not (process or ray or bench or chaos)"
 
 test-all: test test-rest  ## run those, then the tests with Ray, several processes, storage, faults and forecasts
