@@ -1,9 +1,12 @@
-"""Run an audit under each fault of hosts and network, and record what it did.
+"""Run an audit under each fault of hosts, network and object storage, and record what it did.
 
-    python benchmarks/network_faults.py [FAULT…]     write benchmarks/results/network_faults.json
+    python benchmarks/network_faults.py [FAULT…]              write benchmarks/results/network_faults.json
+    python benchmarks/network_faults.py --storage [FAULT…]    write benchmarks/results/storage_faults.json
 
-Hosts are namespaces of this machine, so this needs root and Linux: see tests/helpers/hosts.py. About a minute a fault.
-A fault after which the audit does not continue is recorded, and the next one begins on a cluster that is started anew.
+Hosts are namespaces of this machine, so this needs root and Linux: see tests/helpers/hosts.py. With ``--storage`` they
+share no disk, and the output is in S3 storage (moto) on a host of its own. About a minute a fault. Rows of other
+faults are kept. A fault after which the audit does not continue is recorded, and the next one begins on a cluster that
+is started anew.
 """
 
 from __future__ import annotations
@@ -15,38 +18,56 @@ import time
 from pathlib import Path
 
 import pytest
-from harness import ROOT, write
+from harness import RESULTS, ROOT, write
+
+from ungan_dist import store
+
+sys.path.append(str(ROOT / "tests/helpers"))
+
+from faulty_audit import as_row, run_under
+from host_cluster import HEALTH, HostCluster
+from host_faults import FAULTS, Inject
+from stored_audit import STORAGE_FAULTS, StoredCluster
 
 
-def main(names: list[str]) -> None:
+def main(words: list[str]) -> None:
     """Run the faults, all by default, and write the results file after each."""
-    sys.path.append(str(ROOT / "tests/helpers"))
-    from faulty_audit import as_row, run_under
-    from host_cluster import HEALTH, HostCluster
-    from host_faults import FAULTS
-
-    if unknown := [name for name in names if name not in FAULTS]:
-        raise SystemExit(f"unknown: {', '.join(unknown)}. Known: {'; '.join(FAULTS)}")
-    rows: list[dict[str, object]] = []
-    with tempfile.TemporaryDirectory() as folder, HostCluster(Path(folder)) as cluster:
+    is_stored = "--storage" in words
+    name, faults = ("storage_faults", STORAGE_FAULTS) if is_stored else ("network_faults", FAULTS)
+    names = [word for word in words if word != "--storage"]
+    if unknown := [one for one in names if one not in faults]:
+        raise SystemExit(f"unknown: {', '.join(unknown)}. Known: {'; '.join(faults)}")
+    path = RESULTS / f"{name}.json"
+    rows = {row["fault"]: row for row in store.read_json(path)["rows"]} if names and path.exists() else {}
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        (StoredCluster if is_stored else HostCluster)(Path(folder)) as cluster,
+    ):
         begun = time.monotonic()
-        audit = cluster.start_audit("undisturbed")
-        if audit.wait(600):
+        if cluster.start_audit("undisturbed").wait(600):
             raise SystemExit(cluster.log_of("undisturbed").read_text())
-        undisturbed = cluster.list_results("undisturbed")
         undisturbed_s = round(time.monotonic() - begun, 1)
-        for fault in names or FAULTS:
-            load = os.getloadavg()[0]
-            try:
-                row = as_row(run_under(cluster, fault, undisturbed, timeout=600))
-            except AssertionError as error:
-                row = {"fault": fault, "failed": str(error)[-2000:]}
-                cluster.boot()
-            except pytest.skip.Exception as reason:
-                row = {"fault": fault, "skipped": str(reason)}
-            rows.append(row | {"load": [round(load, 1), round(os.getloadavg()[0], 1)]})
-            print(rows[-1], flush=True)
-            write("network_faults", rows, ray_settings=HEALTH, undisturbed_s=undisturbed_s)
+        undisturbed = cluster.list_results("undisturbed")
+        for fault in names or faults:
+            rows[fault] = _run(cluster, fault, faults, undisturbed)
+            print(rows[fault], flush=True)
+            found = [rows[one] for one in faults if one in rows]
+            write(name, found, ray_settings=HEALTH, undisturbed_s=undisturbed_s)
+
+
+def _run(
+    cluster: HostCluster, fault: str, faults: dict[str, Inject], undisturbed: dict[str, bytes]
+) -> dict[str, object]:
+    """Run the audit under one fault, and return its row."""
+    load = os.getloadavg()[0]
+    try:
+        row = as_row(run_under(cluster, fault, undisturbed, faults=faults, timeout=600))
+    except AssertionError as error:
+        row = {"fault": fault, "failed": str(error)[-2000:]}
+        cluster.boot()
+    except pytest.skip.Exception as reason:
+        row = {"fault": fault, "skipped": str(reason)}
+    return row | {"load": [round(load, 1), round(os.getloadavg()[0], 1)]}
 
 
 if __name__ == "__main__":

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 import threading
 import traceback
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from ungan_dist.cluster.resources import count_workers
 from ungan_dist.config.audit import AuditConfig
 from ungan_dist.config.identity import content_hash
 from ungan_dist.errors import ConfigError
+from ungan_dist.runs.forecast.probe import Probe, Timing, measure_together, prepare_unit
 from ungan_dist.runs.progress import Event, ProgressCallback, silent
 from ungan_dist.runs.shadows import ShadowUnit
 from ungan_dist.runs.targets import TargetUnit
@@ -101,7 +103,7 @@ def run_with_trainer(
             for unit in [unit for unit in remaining if is_done(unit)]:
                 remaining.remove(unit)
                 yield Done(unit=unit)
-        failed: dict[str, Any] = {id: rest for id, *rest in attempt.failures}
+        failed: dict[str, Any] = {id: rest for id, *rest in attempt.answer or []}
         if attempt.error is not None:
             first = next((unit for unit in remaining if not is_done(unit)), None)
             if first is not None:
@@ -119,6 +121,47 @@ def run_with_trainer(
         shutil.rmtree(_trainer_folder(units[0]), ignore_errors=True)
 
 
+def make_resources(fleet: Fleet, config: AuditConfig) -> TrainerResources:
+    """Return the processes of a run's trainer."""
+    return TrainerResources(
+        num_workers=config.train.num_workers,
+        cpus_per_worker=config.fleet.cpus_per_worker,
+        gpus_per_worker=int(fleet.allocation.device == "cuda"),
+        autoscaling=config.fleet.autoscaling,
+    )
+
+
+def time_with_trainer(probe: Probe, resources: TrainerResources) -> Timing:
+    """Time one model that all processes of a trainer train.
+
+    Raises:
+        ConfigError: the trainer does not fit on the cluster; nothing was started.
+        Exception: of Ray Train, if the processes end without an answer.
+    """
+    refuse_infeasible(resources, ray.nodes())
+    with tempfile.TemporaryDirectory(prefix="ungan-dist-plan-") as folder:
+        trainer = make_trainer(time_probe, {"probe": probe}, resources, name="plan", folder=Path(folder))
+        attempt = _Attempt(trainer)
+        while attempt.is_running(POLL_SECONDS):
+            pass
+    if attempt.error is not None:
+        raise attempt.error
+    assert isinstance(attempt.answer, Timing)
+    return attempt.answer
+
+
+def time_probe(config: dict[str, Any]) -> Timing:
+    """Time the probe in ``config``; every process of a trainer runs this function."""
+    probe: Probe = config["probe"]
+    with tempfile.TemporaryDirectory(prefix="ungan-dist-plan-") as folder:
+        return measure_together(prepare_unit(probe, Path(folder)), probe.seconds, _find_world())
+
+
+def _find_world() -> World:
+    context = ray.train.get_context()
+    return World(rank=context.get_world_rank(), size=context.get_world_size(), device=get_device())
+
+
 def split_between_trainer_and_fleet(fleet: Fleet, config: AuditConfig, on_progress: ProgressCallback) -> RunUnits:
     """Return a function that trains targets data-parallel and shadow models on the fleet, in turns.
 
@@ -127,12 +170,7 @@ def split_between_trainer_and_fleet(fleet: Fleet, config: AuditConfig, on_progre
     Raises:
         ConfigError: the trainer does not fit on the cluster; nothing was computed.
     """
-    resources = TrainerResources(
-        num_workers=config.train.num_workers,
-        cpus_per_worker=config.fleet.cpus_per_worker,
-        gpus_per_worker=int(fleet.allocation.device == "cuda"),
-        autoscaling=config.fleet.autoscaling,
-    )
+    resources = make_resources(fleet, config)
     refuse_infeasible(resources, ray.nodes())
 
     def is_shared(unit: Unit) -> bool:
@@ -161,12 +199,33 @@ def _trainer_name(units: Sequence[Unit]) -> str:
 
 
 def _create_trainer(units: Sequence[Unit], resources: TrainerResources) -> TorchTrainer:
+    loop = {"units": list(units)}
+    return make_trainer(train_units, loop, resources, name=_trainer_name(units), folder=_trainer_folder(units[0]))
+
+
+def make_trainer(
+    function: Callable[[dict[str, Any]], Any],
+    config: dict[str, Any],
+    resources: TrainerResources,
+    *,
+    name: str,
+    folder: Path,
+) -> TorchTrainer:
+    """Make a trainer whose processes all call a function.
+
+    Args:
+        function: Returns what the trainer returns, in the process of rank 0.
+        config: What the function takes.
+        resources: The processes.
+        name: Ray Train resumes what has run under the same name in the same folder.
+        folder: For Ray Train's own files.
+    """
     per_worker = {"CPU": resources.cpus_per_worker}
     if resources.gpus_per_worker:
         per_worker["GPU"] = resources.gpus_per_worker
     return TorchTrainer(
-        train_units,
-        train_loop_config={"units": list(units)},
+        function,
+        train_loop_config=config,
         torch_config=TorchConfig(
             backend="nccl" if resources.gpus_per_worker else "gloo", timeout_s=int(TIMEOUT.total_seconds())
         ),
@@ -176,8 +235,8 @@ def _create_trainer(units: Sequence[Unit], resources: TrainerResources) -> Torch
             resources_per_worker=per_worker,
         ),
         run_config=ray.train.RunConfig(
-            name=_trainer_name(units),
-            storage_path=str(_trainer_folder(units[0])),
+            name=name,
+            storage_path=str(folder),
             failure_config=ray.train.FailureConfig(
                 max_failures=MAX_FAILURES,
                 controller_failure_limit=CONTROLLER_FAILURES,
@@ -197,7 +256,7 @@ def train_units(config: dict[str, Any]) -> list[tuple[str, str, str, str]]:
     # Ray resumes whatever has run under the same name and compares no configs
     if context.get_experiment_name() != _trainer_name(units):
         raise ConfigError(f"trainer {context.get_experiment_name()!r} received the units of {_trainer_name(units)!r}")
-    world = World(rank=context.get_world_rank(), size=context.get_world_size(), device=get_device())
+    world = _find_world()
     failures: list[tuple[str, str, str, str]] = []
     for outcome in execute_together(units, world):
         if outcome.kind != "done":
@@ -214,7 +273,8 @@ class _Attempt:
     """
 
     trainer: TorchTrainer
-    failures: list[tuple[str, str, Any, str]] = field(default_factory=list)
+    answer: Any = None
+    """What the function of the trainer returned in the process of rank 0."""
     error: Exception | None = None
 
     def __post_init__(self) -> None:
@@ -228,7 +288,7 @@ class _Attempt:
 
     def _fit(self) -> None:
         try:
-            self.failures = self.trainer.fit().return_value or []
+            self.answer = self.trainer.fit().return_value
         except Exception as error:  # passed to the driver's thread, which finds the unit that failed
             self.error = error
 

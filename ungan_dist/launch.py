@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -167,12 +168,10 @@ def forecast(
     Raises:
         ConfigError: wrong config or input, no such cluster, too few resources, or a failed probe.
     """
-    if config.train.num_workers > 1:
-        raise ConfigError(
-            f"plan cannot time train.num_workers {config.train.num_workers}: plan without it, or with --no-probe"
-        )
+    if config.train.num_workers > 1 and config.cluster == "local":
+        raise pipeline.refuse_processes(config)
     from ungan_dist.runs.forecast.forecast import make_forecast, make_idle_forecast, plan_in_folder
-    from ungan_dist.runs.forecast.probe import START_S, run_probe
+    from ungan_dist.runs.forecast.probe import START_S, Measurement, Probe, run_probe
     from ungan_dist.runs.kernel_choice.choice import run_here
     from ungan_dist.runs.operations import units_per_gpu
     from ungan_dist.runs.pool import num_processes
@@ -200,9 +199,26 @@ def forecast(
             rehearse(plan, fleet.run_once, on_progress, limit_s=seconds)
         fleet.share_gpus(units_per_gpu(plan.record))
         allocation = fleet.allocate(len(plan.shadows))
+
+        def measure(probe: Probe) -> Measurement | None:
+            return fleet.run_once(run_probe, probe, timeout_s=START_S + probe.seconds)
+
+        def measure_both(probe: Probe) -> Measurement | None:
+            """Time one process, then all data-parallel processes."""
+            from ungan_dist.cluster.ddp import make_resources, time_with_trainer
+
+            half = dataclasses.replace(probe, seconds=probe.seconds / 2)
+            alone = measure(half)
+            if alone is None:
+                return None
+            begun = time.monotonic()
+            together = time_with_trainer(half, make_resources(fleet, config))
+            elapsed = alone.elapsed_seconds + time.monotonic() - begun
+            return dataclasses.replace(alone, together=together, elapsed_seconds=elapsed)
+
         return make_forecast(
             plan,
-            lambda probe: fleet.run_once(run_probe, probe, timeout_s=START_S + seconds),
+            measure if config.train.num_workers == 1 else measure_both,
             num_workers=allocation.num_workers,
             seconds=seconds,
             began=began,

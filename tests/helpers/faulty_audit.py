@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from host_cluster import HostCluster
-from host_faults import FAULTS
+from host_faults import FAULTS, Inject
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,25 +34,33 @@ def _wait(audit: subprocess.Popen[bytes], timeout: float) -> tuple[int, float]:
     return audit.wait(timeout), time.monotonic()
 
 
-def run_under(cluster: HostCluster, fault: str, undisturbed: dict[str, bytes], *, timeout: float = 240) -> Outcome:
+def run_under(
+    cluster: HostCluster,
+    fault: str,
+    undisturbed: dict[str, bytes],
+    *,
+    faults: Mapping[str, Inject] = FAULTS,
+    timeout: float = 240,
+) -> Outcome:
     """Run the audit, inject a fault after two results, and run the same command again if it asks for that.
 
     Args:
         cluster: The cluster, which is whole again afterwards.
-        fault: A name of ``FAULTS``.
+        fault: A name of ``faults``.
         undisturbed: Results of the audit without a fault.
+        faults: All faults, by name.
         timeout: Seconds for each run of the command.
 
     Raises:
         AssertionError: The audit ended with neither 0 nor 3, or the second one did not end with 0.
     """
-    output = f"fault-{list(FAULTS).index(fault)}"
+    output = f"fault-{list(faults).index(fault)}"
     audit = cluster.start_audit(output)
     cluster.wait_for_shadows(output, 2, audit, timeout=timeout)
     begun = time.monotonic()
     with ThreadPoolExecutor(1) as waiting:
         ended = waiting.submit(_wait, audit, timeout)
-        with contextmanager(FAULTS[fault])(cluster, output):
+        with contextmanager(faults[fault])(cluster, output):
             code, end = ended.result()
     took = end - begun
     log = cluster.log_of(output)

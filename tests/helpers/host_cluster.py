@@ -58,6 +58,7 @@ class HostCluster:
         *,
         others: tuple[str, ...] = (),
         ray_variables: Mapping[str, str] = MappingProxyType({}),
+        serves_jobs: bool = False,
     ) -> None:
         """Describe a cluster.
 
@@ -66,8 +67,9 @@ class HostCluster:
             workers: Hosts with a CPU for units.
             others: Hosts without Ray.
             ray_variables: Environment of Ray's processes, beside the cluster's own.
+            serves_jobs: Whether the head's port 8265 accepts jobs.
         """
-        self._variables = {**STARTING, **ray_variables}
+        self._variables, self._serves_jobs = {**STARTING, **ray_variables}, serves_jobs
         self.folder, self.workers = folder, workers
         self.network = Network(folder, [HEAD, DRIVER, *workers, *others])
         self.address = ""
@@ -107,7 +109,8 @@ class HostCluster:
         """Start Ray on one host, or start it again, with the cluster's token in the user's home folder."""
         host = self.network[name]
         write_token(host, self.token)
-        head = f"--head --port={PORT} --include-dashboard=false" if name == HEAD else f"--address={self.address}"
+        jobs = f"--dashboard-host={host.address}" if self._serves_jobs else "--include-dashboard=false"
+        head = f"--head --port={PORT} {jobs}" if name == HEAD else f"--address={self.address}"
         cpus = int(name in self.workers)
         host.run(
             f"{USE_TLS}ray stop --force > /dev/null; ray start {head} --node-ip-address={host.address} "

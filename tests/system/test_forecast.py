@@ -71,6 +71,37 @@ def test_units_times_seconds_by_workers(tmp_path: Path) -> None:
     assert found.disk_bytes == pixels + 8 * len(plan.source.labels) + 3 * 1000 + log_odds
 
 
+@pytest.mark.parametrize("data_parallel", [False, True])
+def test_what_several_processes_train_together_takes_turns_and_all_of_them(tmp_path: Path, data_parallel: bool) -> None:
+    """Three processes train a model in .015 s an example, where one takes .02 s; two workers train the others."""
+    config = small_config(tmp_path)
+    config = dataclasses.replace(
+        config,
+        train=dataclasses.replace(config.train, num_workers=3),
+        shadows=dataclasses.replace(config.shadows, data_parallel=data_parallel),
+    )
+    plan = make_plan(config, device="cpu")
+    measured = dataclasses.replace(MEASURED, together=dataclasses.replace(TIMING, train_seconds=0.015))
+    found = make_forecast(plan, lambda _: measured, num_workers=2, seconds=1)
+    querying = (400 + 50 + len(plan.split.test)) * 0.001
+    expected = {
+        "shadow model": 3 * 200 * (0.015 if data_parallel else 0.01) + 400 * 0.001,
+        "original": 3 * 200 * 0.015 + querying,
+        "retrain": 3 * 160 * 0.015 + querying,
+        "ungan": 2 * 1 * 200 * 0.015 + querying,
+    }
+    assert found.unit_seconds == pytest.approx(expected)
+    shadows, methods = 4 * expected["shadow model"], expected["retrain"] + expected["ungan"]
+    stages = {
+        "original, shadows": expected["original"] + shadows / (1 if data_parallel else 2),
+        "unlearning": methods,
+    }
+    assert {name: found.stages[name] for name in stages} == pytest.approx(stages)
+    core_seconds = 3 * (expected["original"] + methods) + (3 if data_parallel else 1) * shadows
+    assert found.device_hours == pytest.approx(core_seconds / 3600)
+    assert "one model by all data-parallel processes" in found.measured
+
+
 def test_plan_counts_every_unlearning_and_says_how_many_are_worth_buying(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

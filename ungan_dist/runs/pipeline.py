@@ -41,6 +41,15 @@ OnResult = Callable[[Unit], None]
 """Called with each unit whose result was committed."""
 
 
+def refuse_processes(config: AuditConfig) -> ConfigError:
+    """Return the error of data-parallel processes in the local pool."""
+    return ConfigError(
+        f"train.num_workers {config.train.num_workers} needs processes that communicate, which the local pool "
+        f"lacks: add --cluster auto; or train the targets by torchrun --nproc-per-node "
+        f"{config.train.num_workers} -m ungan_dist targets {config.name}, then run without --train.num-workers"
+    )
+
+
 def audit(
     config: AuditConfig,
     *,
@@ -73,11 +82,7 @@ def audit(
         Unfinished: Storage is full or unreachable, or too little succeeded for a report; run again to continue.
     """
     if run_units is None and config.train.num_workers > 1:
-        raise ConfigError(
-            f"train.num_workers {config.train.num_workers} needs processes that communicate, which the local pool "
-            f"lacks: add --cluster auto; or train the targets by torchrun --nproc-per-node "
-            f"{config.train.num_workers} -m ungan_dist targets {config.name}, then run without --train.num-workers"
-        )
+        raise refuse_processes(config)
     inputs = fingerprint_inputs(config)
     # split: the plan holds every set, drawn before anything is trained
     rehearse = functools.partial(process.rehearse, run_once=run_once, on_progress=on_progress)

@@ -50,7 +50,8 @@ class Forecast:
     stages: dict[str, float]
     """Wall time of each stage in seconds; scoring and the report are not included."""
     unit_seconds: dict[str, float]
-    """Time for one ``shadow model``, one model of each method, and one of ``unlearned shadows: METHOD``."""
+    """Time for one ``shadow model``, one model of each method, and one of ``unlearned shadows: METHOD``, by all of its
+    processes."""
     device_hours: float | None
     """Core-hours on a CPU, else GPU-hours; start-up is not included."""
     memory_bytes: int | None
@@ -139,10 +140,14 @@ def make_forecast(
         stages["start"] = end - (start if began is None else began) - measured.elapsed_seconds
         unit_seconds = _unit_seconds(plan, measured)
         for name, units in todo.items():
-            stages[name] = wall_seconds([_seconds(unit, unit_seconds) for unit in units], num_workers)
+            # all processes train these one after another, then the fleet the others
+            together = [_seconds(unit, unit_seconds) for unit in units if count_processes(plan, unit) > 1]
+            alone = [_seconds(unit, unit_seconds) for unit in units if count_processes(plan, unit) == 1]
+            stages[name] = sum(together) + wall_seconds(alone, num_workers)
     hours = devices_per_worker / 3600
+    worker_seconds = _worker_seconds(plan, unit_seconds)
     work = (
-        {name: sum(_seconds(unit, unit_seconds) for unit in units) for name, units in todo.items()}
+        {name: sum(_seconds(unit, worker_seconds) for unit in units) for name, units in todo.items()}
         if measured
         else None
     )
@@ -155,8 +160,8 @@ def make_forecast(
         device_hours=None if work is None else hours * sum(work.values()),
         unlearned_seconds=None if work is None else work.get(UNLEARNED_SHADOWS, 0.0),
         free_disk_bytes=_free_bytes(plan.folder),
-        more=list_gains(outlook, unit_seconds, hours),
-        unlearnings=compare_numbers_of_unlearnings(outlook, unit_seconds),
+        more=list_gains(outlook, worker_seconds, hours),
+        unlearnings=compare_numbers_of_unlearnings(outlook, worker_seconds),
         probe_seconds=measured.elapsed_seconds if measured else seconds,
         measured=_describe(measured, probe),
         **_sizes(plan, measured),
@@ -200,6 +205,21 @@ def find_todo(plan: Plan) -> dict[str, list[Unit]]:
     return stages
 
 
+def count_processes(plan: Plan, unit: Unit) -> int:
+    """Return the data-parallel processes that train a unit."""
+    config = plan.record.config
+    if isinstance(unit, TargetUnit) or (isinstance(unit, ShadowUnit) and config.shadows.data_parallel):
+        return config.train.num_workers
+    return 1
+
+
+def _worker_seconds(plan: Plan, unit_seconds: dict[str, float]) -> dict[str, float]:
+    """Return the time of all processes of each kind of unit."""
+    processes = {"shadow model": count_processes(plan, plan.shadows[0])}
+    processes |= {unit.method: count_processes(plan, unit) for unit in plan.targets}
+    return {name: seconds * processes.get(name, 1) for name, seconds in unit_seconds.items()}
+
+
 def _free_bytes(folder: Path) -> int:
     return shutil.disk_usage(next(path for path in folder.parents if path.is_dir())).free
 
@@ -211,7 +231,12 @@ def _describe(measured: Measurement | None, probe: Probe) -> str:
         return f"nothing: training on {examples} examples and a query of {2 * examples} took over {probe.seconds:g} s"
     parts: list[str] = []
     together = f"{len(probe.unit.shadows)} with the engine {probe.unit.engine}"
-    for timing, models in ((measured.alone, "one model"), (measured.by_engine, together)):
+    by_all = "one model by all data-parallel processes"
+    for timing, models in (
+        (measured.alone, "one model"),
+        (measured.by_engine, together),
+        (measured.together, by_all),
+    ):
         if timing is not None:
             batches = f"{timing.num_examples:,} examples in batches of {timing.batch_size}"
             warm = ", with its start-up" if timing.is_cold else ""
@@ -272,15 +297,17 @@ def _run(run_probe: Callable[[Probe], Measurement | None], probe: Probe) -> Meas
 def _unit_seconds(plan: Plan, measured: Measurement) -> dict[str, float]:
     shadow = plan.shadows[0]
     num_pool = len(shadow.pool)
-    training = shadow.train.num_passes * num_pool // 2 * measured.shadow_seconds
+    by_all = (measured.together or measured.alone).train_seconds
+    of_shadow = by_all if count_processes(plan, shadow) > 1 else measured.shadow_seconds
     query_seconds = measured.alone.query_seconds
-    seconds = {"shadow model": training + num_pool * query_seconds}
+    seconds = {"shadow model": shadow.train.num_passes * num_pool // 2 * of_shadow + num_pool * query_seconds}
     querying = (num_pool + len(plan.split.unseen) + len(plan.split.test)) * query_seconds
     for unit in reversed(plan.targets):
-        unlearning = num_examples_trained(unit) * measured.alone.train_seconds
-        seconds[unit.method] = unlearning + querying
+        num_trained = num_examples_trained(unit)
+        seconds[unit.method] = num_trained * by_all + querying
         if unit.method in plan.record.config.attack.unlearned_shadows:
-            seconds[f"{UNLEARNED_SHADOWS}: {unit.method}"] = unlearning + len(unit.draw.forget) * query_seconds
+            alone = num_trained * measured.alone.train_seconds  # shadow models unlearn in one process
+            seconds[f"{UNLEARNED_SHADOWS}: {unit.method}"] = alone + len(unit.draw.forget) * query_seconds
     return seconds
 
 

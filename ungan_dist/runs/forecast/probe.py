@@ -18,6 +18,7 @@ from ungan_dist.runs.plan import Plan
 from ungan_dist.runs.shadows import Shadows, ShadowUnit, evaluate_shadows, train_shadows
 from ungan_dist.training.train import import_compiler
 from ungan_dist.training.weights import weights_bytes
+from ungan_dist.training.world import SINGLE_PROCESS, World
 from ungan_dist.worker_process import Note, WorkerProcess
 
 MAX_BATCHES = 16
@@ -69,6 +70,8 @@ class Measurement:
     """A model that is trained alone, step by step."""
     by_engine: Timing | None = None
     """Shadow models with the engine of the run; ``None`` if that is ``serial``, or was not timed."""
+    together: Timing | None = None
+    """A model that all data-parallel processes train; ``None`` without them."""
     memory_bytes: int
     """Peak host memory of the worker."""
     device_memory_bytes: int
@@ -177,7 +180,15 @@ def measure(unit: ShadowUnit, seconds: float, on_pass: Callable[[Measurement], o
     return measurement(alone, by_engine)
 
 
-def _time_unit(unit: ShadowUnit, deadline: float, on_pass: Callable[[Timing], object]) -> Timing:
+def measure_together(unit: ShadowUnit, seconds: float, world: World) -> Timing:
+    """Time one model that all processes of a world train; each of them calls this, and rank 0 decides when to stop."""
+    single = dataclasses.replace(unit, engine="serial", shadows=unit.shadows[:1])
+    return _time_unit(single, time.perf_counter() + seconds, lambda _: None, world)
+
+
+def _time_unit(
+    unit: ShadowUnit, deadline: float, on_pass: Callable[[Timing], object], world: World = SINGLE_PROCESS
+) -> Timing:
     """Time passes over more and more examples, then of 1, 2, 4 … epochs, while the next one would end in time.
 
     The first pass compiles and allocates. It is repeated while any time is left, and counts only if the caller ends the
@@ -185,7 +196,7 @@ def _time_unit(unit: ShadowUnit, deadline: float, on_pass: Callable[[Timing], ob
     """
     number, epochs, shorter, is_cold = min(FIRST_EXAMPLES, len(unit.pool)), 1, None, True
     while True:
-        training, querying, num_bytes = _time_pass(dataclasses.replace(unit, pool=unit.pool[:number]), epochs)
+        training, querying, num_bytes = _time_pass(dataclasses.replace(unit, pool=unit.pool[:number]), epochs, world)
         epoch_seconds = training / epochs
         if shorter is not None and training > shorter:
             epoch_seconds = (training - shorter) / (epochs / 2)
@@ -208,21 +219,22 @@ def _time_unit(unit: ShadowUnit, deadline: float, on_pass: Callable[[Timing], ob
             return timing
         else:
             epochs, shorter = 2 * epochs, training
-        if time.perf_counter() + spent * (number * epochs / before) > deadline:
+        if world.broadcast(time.perf_counter() + spent * (number * epochs / before) > deadline):
             return timing
 
 
-def _time_pass(unit: ShadowUnit, epochs: int) -> tuple[float, float, int]:
+def _time_pass(unit: ShadowUnit, epochs: int, world: World) -> tuple[float, float, int]:
     """Train and query once; return the seconds of each, and the size of a model's file."""
+    world.synchronize()
     start = time.perf_counter()
-    trained = _train(unit, epochs)
+    trained = _train(unit, epochs, world)
     trained_at = time.perf_counter()
     evaluate_shadows(unit, trained)
     return trained_at - start, time.perf_counter() - trained_at, len(weights_bytes(trained.models[0]))
 
 
-def _train(unit: ShadowUnit, epochs: int) -> Shadows:
-    trained = train_shadows(dataclasses.replace(unit, train=dataclasses.replace(unit.train, epochs=epochs)))
+def _train(unit: ShadowUnit, epochs: int, world: World) -> Shadows:
+    trained = train_shadows(dataclasses.replace(unit, train=dataclasses.replace(unit.train, epochs=epochs)), world)
     if unit.device == "cuda":
         torch.cuda.synchronize()
     return trained
