@@ -26,10 +26,11 @@ from ungan_dist.data.prepared import prepare
 from ungan_dist.runs.failures import sort_out_absent
 from ungan_dist.runs.plan import Plan, make_plan
 from ungan_dist.runs.scoring import read_shadows
-from ungan_dist.runs.storage import remote
+from ungan_dist.runs.storage import workers
 from ungan_dist.runs.storage.fetch import data_of, fetch
 from ungan_dist.runs.storage.mirror import Mirror
-from ungan_dist.runs.storage.remote import ArrivedFrom, ExecuteThere, push_results
+from ungan_dist.runs.storage.remote import push_results
+from ungan_dist.runs.storage.workers import ArrivedFrom, ExecuteThere
 from ungan_dist.runs.units import Done, missing, root_of
 
 sys.path.append(str(ROOT / "tests/helpers"))
@@ -169,7 +170,7 @@ def _count_fleet(
             assert arrived(unit)
             yield outcome
 
-    with mock.patch.object(remote, "_connect", return_value=worker):
+    with mock.patch.object(workers, "_connect", return_value=worker):
         worker.pull("", data_of(plan.originals[0].prepared)[0])  # once a worker
         return count_requests(lambda: list(push_results(driver, run)(plan.shadows)))
 

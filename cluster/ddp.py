@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 import threading
@@ -13,6 +14,7 @@ from typing import Any
 
 import ray
 import ray.train
+from pyarrow import fs
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from ungan_dist.cluster.fleet import Fleet
@@ -23,6 +25,8 @@ from ungan_dist.errors import ConfigError
 from ungan_dist.runs.forecast.probe import Probe, Timing, measure_together, prepare_unit
 from ungan_dist.runs.progress import Event, ProgressCallback, silent
 from ungan_dist.runs.shadows import ShadowUnit
+from ungan_dist.runs.storage.mirror import Mirror
+from ungan_dist.runs.storage.workers import ArrivedFrom, ExecuteTogetherThere
 from ungan_dist.runs.targets import TargetUnit
 from ungan_dist.runs.units import (
     Done,
@@ -44,6 +48,10 @@ MAX_FAILURES = 3
 CONTROLLER_FAILURES = 5
 POLL_SECONDS = 0.5
 """Interval in which the driver looks for committed results."""
+MAX_ABSENT = 2
+"""Absent results, such as those of units that fail, after which no more are looked for."""
+STORAGE_POLL_SECONDS = 5.0
+"""The same in object storage, where a look is a request for each unit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,12 +89,25 @@ def refuse_infeasible(resources: TrainerResources, nodes: list[dict[str, Any]]) 
 
 
 def run_with_trainer(
-    units: Sequence[Unit], resources: TrainerResources, *, on_progress: ProgressCallback = silent
+    units: Sequence[Unit],
+    resources: TrainerResources,
+    *,
+    on_progress: ProgressCallback = silent,
+    mirror: Mirror | None = None,
+    cache: str | None = None,
 ) -> Iterator[Done | Failed]:
     """Train units one after the other and yield their outcomes; the contract is that of ``RunUnits``.
 
     The death of a worker costs the current epoch. If a unit fails too often it is given up, and a new trainer continues
     with the next one.
+
+    Args:
+        units: the units.
+        resources: the processes.
+        on_progress: called before each trainer.
+        mirror: object storage by which the processes exchange files; defaults to the output folder, which all nodes
+            share. A killed process then costs what was trained since the last state in the storage.
+        cache: folder of the processes' copies; defaults to the user's cache folder.
 
     Raises:
         ConfigError: the trainer does not fit on the cluster; nothing was started.
@@ -94,22 +115,26 @@ def run_with_trainer(
     refuse_infeasible(resources, ray.nodes())
     remaining = list(units)
     total = len(remaining)
+    if mirror is None:
+        look, poll_seconds = is_done, POLL_SECONDS
+    else:
+        look, poll_seconds = ArrivedFrom(mirror=mirror), STORAGE_POLL_SECONDS
     while remaining:
         note = f"{len(remaining)} units, {resources.num_workers} data-parallel processes"
         done = total - len(remaining)
         on_progress(Event(stage="trainer", done=done, total=total, seconds=0, seconds_left=None, note=note))
-        attempt = _Attempt(_create_trainer(remaining, resources))
-        while attempt.is_running(POLL_SECONDS):
-            for unit in [unit for unit in remaining if is_done(unit)]:
+        attempt = _Attempt(_create_trainer(remaining, resources, mirror, cache))
+        while attempt.is_running(poll_seconds):
+            for unit in _find_done(remaining, look):
                 remaining.remove(unit)
                 yield Done(unit=unit)
         failed: dict[str, Any] = {id: rest for id, *rest in attempt.answer or []}
         if attempt.error is not None:
-            first = next((unit for unit in remaining if not is_done(unit)), None)
+            first = next((unit for unit in remaining if not look(unit)), None)
             if first is not None:
                 failed[first.id] = describe_error(attempt.error)
         for unit in list(remaining):
-            if is_done(unit):
+            if look(unit):
                 remaining.remove(unit)
                 yield Done(unit=unit)
             elif unit.id in failed:
@@ -118,7 +143,18 @@ def run_with_trainer(
                 yield Failed(unit=unit, error=error, kind=kind, traceback=traceback)
         assert attempt.error is not None or not remaining, "a trainer ended without an outcome for a unit"
     if units:
-        shutil.rmtree(_trainer_folder(units[0]), ignore_errors=True)
+        _remove_trainer_folder(units[0], mirror)
+
+
+def _find_done(units: Sequence[Unit], look: Callable[[Unit], bool]) -> list[Unit]:
+    """Find units that are done; they are trained in order, and those after some absent ones are not looked for."""
+    found: list[Unit] = []
+    for number, unit in enumerate(units):
+        if look(unit):
+            found.append(unit)
+        elif number - len(found) == MAX_ABSENT:
+            break
+    return found
 
 
 def make_resources(fleet: Fleet, config: AuditConfig) -> TrainerResources:
@@ -140,7 +176,7 @@ def time_with_trainer(probe: Probe, resources: TrainerResources) -> Timing:
     """
     refuse_infeasible(resources, ray.nodes())
     with tempfile.TemporaryDirectory(prefix="ungan-dist-plan-") as folder:
-        trainer = make_trainer(time_probe, {"probe": probe}, resources, name="plan", folder=Path(folder))
+        trainer = make_trainer(time_probe, {"probe": probe}, resources, name="plan", folder=folder)
         attempt = _Attempt(trainer)
         while attempt.is_running(POLL_SECONDS):
             pass
@@ -162,7 +198,9 @@ def _find_world() -> World:
     return World(rank=context.get_world_rank(), size=context.get_world_size(), device=get_device())
 
 
-def split_between_trainer_and_fleet(fleet: Fleet, config: AuditConfig, on_progress: ProgressCallback) -> RunUnits:
+def split_between_trainer_and_fleet(
+    fleet: Fleet, config: AuditConfig, on_progress: ProgressCallback, mirror: Mirror | None = None
+) -> RunUnits:
     """Return a function that trains targets data-parallel and shadow models on the fleet, in turns.
 
     With ``shadows.data_parallel`` the trainer trains the shadow models too.
@@ -181,7 +219,9 @@ def split_between_trainer_and_fleet(fleet: Fleet, config: AuditConfig, on_progre
         for_trainer = [unit for unit in units if unit not in for_fleet]
         if for_trainer:
             fleet.release_workers()
-            yield from run_with_trainer(for_trainer, resources, on_progress=on_progress)
+            yield from run_with_trainer(
+                for_trainer, resources, on_progress=on_progress, mirror=mirror, cache=config.execution.cache
+            )
         if for_fleet:
             yield from fleet.run_units(for_fleet)
 
@@ -194,13 +234,33 @@ def _trainer_folder(unit: Unit) -> Path:
     return folder.resolve() / "trainer"
 
 
+def _place_trainer(unit: Unit, mirror: Mirror) -> str:
+    """Return the path of Ray Train's own files in object storage."""
+    return "/".join((mirror.root, *_trainer_folder(unit).relative_to(mirror.folder.resolve()).parts))
+
+
+def _remove_trainer_folder(unit: Unit, mirror: Mirror | None) -> None:
+    if mirror is None:
+        shutil.rmtree(_trainer_folder(unit), ignore_errors=True)
+        return
+    with contextlib.suppress(OSError):  # Ray Train's files are of no use, and do no harm
+        mirror.filesystem.delete_dir(_place_trainer(unit, mirror))
+
+
 def _trainer_name(units: Sequence[Unit]) -> str:
     return f"units-{content_hash([unit.id for unit in units])[:32]}"
 
 
-def _create_trainer(units: Sequence[Unit], resources: TrainerResources) -> TorchTrainer:
-    loop = {"units": list(units)}
-    return make_trainer(train_units, loop, resources, name=_trainer_name(units), folder=_trainer_folder(units[0]))
+def _create_trainer(
+    units: Sequence[Unit], resources: TrainerResources, mirror: Mirror | None, cache: str | None
+) -> TorchTrainer:
+    name = _trainer_name(units)
+    if mirror is None:
+        loop = {"units": list(units), "execute": execute_together}
+        return make_trainer(train_units, loop, resources, name=name, folder=str(_trainer_folder(units[0])))
+    loop = {"units": list(units), "execute": ExecuteTogetherThere(url=mirror.url, cache=cache)}
+    place = _place_trainer(units[0], mirror)
+    return make_trainer(train_units, loop, resources, name=name, folder=place, filesystem=mirror.filesystem)
 
 
 def make_trainer(
@@ -209,7 +269,8 @@ def make_trainer(
     resources: TrainerResources,
     *,
     name: str,
-    folder: Path,
+    folder: str,
+    filesystem: fs.FileSystem | None = None,
 ) -> TorchTrainer:
     """Make a trainer whose processes all call a function.
 
@@ -219,6 +280,7 @@ def make_trainer(
         resources: The processes.
         name: Ray Train resumes what has run under the same name in the same folder.
         folder: For Ray Train's own files.
+        filesystem: Of the folder; defaults to that of the nodes.
     """
     per_worker = {"CPU": resources.cpus_per_worker}
     if resources.gpus_per_worker:
@@ -236,7 +298,8 @@ def make_trainer(
         ),
         run_config=ray.train.RunConfig(
             name=name,
-            storage_path=str(folder),
+            storage_path=folder,
+            storage_filesystem=filesystem,
             failure_config=ray.train.FailureConfig(
                 max_failures=MAX_FAILURES,
                 controller_failure_limit=CONTROLLER_FAILURES,
@@ -258,7 +321,7 @@ def train_units(config: dict[str, Any]) -> list[tuple[str, str, str, str]]:
         raise ConfigError(f"trainer {context.get_experiment_name()!r} received the units of {_trainer_name(units)!r}")
     world = _find_world()
     failures: list[tuple[str, str, str, str]] = []
-    for outcome in execute_together(units, world):
+    for outcome in config["execute"](units, world):
         if outcome.kind != "done":
             failures.append((outcome.unit.id, outcome.error, outcome.kind, outcome.traceback))
         ray.train.report({"unit": outcome.unit.title, "outcome": outcome.kind})

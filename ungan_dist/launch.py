@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from ungan_dist.attack.evidence import Report
 from ungan_dist.config.audit import AuditConfig
-from ungan_dist.errors import ConfigError
 from ungan_dist.runs import pipeline, progress
 from ungan_dist.runs.looks import audit_in_looks
 from ungan_dist.urls import is_url
@@ -90,11 +89,6 @@ def _audit_there(
     """Audit in the output folder, or in object storage."""
     if not is_url(config.output):
         return _audit(config, None, on_progress, on_result)
-    if config.train.num_workers > 1:
-        raise ConfigError(
-            f"train.num_workers {config.train.num_workers} needs a folder shared by all nodes, which "
-            f"{config.output} is not: choose a shared folder for --output, or train.num_workers 1"
-        )
     from ungan_dist.runs.storage.mirror import connect
 
     mirror = connect(config.output, cache=config.execution.cache)
@@ -118,7 +112,7 @@ def _audit(
         if config.train.num_workers > 1:
             from ungan_dist.cluster.ddp import split_between_trainer_and_fleet
 
-            run_units = split_between_trainer_and_fleet(fleet, config, on_progress)
+            run_units = split_between_trainer_and_fleet(fleet, config, on_progress, mirror)
         audit = functools.partial(
             pipeline.audit,
             run_units=run_units,
@@ -139,7 +133,7 @@ def _until(config: AuditConfig, audit: Callable[..., Report]) -> Report:
 
 def _make_remote_options(mirror: Mirror, config: AuditConfig) -> dict[str, Any]:
     """Make the fleet's options for workers that share no folder with the driver."""
-    from ungan_dist.runs.storage.remote import ArrivedFrom, ExecuteThere
+    from ungan_dist.runs.storage.workers import ArrivedFrom, ExecuteThere
 
     return {
         "execute": ExecuteThere(url=mirror.url, cache=config.execution.cache),

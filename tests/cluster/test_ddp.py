@@ -27,7 +27,7 @@ from ungan_dist.config.execution import FleetConfig
 from ungan_dist.config.training import AugmentConfig
 from ungan_dist.errors import ConfigError, Diverged
 from ungan_dist.runs.folder import open_run
-from ungan_dist.runs.plan import Plan
+from ungan_dist.runs.storage.mirror import working_folder
 
 # Ray Train uses deprecated names of Ray Data
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context")
@@ -96,37 +96,52 @@ class Killer:
         os.kill(self.killed, signal.SIGKILL)
 
 
-def read_weights(plan: Plan, method: str) -> dict[str, torch.Tensor]:
-    return safetensors.torch.load((plan.folder / f"models/0/{method}.safetensors").read_bytes())
+METHODS = ("original", "ungan")
+
+
+def read_weights(run: Path) -> dict[str, dict[str, torch.Tensor]]:
+    return {method: safetensors.torch.load((run / f"models/0/{method}.safetensors").read_bytes()) for method in METHODS}
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, torch.Tensor]]:
+    """Weights of the same targets, trained by two processes without Ray; a transform of the user's own augments."""
+    with open_run(with_noise(config_for(tmp_path_factory.mktemp("alone"), methods=METHODS))) as plan:
+        in_world(2, "process_groups:run_together", plan.targets)
+        return read_weights(plan.folder)
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.ray
+@pytest.mark.parametrize("is_stored", [False, True])
 def test_an_audit_with_two_training_workers_survives_the_kill_of_one(
-    ray_cluster: Any, tmp_path: Path, without_figures: None
+    ray_cluster: Any,
+    tmp_path: Path,
+    without_figures: None,
+    expected: dict[str, dict[str, torch.Tensor]],
+    monkeypatch: pytest.MonkeyPatch,
+    is_stored: bool,
 ) -> None:
-    """Compare with the same targets trained by two processes without Ray; a transform of the user's own augments."""
-    methods = ("original", "ungan")
-    expected = with_noise(config_for(tmp_path / "alone", methods=methods))
-    with open_run(expected) as plan:
-        in_world(2, "process_groups:run_together", plan.targets)
-    config = with_noise(config_for(tmp_path / "ray", cluster="auto", methods=methods))
-    killer = Killer(tmp_path / "ray/run/checkpoints/0/original.json")
+    """The output is a folder that all share, or storage: the workers then train in a folder of theirs."""
+    there = tmp_path / "there"
+    url = f"file://{there}" if is_stored else str(there)
+    theirs = working_folder(url) if is_stored else there
+    monkeypatch.setenv("HOME", str(tmp_path / "driver"))
+    config = dataclasses.replace(with_noise(config_for(tmp_path, cluster="auto", methods=METHODS)), output=url)
+    killer = Killer(theirs / "run/checkpoints/0/original.json")
     report = launch.audit(config)
     assert report.status == "COMPLETE"
     assert killer.killed
     assert not alive(killer.killed)
-    with open_run(config) as ours:
-        for method in methods:
-            (unit,) = (unit for unit in ours.targets if unit.method == method)
-            facts = store.committed(ours.folder, unit.marker, id=unit.id)
-            assert facts is not None
-            assert facts["num_workers"] == 2
-            here, there = read_weights(ours, method), read_weights(plan, method)
-            assert all(torch.equal(here[name], there[name]) for name in there)
-    left = {path.name for path in ours.folder.iterdir()}
-    assert "trainer" not in left
-    assert not list(ours.folder.glob("checkpoints/*/*"))
+    for facts in (store.read_marker(path) for path in (there / "run/models/0").glob("*.json")):
+        assert facts["facts"]["num_workers"] == 2
+    found = read_weights(there / "run")
+    for method in METHODS:
+        assert all(torch.equal(found[method][name], expected[method][name]) for name in expected[method])
+    assert "trainer" not in {path.name for path in (there / "run").iterdir()}
+    for run in (there / "run", theirs / "run"):
+        # a process that is killed while it writes leaves a temporary file, which the next run removes
+        assert not [path for path in run.glob("checkpoints/*/*") if path.suffix != ".tmp"]
 
 
 @pytest.mark.timeout(600)

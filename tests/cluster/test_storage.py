@@ -18,7 +18,7 @@ from ungan_dist.config.execution import FleetConfig
 from ungan_dist.runs import pipeline
 from ungan_dist.runs.plan import make_plan
 from ungan_dist.runs.storage.mirror import connect, working_folder
-from ungan_dist.runs.storage.remote import ArrivedFrom, ExecuteThere
+from ungan_dist.runs.storage.workers import ArrivedFrom, ExecuteThere
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("without_figures")]
 

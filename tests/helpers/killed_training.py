@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ungan_dist.runs import units
 from ungan_dist.runs.storage import training_state
-from ungan_dist.runs.storage.remote import ExecuteThere
+from ungan_dist.runs.storage.workers import ExecuteThere
 from ungan_dist.runs.units import Unit
 
 

@@ -21,8 +21,8 @@ from ungan_dist.errors import ConfigError, Unfinished
 from ungan_dist.runs.pipeline import audit
 from ungan_dist.runs.plan import make_plan
 from ungan_dist.runs.storage.mirror import Mirror, connect
-from ungan_dist.runs.storage.remote import ExecuteThere
 from ungan_dist.runs.storage.summaries import FOLDER
+from ungan_dist.runs.storage.workers import ExecuteThere
 from ungan_dist.runs.units import Done, Failed, Unit, execute
 from ungan_dist.urls import join_url
 

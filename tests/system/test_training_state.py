@@ -19,8 +19,9 @@ from ungan_dist.runs import units
 from ungan_dist.runs.pipeline import audit
 from ungan_dist.runs.plan import make_plan
 from ungan_dist.runs.storage import training_state
+from ungan_dist.runs.storage.fetch import place_of
 from ungan_dist.runs.storage.mirror import Mirror
-from ungan_dist.runs.storage.remote import ExecuteThere, place_of
+from ungan_dist.runs.storage.workers import ExecuteThere
 from ungan_dist.runs.units import Done, Failed
 
 pytestmark = [pytest.mark.process, pytest.mark.usefixtures("without_figures")]

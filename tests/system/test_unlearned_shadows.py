@@ -47,7 +47,7 @@ from ungan_dist.runs.rehearsal import process
 from ungan_dist.runs.reporting import build_report
 from ungan_dist.runs.shadows import ShadowUnit
 from ungan_dist.runs.storage.mirror import connect
-from ungan_dist.runs.storage.remote import ArrivedFrom, ExecuteThere
+from ungan_dist.runs.storage.workers import ArrivedFrom, ExecuteThere
 from ungan_dist.runs.targets import TargetUnit
 from ungan_dist.runs.units import Done, Failed, Unit, execute
 from ungan_dist.runs.unlearned_shadows import UnlearnedShadowUnit, draw_shadow_sets

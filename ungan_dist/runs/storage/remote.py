@@ -6,39 +6,28 @@ Every machine computes in its own folder. For the driver a unit is done once its
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import functools
-import socket
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from ungan_dist import store
 from ungan_dist.errors import ConfigError, Unfinished
-from ungan_dist.runs import units
 from ungan_dist.runs.failures import failure_marker
 from ungan_dist.runs.looks import STOPPING_FILE
 from ungan_dist.runs.plan import Plan, reopen_plan
 from ungan_dist.runs.record import PURGED_FILE, PURGING_FILE, read_run
-from ungan_dist.runs.shadows import ShadowUnit
 from ungan_dist.runs.status import STATUS_FILE
 from ungan_dist.runs.storage.fetch import data_of, fetch, place_of
-from ungan_dist.runs.storage.mirror import Mirror, connect, join_names
+from ungan_dist.runs.storage.mirror import Mirror, connect
 from ungan_dist.runs.storage.summaries import Summaries, discard_damaged
-from ungan_dist.runs.storage.training_state import keeping_state
-from ungan_dist.runs.targets import TargetUnit, target_marker
 from ungan_dist.runs.units import (
     Done,
     Failed,
-    OnProgress,
     RunUnits,
     Unit,
     Working,
     is_done,
-    no_progress,
-    root_of,
 )
-from ungan_dist.runs.unlearned_shadows import UnlearnedShadowUnit, find_kept_weights, find_missing_weights
+from ungan_dist.runs.unlearned_shadows import find_kept_weights
 from ungan_dist.runs.views import MEMBERSHIP_FILE, REPORT_FILE, REQUEST_FILE, VIEWS, list_views, widen
 from ungan_dist.urls import split_run
 
@@ -195,88 +184,3 @@ def fetch_requests(mirror: Mirror, name: str) -> None:
     for file in mirror.sizes(f"{name}/{VIEWS}"):
         if Path(file).match(f"*/{REQUEST_FILE}"):
             mirror.pull_json(f"{name}/{VIEWS}/{file}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExecuteThere:
-    """Computes units on a machine that shares no folder with the driver; sent to workers without a connection."""
-
-    url: str
-    cache: str | None
-    execute: Callable[[Unit, OnProgress], Done | Failed] = units.execute
-
-    def __call__(self, unit: Unit, on_progress: OnProgress = no_progress) -> Done | Failed:
-        """Fetch the inputs of a unit, compute it in this machine's folder, and push its result."""
-        try:
-            mirror = _connect(self.url, self.cache)
-            here = _move(unit, mirror.folder)
-            place, marker = place_of(here)
-            mirror.known.pop(join_names(place, marker), None)
-            state = "here" if is_done(here) else mirror.pull(place, marker, id=here.id)
-            if state == "damaged":
-                discard_damaged(mirror, place, marker)
-            if state in ("absent", "damaged"):
-                data = data_of(here.prepared)
-                if (mirror.folder, *data) not in _DATA_HERE:
-                    _require(mirror, "", *data)
-                    _DATA_HERE.add((mirror.folder, *data))
-                if isinstance(here, TargetUnit) and here.method != "original":
-                    _require(mirror, place, target_marker(here.seed, "original"), here.original_id)
-                if isinstance(here, UnlearnedShadowUnit):
-                    _require(mirror, "", here.shadow.marker, here.shadow.id)
-                    for weights in find_missing_weights([here]):
-                        _require(mirror, "", weights.marker, weights.id)
-            if state != "intact":
-                with keeping_state(mirror, place, here) as training:
-                    outcome = Done(unit=here) if state == "here" else self.execute(here, on_progress)
-                    if outcome.kind == "done":
-                        mirror.push(place, marker)
-                    training.is_over = outcome.kind == "done" or outcome.is_final
-                if outcome.kind == "storage_full":
-                    # only this machine's folder is full: another worker may have room
-                    where = f"{socket.gethostname()}: its working folder {mirror.folder} is full (--execution.cache)"
-                    return Failed(unit=unit, error=f"{where}: {outcome.error}")
-                if outcome.kind != "done":
-                    return dataclasses.replace(outcome, unit=unit)
-        except Exception as error:  # a failure of the storage is an outcome too: another worker may succeed
-            return dataclasses.replace(units.failure_of(unit, error), kind="error")
-        return Done(unit=unit)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ArrivedFrom:
-    """Fetches a unit's result and returns whether it is intact."""
-
-    mirror: Mirror
-
-    def __call__(self, unit: Unit) -> bool:
-        place, marker = place_of(unit)
-        return self.mirror.pull(place, marker, id=unit.id) == "intact"
-
-
-_DATA_HERE: set[tuple[Path, str, str]] = set()
-"""Data that this process has hashed. It opens them once, so no unit hashes them again."""
-
-
-@functools.lru_cache(maxsize=1)
-def _connect(url: str, cache: str | None) -> Mirror:
-    return connect(url, cache=cache)
-
-
-def _move(unit: Unit, output: Path) -> Unit:
-    """Move a unit to another output folder, which is no part of its id."""
-    if isinstance(unit, UnlearnedShadowUnit):
-        return unit.move(output)
-    prepared = dataclasses.replace(unit.prepared, output=str(output))
-    if isinstance(unit, ShadowUnit):
-        return dataclasses.replace(unit, prepared=prepared)
-    return dataclasses.replace(unit, prepared=prepared, run=str(output / root_of(unit).name))
-
-
-def _require(mirror: Mirror, place: str, marker: str, id: str) -> None:
-    """Fetch a result that was computed elsewhere, unless it is here."""
-    if store.committed(mirror.folder / place, marker, id=id) is not None:
-        return
-    state = mirror.pull(place, marker, id=id)
-    if state != "intact":
-        raise store.CorruptResult(f"{mirror.url}, {'/'.join(filter(None, (place, marker)))} is {state}")
