@@ -133,9 +133,11 @@ class Soak:
         self.missing_nodes = missing
 
     def follow(self) -> None:
-        """Run the command again after 3 or a kill; after 0, check the round and begin the next."""
+        """Note how the command ended; after 0, check the round. Start it again once Ray is on every host."""
         code = self.round.poll()
         if code is None:
+            if self.round.process is None and not self.missing_nodes:
+                self.round.start()
             return
         if code == 0:
             self.close_round(is_whole=True)
@@ -144,7 +146,6 @@ class Soak:
         else:
             tail = self.round.logs[-1].read_text(errors="replace").splitlines()[-5:]
             self.add("exit", round=self.round.name, exit_code=code, last_lines=[line[:400] for line in tail])
-        self.round.start()
 
     def close_round(self, *, is_whole: bool) -> None:
         """Check a round, and record what was wrong."""

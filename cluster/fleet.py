@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import ray
+from ray.exceptions import RayError, RayTaskError
 
 from ungan_dist.cluster.connection import connect_to_ray
 from ungan_dist.cluster.contact import Contact
@@ -34,6 +35,8 @@ from ungan_dist.runs.units import Done, Failed, Working
 
 ACCELERATOR = "accelerator_type:"
 """Prefix of the resource by which Ray names the type of a node's GPUs."""
+MAX_LOSSES = 3
+"""Lost processes or nodes after which a function is tried once more."""
 
 
 class Fleet:
@@ -157,27 +160,30 @@ class Fleet:
             self._actors = [] if self._loss else dispatcher.release()
 
     def run_once(self, function: Callable[[Any], Any], argument: Any, *, timeout_s: float = 300.0) -> Any:
-        """Run a function once on the cluster, with the resources of a worker.
+        """Run a function on the cluster, with the resources of a worker; again if its process or node is lost.
 
         Raises:
             TimeoutError: No result in time, for example because other jobs hold the cluster.
+            Unfinished: Its process or node was lost each time.
         """
         options: dict[str, Any] = {
             "num_cpus": self.allocation.cpus_per_worker,
             "num_gpus": self.allocation.gpus_per_worker,
-            "max_retries": 0,
+            "max_retries": MAX_LOSSES,
         }
-        return ray.get(ray.remote(function).options(**options).remote(argument), timeout=timeout_s)
+        (answer,) = _wait_for([ray.remote(function).options(**options).remote(argument)], timeout_s)
+        return answer
 
     def run_on_each_gpu_type(
         self, function: Callable[[Any], list[Any]], argument: Any, *, timeout_s: float = 900.0
     ) -> list[Any]:
-        """Run a function once on each type of GPU of the cluster, with a whole GPU, and join the lists it returns.
+        """Run a function on each type of GPU of the cluster, with a whole GPU, and join the lists it returns.
 
         Raises:
             TimeoutError: No result in time, for example because other jobs hold the cluster.
+            Unfinished: A process or its node was lost each time.
         """
-        options: dict[str, Any] = {"num_cpus": self.allocation.cpus_per_worker, "max_retries": 0}
+        options: dict[str, Any] = {"num_cpus": self.allocation.cpus_per_worker, "max_retries": MAX_LOSSES}
         labels: list[str] = []
         if self.allocation.gpus_per_worker:
             options["num_gpus"] = max(1.0, self.allocation.gpus_per_worker)
@@ -186,7 +192,7 @@ class Fleet:
             ray.remote(function).options(**options, resources=resources).remote(argument)
             for resources in ([{label: 0.001} for label in labels] or [{}])
         ]
-        return [one for answer in ray.get(calls, timeout=timeout_s) for one in answer]
+        return [one for answer in _wait_for(calls, timeout_s) for one in answer]
 
     def _start_worker(self, allocation: Allocation) -> Any:
         options: dict[str, Any] = {
@@ -216,3 +222,22 @@ class Fleet:
         """Return the resources by which Ray names the types of the cluster's GPUs; empty if it names none."""
         alive = [node["Resources"] for node in self._list_nodes() if node["Alive"]]
         return sorted({name for node in alive for name in node if name.startswith(ACCELERATOR)})
+
+
+def _wait_for(calls: list[Any], timeout_s: float) -> list[Any]:
+    """Return the answers of calls, or raise what a function has raised.
+
+    Raises:
+        TimeoutError: No answer in time.
+        Unfinished: A process or its node was lost each time.
+    """
+    try:
+        return ray.get(calls, timeout=timeout_s)
+    except (RayTaskError, TimeoutError):
+        raise
+    except RayError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise Unfinished(
+            f"the cluster lost the process of a preparation {MAX_LOSSES + 1} times ({reason}): see `ray status`, then "
+            "run the same command again"
+        ) from error

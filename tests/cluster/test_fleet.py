@@ -24,15 +24,26 @@ from fleet_audit import (
     wait_for_death,
 )
 from in_process import InProcess, without_progress
-from sleeping_units import BreakOnce, FailInThreeWays, HangOnce, SleepingUnit, always_done, never_done, sleep
+from sleeping_units import (
+    BreakOnce,
+    Deaths,
+    FailInThreeWays,
+    HangOnce,
+    SleepingUnit,
+    always_done,
+    die_at_first,
+    divide,
+    never_done,
+    sleep,
+)
 from small_audit import small_config
 
 from ungan_dist.cluster import dispatch
-from ungan_dist.cluster.fleet import Fleet
+from ungan_dist.cluster.fleet import MAX_LOSSES, Fleet
 from ungan_dist.config.execution import FleetConfig
 from ungan_dist.config.training import ModelConfig, ShadowConfig
 from ungan_dist.data.prepared import prepare
-from ungan_dist.errors import ConfigError
+from ungan_dist.errors import ConfigError, Unfinished
 from ungan_dist.runs import pipeline, progress, status
 from ungan_dist.runs.plan import make_plan, split_blocks
 from ungan_dist.runs.units import Done, Failed, execute
@@ -150,6 +161,18 @@ def test_failing_units_are_quarantined_and_the_others_complete(tmp_path: Path) -
     assert "not finite" in failed["2"]
     assert "lost 2 times" in failed["3"]
     assert wait_for_death(int((tmp_path / "hung").read_text()))
+
+
+@pytest.mark.parametrize("method", ["run_once", "run_on_each_gpu_type"])
+def test_a_preparation_is_repeated_when_its_process_is_lost(tmp_path: Path, method: str) -> None:
+    with Fleet(TWO, execute=sleep, is_done=always_done) as fleet:
+        run = getattr(fleet, method)
+        assert run(die_at_first, Deaths(times=MAX_LOSSES, notes=tmp_path)) == [MAX_LOSSES + 1]
+        with pytest.raises(Unfinished, match=f"lost the process of a preparation {MAX_LOSSES + 1} times"):
+            run(die_at_first, Deaths(times=99, notes=tmp_path))
+        assert len(list(tmp_path.iterdir())) == 2 * (MAX_LOSSES + 1)
+        with pytest.raises(ZeroDivisionError):  # what a function raises is no loss
+            run(divide, 0)
 
 
 def test_a_unit_that_runs_out_of_memory_is_planned_again_in_pairs(tmp_path: Path, without_figures: None) -> None:

@@ -38,6 +38,27 @@ def sleep(unit: SleepingUnit, on_progress: Any = None) -> Slept:
     return Slept()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Deaths:
+    """How often the process of a function dies, and where it notes its attempts."""
+
+    times: int
+    notes: Path
+
+
+def die_at_first(deaths: Deaths) -> list[int]:
+    """End this process as a lost host would, some times; then return the number of attempts."""
+    attempts = 1 + len(list(deaths.notes.iterdir()))
+    (deaths.notes / str(attempts)).touch()
+    if attempts <= deaths.times:
+        os._exit(17)
+    return [attempts]
+
+
+def divide(divisor: int) -> list[float]:
+    return [1 / divisor]
+
+
 def always_done(unit: Any) -> bool:
     return True
 

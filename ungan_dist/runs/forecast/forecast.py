@@ -18,7 +18,7 @@ from ungan_dist.config.attack import list_views
 from ungan_dist.config.audit import AuditConfig
 from ungan_dist.config.identity import appended
 from ungan_dist.config.methods import OriginalConfig, RetrainConfig, UnlearnedConfig
-from ungan_dist.errors import ConfigError
+from ungan_dist.errors import ConfigError, Unfinished
 from ungan_dist.runs.failures import sort_out_absent
 from ungan_dist.runs.forecast.engines import settle_engine
 from ungan_dist.runs.forecast.gains import UNLEARNED_SHADOWS, More, compare_numbers_of_unlearnings, list_gains
@@ -290,6 +290,8 @@ def _run(run_probe: Callable[[Probe], Measurement | None], probe: Probe) -> Meas
         raise ConfigError(
             "no worker started the probe in time: other jobs may hold the machine or the cluster, see `ray status`"
         ) from error
+    except Unfinished:  # the cluster has failed, not the probe
+        raise
     except Exception as error:  # also from the user's code
         raise ConfigError(f"the probe failed, and the run would fail too: {error}") from error
 
