@@ -41,7 +41,7 @@ def main(words: list[str]) -> None:
             }
             page = f"http://127.0.0.1:{SERVER}/graph?{urlencode(graphs)}"
             cluster.network[HEAD].run(
-                "chromium --headless --no-sandbox --disable-gpu --window-size=1100,1700 --virtual-time-budget=20000 "
+                "chromium --headless --no-sandbox --disable-gpu --window-size=1100,2300 --virtual-time-budget=20000 "
                 f"--screenshot={shlex.quote(str(Path(words[0]).resolve()))} {shlex.quote(page)}"
             )
 
