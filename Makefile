@@ -42,7 +42,7 @@ test-processes: $(READY)
 	$(PYTEST) -rs $(SIDE_BY_SIDE) -m "(process or bench) and not (ray or chaos)"
 
 test-ray: $(READY)
-	$(PYTEST) -rs -m "ray and not chaos"
+	$(PYTEST) -rs -n auto --maxprocesses 2 --dist loadfile -m "ray and not chaos"
 
 chaos: $(READY)  ## run faults at full size: half an hour
 	$(PYTEST) -m chaos

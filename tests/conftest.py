@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import pickle
 import shutil
@@ -50,6 +51,29 @@ install_import_hook(list_modules_with_shapes(), "shape_checks.checked")
 
 settings.register_profile("ungan_dist", deadline=None, max_examples=50)
 settings.load_profile("ungan_dist")
+
+
+@functools.cache
+def shares_cluster(file: Path) -> bool:
+    """Whether tests of a file use the session's Ray cluster."""
+    return "ray_cluster" in file.read_text()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep the files that share the session's Ray cluster in one process, so that there is one such cluster.
+
+    The groups of ``--dist loadgroup`` would state this too, but pytest-xdist 3.8 sets them on an attribute that
+    pytest 9.2 does not read.
+    """
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduler(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return "ray_cluster" if shares_cluster(config.rootpath / file) else file
+
+    return Scheduler(config, log) if config.option.dist == "loadfile" else None
 
 
 @pytest.hookimpl(trylast=True)
