@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 from host_cluster import DRIVER, HEAD, HostCluster
-from hosts import SHARED
 
 pytestmark = [pytest.mark.ray, pytest.mark.chaos, pytest.mark.timeout(600)]
 
@@ -51,4 +50,3 @@ def test_processes_of_two_hosts_train_the_bits_of_one_machine(cluster: HostClust
     assert found == cluster.list_results("one-host")
     assert [name for name in found if name.startswith("shadows/")]
     cluster.start_ray(DRIVER)
-    assert SHARED

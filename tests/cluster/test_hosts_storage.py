@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from faulty_audit import run_under
 from host_cluster import DRIVER, HostCluster
-from stored_audit import STORAGE_FAULTS, StoredCluster
+from stored_audit import ACCESS, STORAGE_FAULTS, StoredCluster
 
 pytestmark = [pytest.mark.ray, pytest.mark.chaos, pytest.mark.timeout(900)]
 
@@ -35,6 +35,13 @@ def test_object_storage_in_place_of_a_shared_disk_changes_no_bit(
     assert audit.wait(300) == 0, cluster.log_of("undisturbed").read_text()
     assert cluster.list_results("undisturbed") == local
     assert not (cluster.network.shared / "undisturbed").exists()
+
+
+def test_processes_of_two_hosts_train_with_storage_alone(cluster: StoredCluster) -> None:
+    driver, options = cluster.network[DRIVER], "--train.num-workers 2"
+    driver.run(f"{HostCluster.command(cluster, 'shared')} {options}", timeout=400)
+    driver.run(f"{cluster.command('stored')} {options}", timeout=400, **ACCESS)
+    assert cluster.list_results("stored") == HostCluster.list_results(cluster, "shared")
 
 
 @pytest.mark.parametrize("fault", STORAGE_FAULTS)
