@@ -38,7 +38,7 @@ ALL = MethodConfigs()
 CONFIGS: list[Any] = [
     *(getattr(ALL, field.name) for field in dataclasses.fields(MethodConfigs) if not field.name.startswith("ungan")),
     UnGANConfig(epochs=2, critic_widths=(8, 8, 8)),
-    UnGANJointConfig(),
+    UnGANJointConfig(epochs=2),
     UnGANBCEConfig(epochs=2, critic_widths=(8, 8), critic_steps=2, critic_pretraining=3),
     UnGANJointConfig(epochs=2, distance="critic", critic_widths=(8, 8, 8), critic_steps=2, critic_pretraining=3),
     RandomLabelsConfig(redraw=True, exclude_true=True),

@@ -132,13 +132,22 @@ def test_an_early_config_is_read_and_its_identity_compared(output: Path) -> None
     assert "its hash does not match its identity" in found.stderr
 
 
-@pytest.fixture
-def two_runs(output: Path) -> Path:
+@pytest.fixture(scope="module")
+def finished_two(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two finished runs on the same data; the second has two seeds."""
+    output = shutil.copytree(finished_run, tmp_path_factory.mktemp("two") / "out")
     config = small_config(output, num_seeds=2)
     again = replace(config, ungan=replace(config.ungan, epochs=2), methods=("original", "ungan"))
-    audit(replace(again, execution=replace(config.execution, run_name="second")), run_units=InProcess())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ungan_dist.report.figures.draw_figures", lambda _: [])
+        audit(replace(again, execution=replace(config.execution, run_name="second")), run_units=InProcess())
     return output
+
+
+@pytest.fixture
+def two_runs(finished_two: Path, tmp_path: Path) -> Path:
+    """A copy of the two runs' output folder."""
+    return shutil.copytree(finished_two, tmp_path / "out")
 
 
 RESULT = ("results/{}.json", "models/{}.safetensors", "log_odds/{}.npy", "log_odds/{}-unseen.npy")
