@@ -254,7 +254,8 @@ def own(head: Head, tmp_path_factory: pytest.TempPathFactory) -> Own:
     def watch() -> None:
         while not ended.wait(0.2):
             for file in head.sessions.glob("ray/session_2*/runtime_resources/working_dir_files/*/beside.py"):
-                files = [path for path in file.parent.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+                # bytecode is written there, first as NAME.pyc.NUMBER
+                files = [path for path in file.parent.rglob("*") if path.is_file() and ".pyc" not in path.suffixes]
                 arrived.update(str(path.relative_to(file.parent)) for path in files)
             for file in Path("/proc").glob("[0-9]*/cmdline"):
                 with contextlib.suppress(OSError):
