@@ -12,6 +12,7 @@ is started anew.
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -62,7 +63,7 @@ def _run(
     load = os.getloadavg()[0]
     try:
         row = as_row(run_under(cluster, fault, undisturbed, faults=faults, timeout=600))
-    except AssertionError as error:
+    except (AssertionError, subprocess.TimeoutExpired) as error:
         row = {"fault": fault, "failed": str(error)[-2000:]}
         cluster.boot()
     except pytest.skip.Exception as reason:

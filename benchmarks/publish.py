@@ -51,6 +51,7 @@ TABLES = {
     "sequential": sequential_table.table,
     "slurm": slurm_table.table,
     "soak": soak_table.table,
+    "storage_faults": fault_table.table,
     "step_counts": training_table.count_table,
     "training": training_table.time_table,
     "training_accuracy": training_table.accuracy_table,
