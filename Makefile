@@ -44,7 +44,7 @@ test-processes: $(READY)
 test-ray: $(READY)
 	$(PYTEST) -rs -n auto --maxprocesses 2 --dist loadfile -m "ray and not chaos"
 
-chaos: $(READY)  ## run faults at full size: half an hour
+chaos: $(READY)  ## run faults at full size
 	$(PYTEST) -m chaos
 
 DURATION ?= 2h

@@ -65,7 +65,7 @@ def _cut_off(cluster: SlurmCluster, output: str) -> list[str]:
 def _cut_off_and_requeued(cluster: SlurmCluster, output: str) -> list[str]:
     job = submit(cluster, output, "--nodes=2", "--time=3", "--signal=B:USR1@10", pause=LONG, REQUEUE="1")
     cluster.wait_until(job, lambda facts: int(facts["Restarts"]) >= 1)
-    cluster.wait(job)
+    cluster.wait(job, timeout=2400)  # on a busy machine, little of three minutes is left after Ray's start
     return [job]
 
 
