@@ -79,9 +79,12 @@ def follow_job(client: JobSubmissionClient, id: str, write: Callable[[str], obje
     """Copy a job's log as it grows, until the job ends.
 
     Raises:
+        ConfigError: the cluster has no such job.
         Unfinished: the connection is lost; the job may still run.
     """
     from aiohttp import ClientError
+
+    get_job(client, id)
 
     async def copy_log() -> None:
         async for text in client.tail_job_logs(id):

@@ -32,7 +32,7 @@ def test_a_job_of_another_host_gives_the_bits_of_one_machine(cluster: HostCluste
     address = f"http://{cluster.network[HEAD].address}:8265"
     run = _on_one_machine(cluster, "job", f"--address {address}").replace("ungan-dist run", "ungan-dist submit", 1)
     submitted = driver.run(run, RAY_AUTH_MODE="token")
-    job = next(word for word in submitted.stdout.split() if word.startswith("ungan-"))
+    job = submitted.stdout.split()[1]  # "job ID"
     followed = driver.run(
         f"ungan-dist status {job} --address {address} --follow", timeout=300, check=False, RAY_AUTH_MODE="token"
     )

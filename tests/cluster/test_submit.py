@@ -415,8 +415,9 @@ def test_what_is_open_shows_no_data(head: Head) -> None:
         assert head.token not in text
 
 
-@pytest.mark.parametrize("name", ["status", "cancel"])
-def test_an_unknown_job_is_refused(head: Head, name: str) -> None:
-    done = call(head, name, "0123456789ab-7")
+@pytest.mark.parametrize("words", [("status",), ("status", "--follow"), ("cancel",)])
+def test_an_unknown_job_is_refused(head: Head, words: tuple[str, ...]) -> None:
+    name, *options = words
+    done = call(head, name, "0123456789ab-7", *options)
     assert done.returncode == 2
     assert "has no job '0123456789ab-7'" in done.stderr
