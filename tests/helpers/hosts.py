@@ -115,6 +115,7 @@ class Network:
         """
         self._folder, self._disk = folder, disk
         self._addresses = {name: f"{SUBNET}{number}" for number, name in enumerate(names, start=1)}
+        self._cards = {name: f"02:00:00:00:00:{number:02x}" for number, name in enumerate(names, start=1)}
         self._hosts: dict[str, Host] = {}
         self.shared = folder / "shared"
 
@@ -167,7 +168,9 @@ class Network:
         self._on_switch(
             # the kernel removes the network of a host that lost its power later
             f"ip link delete {name} 2> /dev/null; "
-            f"ip link add {name} type veth peer name eth0 netns {host.pid} && ip link set {name} master switch up"
+            # it keeps its network card, so that the others still know where to send
+            f"ip link add {name} type veth peer name eth0 address {self._cards[name]} netns {host.pid} && "
+            f"ip link set {name} master switch up"
         )
         host.run(f"ip address add {host.address}/24 dev eth0 && ip link set eth0 up")
         return host
