@@ -297,9 +297,9 @@ def test_an_output_that_is_no_folder_is_refused(tmp_path: Path) -> None:
         launch.forecast(config, seconds=1.0)
 
 
-def test_processes_that_share_batches_are_not_forecast(tmp_path: Path) -> None:
+def test_processes_that_share_batches_need_a_cluster(tmp_path: Path) -> None:
     config = small_config(tmp_path)
     train = dataclasses.replace(config.train, num_workers=2)
-    config = dataclasses.replace(config, train=train, cluster="auto")
-    with pytest.raises(ConfigError, match=r"train\.num_workers 2.*--no-probe"):
+    config = dataclasses.replace(config, train=train)
+    with pytest.raises(ConfigError, match=r"train\.num_workers 2.*--cluster auto"):
         launch.forecast(config, seconds=1)

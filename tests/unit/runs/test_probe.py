@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,7 @@ from torch import nn
 from ungan_dist.runs.forecast import probe
 from ungan_dist.runs.plan import make_plan
 from ungan_dist.runs.shadows import ShadowUnit
+from ungan_dist.training.world import World
 
 EXAMPLE_S = 0.001
 QUERY_S = 0.0001
@@ -33,7 +35,7 @@ class Clock:
         self.passes: list[tuple[int, int]] = []
         """Examples and epochs."""
 
-    def train(self, unit: ShadowUnit, epochs: int) -> Any:
+    def train(self, unit: ShadowUnit, epochs: int, _world: World) -> Any:
         self.now += START_S + EXAMPLE_S * len(unit.pool) / 2 * unit.num_models * epochs
         self.now += 0 if self.passes else COLD_S
         self.passes.append((len(unit.pool), epochs))
@@ -92,3 +94,24 @@ def test_the_cold_pass_counts_only_if_it_is_the_only_one(tmp_path: Path, clock: 
     assert last.train_seconds == pytest.approx(EXAMPLE_S)
     assert last.batch_size == min(unit.train.batch_size, 200)
     assert last.weights_bytes > 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SecondOfTwo(World):
+    """Rank 1 of two processes, whose first one decides to stop after some passes."""
+
+    decisions: Iterator[bool]
+
+    def broadcast(self, value: Any) -> Any:
+        return next(self.decisions)
+
+    def synchronize(self) -> None:
+        """Do not wait."""
+
+
+@pytest.mark.parametrize("passes", [2, 5])
+def test_the_first_process_decides_for_all_when_to_stop(tmp_path: Path, clock: Clock, passes: int) -> None:
+    """A process that went on alone would wait for the others for ever."""
+    world = SecondOfTwo(rank=1, size=2, decisions=iter([False] * (passes - 1) + [True]))
+    probe.measure_together(make_unit(tmp_path), 1.0, world)
+    assert len(clock.passes) == passes
