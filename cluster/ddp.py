@@ -48,10 +48,10 @@ MAX_FAILURES = 3
 CONTROLLER_FAILURES = 5
 POLL_SECONDS = 0.5
 """Interval in which the driver looks for committed results."""
-MAX_ABSENT = 2
-"""Absent results, such as those of units that fail, after which no more are looked for."""
 STORAGE_POLL_SECONDS = 5.0
 """The same in object storage, where a look is a request for each unit."""
+MAX_ABSENT = 2
+"""Absent results, such as those of units that fail, after which no more are looked for."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,7 +36,7 @@ from ungan_dist.runs.units import Done, Failed, Working
 ACCELERATOR = "accelerator_type:"
 """Prefix of the resource by which Ray names the type of a node's GPUs."""
 MAX_LOSSES = 3
-"""Lost processes or nodes after which a function is tried once more."""
+"""How often a function is tried again because its process or node was lost."""
 
 
 class Fleet:

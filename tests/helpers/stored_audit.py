@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import storage_proxy
-from host_cluster import AUDIT, DRIVER, HostCluster
+from host_cluster import DRIVER, HostCluster
 from host_faults import FAULTS, Inject
 from hosts import SHARED
 from storage_proxy import list_requests, set_fault
@@ -49,7 +49,7 @@ class StoredCluster(HostCluster):
         """Return the command of the audit, with its output in the storage."""
         endpoint = f"endpoint_override=http://{self.network[STORE].address}:{PROXY_PORT}"
         url = f"s3://bucket/{output}?{endpoint}&scheme=http&region=us-east-1"
-        return f"{AUDIT} --cluster {self.address} --output '{url}'"
+        return super().command(output).replace(f"--output {SHARED / output}", f"--output '{url}'")
 
     def start_audit(self, output: str) -> subprocess.Popen[bytes]:
         """Start the audit; its messages are in ``log_of(output)``."""

@@ -16,7 +16,7 @@ from ungan_dist.runs.shadows import ShadowUnit
 from ungan_dist.runs.storage.fetch import data_of, place_of
 from ungan_dist.runs.storage.mirror import Mirror, connect, join_names
 from ungan_dist.runs.storage.summaries import discard_damaged
-from ungan_dist.runs.storage.training_state import keeping_state
+from ungan_dist.runs.storage.training_state import KeptState, keeping_state
 from ungan_dist.runs.targets import TargetUnit, target_marker
 from ungan_dist.runs.units import Done, Failed, OnProgress, Unit, is_done, no_progress, root_of
 from ungan_dist.runs.unlearned_shadows import UnlearnedShadowUnit, find_missing_weights
@@ -36,16 +36,14 @@ class ExecuteThere:
         try:
             mirror = _connect(self.url, self.cache)
             here = _move(unit, mirror.folder)
-            place, marker = place_of(here)
+            place, _ = place_of(here)
             state = _look(mirror, here)
             if state in ("absent", "damaged"):
                 _fetch_inputs(mirror, here)
             if state != "intact":
                 with keeping_state(mirror, place, here) as training:
                     outcome = Done(unit=here) if state == "here" else self.execute(here, on_progress)
-                    if outcome.kind == "done":
-                        mirror.push(place, marker)
-                    training.is_over = outcome.kind == "done" or outcome.is_final
+                    _push_outcome(mirror, training, outcome)
                 if outcome.kind == "storage_full":
                     # only this machine's folder is full: another worker may have room
                     where = f"{socket.gethostname()}: its working folder {mirror.folder} is full (--execution.cache)"
@@ -72,7 +70,7 @@ class ExecuteTogetherThere:
         mirror = _connect(self.url, self.cache)
         for unit in todo:
             here = _move(unit, mirror.folder)
-            place, marker = place_of(here)
+            place, _ = place_of(here)
             is_first = world.rank == 0
             state = world.broadcast(_look(mirror, here) if is_first else None)
             if state == "intact":
@@ -82,9 +80,7 @@ class ExecuteTogetherThere:
             with keeping_state(mirror, place, here) if is_first else contextlib.nullcontext(None) as training:
                 (outcome,) = units.execute_together([here], world)
                 if training is not None:
-                    if outcome.kind == "done":
-                        mirror.push(place, marker)
-                    training.is_over = outcome.kind == "done" or outcome.is_final
+                    _push_outcome(mirror, training, outcome)
             yield dataclasses.replace(outcome, unit=unit)
 
 
@@ -129,6 +125,13 @@ def _look(mirror: Mirror, here: Unit) -> str:
     if state == "damaged":
         discard_damaged(mirror, place, marker)
     return state
+
+
+def _push_outcome(mirror: Mirror, training: KeptState, outcome: Done | Failed) -> None:
+    """Push a result, and give up the kept state of its training if no machine will continue that."""
+    if outcome.kind == "done":
+        mirror.push(*place_of(outcome.unit))
+    training.is_over = outcome.kind == "done" or outcome.is_final
 
 
 def _fetch_inputs(mirror: Mirror, here: Unit) -> None:
