@@ -145,7 +145,7 @@ class Soak:
             self.round, self.times, self.num_late = Round(self.cluster, f"round-{number}", self.num_units), {}, 0
         else:
             tail = self.round.logs[-1].read_text(errors="replace").splitlines()[-5:]
-            self.add("exit", round=self.round.name, exit_code=code, last_lines=[line[:400] for line in tail])
+            self.add("exit", round=self.round.name, exit_code=code, last_lines=[_shorten(line)[:400] for line in tail])
 
     def close_round(self, *, is_whole: bool) -> None:
         """Check a round, and record what was wrong."""
@@ -203,7 +203,12 @@ class Soak:
         try:
             yield
         except (AssertionError, OSError, IndexError, subprocess.SubprocessError) as error:
-            self.add("surroundings", what=what, error=str(error)[-2000:])
+            self.add("surroundings", what=what, error=_shorten(str(error))[-2000:])
+
+
+def _shorten(text: str) -> str:
+    """Leave the path of this checkout out of a message."""
+    return text.replace(f"{ROOT}/", "")
 
 
 def main(arguments: list[str]) -> None:
