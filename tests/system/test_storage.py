@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import signal
+import socket
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,12 +20,14 @@ from small_audit import SMALL_OPTIONS, small_config
 import ungan_dist
 from ungan_dist import cli, launch, store
 from ungan_dist.errors import ConfigError, Unfinished
+from ungan_dist.runs import units
 from ungan_dist.runs.pipeline import audit
 from ungan_dist.runs.plan import make_plan
 from ungan_dist.runs.storage.mirror import Mirror, connect
 from ungan_dist.runs.storage.summaries import FOLDER
-from ungan_dist.runs.storage.workers import ExecuteThere
-from ungan_dist.runs.units import Done, Failed, Unit, execute
+from ungan_dist.runs.storage.workers import ExecuteThere, ExecuteTogetherThere
+from ungan_dist.runs.units import Done, Failed, Unit, execute, failure_of
+from ungan_dist.training.world import World
 from ungan_dist.urls import join_url
 
 pytestmark = [pytest.mark.process, pytest.mark.usefixtures("without_figures")]
@@ -112,6 +116,36 @@ def test_a_full_working_folder_of_a_worker_does_not_end_the_driver(finished_run:
     outcome = there(unit)
     assert isinstance(outcome, Failed)
     assert outcome.kind == "error"  # another worker may have space
+    assert str(tmp_path / "worker") in outcome.error
+
+
+@pytest.mark.parametrize("is_raised", [True, False], ids=["in training", "at the commit"])
+def test_a_world_names_the_machine_whose_working_folder_is_full(
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_raised: bool
+) -> None:
+    unit = make_plan(small_config(tmp_path / "driver")).shadows[0]
+
+    def full(todo: Iterable[Unit], _: World) -> Iterator[Failed]:
+        error = OSError(errno.ENOSPC, "No space left on device")
+        for one in todo:
+            if is_raised:
+                raise error
+            yield failure_of(one, error)
+
+    machine = mirror_of(fs.LocalFileSystem(), str(tmp_path / "there"), tmp_path / "driver")
+    shutil.copytree(finished_run, machine.folder)
+    audit(small_config(machine.folder), run_units=InProcess(0), mirror=machine)
+    machine.discard("", unit.marker)
+    monkeypatch.setattr(units, "execute_together", full)
+    there = ExecuteTogetherThere(url=f"file://{tmp_path / 'there'}", cache=str(tmp_path / "worker"))
+    try:
+        (outcome,) = there([unit], World())
+    except OSError as error:
+        assert is_raised
+        outcome = failure_of(unit, error)
+    assert isinstance(outcome, Failed)
+    assert outcome.kind == "storage_full"
+    assert socket.gethostname() in outcome.error
     assert str(tmp_path / "worker") in outcome.error
 
 
@@ -245,8 +279,8 @@ def test_lost_storage_ends_the_run_with_3_and_the_same_command_continues(
     mirror = connect(s3.url("bucket/lost"), cache=str(tmp_path))
     begun: list[Unit] = []
 
-    def lose(units: Sequence[Unit]) -> Iterator[Done | Failed]:
-        for unit in units:
+    def lose(todo: Sequence[Unit]) -> Iterator[Done | Failed]:
+        for unit in todo:
             begun.append(unit)
             if len(begun) == 3:
                 s3.stop()

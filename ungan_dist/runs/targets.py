@@ -30,6 +30,7 @@ from ungan_dist.training.engines.capture import CapturedSteps
 from ungan_dist.training.engines.passes import without_fused_crops
 from ungan_dist.training.given_weights import GivenWeights, load_given_weights
 from ungan_dist.training.models import build, frozen_copy, is_channels_last, use_memory_format
+from ungan_dist.training.optimizers import import_compiler
 from ungan_dist.training.precision import use_precision
 from ungan_dist.training.train import train, use_threads
 from ungan_dist.training.weights import load_weights
@@ -205,6 +206,7 @@ def train_target(
         load_original: Loads the weights to unlearn from into a model; defaults to those of the run's original.
     """
     add_import_path(unit.code)
+    import_compiler(unit.code)
     data = open_examples(unit.prepared, unit.device if world.size == 1 else str(world.device), unit.fused)
     world = dataclasses.replace(world, device=data.device)
     steps = CapturedSteps(data.device) if unit.engine == "graph" and world.size == 1 else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -37,11 +36,6 @@ def use_threads(num_threads: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def import_compiler() -> None:
-    """Import torch's compiler, which the first optimizer step of a process does, to count it as the process's start."""
-    importlib.import_module("torch._dynamo")
 
 
 def refuse_divergence(losses: Iterable[float], epoch: int, epochs: int) -> None:

@@ -21,7 +21,7 @@ from ungan_dist.runs.machine_cache import read_cached, write_cached
 from ungan_dist.runs.operations import describe_gpu
 from ungan_dist.runs.shadows import ShadowUnit, train_shadows
 from ungan_dist.runs.versions import versions
-from ungan_dist.training.train import import_compiler
+from ungan_dist.training.optimizers import import_compiler
 from ungan_dist.worker_process import CallFailed, WorkerDied, WorkerProcess
 
 EPOCHS = 2
@@ -83,7 +83,7 @@ def measure_in_process(task: EngineTask) -> list[EngineTiming]:
 def _measure_alone(task: EngineTask, folder: Path) -> list[EngineTiming]:
     torch.set_num_threads(1)
     tempfile.tempdir = str(folder)  # a killed process removes no files
-    import_compiler()
+    import_compiler(task.probe.unit.code)
     key = _make_key(task)
     known = _read_cached(key)
     if known is None:

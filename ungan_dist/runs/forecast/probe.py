@@ -16,7 +16,7 @@ from ungan_dist.data.prepared import prepare
 from ungan_dist.data.sources.source import Source
 from ungan_dist.runs.plan import Plan
 from ungan_dist.runs.shadows import Shadows, ShadowUnit, evaluate_shadows, train_shadows
-from ungan_dist.training.train import import_compiler
+from ungan_dist.training.optimizers import import_compiler
 from ungan_dist.training.weights import weights_bytes
 from ungan_dist.training.world import SINGLE_PROCESS, World
 from ungan_dist.worker_process import Note, WorkerProcess
@@ -137,7 +137,7 @@ def run_probe(probe: Probe) -> Measurement | None:
 def _measure(probe: Probe, folder: Path, send_note: Callable[[object], None]) -> Measurement:
     torch.set_num_threads(1)
     tempfile.tempdir = str(folder)  # a killed process removes no files
-    import_compiler()
+    import_compiler(probe.unit.code)
     unit = prepare_unit(probe, folder)
     send_note("ready")
     return measure(unit, probe.seconds, send_note)

@@ -22,10 +22,10 @@ from ungan_dist.runs.plan import Plan
 from ungan_dist.runs.progress import ProgressCallback, remark, silent
 from ungan_dist.runs.rehearsal.perform import BUILDING, Findings, Rehearsal, perform
 from ungan_dist.training.given_weights import GivenWeights
+from ungan_dist.training.optimizers import import_compiler
 from ungan_dist.training.probing import BUILD_LIMIT_S
 from ungan_dist.training.rehearsal.evaluation import MAX_EXAMPLES
 from ungan_dist.training.rehearsal.steps import MAX_BATCH
-from ungan_dist.training.train import import_compiler
 from ungan_dist.worker_process import CallFailed, WorkerDied, WorkerProcess
 
 MAX_BYTES = 8 * 2**20
@@ -180,7 +180,7 @@ def rehearse_in_process(rehearsal: Rehearsal) -> Findings:
 
 def _perform_in(folder: Path, rehearsal: Rehearsal, stage: Path) -> Findings:
     tempfile.tempdir = str(folder)  # a killed process removes no files
-    import_compiler()
+    import_compiler(rehearsal.code)
     return perform(rehearsal, stage)
 
 

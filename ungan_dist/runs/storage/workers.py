@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import functools
 import socket
 from collections.abc import Callable, Iterable, Iterator
@@ -46,8 +47,7 @@ class ExecuteThere:
                     _push_outcome(mirror, training, outcome)
                 if outcome.kind == "storage_full":
                     # only this machine's folder is full: another worker may have room
-                    where = f"{socket.gethostname()}: its working folder {mirror.folder} is full (--execution.cache)"
-                    return Failed(unit=unit, error=f"{where}: {outcome.error}")
+                    return Failed(unit=unit, error=_describe_full(mirror, outcome.error))
                 if outcome.kind != "done":
                     return dataclasses.replace(outcome, unit=unit)
         except Exception as error:  # a failure of the storage is an outcome too: another worker may succeed
@@ -69,19 +69,38 @@ class ExecuteTogetherThere:
         """
         mirror = _connect(self.url, self.cache)
         for unit in todo:
-            here = _move(unit, mirror.folder)
-            place, _ = place_of(here)
-            is_first = world.rank == 0
-            state = world.broadcast(_look(mirror, here) if is_first else None)
-            if state == "intact":
-                yield Done(unit=unit)
-                continue
-            _fetch_inputs(mirror, here)
-            with keeping_state(mirror, place, here) if is_first else contextlib.nullcontext(None) as training:
-                (outcome,) = units.execute_together([here], world)
-                if training is not None:
-                    _push_outcome(mirror, training, outcome)
+            try:
+                outcome = _execute_together(mirror, _move(unit, mirror.folder), world)
+            except OSError as error:
+                if not _is_full(error):
+                    raise
+                raise OSError(error.errno, _describe_full(mirror, str(error))) from error
+            if outcome.kind == "storage_full":
+                outcome = dataclasses.replace(outcome, error=_describe_full(mirror, outcome.error))
             yield dataclasses.replace(outcome, unit=unit)
+
+
+def _execute_together(mirror: Mirror, here: Unit, world: World) -> Done | Failed:
+    place, _ = place_of(here)
+    is_first = world.rank == 0
+    state = world.broadcast(_look(mirror, here) if is_first else None)
+    if state == "intact":
+        return Done(unit=here)
+    _fetch_inputs(mirror, here)
+    with keeping_state(mirror, place, here) if is_first else contextlib.nullcontext(None) as training:
+        (outcome,) = units.execute_together([here], world)
+        if training is not None:
+            _push_outcome(mirror, training, outcome)
+    return outcome
+
+
+def _is_full(error: OSError) -> bool:
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def _describe_full(mirror: Mirror, error: str) -> str:
+    """Name the machine and the folder, which are not those of the driver."""
+    return f"{socket.gethostname()}: its working folder {mirror.folder} is full (--execution.cache): {error}"
 
 
 @dataclass(frozen=True, kw_only=True)

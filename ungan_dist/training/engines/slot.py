@@ -21,6 +21,7 @@ from ungan_dist.training.checkpoint import Checkpoint, Epochs
 from ungan_dist.training.engines.capture import NUM_WATCHED, CapturedSteps
 from ungan_dist.training.engines.passes import make_step, read_ahead, read_rows, take_rows, without_fused_crops
 from ungan_dist.training.models import build, is_channels_last, use_memory_format
+from ungan_dist.training.optimizers import without_compiler
 from ungan_dist.training.recipe import choose_optimizer, extend_steps, make_loss
 from ungan_dist.training.schedules import learning_rates
 from ungan_dist.training.train import refuse_divergence
@@ -166,24 +167,14 @@ class _StaticState(torch.optim.Optimizer):
             torch._foreach_zero_(state)  # pyright: ignore[reportPrivateImportUsage, reportPrivateUsage]
 
 
-class _StaticSGD(_StaticState, torch.optim.SGD):
-    pass
-
-
-class _StaticAdam(_StaticState, torch.optim.Adam):
-    pass
-
-
-class _StaticAdamW(_StaticState, torch.optim.AdamW):
-    pass
-
-
-_STATIC = {torch.optim.SGD: _StaticSGD, torch.optim.Adam: _StaticAdam, torch.optim.AdamW: _StaticAdamW}
+@functools.cache
+def _static(kind: type[torch.optim.Optimizer]) -> type[_StaticState]:
+    return type(kind.__name__, (_StaticState, without_compiler(kind)), {})
 
 
 def _make_static_optimizer(model: nn.Module, config: TrainConfig) -> _StaticState:
     kind, options = choose_optimizer(config)
-    return _STATIC[kind]([parameter for parameter in model.parameters() if parameter.requires_grad], **options)
+    return _static(kind)([parameter for parameter in model.parameters() if parameter.requires_grad], **options)
 
 
 def _take_all(
