@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from html import escape
@@ -14,6 +16,8 @@ from ungan_dist.attack.plots import INK as INK
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+SVG_DPI = 72
+"""Dots per inch of Matplotlib's SVG."""
 LONG = 400
 """Characters of a path from which tenths of a point are exact enough; shorter ones may be marks."""
 _GRID = re.compile(r'clip-path="[^"]*" style="fill: none; stroke: currentColor; stroke-opacity: 0.22; [^"]*"')
@@ -93,9 +97,29 @@ def make_drawing(
 ) -> Drawing:
     buffer = io.StringIO()
     metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
-    figure.savefig(buffer, format="svg", transparent=True, metadata=metadata)
+    with _laid_out(figure):
+        figure.savefig(buffer, format="svg", transparent=True, metadata=metadata)
     svg = _shorten(buffer.getvalue())
     return Drawing(name=name, section=section, label=label, caption=caption, svg=svg, method=method, figure=figure)
+
+
+@contextlib.contextmanager
+def _laid_out(figure: Figure) -> Iterator[None]:
+    """Lay a figure out for SVG, and leave it so within the context: ``savefig`` would draw it once more to do so."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    engine, dpi = figure.get_layout_engine(), figure.dpi
+    if engine is None:
+        raise ValueError("the figure has no layout: make it by make_figure")
+    FigureCanvasSVG(figure)  # texts are measured as this canvas, which it gives the figure, draws them
+    figure.dpi = SVG_DPI
+    engine.execute(figure)
+    figure.dpi = dpi
+    figure.set_layout_engine("none")
+    try:
+        yield
+    finally:
+        figure.set_layout_engine(engine)
 
 
 def _shorten(svg: str) -> str:
