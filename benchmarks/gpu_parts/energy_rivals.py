@@ -31,9 +31,19 @@ def keops_energy(x: Tensor, y: Tensor) -> Tensor:
     return (2 * total(x, y) / (n * m) - total(x, x) / (n * (n - 1)) - total(y, y) / (m * (m - 1))).float()
 
 
+def geomloss_energy(x: Tensor, y: Tensor) -> Tensor:
+    """Compute the distance with geomloss, whose means within a batch count each point's pair with itself."""
+    from geomloss import SamplesLoss  # pyright: ignore[reportMissingImports]
+
+    return 2 * SamplesLoss("energy", backend="online" if HAS_KEOPS else "tensorized")(x, y)
+
+
+HAS_KEOPS = importlib.util.find_spec("pykeops") is not None
 RIVALS: dict[str, Value] = {"torch.cdist": cdist_energy}
-if importlib.util.find_spec("pykeops") is not None:
+if HAS_KEOPS:
     RIVALS["KeOps"] = keops_energy
+if importlib.util.find_spec("geomloss") is not None:
+    RIVALS["geomloss"] = geomloss_energy
 
 
 def value_and_gradients(value: Value, size: int, dim: int, device: str) -> Step:
