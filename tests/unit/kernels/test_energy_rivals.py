@@ -11,7 +11,7 @@ import torch
 
 sys.path.append(str(Path(__file__).parents[3] / "benchmarks"))
 
-from gpu_parts.energy_rivals import RIVALS, value_and_gradients  # noqa: E402
+from gpu_parts.energy_rivals import RIVALS, value_and_gradients
 
 
 def mean_distance(some: list[list[float]], others: list[list[float]], *, pairs: int) -> float:
