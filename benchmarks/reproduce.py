@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import subprocess
 import sys
@@ -73,7 +74,9 @@ def main(arguments: Sequence[str]) -> int:
             done = subprocess.run([sys.executable, "-W", "ignore", "-m", "ungan_dist", "run", *command])
             if done.returncode not in (0, 4):  # 4: complete, with methods that failed
                 return done.returncode
-            store.write_file(asked.results, write_table(find_run(command), step, asked.budget).encode())
+            store.write_file(
+                asked.results, write_table(find_run(command), step, asked.budget, os.getloadavg()[2]).encode()
+            )
             print(f"written to {asked.results}")
             return 0
     print(f"nothing fits: the smallest step needs a budget of {RESERVE * planned / 3600:.1f}h", file=sys.stderr)
@@ -110,8 +113,15 @@ def _plan(command: Sequence[str]) -> dict[str, Any]:
     return json.loads(subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True).stdout)
 
 
-def write_table(run: Path, step: str, budget_s: float) -> str:
-    """Format a finished run beside the paper's figures."""
+def write_table(run: Path, step: str, budget_s: float, load: float) -> str:
+    """Format a finished run beside the paper's figures.
+
+    Args:
+        run: The run's folder.
+        step: What is left of the recipe.
+        budget_s: The budget in seconds.
+        load: The machine's load average over the last 15 minutes: other work makes T_U longer.
+    """
     table, timings = store.read_json(run / "table.json"), store.read_json(run / "timings.json")
     sizes, machine = table["sizes"], hardware()
     lines = [
@@ -120,7 +130,8 @@ def write_table(run: Path, step: str, budget_s: float) -> str:
         f"What fits in {budget_s / 3600:g} hours: {step}. {table['title']}, {sizes['train']:,} training examples, "
         f"{sizes['forget']:,} to forget, {sizes['shadows']} shadow models, {sizes['seeds']} seeds; commit "
         f"`{describe_commit()}`, {machine['cores']} cores ({machine['cpu']}), {machine['gpus'] or 'no GPU'}. Each cell "
-        "has the paper's figure, then ours with its 95 % interval; times are those of two machines.",
+        "has the paper's figure, then ours with its 95 % interval; times are those of two machines. "
+        f"The load average of ours was {load:.1f} at the end.",
         "",
         "| | Retain acc., % | Forget acc., % | Test acc., % | LiRA: TNR, % @ 1 % FNR | T_U, s | Verdict |",
         "|---|---:|---:|---:|---:|---:|---|",

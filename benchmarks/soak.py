@@ -50,9 +50,6 @@ class Soak:
         self.reference: dict[str, bytes] = {}
         self.missing_nodes: set[str] = set()
         self.round = Round(cluster, "round-0", num_units)
-        self.num_late = 0
-        """Results of this round that were written a second time."""
-        self.times: dict[str, int] = {}
         self.next_fault: Draw | None = None
 
     @property
@@ -83,8 +80,8 @@ class Soak:
                 self.inject(self.next_fault)
                 self.next_fault = self.draw_next(duration_s)
                 due = self.seconds + self.next_fault.wait_s
-        kill_process(self.cluster, "driver", "driver")
         if self.round.process is not None:
+            kill_process(self.cluster, "driver", "driver")
             self.round.exit_codes.append(self.round.process.wait(60))
         self.close_round(is_whole=False)
 
@@ -96,31 +93,28 @@ class Soak:
 
     def inject(self, drawn: Draw) -> None:
         """Inject a fault, and record how far the round was."""
-        before = len(self.round.list_times())
+        before = len(self.round.list_results())
         begun = time.monotonic()
         with self.recording_errors(drawn.fault):
             FAULTS[drawn.fault][0](self.cluster, drawn.host)
-        self.add(
-            "fault",
-            fault=drawn.fault,
-            host=drawn.host,
-            seconds=round(time.monotonic() - begun, 1),
-            round=self.round.name,
-            units_before=before,
-            load=round(os.getloadavg()[0], 1),
-        )
+            self.add(
+                "fault",
+                fault=drawn.fault,
+                host=drawn.host,
+                seconds=round(time.monotonic() - begun, 1),
+                round=self.round.name,
+                units_before=before,
+                load=round(os.getloadavg()[0], 1),
+            )
 
     def sample(self) -> None:
-        """Measure the driver and the workers, and note the results that were written again."""
+        """Measure the driver and the workers."""
         # scoring and report, which follow, take memory once
-        kinds = {"worker", "driver"} if len(self.round.list_times()) < self.num_units else {"worker"}
+        kinds = {"worker", "driver"} if len(self.round.list_results()) < self.num_units else {"worker"}
         for process in list_processes(self.init_pids()):
             if process.kind in kinds and (found := measure(process)):
                 life = (process.kind, process.host, process.pid, process.started)
                 self.series[life].append((self.seconds, found))
-        times = self.round.list_times()
-        self.num_late += sum(times[name] != self.times[name] for name in times.keys() & self.times.keys())
-        self.times = times
 
     def heal(self) -> None:
         """Start Ray where it was missing at the last look too, as a service manager would."""
@@ -142,7 +136,7 @@ class Soak:
         if code == 0:
             self.close_round(is_whole=True)
             number = int(self.round.name.rsplit("-", 1)[1]) + 1
-            self.round, self.times, self.num_late = Round(self.cluster, f"round-{number}", self.num_units), {}, 0
+            self.round = Round(self.cluster, f"round-{number}", self.num_units)
         else:
             tail = self.round.logs[-1].read_text(errors="replace").splitlines()[-5:]
             self.add("exit", round=self.round.name, exit_code=code, last_lines=[_shorten(line)[:400] for line in tail])
@@ -155,13 +149,14 @@ class Soak:
             "round",
             round=self.round.name,
             whole=is_whole,
-            units=len(self.round.list_times()),
+            units=len(self.round.list_results()),
             counted=sum(sum(life.done.values()) for life in lives),
+            uncounted=self.round.count_uncounted(),
             # a run that ended early left units for the next one
             failed=lives[-1].failed if is_whole else [],
             runs_of_the_command=len(self.round.logs),
             exit_codes=self.round.exit_codes,
-            written_again=self.num_late,
+            written_again=self.round.commits.num_repeated,
             wrong=wrong[:20],
             num_wrong=len(wrong),
         )
@@ -212,7 +207,7 @@ def _shorten(text: str) -> str:
 
 
 def main(arguments: list[str]) -> None:
-    """Run a soak; exit with 1 if anything was lost, repeated or leaked."""
+    """Run a soak; exit with 1 if anything was lost, counted twice or leaked, or if it was too short to tell."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--duration", type=parse_seconds, default=7200.0, help="such as 90min or 2h (the default)")
     parser.add_argument("--seed", type=int, default=0)
@@ -226,7 +221,11 @@ def main(arguments: list[str]) -> None:
         cluster = stack.enter_context(HostCluster(folder, WORKERS, ray_variables=variables))
         soak = Soak(cluster, seed=asked.seed, num_units=asked.units, results=asked.results)
         soak.run(asked.duration)
-    if any(row.get("num_wrong") for row in soak.rows) or any(row["verdict"] == "grows" for row in soak.summarise()):
+    growth = [row for row in soak.summarise() if row["verdict"] != "flat"]
+    growing = [f"{row['value']} of a {row['process']}: {row['verdict']}" for row in growth]
+    if growing:
+        print("; ".join(growing), file=sys.stderr)
+    if growing or any(row.get("num_wrong") for row in soak.rows):
         raise SystemExit(1)
 
 

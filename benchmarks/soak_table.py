@@ -20,6 +20,7 @@ def table(results: dict[str, Any]) -> str:
     cores = results["hardware"]["cores"]
     counts = [row["written_again"] for row in rounds]
     again = "not counted" if None in counts else sum(counts)
+    uncounted = "not counted" if any("uncounted" not in row for row in rounds) else sum(r["uncounted"] for r in rounds)
     failed = [note for row in rounds if row["whole"] for note in row["failed"]]
     lines = [
         f"{results['seconds'] / 60:.0f} minutes, seed {results['seed']}, {results['hosts']} workers' hosts, {cores} "
@@ -35,6 +36,7 @@ def table(results: dict[str, Any]) -> str:
         "|---|---|",
         f"| units with a result | {sum(row['units'] for row in rounds):,} |",
         f"| results that a late worker wrote again, with the same bits | {again} |",
+        f"| results whose commit the command did not live to count, and found later | {uncounted} |",
         f"| units that a complete audit gave up | {len(failed)} |",
         f"| runs of the command | {runs}: {ended} |",
         f"| units lost, counted twice or with other bits, and wrong exit codes | {'; '.join(wrong) or 'none'} |",

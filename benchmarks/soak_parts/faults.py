@@ -19,11 +19,17 @@ Inject = Callable[[HostCluster, str], None]
 
 
 def kill_process(cluster: HostCluster, host: str, kind: str, number: int = signal.SIGKILL) -> None:
-    """Send a signal to the processes of one kind on a host."""
-    for process in list_processes({host: cluster.network[host].pid}):
-        if process.kind == kind:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(process.pid, number)
+    """Send a signal to the processes of one kind on a host.
+
+    Raises:
+        ProcessLookupError: There is none.
+    """
+    found = [one.pid for one in list_processes({host: cluster.network[host].pid}) if one.kind == kind]
+    if not found:
+        raise ProcessLookupError(f"no {kind} runs on {host}")
+    for pid in found:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def _cut_power(cluster: HostCluster, host: str) -> None:

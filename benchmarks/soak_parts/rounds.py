@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 from collections import Counter
@@ -14,6 +15,8 @@ from typing import Any
 from harness import ROOT
 from host_cluster import DRIVER, HostCluster
 from hosts import SHARED
+
+from .commits import watching
 
 AUDIT = (
     "ungan-dist run digits --split.train 200 --split.shadow-pool 200 --split.unseen 50 --model.width 4 "
@@ -39,6 +42,10 @@ class Life:
     failed: list[str]
     excesses: list[str]
     """Counts above their total."""
+    found: int | None
+    """Models that its plan found done; None if it ended before."""
+    added: int
+    """Models in the units that it counted."""
 
 
 def read_life(lines: Iterable[str]) -> Life:
@@ -46,11 +53,15 @@ def read_life(lines: Iterable[str]) -> Life:
     done: Counter[str] = Counter()
     failed: list[str] = []
     excesses: list[str] = []
+    found: int | None = None
+    added = 0
     for line in lines:
         try:
             event: dict[str, Any] = json.loads(line)
         except ValueError:
             continue
+        if event.get("stage") == "plan" and (planned := re.search(r", ([\d,]+) done;", event["note"])):
+            found = int(planned[1].replace(",", ""))
         # a unit has a kind, and progress within it counts no unit
         if not event.get("total") or event["within"] or not event["kind"]:
             continue
@@ -60,19 +71,26 @@ def read_life(lines: Iterable[str]) -> Life:
             failed.append(event["note"])
         else:
             done[f"{event['stage']}: {event['note']}"] += 1
-    return Life(done=done, failed=failed, excesses=excesses)
+            numbers = re.search(r"(\d+)–(\d+)$", event["note"])
+            added += int(numbers[2]) - int(numbers[1]) + 1 if numbers else 1
+    return Life(done=done, failed=failed, excesses=excesses, found=found, added=added)
 
 
 def find_miscounts(lives: Iterable[Life]) -> list[str]:
     """Describe each unit that was counted twice, also in two runs of the command, and each count above its total.
 
-    A committed result that was lost would be computed, and so counted, again.
+    A committed result that was lost would be computed, and so counted, again; or the plan of the next run of the
+    command would find fewer models than the last had reached.
     """
     counts: Counter[str] = Counter()
     found: list[str] = []
+    reached = 0
     for life in lives:
         counts += life.done
         found += life.excesses
+        if life.found is not None and life.found < reached:
+            found.append(f"{reached} models were done, and the next run of the command found {life.found}")
+        reached = (reached if life.found is None else life.found) + life.added
     return found + [f"{title} was counted {count} times" for title, count in counts.items() if count > 1]
 
 
@@ -87,6 +105,10 @@ class Round:
     exit_codes: list[int] = field(default_factory=list)
     logs: list[Path] = field(default_factory=list)
     process: subprocess.Popen[bytes] | None = None
+
+    def __post_init__(self) -> None:
+        self._watch = watching(self.folder / "shadows")
+        self.commits = self._watch.__enter__()
 
     @property
     def folder(self) -> Path:
@@ -113,9 +135,14 @@ class Round:
         """Read what every run of the command counted."""
         return [read_life(log.read_text(errors="replace").splitlines()) for log in self.logs]
 
-    def list_times(self) -> dict[str, int]:
-        """Return when each unit's marker was written, in nanoseconds."""
-        return {path.name: path.stat().st_mtime_ns for path in (self.folder / "shadows").glob("*.json")}
+    def count_uncounted(self) -> int:
+        """Return how many results no run of the command counted: it ended between the commit and the count."""
+        counted = {title for life in self.read_lives() for title in life.done if ": shadow model" in title}
+        return len(self.list_results()) - len(counted)
+
+    def list_results(self) -> list[str]:
+        """Return the names of the results of shadow models."""
+        return [path.name for path in (self.folder / "shadows").glob("*.json")]
 
     def check(self, reference: dict[str, bytes], *, is_whole: bool) -> list[str]:
         """Describe everything that is wrong with the results.
@@ -124,7 +151,8 @@ class Round:
             reference: Arrays of the undisturbed audit, by name.
             is_whole: Whether every unit must be there; otherwise some may be missing.
         """
-        found = find_miscounts(self.read_lives())
+        self._watch.__exit__(None, None, None)
+        found = find_miscounts(self.read_lives()) + self.commits.check(set(self.list_results()))
         found += [f"the command ended with {code}" for code in self.exit_codes if code not in EXPECTED_CODES]
         arrays = self.cluster.list_results(self.name)
         found += [
@@ -133,7 +161,7 @@ class Round:
         found += [f"{name} is not in the undisturbed audit" for name in arrays.keys() - reference.keys()]
         if is_whole:
             found += [f"{name} is missing" for name in reference.keys() - arrays.keys()]
-            if (number := len(self.list_times())) != self.num_units:
+            if (number := len(self.list_results())) != self.num_units:
                 found.append(f"there are {number} results of shadow models, not {self.num_units}")
         return found
 

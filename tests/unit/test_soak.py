@@ -7,20 +7,24 @@ import os
 import random
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
+from soak_parts.commits import watching
 from soak_parts.faults import ENDING, FAULTS, draw_fault
 from soak_parts.processes import Process, fit_slope, judge, list_processes, measure
 from soak_parts.rounds import find_miscounts, read_life
 
+from ungan_dist import store
 
-def make_lines(titles: list[str], *, total: int = 10) -> list[str]:
+
+def make_lines(titles: list[str], *, total: int = 10, found: int = 0) -> list[str]:
     """Write a run's JSON lines, with progress within units and remarks between them."""
-    events = [{"stage": "plan", "note": "10 models"}]
+    events = [{"stage": "plan", "note": f"4004 models (4000 shadow), {found:,} done; /mnt/shared/round-0/run"}]
     for done, title in enumerate(titles, start=1):
         stage = {"stage": "original, shadows", "done": done, "total": total, "kind": "shadow models"}
         events += [stage | {"note": "epoch 1", "within": True}, stage | {"note": title, "within": False}]
@@ -28,15 +32,45 @@ def make_lines(titles: list[str], *, total: int = 10) -> list[str]:
 
 
 def test_units_are_counted_once_however_often_the_command_runs() -> None:
-    lives = [read_life(make_lines(["a", "b"])), read_life(make_lines(["c"]))]
+    lives = [read_life(make_lines(["a", "b"])), read_life(make_lines(["c"], found=2))]
     assert not find_miscounts(lives)
     assert sum(sum(life.done.values()) for life in lives) == 3
 
 
 @pytest.mark.parametrize("runs", [[["a", "b", "a"]], [["a", "b"], ["c", "a"]]])
 def test_a_unit_counted_twice_is_found(runs: list[list[str]]) -> None:
-    assert find_miscounts([read_life(make_lines(titles)) for titles in runs]) == [
-        "original, shadows: a was counted 2 times"
+    lives = [read_life(make_lines(titles, found=2 * index)) for index, titles in enumerate(runs)]
+    assert find_miscounts(lives) == ["original, shadows: a was counted 2 times"]
+
+
+def test_a_unit_that_vanishes_between_two_runs_is_found() -> None:
+    pairs = ["shadow models 0–1", "shadow models 2–3"]
+    lives = [read_life(make_lines(pairs, found=1000)), read_life([]), read_life(make_lines([], found=1002))]
+    assert find_miscounts(lives) == ["1004 models were done, and the next run of the command found 1002"]
+    assert not find_miscounts([*lives[:2], read_life(make_lines([], found=1006))])  # more than it lived to count
+
+
+def commit(path: Path) -> None:
+    store.write_json(path, {})
+
+
+def test_every_commit_and_removal_is_seen(tmp_path: Path) -> None:
+    with watching(tmp_path / "shadows") as commits:
+        for name in ("a", "b", "b", "c"):
+            commit(tmp_path / f"shadows/{name}.json")
+        (tmp_path / "shadows/c.json").unlink()
+        (tmp_path / "shadows/a.json").rename(tmp_path / "elsewhere")
+        commit(tmp_path / "shadows/a.json")
+        deadline = time.monotonic() + 30
+        while (commits.counts.total(), len(commits.removed)) < (5, 2) and time.monotonic() < deadline:
+            time.sleep(0.05)
+    assert dict(commits.counts) == {"a.json": 2, "b.json": 2, "c.json": 1}
+    assert commits.num_repeated == 2
+    assert commits.check({"a.json", "b.json", "unseen.json"}) == [
+        "c.json was removed",
+        "a.json was removed",
+        "c.json was committed and is gone",
+        "the commit of unseen.json was not seen",
     ]
 
 
