@@ -34,6 +34,7 @@ from ungan_dist.runs.shadows import ShadowUnit
 from ungan_dist.runs.status import RunState, record_failure, record_progress, write_status
 from ungan_dist.runs.storage.mirror import Mirror
 from ungan_dist.runs.storage.remote import publish_status, push_results, withdraw_failure
+from ungan_dist.runs.storage.workers import find_full_folder
 from ungan_dist.runs.units import Done, Failed, RunUnits, Unit, Working, is_done, kind_of
 from ungan_dist.runs.unlearned_shadows import find_missing_weights
 
@@ -234,7 +235,7 @@ def _run(
             if mirror is not None and outcome.is_final:
                 mirror.push(plan.folder.name, failure_marker(outcome.unit))
             if outcome.kind == "storage_full":
-                raise Unfinished(STORAGE_FULL.format(folder=plan.folder))
+                raise Unfinished(STORAGE_FULL.format(folder=find_full_folder(outcome.error) or plan.folder))
             failures.append(outcome)
             word = "diverged" if outcome.kind == "diverged" else "failed"
             stage.advance(0, note=f"{word}: {outcome.unit.title}", unit=outcome.unit.id, kind=kind_of(outcome.unit))

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import errno
 import functools
+import re
 import socket
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -47,7 +48,7 @@ class ExecuteThere:
                     _push_outcome(mirror, training, outcome)
                 if outcome.kind == "storage_full":
                     # only this machine's folder is full: another worker may have room
-                    return Failed(unit=unit, error=_describe_full(mirror, outcome.error))
+                    return Failed(unit=unit, error=_describe_full(mirror))
                 if outcome.kind != "done":
                     return dataclasses.replace(outcome, unit=unit)
         except Exception as error:  # a failure of the storage is an outcome too: another worker may succeed
@@ -74,9 +75,9 @@ class ExecuteTogetherThere:
             except OSError as error:
                 if not _is_full(error):
                     raise
-                raise OSError(error.errno, _describe_full(mirror, str(error))) from error
+                raise OSError(error.errno, _describe_full(mirror)) from error
             if outcome.kind == "storage_full":
-                outcome = dataclasses.replace(outcome, error=_describe_full(mirror, outcome.error))
+                outcome = dataclasses.replace(outcome, error=_describe_full(mirror))
             yield dataclasses.replace(outcome, unit=unit)
 
 
@@ -98,9 +99,15 @@ def _is_full(error: OSError) -> bool:
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
-def _describe_full(mirror: Mirror, error: str) -> str:
+def _describe_full(mirror: Mirror) -> str:
     """Name the machine and the folder, which are not those of the driver."""
-    return f"{socket.gethostname()}: its working folder {mirror.folder} is full (--execution.cache): {error}"
+    return f"no space left for the working folder {mirror.folder} of {socket.gethostname()} (--execution.cache)"
+
+
+def find_full_folder(error: str) -> str | None:
+    """Find the machine and its working folder in an error, which other text may surround; None if it names none."""
+    found = re.search(r"the working folder .+ \(--execution\.cache\)", error)
+    return found and found[0]
 
 
 @dataclass(frozen=True, kw_only=True)
