@@ -152,6 +152,33 @@ def judge_utility(
     return Judgement("", "")
 
 
+def judge_reference(retrained: Row, original: Row, *, num_classes: int | None) -> Judgement:
+    """Judge Retrain by the original: a training that went wrong is no reference for the utility of other models.
+
+    Retrain learns from fewer examples, so no margin holds. It is broken if less than half of what the original has
+    above chance is left on a set, under any seed.
+
+    Args:
+        retrained: row of Retrain.
+        original: row of the original.
+        num_classes: classes of the data; without it, chance is 0.
+    """
+    chance = 0.0 if num_classes is None else 1 / num_classes
+    wanted = SETS_OF_CLASSES if has_classes(retrained.accuracy) else SETS
+    for name in wanted:
+        if name not in retrained.accuracy or name not in original.accuracy:
+            continue
+        least, there = min(retrained.accuracy[name].per_seed), original.accuracy[name].mean
+        if there > chance and least - chance < (there - chance) / 2:
+            return Judgement(
+                "utility lost",
+                f"{retrained.title} is no reference: under one seed it classifies {100 * least:.1f} % of "
+                f"{TITLES[name]} examples correctly, {original.title} {100 * there:.1f} % on average. The utility of "
+                f"the other models is judged by {original.title}.",
+            )
+    return Judgement("", "")
+
+
 def describe_class_accuracy(row: Row, reference: Row | None, margin: float) -> str:
     """State by how much a model is right on never-seen examples of the forgotten classes where Retrain is not.
 

@@ -9,7 +9,7 @@ from ungan_dist.attack.evidence import AttackResult, Evidence, Interval, Row, Ve
 from ungan_dist.attack.summary import CLASS_DIFFERS as CLASS_DIFFERS
 from ungan_dist.attack.summary import LOST as LOST
 from ungan_dist.attack.summary import has_power as has_power
-from ungan_dist.attack.utility import describe_class_accuracy, find_constant, judge_utility
+from ungan_dist.attack.utility import Judgement, describe_class_accuracy, find_constant, judge_reference, judge_utility
 from ungan_dist.config.attack import LARGEST_DELTA, AttackConfig
 
 REFERENCE = "retrain"
@@ -145,12 +145,16 @@ def judge_rows(
     constant = find_constant(evidence, num_classes)
     without_power = _find_lack_of_power(rows)
     by_method = {row.method: row for row in rows}
-    reference = by_method.get(REFERENCE) or by_method.get("original")
+    retrained, original = by_method.get(REFERENCE), by_method.get("original")
+    broken = Judgement("", "")
+    if retrained is not None and original is not None:
+        broken = judge_reference(retrained, original, num_classes=num_classes)
+    reference = original if broken.utility else retrained or original
     judged: list[Row] = []
     for row in rows:
         compared = None if row.method in (REFERENCE, "original") else reference
         judgement = judge_utility(
-            row,
+            replace(row, loss={}) if broken.utility else row,  # the losses are against Retrain
             compared,
             margin=attack.utility_margin,
             num_classes=num_classes,
@@ -158,8 +162,10 @@ def judge_rows(
             is_constant=row.method in constant,
             num_diverged=0 if compared is None else (diverged or {}).get(row.method, 0),
         )
-        retrained = by_method.get(REFERENCE) if compared is not None else None
-        class_caveat = describe_class_accuracy(row, retrained, attack.utility_margin)
+        if row is retrained:
+            judgement = judgement if judgement.utility else broken
+        has_working = compared is not None and not broken.utility
+        class_caveat = describe_class_accuracy(row, retrained if has_working else None, attack.utility_margin)
         outcome = row.verdict.outcome
         if outcome not in ("reference", TOO_WIDE) and not attack.quick:
             withheld = LOST if judgement.utility else CLASS_DIFFERS if class_caveat else outcome

@@ -83,6 +83,44 @@ def test_without_retrain_the_original_takes_its_place_and_neither_is_judged_by_t
     assert "correctly, Original " in second.caveat
 
 
+def named(method: str, accuracy: dict[str, float], reference: dict[str, float] | None = None) -> Row:
+    """A row of a method, with its losses against Retrain."""
+    row = next(row for row in make_report(3, methods=(method,)).rows if row.method == method)
+    made = row_of(accuracy, reference)
+    return replace(row, accuracy=made.accuracy, loss=made.loss)
+
+
+@pytest.mark.parametrize(
+    ("retrained", "method", "found"),
+    [
+        ({"retain": 0.66, "test": 0.44}, {"retain": 0.69, "test": 0.45}, ("", "")),
+        ({"retain": 0.66, "test": 0.28}, {"retain": 0.69, "test": 0.45}, ("", "")),  # fewer examples
+        ({"retain": 0.66, "test": 0.26}, {"retain": 0.69, "test": 0.45}, ("utility lost", "")),
+        ({"retain": 0.23, "test": 0.44}, {"retain": 0.69, "test": 0.45}, ("utility lost", "")),
+        ({"retain": 0.23, "test": 0.21}, {"retain": 0.55, "test": 0.42}, ("utility lost", "utility lost")),
+        ({"retain": 0.23, "test": 0.10}, {"retain": 0.55, "test": 0.42}, ("at chance", "utility lost")),
+    ],
+)
+def test_a_broken_retrain_is_no_reference(
+    retrained: dict[str, float], method: dict[str, float], found: tuple[str, str]
+) -> None:
+    rows = [named("original", {"retain": 0.70, "test": 0.45}), named("retrain", retrained)]
+    rows.append(named("ungan", method, retrained))
+    _, reference, judged = judge_rows(rows, AttackConfig(), num_classes=10, sizes=SIZES)
+    assert (reference.utility, judged.utility) == found
+    if found[0]:
+        assert "Retrain" in reference.caveat
+
+
+def test_a_retrain_that_broke_under_one_seed_is_no_reference() -> None:
+    original, retrained = named("original", RETRAIN), named("retrain", RETRAIN)
+    test = retrained.accuracy["test"]
+    broken = replace(retrained, accuracy=retrained.accuracy | {"test": replace(test, per_seed=[0.9, 0.9, 0.3])})
+    _, reference = judge_rows([original, broken], AttackConfig(), num_classes=10, sizes=SIZES)
+    assert reference.utility == "utility lost"
+    assert "under one seed it classifies 30.0 % of test examples correctly, Original 90.0 %" in reference.caveat
+
+
 def test_what_several_caveats_share_is_stated_once() -> None:
     report = make_report(3)
     rows = [
