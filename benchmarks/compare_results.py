@@ -1,73 +1,37 @@
 """Compare two results of the benchmark: ``ungan-dist bench compare OLD NEW``.
 
-Counts that grow, or that are no longer taken, are regressions. Times are shown with an interval, and change no exit
-code: each is our time relative to a rival of the same process, so that a slower machine alone changes nothing.
+Suites are compared that both have; the others are named. Within them, these are regressions: a count that grows or is
+no longer taken, a result that has become wrong, and a suite that has not ended. Times are shown with an interval and
+are no regressions: each is our time relative to a rival of the same process, so that a slower machine alone changes
+nothing.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import math
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from harness import bootstrap_medians, interval_of
+from results_files import ResultsError, SuiteResults, read_results
 
-Results = Mapping[str, Mapping[tuple[str, str], Mapping[str, Any]]]
-"""Suite → (subject, rival) → row."""
-
-
-def read_results(path: Path) -> Results:
-    """Read a results file, or all those of a folder that a suite has written.
-
-    Raises:
-        SystemExit: There is none.
-    """
-    files = sorted(path.glob("*.json")) if path.is_dir() else [path]
-    found: dict[str, dict[tuple[str, str], Mapping[str, Any]]] = {}
-    for file in files:
-        try:
-            results = json.loads(file.read_text())
-        except (OSError, ValueError) as error:
-            raise SystemExit(f"{file} is no results file: {error}") from error
-        if isinstance(results, dict) and "suite" in results:
-            found[results["suite"]] = _index_rows(file, results)
-    if not found:
-        raise SystemExit(f"{path} has no results of ungan-dist bench")
-    return found
-
-
-def _index_rows(file: Path, results: Mapping[str, Any]) -> dict[tuple[str, str], Mapping[str, Any]]:
-    """Return a file's rows by subject and rival.
-
-    Raises:
-        SystemExit: A row stands twice, or a count is no finite number.
-    """
-    rows = results.get("rows") or []
-    found = {(row["subject"], row.get("rival", "")): row for row in rows}
-    if len(found) < len(rows):
-        raise SystemExit(f"{file} has two rows of one subject and rival: measure it again")
-    for (subject, _), row in found.items():
-        for name, count in row.get("counts", {}).items():
-            if not isinstance(count, int | float) or not math.isfinite(count):
-                raise SystemExit(f"{file}: {subject}, {name} is {count!r}, no count: measure it again")
-    return found
+Results = Mapping[str, SuiteResults]
+"""Suite → results."""
 
 
 def compare_counts(old: Results, new: Results) -> tuple[list[str], list[str]]:
-    """Compare the counts of the suites that both have.
+    """Compare the counts of suites.
 
     Returns:
         Regressions and improvements, as lines.
     """
     worse: list[str] = []
     better: list[str] = []
-    for suite in [name for name in old if name in new]:
-        for key, row in old[suite].items():
-            after = new[suite].get(key, {}).get("counts", {})
+    for suite, before in old.items():
+        for key, row in before.rows.items():
+            after = new[suite].rows.get(key, {}).get("counts", {})
             for name, count in row.get("counts", {}).items():
                 words = f"{suite}, {key[0]}, {name}: {count:,}"
                 if name not in after:
@@ -77,35 +41,81 @@ def compare_counts(old: Results, new: Results) -> tuple[list[str], list[str]]:
     return worse, better
 
 
+def list_failures(old: Results, new: Results) -> list[str]:
+    """List results that are wrong now, and suites that have not ended, unless it was so before."""
+    lines: list[str] = []
+    for suite, after in new.items():
+        refused = {key: str(row["refused"]) for key, row in after.rows.items() if "refused" in row}
+        lines += [
+            f"{suite}, {subject}, against {rival}: {reason}"
+            for (subject, rival), reason in refused.items()
+            if "refused" not in old[suite].rows.get((subject, rival), {})
+        ]
+        known = {*old[suite].problems, *(f"{subject}: {reason}" for (subject, _), reason in refused.items())}
+        lines += [f"{suite}: {problem}" for problem in after.problems if problem not in known]
+    return lines
+
+
 def compare_times(old: Results, new: Results) -> list[str]:
     """Compare the speeds relative to a rival that both have."""
     lines: list[str] = []
-    for suite in [name for name in old if name in new]:
-        for (subject, rival), row in old[suite].items():
-            before, after = (np.array(one.get("ratios", ())) for one in (row, new[suite].get((subject, rival), {})))
+    for suite, measured in old.items():
+        for (subject, rival), row in measured.rows.items():
+            other = new[suite].rows.get((subject, rival), {})
+            before, after = (np.array(one.get("ratios", ()), dtype=float) for one in (row, other))
             if len(before) and len(after):
                 low, high = interval_of(bootstrap_medians(after, 1) / bootstrap_medians(before))
                 change = np.median(after) / np.median(before)
                 word = "slower" if high < 1 else "faster" if low > 1 else "no change shown"
                 lines.append(f"{suite}, {subject}, against {rival}: {change:.2f} [{low:.2f}, {high:.2f}] {word}")
+            elif len(before) and "refused" not in other:
+                lines.append(f"{suite}, {subject}, against {rival}: not timed any more")
     return lines
 
 
+def select_comparable(old: Results, new: Results, names: tuple[Path, Path]) -> tuple[Results, Results]:
+    """Return the suites that can be compared, and print what is left out or doubtful.
+
+    Raises:
+        ResultsError: There is none.
+    """
+    left_out = dict.fromkeys(sorted(set(old) - set(new)), f"{names[1]} does not have it")
+    left_out |= dict.fromkeys(sorted(set(new) - set(old)), f"{names[0]} does not have it")
+    for name, results in zip(names, (old, new), strict=True):
+        left_out |= {suite: f"{name} measured it at tiny sizes" for suite, one in results.items() if one.is_quick}
+    for suite, reason in left_out.items():
+        print(f"not compared: {suite}, because {reason}")
+    both = [suite for suite in old if suite not in left_out]
+    if not both:
+        raise ResultsError(f"{names[0]} and {names[1]} have no suite that can be compared")
+    for name, results in zip(names, (old, new), strict=True):
+        for suite in both:
+            if results[suite].is_marked:
+                print(f"doubtful: {name} measured {suite} beside other work")
+    return {suite: old[suite] for suite in both}, {suite: new[suite] for suite in both}
+
+
 def main(arguments: Sequence[str]) -> int:
-    """Print a comparison, and return 1 if a count has grown."""
+    """Print a comparison.
+
+    Returns:
+        1 for a regression, 2 for results that cannot be compared, otherwise 0.
+    """
     parser = argparse.ArgumentParser(prog="ungan-dist bench compare", description=__doc__)
     parser.add_argument("old", type=Path)
     parser.add_argument("new", type=Path)
     asked = parser.parse_args(arguments)
-    old, new = read_results(asked.old), read_results(asked.new)
-    if not set(old) & set(new):
-        raise SystemExit(f"no suite is in both: {', '.join(old)}; {', '.join(new)}")
-    for name in sorted(set(old) - set(new)):
-        print(f"not compared: {name}, which {asked.new} does not have")
-    worse, better = compare_counts(old, new)
-    for title, lines in (("times, relative", compare_times(old, new)), ("fewer", better), ("MORE", worse)):
+    try:
+        old, new = select_comparable(read_results(asked.old), read_results(asked.new), (asked.old, asked.new))
+    except ResultsError as error:
+        print(f"ungan-dist bench compare: {error}", file=sys.stderr)
+        return 2
+    more, fewer = compare_counts(old, new)
+    failures = list_failures(old, new)
+    parts = (("times, relative", compare_times(old, new)), ("fewer", fewer), ("MORE", more), ("FAILED", failures))
+    for title, lines in parts:
         for line in lines:
             print(f"{title}: {line}")
-    if not worse:
+    if not more:
         print("no count has grown")
-    return 1 if worse else 0
+    return 1 if more or failures else 0

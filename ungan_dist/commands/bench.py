@@ -24,10 +24,13 @@ refused. `ungan-dist bench list` prints the suites; by default all that need no 
   --quick       tiny sizes, to try the suites out; nothing is a measurement
   --busy        measure beside other work; the results are marked and cannot be published
 
-compare prints what changed between two results files or folders. Times are relative to a rival that was timed in the
-same process, with 95 % intervals; they never fail. Counts do: operations, launches, host waits, bytes and imports.
+compare prints what changed between two results files or folders, in the suites that both have; it names the others.
+Times are relative to a rival that was timed in the same process; a slower time is no failure. These are: a count that
+has grown or is no longer taken, a result that is wrong now, and a suite that did not end. Counts are operations,
+launches, host waits, bytes and imports.
 
-exit codes: 0 success, and no count has grown; 1 a suite failed, or a count has grown; 2 wrong input, or a busy machine
+exit codes: 0 success, and compare found no failure; 1 a suite failed, or compare found a failure; 2 wrong input, or a
+busy machine
 
 examples:
   ungan-dist bench counts scoring
