@@ -103,9 +103,17 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     unknown = [name for name in asked.suites if name not in SUITES]
     if unknown:
         parser.error(f"unknown suites {', '.join(unknown)}; there are {', '.join(SUITES)}")
+    if not can_hold_files(asked.output):
+        parser.error(f"--output {asked.output} is no folder, and none can be made there")
     if asked.quick and not asked.only and asked.output.resolve() == RESULTS:
         parser.error(f"--quick measures sizes that mean nothing: name a folder other than {RESULTS} with --output")
     return asked
+
+
+def can_hold_files(folder: Path) -> bool:
+    """Return whether files can be written into a folder, which need not exist yet."""
+    nearest = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
+    return nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
 
 
 def _run(name: str, output: Path, before: float, *, quick: bool) -> bool:

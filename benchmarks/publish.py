@@ -117,25 +117,37 @@ def _fill(text: str) -> str:
 
 
 def _format_suite(name: str) -> str:
-    """Format a suite of ``ungan-dist bench``, which may not have been measured yet.
-
-    Raises:
-        SystemExit: It was measured on a busy machine, or at a size that means nothing.
-    """
-    path = RESULTS / f"{name}.json"
-    if not path.is_file():
+    """Format a suite of ``ungan-dist bench``, which may not have been measured yet."""
+    results = _read_suite(name)
+    if not results:
         return suite_table.NOT_MEASURED.format(name=SUITE_FILES[name])
-    results = _results(name)
-    if results["is_marked"] or results["quick"]:
-        why = "at tiny sizes (--quick)" if results["quick"] else "on a busy machine"
-        raise SystemExit(f"{path} was measured {why}: run `ungan-dist bench {SUITE_FILES[name]}` on an idle machine")
     return TABLES.get(name, suite_table.table)(results)
 
 
+def _read_suite(name: str) -> dict[str, Any]:
+    """Read the results of a suite; empty if it has not been measured yet.
+
+    Raises:
+        SystemExit: They are not worth publishing.
+    """
+    path = RESULTS / f"{name}.json"
+    results = _results(name) if path.is_file() else {}
+    faults = {
+        "was measured at tiny sizes (--quick)": results.get("quick"),
+        "was measured on a busy machine": results.get("is_marked"),
+        f"is incomplete, because {'; '.join(results.get('problems', []))}": results.get("problems"),
+        "has no rows": results and not results["rows"],
+    }
+    for fault in [words for words, is_so in faults.items() if is_so]:
+        raise SystemExit(f"{path} {fault}: run `ungan-dist bench {SUITE_FILES[name]}` on an idle machine")
+    return results
+
+
 def _read_rows(name: str) -> list[dict[str, Any]]:
-    """Return the rows of a results file; none if there is no file, or it is no measurement."""
-    results = _results(name) if (RESULTS / f"{name}.json").is_file() else {}
-    return [] if results.get("is_marked") or results.get("quick") else results.get("rows", [])
+    """Return the rows of a results file; none if there is no file."""
+    if name in SUITE_FILES:
+        return _read_suite(name).get("rows", [])
+    return _results(name)["rows"] if (RESULTS / f"{name}.json").is_file() else []
 
 
 def _results(name: str) -> dict[str, Any]:

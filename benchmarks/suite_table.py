@@ -14,8 +14,7 @@ def table(results: Row) -> str:
     rows = results["rows"]
     kinds = (("ratio", _format_ratios), ("values", _format_values), ("counts", _format_counts))
     parts = [write([row for row in rows if key in row]) for key, write in kinds if any(key in row for row in rows)]
-    refused = [f"- {row['subject']}: {row['refused']}" for row in rows if "refused" in row]
-    return "\n".join([describe_machine(results), "", *parts, *refused, *([""] if refused else [])])
+    return "\n".join([describe_machine(results), "", *parts])
 
 
 def before_table(results: Row) -> str:

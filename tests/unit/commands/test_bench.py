@@ -18,6 +18,7 @@ sys.path.append(str(Path(__file__).parents[3] / "benchmarks"))
 
 import bench
 import harness
+import publish
 from compare_results import main as compare
 
 
@@ -74,18 +75,40 @@ def test_a_busy_machine_is_refused_before_anything_is_measured(tmp_path: Path, m
     assert not list(tmp_path.iterdir())
 
 
-def test_results_of_a_busy_machine_are_not_published(tmp_path: Path, monkeypatch) -> None:
-    import publish
-
+@pytest.fixture
+def published(tmp_path: Path, monkeypatch) -> Path:
+    """The folder of the results that are published."""
     monkeypatch.setattr(publish, "RESULTS", tmp_path)
-    block = "<!-- results: start_up -->\nold\n<!-- end -->"
-    assert "Not measured yet" in publish._fill(block)
-    path = write_results(tmp_path / "start_up.json", [harness.value_row("--help", wall_s=0.25)])
-    assert "| --help | 0.25 |" in publish._fill(block)
-    for facts in ({"is_marked": True}, {"quick": True}):
-        write_results(path, [], **facts)
-        with pytest.raises(SystemExit, match="on an idle machine"):
-            publish._fill(block)
+    return tmp_path
+
+
+BLOCK = "<!-- results: start_up -->\nold\n<!-- end -->"
+
+
+def test_a_suite_is_published_once_it_is_measured(published: Path) -> None:
+    assert "Not measured yet" in publish._fill(BLOCK)
+    write_results(published / "start_up.json", [harness.value_row("--help", wall_s=0.25)])
+    assert "| --help | 0.25 |" in publish._fill(BLOCK)
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ({"is_marked": True}, "on a busy machine"),
+        ({"quick": True}, "at tiny sizes"),
+        ({"problems": ["it took more than 120 s"]}, "incomplete, because it took more than 120 s"),
+        ({"rows": []}, "has no rows"),
+    ],
+)
+def test_results_that_are_no_whole_measurement_are_not_published(
+    published: Path, facts: dict[str, Any], words: str
+) -> None:
+    rows = [harness.value_row("--help", wall_s=0.25)]
+    write_results(published / "start_up.json", **({"rows": rows} | facts))
+    with pytest.raises(SystemExit, match=words):
+        publish._fill(BLOCK)
+    with pytest.raises(SystemExit, match=words):
+        publish._read_rows("start_up")
 
 
 def test_without_a_checkout_the_command_names_the_remedy(monkeypatch, tmp_path: Path) -> None:
@@ -99,3 +122,20 @@ def test_quick_sizes_do_not_replace_the_published_results(capsys) -> None:
     with pytest.raises(SystemExit):
         bench.main(["scoring", "--quick"])
     assert "--output" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("below", ["", "more/folders"])
+def test_a_file_in_place_of_the_folder_is_refused_before_anything_is_measured(
+    tmp_path: Path, monkeypatch, capsys, below: str
+) -> None:
+    monkeypatch.setattr(bench, "_run", lambda *_, **__: pytest.fail("a suite is measured"))
+    (file := tmp_path / "results.json").touch()
+    with pytest.raises(SystemExit) as ended:
+        bench.main(["counts", "--output", str(file / below)])
+    assert ended.value.code == 2
+    assert "is no folder" in capsys.readouterr().err
+
+
+def test_a_folder_that_does_not_exist_yet_is_accepted(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(bench, "_run", lambda *_, **__: True)
+    assert bench.main(["counts", "--output", str(tmp_path / "new/folders")]) == 0
