@@ -101,7 +101,7 @@ def main(clone: Path) -> None:
     if not is_idle(busy):
         raise SystemExit(f"{busy:.1f} cores are busy with other work, beside which no speed is measured")
     rows = list(profile(clone, quick=False))
-    load = Load(before=round(busy, 2), beside=None, average=os.getloadavg())
+    load = Load(before_suite=round(busy, 2), beside=None, average=os.getloadavg())
     write("audit_before", rows, profiled=describe_commit(clone), load=asdict(load), is_timed=True)
 
 

@@ -16,51 +16,16 @@ import tempfile
 import time
 import traceback
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from load import Load, busy_seconds, is_idle, measure_busy_cores
+from load import Load, busy_seconds, describe_busy, describe_load, wait_until_idle
+from suites import SUITES
 
 RESULTS = Path(__file__).resolve().parent / "results"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Suite:
-    """A module whose function, called with whether it is quick, yields rows."""
-
-    module: str
-    function: str = "measure"
-    title: str
-    limit_s: float
-    """Seconds after which the suite is ended."""
-    by_default: bool = True
-    is_timed: bool = True
-    """Whether it measures seconds. Counts may be taken on a busy machine."""
-    has_daemons: bool = False
-    """Whether its processes outlive it for a moment, so that their CPU time cannot be told from that of others."""
-
-
-SUITES = {
-    "kernels": Suite(module="kernels", title="launches, operations and bytes of the fused kernels", limit_s=600,
-                     is_timed=False),
-    "counts": Suite(module="counts", title="operations of a step, imports, bytes shipped to Ray, files and requests",
-                    limit_s=600, is_timed=False),
-    "start-up": Suite(module="start_up", title="seconds of commands that compute nothing", limit_s=120),
-    "methods": Suite(module="methods", title="T_U of every method, on the digits", limit_s=300),
-    "rivals": Suite(module="rivals", title="training of shadow models and scheduling, against scripts, joblib and Ray",
-                    limit_s=900, by_default=False, has_daemons=True),
-    "audit": Suite(module="audit_profile", title="a whole audit of the digits, and what its time is spent on",
-                   limit_s=300),
-    "storage": Suite(module="storage", title="the driver's work on stored results, with 20,000 units", limit_s=300),
-    "storage-large": Suite(module="storage", function="measure_large", title="the suite storage with 100,000 units",
-                           limit_s=900, by_default=False),
-    "fleet": Suite(module="fleet", title="scheduling of sleeping units on Ray, and simulated fleets", limit_s=300,
-                   has_daemons=True),
-    "cluster": Suite(module="fleet", function="measure_cluster", title="the suite fleet on the cluster of RAY_ADDRESS",
-                     limit_s=600, by_default=False, has_daemons=True),
-    "scoring": Suite(module="scoring", title="LiRA at 512 shadow models, against a loop over examples", limit_s=180),
-}  # fmt: skip
+PATIENCE_S = 60.0
+"""Longest wait until the processes of the suite before have ended."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -77,17 +42,17 @@ def main(arguments: Sequence[str]) -> int:
     if asked.only:
         return _measure_here(asked.only, asked.rows, quick=asked.quick)
     names = asked.suites or [name for name, suite in SUITES.items() if suite.by_default]
-    before = measure_busy_cores()
-    if not is_idle(before) and not asked.busy and any(SUITES[name].is_timed for name in names):
-        print(
-            f"{before:.1f} of {os.cpu_count()} cores are busy with other work, beside which no speed is measured. Wait "
-            "until the machine is idle, or add --busy: the results are then marked, and not published.",
-            file=sys.stderr,
-        )
-        return 2
-    failed = [name for name in names if not _run(name, asked.output, before, quick=asked.quick)]
-    if failed:
-        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    failed: list[str] = []
+    for number, name in enumerate(names):
+        left = names[number:]
+        # of the suite before, some processes may not have ended yet
+        before, is_idle = wait_until_idle(PATIENCE_S if number and not asked.busy else 0.0)
+        if not is_idle and not asked.busy and any(SUITES[one].is_timed for one in left):
+            print(f"not measured: {', '.join(left)}. {describe_busy(before)}", file=sys.stderr)
+            return 1 if failed else 2
+        if not _run(name, asked.output, before, quick=asked.quick):
+            failed.append(name)
+            print(f"failed: {name}", file=sys.stderr)
     return 1 if failed else 0
 
 
@@ -137,7 +102,7 @@ def _run(name: str, output: Path, before: float, *, quick: bool) -> bool:
     beside = None
     if busy is not None and not suite.has_daemons:
         beside = max(0.0, ((busy_seconds() or busy) - busy - own_s) / wall_s)
-    load = Load(before=round(before, 2), beside=beside and round(beside, 2), average=os.getloadavg())
+    load = Load(before_suite=round(before, 2), beside=beside and round(beside, 2), average=os.getloadavg())
     problems = [f"{row['subject']}: {row['refused']}" for row in rows if "refused" in row]
     if is_late:
         problems.append(f"it took more than {suite.limit_s:.0f} s")
@@ -153,7 +118,7 @@ def _run(name: str, output: Path, before: float, *, quick: bool) -> bool:
         "is_marked": is_marked,
     }
     written = write(name.replace("-", "_"), rows, output, **facts, wall_s=round(wall_s, 1), problems=problems)
-    for line in ([f"marked: {load.before + (beside or 0):.1f} cores did other work"] if is_marked else []) + problems:
+    for line in ([f"marked: {describe_load(asdict(load))}"] if is_marked else []) + problems:
         print(f"  {line}", file=sys.stderr, flush=True)
     print(f"  {wall_s:.0f} s, written to {written}", flush=True)
     return not problems

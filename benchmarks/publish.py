@@ -28,10 +28,10 @@ import soak_table
 import suite_table
 import target_table
 import training_table
-from bench import SUITES
 from gpu_parts.session import read_rows
 from gpu_parts.table import published_table
 from harness import describe_commit, hardware
+from suites import SUITES
 
 from ungan_dist import store
 

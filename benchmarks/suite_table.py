@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from load import describe_load
+
 NOT_MEASURED = "Not measured yet on an idle machine: `ungan-dist bench {name}` measures it.\n"
 Row = Mapping[str, Any]
 
@@ -24,10 +26,10 @@ def before_table(results: Row) -> str:
 
 def describe_machine(results: Row) -> str:
     """State commit, hardware, versions and load."""
-    where, hardware, load = results["measured_on"], results["hardware"], results["load"]
+    where, hardware = results["measured_on"], results["hardware"]
     commit = where["commit"].removesuffix("-dirty")
     changed = " with changes" if where["commit"].endswith("-dirty") else ""
-    other = "" if not results.get("is_timed", True) else f" Other work before it took {load['before']:.2f} cores."
+    other = f" {describe_load(results['load'])}" if results.get("is_timed", True) else ""
     return (
         f"Commit `{commit}`{changed}; {hardware['cores']} cores ({hardware['cpu']}), "
         f"{', '.join(hardware['gpus']) or 'no GPU'}; Python {where['python']}, torch {where['torch']}.{other}"

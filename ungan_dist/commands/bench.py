@@ -17,8 +17,9 @@ Measures this version on this machine, for some minutes, and writes one JSON fil
 errors and counts, and the commit, the hardware, the versions and the load of the machine. Needs a checkout of the
 repository, because the benchmarks are not installed.
 
-Arms take turns in one process. A time whose result is wrong is refused, and the exit code is then 1. A busy machine is
-refused. `ungan-dist bench list` prints the suites; by default all that need no cluster are run.
+Arms take turns in one process. A time whose result is wrong is refused, and the exit code is then 1. A suite that
+measures seconds is refused while other work takes more than 15 % of the cores just before it. `ungan-dist bench list`
+prints the suites; by default all that need no cluster are run.
 
   --output DIR  folder of the results; defaults to benchmarks/results of the checkout
   --quick       tiny sizes, to try the suites out; nothing is a measurement

@@ -18,6 +18,7 @@ sys.path.append(str(Path(__file__).parents[3] / "benchmarks"))
 
 import bench
 import harness
+import load
 import publish
 from compare_results import main as compare
 
@@ -26,7 +27,13 @@ def write_results(path: Path, rows: list[dict[str, Any]], **facts: Any) -> Path:
     path.parent.mkdir(exist_ok=True)
     where = {"commit": "abc", "python": "3", "torch": "2"}
     hardware = {"cores": 2, "cpu": "x", "gpus": []}
-    found = {"suite": "counts", "rows": rows, "measured_on": where, "hardware": hardware, "load": {"before": 0.0}}
+    found = {
+        "suite": "counts",
+        "rows": rows,
+        "measured_on": where,
+        "hardware": hardware,
+        "load": {"before_suite": 0.0, "beside": 0.0},
+    }
     path.write_text(json.dumps({**found, "is_marked": False, "quick": False, "is_timed": True, **facts}))
     return path
 
@@ -67,12 +74,63 @@ def test_the_time_of_a_wrong_result_is_left_out() -> None:
         assert not {"ratio", "ours_ms", "ratios"} & set(row)
 
 
-def test_a_busy_machine_is_refused_before_anything_is_measured(tmp_path: Path, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(bench, "measure_busy_cores", lambda: 1.5)
-    monkeypatch.setattr(bench, "is_idle", lambda busy: busy < 1)
-    assert bench.main(["start-up", "--output", str(tmp_path)]) == 2
+def set_busy_cores(monkeypatch, *busy_cores: float) -> None:
+    """Let the machine have so many busy cores, at one look after the other."""
+    looks = iter(busy_cores)
+    monkeypatch.setattr(load, "measure_busy_cores", lambda: next(looks))
+    monkeypatch.setattr(load, "is_idle", lambda busy: busy < 1)
+
+
+@pytest.fixture
+def measured(monkeypatch) -> list[tuple[str, float]]:
+    """Suites in place of their measurement, with the busy cores before each."""
+    found: list[tuple[str, float]] = []
+
+    def run(name: str, output: Path, before: float, *, quick: bool) -> bool:
+        found.append((name, before))
+        return True
+
+    monkeypatch.setattr(bench, "_run", run)
+    return found
+
+
+def test_a_busy_machine_is_refused_before_anything_is_measured(tmp_path: Path, monkeypatch, capsys, measured) -> None:
+    set_busy_cores(monkeypatch, 1.5)
+    assert bench.main(["counts", "start-up", "--output", str(tmp_path)]) == 2
     assert "1.5 of" in capsys.readouterr().err
-    assert not list(tmp_path.iterdir())
+    assert not measured
+
+
+def test_idleness_is_measured_before_each_suite(tmp_path: Path, monkeypatch, capsys, measured) -> None:
+    """The processes of a suite may end later than it, so the next one waits for them."""
+    set_busy_cores(monkeypatch, 0.5, 1.5, 0.25, 1.75)
+    assert bench.main(["fleet", "start-up", "--output", str(tmp_path)]) == 0
+    assert measured == [("fleet", 0.5), ("start-up", 0.25)]
+    set_busy_cores(monkeypatch, 0.5, 1.5)
+    monkeypatch.setattr(bench, "PATIENCE_S", 0.0)
+    assert bench.main(["counts", "start-up", "--output", str(tmp_path)]) == 2
+    assert "not measured: start-up" in capsys.readouterr().err
+    assert measured[2:] == [("counts", 0.5)]
+
+
+def test_counts_alone_are_taken_on_a_busy_machine(tmp_path: Path, monkeypatch, measured) -> None:
+    set_busy_cores(monkeypatch, 1.5)
+    assert bench.main(["counts", "--output", str(tmp_path)]) == 0
+    assert measured == [("counts", 1.5)]
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        ({"before_suite": 0.1, "beside": 0.25}, "before it took 0.10 cores; beside it: 0.25 cores"),
+        ({"before_suite": 0.1, "beside": 0.0}, "before it took 0.10 cores; beside it: 0.00 cores"),
+        ({"before_suite": 0.1, "beside": None}, "before it took 0.10 cores; beside it: not known"),
+        ({"before": 0.1, "beside": None}, "before the first suite took 0.10 cores; beside it: not known"),
+    ],
+)
+def test_other_work_that_is_not_known_is_no_idle_machine(published: Path, found: dict[str, Any], words: str) -> None:
+    write_results(published / "start_up.json", [harness.value_row("--help", wall_s=0.25)], load=found)
+    assert f"Other work {words}." in publish._fill(BLOCK)
 
 
 @pytest.fixture
@@ -126,16 +184,16 @@ def test_quick_sizes_do_not_replace_the_published_results(capsys) -> None:
 
 @pytest.mark.parametrize("below", ["", "more/folders"])
 def test_a_file_in_place_of_the_folder_is_refused_before_anything_is_measured(
-    tmp_path: Path, monkeypatch, capsys, below: str
+    tmp_path: Path, capsys, measured, below: str
 ) -> None:
-    monkeypatch.setattr(bench, "_run", lambda *_, **__: pytest.fail("a suite is measured"))
     (file := tmp_path / "results.json").touch()
     with pytest.raises(SystemExit) as ended:
         bench.main(["counts", "--output", str(file / below)])
     assert ended.value.code == 2
     assert "is no folder" in capsys.readouterr().err
+    assert not measured
 
 
-def test_a_folder_that_does_not_exist_yet_is_accepted(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(bench, "_run", lambda *_, **__: True)
+def test_a_folder_that_does_not_exist_yet_is_accepted(tmp_path: Path, measured) -> None:
     assert bench.main(["counts", "--output", str(tmp_path / "new/folders")]) == 0
+    assert measured
