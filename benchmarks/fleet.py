@@ -7,33 +7,25 @@ simulation takes: the start of a worker, and the driver's time for an answer and
 from __future__ import annotations
 
 import os
-import signal
-import sys
 import tempfile
-import threading
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ray
-from harness import ROOT, value_row
+from harness import value_row
 from simulation import FleetSimulation, World
+from sleeping_fleets import HELPERS, run, start_workers
+from sleeping_units import SleepAndMark, always_done, sleep
 
-HELPERS = str(ROOT / "tests/helpers")
-sys.path.append(HELPERS)
-
-from sleeping_units import SleepAndMark, SleepingUnit, always_done, sleep  # noqa: E402
-
-from ungan_dist.cluster.fleet import Fleet  # noqa: E402
-from ungan_dist.config.execution import FleetConfig  # noqa: E402
+from ungan_dist.cluster.fleet import Fleet
+from ungan_dist.config.execution import FleetConfig
 
 WITHIN = 0.1
 """Largest relative error of a simulated wall time."""
-ALL_START_S = 5.0
-"""Length of a unit in which every worker of a fleet starts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,49 +174,3 @@ def calibrate(fleet: Any, num_workers: int, num_units: int) -> Measured:
         ray.wait(calls, num_returns=1, timeout=0)
     wait_s = (time.perf_counter() - begun) / 20 / len(calls)
     return Measured(start_s=start_s, event_s=event_s, wait_s_per_call=wait_s, warm_start_s=warm_start_s)
-
-
-def start_workers(fleet: Any, num_workers: int) -> float:
-    """Start all workers of a fleet, and return the seconds until the last has started."""
-    return run(fleet, num_workers, ALL_START_S) - ALL_START_S
-
-
-def run(fleet: Any, num_units: int, seconds: float, *, killed_after: float | None = None) -> float:
-    """Return the wall time of sleeping units of one length; one worker is killed after some seconds."""
-    return run_lengths(fleet, [seconds] * num_units, killed_after=killed_after)
-
-
-def run_lengths(fleet: Any, lengths: Sequence[float], *, killed_after: float | None = None) -> float:
-    """Return the wall time of sleeping units of some lengths; one worker is killed after some seconds."""
-    name, num_units = time.monotonic_ns(), len(lengths)
-    units = [SleepingUnit(id=f"{name}-{number}", seconds=seconds) for number, seconds in enumerate(lengths)]
-    if killed_after is not None:
-        threading.Timer(killed_after, _kill_one).start()
-    begun = time.monotonic()
-    outcomes = [outcome.kind for outcome in fleet.run_units(units)]
-    wall_s = time.monotonic() - begun
-    assert outcomes.count("done") == num_units, outcomes
-    return wall_s
-
-
-def _kill_one() -> None:
-    """Kill the process of one worker that is at work on a unit."""
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            title = (process / "cmdline").read_bytes()
-            parent = _parents(int(process.name))
-        except OSError:
-            continue
-        if title.startswith(b"ray::Worker") and os.getpid() in parent:
-            os.kill(int(process.name), signal.SIGKILL)
-            return
-    raise RuntimeError("no worker of this fleet was found")
-
-
-def _parents(pid: int) -> list[int]:
-    """List the processes above one."""
-    found: list[int] = []
-    while pid > 1:
-        pid = int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
-        found.append(pid)
-    return found

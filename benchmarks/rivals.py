@@ -19,9 +19,10 @@ from typing import Any
 import joblib
 import numpy as np
 import torch
-from fleet import HELPERS, local_cluster, run
+from fleet import local_cluster
 from harness import as_row, summarise, value_row
 from peers import plain, public_lira, ray_libraries
+from sleeping_fleets import HELPERS, run
 from sleeping_units import always_done, sleep
 
 from ungan_dist.cluster.fleet import Fleet as RayFleet

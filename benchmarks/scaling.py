@@ -7,9 +7,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import ray
-from fleet import HELPERS, Fleet, FleetConfig, always_done, compare_row, run_lengths, sleep, start_workers
+from fleet import compare_row
 from harness import RESULTS
 from simulation import FleetSimulation, World
+from sleeping_fleets import HELPERS, run_lengths, start_workers
+from sleeping_units import always_done, sleep
+
+from ungan_dist.cluster.fleet import Fleet
+from ungan_dist.config.execution import FleetConfig
 
 NODES = (1, 2, 4)
 WORKERS_PER_NODE = 2
