@@ -1,8 +1,5 @@
 """Run an audit under each fault of hosts, network and object storage, and record what it did.
 
-    python benchmarks/network_faults.py [FAULT…]              write benchmarks/results/network_faults.json
-    python benchmarks/network_faults.py --storage [FAULT…]    write benchmarks/results/storage_faults.json
-
 Hosts are namespaces of this machine, so this needs root and Linux: see tests/helpers/hosts.py. With ``--storage`` they
 share no disk, and the output is in S3 storage (moto) on a host of its own. About a minute a fault. Rows of other
 faults are kept. A fault after which the audit does not continue is recorded, and the next one begins on a cluster that
@@ -11,6 +8,7 @@ is started anew.
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
@@ -19,7 +17,7 @@ import time
 from pathlib import Path
 
 import pytest
-from harness import RESULTS, ROOT, write
+from harness import RESULTS, ROOT, describe_commit, write
 
 from ungan_dist import store
 
@@ -33,11 +31,14 @@ from stored_audit import STORAGE_FAULTS, StoredCluster
 
 def main(words: list[str]) -> None:
     """Run the faults, all by default, and write the results file after each."""
-    is_stored = "--storage" in words
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--storage", action="store_true", help="write storage_faults.json in place of network_faults")
+    parser.add_argument("faults", nargs="*", metavar="FAULT", help="names of rows; all by default")
+    asked = parser.parse_args(words)
+    is_stored, names = asked.storage, asked.faults
     name, faults = ("storage_faults", STORAGE_FAULTS) if is_stored else ("network_faults", FAULTS)
-    names = [word for word in words if word != "--storage"]
     if unknown := [one for one in names if one not in faults]:
-        raise SystemExit(f"unknown: {', '.join(unknown)}. Known: {'; '.join(faults)}")
+        parser.error("\n  ".join([f"unknown: {', '.join(unknown)}. Known:", *faults]))
     path = RESULTS / f"{name}.json"
     rows = {row["fault"]: row for row in store.read_json(path)["rows"]} if names and path.exists() else {}
     with (
@@ -50,10 +51,11 @@ def main(words: list[str]) -> None:
         undisturbed_s = round(time.monotonic() - begun, 1)
         undisturbed = cluster.list_results("undisturbed")
         for fault in names or faults:
-            rows[fault] = _run(cluster, fault, faults, undisturbed)
+            measured = {"commit": describe_commit(), "undisturbed_s": undisturbed_s}
+            rows[fault] = _run(cluster, fault, faults, undisturbed) | measured
             print(rows[fault], flush=True)
             found = [rows[one] for one in faults if one in rows]
-            write(name, found, ray_settings=HEALTH, undisturbed_s=undisturbed_s)
+            write(name, found, ray_settings=HEALTH)
 
 
 def _run(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from fault_table import list_commits
+
 
 def table(results: dict[str, Any]) -> str:
     """Write one line per job, as Slurm has recorded it."""
@@ -17,4 +19,5 @@ def table(results: dict[str, Any]) -> str:
                 f"| {title} | {job['state']} | {job['exit_code']} | {job['nodes']} | {job['elapsed_s']} "
                 f"| {equal if is_last else ''} |"
             )
-    return "\n".join([f"Slurm's own records, by {results['slurm']}.", "", *lines, ""])
+    by = f"Slurm's own records, by {results['slurm']}; {list_commits(results['rows'])}."
+    return "\n".join([by, "", *lines, ""])

@@ -73,6 +73,8 @@ def test_a_fault_changes_no_bit(cluster: HostCluster, undisturbed: dict[str, byt
     outcome = run_under(cluster, fault, undisturbed)
     print(outcome)
     assert outcome.equal_bits
+    assert not outcome.wrong
+    assert outcome.late or "late" not in fault
 
 
 @pytest.mark.parametrize(("token", "words"), [("", "there is no token"), ("f" * 32, "is wrong")])

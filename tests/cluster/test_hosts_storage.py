@@ -49,3 +49,4 @@ def test_a_fault_of_the_storage_changes_no_bit(cluster: StoredCluster, local: di
     outcome = run_under(cluster, fault, local, faults=STORAGE_FAULTS, timeout=400)
     print(outcome)
     assert outcome.equal_bits
+    assert not outcome.wrong

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from counted_units import find_miscounts, read_life
 from host_cluster import HostCluster
 from host_faults import FAULTS, Inject
 
@@ -27,6 +28,12 @@ class Outcome:
     """From the fault to the complete table."""
     equal_bits: bool
     """Whether every array equals that of the undisturbed run, and there are no others."""
+    late: int | None
+    """Results of shadow models that were written a second time; None in object storage, where nobody watches."""
+    saw_the_end: bool
+    """Whether the audit was still at work when the fault was over, or the fault was to last until its end."""
+    wrong: list[str]
+    """Units that were lost or counted twice."""
 
 
 def _wait(audit: subprocess.Popen[bytes], timeout: float) -> tuple[int, float]:
@@ -55,23 +62,42 @@ def run_under(
         AssertionError: The audit ended with neither 0 nor 3, or the second one did not end with 0.
     """
     output = f"fault-{list(faults).index(fault)}"
+    with cluster.watching(output) as commits:
+        code, seconds, saw_the_end = _run_under(cluster, faults[fault], output, timeout)
+    log = cluster.log_of(output).read_text()
+    assert code in (0, 3), f"{fault}: exit code {code}\n{log}"
+    if code:
+        again = time.monotonic()
+        second = cluster.start_audit(output).wait(timeout)
+        seconds += time.monotonic() - again
+        log = cluster.log_of(output).read_text()
+        assert not second, f"{fault}, second run: exit code {second}\n{log}"
+    wrong = find_miscounts([read_life(log.splitlines())])
+    if commits is not None:
+        wrong += [f"{name} was removed" for name in commits.removed]
+    return Outcome(
+        fault=fault,
+        exit_code=code,
+        continued=bool(code),
+        seconds=seconds,
+        equal_bits=cluster.list_results(output) == undisturbed,
+        late=None if commits is None else commits.num_repeated,
+        saw_the_end=saw_the_end,
+        wrong=wrong,
+    )
+
+
+def _run_under(cluster: HostCluster, inject: Inject, output: str, timeout: float) -> tuple[int, float, bool]:
+    """Return an audit's exit code under a fault, the seconds from there to its end, and if it saw the fault's end."""
     audit = cluster.start_audit(output)
     cluster.wait_for_shadows(output, 2, audit, timeout=timeout)
     begun = time.monotonic()
     with ThreadPoolExecutor(1) as waiting:
         ended = waiting.submit(_wait, audit, timeout)
-        with contextmanager(faults[fault])(cluster, output):
+        with contextmanager(inject)(cluster, output):
+            saw_the_end = not ended.done()
             code, end = ended.result()
-    took = end - begun
-    log = cluster.log_of(output)
-    assert code in (0, 3), f"{fault}: exit code {code}\n{log.read_text()}"
-    if code:
-        again = time.monotonic()
-        second = cluster.start_audit(output).wait(timeout)
-        took += time.monotonic() - again
-        assert not second, f"{fault}, second run: exit code {second}\n{log.read_text()}"
-    found = cluster.list_results(output)
-    return Outcome(fault=fault, exit_code=code, continued=bool(code), seconds=took, equal_bits=found == undisturbed)
+    return code, end - begun, saw_the_end
 
 
 def as_row(outcome: Outcome) -> dict[str, object]:

@@ -6,9 +6,11 @@ import subprocess
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 
+from commits import Commits, watching
 from hosts import SHARED, Host, Network
 
 HEAD, DRIVER = "head", "driver"
@@ -31,7 +33,7 @@ STARTING = {
 AUDIT = (
     "ungan-dist run digits --split.train 200 --split.shadow-pool 200 --split.unseen 50 --model.width 4 "
     "--train.epochs 50 --shadows.num-models 24 --shadows.unit-size 2 --attack.num-resamples 100 "
-    "--methods original,retrain --num-seeds 2 --execution.run-name run"
+    "--methods original,retrain --num-seeds 2 --execution.run-name run --execution.progress json"
 )
 """An audit of 16 units, about 1.5 s each."""
 
@@ -126,6 +128,10 @@ class HostCluster:
     def start_audit(self, output: str) -> subprocess.Popen[bytes]:
         """Start the audit; its messages are in ``log_of(output)``."""
         return self.network[DRIVER].start(self.command(output), self.log_of(output))
+
+    def watching(self, output: str) -> AbstractContextManager[Commits | None]:
+        """Watch the results of a run's shadow models within the context; None where nobody can."""
+        return watching(self.network.shared / output / "shadows")
 
     def signal_workers(self, signal: str) -> None:
         """Send a signal to every process that computes units."""

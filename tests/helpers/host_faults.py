@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from host_cluster import DRIVER, HEAD, HostCluster
 from host_limits import filling_disk, limiting_cpu
@@ -61,6 +62,36 @@ def _freeze(cluster: HostCluster, output: str) -> Iterator[None]:
     cluster.start_ray("left")
 
 
+def _finish_late(cluster: HostCluster, output: str) -> Iterator[None]:
+    """Pull a worker's cable within a unit, and let it end after others have computed that unit; then plug it in."""
+    left, right = cluster.network["left"], cluster.network["right"]
+    results = cluster.network.shared / output / "shadows"
+    _wait_until(lambda: len(list(results.glob("*.json"))) >= 8)
+    left.run("kill -STOP $(pgrep -f ^ray::Worker)")
+    cluster.network.unplug("left")
+    _wait_until(lambda: len(list(results.glob("*.json"))) == 12)
+    right.run("kill -STOP $(pgrep -f ^ray::Worker)")  # or the audit may end before
+    before = _list_times(results)
+    left.run("kill -CONT $(pgrep -f ^ray::Worker)")
+    _wait_until(lambda: _list_times(results) != before)
+    cluster.network.plug_in("left")
+    time.sleep(3)
+    right.run("kill -CONT $(pgrep -f ^ray::Worker)")
+    yield
+    cluster.start_ray("left")
+
+
+def _list_times(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in folder.glob("*.json")}
+
+
+def _wait_until(condition: Callable[[], bool], *, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "the audit did not get there in time"
+        time.sleep(0.05)
+
+
 def _limit_cpu(cluster: HostCluster, output: str) -> Iterator[None]:
     with limiting_cpu(cluster.network["left"], 0.2):
         yield
@@ -108,6 +139,7 @@ FAULTS: dict[str, Inject] = {
     "the power of a worker's host is cut": _cut_power,
     "a worker's cable is pulled for 3 s": _unplug("left", 3),
     "a worker's cable is pulled for 20 s": _unplug("left", 20),
+    "a worker's cable is pulled, its unit is computed elsewhere, and its own result comes late": _finish_late,
     "the driver and the head cannot reach each other for 20 s": _separate_driver,
     "the power of the head's host is cut until the audit has ended": _lose_head,
     "the power of the head's host is cut, and it starts again at once with the same address": _restart_head,

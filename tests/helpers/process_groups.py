@@ -20,7 +20,7 @@ def in_world(size: int, function: str, *arguments: Any) -> list[Any]:
 
     context = multiprocessing.get_context("forkserver")
     # imported once for all processes of all tests, because each import takes seconds
-    context.set_forkserver_preload(["torch", "ungan_dist.runs.units", "world_methods", "torch._dynamo"])
+    context.set_forkserver_preload(["torch", "ungan_dist.runs.units", "world_methods"])
     with tempfile.TemporaryDirectory() as folder:
         processes = [
             context.Process(target=_rank, args=(rank, size, folder, function, arguments)) for rank in range(size)

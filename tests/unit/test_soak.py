@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commits import watching
+from counted_units import find_miscounts, read_life
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
-from soak_parts.commits import watching
 from soak_parts.faults import ENDING, FAULTS, draw_fault
 from soak_parts.processes import Process, fit_slope, judge, list_processes, measure
-from soak_parts.rounds import find_miscounts, read_life
 
 from ungan_dist import store
 
