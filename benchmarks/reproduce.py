@@ -91,8 +91,8 @@ def parse_seconds(text: str) -> float:
         >>> parse_seconds("2h"), parse_seconds("45min")
         (7200.0, 2700.0)
     """
-    found = re.fullmatch(r"([0-9.]+) ?(s|min|h)", text)
-    if not found:
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?(s|min|h)", text)
+    if not found or not float(found[1]):
         raise argparse.ArgumentTypeError(f"{text!r} is no time such as 90s, 45min or 2h")
     return float(found[1]) * {"s": 1, "min": 60, "h": 3600}[found[2]]
 
@@ -111,7 +111,10 @@ def find_run(command: Sequence[str]) -> Path:
 
 def _plan(command: Sequence[str]) -> dict[str, Any]:
     words = [sys.executable, "-W", "ignore", "-m", "ungan_dist", "plan", *command, "--json", "--seconds", "30"]
-    return json.loads(subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True).stdout)
+    done = subprocess.run(words, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise SystemExit(done.returncode)  # it has printed the reason
+    return json.loads(done.stdout)
 
 
 def write_table(run: Path, step: str, budget_s: float, load: float) -> str:

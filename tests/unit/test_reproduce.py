@@ -70,3 +70,18 @@ def test_a_budget_for_nothing_names_the_least(monkeypatch: pytest.MonkeyPatch, c
     monkeypatch.setattr(reproduce, "plan_seconds", lambda command: 7200.0)
     assert reproduce.main(["--budget", "1h"]) == 3
     assert "needs a budget of 3.0h" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("budget", ["soon", "0h", "0.0min", "1.2.3h", ".h"])
+def test_a_budget_that_is_no_time_is_refused(budget: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        reproduce.main(["--budget", budget])
+    assert ended.value.code == 2
+    assert "is no time such as 90s, 45min or 2h" in capsys.readouterr().err
+
+
+def test_a_plan_that_is_refused_ends_it_with_the_same_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CIFAR10_PARQUET", str(tmp_path))  # no data
+    with pytest.raises(SystemExit) as ended:
+        reproduce.main(["--budget", "5min"])
+    assert ended.value.code == 2
