@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from load import Load, busy_seconds, describe_busy, describe_load, wait_until_idle
+from ratio_text import format_ratio
 from suites import SUITES
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -158,8 +159,7 @@ def _measure_here(name: str, path: Path, *, quick: bool) -> int:
 
 def _describe(row: dict[str, Any]) -> str:
     if "ratio" in row:
-        low, high = row["interval"]
-        return f"{row['subject']}: {row['ratio']:.2f} [{low:.2f}, {high:.2f}] times as fast as {row['rival']}"
+        return f"{row['subject']}: {format_ratio(row)} times as fast as {row['rival']}"
     found = row.get("counts") or row.get("values") or row.get("refused")
     return f"{row['subject']}: {found}"
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from harness import bootstrap_medians, interval_of
+from ratio_text import LEAST_FOR_INTERVAL
 from results_files import ResultsError, SuiteResults, read_results
 
 Results = Mapping[str, SuiteResults]
@@ -64,13 +65,20 @@ def compare_times(old: Results, new: Results) -> list[str]:
             other = new[suite].rows.get((subject, rival), {})
             before, after = (np.array(one.get("ratios", ()), dtype=float) for one in (row, other))
             if len(before) and len(after):
-                low, high = interval_of(bootstrap_medians(after, 1) / bootstrap_medians(before))
-                change = np.median(after) / np.median(before)
-                word = "slower" if high < 1 else "faster" if low > 1 else "no change shown"
-                lines.append(f"{suite}, {subject}, against {rival}: {change:.2f} [{low:.2f}, {high:.2f}] {word}")
+                lines.append(f"{suite}, {subject}, against {rival}: {_describe_change(before, after)}")
             elif len(before) and "refused" not in other:
                 lines.append(f"{suite}, {subject}, against {rival}: not timed any more")
     return lines
+
+
+def _describe_change(before: np.ndarray, after: np.ndarray) -> str:
+    """Describe how a speed has changed, with an interval if both have enough pairs for one."""
+    change = np.median(after) / np.median(before)
+    if min(len(before), len(after)) < LEAST_FOR_INTERVAL:
+        return f"{change:.2f}, of {len(before)} and {len(after)} pairs: too few to show a change"
+    low, high = interval_of(bootstrap_medians(after, 1) / bootstrap_medians(before))
+    word = "slower" if high < 1 else "faster" if low > 1 else "no change shown"
+    return f"{change:.2f} [{low:.2f}, {high:.2f}] {word}"
 
 
 def select_comparable(old: Results, new: Results, names: tuple[Path, Path]) -> tuple[Results, Results]:

@@ -1,4 +1,4 @@
-"""Compare speeds: arms interleaved in one process, the median of paired ratios with a bootstrap interval.
+"""Compare speeds: arms interleaved in one process, the median of paired ratios with a bootstrap interval or a range.
 
 A suite is a module with a function ``measure`` that yields rows. A row has a subject, and any of these:
 
@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import triton
+from ratio_text import LEAST_FOR_INTERVAL
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks/results"
@@ -36,20 +37,20 @@ class Ratio:
     rival_ms: float
     ours_ms: float
     ratio: float
-    interval: tuple[float, float]
-    """95 %, bootstrapped over pairs."""
+    interval: tuple[float, float] | None
+    """95 %, bootstrapped over pairs; None if they are fewer than eight."""
     num_pairs: int
     ratios: list[float]
     """Of each pair, from which two results files are compared."""
 
     def scale_rival(self, factor: float) -> Ratio:
         """Return the ratio with a rival that takes so many times as long, because only a part of it was timed."""
-        low, high = self.interval
+        interval = self.interval and (factor * self.interval[0], factor * self.interval[1])
         return replace(
             self,
             rival_ms=factor * self.rival_ms,
             ratio=factor * self.ratio,
-            interval=(factor * low, factor * high),
+            interval=interval,
             ratios=[factor * ratio for ratio in self.ratios],
         )
 
@@ -67,10 +68,10 @@ def compare(
         ours: The arm under test.
         rivals: The arms that it is compared with, by name.
         num_pairs: Runs of each arm that are counted.
-        least_pairs: Fewest pairs that give an interval; lower it for arms of several seconds.
+        least_pairs: Fewest pairs; lower it for arms of several seconds.
     """
     if num_pairs < least_pairs:
-        raise ValueError(f"num_pairs must be at least {least_pairs} for an interval, got {num_pairs}")
+        raise ValueError(f"num_pairs must be at least {least_pairs}, got {num_pairs}")
     for arm in (ours, *rivals.values()):
         arm()
     return [
@@ -82,13 +83,12 @@ def compare(
 def summarise(rival: str, pairs: np.ndarray) -> Ratio:
     """Summarise paired milliseconds of a rival and of ours, one pair in each row."""
     ratios = pairs[:, 0] / pairs[:, 1]
-    low, high = interval_of(bootstrap_medians(ratios))
     return Ratio(
         rival=rival,
         rival_ms=float(np.median(pairs[:, 0])),
         ours_ms=float(np.median(pairs[:, 1])),
         ratio=float(np.median(ratios)),
-        interval=(low, high),
+        interval=interval_of(bootstrap_medians(ratios)) if len(pairs) >= LEAST_FOR_INTERVAL else None,
         num_pairs=len(pairs),
         ratios=[round(float(ratio), 4) for ratio in ratios],
     )

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ratio_text import format_ratio
+
 LIMITS = Path(__file__).parent / "results" / "loader_limits.json"
 
 
@@ -28,9 +30,7 @@ def table(results: dict[str, Any]) -> str:
             _cells("ours in FFCV", first["ours_images_per_s"], "", first["ours_costs"]),
         ]
         for row in rows:
-            low, high = row["interval"]
-            digits = 1 if row["ratio"] >= 1 else 2
-            ratio = f"{row['ratio']:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+            ratio = format_ratio(row, digits=1 if row["ratio"] >= 1 else 2)
             lines.append(_cells(row["rival"], row["rival_images_per_s"], ratio, row["rival_costs"]))
         lines += ["", _limits(limits, subject), ""]
     return "\n".join(lines)

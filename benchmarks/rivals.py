@@ -99,7 +99,7 @@ def measure(quick: bool) -> Iterator[dict[str, object]]:
 
 def _train(folder: Path, *, quick: bool) -> Iterator[dict[str, object]]:
     """Train by all arms; each turn has shadow models of its own, so that the accuracies are of independent models."""
-    num_models, epochs, num_turns = (2, 5, 1) if quick else (8, 10, 4)
+    num_models, epochs, num_turns = (2, 5, 1) if quick else (8, 10, 8)
     with LocalPool() as pool:
         fleet = Fleet(folder, num_models=num_models * (num_turns + 1), epochs=epochs)
         alone = plain.train_shadow_alone
@@ -147,7 +147,7 @@ def _train(folder: Path, *, quick: bool) -> Iterator[dict[str, object]]:
 
 def _sleep(*, quick: bool) -> Iterator[dict[str, object]]:
     """Let the scheduling take turns: units that sleep, with half of a logical CPU each."""
-    num_units, unit_s, num_turns = (8, 0.1, 1) if quick else (24, 0.25, 3)
+    num_units, unit_s, num_turns = (8, 0.1, 1) if quick else (24, 0.25, 8)
     num_workers = 2 * CORES
     jobs = [(unit_s,)] * num_units
     config = FleetConfig(num_workers=num_workers, cpus_per_worker=0.5, gpus_per_worker=0.0)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from load import describe_load
+from ratio_text import format_ratio
 
 NOT_MEASURED = "Not measured yet on an idle machine: `ungan-dist bench {name}` measures it.\n"
 Row = Mapping[str, Any]
@@ -42,13 +43,12 @@ def _format_ratios(rows: Sequence[Row]) -> str:
         "|---|---|---:|---:|---:|---:|---|",
     ]
     for row in rows:
-        low, high = row["interval"]
         cells = [
             row["subject"],
             row["rival"],
             f"{row['rival_ms']:,.3g}",
             f"{row['ours_ms']:,.3g}",
-            f"{row['ratio']:.2f} [{low:.2f}, {high:.2f}]",
+            format_ratio(row),
             f"{row['error']:.1e}" if "error" in row else "",
             _target(row),
         ]

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ratio_text import format_ratio, has_interval, limits_of
+
 Row = Mapping[str, Any]
 ReadRows = Callable[[str], list[Row]]
 """Returns the rows of a results file by its name; empty if there is none."""
@@ -36,14 +38,14 @@ def _of_values(subject: str, name: str, unit: str = "") -> Callable[[list[Row]],
     return measure
 
 
-def _of_ratio(subject: str, rival: str, least: float) -> Callable[[list[Row]], tuple[str, bool] | None]:
+def _of_ratio(subject: str, rival: str, least: float) -> Callable[[list[Row]], tuple[str, bool | None] | None]:
     """Read the ratio of a subject that begins so to a rival; its whole interval has to meet the target."""
 
-    def measure(rows: list[Row]) -> tuple[str, bool] | None:
+    def measure(rows: list[Row]) -> tuple[str, bool | None] | None:
         for row in rows:
             if "ratio" in row and row["subject"].startswith(subject) and row["rival"] == rival:
-                low, high = row["interval"]
-                return f"{row['ratio']:.1f} × [{low:.1f}, {high:.1f}]", low >= least
+                is_met = limits_of(row)[0] >= least if has_interval(row) else None
+                return format_ratio(row, digits=1).replace(" ", " × ", 1), is_met
         return None
 
     return measure

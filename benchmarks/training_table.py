@@ -6,6 +6,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ratio_text import format_ratio
+
 
 def count_table(results: Mapping[str, Any]) -> str:
     """Format ``results/step_counts.json``."""
@@ -36,12 +38,11 @@ def time_table(results: Mapping[str, Any]) -> str:
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
     for row in results["rows"]:
-        low, high = row["interval"]
         is_rival = row["subject"].endswith(", before")
         cells = [
             row["subject"],
             f"{row['images_per_cpu_s']:,.0f}",
-            "" if is_rival else f"{row['ratio']:.2f} [{low:.2f}, {high:.2f}]",
+            "" if is_rival else format_ratio(row),
             *(f"{row[name]:.3f}" if name in row else "–" for name in ("accuracy", "members", "non_members")),
             str(row["num_models"]),
         ]

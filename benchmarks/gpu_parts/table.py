@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ratio_text import format_ratio
+
 from gpu_parts import PARTS
 
 COLUMNS = ("", "rival", "rival ms", "ms", "times as fast", "error", "of the floor", "more")
 CAPTION = (
-    "Times are medians of two arms that take turns; ratios have 95 % intervals. Errors of weights are relative to how "
-    "far training moves them, errors of operations to the largest entry or in norm."
+    "Times are medians of two arms that take turns; ratios have 95 % intervals, or with fewer than eight pairs their "
+    "range. Errors of weights are relative to how far training moves them, errors of operations to the largest entry "
+    "or in norm."
 )
 HIDDEN = (
     *("part", "subject", "rehearsal", "rival", "rival_ms", "ours_ms", "ratio", "interval", "num_pairs", "ratios"),
@@ -43,14 +46,12 @@ def published_table(results: Mapping[str, Any]) -> str:
 
 def _cells(row: Mapping[str, Any]) -> list[str]:
     """Format one row; a value that it does not have leaves its cell empty."""
-    low, high = row.get("interval") or (None, None)
-    ratio = row.get("ratio")
     return [
         row["subject"],
         row.get("rival", ""),
         _number(row.get("rival_ms"), ".3f"),
         _number(row.get("ours_ms"), ".3f"),
-        "" if ratio is None or low is None else f"{ratio:.2f} [{low:.2f}, {high:.2f}]",
+        format_ratio(row) if "ratio" in row else "",
         _number(row.get("error"), ".1e"),
         f"{row['floor_ms'] / row['ours_ms']:.0%}" if "floor_ms" in row else "",
         "; ".join(f"{name.replace('_', ' ')} {_value(value)}" for name, value in row.items() if name not in HIDDEN),

@@ -101,6 +101,7 @@ def test_rows_are_published_and_those_of_a_rehearsal_are_refused(tmp_path: Path,
     monkeypatch.setattr(publish, "RESULTS", tmp_path)
     rows = tmp_path / "rows.jsonl"
     row = {"part": "stem", "subject": "graph", "rival": "serial", "ratio": 2.0, "interval": [1.5, 2.5], "error": 0.0}
+    row |= {"num_pairs": 20, "ratios": [2.0] * 20}
     rows.write_text(json.dumps(row | {"rehearsal": True}) + "\n")
     with pytest.raises(SystemExit, match="rehearsal"):
         publish.store_gpu_rows(rows)
@@ -109,3 +110,5 @@ def test_rows_are_published_and_those_of_a_rehearsal_are_refused(tmp_path: Path,
     results = json.loads((tmp_path / "gpu.json").read_text())
     assert results["rows"] == [row]
     assert "| graph | serial |  |  | 2.00 [1.50, 2.50] |" in publish.TABLES["gpu"](results)
+    few = row | {"num_pairs": 5, "ratios": [1.9, 2.0, 2.0, 2.0, 2.2]}
+    assert "| 2.00 (1.90 to 2.20 in 5 pairs) |" in publish.TABLES["gpu"]({"rows": [few]})
