@@ -156,6 +156,7 @@ class Soak:
             failed=lives[-1].failed if is_whole else [],
             runs_of_the_command=len(self.round.logs),
             exit_codes=self.round.exit_codes,
+            refused=self.round.num_refused,
             written_again=self.round.commits.num_repeated,
             wrong=wrong[:20],
             num_wrong=len(wrong),

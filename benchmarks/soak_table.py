@@ -23,6 +23,7 @@ def table(results: dict[str, Any]) -> str:
     counts = [row["written_again"] for row in rounds]
     again = "not counted" if None in counts else sum(counts)
     uncounted = "not counted" if any("uncounted" not in row for row in rounds) else sum(r["uncounted"] for r in rounds)
+    refused = "not counted" if any("refused" not in row for row in rounds) else sum(r["refused"] for r in rounds)
     failed = [note for row in rounds if row["whole"] for note in row["failed"]]
     lines = [
         f"{results['seconds'] / 60:.0f} minutes, seed {results['seed']}, {results['hosts']} workers' hosts, {cores} "
@@ -42,6 +43,7 @@ def table(results: dict[str, Any]) -> str:
         f"| units that a complete audit gave up | {len(failed)} |",
         f"| runs of the command | {runs}: {ended} |",
         f"| units lost, counted twice or with other bits | {'; '.join(wrong) or 'none'} |",
+        f"| of them, runs that found no cluster or no worker, because hosts were starting again | {refused} |",
         f"| wrong exit codes | {'; '.join(wrong_codes) or 'none'} |",
         "",
         "| process | value | median | most | growth an hour, 95 % interval | lives | hours | |",

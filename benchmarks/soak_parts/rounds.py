@@ -24,6 +24,8 @@ PAUSE_S = 1
 IMPORTS = {"PYTHONPATH": str(ROOT / "tests/helpers")}
 """Environment in which the training function is found."""
 
+REFUSALS = ("ungan-dist: no Ray cluster at ", "ungan-dist: the cluster has room for 0 workers")
+"""What a command that ends with 2 prints while the cluster starts again: nothing was computed, so it is no fault."""
 EXPECTED_CODES = (0, 3, -signal.SIGKILL, 128 + signal.SIGKILL)
 """Exit codes of the command: done, to be continued, or killed by a fault."""
 
@@ -39,6 +41,8 @@ class Round:
     exit_codes: list[int] = field(default_factory=list)
     logs: list[Path] = field(default_factory=list)
     process: subprocess.Popen[bytes] | None = None
+    num_refused: int = 0
+    """Runs of the command that found no cluster, because its head was starting again."""
 
     def __post_init__(self) -> None:
         self._watch = watching(self.folder / "shadows")
@@ -62,7 +66,10 @@ class Round:
         if self.process is None or (code := self.process.poll()) is None:
             return None
         self.process = None
-        self.exit_codes.append(code)
+        if code == 2 and any(word in self.logs[-1].read_text(errors="replace") for word in REFUSALS):
+            self.num_refused += 1
+        else:
+            self.exit_codes.append(code)
         return code
 
     def read_lives(self) -> list[Life]:
