@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
 import importlib
 import json
 import os
@@ -18,15 +19,22 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 from load import Load, busy_seconds, describe_busy, describe_load, wait_until_idle
 from ratio_text import format_ratio
 from suites import SUITES
 
+from ungan_dist.errors import Terminated
+
 RESULTS = Path(__file__).resolve().parent / "results"
 PATIENCE_S = 60.0
 """Longest wait until the processes of the suite before have ended."""
+GRACE_S = 10.0
+"""Longest time that a suite gets to remove its files before it is killed."""
+PR_SET_PDEATHSIG = 1
+"""Of ``prctl``: the signal that this process gets when its parent ends."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -94,7 +102,12 @@ def _run(name: str, output: Path, before: float, *, quick: bool) -> bool:
         command += ["--rows", str(path), *(["--quick"] if quick else [])]
         pid = os.posix_spawn(command[0], command, os.environ, setpgroup=0)
         try:
-            status, own_s, is_late = _wait(pid, suite.limit_s)
+            ended = _poll(pid, suite.limit_s)
+            status, own_s = ended or _end(pid)
+        except KeyboardInterrupt:
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
+                _end(pid)
+            raise
         finally:
             with contextlib.suppress(ProcessLookupError):  # what it has started, too
                 os.killpg(pid, signal.SIGKILL)
@@ -105,7 +118,7 @@ def _run(name: str, output: Path, before: float, *, quick: bool) -> bool:
         beside = max(0.0, ((busy_seconds() or busy) - busy - own_s) / wall_s)
     load = Load(before_suite=round(before, 2), beside=beside and round(beside, 2), average=os.getloadavg())
     problems = [f"{row['subject']}: {row['refused']}" for row in rows if "refused" in row]
-    if is_late:
+    if ended is None:
         problems.append(f"it took more than {suite.limit_s:.0f} s")
     elif status:
         problems.append(f"its process ended with exit code {os.waitstatus_to_exitcode(status)}")
@@ -125,26 +138,33 @@ def _run(name: str, output: Path, before: float, *, quick: bool) -> bool:
     return not problems
 
 
-def _wait(pid: int, limit_s: float) -> tuple[int, float, bool]:
-    """Wait for a process, and end it at its limit.
-
-    Returns:
-        Its exit status, the CPU seconds of it and its children, and whether it was ended.
-    """
-    deadline, is_late = time.monotonic() + limit_s, False
+def _poll(pid: int, seconds: float) -> tuple[int, float] | None:
+    """Return the exit status of a process, and the CPU seconds of it and its children; None if it goes on."""
+    deadline = time.monotonic() + seconds
     while True:
-        found, status, usage = os.wait4(pid, 0 if is_late else os.WNOHANG)
+        found, status, usage = os.wait4(pid, os.WNOHANG)
         if found:
-            return status, usage.ru_utime + usage.ru_stime, is_late
+            return status, usage.ru_utime + usage.ru_stime
         if time.monotonic() > deadline:
-            os.killpg(pid, signal.SIGKILL)
-            is_late = True
+            return None
         time.sleep(0.1)
+
+
+def _end(pid: int) -> tuple[int, float]:
+    """End the process of a suite, which removes its files first. Return the same as ``_poll``."""
+    os.kill(pid, signal.SIGTERM)
+    if ended := _poll(pid, GRACE_S):
+        return ended
+    os.killpg(pid, signal.SIGKILL)
+    _, status, usage = os.wait4(pid, 0)
+    return status, usage.ru_utime + usage.ru_stime
 
 
 def _measure_here(name: str, path: Path, *, quick: bool) -> int:
     """Measure a suite in this process, and append each row at once."""
     suite = SUITES[name]
+    # the kernel sends it if the process that started this one is killed
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     try:
         with path.open("a") as file:
             for row in getattr(importlib.import_module(suite.module), suite.function)(quick):
@@ -164,5 +184,24 @@ def _describe(row: dict[str, Any]) -> str:
     return f"{row['subject']}: {found}"
 
 
+def script() -> int:
+    """Run as a process, which ends its suite and removes its files when it is interrupted."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup sets it
+            signal.signal(number, _terminate)
+    try:
+        return main(sys.argv[1:])
+    except KeyboardInterrupt as error:
+        is_terminated = isinstance(error, Terminated)
+        if "--only" not in sys.argv:
+            word = "terminated" if is_terminated else "interrupted"
+            print(f"ungan-dist bench: {word}; suites that had ended keep their results", file=sys.stderr)
+        return 128 + (signal.SIGTERM if is_terminated else signal.SIGINT)
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    raise Terminated
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(script())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
+import os
 import sys
 from pathlib import Path
 
@@ -41,10 +41,11 @@ SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks/bench.py"
 
 
 def main(arguments: list[str]) -> int:
-    """Run the benchmarks of the checkout that this package is imported from."""
+    """Run the benchmarks of the checkout that this package is imported from, in place of this process."""
     if not SCRIPT.is_file():
         raise ConfigError(
             f"the benchmarks are not installed with the package ({SCRIPT} does not exist): clone the repository, call "
             "make setup there, then .venv/bin/ungan-dist bench"
         )
-    return subprocess.run([sys.executable, "-W", "ignore", SCRIPT, *arguments]).returncode
+    # takes the place of this process, so that signals reach the benchmark
+    os.execv(sys.executable, [sys.executable, "-W", "ignore", str(SCRIPT), *arguments])
