@@ -124,7 +124,7 @@ def _run(name: str, output: Path, before: float, *, quick: bool) -> bool:
         problems.append(f"its process ended with exit code {os.waitstatus_to_exitcode(status)}")
     is_marked = suite.is_timed and not load.is_idle
     facts = {
-        "quick": quick and suite.is_timed,
+        "quick": quick and suite.has_quick_size,
         "suite": name,
         "title": suite.title,
         "load": asdict(load),

@@ -1,4 +1,4 @@
-"""Measure the scheduling: units that sleep on real Ray clusters, and fleets past this machine by simulation.
+"""Measure the scheduling: units that sleep on real Ray clusters, beside their simulation.
 
 ``fleet`` starts a cluster of this machine, ``cluster`` uses the one that RAY_ADDRESS names. Both measure what the
 simulation takes: the start of a worker, and the driver's time for an answer and for a look at its calls in flight.
@@ -26,6 +26,25 @@ from ungan_dist.config.execution import FleetConfig
 
 WITHIN = 0.1
 """Largest relative error of a simulated wall time."""
+NUM_WORKERS, UNIT_S = 8, 2.0
+"""Workers on a cluster of this machine, and length of a unit."""
+COSTS = "costs of a fleet"
+"""Row of what a simulation takes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kill:
+    """A fleet of this machine that loses the process of one worker."""
+
+    num_units: int = 5 * NUM_WORKERS
+    after_s: float = 1.5 * UNIT_S
+
+    @property
+    def subject(self) -> str:
+        return f"{self.num_units} units, and the same with one worker killed"
+
+
+KILL = Kill()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,12 +78,10 @@ def local_cluster(num_cpus: int = 4, path: str = HELPERS) -> Iterator[None]:
 def measure(quick: bool) -> Iterator[dict[str, object]]:
     """Measure a fleet on a cluster of this machine."""
     from scaling import measure_scaling
-    from simulated_fleets import simulate
 
     with local_cluster():
-        world = yield from measure_here(4 if quick else 8, quick=quick, can_kill=not quick)
+        world = yield from measure_here(4 if quick else NUM_WORKERS, quick=quick, can_kill=not quick)
     yield from measure_scaling(world, quick=quick)
-    yield from simulate(world, quick=quick)
 
 
 def measure_cluster(quick: bool) -> Iterator[dict[str, object]]:
@@ -80,15 +97,15 @@ def measure_cluster(quick: bool) -> Iterator[dict[str, object]]:
 
 def measure_here(num_workers: int, *, quick: bool, can_kill: bool) -> Generator[dict[str, object], None, World]:
     """Measure a fleet on the cluster that this process is connected to, and return what its simulation takes."""
-    unit_s, num_units = (2.0, 3 * num_workers) if quick else (2.0, 13 * num_workers)
+    unit_s, num_units = UNIT_S, (3 if quick else 13) * num_workers
     config = FleetConfig(num_workers=num_workers, cpus_per_worker=0.5, gpus_per_worker=0.0)
     with tempfile.TemporaryDirectory() as folder, _make_fleet(config, Path(folder) if can_kill else None) as fleet:
         measured = calibrate(fleet, num_workers, num_units=60 if quick else 600)
         undisturbed_s = killed_s = 0.0
         wall_s = run(fleet, num_units, unit_s)
         if can_kill:
-            undisturbed_s = run(fleet, 5 * num_workers, unit_s)
-            killed_s = run(fleet, 5 * num_workers, unit_s, killed_after=unit_s * 1.5)
+            undisturbed_s = run(fleet, KILL.num_units, unit_s)
+            killed_s = run(fleet, KILL.num_units, unit_s, killed_after=KILL.after_s)
     ideal_s = num_units * unit_s / num_workers
     subject = f"{num_units} sleeping units of {unit_s:g} s on {num_workers} warm workers"
     efficiency = ideal_s / wall_s
@@ -106,7 +123,7 @@ def measure_here(num_workers: int, *, quick: bool, can_kill: bool) -> Generator[
         met=measured.warm_start_s < 1,
     )
     yield value_row(
-        "costs of a fleet",
+        COSTS,
         start_of_a_worker_s=round(measured.start_s, 2),
         driver_ms_per_answer=round(1e3 * measured.event_s, 3),
         units_per_s=round(0.5 / measured.event_s),
@@ -114,7 +131,7 @@ def measure_here(num_workers: int, *, quick: bool, can_kill: bool) -> Generator[
     )
     if can_kill:
         yield value_row(
-            f"{5 * num_workers} units, and the same with one worker killed",
+            KILL.subject,
             wall_s=round(undisturbed_s, 2),
             with_a_kill_s=round(killed_s, 2),
         )

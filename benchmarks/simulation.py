@@ -89,8 +89,19 @@ class FleetSimulation:
         num_warm: int = 0,
         seed: int = 0,
         lengths: Sequence[float] = (),
+        kills: Sequence[float] = (),
     ) -> None:
-        """Create a fleet whose first workers may be warm; the lengths of its units are drawn unless they are given."""
+        """Create a fleet.
+
+        Args:
+            num_units: units to compute.
+            num_workers: most workers.
+            world: times and failures.
+            num_warm: workers that have started already.
+            seed: of all draws.
+            lengths: of each unit; defaults to draws.
+            kills: times at which the process of a worker at work is killed; its node stays.
+        """
         self._random = random.Random(seed)
         self._world = world
         self._policy = Policy((f"{unit}" for unit in range(num_units)), num_workers, Limits())
@@ -111,6 +122,8 @@ class FleetSimulation:
         self.num_done = 0
         self.num_lost_nodes = 0
         self._num_warm = num_warm
+        self._kills = kills
+        self.num_killed = 0
         self._num_calls = 0
         self.max_calls = 0
         self.stop_reason = ""
@@ -122,6 +135,8 @@ class FleetSimulation:
             self._slots[number] = _Slot(node=self._take_place() or 0, ready=True)
         for node in range(len(self._nodes)):
             self._plan_loss(node, 0.0)
+        for time in self._kills:
+            self._push(time, "kill", None)
         self._push(world.tick_s, "tick", None)
         self._execute(self._policy.start(self._num_warm), 0.0)
         inbox: list[Event] = []
@@ -169,6 +184,9 @@ class FleetSimulation:
                 return [ended, *self._begin(worker, now)]
             case "loss", int(node):
                 return self._lose(node, now)
+            case "kill", _:
+                self._kill_one(now)
+                return []
             case "return", int(node):
                 self._nodes[node] = _Node(free=self._world.workers_per_node)
                 self._plan_loss(node, now)
@@ -196,6 +214,15 @@ class FleetSimulation:
             self._remove(worker, now)
             self._push(now + self._world.notice_s, "death", (worker, "its node was lost", True))
         return []
+
+    def _kill_one(self, now: float) -> None:
+        for worker, slot in self._slots.items():
+            if slot.ready and slot.units:
+                self.num_killed += 1
+                self._free_place(slot.node)
+                self._remove(worker, now)
+                self._push(now + self._world.notice_s, "death", (worker, "its process was killed", False))
+                return
 
     def _remove(self, worker: int, now: float) -> None:
         slot = self._slots.pop(worker)

@@ -70,9 +70,21 @@ def test_simulated_fleets_agree_with_real_ones_on_1_2_and_4_nodes(tmp_path: Path
     assert all(row["met"] for row in compared.values()), compared
     wall = {subject: row["values"]["real_s"] for subject, row in compared.items()}
     assert all(seconds >= 6.0 for seconds in wall.values()), "a unit takes 2 s at least"
-    simulated = [row["values"] for row in fleet["rows"] if row["subject"].startswith("*simulated*")]
+
+
+def test_fleets_are_simulated_at_the_measured_costs(tmp_path: Path) -> None:
+    (fleets,) = measure(tmp_path, "simulated-fleets")
+    assert fleets["quick"]
+    costs, plain, killed, never_replaced, *simulated = fleets["rows"]
+    published = json.loads((BENCHMARKS / "results/fleet.json").read_text())
+    assert costs["values"]["commit"] == published["measured_on"]["commit"]
+    assert plain["met"]
+    assert killed["met"]
+    assert killed["values"]["real_s"] > plain["values"]["real_s"]
+    assert "met" not in never_replaced
     assert len(simulated) == 3
-    assert all(0 < row["efficiency"] < 1 and row["object_store_requests"] > 64 for row in simulated)
+    assert all(0 < row["values"]["efficiency"] < 1 for row in simulated)
+    assert all(row["values"]["object_store_requests"] > 64 for row in simulated)
 
 
 def test_no_count_has_grown(tmp_path: Path) -> None:
