@@ -5,7 +5,6 @@ Each suite runs in a process of its own and leaves one results file.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import ctypes
 import importlib
@@ -22,13 +21,16 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+from bench_arguments import check_cluster, list_suites, parse
 from load import Load, busy_seconds, describe_busy, describe_load, wait_until_idle
 from ratio_text import format_ratio
 from suites import SUITES
 
-from ungan_dist.errors import Terminated
+from ungan_dist.errors import ConfigError, Terminated
 
 RESULTS = Path(__file__).resolve().parent / "results"
+UNPUBLISHED = "unpublished"
+"""Folder in ``RESULTS`` of results that are marked or not whole."""
 PATIENCE_S = 60.0
 """Longest wait until the processes of the suite before have ended."""
 GRACE_S = 10.0
@@ -43,14 +45,19 @@ def main(arguments: Sequence[str]) -> int:
         from compare_results import main as compare
 
         return compare(arguments[1:])
-    if arguments == ["list"]:
-        for name, suite in SUITES.items():
-            print(f"{name:<12} {suite.title}{'' if suite.by_default else ' (only if named)'}")
+    asked = parse(arguments, RESULTS)
+    if asked.suites == ["list"]:
+        print(list_suites(RESULTS))
         return 0
-    asked = _parse(arguments)
     if asked.only:
         return _measure_here(asked.only, asked.rows, quick=asked.quick)
     names = asked.suites or [name for name, suite in SUITES.items() if suite.by_default]
+    if any(SUITES[name].needs_cluster for name in names):
+        try:
+            check_cluster()
+        except ConfigError as error:
+            print(f"ungan-dist bench: {error}", file=sys.stderr)
+            return 2
     failed: list[str] = []
     for number, name in enumerate(names):
         left = names[number:]
@@ -63,31 +70,6 @@ def main(arguments: Sequence[str]) -> int:
             failed.append(name)
             print(f"failed: {name}", file=sys.stderr)
     return 1 if failed else 0
-
-
-def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="ungan-dist bench", description=__doc__)
-    parser.add_argument("suites", nargs="*", metavar="SUITE")
-    parser.add_argument("--output", type=Path, default=RESULTS)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--busy", action="store_true")
-    parser.add_argument("--only", help=argparse.SUPPRESS)
-    parser.add_argument("--rows", type=Path, help=argparse.SUPPRESS)
-    asked = parser.parse_args(arguments)
-    unknown = [name for name in asked.suites if name not in SUITES]
-    if unknown:
-        parser.error(f"unknown suites {', '.join(unknown)}; there are {', '.join(SUITES)}")
-    if not can_hold_files(asked.output):
-        parser.error(f"--output {asked.output} is no folder, and none can be made there")
-    if asked.quick and not asked.only and asked.output.resolve() == RESULTS:
-        parser.error(f"--quick measures sizes that mean nothing: name a folder other than {RESULTS} with --output")
-    return asked
-
-
-def can_hold_files(folder: Path) -> bool:
-    """Return whether files can be written into a folder, which need not exist yet."""
-    nearest = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
-    return nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
 
 
 def _run(name: str, output: Path, before: float, *, quick: bool) -> bool:
@@ -131,7 +113,10 @@ def _run(name: str, output: Path, before: float, *, quick: bool) -> bool:
         "is_timed": suite.is_timed,
         "is_marked": is_marked,
     }
-    written = write(name.replace("-", "_"), rows, output, **facts, wall_s=round(wall_s, 1), problems=problems)
+    is_kept = output.resolve() == RESULTS and (is_marked or bool(problems))
+    # what is published stays until a whole measurement replaces it
+    folder = output / UNPUBLISHED if is_kept else output
+    written = write(name.replace("-", "_"), rows, folder, **facts, wall_s=round(wall_s, 1), problems=problems)
     for line in ([f"marked: {describe_load(asdict(load))}"] if is_marked else []) + problems:
         print(f"  {line}", file=sys.stderr, flush=True)
     print(f"  {wall_s:.0f} s, written to {written}", flush=True)
@@ -171,6 +156,9 @@ def _measure_here(name: str, path: Path, *, quick: bool) -> int:
                 print(f"  {_describe(row)}", flush=True)
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
                 file.flush()
+    except ConfigError as error:
+        print(f"  {error}", file=sys.stderr)
+        return 1
     except Exception:  # a library may raise anything
         traceback.print_exc()
         return 1

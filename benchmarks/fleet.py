@@ -6,7 +6,6 @@ simulation takes: the start of a worker, and the driver's time for an answer and
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
 from collections.abc import Generator, Iterator
@@ -21,6 +20,7 @@ from simulation import FleetSimulation, World
 from sleeping_fleets import HELPERS, run, start_workers
 from sleeping_units import SleepAndMark, always_done, sleep
 
+from ungan_dist.cluster.connection import connect_to_ray
 from ungan_dist.cluster.fleet import Fleet
 from ungan_dist.config.execution import FleetConfig
 
@@ -86,12 +86,10 @@ def measure(quick: bool) -> Iterator[dict[str, object]]:
 
 def measure_cluster(quick: bool) -> Iterator[dict[str, object]]:
     """Measure a fleet on the cluster that RAY_ADDRESS names, with a worker for each of its CPUs."""
-    if "RAY_ADDRESS" not in os.environ:
-        raise SystemExit("RAY_ADDRESS names no cluster: set it to host:port, or run the suite fleet")
-    ray.init(log_to_driver=False, logging_level="ERROR", runtime_env={"env_vars": {"PYTHONPATH": HELPERS}})
     from simulated_fleets import simulate
 
-    world = yield from measure_here(2 * int(ray.cluster_resources()["CPU"]), quick=quick, can_kill=False)
+    with connect_to_ray("auto", runtime_env={"env_vars": {"PYTHONPATH": HELPERS}}):
+        world = yield from measure_here(2 * int(ray.cluster_resources()["CPU"]), quick=quick, can_kill=False)
     yield from simulate(world, quick=quick)
 
 

@@ -60,7 +60,7 @@ def describe_busy(busy_cores: float) -> str:
     """Explain why nothing is timed on a busy machine, with the remedy."""
     return (
         f"{busy_cores:.1f} of {os.cpu_count()} cores are busy with other work, beside which no speed is measured. Wait "
-        "until the machine is idle, or add --busy: the results are then marked, and not published."
+        "until the machine is idle, or add --busy and --output DIR: the results are then marked, and not published."
     )
 
 

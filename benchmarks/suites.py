@@ -21,6 +21,8 @@ class Suite:
     """Whether it measures less if it is quick."""
     has_daemons: bool = False
     """Whether its processes outlive it for a moment, so that their CPU time cannot be told from that of others."""
+    needs_cluster: bool = False
+    """Whether it measures the cluster that RAY_ADDRESS names."""
 
 
 SUITES = {
@@ -41,6 +43,6 @@ SUITES = {
     "simulated-fleets": Suite(module="simulated_fleets", title="fleets past this machine, at the costs of fleet",
                               limit_s=300, is_timed=False),
     "cluster": Suite(module="fleet", function="measure_cluster", title="the suite fleet on the cluster of RAY_ADDRESS",
-                     limit_s=600, by_default=False, has_daemons=True),
+                     limit_s=600, by_default=False, has_daemons=True, needs_cluster=True),
     "scoring": Suite(module="scoring", title="LiRA at 512 shadow models, against a loop over examples", limit_s=180),
 }  # fmt: skip

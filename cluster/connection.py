@@ -6,7 +6,7 @@ import contextlib
 import os
 import secrets
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ungan_dist.cluster.authentication import MODE, explain_refusal, find_token, ray_authentication
@@ -15,12 +15,13 @@ from ungan_dist.errors import ConfigError
 
 
 @contextlib.contextmanager
-def connect_to_ray(address: str) -> Iterator[str]:
+def connect_to_ray(address: str, *, runtime_env: Mapping[str, Any] | None = None) -> Iterator[str]:
     """Keep this process connected to a cluster; an existing connection is used as it is.
 
     Args:
         address: ``host:port``, or ``auto``: the cluster that RAY_ADDRESS names, or this user's cluster on this machine,
             or a new one that ends with the connection.
+        runtime_env: Ray's, for tasks and actors of this process.
 
     Yields:
         Which cluster it is, and the reason of this choice.
@@ -41,6 +42,8 @@ def connect_to_ray(address: str) -> Iterator[str]:
     address, reason = choose_address(address)
     handler = signal.getsignal(signal.SIGTERM)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if runtime_env is not None:
+        options["runtime_env"] = dict(runtime_env)
     with _private_token() if address == "local" else _joined_token(address):
         try:
             ray.init(address=address, **options)
@@ -50,6 +53,15 @@ def connect_to_ray(address: str) -> Iterator[str]:
         signal.signal(signal.SIGTERM, handler)
         with exit_if_head_is_lost():
             yield f"{ray.get_runtime_context().gcs_address}, {reason}"
+
+
+def check_address(address: str) -> None:
+    """Query a cluster's head once.
+
+    Raises:
+        ConfigError: no Ray head at the address, or it refuses this user's token.
+    """
+    _joined_token(address)
 
 
 def choose_address(address: str) -> tuple[str, str]:

@@ -13,9 +13,9 @@ usage: ungan-dist bench [SUITE …] [--output DIR] [--quick] [--busy]
        ungan-dist bench compare OLD NEW
        ungan-dist bench list
 
-Measures this version on this machine, for some minutes, and writes one JSON file for each suite: rows with intervals,
-errors and counts, and the commit, the hardware, the versions and the load of the machine. Needs a checkout of the
-repository, because the benchmarks are not installed.
+Measures this version on this machine and writes one JSON file for each suite: rows with intervals, errors and counts,
+and the commit, the hardware, the versions and the load of the machine. Needs a checkout of the repository, because the
+benchmarks are not installed.
 
 Arms take turns in one process. A time whose result is wrong is refused, and the exit code is then 1. A suite that
 measures seconds is refused while other work takes more than 15 % of the cores just before it. `ungan-dist bench list`

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -176,10 +177,73 @@ def test_without_a_checkout_the_command_names_the_remedy(monkeypatch, tmp_path: 
     assert "clone the repository" in done.stderr
 
 
-def test_quick_sizes_do_not_replace_the_published_results(capsys) -> None:
+@pytest.mark.parametrize("option", ["--quick", "--busy"])
+def test_trials_do_not_replace_the_published_results(option: str, capsys) -> None:
     with pytest.raises(SystemExit):
-        bench.main(["scoring", "--quick"])
-    assert "--output" in capsys.readouterr().err
+        bench.main(["scoring", option])
+    assert f"{option} measures" in (printed := capsys.readouterr().err)
+    assert "--output" in printed
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(("limit_s", "busy_cores"), [(0.1, 0.0), (120.0, 99.0)], ids=["failed", "marked"])
+def test_a_published_result_stays_until_a_whole_one_replaces_it(
+    tmp_path: Path, monkeypatch, limit_s: float, busy_cores: float
+) -> None:
+    monkeypatch.setattr(bench, "RESULTS", tmp_path)
+    monkeypatch.setitem(bench.SUITES, "start-up", replace(bench.SUITES["start-up"], limit_s=limit_s))
+    published = write_results(tmp_path / "start_up.json", []).read_text()
+    assert bench._run("start-up", tmp_path, busy_cores, quick=True) is (busy_cores > 0)
+    assert (tmp_path / "start_up.json").read_text() == published
+    found = json.loads((tmp_path / bench.UNPUBLISHED / "start_up.json").read_text())
+    assert found["is_marked"] if busy_cores else found["problems"]
+
+
+def test_the_list_of_suites_has_their_seconds(capsys) -> None:
+    assert bench.main(["list"]) == 0
+    header, *lines = capsys.readouterr().out.splitlines()
+    took = {line.split()[0]: line.split()[1] for line in lines}
+    assert set(took) == set(bench.SUITES)
+    assert took["scoring"] == f"{json.loads((bench.RESULTS / 'scoring.json').read_text())['wall_s']:.0f}"
+    titles = [line.index(suite.title) for line, suite in zip(lines, bench.SUITES.values(), strict=True)]
+    assert {header.index("measures")} == set(titles)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["storage_larg"], "did you mean storage-large?"),
+        (["list", "kernels"], "takes no argument"),
+    ],
+)
+def test_wrong_names_are_refused_with_the_remedy(words: list[str], message: str, capsys) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        bench.main(words)
+    assert message in capsys.readouterr().err
+
+
+def test_a_suite_may_be_named_as_its_file() -> None:
+    assert bench.parse(["start_up"], bench.RESULTS).suites == ["start-up"]
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        (None, "set RAY_ADDRESS to host:port"),
+        ("nonsense", "the address must be host:port"),
+        ("127.0.0.1:1", "no Ray cluster at '127.0.0.1:1'"),
+    ],
+)
+def test_a_wrong_cluster_is_refused_before_the_load_is_measured(
+    monkeypatch, capsys, address: str | None, message: str
+) -> None:
+    monkeypatch.setattr(bench, "wait_until_idle", lambda patience: pytest.fail("the load was measured"))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if address:
+        monkeypatch.setenv("RAY_ADDRESS", address)
+    assert bench.main(["cluster"]) == 2
+    assert message in (printed := capsys.readouterr().err)
+    assert printed.count("\n") == 1
 
 
 @pytest.mark.parametrize("below", ["", "more/folders"])
