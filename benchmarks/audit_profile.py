@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import pstats
 import subprocess
@@ -95,8 +96,11 @@ def _start_worker() -> float:
     return seconds
 
 
-def main(clone: Path) -> None:
+def main() -> None:
     """Profile an earlier version, and write the results file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("clone", type=Path, metavar="CLONE", help="a clone of the earlier version")
+    clone = parser.parse_args().clone.resolve()
     busy = measure_busy_cores()
     if not is_idle(busy):
         raise SystemExit(f"{busy:.1f} cores are busy with other work, beside which no speed is measured")
@@ -106,4 +110,4 @@ def main(clone: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]).resolve())
+    main()

@@ -5,6 +5,7 @@ Needs an idle machine and the full time of the run. Prints the estimate, the rea
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -12,8 +13,12 @@ import tempfile
 import time
 
 
-def main(arguments: list[str]) -> None:
+def main() -> None:
     """Plan a run, execute it, and print both times."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe", nargs="?", default="digits", metavar="RECIPE", help="defaults to digits")
+    asked, options = parser.parse_known_args()
+    arguments = [asked.recipe, *options]
     with tempfile.TemporaryDirectory() as output:
         options = [*arguments, "--output", output]
         planned = json.loads(_execute("plan", *options, "--json"))
@@ -36,4 +41,4 @@ def _execute(*words: str) -> str:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or ["digits"])
+    main()

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import sys
@@ -94,5 +95,11 @@ def count(subject: Callable[[Impl], Step]) -> dict[str, int]:
     return {**count_reference(subject("reference")), **count_fused(subject("fused"))}
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Print the counts of every subject as JSON."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     json.dump([{"subject": name, **count(subject)} for name, subject in SUBJECTS.items()], sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

@@ -8,8 +8,8 @@ arrays once FFCV has Loaders.
 
 from __future__ import annotations
 
+import argparse
 import os
-import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -107,8 +107,9 @@ def decode_files(source: Source, batch: int, *, num_threads: int) -> Pass:
     return one_pass
 
 
-def main() -> int:
+def main() -> None:
     """Measure and write ``results/loader_limits.json``."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     import_ffcv()
     torch.set_num_threads(THREADS)
     load, rows = os.getloadavg(), []
@@ -135,8 +136,7 @@ def main() -> int:
         ]
     path = write("loader_limits", rows)
     print(f"written to {path}; `python benchmarks/publish.py` publishes it")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

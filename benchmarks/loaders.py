@@ -10,10 +10,10 @@ of our loader.
 
 from __future__ import annotations
 
+import argparse
 import io
 import os
 import resource
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import torch
-from harness import as_row, compare, write
+from harness import RESULTS, as_row, compare, write
 from PIL import Image
 from torch import Tensor
 
@@ -250,11 +250,13 @@ def measure(source: Source, folder: Path, augment: AugmentConfig, batch: int) ->
     ]
 
 
-def main() -> int:
+def main() -> None:
     """Measure and write ``results/loaders.json``."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="an eighth of the data, into results/unpublished")
+    quick = parser.parse_args().quick
     import_ffcv()
     torch.set_num_threads(THREADS)
-    quick = "--quick" in sys.argv[1:]
     load = os.getloadavg()
     with tempfile.TemporaryDirectory() as folder:
         rows: list[dict[str, object]] = []
@@ -264,10 +266,9 @@ def main() -> int:
     for row in rows:
         row["load_average"] = [round(load[0], 2), round(os.getloadavg()[0], 2)]
         row["quick"] = quick
-    path = write("loaders", rows)
-    print(f"written to {path}; `python benchmarks/publish.py` publishes it")
-    return 0
+    path = write("loaders", rows, RESULTS / "unpublished" if quick else RESULTS)
+    print(f"written to {path}" + ("" if quick else "; `python benchmarks/publish.py` publishes it"))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

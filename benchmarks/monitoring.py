@@ -8,6 +8,7 @@ this needs root, Linux and Prometheus (make services). About ten minutes.
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import os
 import shlex
@@ -22,8 +23,11 @@ from harness import ROOT, write
 EXPRESSIONS = ("sum(ray_ungan_models_done_total)", "max(ray_ungan_seconds_without_progress)", "sum(ray_ungan_retries)")
 
 
-def main(words: list[str]) -> None:
+def main() -> None:
     """Watch an audit, and write the results file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("picture", nargs="?", type=Path, metavar="PICTURE", help="file for Prometheus' graph page")
+    picture = parser.parse_args().picture
     sys.path.append(str(ROOT / "tests/helpers"))
     from host_cluster import HEAD
     from monitored_cluster import SERVER, SILENCE_SECONDS, MonitoredCluster
@@ -42,10 +46,10 @@ def main(words: list[str]) -> None:
             page = f"http://127.0.0.1:{SERVER}/graph?{urlencode(graphs)}"
             cluster.network[HEAD].run(
                 "chromium --headless --no-sandbox --disable-gpu --window-size=1100,2300 --virtual-time-budget=20000 "
-                f"--screenshot={shlex.quote(str(Path(words[0]).resolve()))} {shlex.quote(page)}"
+                f"--screenshot={shlex.quote(str(picture.resolve()))} {shlex.quote(page)}"
             )
 
-        watched = watch_audit(cluster, *([take_picture] if words else []))
+        watched = watch_audit(cluster, *([take_picture] if picture else []))
     rows = [dataclasses.asdict(alert) for alert in watched.alerts]
     write(
         "monitoring",
@@ -61,4 +65,4 @@ def main(words: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

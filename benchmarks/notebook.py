@@ -9,8 +9,8 @@ Outputs and figures come from the execution. They are not edited.
 
 from __future__ import annotations
 
+import argparse
 import re
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -60,10 +60,15 @@ def render(notebook: Any) -> dict[Path, bytes]:
     return {PAGE: (NOTE + text).encode(), **{PAGE.parent / FIGURES / name: found for name, found in figures.items()}}
 
 
-def main(arguments: list[str]) -> None:
+def main() -> None:
     """Execute and write, or check."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--check", action="store_true")
+    how.add_argument("--to", type=Path, metavar="FILE")
+    asked = parser.parse_args()
     notebook = nbformat.read(NOTEBOOK, as_version=4)
-    if arguments == ["--check"]:
+    if asked.check:
         stale = [
             path for path, content in render(notebook).items() if not path.is_file() or path.read_bytes() != content
         ]
@@ -71,13 +76,10 @@ def main(arguments: list[str]) -> None:
             names = ", ".join(str(path.relative_to(ROOT)) for path in stale)
             raise SystemExit(f"out of date: {names}. Run: python benchmarks/notebook.py")
         return
-    target = Path(arguments[1]) if len(arguments) == 2 and arguments[0] == "--to" else None
-    if arguments and not target:
-        raise SystemExit(__doc__)
     with tempfile.TemporaryDirectory() as folder:
         notebook = execute(notebook, Path(folder))
-    nbformat.write(notebook, target or NOTEBOOK)
-    if target:
+    nbformat.write(notebook, asked.to or NOTEBOOK)
+    if asked.to:
         return
     for path, content in render(notebook).items():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -85,4 +87,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -156,7 +156,10 @@ def _results(name: str) -> dict[str, Any]:
 
 def main(arguments: list[str]) -> None:
     """Refresh or check what is published."""
-    if arguments in (["-h"], ["--help"]) or len(arguments) > 2:
+    if {"-h", "--help"} & set(arguments):
+        print(__doc__)
+        return
+    if len(arguments) > 2 or (arguments[:1] != ["--check"] and any(word.startswith("-") for word in arguments)):
         raise SystemExit(__doc__)
     if arguments == ["--check"]:
         stale = [path for path, text in published().items() if not path.is_file() or path.read_text() != text]

@@ -14,7 +14,7 @@ more shadow models; new shadow models change every gap, also its truth where it 
 
 from __future__ import annotations
 
-import sys
+import argparse
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from ungan_dist.attack.looks import list_levels
 from ungan_dist.attack.verdicts import VERDICT_LEVEL, combine_attacks, trace_level
 
 RESULTS = Path(__file__).parent / "results/sequential.json"
+NUM_AUDITS = 4000
 DELTA = 0.05
 ATTACKS = ("lira", "rmia", "calibrated_loss", "loss")
 SEEDS = (3, 6, 12, 24, 24, 24)
@@ -150,18 +151,29 @@ def simulate(case: Case, rule: str, num_audits: int, seed: int = 0) -> dict[str,
     return {name: value / num_audits for name, value in sums.items()}
 
 
-def main(num_audits: int) -> None:
+def main() -> None:
     """Simulate every case under every rule and write the results."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "num_audits",
+        nargs="?",
+        type=int,
+        default=NUM_AUDITS,
+        metavar="NUM_AUDITS",
+        help=f"audits of each case; defaults to {NUM_AUDITS}. Fewer are written to benchmarks/results/unpublished",
+    )
+    num_audits = parser.parse_args().num_audits
+    path = RESULTS if num_audits >= NUM_AUDITS else RESULTS.parent / "unpublished" / RESULTS.name
     results = [
         {"case": asdict(case), "rule": rule} | simulate(case, rule, num_audits) for case in CASES for rule in RULES
     ]
     design = {"delta": DELTA, "seeds": SEEDS, "spread": SPREAD, "attacks": ATTACKS, "correlation": ALIKE}
     levels = {rule: levels_of(rule) for rule in RULES}
-    store.write_json(RESULTS, {"num_audits": num_audits, "design": design, "levels": levels, "results": results})
+    store.write_json(path, {"num_audits": num_audits, "design": design, "levels": levels, "results": results})
     for result in results:
         errors = f"{result['false_equivalence']:.3f} {result['false_trace']:.3f}"
         print(f"{result['case']['name']:<22} {result['rule']:<12} {errors}  seeds {result['seeds']:.1f}")
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if sys.argv[1:] else 4000)
+    main()

@@ -174,6 +174,8 @@ def main() -> None:
     if asked.worker:
         work(asked.worker[0], *map(json.loads, asked.worker[1:]))
         return
+    if asked.earlier is None:
+        parser.error("name a clone of the earlier version")
     from harness import write
 
     earlier = asked.earlier.resolve()

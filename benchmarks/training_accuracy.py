@@ -8,8 +8,8 @@ another order of additions does.
 
 from __future__ import annotations
 
+import argparse
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,9 @@ KINDS = ("members", "non_members")
 
 def main() -> None:
     """Train the models of every arm, one arm after another, and write the results file."""
-    earlier = Path(sys.argv[1]).resolve()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("earlier", type=Path, metavar="EARLIER", help="a clone of the earlier version")
+    earlier = parser.parse_args().earlier.resolve()
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=earlier, capture_output=True, text=True, check=True)
     trained: dict[str, list[dict[str, Any]]] = {}
     for name, changes in ARMS.items():
