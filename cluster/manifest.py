@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from importlib import metadata
 from pathlib import Path, PurePosixPath
@@ -10,6 +11,7 @@ from typing import Any
 import yaml
 
 from ungan_dist.cluster.secret_lint import find_secrets
+from ungan_dist.cluster.submit import refuse_relative_paths
 from ungan_dist.config.audit import AuditConfig
 from ungan_dist.errors import ConfigError
 from ungan_dist.urls import is_url
@@ -40,9 +42,11 @@ def complete_options(recipe: str, options: list[str], *, gpus: int, gpus_per_nod
     The last of two equal options wins, so ``options`` may change the fleet and the run's name, but never the place.
 
     Raises:
-        ConfigError: the GPUs do not fill whole nodes.
+        ConfigError: the number of GPUs is negative, or they do not fill whole nodes.
     """
-    if gpus < 0 or gpus_per_node < 1 or gpus % gpus_per_node:
+    if gpus < 0:
+        raise ConfigError(f"--gpus must be 0, for CPUs alone, or more, got {gpus}")
+    if gpus_per_node < 1 or gpus % gpus_per_node:
         raise ConfigError(f"--gpus must be a multiple of --gpus-per-node, got {gpus} and {gpus_per_node}")
     fleet = ["--fleet.num-workers", str(gpus or CPU_WORKERS), "--fleet.gpus-per-worker", str(int(gpus > 0))]
     defaults = [*fleet, "--fleet.autoscaling", "--execution.run-name", recipe]
@@ -71,6 +75,7 @@ def render_kuberay_job(
         raise ConfigError(f"the fleet needs {wanted:g} GPUs, but --gpus is {gpus}")
     if not is_url(config.output) and not PurePosixPath(config.output).is_relative_to(MOUNT):
         raise ConfigError(f"--output must be under {MOUNT}, or object storage, got {config.output!r}: a pod is deleted")
+    refuse_relative_paths(config, f"in the pods, such as one under {MOUNT}, where they mount the volume claim")
     ray_version = metadata.version("ray")
     tag = image.rpartition("/")[2].partition(":")[2]
     if "@sha256:" not in image and ray_version not in tag:
@@ -97,6 +102,11 @@ def render_kuberay_job(
     text = _HEADER.format(recipe=recipe) + yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=120)
     if secrets := find_secrets(text):  # in the name of the image or of the claim
         raise ConfigError(f"the manifest would contain {', '.join(secrets)}: name the image and the claim without it")
+    if not _is_claim_name(claim):
+        raise ConfigError(
+            f"--claim must name a PersistentVolumeClaim, in lower-case letters, digits, - and ., got {claim!r}: "
+            "kubectl get pvc lists those that you have"
+        )
     return text
 
 
@@ -112,6 +122,12 @@ def _resize_worker_group(group: dict[str, Any], *, gpus: int, gpus_per_node: int
         del pod["tolerations"]
         limits = {"cpu": str(CPU_WORKERS), "memory": "32Gi"}
     pod["containers"][0]["resources"] = {"requests": limits, "limits": limits}
+
+
+def _is_claim_name(text: str) -> bool:
+    """Return whether Kubernetes accepts the name: a DNS subdomain by RFC 1123."""
+    label = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+    return len(text) <= 253 and re.fullmatch(rf"{label}(\.{label})*", text) is not None
 
 
 def _kubernetes_name(text: str) -> str:

@@ -54,10 +54,8 @@ def prepare_submission(config: AuditConfig, recipe: str, options: list[str]) -> 
             f"--output must be an absolute folder that all nodes share, or object storage (s3://…, gs://…), got "
             f"{config.output!r}: a job's working folder is deleted at its end"
         )
-    given = {name: path for name, path in dataclasses.asdict(config.given).items() if path is not None}
-    for name, path in given.items():
-        if not Path(path).is_absolute():
-            raise ConfigError(f"given.{name} must be an absolute path that all nodes share, got {path!r}")
+    refuse_relative_paths(config, "that all nodes share")
+    given = {name: value for name, value in dataclasses.asdict(config.given).items() if value is not None}
     place = {"output": config.output.rstrip("/"), "source": config.source.path, "name": config.execution.run_name}
     digest = content_hash({"identity": identity(config), **place, **({"given": given} if given else {})})[:12]
     name = config.execution.run_name or f"{recipe}-{digest[:8]}"
@@ -72,6 +70,22 @@ def prepare_submission(config: AuditConfig, recipe: str, options: list[str]) -> 
         raise ConfigError(f"the command contains {', '.join(secrets)}, which every user of the cluster could read")
     run = join_url(config.output, name) if is_url(config.output) else f"{place['output']}/{name}"
     return Submission(hash=digest, run=run, entrypoint=entrypoint)
+
+
+def refuse_relative_paths(config: AuditConfig, where: str) -> None:
+    """Refuse input files that another machine would look for in its own working folder.
+
+    Args:
+        config: of the run.
+        where: what an absolute path must be.
+
+    Raises:
+        ConfigError: a path is relative.
+    """
+    paths = {"source.path": config.source.path} | {f"given.{name}": path for name, path in config.given.files.items()}
+    for name, path in paths.items():
+        if path is not None and "://" not in path and not Path(path).is_absolute():
+            raise ConfigError(f"--{name} must be an absolute path {where}, got {path!r}")
 
 
 def submit_job(client: JobSubmissionClient, submission: Submission, code: Path) -> str:

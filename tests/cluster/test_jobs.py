@@ -118,6 +118,14 @@ def test_given_lists_are_hashed_and_need_absolute_paths() -> None:
     assert len({prepare().hash, one.hash, other.hash}) == 3
     with pytest.raises(ConfigError, match=r"given.forget must be an absolute path .* 'forget.csv'"):
         prepare("--given.forget", "forget.csv")
+    with pytest.raises(ConfigError, match=r"source.path must be an absolute path .* 'pictures'"):
+        prepare("--source.path", "pictures")
+
+
+def test_the_name_of_weights_in_a_file_is_no_path() -> None:
+    given = {"original": "/shared/weights.pt", "original-key": "ema", "forget": "/shared/forget.csv"}
+    words = [word for name, value in given.items() for word in (f"--given.{name}", value)]
+    assert "--given.original-key ema" in prepare(*words, "--num-seeds", "1").entrypoint
 
 
 def test_options_are_quoted_for_the_shell() -> None:

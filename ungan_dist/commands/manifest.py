@@ -16,7 +16,8 @@ Print a KubeRay RayJob that runs the recipe on a cluster of its own. Pipe it to 
   --gpus-per-node N     GPUs per pod (default 1)
   --claim NAME          ReadWriteMany volume claim that all pods mount as /results (default ungan-results)
   --output PLACE        folder for runs, under /results, or object storage (default /results)
-  any option of `ungan-dist run RECIPE`, for example --num-seeds 3
+  any option of `ungan-dist run RECIPE` but --cluster, for example --num-seeds 3. Paths are those in the pods, such as
+  --source.path /results/cifar10
 """
 
 
@@ -32,7 +33,13 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--gpus-per-node", type=int, default=1)
     parser.add_argument("--claim", default="ungan-results")
     parser.add_argument("--output", default="/results")
+    parser.add_argument("--cluster", default="auto")
     own, options = parser.parse_known_args(words)
+    if own.cluster != "auto":
+        raise ConfigError(
+            f"--cluster {own.cluster} cannot be: a RayJob runs on a cluster of its own. Leave --cluster out, or use "
+            f"ungan-dist run {recipe} --cluster {own.cluster}"
+        )
 
     from ungan_dist.cluster.manifest import complete_options, render_kuberay_job
 
