@@ -23,5 +23,6 @@ def limits_of(row: Mapping[str, Any]) -> tuple[float, float]:
 def format_ratio(row: Mapping[str, Any], digits: int = 2) -> str:
     """Format a ratio as ``2.00 [1.90, 2.10]``, or as ``2.00 (1.90 to 2.10 in 3 pairs)``."""
     low, high = (f"{limit:.{digits}f}" for limit in limits_of(row))
-    spread = f"[{low}, {high}]" if has_interval(row) else f"({low} to {high} in {row['num_pairs']} pairs)"
+    pairs = "1 pair" if row["num_pairs"] == 1 else f"{row['num_pairs']} pairs"
+    spread = f"[{low}, {high}]" if has_interval(row) else f"({low} to {high} in {pairs})"
     return f"{row['ratio']:.{digits}f} {spread}"
