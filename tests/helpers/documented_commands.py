@@ -50,6 +50,16 @@ LEFT_OUT = {
     "make reproduce BUDGET=2h": "takes two hours; test_reproduce.py walks its steps",
     "make bench": "takes minutes and needs an idle machine; test_benchmarks.py runs four of the suites",
     "ungan-dist bench scoring counts --output NEW": "needs an idle machine; test_benchmarks.py runs both",
+    "make bench-cluster": "needs a cluster and an idle machine; test_bench.py runs what it refuses",
+    "make reproduce": "takes two hours; test_reproduce.py walks its steps",
+    **{
+        f"{place}/.venv/bin/ungan-dist bench {words}": "needs two clones; test_benchmarks.py measures and compares one"
+        for place, words in (
+            ("A", "counts scoring --output RESULTS-A"),
+            ("B", "counts scoring --output RESULTS-B"),
+            ("B", "compare RESULTS-A RESULTS-B"),
+        )
+    },
     "ungan-dist bench compare benchmarks/results NEW": "compares what the line before has measured",
     "ungan-dist run digits --split.forget hardest=50 --given.scores runs/digits-…": (
         "runs in test_few_and_hard.py: the run that it names has been purged here"
