@@ -41,7 +41,7 @@ SUITES = {
                            limit_s=900, by_default=False),
     "fleet": Suite(module="fleet", title="scheduling of sleeping units on Ray", limit_s=300, has_daemons=True),
     "simulated-fleets": Suite(module="simulated_fleets", title="fleets past this machine, at the costs of fleet",
-                              limit_s=300, is_timed=False),
+                              limit_s=300, is_timed=False, by_default=False),
     "cluster": Suite(module="fleet", function="measure_cluster", title="the suite fleet on the cluster of RAY_ADDRESS",
                      limit_s=600, by_default=False, has_daemons=True, needs_cluster=True),
     "scoring": Suite(module="scoring", title="LiRA at 512 shadow models, against a loop over examples", limit_s=180),

@@ -65,7 +65,9 @@ LEFT_OUT = {
         "runs in test_few_and_hard.py: the run that it names has been purged here"
     ),
     "ungan-dist bench rivals": "needs an idle machine; test_benchmarks.py runs four of the suites",
-    "ungan-dist bench rivals storage-large": "needs an idle machine; test_benchmarks.py runs both at small sizes",
+    "ungan-dist bench rivals storage-large simulated-fleets": (
+        "needs an idle machine; test_benchmarks.py runs them at small sizes"
+    ),
     "ungan-dist bench storage-large": "needs an idle machine; test_benchmarks.py runs it at a small size",
     "ungan-dist run cifar100 --source.kind cifar20 --split.forget subclass=maple_tree": "downloads CIFAR-100",
     "make kernels": "a part of make check, and one of make test",
