@@ -19,11 +19,13 @@ benchmarks are not installed.
 
 Arms take turns in one process. A time whose result is wrong is refused, and the exit code is then 1. A suite that
 measures seconds is refused while other work takes more than 15 % of the cores just before it. `ungan-dist bench list`
-prints the suites; by default all that need no cluster are run.
+prints the suites, how long each took where it was published, and which of them run only if named. The suite cluster
+measures the Ray cluster that RAY_ADDRESS names.
 
-  --output DIR  folder of the results; defaults to benchmarks/results of the checkout
-  --quick       tiny sizes, to try the suites out; nothing is a measurement
-  --busy        measure beside other work; the results are marked and cannot be published
+  --output DIR  folder of the results; defaults to benchmarks/results of the checkout. There, the result of a suite that
+                failed or is marked replaces nothing: it is written to the folder unpublished
+  --quick       tiny sizes, to try the suites out; nothing is a measurement. Needs --output
+  --busy        measure beside other work; the results are marked and cannot be published. Needs --output
 
 compare prints what changed between two results files or folders, in the suites that both have; it names the others.
 Times are relative to a rival that was timed in the same process; a slower time is no failure. These are: a count that
@@ -31,7 +33,7 @@ has grown or is no longer taken, a result that is wrong now, and a suite that di
 launches, host waits, bytes and imports.
 
 exit codes: 0 success, and compare found no failure; 1 a suite failed, or compare found a failure; 2 wrong input, or a
-busy machine
+busy machine; 130 or 143 interrupted, and suites that had ended keep their results
 
 examples:
   ungan-dist bench counts scoring

@@ -205,6 +205,9 @@ def test_the_list_of_suites_has_their_seconds(capsys) -> None:
     took = {line.split()[0]: line.split()[1] for line in lines}
     assert set(took) == set(bench.SUITES)
     assert took["scoring"] == f"{json.loads((bench.RESULTS / 'scoring.json').read_text())['wall_s']:.0f}"
+    marked = {line.split()[0] for line in lines if line.endswith("(only if named)")}
+    assert marked == {name for name, suite in bench.SUITES.items() if not suite.by_default}
+    assert "which of them run only if named" in " ".join(command.USAGE.split())
     titles = [line.index(suite.title) for line, suite in zip(lines, bench.SUITES.values(), strict=True)]
     assert {header.index("measures")} == set(titles)
 

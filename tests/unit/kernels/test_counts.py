@@ -103,7 +103,7 @@ def test_the_floor_of_the_energy_distance_is_no_more_than_its_dots(dots, backwar
 def test_a_measured_row_has_its_fraction_of_the_floor():
     row = {
         "part": "operations", "subject": "critic step", "rival": "eager", "rival_ms": 8.0, "ours_ms": 0.5,
-        "ratio": 16.0, "interval": [15, 17], "error": 1e-6, "floor_ms": 0.05,
+        "ratio": 16.0, "interval": [15, 17], "num_pairs": 20, "error": 1e-6, "floor_ms": 0.05,
     }  # fmt: skip
     header, _, with_times, without = format_table([row, {"part": "operations", "subject": "b"}]).splitlines()[4:]
     assert with_times == "| critic step | eager | 8.000 | 0.500 | 16.00 [15.00, 17.00] | 1.0e-06 | 10% |  |"
