@@ -99,6 +99,9 @@ LEFT_OUT = {
     "prometheus --config.file=cluster/manifests/monitoring/prometheus.yaml --web.listen-address=127.0.0.1:9090": (
         "a server that does not end; test_prometheus.py runs it"
     ),
+    "srun --jobid=ID --overlap --nodes=1 --ntasks=1 --nodelist=NODE prometheus "
+    "--config.file=cluster/manifests/monitoring/prometheus.yaml --web.listen-address=127.0.0.1:9090 "
+    "--storage.tsdb.path=/shared/prometheus": "needs a job of Slurm that runs; test_prometheus.py runs the server",
     "promtool check rules cluster/manifests/monitoring/alerts.yaml": "test_prometheus.py runs promtool, if it is there",
 }
 """Every line that does not run here, with the reason."""
