@@ -11,8 +11,6 @@ import pytest
 
 pytest.importorskip("triton")
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-WITHOUT_HELP = {"network_faults.py", "slurm_runs.py"}
-"""Scripts that take no arguments yet."""
 SCRIPTS = sorted(path for path in BENCHMARKS.glob("*.py") if 'if __name__ == "__main__"' in path.read_text())
 # one process, because each would import torch
 CODE = """
@@ -30,7 +28,7 @@ for script in sys.argv[2:]:
 
 
 def test_every_script_has_help() -> None:
-    scripts = [str(path) for path in SCRIPTS if path.name not in WITHOUT_HELP]
+    scripts = [str(path) for path in SCRIPTS]
     command = [sys.executable, "-W", "ignore", "-c", CODE, str(BENCHMARKS), *scripts]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"TRITON_INTERPRET": "1"})
     found = {line.split("\t")[0]: line.split("\t")[1:] for line in done.stdout.splitlines()}
