@@ -73,8 +73,8 @@ class Soak:
         due = self.next_fault.wait_s
         while self.seconds < duration_s:
             time.sleep(TICK_S)
-            self.sample()
             self.heal()
+            self.sample()
             self.follow()
             if self.seconds >= due:
                 self.inject(self.next_fault)
@@ -117,7 +117,10 @@ class Soak:
                 self.series[life].append((self.seconds, found))
 
     def heal(self) -> None:
-        """Start Ray where it was missing at the last look too, as a service manager would."""
+        """Boot hosts that a failed fault left off, and start Ray where it was missing at the last look too."""
+        for name in (HEAD, "driver", *self.cluster.workers):
+            if not self.cluster.network[name].is_on:
+                self.cluster.network.boot(name)
         running = {process.host for process in list_processes(self.init_pids()) if process.kind == "raylet"}
         missing = set(self.init_pids()) - running
         for name in sorted(missing & self.missing_nodes):

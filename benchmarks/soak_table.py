@@ -12,7 +12,8 @@ def table(results: dict[str, Any]) -> str:
     """Write what was run, the faults, what was wrong, and the growth of the processes."""
     rows = results["rows"]
     rounds = [row for row in rows if row["kind"] == "round"]
-    faults = Counter(row["fault"] for row in rows if row["kind"] == "fault")
+    checked = {row["round"] for row in rounds}
+    faults = Counter(row["fault"] for row in rows if row["kind"] == "fault" and row["round"] in checked)
     runs = sum(row["runs_of_the_command"] for row in rounds)
     codes = Counter(code for row in rounds for code in row["exit_codes"])
     ended = ", ".join(f"{_name_code(code)} {count} times" for code, count in sorted(codes.items()))

@@ -56,6 +56,11 @@ class Host:
     """Its home folder, as the test sees it."""
 
     @property
+    def is_on(self) -> bool:
+        """Whether its process 1 runs."""
+        return self.init.poll() is None
+
+    @property
     def pid(self) -> int:
         """The host's process 1, as the machine numbers it."""
         return int(Path(f"/proc/{self.init.pid}/task/{self.init.pid}/children").read_text().split()[0])

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from commits import watching
 from counted_units import find_miscounts, read_life
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
+import soak
 from soak_parts.faults import ENDING, FAULTS, draw_fault
 from soak_parts.processes import Process, fit_slope, judge, list_processes, measure
 
@@ -82,6 +84,28 @@ def test_failures_are_no_results() -> None:
     life = read_life(make_lines(["a", "failed: b", "diverged: c"]))
     assert life.failed == ["failed: b", "diverged: c"]
     assert list(life.done) == ["original, shadows: a"]
+
+
+class Hosts(dict[str, SimpleNamespace]):
+    """Hosts of which some are off."""
+
+    def boot(self, name: str) -> None:
+        self[name].is_on = True
+
+
+def test_a_host_that_a_failed_fault_left_off_is_booted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hosts = Hosts({name: SimpleNamespace(is_on=name != "east", pid=0) for name in ("head", "driver", *soak.WORKERS)})
+    cluster = SimpleNamespace(
+        network=hosts, workers=soak.WORKERS, started=[], start_ray=lambda name: cluster.started.append(name)
+    )
+    monkeypatch.setattr(soak, "Round", lambda *_: None)
+    monkeypatch.setattr(soak, "list_processes", lambda _: [])  # Ray runs nowhere
+    run = soak.Soak(cluster, seed=0, num_units=1, results=tmp_path)  # pyright: ignore[reportArgumentType]
+    run.heal()
+    assert all(host.is_on for host in hosts.values())
+    assert not cluster.started
+    run.heal()
+    assert cluster.started == sorted(hosts)
 
 
 def make_lives(per_hour: float, *, seconds: float = 600, count: int = 12) -> list[np.ndarray]:
