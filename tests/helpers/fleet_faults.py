@@ -14,6 +14,7 @@ import torch
 
 from ungan_dist import store
 from ungan_dist.runs import shadows, units
+from ungan_dist.training.optimizers import without_compiler
 
 POINTS = ("step", "before commit", "in commit", "after commit")
 """Points of a unit at which its process can be killed."""
@@ -40,12 +41,13 @@ class KillSelf:
         match point:
             case "step":
                 steps = iter(range(5))
-                real = torch.optim.SGD.step
+                kind = without_compiler(torch.optim.SGD)
+                real = kind.step
 
                 def step(*args: Any, **kwargs: Any) -> Any:
                     return real(*args, **kwargs) if next(steps, None) is not None else kill()
 
-                torch.optim.SGD.step = step  # pyright: ignore[reportAttributeAccessIssue]
+                kind.step = step  # pyright: ignore[reportAttributeAccessIssue]
             case "before commit":
                 store.commit = kill
             case "in commit":
