@@ -29,7 +29,7 @@ def measured(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
     scratch.mkdir()
     words = ["-m", "ungan_dist", "bench", "storage", "--busy", "--output", str(tmp_path / "results")]
     bench = subprocess.Popen(
-        [sys.executable, *words],
+        ["env", "--default-signal=INT", sys.executable, *words],  # a background job's children ignore it
         env=os.environ | {"TMPDIR": str(scratch)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -38,7 +38,7 @@ def measured(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
     try:
         assert bench.stdout is not None
         bench.stdout.readline()
-        while len(list(scratch.iterdir())) < 2:  # the rows of the suite, and the runs that it makes
+        while not list(scratch.glob("tmp*/*")):  # the runs that the suite makes, beside its rows
             time.sleep(0.05)
         (suite,) = children(bench.pid)
         yield bench, suite
