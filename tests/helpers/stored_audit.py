@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from types import TracebackType
 
 import storage_proxy
 from commits import Commits
@@ -42,6 +43,14 @@ class StoredCluster(HostCluster):
         create = f'until python -c "{_CREATE.format(port=SERVER_PORT)}" 2> /dev/null; do sleep 1; done'
         store.run(create, **ACCESS)
         return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, traceback)
+        for server in self._servers:
+            server.kill()
+            server.wait()
 
     @property
     def proxy(self) -> Path:
