@@ -12,7 +12,6 @@ its models by ``spread`` standard deviations. Interval, estimate and truth:
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import product
@@ -21,6 +20,7 @@ from typing import Literal
 
 import numpy as np
 from scipy.stats import norm
+from trials import parse_num_audits
 
 from ungan_dist import store
 from ungan_dist.attack.intervals import SEEDS_FOR_T
@@ -91,17 +91,7 @@ def simulate(case: Case, num_audits: int, seed: int = 0) -> dict[str, float]:
 
 def main() -> None:
     """Simulate every case and write the results."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "num_audits",
-        nargs="?",
-        type=int,
-        default=NUM_AUDITS,
-        metavar="NUM_AUDITS",
-        help=f"audits of each case; defaults to {NUM_AUDITS}. Fewer are written to benchmarks/results/unpublished",
-    )
-    num_audits = parser.parse_args().num_audits
-    path = RESULTS if num_audits >= NUM_AUDITS else RESULTS.parent / "unpublished" / RESULTS.name
+    num_audits, path = parse_num_audits(__doc__, NUM_AUDITS, RESULTS)
     results = [asdict(case) | simulate(case, num_audits) for case in cases()]
     least = {name: min(results, key=lambda result: result[name]) for name in ("auc", "gap")}
     means = {name: float(np.mean([result[name] for result in results])) for name in least}

@@ -35,7 +35,7 @@ PAPER: dict[str, tuple[float, float, float, float, float]] = {
 }
 """Retain, forget and test accuracy, LiRA's TNR at 1 % FNR, all in %, and T_U in seconds."""
 ROWS = ("--methods", ",".join(PAPER))
-# no set leaves a last batch of a few examples, on which batch norm made the training of Retrain collapse
+# no set leaves a last batch of a few examples: a Retrain with one of eight has collapsed
 SMALL = (
     "--split.train",
     "2048",

@@ -14,13 +14,13 @@ more shadow models; new shadow models change every gap, also its truth where it 
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 from scipy.stats import t as student_t
+from trials import parse_num_audits
 
 from ungan_dist import store
 from ungan_dist.attack.evidence import AttackResult, Interval
@@ -153,17 +153,7 @@ def simulate(case: Case, rule: str, num_audits: int, seed: int = 0) -> dict[str,
 
 def main() -> None:
     """Simulate every case under every rule and write the results."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "num_audits",
-        nargs="?",
-        type=int,
-        default=NUM_AUDITS,
-        metavar="NUM_AUDITS",
-        help=f"audits of each case; defaults to {NUM_AUDITS}. Fewer are written to benchmarks/results/unpublished",
-    )
-    num_audits = parser.parse_args().num_audits
-    path = RESULTS if num_audits >= NUM_AUDITS else RESULTS.parent / "unpublished" / RESULTS.name
+    num_audits, path = parse_num_audits(__doc__, NUM_AUDITS, RESULTS)
     results = [
         {"case": asdict(case), "rule": rule} | simulate(case, rule, num_audits) for case in CASES for rule in RULES
     ]

@@ -217,11 +217,13 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--units", type=int, default=2000, help="units of shadow models of each audit")
     parser.add_argument(
-        "--results", type=Path, help="folder of soak.json; benchmarks/results by default, for less than an hour build"
+        "--results",
+        type=Path,
+        help="folder of soak.json; benchmarks/results by default, or unpublished in it for less than an hour",
     )
     parser.add_argument("--work", type=Path, help="folder for hosts and logs; defaults to a temporary one")
     asked = parser.parse_args(arguments)
-    results = asked.results or (RESULTS if asked.duration >= PUBLISHED_S else ROOT / "build")
+    results = asked.results or (RESULTS if asked.duration >= PUBLISHED_S else RESULTS / "unpublished")
     with contextlib.ExitStack() as stack:
         folder = asked.work or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         variables = {**IMPORTS, "PAUSE": str(PAUSE_S)}

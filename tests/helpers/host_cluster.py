@@ -133,9 +133,9 @@ class HostCluster:
         """Watch the results of a run's shadow models within the context; None where nobody can."""
         return watching(self.network.shared / output / "shadows")
 
-    def signal_workers(self, signal: str) -> None:
-        """Send a signal to every process that computes units."""
-        for name in self.workers:
+    def signal_workers(self, signal: str, *names: str) -> None:
+        """Send a signal to every process that computes units, on these hosts or on all."""
+        for name in names or self.workers:
             self.network[name].run(f"kill -{signal} $(pgrep -f ^ray::Worker)")
 
     def send_object(self) -> None:

@@ -64,19 +64,18 @@ def _freeze(cluster: HostCluster, output: str) -> Iterator[None]:
 
 def _finish_late(cluster: HostCluster, output: str) -> Iterator[None]:
     """Pull a worker's cable within a unit, and let it end after others have computed that unit; then plug it in."""
-    left, right = cluster.network["left"], cluster.network["right"]
     results = cluster.network.shared / output / "shadows"
     _wait_until(lambda: len(list(results.glob("*.json"))) >= 8)
-    left.run("kill -STOP $(pgrep -f ^ray::Worker)")
+    cluster.signal_workers("STOP", "left")
     cluster.network.unplug("left")
     _wait_until(lambda: len(list(results.glob("*.json"))) == 12)
-    right.run("kill -STOP $(pgrep -f ^ray::Worker)")  # or the audit may end before
+    cluster.signal_workers("STOP", "right")  # or the audit may end before
     before = _list_times(results)
-    left.run("kill -CONT $(pgrep -f ^ray::Worker)")
+    cluster.signal_workers("CONT", "left")
     _wait_until(lambda: _list_times(results) != before)
     cluster.network.plug_in("left")
     time.sleep(3)
-    right.run("kill -CONT $(pgrep -f ^ray::Worker)")
+    cluster.signal_workers("CONT", "right")
     yield
     cluster.start_ray("left")
 
