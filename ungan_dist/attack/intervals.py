@@ -8,10 +8,9 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float64, Int, UInt8
-from scipy.stats import binomtest, norm
-from scipy.stats import t as student_t
 
 from ungan_dist.attack.arrays import Values, describe, to_numpy
+from ungan_dist.attack.distributions import exact_share_interval, normal_quantile, student_t_quantile
 from ungan_dist.attack.evidence import Interval
 
 SEEDS_FOR_T = 3
@@ -41,7 +40,7 @@ def student_t_interval(per_seed: Values, level: float, *, bounds: tuple[float, f
         raise ValueError(f"Student's t needs at least {SEEDS_FOR_T} seeds, got {len(values)}: use bootstrap_interval")
     mean = float(np.mean(values))
     error = float(np.std(values, ddof=1)) / sqrt(len(values))
-    half = float(student_t.ppf((1 + level) / 2, len(values) - 1)) * error
+    half = float(student_t_quantile((1 + level) / 2, len(values) - 1)) * error
     return Interval(
         mean=mean,
         low=max(bounds[0], mean - half),
@@ -79,8 +78,8 @@ def bootstrap_interval(
         )
     low, high = np.quantile(drawn.mean(0), [(1 - level) / 2, (1 + level) / 2])
     num_hits = round(float(np.mean(values)) * num_examples)
-    exact = binomtest(num_hits, num_examples).proportion_ci(level, "exact")
-    low, high = min(low, exact.low), max(high, exact.high)
+    exact = exact_share_interval(num_hits, num_examples, level)
+    low, high = min(low, exact[0]), max(high, exact[1])
     return Interval(
         mean=float(np.mean(values)),
         low=float(low),
@@ -112,7 +111,7 @@ def share_difference_interval(first: Values, second: Values, num_examples: int, 
     adjusted = (shares * num_examples + 1) / (num_examples + 2)
     center = float(np.mean(adjusted[0] - adjusted[1]))
     error = sqrt(float((adjusted * (1 - adjusted)).sum())) / shares.shape[1] / sqrt(num_examples + 2)
-    half = float(norm.ppf((1 + level) / 2)) * error
+    half = float(normal_quantile((1 + level) / 2)) * error
     return Interval(
         mean=float(np.mean(differences)),
         low=max(-1.0, center - half),

@@ -20,9 +20,8 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float64, Int
-from scipy.stats import norm
-from scipy.stats import t as student_t
 
+from ungan_dist.attack.distributions import normal_quantile, student_t_quantile
 from ungan_dist.attack.evidence import Interval
 from ungan_dist.attack.intervals import SEEDS_FOR_T
 from ungan_dist.attack.metrics import auc
@@ -119,7 +118,7 @@ def widen_extreme(interval: Interval, sizes: tuple[int, int], part: float = 1.0)
         sizes: number of positives and negatives.
         part: part of their variance that counts.
     """
-    scale = float(norm.ppf((1 + interval.level) / 2)) * sqrt(part)
+    scale = float(normal_quantile((1 + interval.level) / 2)) * sqrt(part)
     low, high = (_invert(interval.mean, sizes, scale, end) for end in (0.0, 1.0))
     return replace(interval, low=min(interval.low, low), high=max(interval.high, high))
 
@@ -172,7 +171,7 @@ def _half_width(terms: Sequence[_Term], level: float) -> float:
     doubt = sum(term.variance**2 / term.freedom for term in terms if term.variance)
     if not variance:
         return 0.0
-    quantile = student_t.ppf((1 + level) / 2, variance**2 / doubt) if doubt else norm.ppf((1 + level) / 2)
+    quantile = student_t_quantile((1 + level) / 2, variance**2 / doubt) if doubt else normal_quantile((1 + level) / 2)
     return float(quantile) * sqrt(variance)
 
 

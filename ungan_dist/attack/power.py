@@ -18,9 +18,8 @@ from math import sqrt
 
 import numpy as np
 from scipy.special import gammaln
-from scipy.stats import chi2, norm
-from scipy.stats import t as student_t
 
+from ungan_dist.attack.distributions import chi2_quantile, normal_below, normal_quantile, student_t_quantile
 from ungan_dist.attack.evidence import Row
 from ungan_dist.attack.intervals import SEEDS_FOR_T
 from ungan_dist.attack.verdicts import VERDICT_LEVEL
@@ -103,7 +102,7 @@ def expected_half_width(design: Design) -> float:
     freedom = num_seeds - 1
     # a standard deviation estimated from few values is too small on average
     bias = sqrt(2 / freedom) * float(np.exp(gammaln(num_seeds / 2) - gammaln(freedom / 2)))
-    return float(student_t.ppf((1 + design.level) / 2, freedom)) * bias * _gap_deviation(design) / sqrt(num_seeds)
+    return float(student_t_quantile((1 + design.level) / 2, freedom)) * bias * _gap_deviation(design) / sqrt(num_seeds)
 
 
 def smallest_delta(design: Design, chance: float = TARGET_POWER) -> float:
@@ -127,10 +126,10 @@ def equivalence_probability(design: Design, delta: float) -> float:
         half_widths = np.array([expected_half_width(design)])
     else:
         freedom = design.num_seeds - 1
-        estimated = np.sqrt(chi2.ppf(_QUANTILES, freedom) / freedom)
-        half_widths = student_t.ppf((1 + design.level) / 2, freedom) * estimated * error
+        estimated = np.sqrt(chi2_quantile(_QUANTILES, freedom) / freedom)
+        half_widths = student_t_quantile((1 + design.level) / 2, freedom) * estimated * error
     room = (delta - half_widths) / error
-    return float(np.where(room > 0, 2 * norm.cdf(room) - 1, 0.0).mean()) ** design.num_attacks
+    return float(np.where(room > 0, 2 * normal_below(room) - 1, 0.0).mean()) ** design.num_attacks
 
 
 def observable_leak(delta: float, num_shadows: int) -> float:
@@ -145,9 +144,9 @@ def observable_leak(delta: float, num_shadows: int) -> float:
     """
     if not num_shadows:
         return 0.0
-    distance = sqrt(2) * float(norm.ppf(0.5 + delta))
+    distance = sqrt(2) * float(normal_quantile(0.5 + delta))
     variance = distance**2 * (1 + 2 / num_shadows) + 4 / num_shadows + 4 / num_shadows**2
-    return float(norm.cdf(distance**2 / sqrt(variance) / sqrt(2))) - 0.5
+    return float(normal_below(distance**2 / sqrt(variance) / sqrt(2))) - 0.5
 
 
 def measure_spread(gaps: Sequence[Sequence[float]], num_forget: int, num_non_members: int) -> float | None:
@@ -214,9 +213,9 @@ def _example_quantile(design: Design) -> float:
     """Return Student's t quantile of the examples, whose variance is estimated from two examples on."""
     forget, rest = (_Side(number) for number in (design.num_forget, design.num_non_members))
     if design.num_forget == 1:
-        return float(norm.ppf((1 + design.level) / 2))
+        return float(normal_quantile((1 + design.level) / 2))
     doubt = forget.variance**2 / forget.freedom + rest.variance**2 / rest.freedom
-    return float(student_t.ppf((1 + design.level) / 2, (forget.variance + rest.variance) ** 2 / doubt))
+    return float(student_t_quantile((1 + design.level) / 2, (forget.variance + rest.variance) ** 2 / doubt))
 
 
 class _Side:

@@ -14,9 +14,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float64, Int
-from scipy.stats import norm
-from scipy.stats import t as student_t
 
+from ungan_dist.attack.distributions import normal_above, normal_quantile, student_t_above
 from ungan_dist.attack.evidence import Evidence, RecordPValues
 from ungan_dist.attack.moments import Moments
 
@@ -51,12 +50,12 @@ def measure_p_values(
     distance = (target - out.mean) / np.maximum(deviation, 1e-12)
     statistic = np.sqrt(out.num_values) * distance
     center = statistic * (1 - 1 / (4 * freedom))
-    margin = float(norm.ppf((1 + LEVEL) / 2)) * np.sqrt(1 + statistic**2 / (2 * freedom))
+    margin = float(normal_quantile((1 + LEVEL) / 2)) * np.sqrt(1 + statistic**2 / (2 * freedom))
     return RecordPValues(
         ids=ids,
-        p=student_t.sf(distance / np.sqrt(1 + 1 / out.num_values), freedom),
-        low=norm.sf((center + margin) / np.sqrt(out.num_values)),
-        high=norm.sf((center - margin) / np.sqrt(out.num_values)),
+        p=student_t_above(distance / np.sqrt(1 + 1 / out.num_values), freedom),
+        low=normal_above((center + margin) / np.sqrt(out.num_values)),
+        high=normal_above((center - margin) / np.sqrt(out.num_values)),
         num_out=out.num_values,
     )
 

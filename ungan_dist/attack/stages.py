@@ -16,9 +16,8 @@ from math import sqrt
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import chi2
-from scipy.stats import f as fisher
 
+from ungan_dist.attack.distributions import chi2_quantile, chi2_upper_quantile, f_quantile, f_upper_quantile
 from ungan_dist.attack.evidence import Deviation, Evidence, StageSplit
 from ungan_dist.attack.mann_whitney import Influence, average_influences, measure_shared_variance
 
@@ -94,20 +93,20 @@ def _deviate(whole: _Term, taken: Sequence[_Term]) -> Deviation:
 
 
 def _shrink(term: _Term, error: float) -> float:
-    return 1 - term.freedom / float(chi2.isf(error, term.freedom))
+    return 1 - term.freedom / float(chi2_upper_quantile(error, term.freedom))
 
 
 def _grow(term: _Term, error: float) -> float:
-    return term.freedom / float(chi2.ppf(error, term.freedom)) - 1
+    return term.freedom / float(chi2_quantile(error, term.freedom)) - 1
 
 
 def _cross_below(whole: _Term, term: _Term, error: float) -> float:
-    ratio = float(fisher.isf(error, whole.freedom, term.freedom))
+    ratio = float(f_upper_quantile(error, whole.freedom, term.freedom))
     return ((ratio - 1) ** 2 - _shrink(whole, error) ** 2 * ratio**2 - _grow(term, error) ** 2) / ratio
 
 
 def _cross_above(whole: _Term, term: _Term, error: float) -> float:
-    ratio = float(fisher.ppf(error, whole.freedom, term.freedom))
+    ratio = float(f_quantile(error, whole.freedom, term.freedom))
     return ((1 - ratio) ** 2 - _grow(whole, error) ** 2 * ratio**2 - _shrink(term, error) ** 2) / ratio
 
 

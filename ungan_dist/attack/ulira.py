@@ -15,10 +15,9 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int
-from scipy.stats import norm
-from scipy.stats import t as student_t
 
 from ungan_dist.attack.arrays import Values, describe, to_numpy
+from ungan_dist.attack.distributions import normal_quantile, student_t_quantile
 from ungan_dist.attack.evidence import Interval, Row, ULiRA
 from ungan_dist.attack.intervals import bootstrap_interval, draw_resample_counts
 from ungan_dist.attack.lira import (
@@ -199,10 +198,10 @@ def measure_auc(seeds: Sequence[ScoredFleet], level: float = LEVEL) -> Interval 
     doubt = of_pairs**2 / (len(pairs) - 1) + of_examples**2 / (num_examples - 1)
     half_width = 0.0
     if doubt:
-        half_width = float(student_t.ppf((1 + level) / 2, (of_pairs + of_examples) ** 2 / doubt)) * sqrt(variance)
+        half_width = float(student_t_quantile((1 + level) / 2, (of_pairs + of_examples) ** 2 / doubt)) * sqrt(variance)
     if num_examples < FEW:
         least = sqrt(of_pairs + 1 / (12 * num_examples))
-        half_width = max(half_width, float(norm.ppf((1 + level) / 2)) * least)
+        half_width = max(half_width, float(normal_quantile((1 + level) / 2)) * least)
     interval = Interval(
         mean=mean,
         low=max(0.0, mean - half_width),

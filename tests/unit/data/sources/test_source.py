@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +12,8 @@ from hypothesis.extra import numpy as hnp
 from picture_files import raises_with, random_pictures, read_source
 from sklearn.datasets import load_digits
 
-from ungan_dist.data.sources.source import Source, _channel_moments
+from ungan_dist.config.data import SourceConfig
+from ungan_dist.data.sources.source import Source, _channel_moments, load_source
 
 
 def test_digits_equal_scikit_learns_within_half_a_level():
@@ -22,6 +26,25 @@ def test_digits_equal_scikit_learns_within_half_a_level():
     assert source.test is None
     assert source.mean == pytest.approx((source.images / 255).mean((0, 1, 2)), abs=5e-5)
     assert source.std == pytest.approx((source.images / 255).std((0, 1, 2)), abs=5e-5)
+
+
+def test_digits_as_a_table_equal_scikit_learns():
+    source, bunch = load_source(SourceConfig(kind="digits_table")), load_digits()
+    np.testing.assert_array_equal(source.images, bunch.data)
+    assert source.images.dtype == np.float32
+    np.testing.assert_array_equal(source.labels, bunch.target)
+
+
+def test_digits_are_read_without_importing_scikit_learn():
+    code = """
+import sys
+from ungan_dist.config.data import SourceConfig
+from ungan_dist.data.sources.source import load_source
+load_source(SourceConfig(kind="digits"))
+print([name for name in ("sklearn", "pandas", "scipy") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
 
 
 def test_digits_take_no_path(tmp_path):
