@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -35,11 +36,7 @@ from ungan_dist.data.sources.source import load_source
 from ungan_dist.errors import ConfigError
 from ungan_dist.runs.pipeline import audit
 
-try:
-    import ungan_dist.data.ffcv.loader as installed
-except ImportError:
-    installed = None
-needs_ffcv = pytest.mark.skipif(installed is None, reason="FFCV is not installed")
+needs_ffcv = pytest.mark.skipif(not find_spec("ffcv"), reason="FFCV is not installed")
 
 CIFAR = Path(os.environ.get("CIFAR10_PARQUET", Path(__file__).parents[3] / "../shared/data/cifar10-jpeg"))
 

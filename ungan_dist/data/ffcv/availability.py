@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
@@ -25,6 +26,21 @@ def keep_torch_threads() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+@contextlib.contextmanager
+def _without_compiled_dict() -> Iterator[None]:
+    """Let FFCV keep its two picture modes in a dict of Python's: to fill one of numba's compiles for 3 s a process.
+
+    FFCV reads them outside of compiled code only.
+    """
+    typed: Any = importlib.import_module("numba.typed")
+    compiled = typed.Dict
+    typed.Dict = dict
+    try:
+        yield
+    finally:
+        typed.Dict = compiled
+
+
 def import_ffcv() -> None:
     """Import FFCV.
 
@@ -34,8 +50,9 @@ def import_ffcv() -> None:
     if sys.version_info >= (3, 12) and "distutils" not in sys.modules:
         # FFCV imports distutils, which left Python with 3.12; setuptools brings its own copy
         importlib.import_module("setuptools")
-    with keep_torch_threads():
-        importlib.import_module("ffcv")
+    if sys.modules.get("ffcv") is None:
+        with keep_torch_threads(), _without_compiled_dict():
+            importlib.import_module("ffcv")
 
 
 def find_import_error() -> str | None:

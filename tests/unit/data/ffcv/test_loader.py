@@ -33,7 +33,7 @@ from ungan_dist.data.ffcv.write import encode_beton_parts
 from ungan_dist.data.rows import ImageTransform
 from ungan_dist.training.world import World
 
-# importing it compiles for 7 s, also where no test of this file is selected
+# imported by the tests themselves: pytest imports this file also where none of them is selected
 if not find_spec("ffcv"):
     pytest.skip("FFCV is not installed", allow_module_level=True)
 
@@ -225,19 +225,23 @@ def test_torch_keeps_its_threads(loaders) -> None:
 
 
 @pytest.mark.process
-def test_importing_ffcv_keeps_torchs_threads() -> None:
+def test_importing_ffcv_keeps_torchs_threads_and_compiles_nothing() -> None:
     code = """
         import torch
+        from numba.core import event
+        import numba.typed
         torch.set_num_threads(2)
+        ours = numba.typed.Dict
         from ungan_dist.data.ffcv.availability import import_ffcv
-        import_ffcv()
-        import ffcv.loader
-        print(torch.get_num_threads())
+        with event.install_recorder("numba:compile") as compiled:
+            import_ffcv()
+            import ffcv.loader
+        print(torch.get_num_threads(), len(compiled.buffer), numba.typed.Dict is ours)
     """
     result = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", textwrap.dedent(code)], capture_output=True, text=True, cwd=ROOT
     )
-    assert result.stdout.strip() == "2", result.stderr
+    assert result.stdout.split() == ["2", "0", "True"], result.stdout + result.stderr
 
 
 def test_a_picture_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
