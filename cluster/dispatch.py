@@ -89,6 +89,7 @@ class Dispatcher:
         self._tracebacks: dict[str, str] = {}
         """Of the latest failure of each unit."""
         self._last_progress = self._last_poll = self._last_reason = time.monotonic()
+        fleet.metrics.record_progress()
         self.loss = ""
         """Why the cluster is lost to this driver; empty while it is not."""
         self._received: list[UnitProgress] = []
@@ -167,6 +168,7 @@ class Dispatcher:
                     seconds = time.monotonic() - self._start_times.pop(unit, time.monotonic())
                     self._fleet.metrics.record_unit(done.num_models, seconds)
                     self._last_progress = time.monotonic()
+                    self._fleet.metrics.record_progress()
                     yield Done(unit=done)
                 case QuarantineUnit(unit=unit, error=error, kind=kind):
                     self._fleet.metrics.record_quarantine()
@@ -181,6 +183,7 @@ class Dispatcher:
             if progress.unit in self._start_times and progress != self._progress.get(progress.unit):
                 self._progress[progress.unit] = progress
                 self._last_progress = now
+                self._fleet.metrics.record_progress()
                 yield Working(unit=self._units[progress.unit], models=progress.models, note=progress.note)
         self._received.clear()
         if now - self._last_poll < POLL_SECONDS:
@@ -288,7 +291,6 @@ class Dispatcher:
     def _report_progress(self) -> None:
         """Report changes of workers and retries, and after a long silence its reason."""
         now = time.monotonic()
-        self._fleet.metrics.export_gauges(now - self._last_progress)
         notes = [", ".join(f"{host}: {count} units" for host, count in sorted(self._units_per_host.items()))]
         if self._policy.num_retries:
             notes.append(f"{self._policy.num_retries} retries")

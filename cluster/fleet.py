@@ -6,6 +6,7 @@ import contextlib
 import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -53,6 +54,7 @@ class Fleet:
         config: FleetConfig,
         *,
         address: str = "auto",
+        output: Path | None = None,
         on_progress: ProgressCallback = silent,
         execute: Callable[[Any, OnProgress], UnitOutcome] = local_units.execute,
         is_done: Callable[[Any], bool] = local_units.is_done,
@@ -63,6 +65,7 @@ class Fleet:
         Args:
             config: workers, deadlines and failure limits.
             address: ``auto``, or ``host:port`` of a cluster.
+            output: folder of results; the free space of its disk is a metric.
             on_progress: called when workers start or end, and with the reason of a long silence.
             execute: computes a unit in a worker and commits its result; it also gets a callback for progress.
             is_done: whether a unit has a valid result.
@@ -70,6 +73,7 @@ class Fleet:
         """
         self._config = config
         self._address = address
+        self._output = output
         self._on_progress = on_progress
         self._execute = execute
         self._is_done = is_done
@@ -85,7 +89,8 @@ class Fleet:
     def __enter__(self) -> Fleet:
         with contextlib.ExitStack() as stack:
             stack.enter_context(connect_to_ray(self._address))
-            self._metrics, self._contact, self._packing = Metrics(), Contact(), Packing()
+            self._metrics = stack.enter_context(Metrics(self._output))
+            self._contact, self._packing = Contact(), Packing()
             self.allocation = allocate_workers(self._config, self._list_nodes())
             self._stack = stack.pop_all()
         return self
@@ -156,6 +161,7 @@ class Fleet:
         try:
             yield from dispatcher.run()
         finally:
+            self._metrics.record_idle()
             self._loss = dispatcher.loss
             self._actors = [] if self._loss else dispatcher.release()
 

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ungan_dist.attack.evidence import Report
@@ -107,7 +108,9 @@ def _audit(
     from ungan_dist.cluster.fleet import Fleet
 
     remote = {} if mirror is None else _make_remote_options(mirror, config)
-    with Fleet(config.fleet, address=config.cluster, on_progress=on_progress, **remote) as fleet:
+    with Fleet(
+        config.fleet, address=config.cluster, output=Path(config.output), on_progress=on_progress, **remote
+    ) as fleet:
         run_units = fleet.run_units
         if config.train.num_workers > 1:
             from ungan_dist.cluster.ddp import split_between_trainer_and_fleet

@@ -36,7 +36,7 @@ def test_promtool_accepts_the_configuration_and_its_rules(name: str, tmp_path: P
         (tmp_path / name).write_text(content)
         done = run_promtool("check", "config", tmp_path / name)
         assert (done.returncode == 0) is is_right, done.stdout + done.stderr
-        assert ("5 rules found" in done.stdout) is is_right
+        assert ("6 rules found" in done.stdout) is is_right
 
 
 def test_every_alert_fires_and_stays_silent_as_its_cases_say(tmp_path: Path) -> None:
@@ -53,7 +53,8 @@ def test_every_alert_fires_and_stays_silent_as_its_cases_say(tmp_path: Path) -> 
         ("> 1800", "> 18000"),
         ("quarantined) > 0", "quarantined) > 3"),
         ("> 10", "> 1000"),
-        ("< 0.1", "< 0.001"),
+        ("size_bytes) < 0.1", "size_bytes) < 0.001"),
+        ("usage) < 0.1", "usage) < 0.001"),
         ("[15m]) unless", "[1m]) unless"),
         ("\n          and on", "\n          or"),
     ):

@@ -352,7 +352,7 @@ def test_gauges_stay_while_their_values_do(continued: Continued) -> None:
     # Ray drops a gauge that was not set for two of its intervals, which are a second here and ten by default
     during = [names for names in continued.scrapes if "ray_ungan_seconds_without_progress" in names]
     assert len(during) > 5
-    for name in ("retries", "quarantined", "workers", "models_per_hour"):
+    for name in ("retries", "quarantined", "workers", "models_per_hour", "output_free_bytes"):
         assert sum(f"ray_ungan_{name}" in names for names in during) > 0.7 * len(during), name
 
 

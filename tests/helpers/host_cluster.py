@@ -61,6 +61,7 @@ class HostCluster:
         others: tuple[str, ...] = (),
         ray_variables: Mapping[str, str] = MappingProxyType({}),
         serves_jobs: bool = False,
+        shared: str = "",
     ) -> None:
         """Describe a cluster.
 
@@ -70,10 +71,11 @@ class HostCluster:
             others: Hosts without Ray.
             ray_variables: Environment of Ray's processes, beside the cluster's own.
             serves_jobs: Whether the head's port 8265 accepts jobs.
+            shared: Size of the shared disk; empty for a folder on this machine's own.
         """
         self._variables, self._serves_jobs = {**STARTING, **ray_variables}, serves_jobs
         self.folder, self.workers = folder, workers
-        self.network = Network(folder, [HEAD, DRIVER, *workers, *others])
+        self.network = Network(folder, [HEAD, DRIVER, *workers, *others], shared=shared)
         self.address = ""
         self.token = TOKEN
 

@@ -110,15 +110,16 @@ class Host:
 class Network:
     """A switch and the hosts on it."""
 
-    def __init__(self, folder: Path, names: Sequence[str], *, disk: str = "2g") -> None:
+    def __init__(self, folder: Path, names: Sequence[str], *, disk: str = "2g", shared: str = "") -> None:
         """Describe a network.
 
         Args:
             folder: Home folders and the shared disk.
             names: Names of the hosts; the first one has the address 10.77.0.1.
             disk: Size of each host's temporary folder.
+            shared: Size of the shared disk; empty for a folder on this machine's own.
         """
-        self._folder, self._disk = folder, disk
+        self._folder, self._disk, self._shared_size = folder, disk, shared
         self._addresses = {name: f"{SUBNET}{number}" for number, name in enumerate(names, start=1)}
         self._cards = {name: f"02:00:00:00:00:{number:02x}" for number, name in enumerate(names, start=1)}
         self._hosts: dict[str, Host] = {}
@@ -130,6 +131,9 @@ class Network:
     def __enter__(self) -> Network:
         require_hosts()
         self.shared.mkdir(parents=True)
+        if self._shared_size:
+            mount = ["mount", "-t", "tmpfs", "-o", f"size={self._shared_size}", "tmpfs", str(self.shared)]
+            subprocess.run(mount, check=True)
         lines = [f"127.0.0.1 localhost\n{address} {name}" for name, address in self._addresses.items()]
         (self._folder / "names").write_text("\n".join([*lines, ""]))
         ready = self._folder / "switch.ready"
@@ -147,6 +151,8 @@ class Network:
             host.cut_power()
         self._switch.kill()
         self._switch.wait()
+        if self._shared_size:
+            subprocess.run(["umount", "--lazy", str(self.shared)], check=True)
 
     @property
     def switch_pid(self) -> int:

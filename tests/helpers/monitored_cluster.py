@@ -36,11 +36,11 @@ print(urllib.request.urlopen(f"http://127.0.0.1:{SERVER}/api/v1/query?{{words}}"
 class MonitoredCluster(HostCluster):
     """A cluster with a dashboard on the head, which lists the hosts in the file that the manifest names.
 
-    The host ``left`` has a small disk.
+    The host ``left`` has a small disk, and so have all hosts together.
     """
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder, ray_variables=SETTINGS)
+        super().__init__(folder, ray_variables=SETTINGS, shared="300m")
         self._servers: list[subprocess.Popen[bytes]] = []
 
     def __exit__(

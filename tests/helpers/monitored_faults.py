@@ -10,6 +10,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 from dashboard import panels
+from host_cluster import DRIVER
+from hosts import SHARED
 from monitored_cluster import KILL, MonitoredCluster
 from small_root import nearly_filling
 
@@ -117,6 +119,11 @@ def _list_faults(cluster: MonitoredCluster, audit: subprocess.Popen[bytes], look
             title="a host's disk is filled to 93 %",
             names={"UnganDiskNearlyFull"},
             injecting=nearly_filling(cluster.network["left"]),
+        ),
+        _Fault(
+            title="the shared disk is filled to 93 %",
+            names={"UnganOutputNearlyFull"},
+            injecting=nearly_filling(cluster.network[DRIVER], str(SHARED)),
         ),
         _Fault(title="the power of a host is cut", names={"UnganHostGone"}, injecting=_cutting_power(cluster)),
         _Fault(

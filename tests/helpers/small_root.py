@@ -30,13 +30,13 @@ def make_small_root(host: Host) -> None:
 
 
 @contextlib.contextmanager
-def nearly_filling(host: Host) -> Iterator[None]:
-    """Leave 7 % of the small disk free, within the context."""
+def nearly_filling(host: Host, folder: str = ROOT) -> Iterator[None]:
+    """Leave 7 % of a disk free, within the context: of the small one, or of that which a folder is on."""
     host.run(
-        f"size=$(df --output=size -B1 {ROOT} | tail -1); free=$(df --output=avail -B1 {ROOT} | tail -1); "
-        f"fallocate -l $((free - size * 7 / 100)) {ROOT}/full"
+        f"size=$(df --output=size -B1 {folder} | tail -1); free=$(df --output=avail -B1 {folder} | tail -1); "
+        f"fallocate -l $((free - size * 7 / 100)) {folder}/full"
     )
     try:
         yield
     finally:
-        host.run(f"rm {ROOT}/full")
+        host.run(f"rm {folder}/full")
