@@ -48,7 +48,7 @@ LEFT_OUT = {
     "make test-all": "the two steps of .ci/run that run tests",
     "make docs": "a part of make check",
     "make reproduce BUDGET=2h": "takes two hours; test_reproduce.py walks its steps",
-    "make bench": "takes minutes and needs an idle machine; test_benchmarks.py runs four of the suites",
+    "make bench": "takes minutes and needs an idle machine; test_benchmarks.py runs its suites at small sizes",
     "ungan-dist bench scoring counts --output NEW": "needs an idle machine; test_benchmarks.py runs both",
     "make bench-cluster": "needs a cluster and an idle machine; test_bench.py runs what it refuses",
     "make reproduce": "takes two hours; test_reproduce.py walks its steps",
@@ -64,7 +64,7 @@ LEFT_OUT = {
     "ungan-dist run digits --split.forget hardest=50 --given.scores runs/digits-…": (
         "runs in test_few_and_hard.py: the run that it names has been purged here"
     ),
-    "ungan-dist bench rivals": "needs an idle machine; test_benchmarks.py runs four of the suites",
+    "ungan-dist bench rivals": "needs an idle machine; test_benchmarks.py runs it at a small size in make chaos",
     "ungan-dist bench rivals storage-large simulated-fleets": (
         "needs an idle machine; test_benchmarks.py runs them at small sizes"
     ),

@@ -47,6 +47,7 @@ def test_stored_results_are_timed(tmp_path: Path) -> None:
         assert all(row["values"]["us_per_unit"] > 0 and size in row["subject"] for row in storage["rows"])
 
 
+@pytest.mark.chaos
 def test_rivals_train_as_well_as_ours_and_are_timed(tmp_path: Path) -> None:
     (rivals,) = measure(tmp_path, "rivals")
     trained = [row for row in rivals["rows"] if row["subject"].startswith("a shadow model")]
