@@ -64,15 +64,15 @@ def run_under(
     output = f"fault-{list(faults).index(fault)}"
     with cluster.watching(output) as commits:
         code, seconds, saw_the_end = _run_under(cluster, faults[fault], output, timeout)
-    log = cluster.log_of(output).read_text()
-    assert code in (0, 3), f"{fault}: exit code {code}\n{log}"
+    logs = [cluster.log_of(output).read_text()]
+    assert code in (0, 3), f"{fault}: exit code {code}\n{logs[0]}"
     if code:
         again = time.monotonic()
         second = cluster.start_audit(output).wait(timeout)
         seconds += time.monotonic() - again
-        log = cluster.log_of(output).read_text()
-        assert not second, f"{fault}, second run: exit code {second}\n{log}"
-    wrong = find_miscounts([read_life(log.splitlines())])
+        logs.append(cluster.log_of(output).read_text()[len(logs[0]) :])
+        assert not second, f"{fault}, second run: exit code {second}\n{logs[1]}"
+    wrong = find_miscounts(read_life(log.splitlines()) for log in logs)
     if commits is not None:
         wrong += [f"{name} was removed" for name in commits.removed]
     return Outcome(
