@@ -38,7 +38,14 @@ def without_compiler(kind: type[torch.optim.Optimizer]) -> type[torch.optim.Opti
     names = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
     methods: dict[str, Any] = {name: inspect.unwrap(getattr(kind, name)) for name in names}
     methods["step"] = torch.no_grad()(inspect.unwrap(kind.step))
+    # pickle would look the class up by its name, and find torch's
+    methods["__reduce__"] = lambda self: (_create_empty, (kind,), self.__getstate__())
     return type(kind.__name__, (kind,), methods)
+
+
+def _create_empty(kind: type[torch.optim.Optimizer]) -> torch.optim.Optimizer:
+    """Create an optimizer whose state is about to be set."""
+    return object.__new__(without_compiler(kind))
 
 
 def import_compiler(code: str | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 import subprocess
 import sys
 from typing import Any
@@ -70,6 +71,21 @@ def test_the_state_continues_in_another_optimizer(kind, options):
     step(model, optimizer)
     step(other, continued)
     for mine, their in zip(model.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(mine, their, rtol=0, atol=0)
+
+
+@every_kind
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda pair: pickle.loads(pickle.dumps(pair))])
+def test_a_copy_of_model_and_optimizer_continues_alike(kind, options, copied):
+    model = make_model()
+    optimizer = make_optimizer(kind, model.parameters(), **options)
+    step(model, optimizer)
+    other, continued = copied((model, optimizer))
+    assert type(continued) is type(optimizer)
+    step(model, optimizer)
+    step(other, continued)
+    for mine, their in zip(model.parameters(), other.parameters(), strict=True):
+        assert mine is not their
         torch.testing.assert_close(mine, their, rtol=0, atol=0)
 
 
