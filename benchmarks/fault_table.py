@@ -32,7 +32,7 @@ def _write_line(row: dict[str, Any]) -> str:
     if "failed" in row:
         return f"| {row['fault']} | ended with another exit code than 0 and 3 | | | |"
     did = "ended with 3, and the same command continued" if row["continued"] else "went on to its end"
-    if not row.get("saw_the_end", True):
+    if not row["continued"] and not row.get("saw_the_end", True):
         did += ", before the fault was over"
     equal = "yes" if row["equal_bits"] and not row.get("wrong") else "; ".join(["no", *row.get("wrong", [])])
     late = row.get("late")
