@@ -50,7 +50,6 @@ TABLES = {
     "network_faults": fault_table.table,
     "sequential": sequential_table.table,
     "slurm": slurm_table.table,
-    "soak_watched": soak_table.table,
     "soak": soak_table.table,
     "storage_faults": fault_table.table,
     "step_counts": training_table.count_table,

@@ -21,10 +21,7 @@ def table(results: dict[str, Any]) -> str:
     wrong_codes = [text for text in texts if text.startswith("the command ended with ")]
     wrong = [text for text in texts if text not in wrong_codes]
     cores = results["hardware"]["cores"]
-    counts = [row["written_again"] for row in rounds]
-    again = "not counted" if None in counts else sum(counts)
-    uncounted = "not counted" if any("uncounted" not in row for row in rounds) else sum(r["uncounted"] for r in rounds)
-    refused = "not counted" if any("refused" not in row for row in rounds) else sum(r["refused"] for r in rounds)
+    again, uncounted, refused = (sum(r[name] for r in rounds) for name in ("written_again", "uncounted", "refused"))
     failed = [note for row in rounds if row["whole"] for note in row["failed"]]
     lines = [
         f"{results['seconds'] / 60:.0f} minutes, seed {results['seed']}, {results['hosts']} workers' hosts, {cores} "
