@@ -131,9 +131,10 @@ def write_table(run: Path, step: str, budget_s: float, load: float) -> str:
     lines = [
         "# Table 1",
         "",
-        f"What fits in {budget_s / 3600:g} hours: {step}. {table['title']}, {sizes['train']:,} training examples, "
-        f"{sizes['forget']:,} to forget, {sizes['shadows']} shadow models, {sizes['seeds']} seeds; commit "
-        f"`{describe_commit()}`, {machine['cores']} cores ({machine['cpu']}), {machine['gpus'] or 'no GPU'}. Each cell "
+        f"What fits in {_count(budget_s / 3600, 'hour')}: {step}. {table['title']}, {sizes['train']:,} training "
+        f"examples, {sizes['forget']:,} to forget, {sizes['shadows']} shadow models, "
+        f"{_count(sizes['seeds'], 'seed')}; commit `{describe_commit()}`, {machine['cores']} cores ({machine['cpu']}), "
+        f"{machine['gpus'] or 'no GPU'}. Each cell "
         "has the paper's figure, then ours with its 95 % interval; times are those of two machines. "
         f"The load average of ours was {load:.1f} at the end.",
         "",
@@ -152,6 +153,10 @@ def write_table(run: Path, step: str, budget_s: float, load: float) -> str:
         verdict = row["verdict"]["outcome"] if row["verdict"] else "reference"
         lines.append(f"| {row['title']} | {' | '.join(cells)} | {verdict} |")
     return "\n".join([*lines, ""])
+
+
+def _count(number: float, thing: str) -> str:
+    return f"{number:g} {thing}{'' if number == 1 else 's'}"
 
 
 def _cell(paper: float, ours: Mapping[str, float]) -> str:

@@ -31,13 +31,15 @@ def finished(tmp_path: Path) -> Path:
 
 def test_the_table_has_the_figures_of_the_paper_and_of_the_run(finished: Path) -> None:
     text = reproduce.write_table(finished, "a part", 7200, 1.5)
+    assert "fits in 2 hours: a part" in text
+    assert "fits in 1 hour: " in reproduce.write_table(finished, "a part", 3600, 1.5)
     (row,) = [line for line in text.splitlines() if line.startswith("| UnGAN |")]
     found = {row["method"]: row for row in json.loads((finished / "table.json").read_text())["rows"]}["ungan"]
     accuracy, tnr = found["accuracy"]["retain"], found["tnr_at_fnr"]["0.01"]
     assert f"| 93.52; {100 * accuracy['mean']:.2f} [{100 * accuracy['low']:.2f}, " in row
     assert f"| 10.32; {100 * tnr['mean']:.2f} [" in row
     assert row.endswith("| 13.06; 214 | no power: the target does not leak |")
-    assert "8 shadow models, 1 seeds" in text
+    assert "8 shadow models, 1 seed;" in text
 
 
 def test_every_row_of_the_paper_is_a_method() -> None:
