@@ -88,8 +88,8 @@ class Dispatcher:
         self._units_per_host: Counter[str] = Counter()
         self._tracebacks: dict[str, str] = {}
         """Of the latest failure of each unit."""
-        self._last_progress = self._last_poll = self._last_reason = time.monotonic()
-        fleet.metrics.record_progress()
+        self._last_poll = self._last_reason = time.monotonic()
+        self._note_progress()
         self.loss = ""
         """Why the cluster is lost to this driver; empty while it is not."""
         self._received: list[UnitProgress] = []
@@ -167,8 +167,7 @@ class Dispatcher:
                     self._tracebacks.pop(unit, None)
                     seconds = time.monotonic() - self._start_times.pop(unit, time.monotonic())
                     self._fleet.metrics.record_unit(done.num_models, seconds)
-                    self._last_progress = time.monotonic()
-                    self._fleet.metrics.record_progress()
+                    self._note_progress()
                     yield Done(unit=done)
                 case QuarantineUnit(unit=unit, error=error, kind=kind):
                     self._fleet.metrics.record_quarantine()
@@ -176,14 +175,18 @@ class Dispatcher:
                 case StopFleet(reason=reason):
                     self._stop_reason = reason
 
+    def _note_progress(self) -> None:
+        """Note, also in the metrics, that a unit has ended or progressed, or that the list begins."""
+        self._last_progress = time.monotonic()
+        self._fleet.metrics.record_progress()
+
     def _take_progress(self) -> Iterator[Working]:
         """Yield the progress that is new, and query the workers again."""
         now = time.monotonic()
         for progress in self._received:
             if progress.unit in self._start_times and progress != self._progress.get(progress.unit):
                 self._progress[progress.unit] = progress
-                self._last_progress = now
-                self._fleet.metrics.record_progress()
+                self._note_progress()
                 yield Working(unit=self._units[progress.unit], models=progress.models, note=progress.note)
         self._received.clear()
         if now - self._last_poll < POLL_SECONDS:
